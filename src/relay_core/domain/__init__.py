@@ -1,0 +1,1 @@
+"""The rules of Relay as values and pure functions; standard library only."""

@@ -1,0 +1,122 @@
+"""All settings of Relay: environment variables `RELAY_*`, checked when a process starts, units in the names."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    return Path("/var/lib/relay") if os.geteuid() == 0 else Path.home() / ".local" / "share" / "relay"
+
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list."""
+
+
+class Settings(BaseSettings):
+    """One class for all processes, so that worker, API and Flower cannot disagree.
+
+    Raises:
+        pydantic.ValidationError: a value is out of bounds or of the wrong kind.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # storage
+    database_url: str = Field("postgresql+psycopg2:///relay", description="SQLAlchemy URL of the Postgres database.")
+    database_pool_size: int = Field(10, ge=1, le=100)
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis (or Valkey) server; unix:// too.")
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="Mirrors, stores and workspaces of this node."
+    )
+
+    # API
+    api_host: str = Field("127.0.0.1")
+    api_port: int = Field(8700, ge=1, le=65535)
+    api_allowed_hosts: Words = Field(("127.0.0.1", "localhost", "[::1]"), description="Accepted Host headers.")
+    api_public_url: str | None = Field(None, description="URL under which clients reach the API, for links.")
+    idempotency_ttl_hours: int = Field(24, ge=1, le=24 * 30)
+
+    # which remotes may be cloned
+    git_allow_http: bool = False
+    git_allow_file: bool = False
+    git_allow_git_protocol: bool = False
+    git_allow_private_hosts: bool = Field(False, description="Also loopback and link-local addresses.")
+    git_allowed_hosts: Words = Field((), description="Empty: any public host.")
+    git_ssh_key_file: Path | None = Field(None, description="Key for ssh remotes, until credentials are stored.")
+    git_author_name: str = "Relay"
+    git_author_email: str = "relay@localhost"
+    branch_prefix: str = Field("vk-", max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]*$")
+    clone_timeout_seconds: float = Field(300, gt=0, le=24 * 3600)
+    git_container_timeout_seconds: float = Field(120, gt=0, le=3600)
+    git_container_memory_bytes: int = Field(1 << 30, ge=64 << 20)
+    evidence_pack_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Largest pack of an after-state.")
+    patch_max_bytes: int = Field(4 << 20, ge=1024, description="Largest stored patch of one repo; longer ones are cut.")
+
+    # node and containers
+    pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$", description="Pool whose shared queue this node serves.")
+    docker_host: str | None = Field(None, description="Docker API; DOCKER_HOST and the usual sockets otherwise.")
+    default_image: str = Field("relay-base:latest")
+    git_image: str = Field("relay-git:latest", description="Image of the git container.")
+    allowed_images: Words = Field((), description="Patterns (fnmatch) of images that may be used; empty: any.")
+    container_uid: int | None = Field(None, ge=0, description="Default user; the worker's own, or 1000 under root.")
+    container_network: str = Field("relay", description="Shared bridge, traffic between containers off.")
+    container_env_passthrough: Words = Field(
+        ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+        description="Names copied from the worker's environment into every container.",
+    )
+    ca_bundle: Path | None = Field(None, description="CA bundle mounted read-only into every container.")
+    worker_concurrency: int | None = Field(None, ge=1, le=1000, description="Slots; from RAM and CPU otherwise.")
+    node_max_workspaces: int = Field(50, ge=1)
+    node_memory_bytes: int | None = Field(None, ge=64 << 20, description="Sum of memory limits; the host's otherwise.")
+    node_min_free_bytes: int = Field(2 << 30, ge=0, description="Below it the node takes no new workspace.")
+
+    # running and capturing
+    lease_seconds: float = Field(30, ge=1, le=3600)
+    lease_renew_seconds: float = Field(5, gt=0, le=600)
+    start_timeout_seconds: float = Field(30, gt=0, le=600)
+    kill_grace_seconds: float = Field(10, ge=0, le=600)
+    log_tail_seconds: float = Field(5, ge=0, le=600, description="Wait for a held log after the process has ended.")
+    live_log_ttl_seconds: int = Field(3600, ge=10)
+    live_log_max_bytes: int = Field(4 << 20, ge=64 << 10, description="Bytes of one run kept in Redis.")
+    dev_server_start_seconds: float = Field(60, gt=0, le=3600)
+
+    # the most that a request may ask for
+    max_memory_bytes: int = Field(64 << 30, ge=64 << 20)
+    max_cpus: float = Field(64, gt=0)
+    max_pids: int = Field(32768, ge=16)
+    max_timeout_seconds: int = Field(24 * 3600, ge=1)
+    max_log_bytes: int = Field(2 << 30, ge=1024)
+    max_disk_bytes: int = Field(200 << 30, ge=1 << 20)
+
+    # Flower
+    flower_port: int = Field(5555, ge=1, le=65535)
+    flower_user: str = "relay"
+    flower_password: str | None = None
+
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator(
+        "api_allowed_hosts", "git_allowed_hosts", "allowed_images", "container_env_passthrough", mode="before"
+    )
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            msg = "RELAY_DATA_DIR must be an absolute path: the container engine mounts it under the same name"
+            raise ValueError(msg)
+        return value
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read from the environment at the first call."""
+    return Settings()
