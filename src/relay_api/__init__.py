@@ -1,0 +1,1 @@
+"""The slim HTTP API: parse, call one use case, answer."""

@@ -1,0 +1,1 @@
+"""The `relay` command: a client of the API, and the local stack."""

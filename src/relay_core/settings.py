@@ -30,9 +30,7 @@ class Settings(BaseSettings):
     database_url: str = Field("postgresql+psycopg2:///relay", description="SQLAlchemy URL of the Postgres database.")
     database_pool_size: int = Field(10, ge=1, le=100)
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis (or Valkey) server; unix:// too.")
-    data_dir: Path = Field(
-        default_factory=_default_data_dir, description="Mirrors, stores and workspaces of this node."
-    )
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Everything this node keeps.")
 
     # API
     api_host: str = Field("127.0.0.1")

@@ -1,0 +1,1 @@
+"""The truth: tables, guarded writes and queries on Postgres."""

@@ -1,0 +1,1 @@
+"""From a process's output to durable log bytes."""

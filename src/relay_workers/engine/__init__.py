@@ -1,0 +1,1 @@
+"""The container engine: one narrow port, and Docker behind it."""

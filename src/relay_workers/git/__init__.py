@@ -1,0 +1,1 @@
+"""Mirrors and stores on the host, work trees only inside a git container."""
