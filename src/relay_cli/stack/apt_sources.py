@@ -1,0 +1,119 @@
+"""Reads which Debian or Ubuntu mirror this host uses, so that images come from the same one (pure but for `read_host`).
+
+Formats: sources.list(5), one-line and deb822; `mirror+file:` as Debian's cloud images use it (apt-transport-mirror(1)).
+"""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path("/etc/apt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive: a URI, one suite, its components."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """Its one-line form."""
+        return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
+
+
+@dataclass(frozen=True)
+class HostArchive:
+    """What an image of this host's own distribution is made from."""
+
+    codename: str
+    mirror: str
+    sources: tuple[Source, ...]
+    """Release, updates and security, as far as the host has them."""
+
+
+def parse_one_line(text: str) -> Iterator[Source]:
+    """`deb [options] URI SUITE COMPONENT…` lines; others are passed over."""
+    for line in text.splitlines():
+        words = line.partition("#")[0].split()
+        if not words or words[0] != "deb":
+            continue
+        if len(words) > 1 and words[1].startswith("["):
+            end = next((place for place, word in enumerate(words) if word.endswith("]")), len(words))
+            words = [words[0], *words[end + 1 :]]
+        if len(words) >= 4:
+            yield Source(words[1], words[2], tuple(words[3:]))
+
+
+def parse_deb822(text: str) -> Iterator[Source]:
+    """Stanzas of `.sources` files; disabled ones and those without binaries are passed over."""
+    for fields in _stanzas(text):
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") in {"no", "false"}:
+            continue
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                yield Source(uri, suite, tuple(fields.get("components", "").split()))
+
+
+def _stanzas(text: str) -> Iterator[dict[str, str]]:
+    fields: dict[str, str] = {}
+    name = ""
+    for line in (*text.splitlines(), ""):
+        if line.startswith("#"):
+            continue
+        if not line.strip():
+            if fields:
+                yield fields
+            fields, name = {}, ""
+        elif line[0].isspace() and name:
+            fields[name] += " " + line.strip()
+        else:
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            fields[name] = value.strip()
+    return
+
+
+def choose(codename: str, sources: list[Source]) -> HostArchive | None:
+    """The archive of the release `codename` among `sources`; None where the host has none.
+
+    Only suites of the release itself with a `main` component count: others are somebody's extra repositories.
+    """
+    suites = [codename, f"{codename}-updates", f"{codename}-security"]
+    fitting = [
+        Source(source.uri, source.suite, tuple(word for word in source.components if word in {"main", "universe"}))
+        for source in sources
+        if source.suite in suites and "main" in source.components and source.uri.startswith(("http://", "https://"))
+    ]
+    mirrors = [source.uri for source in fitting if source.suite == codename]
+    return HostArchive(codename, mirrors[0], tuple(dict.fromkeys(fitting))) if mirrors else None
+
+
+def read_host(root: Path = SOURCES) -> HostArchive | None:
+    """This host's archive; None where it is no Debian or Ubuntu."""
+    try:
+        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return None
+    found: list[Source] = []
+    for path in (root / "sources.list", *sorted((root / "sources.list.d").glob("*"))):
+        if path.suffix == ".list" and path.is_file():
+            found += parse_one_line(path.read_text(errors="replace"))
+        elif path.suffix == ".sources" and path.is_file():
+            found += parse_deb822(path.read_text(errors="replace"))
+    return choose(codename, [_behind_mirror_file(source) for source in found])
+
+
+def _behind_mirror_file(source: Source) -> Source:
+    prefix = "mirror+file:"
+    if not source.uri.startswith(prefix):
+        return source
+    try:
+        lines = Path(source.uri.removeprefix(prefix)).read_text().split("\n")
+    except OSError:
+        return source
+    first = next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), source.uri)
+    return Source(first, source.suite, source.components)

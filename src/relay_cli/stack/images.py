@@ -1,0 +1,133 @@
+"""Builds the images that Relay brings, and only when their recipe has changed."""
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+
+from relay_cli.stack.errors import StackProblem
+from relay_cli.stack.report import say
+
+RECIPES = Path(__file__).with_name("images")
+RECIPE_LABEL = "relay.recipe"
+"""Image label: hash of everything the image was made from."""
+PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+CA_FILE = "ca-bundle.crt"
+"""In every build context; empty where the machine has no certificates of its own."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made from: a folder with a Dockerfile, and build arguments."""
+
+    tag: str
+    folder: Path
+    build_args: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Changes when the image would."""
+        seen = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
+        for path in _files(self.folder):
+            content = path.read_bytes()
+            seen.update(f"{path.relative_to(self.folder)}\0{path.stat().st_mode & 0o111}\0{len(content)}\0".encode())
+            seen.update(content)
+        return seen.hexdigest()
+
+
+def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The machine's certificate bundle where its environment names one that exists."""
+    for name in ("RELAY_CA_BUNDLE", "SSL_CERT_FILE"):
+        if (value := environment.get(name)) and Path(value).is_file():
+            return Path(value)
+    return None
+
+
+def image_id(client: docker.DockerClient, tag: str) -> str | None:
+    """None where there is no such image here."""
+    try:
+        return str(client.images.get(tag).id)
+    except docker.errors.ImageNotFound:
+        return None
+
+
+def made_by(client: docker.DockerClient, tag: str) -> str | None:
+    """The recipe hash an image carries; None where there is no such image or it is not one of ours."""
+    try:
+        labels: dict[str, str] = client.images.get(tag).labels
+    except docker.errors.ImageNotFound:
+        return None
+    return labels.get(RECIPE_LABEL)
+
+
+def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -> str:
+    """Builds the image unless one of the same recipe is there; returns its id.
+
+    Prints each step as it begins; the whole output goes to a file in `log_folder`.
+
+    Raises:
+        StackProblem: the build failed; with the end of its output.
+    """
+    if made_by(client, recipe.tag) == recipe.digest:
+        return image_id(client, recipe.tag) or ""
+    say(f"Building the image {recipe.tag}")
+    log_folder.mkdir(parents=True, exist_ok=True)
+    log_file = log_folder / f"image-{recipe.tag.replace('/', '_').replace(':', '_')}.log"
+    stream = client.api.build(
+        fileobj=_context(recipe.folder),
+        custom_context=True,
+        tag=recipe.tag,
+        buildargs={**{name: os.environ[name] for name in PROXY_NAMES if name in os.environ}, **recipe.build_args},
+        labels={RECIPE_LABEL: recipe.digest},
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    try:
+        _follow(stream, log_file, recipe.tag)
+    except requests.RequestException as error:
+        raise StackProblem(f"The engine broke off while it built {recipe.tag}: {error}") from error
+    return image_id(client, recipe.tag) or ""
+
+
+def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
+    tail: list[str] = []
+    with log_file.open("w") as log:
+        for event in stream:
+            text = str(event.get("stream") or event.get("status") or event.get("error") or "")
+            log.write(text)
+            tail = [*tail, *text.splitlines()][-25:]
+            if text.startswith("Step ") and " : RUN " in text:  # the others take no time
+                say(f"  {text.splitlines()[0][:90]}")
+            if "error" in event:
+                end = "\n".join(line for line in tail if line.strip())
+                raise StackProblem(f"Building {tag} failed (all of it in {log_file}):\n{end}")
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _context(folder: Path) -> io.BytesIO:
+    """The folder and the CA bundle as a tar, with fixed times so that the engine's own cache works."""
+    packed = io.BytesIO()
+    bundle = own_ca_bundle()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path in _files(folder):
+            _add(archive, str(path.relative_to(folder)), path.read_bytes(), path.stat().st_mode & 0o755 | 0o644)
+        _add(archive, CA_FILE, bundle.read_bytes() if bundle else b"", 0o644)
+    packed.seek(0)
+    return packed
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), mode
+    archive.addfile(entry, io.BytesIO(content))
