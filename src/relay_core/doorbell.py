@@ -1,0 +1,64 @@
+"""Ringing: after commit, bounded in time, and allowed to fail, because a sweep rings again."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from relay_core.celery_app import declare
+from relay_core.domain.doorbell import Ring, task_name
+from relay_core.postgres import executions
+
+log = structlog.get_logger(__name__)
+
+
+class Doorbell(Protocol):
+    """Tells workers that there is something to do."""
+
+    def ring(self, rings: Iterable[Ring]) -> None:
+        """Send one message for each; never raises for a queue that is away."""
+
+
+class CeleryDoorbell:
+    """Messages through Celery."""
+
+    def __init__(self, app: Celery, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    def ring(self, rings: Iterable[Ring]) -> None:
+        """Send one message for each and note it; a failure is logged, and the sweep repairs it."""
+        sent = []
+        for ring in rings:
+            queue = declare(ring.queue)
+            try:
+                self._app.send_task(
+                    task_name(ring.run_reason),
+                    args=(str(ring.execution_id), ring.attempt),
+                    task_id=ring.task_id,
+                    exchange=queue.exchange,
+                    routing_key=queue.routing_key,
+                    declare=[queue],
+                    ignore_result=True,
+                )
+            except (OperationalError, RedisError, OSError) as error:
+                log.warning(
+                    "the queue is away; a sweep will ring again", execution_id=ring.execution_id, error=str(error)
+                )
+                break
+            sent.append(ring.execution_id)
+        if sent:
+            self._note(sent)
+
+    def _note(self, sent: Sequence[UUID]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                executions.mark_published(connection, sent)
+        except SQLAlchemyError as error:
+            log.warning("could not note that messages were sent", error=str(error))

@@ -1,0 +1,42 @@
+"""Connections to Postgres: one engine per process, short transactions only."""
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from relay_core.settings import Settings
+
+
+def make_engine(settings: Settings, *, application: str = "relay") -> Engine:
+    """An engine whose connections fail rather than hang: connect, statement and idle limits.
+
+    Args:
+        settings: where the database is and how many connections this process keeps.
+        application: name shown in pg_stat_activity.
+    """
+    engine = create_engine(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "application_name": application,
+        },
+    )
+    event.listen(engine, "connect", _limit)
+    return engine
+
+
+def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Not by the ``options`` connect argument: a connection pooler in between may refuse that."""
+    cursor = connection.cursor()
+    cursor.execute(
+        "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET timezone = 'UTC'"
+    )
+    cursor.close()
+    connection.commit()

@@ -1,0 +1,201 @@
+"""Executions in Postgres: every write of a status is one UPDATE guarded by the status (and fence) it expects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from relay_core.domain.chain import Action
+from relay_core.domain.doorbell import Ring
+from relay_core.domain.errors import Stale
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.postgres import events
+from relay_core.postgres.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState, Workspace
+
+E = ExecutionProcess
+
+
+@dataclass(frozen=True)
+class NewGroup:
+    """Executions that hold the lane together, and the place they take in its queue."""
+
+    session_id: UUID
+    workspace_id: UUID
+    actions: Sequence[Action]
+    created_by: str
+    lane_position: int | None = None
+    """That of the chain they belong to; None: the end of the queue."""
+
+
+def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
+    """Insert the group's executions as `queued`, each with its first event; returns their ids in order."""
+    group_id = uuid4()
+    position = group.lane_position or connection.scalar(text("SELECT nextval('lane_positions')"))
+    ids = []
+    for action in group.actions:
+        step = action["step"]
+        execution_id = uuid4()
+        connection.execute(
+            insert(E).values(
+                id=execution_id,
+                session_id=group.session_id,
+                workspace_id=group.workspace_id,
+                run_reason=step["run_reason"],
+                executor_action=action,
+                created_by=group.created_by,
+                created_at=func.clock_timestamp(),
+                group_id=group_id,
+                lane_position=position,
+            )
+        )
+        if step["run_reason"] == RunReason.CODING_AGENT:
+            connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step["prompt"]))
+        payload = {"run_reason": step["run_reason"], "repo": step.get("repo")}
+        events.append(connection, group.workspace_id, "execution.queued", payload, operation_id=execution_id)
+        ids.append(execution_id)
+    return ids
+
+
+def rings(connection: Connection, ids: Sequence[UUID]) -> list[Ring]:
+    """The doorbells of some executions, in the order of creation."""
+    statement = (
+        select(E.id, E.attempt, E.run_reason, Workspace.pool, Workspace.node_id)
+        .join(Workspace, Workspace.id == E.workspace_id)
+        .where(E.id.in_(ids))
+        .order_by(E.created_at, E.id)
+    )
+    return [
+        Ring(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id)
+        for row in connection.execute(statement)
+    ]
+
+
+def write_transition(
+    connection: Connection, execution_id: UUID, transition: Transition, *, fence: int | None, **fields: Any
+) -> bool:
+    """The guarded write of a status that ends an execution; False when the row is no longer as expected.
+
+    Args:
+        connection: the transaction that also writes what belongs to the end.
+        execution_id: the row.
+        transition: from `relay_core.domain.execution`.
+        fence: the owner's fence; None for one that nobody owns yet.
+        fields: further columns to set.
+    """
+    values: dict[str, Any] = {
+        "status": transition.target,
+        "reason": transition.reason,
+        "exit_code": transition.exit_code,
+        "error_reason": transition.error_reason,
+        "completed_at": func.clock_timestamp() if transition.final else None,
+        **fields,
+    }
+    statement = update(E).where(E.id == execution_id, E.status == transition.source).values(values)
+    if fence is not None:
+        statement = statement.where(E.fence == fence)
+    return connection.execute(statement).rowcount == 1
+
+
+def append_end(connection: Connection, workspace_id: UUID, execution_id: UUID, transition: Transition) -> None:
+    """The one terminal event, last of its operation, in the transaction that wrote the status."""
+    payload = {
+        "status": transition.target,
+        "reason": transition.reason,
+        "exit_code": transition.exit_code,
+        "error_reason": transition.error_reason,
+    }
+    kind = f"execution.{transition.target}"
+    events.append(connection, workspace_id, kind, payload, operation_id=execution_id, terminal=True)
+
+
+def update_owned(connection: Connection, execution_id: UUID, fence: int, **fields: Any) -> None:
+    """Write fields of an execution that is still ours.
+
+    Raises:
+        Stale: it is not.
+    """
+    statement = update(E).where(E.id == execution_id, E.fence == fence, E.status == Status.RUNNING).values(**fields)
+    if connection.execute(statement).rowcount == 0:
+        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
+
+
+def record_before_heads(
+    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None]
+) -> None:
+    """Store HEAD of every repo before the step starts, once: an adopter finds them and keeps them.
+
+    Raises:
+        Stale: the execution is no longer ours.
+    """
+    update_owned(connection, execution_id, fence, status=Status.RUNNING)
+    for repo_id, commit in heads.items():
+        connection.execute(
+            text(
+                "INSERT INTO execution_process_repo_states (execution_process_id, repo_id, before_head_commit) "
+                "VALUES (:execution, :repo, :commit) ON CONFLICT DO NOTHING"
+            ),
+            {"execution": execution_id, "repo": repo_id, "commit": commit},
+        )
+
+
+def record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID, fields: Mapping[str, Any]) -> None:
+    """Store a repo's evidence within the terminal transaction."""
+    state = ExecutionProcessRepoState
+    done = connection.execute(
+        update(state).where(state.execution_process_id == execution_id, state.repo_id == repo_id).values(**fields)
+    )
+    if done.rowcount == 0:
+        connection.execute(insert(state).values(execution_process_id=execution_id, repo_id=repo_id, **fields))
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What the renewal of a lease answers."""
+
+    execution_id: UUID
+    fence: int
+    kill_requested: bool
+
+
+def renew_leases(connection: Connection, owner: str, lease_seconds: float) -> list[Lease]:
+    """Prolong everything that ``owner`` runs, in one statement on Postgres' clock; the answer carries kills."""
+    statement = (
+        update(E)
+        .where(E.owner == owner, E.status == Status.RUNNING)
+        .values(lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"))
+        .returning(E.id, E.fence, E.kill_requested_at)
+    )
+    return [Lease(row.id, row.fence, row.kill_requested_at is not None) for row in connection.execute(statement)]
+
+
+def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[Ring]:
+    """Queued rows at the head of their lane whose doorbell was lost or never rung.
+
+    Rows that wait behind another group are rung when that group ends, so only those that could start are returned.
+    """
+    rows = connection.execute(
+        text(
+            """
+            SELECT e.id FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
+            WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
+              AND coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age)
+              AND (e.run_reason = 'dev_server' OR (
+                (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
+                  SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
+                    AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
+            ORDER BY e.created_at LIMIT :limit
+            """
+        ),
+        {"age": older_than_seconds, "limit": limit},
+    )
+    return rings(connection, [row.id for row in rows])
+
+
+def mark_published(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Note that a message was sent; not a promise that it arrived."""
+    connection.execute(
+        update(E).where(E.id.in_(ids)).values(published_at=func.now(), publish_count=E.publish_count + 1)
+    )

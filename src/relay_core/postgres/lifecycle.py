@@ -1,0 +1,237 @@
+"""Claim, finish and kill: the three transactions through which an execution passes.
+
+Locks are taken in one order everywhere: lane, execution, workspace.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, func, select, text, update
+
+from relay_core.domain import execution as machine
+from relay_core.domain.chain import Action
+from relay_core.domain.doorbell import Ring
+from relay_core.domain.errors import NotFound, Stale
+from relay_core.domain.execution import Transition
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
+from relay_core.postgres import events, executions, lane, logs
+from relay_core.postgres.tables import CodingAgentTurn, ExecutionProcess, Workspace
+
+E = ExecutionProcess
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """The worker that asks."""
+
+    owner: str
+    node_id: str
+    pool: str
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An execution that is ours now, with what a runner needs to know of it."""
+
+    execution_id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    run_reason: RunReason
+    action: Action
+    attempt: int
+    fence: int
+    gid: int
+    timeout_seconds: float | None
+
+
+@dataclass(frozen=True)
+class NotClaimed:
+    """It is not for us; `rings` are due all the same when the claim ended it."""
+
+    why: str
+    rings: Sequence[Ring] = ()
+
+
+def claim(connection: Connection, execution_id: UUID, attempt: int, by: Claimant) -> Claimed | NotClaimed:
+    """Take a queued execution: one winner whatever the number of copies of its message.
+
+    The lane and the workspace are checked again here, whatever the API saw when it accepted the step; an execution
+    whose workspace is gone meanwhile ends as `failed` (`workspace_gone`) without any side effect.
+    """
+    row = connection.execute(
+        select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
+    ).one_or_none()
+    if row is None:
+        return NotClaimed("unknown")
+    reason = RunReason(row.run_reason)
+    holder = lane.lock(connection, row.workspace_id)
+    mine = (
+        connection.execute(
+            select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if mine is None:
+        return NotClaimed("not queued")
+    workspace = (
+        connection.execute(select(Workspace).where(Workspace.id == row.workspace_id).with_for_update()).mappings().one()
+    )
+    gone = _why_gone(workspace, reason)
+    if gone:
+        return NotClaimed(gone, end_queued(connection, execution_id, machine.refused(Reason.WORKSPACE_GONE, gone)))
+    if workspace["node_id"] not in (None, by.node_id):
+        return NotClaimed("placed on another node")
+    if reason.in_lane and not lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder):
+        return NotClaimed("lane is busy")
+    return _take(connection, mine, workspace, by)
+
+
+def _why_gone(workspace: RowMapping, reason: RunReason) -> str | None:
+    if workspace["deleted_at"] is not None:
+        return "the workspace was deleted before this step could start"
+    if workspace["archived"] and reason is not RunReason.ARCHIVE_SCRIPT:
+        return "the workspace was archived before this step could start"
+    if workspace["state"] == WorkspaceState.FAILED and reason is not RunReason.CLONE:
+        return f"the workspace could not be prepared: {workspace['error_reason']}"
+    return None
+
+
+def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Claimant) -> Claimed:
+    reason = RunReason(row["run_reason"])
+    timeout = None if reason is RunReason.DEV_SERVER else Limits.from_row(workspace["limits"]).timeout_seconds
+    seconds = text(f"interval '{float(by.lease_seconds)} seconds'")
+    fence = connection.execute(
+        update(E)
+        .where(E.id == row["id"], E.status == Status.QUEUED)
+        .values(
+            status=machine.claimed().target,
+            started_at=func.clock_timestamp(),
+            owner=by.owner,
+            node_id=by.node_id,
+            lease_until=func.now() + seconds,
+            fence=E.fence + 1,
+            handle={"gid": workspace["next_gid"]},
+            deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
+        )
+        .returning(E.fence)
+    ).scalar_one()
+    connection.execute(
+        update(Workspace)
+        .where(Workspace.id == workspace["id"])
+        .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
+    )
+    logs.open_streams(connection, row["id"], fence)
+    if reason is not RunReason.DEV_SERVER:
+        lane.set_task_status(connection, workspace["id"], TaskStatus.INPROGRESS)
+    payload = {"run_reason": reason, "node_id": by.node_id, "attempt": row["attempt"]}
+    events.append(connection, workspace["id"], "execution.started", payload, operation_id=row["id"])
+    return Claimed(
+        row["id"],
+        workspace["id"],
+        row["session_id"],
+        reason,
+        row["executor_action"],
+        row["attempt"],
+        fence,
+        workspace["next_gid"],
+        timeout,
+    )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is stored together with the end of an execution."""
+
+    repo_states: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    """Columns of ExecutionProcessRepoState by repo id."""
+    log_ends: Mapping[str, "logs.StreamEnd"] = field(default_factory=dict)
+    turn: Mapping[str, Any] | None = None
+    """Columns of CodingAgentTurn."""
+    events: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    """Events that belong before the terminal one: (kind, payload)."""
+
+
+def finish(
+    connection: Connection, execution_id: UUID, fence: int, transition: Transition, evidence: Evidence | None = None
+) -> list[Ring]:
+    """End a running execution: status, exit code, after-heads, log ends and the terminal event, all or nothing.
+
+    Returns:
+        Doorbells of what may start now (the next group of the chain, or the next chain in the lane).
+
+    Raises:
+        Stale: the execution is no longer ours; nothing was written.
+    """
+    evidence = evidence or Evidence()
+    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    lane.lock(connection, row.workspace_id)
+    if not executions.write_transition(connection, execution_id, transition, fence=fence):
+        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
+    for repo_id, fields in evidence.repo_states.items():
+        executions.record_after_state(connection, execution_id, repo_id, fields)
+    if evidence.log_ends:
+        logs.close(connection, execution_id, fence, evidence.log_ends)
+    if evidence.turn:
+        turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
+        connection.execute(turn.values(**evidence.turn))
+    for kind, payload in evidence.events:
+        events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
+    executions.append_end(connection, row.workspace_id, execution_id, transition)
+    if not RunReason(row.run_reason).in_lane:
+        return []
+    return executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id))
+
+
+def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> list[Ring]:
+    """End an execution that nobody has claimed; nothing happens when somebody has."""
+    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    lane.lock(connection, row.workspace_id)
+    if not executions.write_transition(connection, execution_id, transition, fence=None):
+        return []
+    executions.append_end(connection, row.workspace_id, execution_id, transition)
+    if not RunReason(row.run_reason).in_lane:
+        return []
+    return executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id))
+
+
+@dataclass(frozen=True)
+class KillRequested:
+    """What a request to kill did."""
+
+    status: Status
+    owner: str | None
+    """Worker to ring, when it runs."""
+    attempt: int
+    rings: Sequence[Ring] = ()
+
+
+def request_kill(connection: Connection, execution_id: UUID, by: str) -> KillRequested:
+    """Ask for the end of an execution, durably; asking again changes nothing.
+
+    A queued one ends at once; a running one is marked, and its owner ends it and writes the end.
+
+    Raises:
+        NotFound: there is no such execution.
+    """
+    found = connection.execute(select(E.workspace_id).where(E.id == execution_id)).scalar_one_or_none()
+    if found is None:
+        raise NotFound(f"there is no execution {execution_id}")
+    lane.lock(connection, found)
+    row = connection.execute(select(E).where(E.id == execution_id).with_for_update()).mappings().one()
+    status = Status(row["status"])
+    if status is Status.QUEUED:
+        due = end_queued(connection, execution_id, machine.cancelled(f"killed by {by} before it started"))
+        return KillRequested(Status.KILLED, None, row["attempt"], due)
+    if status is Status.RUNNING and row["kill_requested_at"] is None:
+        connection.execute(
+            update(E).where(E.id == execution_id).values(kill_requested_at=func.now(), kill_requested_by=by)
+        )
+        events.append(
+            connection, row["workspace_id"], "execution.kill_requested", {"by": by}, operation_id=execution_id
+        )
+    return KillRequested(status, row["owner"], row["attempt"])

@@ -1,0 +1,246 @@
+"""Submitting work: a whole run, or one more step in a workspace. One transaction each; rings are due after commit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from relay_core.domain.branch_name import branch_name, repo_name_from_url, unique_names
+from relay_core.domain.chain import Action, RepoScripts, plan_run
+from relay_core.domain.doorbell import Ring
+from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.images import check_allowed, resolve_image
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import RunReason, WorkspaceState
+from relay_core.postgres import events, executions
+from relay_core.postgres.tables import (
+    Lane,
+    Project,
+    ProjectRepo,
+    Repo,
+    Session,
+    Task,
+    Workspace,
+    WorkspaceEnvironment,
+    WorkspaceRepo,
+)
+from relay_core.postgres.tokens import Principal
+from relay_core.settings import Settings
+
+
+@dataclass(frozen=True)
+class RepoInput:
+    """A repo of a run, its URL already parsed, checked and free of credentials."""
+
+    url: str
+    target_branch: str | None = None
+    working_dir: str | None = None
+    setup_script: str | None = None
+    cleanup_script: str | None = None
+    dev_server_script: str | None = None
+    archive_script: str | None = None
+    parallel_setup_script: bool = False
+
+
+@dataclass(frozen=True)
+class EnvValue:
+    """An environment value; a secret one is masked in logs."""
+
+    value: str
+    secret: bool = True
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """What `POST /v1/runs` asks for, validated."""
+
+    repos: Sequence[RepoInput]
+    prompt: str
+    executor: Mapping[str, Any]
+    limits: Limits
+    image: str | None = None
+    env: Mapping[str, EnvValue] = field(default_factory=dict)
+    project_id: UUID | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The rows of a new run, and the doorbells due after commit."""
+
+    project_id: UUID
+    task_id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    execution_id: UUID
+    rings: Sequence[Ring]
+
+
+def submit_run(connection: Connection, run: RunInput, principal: Principal, settings: Settings) -> Submitted:
+    """Project, repos, task, workspace, session and the first execution (`clone`), all queued to start.
+
+    Raises:
+        NotFound: the project is not there for this principal.
+        InvalidInput: the image is not allowed, or a name cannot be made.
+    """
+    project = _project(connection, run, principal)
+    image = resolve_image(run.image, project.default_image, settings.default_image)
+    check_allowed(image, settings.allowed_images)
+    title = run.title or _title(run.prompt)
+    names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
+    task_id = uuid4()
+    connection.execute(
+        insert(Task).values(
+            id=task_id, project_id=project.id, title=title, description=run.prompt, created_by=principal.owner
+        )
+    )
+    columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
+    workspace_id = _workspace(connection, run, settings, columns)
+    scripts = [
+        _link_repo(connection, (project.id, workspace_id, position), repo, name, principal)
+        for position, (repo, name) in enumerate(zip(run.repos, names, strict=True))
+    ]
+    session_id = uuid4()
+    connection.execute(
+        insert(Session).values(
+            id=session_id, workspace_id=workspace_id, executor=run.executor["name"], executor_config=dict(run.executor)
+        )
+    )
+    action = plan_run(scripts, dict(run.executor), run.prompt)
+    ids = executions.create_group(connection, executions.NewGroup(session_id, workspace_id, [action], principal.owner))
+    return Submitted(project.id, task_id, workspace_id, session_id, ids[0], executions.rings(connection, ids))
+
+
+@dataclass(frozen=True)
+class AddedStep:
+    """One more execution in a workspace."""
+
+    execution_id: UUID
+    rings: Sequence[Ring]
+
+
+def add_step(connection: Connection, workspace_id: UUID, action: Action, principal: Principal) -> AddedStep:
+    """Queue a step behind what the workspace's lane already holds (a dev server waits for nobody).
+
+    Raises:
+        NotFound: the workspace is not there for this principal.
+        Conflict: it is archived, deleted or could not be prepared.
+    """
+    statement = select(Workspace.state, Workspace.archived, Workspace.error_reason).where(
+        Workspace.id == workspace_id, Workspace.deleted_at.is_(None)
+    )
+    if principal.only is not None:
+        statement = statement.where(Workspace.created_by == principal.only)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no workspace {workspace_id}")
+    if row.state == WorkspaceState.FAILED:
+        raise Conflict(f"the workspace could not be prepared: {row.error_reason}", code="workspace_failed")
+    if row.archived and action["step"]["run_reason"] != RunReason.ARCHIVE_SCRIPT:
+        raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
+    if row.state == WorkspaceState.STARTING and action["step"]["run_reason"] == RunReason.DEV_SERVER:
+        raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
+    session_id = connection.execute(
+        select(Session.id).where(Session.workspace_id == workspace_id).order_by(Session.created_at.desc()).limit(1)
+    ).scalar_one()
+    group = executions.NewGroup(session_id, workspace_id, [action], principal.owner)
+    ids = executions.create_group(connection, group)
+    due = executions.rings(connection, ids) if row.state == WorkspaceState.RUNNING else []
+    return AddedStep(ids[0], due)
+
+
+def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:
+    """The repos of a workspace with their scripts, in the order of the request."""
+    statement = select(WorkspaceRepo).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
+    return [
+        RepoScripts(
+            name=row["name"],
+            working_dir=row["working_dir"],
+            setup_script=row["setup_script"],
+            cleanup_script=row["cleanup_script"],
+            dev_server=row["dev_server_script"],
+            archive_script=row["archive_script"],
+            parallel_setup_script=row["parallel_setup_script"],
+        )
+        for row in connection.execute(statement).mappings()
+    ]
+
+
+def _project(connection: Connection, run: RunInput, principal: Principal) -> Any:
+    columns = (Project.id, Project.default_image)
+    if run.project_id is not None:
+        statement = select(*columns).where(Project.id == run.project_id, Project.deleted_at.is_(None))
+        if principal.only is not None:
+            statement = statement.where(Project.created_by == principal.only)
+        found = connection.execute(statement).one_or_none()
+        if found is None:
+            raise NotFound(f"there is no project {run.project_id}")
+        return found
+    key = run.repos[0].url
+    values = {"name": repo_name_from_url(key), "implicit_key": key, "created_by": principal.owner}
+    made = upsert(Project).values(id=uuid4(), **values)
+    return connection.execute(
+        made.on_conflict_do_update(
+            index_elements=[Project.created_by, Project.implicit_key],
+            index_where=text("implicit_key IS NOT NULL AND deleted_at IS NULL"),
+            set_={"updated_at": func.now()},
+        ).returning(*columns)
+    ).one()
+
+
+def _workspace(connection: Connection, run: RunInput, settings: Settings, columns: Mapping[str, Any]) -> UUID:
+    workspace_id = uuid4()
+    title = columns["name"]
+    connection.execute(
+        insert(Workspace).values(
+            id=workspace_id,
+            branch=branch_name(settings.branch_prefix, workspace_id, title),
+            pool=settings.pool,
+            requested_image=run.image,
+            limits=vars(run.limits),
+            **columns,
+        )
+    )
+    connection.execute(insert(Lane).values(workspace_id=workspace_id))
+    for name, given in run.env.items():
+        connection.execute(
+            insert(WorkspaceEnvironment).values(
+                workspace_id=workspace_id, name=name, value=given.value, secret=given.secret
+            )
+        )
+    events.append(connection, workspace_id, "workspace.created", {"image": columns["resolved_image"], "title": title})
+    return workspace_id
+
+
+def _link_repo(
+    connection: Connection, place: tuple[UUID, UUID, int], repo: RepoInput, name: str, principal: Principal
+) -> RepoScripts:
+    project_id, workspace_id, position = place
+    statement = upsert(Repo).values(id=uuid4(), path=repo.url, name=name, display_name=name, created_by=principal.owner)
+    repo_id = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Repo.created_by, Repo.path], set_={"path": statement.excluded.path}
+        ).returning(Repo.id)
+    ).scalar_one()
+    connection.execute(upsert(ProjectRepo).values(project_id=project_id, repo_id=repo_id).on_conflict_do_nothing())
+    given = {key: value for key, value in vars(repo).items() if key != "url"}
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                insert(WorkspaceRepo).values(
+                    workspace_id=workspace_id, repo_id=repo_id, position=position, name=name, url=repo.url, **given
+                )
+            )
+    except IntegrityError as error:
+        raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url") from error
+    given.pop("target_branch")
+    return RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given)
+
+
+def _title(prompt: str) -> str:
+    first = next((line.strip() for line in prompt.splitlines() if line.strip()), "untitled")
+    return first if len(first) <= 80 else first[:79] + "…"

@@ -1,0 +1,147 @@
+"""Workspaces as the worker needs them: what a node must know to make one, and what it reports back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import CloneState, WorkspaceState
+from relay_core.postgres import events
+from relay_core.postgres.tables import ProjectRepo, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+
+
+@dataclass(frozen=True)
+class WorkspaceRepoRow:
+    """A repo of a workspace."""
+
+    repo_id: UUID
+    name: str
+    url: str
+    target_branch: str | None
+    base_commit: str | None
+    mirror_path: str | None
+
+
+@dataclass(frozen=True)
+class WorkspaceRow:
+    """A workspace with its repos and environment."""
+
+    id: UUID
+    project_id: UUID
+    task_id: UUID
+    branch: str
+    state: WorkspaceState
+    image: str
+    limits: Limits
+    node_id: str | None
+    container_id: str | None
+    work_dir: str | None
+    uid: int | None
+    repos: Sequence[WorkspaceRepoRow]
+    env: Mapping[str, str]
+    secrets: Sequence[str]
+    """Values to mask."""
+    executor: Mapping[str, Any]
+
+
+def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
+    """The whole of it; it exists because an execution names it."""
+    row = (
+        connection.execute(
+            select(Workspace, Task.project_id)
+            .join(Task, Task.id == Workspace.task_id)
+            .where(Workspace.id == workspace_id)
+        )
+        .mappings()
+        .one()
+    )
+    repos = connection.execute(
+        select(
+            WorkspaceRepo.repo_id,
+            WorkspaceRepo.name,
+            WorkspaceRepo.url,
+            WorkspaceRepo.target_branch,
+            WorkspaceRepo.base_commit,
+            WorkspaceRepo.mirror_path,
+        )
+        .where(WorkspaceRepo.workspace_id == workspace_id)
+        .order_by(WorkspaceRepo.position)
+    )
+    env = connection.execute(
+        select(WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret).where(
+            WorkspaceEnvironment.workspace_id == workspace_id
+        )
+    ).all()
+    executor = connection.execute(
+        select(Session.executor_config)
+        .where(Session.workspace_id == workspace_id)
+        .order_by(Session.created_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return WorkspaceRow(
+        id=row["id"],
+        project_id=row["project_id"],
+        task_id=row["task_id"],
+        branch=row["branch"],
+        state=WorkspaceState(row["state"]),
+        image=row["resolved_image"],
+        limits=Limits.from_row(row["limits"]),
+        node_id=row["node_id"],
+        container_id=row["container_id"],
+        work_dir=row["work_dir"],
+        uid=row["uid"],
+        repos=[WorkspaceRepoRow(*repo) for repo in repos],
+        env={name: value for name, value, _ in env},
+        secrets=[value for _, value, secret in env if secret],
+        executor=executor or {},
+    )
+
+
+def set_fields(connection: Connection, workspace_id: UUID, **fields: Any) -> None:
+    """Write what the node found out (container, digest, directory)."""
+    connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**fields, updated_at=func.now()))
+
+
+def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:
+    """Change the workspace's state, with an event when it is another one."""
+    changed = connection.scalar(
+        update(Workspace)
+        .where(Workspace.id == workspace_id, Workspace.state != state)
+        .values(state=state, error_reason=error, updated_at=func.now())
+        .returning(Workspace.id)
+    )
+    if changed is not None:
+        events.append(connection, workspace_id, "workspace.state_changed", {"state": state, "error_reason": error})
+
+
+def record_clone(
+    connection: Connection, workspace: WorkspaceRow, repo_id: UUID, *, mirror_path: str, base_commit: str, branch: str
+) -> None:
+    """Note where a clone came from, and that its mirror is ready."""
+    connection.execute(
+        update(WorkspaceRepo)
+        .where(WorkspaceRepo.workspace_id == workspace.id, WorkspaceRepo.repo_id == repo_id)
+        .values(base_commit=base_commit, mirror_path=mirror_path, target_branch=branch)
+    )
+    set_clone_state(connection, workspace.project_id, repo_id, CloneState.READY, local_path=mirror_path)
+
+
+def set_clone_state(
+    connection: Connection,
+    project_id: UUID,
+    repo_id: UUID,
+    state: CloneState,
+    *,
+    local_path: str | None = None,
+    error: str | None = None,
+) -> None:
+    """The state of a project's mirror of one repo; a mirror that is ready keeps its path when a later fetch fails."""
+    values: dict[str, Any] = {"state": state, "clone_error": error}
+    if local_path is not None:
+        values["local_path"] = local_path
+    connection.execute(
+        update(ProjectRepo).where(ProjectRepo.project_id == project_id, ProjectRepo.repo_id == repo_id).values(**values)
+    )
