@@ -1,0 +1,74 @@
+"""Real services for the tests: one Postgres and one Valkey per session, a fresh database per test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_cli.stack.valkey import EmbeddedValkey
+from relay_core.postgres.migrate import upgrade
+from relay_core.settings import get_settings
+
+TEMPLATE = "relay_template"
+
+
+def pytest_configure() -> None:
+    """A developer's own RELAY_* settings have no say in a test."""
+    for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
+        del os.environ[name]
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def services_dir() -> Iterator[Path]:
+    """Where the session's servers keep their data; other accounts can pass, as Postgres does not run as root."""
+    path = Path(tempfile.mkdtemp(prefix="relay-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(services_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """A server whose databases do not survive a power cut."""
+    server = EmbeddedPostgres(services_dir / "postgres", durable=False, database=TEMPLATE)
+    upgrade(server.start())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(services_dir: Path) -> Iterator[str]:
+    """A Valkey of the session; tests use keys of their own ids, and none flushes it."""
+    server = EmbeddedValkey(services_dir / "valkey")
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A fresh, migrated database."""
+    name = f"test_{uuid4().hex}"
+    template = make_url(postgres_server.url)
+    admin = create_engine(template.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"'))
+    yield template.set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Connections to the test's database."""
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()

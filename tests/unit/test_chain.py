@@ -1,0 +1,65 @@
+"""What runs after what."""
+
+import pytest
+
+from relay_core.domain.chain import RepoScripts, goes_on, next_group, plan_run
+from relay_core.domain.vocabulary import RunReason, Status
+
+EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+
+
+def walk(repos):
+    """The chain as lists of (reason, repo), group by group."""
+    action, groups = plan_run(repos, EXECUTOR, "do it"), []
+    group = [action]
+    while group:
+        groups.append([(one["step"]["run_reason"], one["step"]["repo"]) for one in group])
+        assert len({str(one["next_action"]) for one in group}) == 1, "siblings agree on what follows"
+        group = next_group(group[0])
+    return groups
+
+
+def test_one_repo_with_all_scripts():
+    repo = RepoScripts("a", setup_script="s", cleanup_script="c", dev_server="never by itself")
+    assert walk([repo]) == [
+        [("clone", None)],
+        [("setup_script", "a")],
+        [("coding_agent", None)],
+        [("cleanup_script", "a")],
+    ]
+
+
+def test_blank_scripts_are_no_scripts():
+    assert walk([RepoScripts("a", setup_script="  \n", cleanup_script="")]) == [
+        [("clone", None)],
+        [("coding_agent", None)],
+    ]
+
+
+@pytest.mark.parametrize("second_parallel", [True, False])
+def test_setup_is_parallel_only_if_every_repo_says_so(second_parallel):
+    repos = [
+        RepoScripts("a", setup_script="s", parallel_setup_script=True),
+        RepoScripts("b", setup_script="s", parallel_setup_script=second_parallel),
+        RepoScripts("c", parallel_setup_script=False),
+    ]
+    groups = walk(repos)[1:-1]
+    if second_parallel:
+        assert groups == [[("setup_script", "a"), ("setup_script", "b")]]
+    else:
+        assert groups == [[("setup_script", "a")], [("setup_script", "b")]]
+
+
+def test_the_agent_runs_in_the_one_repo_or_above_all():
+    def cwd(repos):
+        return next_group(plan_run(repos, EXECUTOR, "p"))[0]["step"]["cwd"]
+
+    assert cwd([RepoScripts("a", working_dir="web/app")]) == "repos/a/web/app"
+    assert cwd([RepoScripts("a"), RepoScripts("b")]) == "repos"
+
+
+@pytest.mark.parametrize("reason", list(RunReason))
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.KILLED])
+def test_one_failure_ends_the_chain_except_a_cleanup(reason, status):
+    expected = status is Status.COMPLETED or (reason is RunReason.CLEANUP_SCRIPT and status is Status.FAILED)
+    assert goes_on([(RunReason.SETUP_SCRIPT, Status.COMPLETED), (reason, status)]) is expected
