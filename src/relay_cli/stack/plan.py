@@ -1,0 +1,107 @@
+"""What the stack's own processes are told: ports and environment (pure but for the look at free ports)."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay_cli.stack.errors import StackProblem
+from relay_cli.stack.images import own_ca_bundle
+from relay_cli.stack.ports import free_port
+from relay_cli.stack.process import Program
+from relay_cli.stack.report import say
+
+RUNTIME_BUCKETS = "0.5,1,5,15,60,300,900,3600,7200,14400,28800"
+"""Seconds: Flower's own end at 10, and runs of agents last hours."""
+
+LOCAL_POLICY = {
+    "RELAY_GIT_ALLOW_FILE": "true",
+    "RELAY_GIT_ALLOW_HTTP": "true",
+    "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
+}
+"""What a machine of one's own allows and a server does not; the environment has the last word."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the stack's parts are reached."""
+
+    database_url: str
+    redis_url: str
+    docker_host: str
+    api_port: int
+    flower_port: int
+    flower_user: str
+    flower_password: str
+
+    @property
+    def api_url(self) -> str:
+        """Of the API, on loopback."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Of Flower, on loopback."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+
+def choose_port(variable: str, usual: int, environment: Mapping[str, str]) -> int:
+    """The port that a variable demands, else the usual one, else a free one.
+
+    Raises:
+        StackProblem: the demanded port is taken.
+    """
+    demanded = environment.get(variable)
+    wanted = int(demanded) if demanded else usual
+    port = free_port(wanted)
+    if port != wanted and demanded:
+        raise StackProblem(f"Port {wanted}, which {variable} demands, is taken. Free it, or unset {variable}.")
+    if port != wanted:
+        say(f"Port {wanted} is taken; using {port}")
+    return port
+
+
+def environment_of(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, str]:
+    """The environment of API, worker and Flower: `base`, and over it where everything is."""
+    made = {
+        **LOCAL_POLICY,
+        **base,
+        "RELAY_DATABASE_URL": ends.database_url,
+        "RELAY_REDIS_URL": ends.redis_url,
+        "RELAY_DATA_DIR": str(data_dir),
+        "RELAY_DOCKER_HOST": ends.docker_host,
+        "RELAY_API_HOST": "127.0.0.1",
+        "RELAY_API_PORT": str(ends.api_port),
+        "RELAY_FLOWER_PORT": str(ends.flower_port),
+        "RELAY_FLOWER_USER": ends.flower_user,
+        "RELAY_FLOWER_PASSWORD": ends.flower_password,
+        "PYTHONUNBUFFERED": "1",
+    }
+    bundle = own_ca_bundle(base)
+    if bundle is not None:
+        made["RELAY_CA_BUNDLE"] = str(bundle)
+    return made
+
+
+def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
+    """How to run API, worker and Flower, by name."""
+    environment = environment_of(ends, data_dir, base)
+    logs = data_dir / "logs"
+    flower = (
+        *(sys.executable, "-m", "celery", "-A", "relay_core.celery_app:app", "flower"),
+        *("--address=127.0.0.1", f"--port={ends.flower_port}", f"--task-runtime-metric-buckets={RUNTIME_BUCKETS}"),
+    )
+    return {
+        "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),
+        # It detaches from its runs and lets go of what it has reserved before it ends.
+        "worker": Program(
+            "worker", (sys.executable, "-m", "relay_workers"), logs / "worker.log", environment, stop_seconds=30
+        ),
+        # By environment: an argument would show the password to everybody on this machine.
+        "flower": Program(
+            "flower",
+            flower,
+            logs / "flower.log",
+            {**environment, "FLOWER_BASIC_AUTH": f"{ends.flower_user}:{ends.flower_password}"},
+        ),
+    }
