@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from relay_core.domain.git_url import RemotePolicy
+
 
 def _default_data_dir() -> Path:
     return Path("/var/lib/relay") if os.geteuid() == 0 else Path.home() / ".local" / "share" / "relay"
@@ -38,6 +40,14 @@ class Settings(BaseSettings):
     api_allowed_hosts: Words = Field(("127.0.0.1", "localhost", "[::1]"), description="Accepted Host headers.")
     api_public_url: str | None = Field(None, description="URL under which clients reach the API, for links.")
     idempotency_ttl_hours: int = Field(24, ge=1, le=24 * 30)
+    api_max_body_bytes: int = Field(4 << 20, ge=64 << 10, le=256 << 20, description="Largest request body.")
+    api_sse_heartbeat_seconds: float = Field(15, gt=0, le=300, description="Comment on a silent event stream.")
+    api_sse_max_seconds: float = Field(
+        3600,
+        gt=0,
+        le=24 * 3600,
+        description="An event stream is then ended; the client reconnects, its token rechecked.",
+    )
 
     # which remotes may be cloned
     git_allow_http: bool = False
@@ -53,6 +63,10 @@ class Settings(BaseSettings):
     git_container_timeout_seconds: float = Field(120, gt=0, le=3600)
     git_container_memory_bytes: int = Field(1 << 30, ge=64 << 20)
     evidence_pack_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Largest pack of an after-state.")
+    git_host_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="Address space of a git on the host.")
+    mirror_max_pack_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest pack that one fetch may bring.")
+    checkout_max_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest work tree that is checked out.")
+    checkout_max_files: int = Field(1_000_000, ge=1, description="Files and directories of such a work tree.")
     patch_max_bytes: int = Field(4 << 20, ge=1024, description="Largest stored patch of one repo; longer ones are cut.")
 
     # node and containers
@@ -104,6 +118,17 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @property
+    def remote_policy(self) -> RemotePolicy:
+        """Which remotes may be cloned."""
+        return RemotePolicy(
+            allow_http=self.git_allow_http,
+            allow_git_protocol=self.git_allow_git_protocol,
+            allow_file=self.git_allow_file,
+            allow_private_hosts=self.git_allow_private_hosts,
+            allowed_hosts=self.git_allowed_hosts,
+        )
 
     @field_validator("data_dir")
     @classmethod
