@@ -141,6 +141,14 @@ def record_before_heads(
         )
 
 
+def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> str | None:
+    """HEAD of a repo as it was stored before the step."""
+    state = ExecutionProcessRepoState
+    return connection.scalar(
+        select(state.before_head_commit).where(state.execution_process_id == execution_id, state.repo_id == repo_id)
+    )
+
+
 def record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID, fields: Mapping[str, Any]) -> None:
     """Store a repo's evidence within the terminal transaction."""
     state = ExecutionProcessRepoState

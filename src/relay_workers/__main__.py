@@ -1,0 +1,26 @@
+"""``python -m relay_workers``: one worker of this node."""
+
+import sys
+
+from relay_workers.bootstrap import prepare_environment
+
+
+def main() -> None:
+    """Run a worker until it is told to go; a setting or service that is wrong ends it with one clear line."""
+    prepare_environment()
+    from pydantic import ValidationError  # noqa: PLC0415 - Celery reads REMAP_SIGTERM when it is imported
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    from relay_core.domain.errors import RelayError  # noqa: PLC0415
+    from relay_core.settings import get_settings  # noqa: PLC0415
+    from relay_workers.bootstrap import make_worker  # noqa: PLC0415
+
+    try:
+        worker = make_worker(get_settings())
+    except (RelayError, ValidationError, OperationalError, OSError) as error:
+        sys.exit(f"relay worker: {error}")
+    worker.app.worker_main(worker.argv())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Puts a worker together: settings → ports → Celery app, and ties Celery's signals to the runner."""
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres.logs import LogStore
+
+from relay_core.celery_app import make_app
+from relay_core.doorbell import CeleryDoorbell
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.lifecycle import Claimant
+from relay_core.postgres.migrate import check_schema
+from relay_core.settings import Settings
+from relay_workers import tick
+from relay_workers.capture.pump import LogPump
+from relay_workers.context import WorkerContext
+from relay_workers.engine.docker_engine import DockerEngine
+from relay_workers.engine.forward import Forwarder
+from relay_workers.engine.tool_container import ToolContainerRunner
+from relay_workers.git.service import GitService
+from relay_workers.live import LiveRuns
+from relay_workers.node import NodeIdentity, default_concurrency, identify
+from relay_workers.runner import Runner
+from relay_workers.tasks import RunRequest, register
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker ready to be given to Celery."""
+
+    app: Celery
+    identity: NodeIdentity
+    context: WorkerContext
+
+    def argv(self) -> list[str]:
+        """Arguments of ``celery worker``."""
+        settings = self.context.settings
+        slots = settings.worker_concurrency or default_concurrency()
+        return [
+            "worker",
+            *("--pool", "threads", "--concurrency", str(slots), "--hostname", self.identity.worker),
+            *("--loglevel", settings.log_level, "-E", "--without-gossip", "--without-mingle"),
+        ]
+
+
+def make_worker(settings: Settings) -> Worker:
+    """Check what a worker needs and connect it.
+
+    Raises:
+        SchemaMismatch: the database is another version's.
+        EngineUnavailable: no container engine answers.
+    """
+    configure_logging(settings.log_level)
+    identity = identify(settings)
+    database = make_engine(settings, application=identity.worker)
+    with database.connect() as connection:
+        check_schema(connection)
+    app = make_app(settings, identity.node_id)
+    context = _context(settings, identity, database, app)
+    register(app, Runner(context).run)
+    RunRequest.kill = staticmethod(context.live.kill)  # type: ignore[assignment]
+    _tie(context)
+    return Worker(app, identity, context)
+
+
+def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
+    engine = DockerEngine(settings)
+    engine.prepare()
+    tool = ToolContainerRunner(settings)
+    logs = LogStore(database)
+    live_logs = LiveLogPublisher(settings)
+    return WorkerContext(
+        settings=settings,
+        claimant=Claimant(identity.worker, identity.node_id, settings.pool, settings.lease_seconds),
+        database=database,
+        doorbell=CeleryDoorbell(app, database),
+        engine=engine,
+        tool=tool,
+        git=GitService(settings, tool),
+        pump=LogPump(logs, live_logs),
+        logs=logs,
+        live_logs=live_logs,
+        forwarder=Forwarder(engine),
+        live=LiveRuns(),
+    )
+
+
+def _tie(context: WorkerContext) -> None:
+    """Start the clocks when Celery is ready; detach when it is told to go, leaving the processes as they are."""
+    tickers = [
+        tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: tick.renew_leases(context)),
+        tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
+    ]
+
+    @worker_ready.connect(weak=False)
+    def ready(**_: Any) -> None:
+        context.pump.start()
+        for ticker in tickers:
+            ticker.start()
+
+    @worker_shutting_down.connect(weak=False)
+    def shutting_down(**_: Any) -> None:
+        context.live.let_all_go()
+
+    @worker_shutdown.connect(weak=False)
+    def shutdown(**_: Any) -> None:
+        for ticker in tickers:
+            ticker.stop()
+        context.pump.stop()
+
+
+def configure_logging(level: str) -> None:
+    """One line of key=value per event on stderr, for Relay's own logs and Celery's."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(),
+    )
+    logging.basicConfig(level=level, format="timestamp=%(asctime)s level=%(levelname)s event=%(message)r", force=True)
+    logging.getLogger("celery.redirected").setLevel(logging.ERROR)
+    setup_logging.connect(lambda **_: None, weak=False)  # Celery leaves the root logger alone then
+
+
+def prepare_environment() -> None:
+    """TERM means: detach and go at once (docs/adr/0003-celery.md). Must come before Celery installs its handlers."""
+    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")

@@ -1,0 +1,40 @@
+"""What every part of a worker works with, made once by the bootstrap and passed as one argument."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres.logs import LogStore
+from sqlalchemy import Engine
+
+from relay_core.doorbell import Doorbell
+from relay_core.postgres.lifecycle import Claimant
+from relay_core.settings import Settings
+from relay_workers.capture.pump import LogPump
+from relay_workers.engine.forward import Forwarder
+from relay_workers.engine.port import ContainerEngine
+from relay_workers.git.service import GitService
+from relay_workers.git.tool import ToolRunner
+from relay_workers.live import LiveRuns
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The ports and facts of one worker."""
+
+    settings: Settings
+    claimant: Claimant
+    database: Engine
+    doorbell: Doorbell
+    engine: ContainerEngine
+    tool: ToolRunner
+    git: GitService
+    pump: LogPump
+    logs: LogStore
+    live_logs: LiveLogPublisher
+    forwarder: Forwarder
+    live: LiveRuns
+
+    def workspace_dir(self, workspace_id: object) -> Path:
+        """Where a workspace lives on this node."""
+        return self.settings.data_dir / "workspaces" / str(workspace_id)

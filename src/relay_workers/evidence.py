@@ -1,0 +1,142 @@
+"""After a step: the agent's verdict, HEAD of every repo, the pinned after-state, and the outcome made of all that."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import zstandard
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import RelayError
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import Reason, RunReason, Status, Stream
+from relay_core.postgres.lifecycle import Claimed, Evidence
+from relay_core.postgres.workspaces import WorkspaceRepoRow
+from relay_workers.context import WorkerContext
+from relay_workers.executors import get_executor
+from relay_workers.executors.port import TurnReader
+from relay_workers.git.service import AfterState, AfterStateRequest
+from relay_workers.outcome import Outcome
+
+if TYPE_CHECKING:  # process.py calls into this module
+    from relay_workers.process import Ended, Running
+
+PINNED = {RunReason.CODING_AGENT, RunReason.CLEANUP_SCRIPT}
+"""Runs after which the whole work tree is kept, on failure and kill too."""
+
+
+def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended: "Ended") -> Outcome:
+    """The end of a step with everything that is stored with it."""
+    from relay_workers.process import transition_of  # noqa: PLC0415 - the two modules make one pipeline
+
+    transition = transition_of(claimed, running, ended)
+    turn: dict[str, Any] | None = None
+    summary = None
+    if claimed.run_reason is RunReason.CODING_AGENT:
+        reader = _read_turn(context, claimed, ended)
+        transition = _agent_verdict(reader, transition, ended)
+        summary = reader.summary
+        turn = {
+            "agent_session_id": reader.agent_session_id,
+            "agent_message_id": reader.agent_message_id,
+            "summary": summary,
+            "usage": reader.usage or None,
+        }
+    commits = claimed.run_reason in PINNED and transition.target is Status.COMPLETED
+    message = (summary or f"{claimed.run_reason.replace('_', ' ')}") if commits else None
+    states, noted = _repo_states(context, claimed, running, message)
+    if ended.log.cut:
+        noted.append(
+            ("execution.log_cut", {"message": "a background process held the log open; its later output is cut"})
+        )
+    running.run_dir.remove()
+    return Outcome(transition, Evidence(states, ended.log.ends(), turn, noted))
+
+
+def _read_turn(context: WorkerContext, claimed: Claimed, ended: "Ended") -> TurnReader:
+    """From the stored log, so that a worker that adopts the run reads the same."""
+    reader = get_executor(claimed.action["step"]["executor"]["name"]).reader()
+    size = ended.log.streams[Stream.STDOUT].bytes
+    for piece in context.logs.iter_range(claimed.execution_id, Stream.STDOUT, 0, size):
+        reader.feed(piece)
+    return reader
+
+
+def _agent_verdict(reader: TurnReader, transition: Transition, ended: "Ended") -> Transition:
+    """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are."""
+    if transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}:
+        return transition
+    verdict = reader.verdict(ended.exit_code)
+    if verdict.success:
+        return machine.completed(ended.exit_code)
+    reason = Reason(verdict.reason or Reason.AGENT_ERROR)
+    return machine.failed(reason, verdict.message or f"the agent exited with {ended.exit_code}", ended.exit_code)
+
+
+def _repo_states(
+    context: WorkerContext, claimed: Claimed, running: "Running", message: str | None
+) -> tuple[dict[UUID, Mapping[str, Any]], list[tuple[str, Mapping[str, Any]]]]:
+    workspace = running.workspace
+    states: dict[UUID, Mapping[str, Any]] = {}
+    noted: list[tuple[str, Mapping[str, Any]]] = []
+    heads = context.git.heads(workspace.directory, workspace.repo_names)
+    for repo in workspace.row.repos:
+        head = heads[repo.name]
+        states[repo.repo_id] = {"after_head_commit": head.commit, "branch": head.branch, "problem": head.problem}
+        if claimed.run_reason not in PINNED:
+            continue
+        try:
+            after = context.git.after_state(_request(context, claimed, running, repo, message))
+        except RelayError as error:
+            states[repo.repo_id] = {**states[repo.repo_id], "problem": str(error)}
+        else:
+            states[repo.repo_id] = _columns(after)
+        problem = states[repo.repo_id]["problem"]
+        if problem:
+            noted.append(("execution.evidence_problem", {"repo": repo.name, "message": problem}))
+    return states, noted
+
+
+def _request(
+    context: WorkerContext, claimed: Claimed, running: "Running", repo: WorkspaceRepoRow, message: str | None
+) -> AfterStateRequest:
+    from relay_core.postgres.executions import before_head  # noqa: PLC0415
+
+    with context.database.connect() as connection:
+        before = before_head(connection, claimed.execution_id, repo.repo_id)
+    return AfterStateRequest(
+        workspace_id=claimed.workspace_id,
+        workspace_dir=running.workspace.directory,
+        name=repo.name,
+        mirror_path=repo.mirror_path,
+        base_commit=repo.base_commit,
+        before_commit=before,
+        uid=running.workspace.uid,
+        gid=claimed.gid,
+        execution_id=claimed.execution_id,
+        commit_message=message,
+    )
+
+
+def _columns(after: AfterState) -> dict[str, Any]:
+    stat: dict[str, Any] = {}
+    if after.patch is not None:
+        stat = after.patch.stat()
+    if after.step_patch is not None:
+        stat["step"] = after.step_patch.stat()
+    return {
+        "after_head_commit": after.after_head,
+        "branch": after.branch,
+        "dirty": after.dirty,
+        "summary": after.summary,
+        "pinned_commit": after.pinned_commit,
+        "committed": after.committed,
+        "problem": after.problem or after.commit_problem,
+        "patch": _compressed(after.patch),
+        "step_patch": _compressed(after.step_patch),
+        "stat": stat or None,
+    }
+
+
+def _compressed(patch: Any) -> bytes | None:
+    return None if patch is None else zstandard.compress(patch.text)

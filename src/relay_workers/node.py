@@ -1,0 +1,78 @@
+"""Who this node is: a host with a container engine and one or more workers."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from relay_core.domain.errors import RelayError
+from relay_core.settings import Settings
+
+BYTES_PER_SLOT = 16 << 20
+"""Memory reckoned for one slot when the concurrency is not set; a slot of the threads pool itself takes ~36 KB."""
+SLOTS_PER_CPU = 50
+"""A slot mostly waits; what it waits for runs in a container with limits of its own."""
+
+
+class NoFreeName(RelayError):  # noqa: N818 - named for what it says
+    """All worker names of this node are taken."""
+
+
+@dataclass(frozen=True)
+class NodeIdentity:
+    """The node, stable over restarts, and this worker on it."""
+
+    node_id: str
+    worker: str
+    """``<slot>@<node_id>``: Celery's name of the worker and the `owner` of what it runs."""
+    lock_fd: int
+    """An flock held as long as this worker lives: whoever can take it knows that the worker is dead."""
+
+
+def read_node_id(data_dir: Path) -> str:
+    """The id in ``<data_dir>/node_id``, made at the first start; moves with the data, not with the host's name."""
+    path = data_dir / "node_id"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return path.read_text().strip()
+    node_id = f"node-{uuid4().hex[:12]}"
+    with os.fdopen(fd, "w") as file:
+        file.write(node_id + "\n")
+    return node_id
+
+
+def identify(settings: Settings) -> NodeIdentity:
+    """Take the first free worker name of this node.
+
+    Raises:
+        NoFreeName: more workers run here than there are names for.
+    """
+    node_id = read_node_id(settings.data_dir)
+    locks = settings.data_dir / "workers"
+    locks.mkdir(exist_ok=True)
+    for number in range(1, 1000):
+        fd = os.open(locks / f"w{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            continue
+        return NodeIdentity(node_id, f"w{number}@{node_id}", fd)
+    raise NoFreeName(f"999 workers hold a lock in {locks}; stop some")
+
+
+def default_concurrency() -> int:
+    """Slots of a worker from this host's memory and processors."""
+    return max(4, min(200, psutil.virtual_memory().total // 2 // BYTES_PER_SLOT, SLOTS_PER_CPU * (os.cpu_count() or 1)))
+
+
+def container_uid(settings: Settings) -> int:
+    """The user of containers whose request and image name none."""
+    if settings.container_uid is not None:
+        return settings.container_uid
+    return os.geteuid() or 1000

@@ -1,0 +1,45 @@
+"""How an execution ended, as a value: the transition to write and the evidence that goes with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import Reason
+from relay_core.postgres.lifecycle import Evidence
+
+
+class LetGo(Exception):  # noqa: N818 - not an error
+    """The execution is not ours any more, or this worker goes away: write nothing, touch nothing."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an execution."""
+
+    transition: Transition
+    evidence: Evidence = field(default_factory=Evidence)
+    also: Callable[[Connection], None] | None = None
+    """Further writes that belong into the terminal transaction."""
+
+
+def from_failure(error: StepFailed, *, kill_asked: bool) -> Transition:
+    """A preparation that failed; one that failed because somebody asked for its end was killed."""
+    if kill_asked or error.reason == Reason.USER:
+        return machine.killed(str(error))
+    return machine.failed(Reason(error.reason), str(error))
+
+
+CAP_MESSAGES = {
+    Reason.TIMEOUT: "it ran longer than limits.timeout_seconds ({limits.timeout_seconds} s)",
+    Reason.NO_OUTPUT: "it wrote nothing for limits.no_output_seconds ({limits.no_output_seconds} s)",
+    Reason.LOG_LIMIT: "it wrote more than limits.log_bytes ({limits.log_bytes} bytes)",
+    Reason.OOM: "it used more than limits.memory_bytes ({limits.memory_bytes} bytes) and the kernel ended it",
+    Reason.LOG_TAMPERED: "its log was changed behind Relay's back; what was stored before is kept",
+    Reason.SUPERVISOR_LOST: "its supervisor in the container was ended from inside, so its exit code is not known",
+    Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
+}
+"""What a person is told, by reason."""

@@ -1,0 +1,227 @@
+"""A run with a process in the workspace's container: setup, agent, cleanup and archive scripts; dev servers share it.
+
+Reads top down: before-heads → start → capture → wait → drain → evidence → outcome.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay_core.domain import execution as machine
+from relay_core.domain.chain import Step
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.execution import Transition
+from relay_core.domain.masking import maskable
+from relay_core.domain.vocabulary import Reason, RunReason, Stream
+from relay_core.postgres import executions, lifecycle
+from relay_core.postgres.lifecycle import Claimed
+from relay_workers import evidence
+from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
+from relay_workers.context import WorkerContext
+from relay_workers.engine.port import StepStart
+from relay_workers.environment import step_environment
+from relay_workers.executors import get_executor
+from relay_workers.executors.port import StepPlan, TurnRequest
+from relay_workers.live import Control
+from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
+from relay_workers.rundir import RunDir, RunDirRequest, judge_end, prepare_run_dir
+from relay_workers.watch import Act, Decision, Seen, decide
+from relay_workers.workspace import WorkspaceHandle, open_workspace
+
+
+@dataclass
+class Running:
+    """A started process and what watches it."""
+
+    workspace: WorkspaceHandle
+    run_dir: RunDir
+    capture: Capture
+    exec_id: str
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is known of a process after its log is drained."""
+
+    exit_code: int | None
+    reason: Reason | None
+    """Null when it ended by itself with code 0."""
+    log: CaptureEnd
+
+
+def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
+    """Carry out one step from before-heads to evidence."""
+    workspace = open_workspace(context, claimed.workspace_id)
+    record_before_heads(context, claimed, workspace)
+    running = start(context, claimed, control, workspace)
+    try:
+        decision = wait(context, claimed, control, running)
+        ended = end(context, claimed, running, decision)
+        return evidence.outcome(context, claimed, running, ended)
+    finally:
+        running.capture.close()
+
+
+def record_before_heads(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> None:
+    """Store where every repo stands, before the step can change it."""
+    heads = workspace.by_repo_id(context.git.heads(workspace.directory, workspace.repo_names))
+    with context.database.begin() as connection:
+        executions.record_before_heads(
+            connection, claimed.execution_id, claimed.fence, {repo: head.commit for repo, head in heads.items()}
+        )
+
+
+def start(
+    context: WorkerContext,
+    claimed: Claimed,
+    control: Control,
+    workspace: WorkspaceHandle,
+    extra_env: dict[str, str] | None = None,
+) -> Running:
+    """Start the process behind its supervisor; returns once `started` exists.
+
+    Raises:
+        StepFailed: `start_failed`: the supervisor never started, and now never will.
+    """
+    plan = plan_step(claimed, workspace)
+    run_dir = prepare_run_dir(
+        RunDirRequest(
+            workspace_dir=workspace.directory,
+            execution_id=claimed.execution_id,
+            attempt=claimed.attempt,
+            uid=_uid(claimed, workspace),
+            gid=claimed.gid,
+            script=plan.script,
+            stdin=plan.stdin,
+        )
+    )
+    capture = context.pump.attach(
+        CaptureRequest(
+            execution_id=claimed.execution_id,
+            fence=claimed.fence,
+            run_dir=run_dir,
+            secrets=maskable(workspace.row.secrets),
+            log_bytes=workspace.row.limits.log_bytes,
+            wake=control.wake,
+        )
+    )
+    env = {**step_environment(context.settings, workspace.row, claimed.execution_id), **plan.env, **(extra_env or {})}
+    exec_id = context.engine.start(
+        workspace.container_id,
+        StepStart(
+            run_dir=run_dir.in_container,
+            user=f"{_uid(claimed, workspace)}:{claimed.gid}",
+            cwd=f"/workspace/{claimed.action['step']['cwd']}",
+            env=env,
+        ),
+    )
+    running = Running(workspace, run_dir, capture, exec_id)
+    _await_start(context, running)
+    handle = {"gid": claimed.gid, "exec_id": exec_id, "run_dir": run_dir.in_container}
+    with context.database.begin() as connection:
+        executions.update_owned(connection, claimed.execution_id, claimed.fence, handle=handle)
+    return running
+
+
+def plan_step(claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
+    """What the process is: the script as it is, or what the agent's executor makes of the prompt."""
+    step: Step = claimed.action["step"]
+    if claimed.run_reason is not RunReason.CODING_AGENT:
+        return StepPlan(script=step["script"].encode(), stdin=b"", env={})
+    config: dict[str, Any] = step["executor"]
+    return get_executor(config["name"]).plan(
+        TurnRequest(
+            prompt=step["prompt"],
+            command=config.get("command"),
+            variant=config.get("variant"),
+            resume_session_id=None,
+            as_root=_uid(claimed, workspace) == 0,
+        )
+    )
+
+
+def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
+    return 0 if claimed.action["step"].get("as_root") else workspace.uid
+
+
+def _await_start(context: WorkerContext, running: Running) -> None:
+    """A detached start answers 200 even when the exec failed, so only the supervisor's own word counts."""
+    if running.capture.started.wait(context.settings.start_timeout_seconds):
+        return
+    if running.run_dir.declare_never_started():
+        state = context.engine.exec_state(running.exec_id)
+        code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""
+        raise StepFailed(
+            Reason.START_FAILED,
+            f"the step did not start within {context.settings.start_timeout_seconds:g} s{code}; "
+            "the image needs /bin/sh and cat, and the working directory must exist",
+        )
+
+
+def wait(context: WorkerContext, claimed: Claimed, control: Control, running: Running) -> Decision:
+    """Until the process has ended, or has to be ended."""
+    limits = running.workspace.row.limits
+    has_deadline = claimed.run_reason is not RunReason.DEV_SERVER
+    while True:
+        control.wake.clear()  # before looking: an event after the look is then not lost
+        decision = decide(_look(control, running), limits, has_deadline=has_deadline)
+        if decision.act is Act.LEAVE:
+            raise LetGo
+        if decision.act is not Act.WAIT:
+            break
+        control.wake.wait(decision.wait_seconds)
+    if decision.reason is Reason.USER:
+        # Flower's Terminate comes without a row that says so; the API's kill has written it already.
+        with context.database.begin() as connection:
+            lifecycle.request_kill(connection, claimed.execution_id, "the worker's control")
+    return decision
+
+
+def _look(control: Control, running: Running) -> Seen:
+    now = time.monotonic()
+    capture = running.capture
+    return Seen(
+        ended=capture.exited.is_set() or capture.supervisor_dead.is_set(),
+        kill_asked=control.kill.is_set(),
+        lost=control.lost.is_set() or capture.stale,
+        capture_stopped=capture.stopped_reason,
+        seconds_running=now - running.began,
+        seconds_silent=now - max(running.began, capture.last_output),
+    )
+
+
+def end(context: WorkerContext, claimed: Claimed, running: Running, decision: Decision) -> Ended:
+    """End what is left of the process, read its log to the end, and say how it ended."""
+    limits = running.workspace.row.limits
+    container_id = running.workspace.container_id
+    if decision.act is Act.STOP:
+        context.engine.kill_execution(container_id, claimed.gid, grace_seconds=limits.kill_grace_seconds)
+    log = running.capture.finish(context.settings.log_tail_seconds)
+    record = running.run_dir.read_exit()
+    if decision.act is not Act.STOP and (log.cut or record is None or record.leftovers):
+        context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0)
+    state = context.engine.exec_state(running.exec_id)
+    engine_code = state.exit_code if state is not None and not state.running else None
+    code, reason = judge_end(record, engine_code)
+    return Ended(code, decision.reason or log.stopped_reason or reason, log)
+
+
+def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transition:
+    """The end state of a script; an agent's verdict is made from its own protocol (`evidence`)."""
+    if ended.reason is Reason.USER:
+        return machine.killed("killed on request", ended.exit_code)
+    if ended.reason in CAP_MESSAGES:
+        message = CAP_MESSAGES[ended.reason].format(limits=running.workspace.row.limits)
+        return machine.failed(ended.reason, message, ended.exit_code)
+    if ended.reason is not None or ended.exit_code != 0:
+        name = claimed.run_reason.replace("_", " ")
+        return machine.failed(
+            ended.reason or Reason.EXIT_CODE, f"the {name} exited with {ended.exit_code}", ended.exit_code
+        )
+    return machine.completed(0)
+
+
+def stored_bytes(ended: Ended) -> int:
+    """Bytes of stdout in Postgres."""
+    return ended.log.streams[Stream.STDOUT].bytes

@@ -1,0 +1,199 @@
+"""The `clone` run: directory, image, clones and container of a new workspace.
+
+It has no process of its own to re-attach to, so it is idempotent: whoever takes it over repeats it.
+"""
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import CloneState, Reason, WorkspaceState
+from relay_core.postgres import workspaces
+from relay_core.postgres.lifecycle import Claimed, Evidence
+from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
+from relay_workers.context import WorkerContext
+from relay_workers.engine.port import ContainerSpec, ImageInfo
+from relay_workers.engine.users import resolve_user
+from relay_workers.environment import container_environment
+from relay_workers.executors import get_executor
+from relay_workers.git.service import CloneRequest, CloneResult
+from relay_workers.live import Control
+from relay_workers.node import container_uid
+from relay_workers.outcome import LetGo, Outcome, from_failure
+from relay_workers.steplog import StepLog
+
+SUBDIRECTORIES = ("repos", "runs", "home", "cache", "tmp")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What is known once the image is."""
+
+    row: WorkspaceRow
+    directory: Path
+    image: ImageInfo
+    uid: int
+
+
+def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
+    """Prepare the workspace, or say why it cannot be, leaving no partial directory."""
+    log = StepLog(context.logs, claimed.execution_id, claimed.fence)
+    with context.database.connect() as connection:
+        row = workspaces.load(connection, claimed.workspace_id)
+    try:
+        return _prepare(context, claimed, row, control, log)
+    except StepFailed as error:
+        if control.lost.is_set():
+            raise LetGo from error
+        log.say(str(error))
+        context.git.remove_workspace(row.id, context.workspace_dir(row.id))
+        return _failed(row, error, control, log)
+
+
+def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, control: Control, log: StepLog) -> Outcome:
+    directory = context.workspace_dir(row.id)
+    _store_place(context, row, directory)
+    image = context.engine.ensure_image(row.image)
+    log.say(f"image {row.image} ({image.digest or image.id})")
+    place = _Place(row, directory, image, resolve_user(None, image.user, container_uid(context.settings)).uid)
+    _check_programs(context, place)
+    _make_directories(place)
+    clones, container_id = _clone_and_start(context, claimed, place, control, log)
+    log.say(f"workspace is ready on branch {row.branch}")
+    states = {
+        repo.repo_id: {"after_head_commit": clone.head_commit, "branch": row.branch, "dirty": False}
+        for repo, clone in zip(row.repos, clones, strict=True)
+    }
+
+    def also(connection: Connection) -> None:
+        for repo, clone in zip(row.repos, clones, strict=True):
+            workspaces.record_clone(
+                connection,
+                row,
+                repo.repo_id,
+                mirror_path=str(clone.mirror_path),
+                base_commit=clone.head_commit,
+                branch=clone.target_branch,
+            )
+        workspaces.set_fields(
+            connection, row.id, container_id=container_id, uid=place.uid, image_digest=image.digest or image.id
+        )
+        workspaces.set_state(connection, row.id, WorkspaceState.RUNNING)
+
+    return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also)
+
+
+def _failed(row: WorkspaceRow, error: StepFailed, control: Control, log: StepLog) -> Outcome:
+    clone_failed = error.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
+
+    def also(connection: Connection) -> None:
+        workspaces.set_state(connection, row.id, WorkspaceState.FAILED, str(error))
+        for repo in row.repos if clone_failed else ():
+            workspaces.set_clone_state(connection, row.project_id, repo.repo_id, CloneState.FAILED, error=str(error))
+
+    transition = from_failure(error, kill_asked=control.kill.is_set())
+    return Outcome(transition, Evidence(log_ends=log.ends()), also)
+
+
+def _store_place(context: WorkerContext, row: WorkspaceRow, directory: Path) -> None:
+    """Before the first byte is written, so that whoever cleans up knows where."""
+    with context.database.begin() as connection:
+        workspaces.set_fields(connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory))
+
+
+def _check_programs(context: WorkerContext, place: _Place) -> None:
+    """A missing program is said before anything is cloned; what an image has is remembered by its digest."""
+    executor = get_executor(place.row.executor["name"])
+    for program in executor.required_programs(place.row.executor):
+        if not context.engine.image_has_program(place.image.id, program):
+            raise StepFailed(
+                Reason.PROGRAM_MISSING,
+                f"image {place.row.image} has no program {program!r}, which executor {executor.name!r} needs; "
+                f"choose an image that contains it (docs/agents.md has a recipe)",
+            )
+
+
+def _make_directories(place: _Place) -> None:
+    for name in SUBDIRECTORIES:
+        path = place.directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(path, place.uid, -1, follow_symlinks=False)
+
+
+def _clone_and_start(
+    context: WorkerContext, claimed: Claimed, place: _Place, control: Control, log: StepLog
+) -> tuple[list[CloneResult], str]:
+    """Clones and container at the same time where the mirrors are there already: neither needs the other's result."""
+    mirrors = [context.git.mirror_path(place.row.project_id, repo.url) for repo in place.row.repos]
+    with ThreadPoolExecutor(1, thread_name_prefix="container") as pool:
+        early: Future[str] | None = None
+        if all(mirror.is_dir() for mirror in mirrors):
+            early = pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
+        try:
+            clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
+            container_id = early.result() if early else context.engine.ensure_container(_spec(context, place, mirrors))
+        except BaseException:
+            _remove_container(context, place, early)
+            raise
+    return clones, container_id
+
+
+def _clone(
+    context: WorkerContext,
+    claimed: Claimed,
+    place: _Place,
+    repo: WorkspaceRepoRow,
+    control: Control,
+    log: StepLog,
+) -> CloneResult:
+    if control.kill.is_set() or control.lost.is_set():
+        raise StepFailed(Reason.USER, "killed while the workspace was being prepared")
+    log.say(f"cloning {repo.url}")
+    return context.git.clone(
+        CloneRequest(
+            project_id=place.row.project_id,
+            workspace_id=place.row.id,
+            workspace_dir=place.directory,
+            name=repo.name,
+            url=repo.url,
+            target_branch=repo.target_branch,
+            branch=place.row.branch,
+            uid=place.uid,
+            gid=claimed.gid,
+            on_output=log.write,
+            cancelled=control.stop,
+        )
+    )
+
+
+def _remove_container(context: WorkerContext, place: _Place, early: Future[str] | None) -> None:
+    if early is not None and early.exception() is None:
+        context.engine.remove(early.result())
+
+
+def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> ContainerSpec:
+    limits = place.row.limits
+    return ContainerSpec(
+        name=f"relay-{place.row.id}",
+        image=place.image.id,
+        labels={
+            "relay.workspace_id": str(place.row.id),
+            "relay.node_id": context.claimant.node_id,
+            "relay.project_id": str(place.row.project_id),
+        },
+        workspace_dir=place.directory,
+        mirror_dirs=tuple(mirrors),
+        env=container_environment(context.settings, os.environ),
+        memory_bytes=limits.memory_bytes,
+        cpus=limits.cpus,
+        pids=limits.pids,
+        nofile=limits.nofile,
+        network=context.settings.container_network,
+        ca_bundle=context.settings.ca_bundle,
+    )

@@ -1,0 +1,107 @@
+"""One execution from claim to next step; every kind of run passes through `Runner.run`."""
+
+from uuid import UUID
+
+import structlog
+from celery.exceptions import Ignore
+from sqlalchemy import Connection
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import Stale, StepFailed
+from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.postgres import lifecycle
+from relay_core.postgres.lifecycle import Claimed, NotClaimed
+from relay_workers import dev_server, process, provision
+from relay_workers.context import WorkerContext
+from relay_workers.live import Control
+from relay_workers.outcome import LetGo, Outcome, from_failure
+from relay_workers.tasks import RunFailed, RunKilled
+
+log = structlog.get_logger(__name__)
+
+STEPS = dict.fromkeys(RunReason, process.run) | {
+    RunReason.CLONE: provision.run,
+    RunReason.DEV_SERVER: dev_server.run,
+}
+"""What carries out each kind of run, between claim and finish: ``(context, claimed, control) -> Outcome``."""
+
+
+class Runner:
+    """Carries executions out; one per worker, called from its task threads."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+
+    def run(self, execution_id: UUID, attempt: int) -> None:
+        """Claim → before-heads → start → capture → wait → drain → evidence → finish → next.
+
+        A dev server's task ends once its port answers; its thread goes on until the server ends.
+
+        Raises:
+            Ignore: the message was not for us, or the run was left to another worker; nothing to show.
+            RunFailed, RunKilled: how the run ended, for Flower.
+        """
+        claimed = self._claim(execution_id, attempt)
+        if claimed.run_reason is RunReason.DEV_SERVER:
+            dev_server.in_background(self._context, claimed, self._carry_out)
+            return
+        _tell_celery(self._carry_out(claimed))
+
+    def _claim(self, execution_id: UUID, attempt: int) -> Claimed:
+        with self._context.database.begin() as connection:
+            claimed = lifecycle.claim(connection, execution_id, attempt, self._context.claimant)
+        if isinstance(claimed, NotClaimed):
+            self._context.doorbell.ring(claimed.rings)
+            log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
+            raise Ignore
+        return claimed
+
+    def _carry_out(self, claimed: Claimed, control: Control | None = None) -> machine.Transition:
+        control = control or Control(claimed.execution_id, claimed.fence)
+        with (
+            structlog.contextvars.bound_contextvars(
+                execution_id=str(claimed.execution_id), run_reason=claimed.run_reason, fence=claimed.fence
+            ),
+            self._context.live.holding(control),
+        ):
+            try:
+                return self._finish(claimed, self._step(claimed, control))
+            except (LetGo, Stale) as error:
+                log.info("left to others", why=str(error) or "asked to let go")
+                raise Ignore from error
+
+    def _step(self, claimed: Claimed, control: Control) -> Outcome:
+        log.info("started")
+        try:
+            return STEPS[claimed.run_reason](self._context, claimed, control)
+        except StepFailed as error:
+            return Outcome(from_failure(error, kill_asked=control.kill.is_set()))
+        except (LetGo, Stale):
+            raise
+        except Exception as error:  # the one broad catch: whatever it was, the row must not stay `running`
+            log.exception("a step broke")
+            message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
+            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message))
+
+    def _finish(self, claimed: Claimed, outcome: Outcome) -> machine.Transition:
+        def write(connection: Connection) -> list[lifecycle.Ring]:
+            due = lifecycle.finish(
+                connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence
+            )
+            if outcome.also is not None:
+                outcome.also(connection)
+            return due
+
+        with self._context.database.begin() as connection:
+            due = write(connection)
+        self._context.live_logs.end(claimed.execution_id)
+        self._context.doorbell.ring(due)
+        log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)
+        return outcome.transition
+
+
+def _tell_celery(transition: machine.Transition) -> None:
+    if transition.target is Status.KILLED:
+        raise RunKilled(transition.error_reason)
+    if transition.target is Status.FAILED:
+        raise RunFailed(f"{transition.reason}: {transition.error_reason}")

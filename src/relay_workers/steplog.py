@@ -1,0 +1,50 @@
+"""The log of a step without a process in a container: the worker itself writes it (clone and preparation)."""
+
+import hashlib
+import threading
+from uuid import UUID
+
+from relay_core.postgres.logs import Append, LogStore, StreamEnd
+
+from relay_core.domain.errors import Stale
+from relay_core.domain.vocabulary import Stream
+from relay_workers.outcome import LetGo
+
+
+class StepLog:
+    """Appends to the stdout stream of an execution, behind what an earlier owner has stored.
+
+    Thread-safe. Raises `LetGo` when the execution is no longer ours.
+    """
+
+    def __init__(self, store: LogStore, execution_id: UUID, fence: int) -> None:
+        self._store = store
+        self._execution_id = execution_id
+        self._fence = fence
+        self._lock = threading.Lock()
+        self._offset = store.sizes(execution_id)[Stream.STDOUT].bytes
+        self._sha256 = hashlib.sha256()
+        for piece in store.iter_range(execution_id, Stream.STDOUT, 0, self._offset):
+            self._sha256.update(piece)
+
+    def write(self, data: bytes) -> None:
+        """Store ``data`` before returning."""
+        if not data:
+            return
+        with self._lock:
+            try:
+                self._store.append_one(Append(self._execution_id, self._fence, Stream.STDOUT, self._offset, data))
+            except Stale as error:
+                raise LetGo from error
+            self._offset += len(data)
+            self._sha256.update(data)
+
+    def say(self, line: str) -> None:
+        """Store a line of Relay's own."""
+        self.write(f"relay: {line}\n".encode())
+
+    def ends(self) -> dict[str, StreamEnd]:
+        """What to close the streams with."""
+        mine = StreamEnd(self._sha256.hexdigest(), truncated=False)
+        nothing = StreamEnd(hashlib.sha256().hexdigest(), truncated=False)
+        return {Stream.STDOUT: mine, Stream.STDERR: nothing, Stream.ALL: mine}

@@ -1,0 +1,76 @@
+"""Celery's side of a worker: six tasks of one line, and the way from Flower's Terminate to the container's process."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, Task
+from celery.worker.control import control_command
+from celery.worker.request import Request
+
+from relay_core.domain.doorbell import task_name
+from relay_core.domain.vocabulary import RunReason
+
+
+class RunFailed(Exception):  # noqa: N818 - Flower shows the name
+    """The run ended as `failed`; shown by Flower without a traceback."""
+
+
+class RunKilled(Exception):  # noqa: N818
+    """The run ended as `killed`; shown by Flower as revoked."""
+
+
+class RunRequest(Request):
+    """Celery's request, with an end that the threads pool can carry out.
+
+    On that pool `terminate_job` is not implemented, and signalling the worker's pid would end all of its runs
+    (celery#8147, #10490). So terminating sets the run's kill switch, and the runner does the rest. The methods run in
+    the worker's main loop: they must not block.
+    """
+
+    kill: Callable[[UUID], bool] = staticmethod(lambda _execution_id: False)
+    """Set by the bootstrap to the live runs' kill switch."""
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Flower's Terminate and ``celery control revoke --terminate``."""
+        if self.time_start is None:
+            super().terminate(pool, signal)
+            return
+        RunRequest.kill(UUID(self.args[0]))
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Cold shutdown: the runner detaches by the shutdown signal; the process in the container stays."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """A killed run becomes REVOKED; private API of celery 5.7, guarded by a test of the event sequence."""
+        error = exc_info.exception
+        if isinstance(getattr(error, "exc", error), RunKilled):
+            self._announce_revoked("terminated", True, "SIGTERM", False)  # noqa: FBT003
+            return None
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+class RunTask(Task):  # type: ignore[misc]
+    """Base of all tasks."""
+
+    Request = "relay_workers.tasks:RunRequest"
+    throws = (RunFailed, RunKilled)
+    max_retries = 0
+    ignore_result = True
+
+
+def register(app: Celery, run: Callable[[UUID, int], None]) -> None:
+    """Give the app the six tasks; each calls ``run(execution_id, attempt)``."""
+    for reason in RunReason:
+
+        def body(execution_id: str, attempt: int) -> None:
+            run(UUID(execution_id), attempt)
+
+        app.task(body, name=task_name(reason), base=RunTask)
+
+
+@control_command(name="kill_execution", args=[("execution_id", str)], signature="[execution_id]")
+def kill_execution(_state: Any, execution_id: str) -> dict[str, str]:
+    """The API's doorbell for a kill that is already recorded in Postgres."""
+    found = RunRequest.kill(UUID(execution_id))
+    return {"ok": "killing" if found else "not here"}

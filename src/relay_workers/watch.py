@@ -1,0 +1,73 @@
+"""What to do with a running process: a pure decision on what is seen of it."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import Reason
+
+LONGEST_WAIT_SECONDS = 30.0
+"""A look at the clock at least this often, whatever the events say."""
+
+
+class Act(Enum):
+    """What comes next."""
+
+    WAIT = auto()
+    """Nothing has happened; look again after `Decision.wait_seconds` or at the next event."""
+    DRAIN = auto()
+    """The process has ended by itself: read its log to the end."""
+    STOP = auto()
+    """End it, for `Decision.reason`."""
+    LEAVE = auto()
+    """It is not ours any more: touch nothing."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a running process."""
+
+    ended: bool
+    """Its exit is recorded, or its supervisor is dead."""
+    kill_asked: bool
+    lost: bool
+    capture_stopped: Reason | None
+    """Why its log cannot be stored any further."""
+    seconds_running: float
+    seconds_silent: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An act, and why or how long."""
+
+    act: Act
+    reason: Reason | None = None
+    wait_seconds: float = 0.0
+
+
+def decide(seen: Seen, limits: Limits, *, has_deadline: bool) -> Decision:
+    """The next act; what a person asked for goes before caps, and an end that has happened goes before a cap.
+
+    Args:
+        seen: the present look.
+        limits: the caps.
+        has_deadline: False for a dev server, which may run and be silent as long as it likes.
+    """
+    if seen.lost:
+        return Decision(Act.LEAVE)
+    if seen.kill_asked:
+        return Decision(Act.STOP, Reason.USER)
+    if seen.capture_stopped is not None:
+        return Decision(Act.STOP, seen.capture_stopped)
+    if seen.ended:
+        return Decision(Act.DRAIN)
+    if not has_deadline:
+        return Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+    clocks = [(limits.timeout_seconds - seen.seconds_running, Reason.TIMEOUT)]
+    if limits.no_output_seconds:
+        clocks.append((limits.no_output_seconds - seen.seconds_silent, Reason.NO_OUTPUT))
+    left, reason = min(clocks)
+    if left <= 0:
+        return Decision(Act.STOP, reason)
+    return Decision(Act.WAIT, wait_seconds=min(left, LONGEST_WAIT_SECONDS))
