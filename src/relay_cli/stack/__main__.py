@@ -1,0 +1,48 @@
+"""What other programs call of the local stack: `python -m relay_cli.stack …`. People use the `relay` command.
+
+`supervise DATA_DIR DOCKER_HOST FD`  the supervisor itself, announcing to the inherited descriptor FD
+`prepare`                            engine and images, as far as they are missing (before tests)
+`release`                            ends what is left of this data directory: stack, containers, engine if ours
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from relay_cli.stack.consent import Consent
+from relay_cli.stack.down import take_down
+from relay_cli.stack.supervise import Announcer, supervise
+from relay_cli.stack.up import prepare_machine
+from relay_core.domain.errors import RelayError
+from relay_core.settings import get_settings
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit code."""
+    try:
+        match words:
+            case ["supervise", data_dir, docker_host, descriptor]:
+                return _supervise(Path(data_dir), docker_host, int(descriptor))
+            case ["prepare"]:
+                print(prepare_machine(get_settings().data_dir, Consent(yes=True)).host)
+                return 0
+            case ["release"]:
+                take_down(get_settings().data_dir, everything=True)
+                return 0
+    except RelayError as error:
+        print(f"relay: {error}", file=sys.stderr)
+        return 1
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def _supervise(data_dir: Path, docker_host: str, descriptor: int) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per look at a starting process
+    with os.fdopen(descriptor, "w") as pipe:
+        return 0 if supervise(data_dir, docker_host, Announcer(pipe)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""`relay down`: ends the stack, and says (or, with `everything`, also ends) what outlives it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import psutil
+import requests
+from docker.models.containers import Container
+
+from relay_cli.stack.engine import Engine, find_engine
+from relay_cli.stack.engine_start import started_engine, stop_engine
+from relay_cli.stack.layout import stack_is_up
+from relay_cli.stack.state import StackState, forget_state, read_state
+from relay_cli.stack.up import stop_supervisor
+
+NODE_LABEL = "relay.node_id"
+"""On every container and network that a node made; its value is the node's id."""
+CONTAINER_STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What `take_down` did and what is left."""
+
+    was_up: bool
+    containers_left: int
+    """Containers of this node's workspaces that go on; the next start finds them again."""
+    containers_removed: int
+    engine_left: bool
+    """The Docker engine that we started goes on."""
+    engine_stopped: bool
+
+
+def take_down(data_dir: Path, *, everything: bool = False) -> Ended:
+    """Ends the stack of a data directory; without effect where none runs.
+
+    Args:
+        data_dir: whose stack.
+        everything: also this node's containers, and the engine where Relay started it. The data stays.
+    """
+    was_up = stack_is_up(data_dir)
+    state = read_state(data_dir)
+    if state is not None:
+        _end(state, alive=was_up)
+        forget_state(data_dir)
+    found = find_engine()
+    left = removed = 0
+    if isinstance(found, Engine):
+        left, removed = _containers(found, data_dir, remove=everything)
+    return Ended(
+        was_up=was_up,
+        containers_left=left,
+        containers_removed=removed,
+        engine_left=not everything and started_engine(data_dir) is not None,
+        engine_stopped=everything and stop_engine(data_dir),
+    )
+
+
+def _end(state: StackState, *, alive: bool) -> None:
+    """The supervisor while it holds its lock; a process that has its pid by chance is left alone."""
+    try:
+        supervisor = psutil.Process(state.supervisor_pid)
+        if alive and abs(supervisor.create_time() - state.supervisor_began) < 1:
+            stop_supervisor(supervisor)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, int]:
+    node_file = data_dir / "node_id"
+    if not node_file.exists():
+        return 0, 0
+    client = engine.client()
+    label = f"{NODE_LABEL}={node_file.read_text().strip()}"
+    try:
+        found = client.containers.list(all=True, filters={"label": label})
+        if not remove:
+            return sum(1 for one in found if one.status == "running"), 0
+        for container in found:
+            _remove(container)
+        for network in client.networks.list(filters={"label": label}):
+            network.remove()
+        return 0, len(found)
+    except requests.RequestException:
+        return 0, 0
+    finally:
+        client.close()
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return
