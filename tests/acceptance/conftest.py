@@ -1,0 +1,215 @@
+"""The whole of Relay on real parts: API and worker as processes, Postgres, Valkey, the container engine, git."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_core.postgres.tokens import create_token
+
+FINAL = {"completed", "failed", "killed"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def git(*words: str, cwd: Path) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
+    return subprocess.run(["git", *words], cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def make_repo(path: Path, files: dict[str, str | bytes]) -> Path:
+    """A repository with one commit on `main`."""
+    path.mkdir(parents=True)
+    for name, content in files.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+    git("init", "-q", "-b", "main", ".", cwd=path)
+    git("add", "-A", cwd=path)
+    git("commit", "-q", "--allow-empty", "-m", "first", cwd=path)
+    return path
+
+
+class Relay:
+    """A running Relay and a client of it."""
+
+    def __init__(self, environment: dict[str, str], root: Path) -> None:
+        self.environment = environment
+        self.root = root
+        self.data_dir = Path(environment["RELAY_DATA_DIR"])
+        self.database = create_engine(environment["RELAY_DATABASE_URL"])
+        self.token = create_token(environment["RELAY_DATABASE_URL"], owner="tester", scopes=["admin"])
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{environment['RELAY_API_PORT']}",
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+        )
+
+    def start(self, name: str) -> None:
+        """`api` or `worker`; returns when it is ready."""
+        log = (self.root / f"{name}.log").open("ab")
+        module = {"api": "relay_api", "worker": "relay_workers"}[name]
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", module], env=self.environment, stdout=log, stderr=log, cwd=self.root
+        )
+        self.until(self._api_answers if name == "api" else self._worker_is_ready, seconds=60, what=f"{name} ready")
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+    def log_of(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text(errors="replace")
+
+    def _api_answers(self) -> bool:
+        self._must_live("api")
+        try:
+            return self.http.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _worker_is_ready(self) -> bool:
+        self._must_live("worker")
+        with self.database.connect() as connection:
+            beat = "SELECT count(*) FROM runtime_nodes WHERE last_heartbeat_at > now() - interval '10 seconds'"
+            return connection.scalar(text(beat)) > 0
+
+    def _must_live(self, name: str) -> None:
+        code = self.processes[name].poll()
+        assert code is None, f"{name} ended with {code}:\n{self.log_of(name)[-4000:]}"
+
+    def until(self, true: Callable[[], Any], seconds: float = 60, what: str = "it") -> Any:
+        """Ask again until it is true: the API is the only thing a client can ask."""
+        deadline = time.monotonic() + seconds
+        while not (result := true()):
+            assert time.monotonic() < deadline, (
+                f"{what} did not happen within {seconds} s\n{self.log_of('worker')[-6000:]}"
+                if (self.root / "worker.log").exists()
+                else f"{what} did not happen within {seconds} s"
+            )
+            time.sleep(0.05)
+        return result
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.http.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def submit(self, repo: Path | str, command: str = "true", **more: Any) -> dict[str, Any]:
+        """Post a run with the `shell` executor; fields of the first repo may be given by name."""
+        of_repo = ("target_branch", "working_dir", "setup_script", "cleanup_script", "dev_server_script")
+        first = {"url": repo if isinstance(repo, str) else f"file://{repo}"}
+        first |= {name: more.pop(name) for name in of_repo if name in more}
+        body = {"repos": [first], "prompt": "do it", "executor": {"name": "shell", "command": command}, **more}
+        answer = self.http.post("/v1/runs", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def executions(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.get(f"/v1/workspaces/{run['workspace_id']}/executions")["items"]
+
+    def wait_chain(self, run: dict[str, Any], seconds: float = 90) -> list[dict[str, Any]]:
+        """The executions once the task is in review."""
+        done = lambda: self.get(f"/v1/tasks/{run['task_id']}")["status"] == "inreview"  # noqa: E731
+        self.until(done, seconds, "the end of the chain")
+        return [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
+
+    def wait_step(self, run: dict[str, Any], reason: str, status: set[str], seconds: float = 60) -> dict[str, Any]:
+        """The newest execution of a kind, once it has one of the given statuses."""
+
+        def found() -> dict[str, Any] | None:
+            items = [item for item in self.executions(run) if item["run_reason"] == reason]
+            return items[-1] if items and items[-1]["status"] in status else None
+
+        return self.until(found, seconds, f"{reason} in {status}")
+
+    def log(self, execution_id: str, stream: str = "all") -> bytes:
+        answer = self.http.get(f"/v1/executions/{execution_id}/logs", params={"stream": stream})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def kill(self, execution_id: str) -> None:
+        answer = self.http.post(f"/v1/executions/{execution_id}/kill")
+        assert answer.status_code == 202, answer.text
+
+    def container(self, run: dict[str, Any]) -> Any:
+        return docker.from_env().containers.get(f"relay-{run['workspace_id']}")
+
+    def processes_in(self, run: dict[str, Any]) -> str:
+        return "\n".join(" ".join(row) for row in self.container(run).top()["Processes"])
+
+
+@pytest.fixture(scope="session")
+def relay(
+    postgres_server: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Relay]:
+    """One API and one worker for the session."""
+    root = tmp_path_factory.mktemp("relay")
+    template = make_url(postgres_server.url)
+    admin = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE acceptance TEMPLATE relay_template"))
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
+        "RELAY_DATABASE_URL": template.set(database="acceptance").render_as_string(hide_password=False),
+        "RELAY_REDIS_URL": redis_url,
+        "RELAY_DATA_DIR": str(root / "data"),
+        "RELAY_API_PORT": str(free_port()),
+        "RELAY_GIT_ALLOW_FILE": "true",
+        "RELAY_GIT_ALLOW_HTTP": "true",
+        "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
+        "RELAY_WORKER_CONCURRENCY": "16",
+        "RELAY_CLONE_TIMEOUT_SECONDS": "20",
+        "RELAY_DEV_SERVER_START_SECONDS": "8",
+        "RELAY_CONTAINER_NETWORK": "relay-test",
+    }
+    relay = Relay(environment, root)
+    relay.start("api")
+    relay.start("worker")
+    yield relay
+    for name in list(relay.processes):
+        relay.stop(name)
+    _sweep_containers(root / "data" / "node_id")
+    relay.database.dispose()
+    admin.dispose()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _sweep_containers(node_id: Path) -> None:
+    client = docker.from_env()
+    label = f"relay.node_id={node_id.read_text().strip()}"
+    for container in client.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True)
+    for network in client.networks.list(names=["relay-test"]):
+        network.remove()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A small repository that a worker can clone by file://."""
+    return make_repo(tmp_path / "sample", {"README.md": "# sample\n", "src/app.py": "print('hello')\n"})
