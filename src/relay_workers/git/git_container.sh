@@ -1,0 +1,276 @@
+# Relay's git container: everything git does in a clone, which its agent may have filled with traps.
+# Run as: sh -c "$this" git-container VERB, with the workspace at /workspace, the mirror at $MIRROR, results on stdout as
+# "key value" lines. No network, no secrets, the workspace's own user; hooks, fsmonitor, filters and the configuration
+# of the clone are never used: every git command after the checkout has a private GIT_DIR and the fixed environment.
+set -u
+umask 022
+
+say() { printf '%s %s\n' "$1" "$2"; }
+
+# problem TEXT: ends the run; the caller of the container records the text.
+problem() {
+    say problem "$1"
+    exit 0
+}
+
+# reason: the last line of what git complained about, with the kinds of death named.
+reason() {
+    case "$1" in
+    137) echo "git ran out of memory" ;;
+    153) echo "a file grew over the size limit" ;;
+    *) tail -n 1 /tmp/errors | cut -c 1-300 ;;
+    esac
+}
+
+# ---- checkout: NAME MIRROR COMMIT BRANCH DEFAULT_BRANCH CONFIG PARTIAL MAX_BYTES MAX_FILES -----------------------------
+
+# How much the commit would write, before a byte of it is written: a few KB of trees can stand for petabytes.
+measure() {
+    { git --git-dir="$MIRROR" ls-tree -r -t -l "$COMMIT" 2>/tmp/errors || echo failed; } |
+        awk -v max_bytes="$MAX_BYTES" -v max_files="$MAX_FILES" '
+            $1 == "failed" { bad = "failed"; exit }
+            $2 == "commit" { line = $0; sub(/^[^\t]*\t/, "", line); if (modules++ < 20) print "submodule " line }
+            { files++; bytes += $4 }
+            files > max_files { bad = "files"; exit }
+            bytes > max_bytes { bad = "bytes"; exit }
+            END { print "measured " (bad ? bad : "fits") }'
+}
+
+packed_refs() {
+    echo '# pack-refs with: sorted '
+    git --git-dir="$MIRROR" for-each-ref --format='%(objectname) refs/remotes/origin/%(refname:lstrip=2)' refs/heads |
+        sed '/ refs\/remotes\/origin\/HEAD$/d'
+    git --git-dir="$MIRROR" for-each-ref --format='%(objectname) %(refname)' refs/tags
+}
+
+checkout() {
+    cd -P /workspace/repos || problem "the workspace has no directory for clones"
+    rm -rf -- "./$NAME.partial-"*
+    if [ -e "$NAME" ] || [ -L "$NAME" ]; then
+        say exists "$NAME"
+        return
+    fi
+    measure >/tmp/measured
+    case "$(tail -n 1 /tmp/measured)" in
+    'measured fits') grep '^submodule ' /tmp/measured ;;
+    'measured files') say limit files && return ;;
+    'measured bytes') say limit bytes && return ;;
+    *) problem "the commit cannot be read: $(reason 0)" ;;
+    esac
+    own="$PARTIAL/.git"
+    mkdir -p "$own/objects/info" "$own/objects/pack" "$own/refs/remotes/origin" "$own/refs/heads/$BRANCH" &&
+        rmdir "$own/refs/heads/$BRANCH" &&
+        printf '%s\n' "$MIRROR/objects" >"$own/objects/info/alternates" &&
+        printf '%s\n' "$CONFIG" >"$own/config" &&
+        packed_refs >"$own/packed-refs" &&
+        printf '%s\n' "$COMMIT" >"$own/refs/heads/$BRANCH" &&
+        printf 'ref: refs/heads/%s\n' "$BRANCH" >"$own/HEAD" || problem "the clone cannot be written"
+    if [ -n "$DEFAULT_BRANCH" ]; then
+        printf 'ref: refs/remotes/origin/%s\n' "$DEFAULT_BRANCH" >"$own/refs/remotes/origin/HEAD"
+    fi
+    git --git-dir="$own" --work-tree="$PARTIAL" read-tree --reset -u --no-recurse-submodules HEAD 2>/tmp/errors
+    code=$?
+    if [ "$code" -eq 0 ]; then
+        mv -T -- "$PARTIAL" "$NAME" && say head "$COMMIT" && return
+    fi
+    text=$(reason "$code")
+    rm -rf -- "./$PARTIAL"
+    problem "the files cannot be checked out: $text"
+}
+
+# ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT ----------------------------------
+# Writes /out/status (git status, NUL-separated, cut at 8 MiB), /out/pack; reads /out/message.
+
+git_dir="/workspace/repos/${NAME:-}/.git"
+private=/tmp/git
+
+# A repository of our own around the clone's objects: its HEAD is a commit, its index a copy, its configuration ours.
+make_private() {
+    mkdir -p "$private/objects/info" "$private/objects/pack" "$private/refs" "$private/info"
+    printf '%s\n' "${HEAD_COMMIT:-ref: refs/heads/none}" >"$private/HEAD"
+    printf '[core]\n\trepositoryformatversion = 0\n' >"$private/config"
+    printf '%s\n' "$git_dir/objects" "$MIRROR/objects" >"$private/objects/info/alternates"
+    if [ -f "$git_dir/info/exclude" ] && [ ! -L "$git_dir/info/exclude" ]; then
+        head -c 65536 "$git_dir/info/exclude" >"$private/info/exclude"
+    fi
+    # With its times (-p): git takes a file changed in the second of its index's own change for a suspect.
+    if [ -f "$git_dir/index" ] && [ ! -L "$git_dir/index" ] &&
+        [ "$(stat -c %s "$git_dir/index")" -le 134217728 ]; then
+        cp -p "$git_dir/index" "$private/index"
+    fi
+    export GIT_DIR="$private" GIT_WORK_TREE="/workspace/repos/$NAME" GIT_INDEX_FILE="$private/index"
+}
+
+# Entries of nested repositories are never entered: `git status` in them would run what their configuration says.
+status() {
+    git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all >/tmp/status 2>/tmp/errors
+}
+
+read_status() {
+    if [ ! -e "$private/index" ] || ! status; then
+        rm -f "$private/index" "$private/index.lock"
+        [ -z "$HEAD_COMMIT" ] || git read-tree "$HEAD_COMMIT" 2>/tmp/errors || problem "HEAD cannot be read: $(reason $?)"
+        status || problem "the work tree cannot be read: $(reason $?)"
+        say index rebuilt
+    fi
+    head -c 8388608 /tmp/status >/out/status
+}
+
+# The paths whose files differ from the index, without nested repositories and without what we may not read.
+changed_paths() {
+    sed -zn -e '/\/$/b' -e 's/^.[^ ] //p' /tmp/status |
+        xargs -0 -r sh -c 'for path; do
+            if [ -L "$path" ] || [ ! -e "$path" ] || [ -r "$path" ]; then printf "%s\0" "$path"; else echo >>/tmp/unreadable; fi
+        done' sh >/tmp/paths
+    [ ! -e /tmp/unreadable ] || say unreadable "$(wc -l </tmp/unreadable)"
+}
+
+check_size() {
+    bytes=$(xargs -0 -r stat -c %s -- </tmp/paths 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }')
+    if [ "$bytes" -gt "$MAX_INPUT" ]; then
+        pinned=$HEAD_COMMIT
+        say too_big "$bytes"
+        return 1
+    fi
+}
+
+# snapshot OBJECTS: the work tree as a tree object, written below OBJECTS.
+snapshot() {
+    export GIT_OBJECT_DIRECTORY="$1" GIT_ALTERNATE_OBJECT_DIRECTORIES="$git_dir/objects:$MIRROR/objects"
+    git update-index -z --add --remove --replace --stdin </tmp/paths 2>/tmp/errors &&
+        tree=$(git write-tree 2>/tmp/errors)
+    code=$?
+    unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+    return "$code"
+}
+
+# commit_tree OBJECTS FILE: a commit of $tree on HEAD with the message in FILE.
+commit_tree() {
+    GIT_OBJECT_DIRECTORY="$1" GIT_ALTERNATE_OBJECT_DIRECTORIES="$git_dir/objects:$MIRROR/objects" \
+        git commit-tree ${HEAD_COMMIT:+-p "$HEAD_COMMIT"} -F "$2" "$tree" 2>/tmp/errors
+}
+
+# Why no commit can be made on the branch, or nothing.
+obstacle() {
+    for name in MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD rebase-merge rebase-apply BISECT_LOG; do
+        if [ -e "$git_dir/$name" ]; then
+            echo "a merge, rebase, cherry-pick, revert or bisect is in progress ($name)"
+            return
+        fi
+    done
+    if [ -z "$BRANCH" ] || [ -z "$HEAD_COMMIT" ]; then
+        echo "HEAD is on no branch with a commit"
+    elif [ -e "$git_dir/index.lock" ] || [ -e "$git_dir/refs/heads/$BRANCH.lock" ]; then
+        echo "another git command is running in the clone, or died there (a .lock file exists)"
+    elif [ "$(branch_commit)" != "$HEAD_COMMIT" ] || [ "$(cat "$git_dir/HEAD")" != "ref: refs/heads/$BRANCH" ]; then
+        echo "HEAD moved meanwhile"
+    fi
+}
+
+branch_commit() {
+    if [ -f "$git_dir/refs/heads/$BRANCH" ]; then
+        cat "$git_dir/refs/heads/$BRANCH"
+    else
+        awk -v ref="refs/heads/$BRANCH" '$2 == ref { print $1; exit }' "$git_dir/packed-refs"
+    fi
+}
+
+# Index first: after a crash between the two, the next run finds the same tree and makes the commit again.
+move_branch() {
+    (set -C && : >"$git_dir/index.lock") 2>/dev/null || return 1
+    mkdir -p "$(dirname "$git_dir/refs/heads/$BRANCH")" &&
+        (set -C && printf '%s\n' "$1" >"$git_dir/refs/heads/$BRANCH.lock") 2>/dev/null &&
+        cp "$private/index" "$git_dir/index.lock" &&
+        mv -T "$git_dir/index.lock" "$git_dir/index" &&
+        mv -T "$git_dir/refs/heads/$BRANCH.lock" "$git_dir/refs/heads/$BRANCH" && return
+    rm -f "$git_dir/index.lock" "$git_dir/refs/heads/$BRANCH.lock"
+    return 1
+}
+
+# Commit on the branch; the objects go into the clone. Leaves the reason in `commit_problem` where it cannot.
+commit_on_branch() {
+    why=$(obstacle 2>/dev/null)
+    if [ -n "$why" ]; then
+        say commit_problem "$why"
+    elif ! snapshot "$git_dir/objects"; then
+        say commit_problem "the files cannot be stored: $(reason "$code")"
+    elif [ "$tree" = "$head_tree" ]; then
+        say nothing_to_commit yes
+        pinned=$HEAD_COMMIT
+    elif new=$(commit_tree "$git_dir/objects" /out/message) && move_branch "$new"; then
+        say committed "$new"
+        pinned=$new
+    else
+        say commit_problem "the commit cannot be written: $(reason 0)"
+    fi
+}
+
+# The work tree as a commit that no branch names; its objects stay in the tmpfs, whose size bounds them.
+pin_work_tree() {
+    snapshot "$private/objects" || problem "the after-state cannot be stored: $(reason "$code")"
+    if [ "$tree" = "$head_tree" ]; then
+        pinned=$HEAD_COMMIT
+    else
+        echo 'Work tree after the step' >/tmp/message
+        pinned=$(commit_tree "$private/objects" /tmp/message) || problem "the after-state cannot be stored: $(reason $?)"
+    fi
+}
+
+# What the pinned commit needs beyond what the mirror has and the store knows.
+write_pack() {
+    {
+        printf '%s\n' "$pinned" "^$BASE"
+        for commit in $KNOWN; do
+            ! git cat-file -e "$commit^{commit}" 2>/dev/null || printf '^%s\n' "$commit"
+        done
+        git --git-dir="$MIRROR" for-each-ref --count=500 --format='^%(objectname)' refs/heads
+    } >/tmp/revisions
+    (
+        ulimit -f "$((MAX_PACK / 512))"
+        exec git pack-objects --revs --thin --stdout --delta-base-offset -q --window=4 </tmp/revisions >/out/pack 2>/tmp/errors
+    )
+    code=$?
+    [ "$code" -ne 153 ] || problem "the after-state is larger than $MAX_PACK bytes"
+    [ "$code" -eq 0 ] || problem "the after-state cannot be packed: $(reason "$code")"
+}
+
+after_state() {
+    for place in "/workspace/repos/$NAME" "$git_dir" "$git_dir/objects"; do
+        if [ -L "$place" ] || [ ! -d "$place" ]; then
+            problem "${place#/workspace/} is not a directory of its own"
+        fi
+    done
+    cd -P "/workspace/repos/$NAME" || problem "the clone cannot be entered"
+    make_private
+    head_tree=none
+    if [ -n "$HEAD_COMMIT" ]; then
+        head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that is not there"
+    fi
+    read_status
+    changed_paths
+    pinned=
+    if check_size; then
+        [ "$COMMIT" = no ] || commit_on_branch
+        [ -n "$pinned" ] || pin_work_tree
+    elif [ "$COMMIT" != no ]; then
+        say commit_problem "the changed files have $bytes bytes, more than can be stored"
+    fi
+    [ -n "$pinned" ] || problem "the changed files are too large, and there is no commit to keep instead"
+    write_pack
+    say pinned "$pinned"
+}
+
+# ---- cleaning: what the host itself does not touch ---------------------------------------------------------------------
+
+remove_partials() {
+    cd -P /workspace/repos && rm -rf -- "./$NAME.partial-"*
+}
+
+empty_workspace() {
+    find /workspace -mindepth 1 -delete
+}
+
+case "$1" in
+checkout | after_state | remove_partials | empty_workspace) "$1" ;;
+*) echo "unknown verb $1" >&2 && exit 2 ;;
+esac
