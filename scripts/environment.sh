@@ -71,6 +71,6 @@ ensure_environment() {
 has_pip() { "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1; }
 
 install_packages() {
-  "$root/.venv/bin/python" -m pip install --disable-pip-version-check --root-user-action=ignore -q "$@" </dev/null \
+  "$root/.venv/bin/python" -m pip install --disable-pip-version-check --root-user-action=ignore -qq "$@" </dev/null \
     || die "Installing packages failed; the message above says why (a network or a full disk, most often)"
 }

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,16 @@ PACKAGES = ("docker.io", "iptables")
 """The engine of Debian and Ubuntu. `iptables` is only recommended by it, and networks need it."""
 START_SECONDS = 60
 STOP_SECONDS = 60
-SOCKET = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """How dockerd is run."""
+
+    host: str = "unix:///var/run/docker.sock"
+    options: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    """A program that sets up namespaces and becomes dockerd."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
         raise StackProblem("The Docker engine is installed but does not run. Run as root: systemctl start docker")
     if Path("/run/systemd/system").is_dir():
         return _start_by_systemd()
-    return _start_detached(data_dir)
+    return start_detached(data_dir, Daemon())
 
 
 def stop_engine(data_dir: Path) -> bool:
@@ -92,39 +100,36 @@ def _start_by_systemd() -> Engine:
     return found
 
 
-def _start_detached(data_dir: Path) -> Engine:
-    """Runs dockerd in a session of its own: it stays when the stack stops, since containers may go on."""
+def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
+    """Runs dockerd in a session of its own: it stays when the stack stops, since containers may go on.
+
+    Raises:
+        StackProblem: it does not come up; with the end of its log.
+    """
     log_file = data_dir / "logs" / "dockerd.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     say(f"Starting the Docker engine (its log: {log_file})")
     with log_file.open("ab") as log:
-        daemon = subprocess.Popen(
-            _daemon_command(),
+        process = subprocess.Popen(
+            (*daemon.inside, program("dockerd") or "dockerd", f"--host={daemon.host}", *daemon.options),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
             start_new_session=True,
         )
-    began = psutil.Process(daemon.pid).create_time()
-    write_private(_state_file(data_dir), json.dumps(asdict(StartedEngine(daemon.pid, began, SOCKET))))
-    _wait_until_it_answers(daemon, log_file)
-    return Engine(SOCKET)
-
-
-def _daemon_command() -> Sequence[str]:
-    return (program("dockerd") or "dockerd",)
-
-
-def _wait_until_it_answers(daemon: subprocess.Popen[bytes], log_file: Path) -> None:
+    began = psutil.Process(process.pid).create_time()
+    write_private(_state_file(data_dir), json.dumps(asdict(StartedEngine(process.pid, began, daemon.host))))
     deadline = time.monotonic() + START_SECONDS
-    while probe(SOCKET) is not Reach.ANSWERS:  # it tells only systemd when it is ready
-        if daemon.poll() is not None or time.monotonic() > deadline:
+    while probe(daemon.host) is not Reach.ANSWERS:  # dockerd tells only systemd when it is ready
+        if process.poll() is not None or time.monotonic() > deadline:
+            stop_engine(data_dir)
             raise StackProblem(
                 f"The Docker engine does not start here. Start one yourself, or set DOCKER_HOST to one elsewhere "
                 f"that sees the same files. The end of {log_file}:\n{last_lines(log_file)}"
             )
         time.sleep(0.1)
+    return Engine(daemon.host)
 
 
 def _state_file(data_dir: Path) -> Path:

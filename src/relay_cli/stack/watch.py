@@ -41,7 +41,7 @@ def restart_delay(lived_seconds: float, failures: int) -> float:
     """How long to wait before a dead process is started again: doubling, unless it had been stable."""
     if lived_seconds >= STABLE_SECONDS:
         return 0.0
-    return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**failures)
+    return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures, 16))
 
 
 @dataclass
