@@ -54,9 +54,10 @@ def repo_name_from_url(url: str) -> str:
     Never contains a ``/`` or NUL, starts with ``.`` or ``-``, or ends in ``.git``.
     """
     last = re.split(r"[/:\\]", url.rstrip("/\\: "))[-1]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).replace(_PARTIAL, "-")[:MAX_REPO_NAME_LENGTH].lstrip(".-")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).replace(_PARTIAL, "-")[:MAX_REPO_NAME_LENGTH]
     while name != (name := re.sub(r"(?i)\.git$", "", name).rstrip(".-")):
         pass
+    name = name.lstrip(".-")
     return name if is_valid_repo_name(name) else "repo"
 
 

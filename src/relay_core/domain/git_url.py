@@ -215,6 +215,8 @@ def _check_host(host: str, policy: RemotePolicy) -> str:
 def _literal_address(host: str) -> IPAddress | None:
     """The address a host part stands for, in every spelling a resolver accepts (0x7f000001, 2130706433, 127.1)."""
     if ":" in host:
+        if "%" in host:
+            raise _invalid("an address with a zone is not taken")
         try:
             return ipaddress.IPv6Address(host)
         except ValueError as error:

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from relay_core.domain.git_url import RemotePolicy, parse_git_url
+from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
+from relay_workers.git.container import clone_config, ill_end, parse_answer, summarise
+from relay_workers.git.mirror import Mirror, RemoteHead, choose_default
+from relay_workers.git.remote import explain_failure
+from relay_workers.git.store import _parsed
+from relay_workers.git.tool import ToolResult
+
+URL = parse_git_url("https://example.com/a", RemotePolicy())
+
+
+# recorded from git 2.39.5 and OpenSSH 9.2
+@pytest.mark.parametrize(
+    ("errors", "meaning"),
+    [
+        ("fatal: could not read Username for 'https://example.com': terminal prompts disabled", "authentication"),
+        (
+            "git@example.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            "authentication",
+        ),
+        ("fatal: unable to access 'https://example.com/a/': The requested URL returned error: 403", "authentication"),
+        ("remote: Not Found\nfatal: repository 'https://example.com/a/' not found", "no git repository"),
+        ("fatal: unable to access 'x': Failed to connect to example.com port 443: Connection refused", "unreachable"),
+        ("ssh: connect to host example.com port 22: Connection timed out\nfatal: Could not read", "unreachable"),
+        ("fatal: unable to connect to example.com:\nexample.com[0: 1.1.1.1]: errno=Connection refused", "unreachable"),
+        ("fatal: unable to access 'x': The requested URL returned error: 302", "redirect"),
+        ("fatal: unable to access 'x': server certificate verification failed. CAfile: none", "certificate"),
+        ("Host key verification failed.\nfatal: Could not read from remote repository.", "host key"),
+        ("fatal: fetch-pack: invalid index-pack output\nerror: index-pack died of signal 25", "larger"),
+        ("fatal: write error: No space left on device", "disk"),
+        ("fatal: something new\n", "something new"),
+        ("", "no reason"),
+    ],
+)
+def test_what_git_says_becomes_a_reason(errors, meaning):
+    assert meaning in explain_failure(errors.encode(), URL)
+
+
+def test_credentials_in_what_git_says_are_dropped():
+    assert "sesame" not in explain_failure(b"fatal: weird 'https://me:sesame@example.com/a/'", URL)
+
+
+def test_the_default_branch_follows_the_remote_head():
+    heads = {"dev": "1", "main": "2", "old": "1"}
+
+    assert choose_default("main", "2", heads) == "main"
+    assert choose_default("old", "1", heads) == "old"
+    assert choose_default("main", "1", heads) == "dev"
+    assert choose_default("gone", "2", heads) == "main"
+    assert choose_default("gone", None, heads) is None
+    assert choose_default("main", None, heads) == "main"
+    assert choose_default(None, "9", heads) is None
+
+
+def test_a_missing_branch_is_answered_with_some_that_exist():
+    mirror = Mirror(Path("/x"), "main", {f"b{n}": "1" for n in range(20)} | {"main": "2"})
+
+    assert mirror.target(None).commit == "2"
+    with pytest.raises(RemoteHead, match=r"no branch 'nope' \(it has main, b0, b1, .*…\)") as error:
+        mirror.target("nope")
+    assert error.value.reason == Reason.CLONE_FAILED
+    with pytest.raises(RemoteHead, match="target_branch"):
+        Mirror(Path("/x"), None, {"a": "1"}).target(None)
+
+
+def test_a_status_is_counted():
+    status = b"M  a\0 M b\0?? new\nline\0?? sub/\0 D c\0UU d\0A  e f\0"
+
+    summary = summarise(status, complete=True)
+
+    assert summary == {
+        "staged": 2,
+        "modified": 1,
+        "deleted": 1,
+        "untracked": 1,
+        "unmerged": 1,
+        "nested": 1,
+        "paths": ["M  a", " M b", "?? new\nline", "?? sub/", " D c", "UU d", "A  e f"],
+        "complete": True,
+    }
+    assert summarise(b"?? a\0?? b\0?? cu", complete=False)["untracked"] == 2
+    assert len(summarise(b"?? a\0" * 500, complete=True)["paths"]) == 50
+
+
+def test_answers_are_lines_of_key_and_value():
+    answer = parse_answer(ToolResult(0, b"submodule a b\nsubmodule c\nhead " + b"a" * 40 + b"\npinned xyz\n", b""))
+
+    assert answer.submodules == ("a b", "c")
+    assert answer.commit("head") == "a" * 40
+    assert answer.commit("pinned") is None
+    assert answer.commit("none") is None
+
+
+def test_ill_ends_of_the_container():
+    settings = Settings()
+    assert ill_end(ToolResult(0, b"", b""), settings) is None
+    for result, reason in (
+        (ToolResult(137, b"", b"", cancelled=True), Reason.USER),
+        (ToolResult(137, b"", b"", timed_out=True), Reason.CLONE_TIMEOUT),
+        (ToolResult(0, b"", b"Killed", oom=True), Reason.OOM),
+        (ToolResult(2, b"", b"sh: oops"), Reason.INTERNAL_ERROR),
+    ):
+        failure = ill_end(result, settings)
+        assert failure is not None
+        assert failure.reason == reason
+
+
+def test_values_in_a_clone_s_configuration_are_quoted():
+    text = clone_config('/srv/a "b" \\ c\nd', Settings())
+
+    assert '\turl = "/srv/a \\"b\\" \\\\ c d"\n' in text
+
+
+def test_patches_are_cut_at_a_line_end():
+    output = b" 2 files changed, 3 insertions(+), 1 deletion(-)\n\ndiff --git a b\n+one\n+two\n"
+
+    patch = _parsed(output, 1000)
+    assert (patch.files, patch.insertions, patch.deletions, patch.truncated) == (2, 3, 1, False)
+    assert patch.text.startswith(b"diff --git")
+    cut = _parsed(output, 22)
+    assert (cut.text, cut.truncated) == (b"diff --git a b\n+one\n", True)
+    assert _parsed(b"", 10).files == 0
