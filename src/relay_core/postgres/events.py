@@ -24,6 +24,8 @@ class EventRow:
     terminal: bool
     payload: Mapping[str, Any]
     created_at: datetime
+    place: "GlobalCursor"
+    """Position among the events of all workspaces."""
 
 
 class GlobalCursor(NamedTuple):
@@ -141,4 +143,5 @@ def _row(row: Any) -> EventRow:
         row["terminal"],
         row["payload"],
         row["created_at"],
+        GlobalCursor(row["xid"], row["id"]),
     )

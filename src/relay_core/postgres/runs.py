@@ -173,7 +173,9 @@ def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts
 def _project(connection: Connection, run: RunInput, principal: Principal) -> Any:
     columns = (Project.id, Project.default_image)
     if run.project_id is not None:
+        # Locked, so that a project deleted meanwhile gets no workspace that its deletion does not see.
         statement = select(*columns).where(Project.id == run.project_id, Project.deleted_at.is_(None))
+        statement = statement.with_for_update(read=True)
         if principal.only is not None:
             statement = statement.where(Project.created_by == principal.only)
         found = connection.execute(statement).one_or_none()

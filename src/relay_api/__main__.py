@@ -1,0 +1,55 @@
+"""`python -m relay_api`: the API, served by uvicorn."""
+
+import sys
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
+
+from relay_api.app import create_app
+from relay_core.domain.errors import RelayError
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.migrate import check_schema
+from relay_core.settings import Settings, get_settings
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Serve until told to stop; the exit code is 1 with one line of explanation where it cannot start."""
+    try:
+        settings = get_settings()
+        _check(settings)
+    except (RelayError, ValidationError) as error:
+        sys.stderr.write(f"relay-api: {error}\n")
+        return 1
+    except OperationalError as error:
+        sys.stderr.write(f"relay-api: the database does not answer: {str(error.orig).strip()}\n")
+        return 1
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_level=settings.log_level.lower(),
+        access_log=settings.log_level == "DEBUG",
+        server_header=False,
+        # Open event streams end here; their clients come again.
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=30,
+    )
+    return 0
+
+
+def _check(settings: Settings) -> None:
+    """Before uvicorn, so that a refusal is one line and no traceback."""
+    engine = make_engine(settings, application="relay-api")
+    try:
+        with engine.connect() as connection:
+            check_schema(connection)
+    finally:
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The application: `create_app(settings)`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from relay_api import openapi, problems
+from relay_api.bell import Bell
+from relay_api.event_watch import EventWatch
+from relay_api.links import Links
+from relay_api.metrics import Metrics
+from relay_api.middleware import BodyLimit, Counting, HostAllowList, SecurityHeaders
+from relay_api.routes import admin, diffs, docs, events, executions, health, logs, projects, runs, workspaces
+from relay_api.services import Services
+from relay_core.celery_app import make_app
+from relay_core.live_logs import LiveLog
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.logs import LogStore
+from relay_core.postgres.migrate import check_schema
+from relay_core.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application that connects when it starts; nothing happens before.
+
+    Raises:
+        SchemaMismatch: (at the start) the database has another schema; the message says what to run.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        core = _connect(settings, metrics)
+        try:
+            with core.engine.connect() as connection:
+                check_schema(connection)
+            app.state.services = core
+            yield
+        finally:
+            core.bell.close()
+            await core.live.close()
+            core.redis.close()
+            core.engine.dispose()
+
+    # The document itself is public: it says nothing that the source does not.
+    app = FastAPI(title="Relay", version=version("relay"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    for part in (runs, executions, logs, workspaces, diffs, events, projects, admin, health, docs):
+        app.include_router(part.router)
+    problems.install(app)
+    openapi.install(app, settings)
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
+    app.add_middleware(HostAllowList, allowed=_host_names(settings))
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Counting, metrics=metrics)
+    return app
+
+
+def _connect(settings: Settings, metrics: Metrics) -> Services:
+    engine = make_engine(settings, application="relay-api")
+    logs = LogStore(engine)
+    redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
+    return Services(
+        settings=settings,
+        engine=engine,
+        redis=redis,
+        bell=Bell(make_app(settings), engine),
+        links=Links(settings),
+        metrics=metrics,
+        logs=logs,
+        live=LiveLog(settings, logs),
+        events=EventWatch(engine),
+    )
+
+
+def _host_names(settings: Settings) -> list[str]:
+    public = urlsplit(settings.api_public_url or "").hostname
+    return [*settings.api_allowed_hosts, *([public] if public else [])]

@@ -1,0 +1,107 @@
+"""From request bodies to what the core takes: the checks that need this server's settings."""
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection
+
+from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
+from relay_core.domain import executor_names
+from relay_core.domain.branch_name import is_valid_branch
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.git_url import RemotePolicy, parse_git_url
+from relay_core.domain.limits import Limits
+from relay_core.postgres import projects
+from relay_core.postgres.runs import EnvValue, RepoInput, RunInput
+from relay_core.settings import Settings
+
+
+def remote_policy(settings: Settings) -> RemotePolicy:
+    """Which remotes this server lets its clients clone."""
+    return RemotePolicy(
+        allow_http=settings.git_allow_http,
+        allow_git_protocol=settings.git_allow_git_protocol,
+        allow_file=settings.git_allow_file,
+        allow_private_hosts=settings.git_allow_private_hosts,
+        allowed_hosts=settings.git_allowed_hosts,
+    )
+
+
+def maxima(settings: Settings) -> dict[str, float]:
+    """The most that a request may ask for, by the name of the limit."""
+    bounds = vars(settings)
+    return {one.name: bounds[f"max_{one.name}"] for one in fields(Limits) if f"max_{one.name}" in bounds}
+
+
+def checked_url(url: str, field: str, settings: Settings) -> str:
+    """The URL as git is given it.
+
+    Raises:
+        InvalidInput: it is not one, holds credentials, or is not allowed here; names ``field``.
+    """
+    try:
+        return parse_git_url(url, remote_policy(settings)).text
+    except InvalidInput as error:
+        raise InvalidInput(str(error), code=error.code, field=field) from error
+
+
+def executor(given: ExecutorIn) -> dict[str, Any]:
+    """The executor as it is stored, name and fields checked.
+
+    Raises:
+        InvalidInput: there is no such executor, or a field is missing or not its own.
+    """
+    return dict(executor_names.check_executor(given.model_dump()).as_json())
+
+
+def run(body: RunIn, settings: Settings) -> RunInput:
+    """A run as the core takes it.
+
+    Raises:
+        InvalidInput: a URL, branch, executor or limit that cannot be used here.
+    """
+    wanted = body.limits.model_dump(exclude_unset=True)
+    return RunInput(
+        repos=[_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)],
+        prompt=body.prompt,
+        executor=executor(body.executor),
+        limits=Limits.from_request(wanted, maxima(settings)),
+        image=body.image,
+        env={name: _env(given) for name, given in body.env.items()},
+        project_id=body.project_id,
+        title=body.title,
+    )
+
+
+def with_project_scripts(connection: Connection, wanted: RunInput) -> RunInput:
+    """The run with its project's scripts where it brings none."""
+    if wanted.project_id is None:
+        return wanted
+    filled = []
+    for repo in wanted.repos:
+        values = dict(vars(repo))
+        defaults = projects.repo_defaults(connection, wanted.project_id, repo.url)
+        if defaults is not None:
+            values["setup_script"] = first_given(repo.setup_script, defaults.setup_script)
+            values["cleanup_script"] = first_given(repo.cleanup_script, defaults.cleanup_script)
+            values["parallel_setup_script"] = repo.parallel_setup_script or defaults.parallel_setup_script
+        filled.append(RepoInput(**values))
+    return RunInput(**{**vars(wanted), "repos": filled})
+
+
+def first_given(own: str | None, default: str | None) -> str | None:
+    """The request's own; an empty script means "none", not "the default"."""
+    return default if own is None else own
+
+
+def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
+    if repo.target_branch is not None and not is_valid_branch(repo.target_branch):
+        message = "target_branch is not a name that git takes for a branch"
+        raise InvalidInput(message, code="branch_invalid", field=f"{field}.target_branch")
+    values = repo.model_dump()
+    values["url"] = checked_url(repo.url, f"{field}.url", settings)
+    return RepoInput(**values)
+
+
+def _env(given: str | EnvIn) -> EnvValue:
+    return EnvValue(given) if isinstance(given, str) else EnvValue(given.value, given.secret)

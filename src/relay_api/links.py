@@ -1,0 +1,64 @@
+"""Paths of related resources."""
+
+from uuid import UUID
+
+from relay_core.settings import Settings
+
+
+class Links:
+    """Makes links: paths, or absolute URLs where the server knows its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base = (settings.api_public_url or "").rstrip("/") + "/v1"
+
+    def run(self, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
+        """Of a new run."""
+        return {
+            "task": f"{self._base}/tasks/{task_id}",
+            "workspace": f"{self._base}/workspaces/{workspace_id}",
+            "executions": f"{self._base}/workspaces/{workspace_id}/executions",
+            "events": f"{self._base}/workspaces/{workspace_id}/events/stream",
+            "execution": f"{self._base}/executions/{execution_id}",
+            "logs": f"{self._base}/executions/{execution_id}/logs/stream",
+        }
+
+    def execution(self, execution_id: UUID, workspace_id: UUID) -> dict[str, str]:
+        """Of an execution."""
+        own = f"{self._base}/executions/{execution_id}"
+        return {
+            "self": own,
+            "workspace": f"{self._base}/workspaces/{workspace_id}",
+            "logs": f"{own}/logs",
+            "log_stream": f"{own}/logs/stream",
+            "events": f"{own}/events",
+            "diff": f"{own}/diff",
+            "kill": f"{own}/kill",
+        }
+
+    def workspace(self, workspace_id: UUID, task_id: UUID) -> dict[str, str]:
+        """Of a workspace."""
+        own = f"{self._base}/workspaces/{workspace_id}"
+        return {
+            "self": own,
+            "task": f"{self._base}/tasks/{task_id}",
+            "executions": f"{own}/executions",
+            "events": f"{own}/events",
+            "event_stream": f"{own}/events/stream",
+            "diff": f"{own}/diff",
+            "dev_server": f"{own}/dev-server",
+        }
+
+    def project(self, project_id: UUID) -> dict[str, str]:
+        """Of a project."""
+        base = f"{self._base}/projects/{project_id}"
+        return {"self": base, "workspaces": f"{self._base}/workspaces?project_id={project_id}"}
+
+    def task(self, task_id: UUID, project_id: UUID) -> dict[str, str]:
+        """Of a task."""
+        own = f"{self._base}/tasks/{task_id}"
+        workspaces = f"{self._base}/workspaces?task_id={task_id}"
+        return {"self": own, "project": f"{self._base}/projects/{project_id}", "workspaces": workspaces}
+
+    def patch(self, path: str) -> dict[str, str]:
+        """Of a diff."""
+        return {"patch": f"{self._base}{path}?format=patch"}

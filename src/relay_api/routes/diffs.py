@@ -1,0 +1,92 @@
+"""What changed: statistics as JSON, patches as attachments."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from relay_api import views
+from relay_api.dependencies import Core, Reader
+from relay_api.links import Links
+from relay_api.problems import ApiError
+from relay_api.responses import problems, raw
+from relay_api.schemas.common import NO_NUL
+from relay_api.schemas.executions import DiffList
+from relay_core.postgres import diffs
+from relay_core.postgres import views as read
+
+router = APIRouter(prefix="/v1", tags=["diffs"])
+
+PATCH_TYPE = "text/x-diff"
+Format = Annotated[
+    Literal["json", "patch"] | None, Query(description="`patch`: the patch itself, as `Accept: text/x-diff` does.")
+]
+RepoName = Annotated[
+    str | None, Query(max_length=255, pattern=NO_NUL, description="Only this repository; of several the patch is one "
+    "file with a line `# repo: NAME` before each.")
+]  # fmt: skip
+Accept = Annotated[str | None, Header(include_in_schema=False)]
+_ANSWERS = {**problems(404), 200: raw("Statistics, or the patch.", PATCH_TYPE)}
+
+
+@router.get(
+    "/workspaces/{workspace_id}/diff", response_model=DiffList, responses=_ANSWERS, summary="Diff of a workspace"
+)
+def workspace_diff(
+    workspace_id: UUID,
+    request: Request,
+    core: Core,
+    principal: Reader,
+    format: Format = None,  # noqa: A002 - the parameter's public name
+    repo: RepoName = None,
+    accept: Accept = None,
+) -> Response:
+    """The latest recorded state of every repository, uncommitted files included, against where its branch started."""
+    patch = _wants_patch(format, accept)
+    with core.engine.connect() as connection:
+        read.require_workspace(connection, workspace_id, principal)
+        found = diffs.of_workspace(connection, workspace_id, with_patch=patch)
+    return _answer(_only(found, repo), request.url.path, core.links, patch=patch)
+
+
+@router.get(
+    "/executions/{execution_id}/diff", response_model=DiffList, responses=_ANSWERS, summary="Diff of an execution"
+)
+def execution_diff(
+    execution_id: UUID,
+    request: Request,
+    core: Core,
+    principal: Reader,
+    format: Format = None,  # noqa: A002 - the parameter's public name
+    repo: RepoName = None,
+    accept: Accept = None,
+) -> Response:
+    """What one execution changed against the commits it found; empty where no evidence was taken."""
+    patch = _wants_patch(format, accept)
+    with core.engine.connect() as connection:
+        read.require_execution(connection, execution_id, principal)
+        found = diffs.of_execution(connection, execution_id, with_patch=patch)
+    return _answer(_only(found, repo), request.url.path, core.links, patch=patch)
+
+
+def _wants_patch(asked: str | None, accept: str | None) -> bool:
+    if asked is not None:
+        return asked == "patch"
+    return accept is not None and PATCH_TYPE in accept and "application/json" not in accept
+
+
+def _only(found: Sequence[diffs.RepoDiff], repo: str | None) -> list[diffs.RepoDiff]:
+    wanted = [diff for diff in found if repo in (None, diff.name)]
+    if repo is not None and not wanted:
+        raise ApiError(404, "not_found", "there is no diff of a repository of that name here")
+    return wanted
+
+
+def _answer(found: list[diffs.RepoDiff], path: str, links: Links, *, patch: bool) -> Response:
+    if not patch:
+        return Response(views.diff_list(found, path, links).model_dump_json(), media_type="application/json")
+    disposition = {"Content-Disposition": 'attachment; filename="changes.patch"'}
+    # No charset parameter: a patch holds whatever bytes the files hold.
+    return Response(diffs.joined(found), headers={**disposition, "Content-Type": PATCH_TYPE})

@@ -1,0 +1,126 @@
+"""Events: as lists, and as streams that go on where a client left off."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from relay_api import sse, views
+from relay_api.dependencies import Core, Reader
+from relay_api.responses import problems, raw
+from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
+from relay_api.services import Services
+from relay_core.postgres import events
+from relay_core.postgres import views as read
+from relay_core.postgres.events import GlobalCursor
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+PAGE = 500
+MAX_CURSOR = 2**62
+CURSOR = r"^[0-9]{1,18}$"
+GLOBAL_CURSOR = r"^[0-9]{1,18}-[0-9]{1,18}$"
+
+Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events.")]
+After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event already seen.")]
+GlobalAfter = Annotated[str, Query(pattern=GLOBAL_CURSOR, description="`next_after` of the list before.")]
+LastEventId = Annotated[str | None, Header(pattern=CURSOR, description="Id of the last event seen; goes on after it.")]
+GlobalLastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", pattern=GLOBAL_CURSOR, description="Id of the last event seen.")
+]
+_STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.", "text/event-stream")}
+
+
+@router.get("/workspaces/{workspace_id}/events", responses=problems(404), summary="List a workspace's events")
+def list_workspace_events(
+    workspace_id: UUID, core: Core, principal: Reader, after: After = 0, limit: Limit = PAGE
+) -> WorkspaceEventList:
+    """Events behind a cursor, in order, without gap; those of a deleted workspace too."""
+    with core.engine.connect() as connection:
+        read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+        rows = events.of_workspace(connection, workspace_id, after, limit)
+    return WorkspaceEventList(items=views.events(rows), next_after=rows[-1].cursor if rows else after)
+
+
+@router.get(
+    "/workspaces/{workspace_id}/events/stream",
+    response_class=StreamingResponse,
+    responses={**problems(404), **_STREAM},
+    summary="Follow a workspace's events",
+)
+async def stream_workspace_events(
+    workspace_id: UUID, core: Core, principal: Reader, after: After = 0, last_event_id: LastEventId = None
+) -> StreamingResponse:
+    """All events behind the cursor, then each as it happens. One that breaks off is taken up by `Last-Event-ID`."""
+
+    def allowed() -> None:
+        with core.engine.connect() as connection:
+            read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+
+    await run_in_threadpool(allowed)
+    start = int(last_event_id) if last_event_id is not None else after
+    return sse.response(_workspace_frames(core, workspace_id, start), core.settings)
+
+
+@router.get("/events", responses=problems(), summary="List events of all workspaces")
+def list_events(core: Core, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE) -> GlobalEventList:
+    """Events of all workspaces behind a cursor, in an order that misses none."""
+    with core.engine.connect() as connection:
+        page = events.of_everything(connection, _parsed(after), limit, principal.only)
+    return GlobalEventList(items=views.events(page.events), next_after=_word(page.cursor))
+
+
+@router.get(
+    "/events/stream",
+    response_class=StreamingResponse,
+    responses={**problems(), **_STREAM},
+    summary="Follow events of all workspaces",
+)
+async def stream_events(
+    core: Core, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
+) -> StreamingResponse:
+    """The same as a stream. One that breaks off is taken up by `Last-Event-ID`."""
+    start = _parsed(last_event_id or after)
+    return sse.response(_global_frames(core, start, principal.only), core.settings)
+
+
+async def _workspace_frames(core: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:
+    def page() -> list[EventOut]:
+        with core.engine.connect() as connection:
+            return views.events(events.of_workspace(connection, workspace_id, after, PAGE))
+
+    while True:
+        rows = await run_in_threadpool(page)
+        for row in rows:
+            yield sse.frame(row.model_dump(mode="json"), last_id=str(row.cursor))
+            after = row.cursor
+        if len(rows) < PAGE:
+            await core.events.wait_workspace(workspace_id, after)
+
+
+async def _global_frames(core: Services, after: GlobalCursor, owner: str | None) -> AsyncIterator[bytes]:
+    def page() -> events.GlobalPage:
+        with core.engine.connect() as connection:
+            return events.of_everything(connection, after, PAGE, owner)
+
+    seen = after
+    while True:
+        found = await run_in_threadpool(page)
+        for row, shown in zip(found.events, views.events(found.events), strict=True):
+            yield sse.frame(shown.model_dump(mode="json"), last_id=_word(row.place))
+        after = found.cursor
+        if len(found.events) < PAGE:
+            # Other owners' events wake this reader once each, not again and again.
+            seen = await core.events.wait_any(max(seen, after))
+
+
+def _parsed(cursor: str) -> GlobalCursor:
+    xid, _, row_id = cursor.partition("-")
+    return GlobalCursor(int(xid), int(row_id))
+
+
+def _word(cursor: GlobalCursor) -> str:
+    return f"{cursor.xid}-{cursor.id}"

@@ -1,0 +1,61 @@
+"""Executions: reading and killing."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from relay_api import views
+from relay_api.dependencies import Core, Paging, Reader, Writer
+from relay_api.responses import problems
+from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.postgres import deletion, events
+from relay_core.postgres import views as read
+
+router = APIRouter(prefix="/v1/executions", tags=["executions"])
+
+
+@router.get("", responses=problems(), summary="List executions, newest first")
+def list_executions(
+    core: Core,
+    principal: Reader,
+    page: Paging,
+    status: Annotated[list[Status] | None, Query(max_length=5, description="Any of these.")] = None,
+    run_reason: Annotated[list[RunReason] | None, Query(max_length=6, description="Any of these.")] = None,
+    workspace_id: Annotated[UUID | None, Query()] = None,
+) -> ExecutionPage:
+    """Executions of all workspaces, those of deleted ones too: they are the record of what happened."""
+    wanted = read.ExecutionFilter(status or (), run_reason or (), workspace_id)
+    with core.engine.connect() as connection:
+        return views.execution_page(read.list_executions(connection, principal, wanted, page), core.links)
+
+
+@router.get("/{execution_id}", responses=problems(404), summary="Get an execution")
+def get_execution(execution_id: UUID, core: Core, principal: Reader) -> ExecutionDetail:
+    """One execution; `status` alone says how it stands, whatever its log looks like."""
+    with core.engine.connect() as connection:
+        return views.execution_detail(read.execution(connection, execution_id, principal), core.links)
+
+
+@router.get("/{execution_id}/events", responses=problems(404), summary="List an execution's events")
+def list_execution_events(execution_id: UUID, core: Core, principal: Reader) -> EventList:
+    """All events of one operation by `sequence` (1..n); the terminal one is the last."""
+    with core.engine.connect() as connection:
+        read.require_execution(connection, execution_id, principal)
+        return EventList(items=views.events(events.of_operation(connection, execution_id)))
+
+
+@router.post("/{execution_id}/kill", status_code=202, responses=problems(404), summary="Kill an execution")
+def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> ExecutionDetail:
+    """Ask for the end of all its processes; asking again, or of one that has ended, changes nothing.
+
+    A queued execution is killed at once, a running one when its last process is gone: watch `status`.
+    """
+    with core.engine.begin() as connection:
+        read.require_execution(connection, execution_id, principal)
+        due = deletion.kill(connection, [execution_id], principal.owner)
+        view = read.execution(connection, execution_id, principal)
+    core.bell.ring(due.rings)
+    core.bell.revoke(due.task_ids)
+    return views.execution_detail(view, core.links)

@@ -1,0 +1,101 @@
+"""Logs: the exact bytes, whole or in ranges, and live."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from relay_api import byte_range, log_frames, sse
+from relay_api.dependencies import Core, Reader
+from relay_api.problems import ApiError
+from relay_api.responses import problems, raw
+from relay_core.domain.vocabulary import Stream
+from relay_core.postgres import views as read
+
+router = APIRouter(prefix="/v1/executions/{execution_id}/logs", tags=["logs"])
+
+StreamName = Annotated[
+    Stream, Query(description="`all`: both in the order in which they were stored, with offsets of its own.")
+]
+RangeHeader = Annotated[str | None, Header(description="One range of bytes.", examples=["bytes=0-1023"])]
+_BYTES = "application/octet-stream"
+
+
+@router.get(
+    "",
+    response_class=StreamingResponse,
+    responses={
+        **problems(404, 416),
+        200: raw("The bytes stored so far.", _BYTES),
+        206: raw("The range of them.", _BYTES),
+    },
+    summary="Download a log",
+)
+def download_log(
+    execution_id: UUID,
+    core: Core,
+    principal: Reader,
+    stream: StreamName = Stream.ALL,
+    range: RangeHeader = None,  # noqa: A002 - the header's name
+    if_range: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The exact bytes of the process, secrets masked; of a running one those stored by now.
+
+    `ETag` is given once the log is complete; it is the sha256 of the stream.
+    """
+    with core.engine.connect() as connection:
+        read.require_execution(connection, execution_id, principal)
+        log = read.log_stats(connection, [execution_id]).get((execution_id, stream))
+    size = log["bytes"] if log else 0
+    etag = f'"{log["sha256"]}"' if log and log["closed"] and log["sha256"] else None
+    wanted = range if if_range is None or if_range == etag else None
+    try:
+        span = byte_range.parse(wanted, size)
+    except byte_range.Unsatisfiable as error:
+        detail = f"the log has {size} bytes by now"
+        raise ApiError(416, "range_not_satisfiable", detail, {"Content-Range": f"bytes */{size}"}) from error
+    part = span or byte_range.Span(0, size)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(part.end - part.start),
+        "Content-Disposition": f'attachment; filename="{execution_id}.{stream}.log"',
+    }
+    headers |= {"ETag": etag} if etag else {}
+    headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
+    body = core.logs.iter_range(execution_id, stream, part.start, part.end)
+    return StreamingResponse(body, 206 if span else 200, headers, media_type=_BYTES)
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={**problems(404), 200: raw("Pieces of the log.", "text/event-stream")},
+    summary="Follow a log",
+)
+async def stream_log(
+    execution_id: UUID,
+    core: Core,
+    principal: Reader,
+    stream: StreamName = Stream.ALL,
+    offset: Annotated[int, Query(ge=0, le=2**62, description="Where to begin, without Last-Event-ID.")] = 0,
+    view: Annotated[log_frames.View, Query(description="`utf8`: text for people, what is no UTF-8 replaced.")] = "b64",
+    last_event_id: Annotated[
+        str | None, Header(pattern=r"^[0-9]{1,18}$", description="Id of the last event seen: the offset after it.")
+    ] = None,
+) -> StreamingResponse:
+    """What is stored from the offset on, then each piece as it comes; the id of an event is the offset after it.
+
+    Data are `{"stream","offset","b64"}` (`text` instead of `b64` in the view `utf8`). When the log is complete,
+    `event: end` says how the execution ended; a stream without it broke off: come again with `Last-Event-ID`.
+    """
+
+    def allowed() -> None:
+        with core.engine.connect() as connection:
+            read.require_execution(connection, execution_id, principal)
+
+    await run_in_threadpool(allowed)
+    start = int(last_event_id) if last_event_id is not None else offset
+    frames = log_frames.follow(core, log_frames.Wanted(execution_id, stream, start, view))
+    return sse.response(frames, core.settings)

@@ -1,0 +1,68 @@
+"""Projects and tasks."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
+
+from relay_api import inputs, views
+from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
+from relay_api.responses import problems
+from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
+from relay_core.postgres import projects
+from relay_core.postgres.projects import ProjectInput, ProjectRepoInput
+
+router = APIRouter(prefix="/v1", tags=["projects"])
+
+
+@router.post(
+    "/projects",
+    status_code=201,
+    response_model=ProjectOut,
+    responses=problems(409, body=True),
+    summary="Create a project",
+)
+def create_project(body: ProjectIn, core: Core, principal: Writer, creating: Creating) -> JSONResponse:
+    """A project with a default image and repositories whose scripts its runs use. Clones nothing by itself."""
+    repos = [
+        ProjectRepoInput(**{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", core.settings)})
+        for n, repo in enumerate(body.repos)
+    ]
+    wanted = ProjectInput(body.name, body.default_image, repos)
+
+    def make(connection: Connection) -> Made:
+        project_id = projects.create(connection, wanted, principal)
+        return Made(views.project(projects.get(connection, project_id, principal), core.links))
+
+    return creating.answer(principal, body, 201, make)
+
+
+@router.get("/projects", responses=problems(), summary="List projects, newest first")
+def list_projects(core: Core, principal: Reader, page: Paging) -> ProjectPage:
+    """Projects that are not deleted; also those that runs without a `project_id` made."""
+    with core.engine.connect() as connection:
+        return views.project_page(projects.listed(connection, principal, page), core.links)
+
+
+@router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
+def get_project(project_id: UUID, core: Core, principal: Reader) -> ProjectOut:
+    """One project with its repositories and the state of their mirrors."""
+    with core.engine.connect() as connection:
+        return views.project(projects.get(connection, project_id, principal), core.links)
+
+
+@router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
+def delete_project(project_id: UUID, core: Core, principal: Writer) -> Deleted:
+    """Hide it and its workspaces and end what runs in them; nodes then remove containers and files."""
+    with core.engine.begin() as connection:
+        due = projects.delete(connection, project_id, principal)
+    core.bell.revoke(due.task_ids)
+    return Deleted(id=project_id, killed=len(due.task_ids))
+
+
+@router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
+def get_task(task_id: UUID, core: Core, principal: Reader) -> TaskOut:
+    """One task; its status follows its runs."""
+    with core.engine.connect() as connection:
+        return views.task(projects.task(connection, task_id, principal), core.links)

@@ -1,0 +1,105 @@
+"""Submitting work."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
+
+from relay_api import inputs, steps, views
+from relay_api.dependencies import Core, Creating, Made, Writer
+from relay_api.responses import problems
+from relay_api.schemas.executions import ExecutionDetail
+from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
+from relay_api.services import Services
+from relay_core.domain import chain
+from relay_core.domain.errors import Conflict
+from relay_core.domain.vocabulary import RunReason
+from relay_core.postgres import lane, runs, sessions
+from relay_core.postgres import views as read
+from relay_core.postgres.tokens import Principal
+
+router = APIRouter(prefix="/v1", tags=["runs"])
+
+
+@router.post(
+    "/runs",
+    status_code=202,
+    response_model=RunOut,
+    responses=problems(404, 409, body=True),
+    summary="Run a job: clone, setup scripts, agent, cleanup scripts",
+)
+def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -> JSONResponse:
+    """Queue a whole run in a new workspace; answers at once.
+
+    Follow it with `links.executions` (one execution per step, each made when the one before has succeeded) or
+    `links.events`.
+    """
+    wanted = inputs.run(body, core.settings)
+
+    def make(connection: Connection) -> Made:
+        filled = inputs.with_project_scripts(connection, wanted)
+        made = runs.submit_run(connection, filled, principal, core.settings)
+        ids = {name: value for name, value in vars(made).items() if name != "rings"}
+        links = core.links.run(made.workspace_id, made.execution_id, made.task_id)
+        return Made(RunOut(**ids, links=links), lambda: core.bell.ring(made.rings))
+
+    return creating.answer(principal, body, 202, make)
+
+
+@router.post(
+    "/workspaces/{workspace_id}/executions",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409, body=True),
+    summary="Run a further step in a workspace",
+)
+def create_execution(
+    workspace_id: UUID, body: StepIn, core: Core, principal: Writer, creating: Creating
+) -> JSONResponse:
+    """Queue a script, a follow-up prompt or a dev server; steps of one workspace run one after another."""
+
+    def make(connection: Connection) -> Made:
+        return _add(connection, workspace_id, body, core, principal)
+
+    return creating.answer(principal, body, 202, make)
+
+
+@router.post(
+    "/workspaces/{workspace_id}/dev-server",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409, body=True),
+    summary="Start a dev server",
+)
+def start_dev_server(
+    workspace_id: UUID, body: DevServerIn, core: Core, principal: Writer, creating: Creating
+) -> JSONResponse:
+    """Start a repository's dev server; `dev_server.url` says where it answers once it does."""
+    step = StepIn(run_reason="dev_server", repo=body.repo, script=body.script)
+
+    def make(connection: Connection) -> Made:
+        return _add(connection, workspace_id, step, core, principal)
+
+    return creating.answer(principal, body, 202, make)
+
+
+def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Services, principal: Principal) -> Made:
+    read.require_workspace(connection, workspace_id, principal)
+    lane.lock(connection, workspace_id)
+    executor = inputs.executor(body.executor) if body.executor else sessions.latest_executor(connection, workspace_id)
+    step = steps.plan(body, runs.repo_scripts(connection, workspace_id), executor)
+    if step["run_reason"] == RunReason.DEV_SERVER:
+        _refuse_second_server(connection, workspace_id, step)
+    if body.executor:
+        sessions.open_session(connection, workspace_id, executor)
+    added = runs.add_step(connection, workspace_id, chain.single(step), principal)
+    view = read.execution(connection, added.execution_id, principal)
+    return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+
+
+def _refuse_second_server(connection: Connection, workspace_id: UUID, step: chain.Step) -> None:
+    for live in read.dev_servers(connection, [workspace_id]):
+        if live["executor_action"]["step"].get("repo") == step["repo"] and live["kill_requested_at"] is None:
+            message = f"the dev server of {step['repo']!r} is already {live['status']}: execution {live['id']}"
+            raise Conflict(message, code="dev_server_running")

@@ -1,0 +1,163 @@
+"""Executions, their evidence and their logs."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from relay_api.schemas.common import Links, NextCursor, Output
+from relay_core.domain.vocabulary import Reason, RunReason, Status
+
+
+class RepoStateOut(Output):
+    """Git evidence of one repository before and after an execution."""
+
+    repo_id: UUID
+    name: str
+    before_head_commit: str | None
+    after_head_commit: str | None
+    merge_commit: str | None
+    branch: str | None = Field(description="Branch of HEAD afterwards; null when detached or not yet known.")
+    dirty: bool | None = Field(description="Whether anything was uncommitted afterwards.")
+    summary: dict[str, Any] | None = Field(description="Counts and first paths of what is modified and untracked.")
+    pinned_commit: str | None = Field(description="The whole work tree afterwards as a commit.")
+    committed: str | None = Field(description="The commit that Relay made, if it made one.")
+    problem: str | None = Field(description="Why a part of the evidence could not be taken.")
+    stat: dict[str, Any] | None = Field(description="Files, insertions, deletions against the workspace's base.")
+
+
+class LogOut(Output):
+    """How much of a stream is stored."""
+
+    bytes: int
+    sha256: str | None = Field(description="Of the stored bytes, once the log is complete.")
+    truncated: bool = Field(description="The process wrote more than is stored.")
+    closed: bool = Field(description="Nothing will be added.")
+
+
+class LogsOut(Output):
+    """The three streams; `all` is both in the order in which they were stored."""
+
+    stdout: LogOut
+    stderr: LogOut
+    all: LogOut
+
+
+class DevServerAddress(Output):
+    """Where a dev server answers."""
+
+    url: str | None = Field(description="On the node's loopback; null while its port does not answer.")
+
+
+class ExecutionOut(Output):
+    """One run of one process."""
+
+    id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    run_reason: RunReason
+    repo: str | None = Field(description="Name of the repository whose script it is.")
+    status: Status
+    reason: Reason | None = Field(description="Why it failed or was killed.")
+    error_reason: str | None = Field(description="The same, for people.")
+    exit_code: int | None
+    attempt: int
+    node_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    kill_requested_at: datetime | None
+    kill_requested_by: str | None
+    repo_states: list[RepoStateOut]
+    logs: LogsOut
+    dev_server: DevServerAddress | None = Field(description="Of a dev server.")
+    links: Links
+
+
+class NextStep(Output):
+    """A step that follows if this one succeeds."""
+
+    run_reason: RunReason
+    repo: str | None
+
+
+class QueueOut(Output):
+    """What a queued execution waits for."""
+
+    ahead: int = Field(description="Queued executions of this workspace that come first.")
+    waits_for: list[UUID] = Field(description="Executions that hold the workspace's lane now.")
+
+
+class TurnOut(Output):
+    """A coding agent's turn."""
+
+    agent_session_id: str | None
+    prompt: str | None
+    summary: str | None = Field(description="The agent's last words.")
+    usage: dict[str, Any] | None
+
+
+class ExecutionDetail(ExecutionOut):
+    """One execution with what helps to understand where it stands."""
+
+    action: dict[str, Any] = Field(description="What runs: script or prompt, executor, directory. Never environment.")
+    next: list[NextStep]
+    turn: TurnOut | None = Field(description="Of a coding agent.")
+    queue: QueueOut | None = Field(description="While it is queued.")
+
+
+class ExecutionPage(Output):
+    """Some executions."""
+
+    items: list[ExecutionOut]
+    next_cursor: NextCursor
+
+
+class DiffOut(Output):
+    """What changed in one repository."""
+
+    repo_id: UUID
+    name: str
+    execution_id: UUID | None = Field(description="Whose after-state it is; null when none is recorded yet.")
+    base_commit: str | None
+    head_commit: str | None
+    stat: dict[str, Any] | None = Field(description="`{files, insertions, deletions, truncated}`.")
+
+
+class DiffList(Output):
+    """What changed, by repository."""
+
+    items: list[DiffOut]
+    links: Links
+
+
+class EventOut(Output):
+    """Something that happened."""
+
+    cursor: int = Field(description="Position among the workspace's events, 1..n without gap.")
+    workspace_id: UUID
+    operation_id: UUID | None = Field(description="The execution it belongs to.")
+    sequence: int | None = Field(description="Position among the operation's events, 1..n without gap.")
+    kind: str
+    terminal: bool = Field(description="The operation's last; its outcome is in the payload.")
+    payload: dict[str, Any]
+    created_at: datetime
+
+
+class EventList(Output):
+    """Some events, in order."""
+
+    items: list[EventOut]
+
+
+class WorkspaceEventList(EventList):
+    """Some events of a workspace."""
+
+    next_after: int = Field(description="Pass it as `after` to go on.")
+
+
+class GlobalEventList(EventList):
+    """Some events of all workspaces."""
+
+    next_after: str = Field(description="Pass it as `after` to go on.")

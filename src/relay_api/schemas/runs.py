@@ -1,0 +1,152 @@
+"""`POST /v1/runs` and further steps."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from relay_api.schemas.common import (
+    NO_NUL,
+    BranchText,
+    GitUrlText,
+    Id,
+    ImageText,
+    Input,
+    Links,
+    Output,
+    Prompt,
+    RelativeDir,
+    Script,
+    ShortText,
+)
+from relay_core.domain.executor_names import EXECUTORS, MAX_COMMAND_BYTES
+from relay_core.domain.limits import MINIMA, Limits
+
+_DEFAULT = Limits()
+
+
+class RepoIn(Input):
+    """A repository of a run; the first is required."""
+
+    url: GitUrlText = Field(
+        description="https, ssh (also `user@host:path`); http, file:// and private hosts only where the server allows "
+        "them. Never with credentials.",
+        examples=["https://git.example.org/team/app.git"],
+    )
+    target_branch: BranchText | None = Field(
+        None, description="Branch that the work starts from; null: the remote's default branch.", examples=["main"]
+    )
+    working_dir: RelativeDir | None = Field(
+        None, description="Directory in the repository where its scripts and the agent run.", examples=["services/api"]
+    )
+    setup_script: Script | None = Field(None, description="sh script that runs before the agent.")
+    cleanup_script: Script | None = Field(None, description="sh script that runs after a successful agent.")
+    dev_server_script: Script | None = Field(
+        None, description="sh script of the dev server; must listen on `$PORT`. Started on request only."
+    )
+    archive_script: Script | None = Field(None, description="sh script that runs on request, before archiving.")
+    parallel_setup_script: bool = Field(
+        default=False, description="Run setup scripts at once, if every repository that has one says so."
+    )
+
+
+class ExecutorIn(Input):
+    """What does the work."""
+
+    name: Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)] = Field(
+        description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in EXECUTORS.values()),
+        examples=["shell"],
+        json_schema_extra={"enum": list(EXECUTORS)},
+    )
+    command: Annotated[str, StringConstraints(max_length=MAX_COMMAND_BYTES, pattern=NO_NUL)] | None = Field(
+        None,
+        description="Of `shell`, required: the sh command. Of an agent: words that replace its own program.",
+        examples=["cat > NOTES.md"],
+    )
+    variant: ShortText | None = Field(None, description="Configuration of the agent, where it has several.")
+
+
+class EnvIn(Input):
+    """An environment value with its kind."""
+
+    value: Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
+    secret: bool = Field(default=True, description="Replaced by `*` in logs (values of at least 8 bytes).")
+
+
+EnvName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvText = Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
+
+
+class LimitsIn(Input):
+    """Caps of the workspace's container and of each of its executions; the server's maxima are the bounds here."""
+
+    memory_bytes: int = Field(
+        _DEFAULT.memory_bytes, ge=MINIMA["memory_bytes"], description="Bytes of memory, no swap. End: `oom`."
+    )
+    cpus: float = Field(_DEFAULT.cpus, ge=MINIMA["cpus"], description="Processors' worth of time.")
+    pids: int = Field(_DEFAULT.pids, ge=MINIMA["pids"], description="Processes and threads.")
+    nofile: int = Field(_DEFAULT.nofile, ge=MINIMA["nofile"], le=1 << 20, description="Open files of one process.")
+    timeout_seconds: int = Field(
+        _DEFAULT.timeout_seconds, ge=1, description="Seconds of wall clock of one execution. End: `timeout`."
+    )
+    no_output_seconds: int = Field(
+        _DEFAULT.no_output_seconds, ge=0, le=7 * 86400, description="Longest silence; 0: any. End: `no_output`."
+    )
+    log_bytes: int = Field(
+        _DEFAULT.log_bytes, ge=1, description="Stored log bytes of one execution, both streams. End: `log_limit`."
+    )
+    disk_bytes: int = Field(
+        _DEFAULT.disk_bytes, ge=MINIMA["disk_bytes"], description="Bytes of the workspace directory. End: `disk_limit`."
+    )
+    kill_grace_seconds: float = Field(
+        _DEFAULT.kill_grace_seconds, ge=0, le=600, description="Seconds between TERM and KILL."
+    )
+
+
+class RunIn(Input):
+    """A whole job: clone, set up, let the agent work, clean up."""
+
+    repos: list[RepoIn] = Field(min_length=1, max_length=20)
+    prompt: Prompt = Field(description="What the agent is asked for.", examples=["Add a test for the parser"])
+    executor: ExecutorIn
+    image: ImageText | None = Field(
+        None, description="Container image; null: the project's, then the server's default."
+    )
+    env: dict[EnvName, EnvText | EnvIn] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="Environment of every process of the workspace. Write-only; a plain string is a secret one.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    limits: LimitsIn = Field(default_factory=LimitsIn)
+    project_id: Id | None = Field(None, description="Null: a project of the first repository, made on first use.")
+    title: ShortText | None = Field(None, description="Null: the prompt's first line.")
+
+
+class RunOut(Output):
+    """The new run; everything is queued."""
+
+    task_id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    execution_id: UUID = Field(description="The first execution (`clone`); the others follow as each ends.")
+    project_id: UUID
+    links: Links
+
+
+class StepIn(Input):
+    """A further step in a workspace, behind what its lane already holds."""
+
+    run_reason: Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
+    repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
+    script: Script | None = Field(None, description="sh script; null: the repository's own. Not for coding_agent.")
+    prompt: Prompt | None = Field(None, description="Of coding_agent: what is asked for.")
+    executor: ExecutorIn | None = Field(None, description="Of coding_agent; null: that of the latest session.")
+    as_root: bool = Field(default=False, description="Of setup_script: run as root in the container.")
+
+
+class DevServerIn(Input):
+    """What to serve."""
+
+    repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
+    script: Script | None = Field(None, description="sh script; null: the repository's dev_server_script.")

@@ -1,0 +1,146 @@
+"""Workspaces, projects and tasks."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from relay_api.schemas.common import GitUrlText, ImageText, Input, Links, NextCursor, Output, Script, ShortText
+from relay_core.domain.vocabulary import CloneState, Status, TaskStatus, WorkspaceState
+
+
+class WorkspaceRepoOut(Output):
+    """A repository in a workspace."""
+
+    repo_id: UUID
+    name: str = Field(description="Directory of its clone.")
+    url: str
+    target_branch: str | None
+    working_dir: str | None
+    base_commit: str | None = Field(description="Where the workspace's branch started.")
+
+
+class TaskRef(Output):
+    """The task a workspace is an attempt at."""
+
+    id: UUID
+    title: str
+    status: TaskStatus
+
+
+class LiveDevServer(Output):
+    """The latest dev server that is queued or running."""
+
+    execution_id: UUID
+    status: Status
+    url: str | None = Field(description="On the node's loopback; null while its port does not answer.")
+
+
+class WorkspaceOut(Output):
+    """One attempt at a task: one branch, one clone per repository, one container, one node."""
+
+    id: UUID
+    project_id: UUID
+    task_id: UUID
+    name: str | None
+    branch: str
+    state: WorkspaceState
+    error_reason: str | None
+    archived: bool
+    pinned: bool
+    node_id: str | None = Field(description="Null until a node takes it.")
+    pool: str
+    image: str | None
+    image_digest: str | None
+    container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
+    limits: dict[str, Any]
+    setup_completed_at: datetime | None
+    event_cursor: int = Field(description="Cursor of its latest event.")
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    task: TaskRef
+    repos: list[WorkspaceRepoOut]
+    dev_server: LiveDevServer | None
+    links: Links
+
+
+class WorkspacePage(Output):
+    """Some workspaces."""
+
+    items: list[WorkspaceOut]
+    next_cursor: NextCursor
+
+
+class ProjectRepoIn(Input):
+    """A repository of a project."""
+
+    url: GitUrlText = Field(examples=["https://git.example.org/team/app.git"])
+    setup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
+    cleanup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
+    parallel_setup_script: bool = False
+
+
+class ProjectIn(Input):
+    """A new project. Nothing is cloned by it: the first run that needs a mirror makes it."""
+
+    name: ShortText
+    default_image: ImageText | None = Field(None, description="Image of runs that name none.")
+    repos: list[ProjectRepoIn] = Field(default_factory=list, max_length=50)
+
+
+class ProjectRepoOut(Output):
+    """A repository of a project, and the state of its mirror."""
+
+    repo_id: UUID
+    name: str
+    url: str
+    setup_script: str | None
+    cleanup_script: str | None
+    parallel_setup_script: bool
+    state: CloneState = Field(description="`cloning` until the first run has made the mirror.")
+    clone_error: str | None
+
+
+class ProjectOut(Output):
+    """Groups repositories and tasks."""
+
+    id: UUID
+    name: str
+    default_image: str | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    repos: list[ProjectRepoOut]
+    links: Links
+
+
+class ProjectPage(Output):
+    """Some projects."""
+
+    items: list[ProjectOut]
+    next_cursor: NextCursor
+
+
+class TaskOut(Output):
+    """A unit of work."""
+
+    id: UUID
+    project_id: UUID
+    title: str
+    description: str | None
+    status: TaskStatus
+    parent_workspace_id: UUID | None
+    workspace_ids: list[UUID] = Field(description="Attempts, in the order of creation.")
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    links: Links
+
+
+class Deleted(Output):
+    """What was marked; its node removes containers and files."""
+
+    id: UUID
+    killed: int = Field(description="Running executions that were asked to end.")

@@ -1,0 +1,37 @@
+"""What the routes use, made once per application."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+from sqlalchemy import Engine
+from starlette.requests import HTTPConnection
+
+from relay_api.bell import Bell
+from relay_api.event_watch import EventWatch
+from relay_api.links import Links
+from relay_api.metrics import Metrics
+from relay_core.live_logs import LiveLog
+from relay_core.postgres.logs import LogStore
+from relay_core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Connections and helpers of one application."""
+
+    settings: Settings
+    engine: Engine
+    redis: Redis
+    """For `/healthz` only: short timeouts."""
+    bell: Bell
+    links: Links
+    metrics: Metrics
+    logs: LogStore
+    live: LiveLog
+    events: EventWatch
+
+
+def services(connection: HTTPConnection) -> Services:
+    """Those of the application that got the request."""
+    return cast("Services", connection.app.state.services)

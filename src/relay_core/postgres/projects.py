@@ -1,0 +1,191 @@
+"""Projects and tasks. A project clones nothing by itself: its mirrors are made by the first run that needs them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from relay_core.domain.branch_name import repo_name_from_url
+from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.postgres.deletion import Killed, delete_workspace
+from relay_core.postgres.paging import Page, PageRequest, cut, paged
+from relay_core.postgres.tables import Project, ProjectRepo, Repo, Task, Workspace
+from relay_core.postgres.tokens import Principal
+
+View = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ProjectRepoInput:
+    """A repo of a project (URL checked, without credentials), and the scripts its runs use if they bring none."""
+
+    url: str
+    setup_script: str | None = None
+    cleanup_script: str | None = None
+    parallel_setup_script: bool = False
+
+
+@dataclass(frozen=True)
+class ProjectInput:
+    """What `POST /v1/projects` asks for, validated."""
+
+    name: str
+    default_image: str | None = None
+    repos: Sequence[ProjectRepoInput] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RepoDefaults:
+    """Scripts of a project's repo."""
+
+    setup_script: str | None
+    cleanup_script: str | None
+    parallel_setup_script: bool
+
+
+def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
+    """A project with its repos.
+
+    Raises:
+        InvalidInput: the same repo twice.
+    """
+    project_id = uuid4()
+    values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
+    connection.execute(insert(Project).values(id=project_id, **values))
+    urls = [repo.url for repo in project.repos]
+    for position, repo in enumerate(project.repos):
+        if repo.url in urls[:position]:
+            raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
+        given = {key: value for key, value in vars(repo).items() if key != "url"}
+        repo_id = _repo_id(connection, repo.url, principal)
+        connection.execute(insert(ProjectRepo).values(project_id=project_id, repo_id=repo_id, **given))
+    return project_id
+
+
+def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
+    """One project with its repos and the state of their mirrors.
+
+    Raises:
+        NotFound: it is not there for this principal, or deleted.
+    """
+    row = connection.execute(_projects(principal).where(Project.id == project_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no project {project_id}")
+    return _with_repos(connection, [dict(row)])[0]
+
+
+def listed(connection: Connection, principal: Principal, page: PageRequest) -> Page:
+    """Projects that are not deleted, newest first."""
+    ordered = paged(_projects(principal), Project.created_at, Project.id, page, newest_first=True)
+    found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
+    return Page(_with_repos(connection, found.items), found.next_cursor)
+
+
+def delete(connection: Connection, project_id: UUID, principal: Principal) -> Killed:
+    """Mark a project and all its workspaces as deleted, and end what runs in them.
+
+    Raises:
+        NotFound: it is not there for this principal, or already deleted.
+    """
+    statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
+    if principal.only is not None:
+        statement = statement.where(Project.created_by == principal.only)
+    marked = connection.scalar(statement.values(deleted_at=func.now(), updated_at=func.now()).returning(Project.id))
+    if marked is None:
+        raise NotFound(f"there is no project {project_id}")
+    live = (
+        select(Workspace.id)
+        .join(Task, Task.id == Workspace.task_id)
+        .where(Task.project_id == project_id, Workspace.deleted_at.is_(None))
+        .order_by(Workspace.id)
+    )
+    due = Killed()
+    for workspace_id in connection.scalars(live).all():
+        due.task_ids += delete_workspace(connection, workspace_id, principal.owner).task_ids
+    return due
+
+
+def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDefaults | None:
+    """What the project says about runs of one of its repos; None for a repo that it does not have."""
+    columns = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
+    row = connection.execute(
+        select(*columns)
+        .join(Repo, Repo.id == ProjectRepo.repo_id)
+        .where(ProjectRepo.project_id == project_id, Repo.path == url)
+    ).one_or_none()
+    return RepoDefaults(*row) if row else None
+
+
+def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
+    """One task and its workspaces (attempts) that are not deleted, in the order of creation.
+
+    Raises:
+        NotFound: it is not there for this principal, or its project is deleted.
+    """
+    columns = (
+        Task.id,
+        Task.project_id,
+        Task.title,
+        Task.description,
+        Task.status,
+        Task.parent_workspace_id,
+        Task.created_by,
+        Task.created_at,
+        Task.updated_at,
+    )
+    statement = select(*columns).join(Project, Project.id == Task.project_id)
+    statement = statement.where(Task.id == task_id, Project.deleted_at.is_(None))
+    if principal.only is not None:
+        statement = statement.where(Task.created_by == principal.only)
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {task_id}")
+    attempts = select(Workspace.id).where(Workspace.task_id == task_id, Workspace.deleted_at.is_(None))
+    ids = connection.scalars(attempts.order_by(Workspace.created_at, Workspace.id))
+    return {**row, "workspace_ids": list(ids)}
+
+
+def _repo_id(connection: Connection, url: str, principal: Principal) -> UUID:
+    name = repo_name_from_url(url)
+    statement = upsert(Repo).values(id=uuid4(), path=url, name=name, display_name=name, created_by=principal.owner)
+    return connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Repo.created_by, Repo.path], set_={"path": statement.excluded.path}
+        ).returning(Repo.id)
+    ).scalar_one()
+
+
+def _projects(principal: Principal) -> Select[Any]:
+    columns = (
+        Project.id,
+        Project.name,
+        Project.default_image,
+        Project.created_by,
+        Project.created_at,
+        Project.updated_at,
+    )
+    statement = select(*columns).where(Project.deleted_at.is_(None))
+    return statement if principal.only is None else statement.where(Project.created_by == principal.only)
+
+
+def _with_repos(connection: Connection, views: list[View]) -> list[View]:
+    columns = (
+        ProjectRepo.project_id,
+        Repo.id.label("repo_id"),
+        Repo.name,
+        Repo.path.label("url"),
+        ProjectRepo.setup_script,
+        ProjectRepo.cleanup_script,
+        ProjectRepo.parallel_setup_script,
+        ProjectRepo.state,
+        ProjectRepo.clone_error,
+    )
+    ids = [view["id"] for view in views]
+    statement = select(*columns).join(Repo, Repo.id == ProjectRepo.repo_id).where(ProjectRepo.project_id.in_(ids))
+    repos: dict[UUID, list[Mapping[str, Any]]] = {}
+    for row in connection.execute(statement.order_by(Repo.name, Repo.id)).mappings():
+        repos.setdefault(row["project_id"], []).append(dict(row))
+    return [{**view, "repos": repos.get(view["id"], [])} for view in views]
