@@ -79,7 +79,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
         return evidence.outcome(context, claimed, running, ended)
     finally:
         context.forwarder.close(str(claimed.execution_id))
-        running.capture.close()
+        context.pump.detach(running.capture)
 
 
 def _await_port(

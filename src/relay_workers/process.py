@@ -60,7 +60,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
         ended = end(context, claimed, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
-        running.capture.close()
+        context.pump.detach(running.capture)
 
 
 def record_before_heads(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> None:
