@@ -1,0 +1,151 @@
+"""Real remotes, clones and the git container for the tests of the git subsystem."""
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from uuid import UUID, uuid4
+
+from relay_core.settings import Settings
+from relay_workers.engine.tool_container import DockerToolRunner
+from relay_workers.git.service import AfterState, AfterStateRequest, CloneRequest, CloneResult, GitService
+
+UID = os.geteuid() or 1000
+GID = 20000 if os.geteuid() == 0 else os.getegid()
+_LEFT_OVERS = ("mirrors/*/*.partial-*", "workspaces/*/repos/*.partial-*", "tmp/*")
+BRANCH = "vk-1a2b3c4d-test"
+
+
+def git(where: Path, *argv: str, text: str | None = None) -> str:
+    """Git as a developer runs it; the traps of hostile clones are switched off where a test looks into one."""
+    identity = ("-c", "user.name=Dev", "-c", "user.email=dev@example.com", "-c", "safe.directory=*")
+    safe = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0")
+    command = ["git", *identity, *safe, *argv]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, input=text, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def write(path: Path, content: str = "x\n") -> Path:
+    """A file with its directories, owned by the workspace's user."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    own(path.parent)
+    own(path)
+    return path
+
+
+def own(path: Path) -> None:
+    """Give something to the workspace's user."""
+    if os.geteuid() == 0:
+        os.chown(path, UID, GID, follow_symlinks=False)
+
+
+@dataclass
+class Remote:
+    """A repository that is cloned from."""
+
+    path: Path
+
+    def commit(self, files: dict[str, str], message: str = "change") -> str:
+        for name, content in files.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_text(content)
+        git(self.path, "add", "-A")
+        git(self.path, "commit", "-q", "--allow-empty", "-m", message)
+        return git(self.path, "rev-parse", "HEAD")
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.path}"
+
+
+@dataclass
+class Workspace:
+    """A workspace with one clone, and what the runner knows of it."""
+
+    id: UUID
+    dir: Path
+    service: GitService
+    name: str = "repo"
+    result: CloneResult | None = None
+    output: list[bytes] = field(default_factory=list)
+
+    @property
+    def clone(self) -> Path:
+        return self.dir / "repos" / self.name
+
+    @property
+    def base(self) -> str:
+        assert self.result is not None
+        return self.result.head_commit
+
+    def after(self, message: str | None = None, before: str | None = None) -> AfterState:
+        assert self.result is not None
+        request = AfterStateRequest(
+            workspace_id=self.id,
+            workspace_dir=self.dir,
+            name=self.name,
+            mirror_path=self.result.mirror_path,
+            base_commit=self.base,
+            before_commit=before or self.base,
+            uid=UID,
+            gid=GID,
+            execution_id=uuid4(),
+            commit_message=message,
+        )
+        return self.service.after_state(request)
+
+
+@dataclass
+class Bench:
+    """A node's git service and a project on it."""
+
+    settings: Settings
+    tool: DockerToolRunner
+    project: UUID = field(default_factory=uuid4)
+
+    @property
+    def service(self) -> GitService:
+        return GitService(self.settings, self.tool)
+
+    def with_settings(self, **changes: object) -> "Bench":
+        return Bench(self.settings.model_copy(update=changes), self.tool, self.project)
+
+    def clone(
+        self,
+        url: str,
+        target: str | None = None,
+        name: str = "repo",
+        into: Workspace | None = None,
+        cancelled: Event | None = None,
+    ) -> Workspace:
+        workspace = into or self.workspace(name)
+        request = CloneRequest(
+            project_id=self.project,
+            workspace_id=workspace.id,
+            workspace_dir=workspace.dir,
+            name=workspace.name,
+            url=url,
+            target_branch=target,
+            branch=BRANCH,
+            uid=UID,
+            gid=GID,
+            on_output=workspace.output.append,
+            cancelled=cancelled or Event(),
+        )
+        workspace.result = self.service.clone(request)
+        return workspace
+
+    def workspace(self, name: str = "repo") -> Workspace:
+        workspace_id = uuid4()
+        return Workspace(workspace_id, self.settings.data_dir / "workspaces" / str(workspace_id), self.service, name)
+
+    def left_overs(self) -> list[Path]:
+        """What nothing should leave behind, however it ends."""
+        data = self.settings.data_dir
+        return [path for pattern in _LEFT_OVERS for path in data.glob(pattern)]
+
+    def mirrors(self) -> list[Path]:
+        return list(self.settings.data_dir.glob("mirrors/*/*.git"))
