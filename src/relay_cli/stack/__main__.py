@@ -1,17 +1,23 @@
 """What other programs call of the local stack: `python -m relay_cli.stack …`. People use the `relay` command.
 
 `supervise DATA_DIR DOCKER_HOST FD`  the supervisor itself, announcing to the inherited descriptor FD
-`prepare`                            engine and images, as far as they are missing (before tests)
+`prepare`                            engine and images, as far as they are missing; prints the engine's address
+`remember`                           notes the containers that are there, so that `release` removes newer ones
 `release`                            ends what is left of this data directory: stack, containers, engine if ours
 """
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import docker
 
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import take_down
+from relay_cli.stack.engine import Engine, find_engine
+from relay_cli.stack.leftovers import remember_present, remove_new
 from relay_cli.stack.supervise import Announcer, supervise
 from relay_cli.stack.up import prepare_machine
 from relay_core.domain.errors import RelayError
@@ -27,14 +33,27 @@ def main(words: list[str]) -> int:
             case ["prepare"]:
                 print(prepare_machine(get_settings().data_dir, Consent(yes=True)).host)
                 return 0
+            case ["remember"]:
+                return _with_engine(remember_present)
             case ["release"]:
+                code = _with_engine(remove_new)
                 take_down(get_settings().data_dir, everything=True)
-                return 0
+                return code
     except RelayError as error:
         print(f"relay: {error}", file=sys.stderr)
         return 1
     print(__doc__, file=sys.stderr)
     return 2
+
+
+def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
+    """Where no engine answers there is nothing to do."""
+    found = find_engine()
+    if isinstance(found, Engine):
+        client = found.client()
+        act(client, get_settings().data_dir)
+        client.close()
+    return 0
 
 
 def _supervise(data_dir: Path, docker_host: str, descriptor: int) -> int:

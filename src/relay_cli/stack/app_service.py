@@ -1,4 +1,4 @@
-"""API, worker and Flower as services: ready when an HTTP address answers, or at once."""
+"""API and Flower as services: ready when an HTTP address answers."""
 
 import subprocess
 import time

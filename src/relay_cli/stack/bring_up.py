@@ -1,5 +1,6 @@
 """The whole of `relay up`, from a bare machine to a stack that has run its sample job."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def bring_up(options: UpOptions) -> int:
     if stack_is_up(data_dir):
         return _already_up(data_dir)
     engine = prepare_machine(data_dir, Consent(options.yes))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a TERM ends it as Ctrl-C does
     stack = start_stack(data_dir, engine, tied=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)

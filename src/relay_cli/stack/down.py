@@ -32,6 +32,20 @@ class Ended:
     engine_stopped: bool
 
 
+def describe(ended: Ended) -> list[str]:
+    """What to tell of it, line by line (pure)."""
+    lines = ["The stack has ended" if ended.was_up else "No stack was running"]
+    if ended.containers_removed:
+        lines.append(f"Removed {ended.containers_removed} containers of workspaces")
+    if ended.engine_stopped:
+        lines.append("The Docker engine that Relay started has ended")
+    left = [f"{ended.containers_left} containers of workspaces"] if ended.containers_left else []
+    left += ["the Docker engine that Relay started"] if ended.engine_left else []
+    if left:
+        lines.append(f"Still running: {' and '.join(left)}. `relay down --all` ends them too")
+    return lines
+
+
 def take_down(data_dir: Path, *, everything: bool = False) -> Ended:
     """Ends the stack of a data directory; without effect where none runs.
 

@@ -18,6 +18,7 @@ from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_cli.stack.state import ProcessState, StackState, forget_state, write_state
 from relay_cli.stack.valkey import EmbeddedValkey
 from relay_cli.stack.watch import StopRequested, Watch, stop_on_signals
+from relay_cli.stack.worker_service import WorkerService
 from relay_core.domain.errors import RelayError
 from relay_core.postgres import migrate
 from relay_core.settings import get_settings
@@ -141,6 +142,7 @@ def _start_apps(watch: Watch, ends: Endpoints, data_dir: Path, announcer: Announ
     programs = app_programs(ends, data_dir, os.environ)
     ready = {"api": f"{ends.api_url}/healthz", "flower": f"{ends.flower_url}/healthcheck"}
     for name, program in programs.items():  # all at once: each takes a second or two to import
-        watch.start(name, AppService(program, ready.get(name)), wait=False)
+        service = WorkerService(program, ends.redis_url) if name == "worker" else AppService(program, ready.get(name))
+        watch.start(name, service, wait=False)
     for name in programs:
         watch.wait_ready(name)
