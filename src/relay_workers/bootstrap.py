@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import LogStore
 
 from relay_core.celery_app import make_app
 from relay_core.doorbell import CeleryDoorbell
+from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
+from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
 from relay_workers import tick
@@ -22,7 +22,7 @@ from relay_workers.capture.pump import LogPump
 from relay_workers.context import WorkerContext
 from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.forward import Forwarder
-from relay_workers.engine.tool_container import ToolContainerRunner
+from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
 from relay_workers.node import NodeIdentity, default_concurrency, identify
@@ -64,7 +64,7 @@ def make_worker(settings: Settings) -> Worker:
     app = make_app(settings, identity.node_id)
     context = _context(settings, identity, database, app)
     register(app, Runner(context).run)
-    RunRequest.kill = staticmethod(context.live.kill)  # type: ignore[assignment]
+    RunRequest.kill_task = staticmethod(context.live.kill_task)
     _tie(context)
     return Worker(app, identity, context)
 
@@ -72,7 +72,7 @@ def make_worker(settings: Settings) -> Worker:
 def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
     engine = DockerEngine(settings)
     engine.prepare()
-    tool = ToolContainerRunner(settings)
+    tool = DockerToolRunner(settings)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     return WorkerContext(

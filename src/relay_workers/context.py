@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import LogStore
 from sqlalchemy import Engine
 
 from relay_core.doorbell import Doorbell
+from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.lifecycle import Claimant
+from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
 from relay_workers.capture.pump import LogPump
 from relay_workers.engine.forward import Forwarder

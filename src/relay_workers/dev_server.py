@@ -29,14 +29,14 @@ PROBE_SECONDS = 0.1
 CarryOut = Callable[[Claimed, Control], Transition]
 
 
-def in_background(context: WorkerContext, claimed: Claimed, carry_out: CarryOut) -> None:
+def in_background(claimed: Claimed, carry_out: CarryOut) -> None:
     """Run the dev server in a thread of its own; return when its port answers.
 
     Raises:
         RunFailed, RunKilled: it ended before that.
         Ignore: it was left to another worker before that.
     """
-    control = Control(claimed.execution_id, claimed.fence)
+    control = Control(claimed.execution_id, claimed.fence, claimed.task_id)
     settled = threading.Event()
     ends: list[Transition | None] = []
 
@@ -105,7 +105,7 @@ def _publish(context: WorkerContext, claimed: Claimed, running: Running, port: i
     handle = {
         "gid": claimed.gid,
         "exec_id": running.exec_id,
-        "run_dir": running.run_dir.in_container,
+        "run_dir": running.run_dir.container_path,
         "port": port,
         "forward_port": local,
     }

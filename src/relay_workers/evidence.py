@@ -1,6 +1,7 @@
 """After a step: the agent's verdict, HEAD of every repo, the pinned after-state, and the outcome made of all that."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,12 +11,14 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason, RunReason, Status, Stream
+from relay_core.postgres import executions
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow
 from relay_workers.context import WorkerContext
-from relay_workers.executors import get_executor
 from relay_workers.executors.port import TurnReader
+from relay_workers.executors.registry import get_executor
 from relay_workers.git.service import AfterState, AfterStateRequest
+from relay_workers.git.store import Patch
 from relay_workers.outcome import Outcome
 
 if TYPE_CHECKING:  # process.py calls into this module
@@ -40,7 +43,7 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
             "agent_session_id": reader.agent_session_id,
             "agent_message_id": reader.agent_message_id,
             "summary": summary,
-            "usage": reader.usage or None,
+            "usage": dict(reader.usage) or None,
         }
     commits = claimed.run_reason in PINNED and transition.target is Status.COMPLETED
     message = (summary or f"{claimed.run_reason.replace('_', ' ')}") if commits else None
@@ -100,16 +103,14 @@ def _repo_states(
 def _request(
     context: WorkerContext, claimed: Claimed, running: "Running", repo: WorkspaceRepoRow, message: str | None
 ) -> AfterStateRequest:
-    from relay_core.postgres.executions import before_head  # noqa: PLC0415
-
     with context.database.connect() as connection:
-        before = before_head(connection, claimed.execution_id, repo.repo_id)
+        before = executions.before_head(connection, claimed.execution_id, repo.repo_id)
     return AfterStateRequest(
         workspace_id=claimed.workspace_id,
         workspace_dir=running.workspace.directory,
         name=repo.name,
-        mirror_path=repo.mirror_path,
-        base_commit=repo.base_commit,
+        mirror_path=Path(repo.mirror_path or ""),
+        base_commit=repo.base_commit or "",
         before_commit=before,
         uid=running.workspace.uid,
         gid=claimed.gid,
@@ -119,11 +120,9 @@ def _request(
 
 
 def _columns(after: AfterState) -> dict[str, Any]:
-    stat: dict[str, Any] = {}
-    if after.patch is not None:
-        stat = after.patch.stat()
+    stat = _stat(after.patch)
     if after.step_patch is not None:
-        stat["step"] = after.step_patch.stat()
+        stat = {**stat, "step": _stat(after.step_patch)}
     return {
         "after_head_commit": after.after_head,
         "branch": after.branch,
@@ -138,5 +137,16 @@ def _columns(after: AfterState) -> dict[str, Any]:
     }
 
 
-def _compressed(patch: Any) -> bytes | None:
+def _stat(patch: Patch | None) -> dict[str, Any]:
+    if patch is None:
+        return {}
+    return {
+        "files": patch.files,
+        "insertions": patch.insertions,
+        "deletions": patch.deletions,
+        "truncated": patch.truncated,
+    }
+
+
+def _compressed(patch: Patch | None) -> bytes | None:
     return None if patch is None else zstandard.compress(patch.text)

@@ -13,6 +13,8 @@ class Control:
 
     execution_id: UUID
     fence: int
+    task_id: str
+    """Celery's id of this attempt."""
     wake: threading.Event = field(default_factory=threading.Event)
     kill: threading.Event = field(default_factory=threading.Event)
     """End it: a person asked."""
@@ -56,14 +58,12 @@ class LiveRuns:
                 if self._controls.get(control.execution_id) is control:
                     del self._controls[control.execution_id]
 
-    def kill(self, execution_id: UUID) -> bool:
-        """Ask for the end of one; False when it is not here."""
-        with self._lock:
-            control = self._controls.get(execution_id)
-        if control is None:
-            return False
-        control.ask_kill()
-        return True
+    def kill_task(self, task_id: str) -> bool:
+        """Ask for the end of the run with this Celery id; False when it is not here."""
+        found = [control for control in self.all() if control.task_id == task_id]
+        for control in found:
+            control.ask_kill()
+        return bool(found)
 
     def all(self) -> list[Control]:
         """A snapshot."""

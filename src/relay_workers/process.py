@@ -5,28 +5,32 @@ Reads top down: before-heads → start → capture → wait → drain → eviden
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Step
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
+from relay_core.domain.executor_names import check_executor
 from relay_core.domain.masking import maskable
-from relay_core.domain.vocabulary import Reason, RunReason, Stream
-from relay_core.postgres import executions, lifecycle
+from relay_core.domain.vocabulary import Reason, RunReason
+from relay_core.postgres import events, executions, lifecycle
 from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
 from relay_workers.context import WorkerContext
-from relay_workers.engine.port import StepStart
+from relay_workers.engine.judge import End, judge_end
+from relay_workers.engine.port import KillResult, StepStart
 from relay_workers.environment import step_environment
-from relay_workers.executors import get_executor
 from relay_workers.executors.port import StepPlan, TurnRequest
+from relay_workers.executors.registry import get_executor
+from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
-from relay_workers.rundir import RunDir, RunDirRequest, judge_end, prepare_run_dir
+from relay_workers.rundir import Owner, RunDir, prepare_run_dir
 from relay_workers.watch import Act, Decision, Seen, decide
 from relay_workers.workspace import WorkspaceHandle, open_workspace
+
+ENGINE_NOTICES_SECONDS = 1.0
 
 
 @dataclass
@@ -85,17 +89,9 @@ def start(
         StepFailed: `start_failed`: the supervisor never started, and now never will.
     """
     plan = plan_step(claimed, workspace)
-    run_dir = prepare_run_dir(
-        RunDirRequest(
-            workspace_dir=workspace.directory,
-            execution_id=claimed.execution_id,
-            attempt=claimed.attempt,
-            uid=_uid(claimed, workspace),
-            gid=claimed.gid,
-            script=plan.script,
-            stdin=plan.stdin,
-        )
-    )
+    uid = _uid(claimed, workspace)
+    run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.attempt)
+    prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     capture = context.pump.attach(
         CaptureRequest(
             execution_id=claimed.execution_id,
@@ -106,19 +102,19 @@ def start(
             wake=control.wake,
         )
     )
-    env = {**step_environment(context.settings, workspace.row, claimed.execution_id), **plan.env, **(extra_env or {})}
+    env = {**plan.env, **step_environment(context.settings, workspace.row, claimed.execution_id), **(extra_env or {})}
     exec_id = context.engine.start(
         workspace.container_id,
         StepStart(
-            run_dir=run_dir.in_container,
-            user=f"{_uid(claimed, workspace)}:{claimed.gid}",
+            run_dir=run_dir.container_path,
+            user=f"{uid}:{claimed.gid}",
             cwd=f"/workspace/{claimed.action['step']['cwd']}",
             env=env,
         ),
     )
     running = Running(workspace, run_dir, capture, exec_id)
     _await_start(context, running)
-    handle = {"gid": claimed.gid, "exec_id": exec_id, "run_dir": run_dir.in_container}
+    handle = {"gid": claimed.gid, "exec_id": exec_id, "run_dir": run_dir.container_path}
     with context.database.begin() as connection:
         executions.update_owned(connection, claimed.execution_id, claimed.fence, handle=handle)
     return running
@@ -129,16 +125,9 @@ def plan_step(claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
     step: Step = claimed.action["step"]
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return StepPlan(script=step["script"].encode(), stdin=b"", env={})
-    config: dict[str, Any] = step["executor"]
-    return get_executor(config["name"]).plan(
-        TurnRequest(
-            prompt=step["prompt"],
-            command=config.get("command"),
-            variant=config.get("variant"),
-            resume_session_id=None,
-            as_root=_uid(claimed, workspace) == 0,
-        )
-    )
+    choice = check_executor(step["executor"])
+    turn = TurnRequest.of(choice, step["prompt"], as_root=_uid(claimed, workspace) == 0)
+    return get_executor(choice.name).plan(turn)
 
 
 def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
@@ -193,18 +182,44 @@ def _look(control: Control, running: Running) -> Seen:
 
 def end(context: WorkerContext, claimed: Claimed, running: Running, decision: Decision) -> Ended:
     """End what is left of the process, read its log to the end, and say how it ended."""
-    limits = running.workspace.row.limits
     container_id = running.workspace.container_id
     if decision.act is Act.STOP:
-        context.engine.kill_execution(container_id, claimed.gid, grace_seconds=limits.kill_grace_seconds)
+        grace = running.workspace.row.limits.kill_grace_seconds
+        _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=grace))
     log = running.capture.finish(context.settings.log_tail_seconds)
-    record = running.run_dir.read_exit()
-    if decision.act is not Act.STOP and (log.cut or record is None or record.leftovers):
-        context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0)
-    state = context.engine.exec_state(running.exec_id)
-    engine_code = state.exit_code if state is not None and not state.running else None
-    code, reason = judge_end(record, engine_code)
+    if decision.act is not Act.STOP:
+        # what a step leaves behind must not run beside the next one
+        _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0))
+    code, reason = _judge(context, running)
     return Ended(code, decision.reason or log.stopped_reason or reason, log)
+
+
+def _judge(context: WorkerContext, running: Running) -> End:
+    try:
+        record = running.run_dir.read_exit()
+    except Tampered:
+        return End(None, Reason.LOG_TAMPERED)
+    dead = running.capture.supervisor_dead.wait(ENGINE_NOTICES_SECONDS)
+    return judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)
+
+
+def _engine_exit(context: WorkerContext, running: Running) -> int | None:
+    """The exit code as the engine knows it; it notices a moment after the supervisor is dead, and tells nobody."""
+    deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
+    while (state := context.engine.exec_state(running.exec_id)) is not None:
+        if not state.running:
+            return state.exit_code
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+    return None
+
+
+def _note_restart(context: WorkerContext, claimed: Claimed, result: KillResult) -> None:
+    if result.restarted:
+        with context.database.begin() as connection:
+            why = {"why": "processes of an execution could not be ended one by one"}
+            events.append(connection, claimed.workspace_id, "workspace.container_restarted", why)
 
 
 def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transition:
@@ -220,8 +235,3 @@ def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transitio
             ended.reason or Reason.EXIT_CODE, f"the {name} exited with {ended.exit_code}", ended.exit_code
         )
     return machine.completed(0)
-
-
-def stored_bytes(ended: Ended) -> int:
-    """Bytes of stdout in Postgres."""
-    return ended.log.streams[Stream.STDOUT].bytes

@@ -12,20 +12,27 @@ from sqlalchemy import Connection
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.executor_names import check_executor
 from relay_core.domain.vocabulary import CloneState, Reason, WorkspaceState
 from relay_core.postgres import workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.context import WorkerContext
-from relay_workers.engine.port import ContainerSpec, ImageInfo
-from relay_workers.engine.users import resolve_user
+from relay_workers.engine.port import ContainerLimits, ContainerSpec, ImageInfo, identity_labels
+from relay_workers.engine.user import resolve_uid
 from relay_workers.environment import container_environment
-from relay_workers.executors import get_executor
+from relay_workers.executors import programs
+from relay_workers.executors.port import TurnRequest
+from relay_workers.executors.registry import get_executor
 from relay_workers.git.service import CloneRequest, CloneResult
+from relay_workers.git.tool import ToolRun
 from relay_workers.live import Control
 from relay_workers.node import container_uid
 from relay_workers.outcome import LetGo, Outcome, from_failure
 from relay_workers.steplog import StepLog
+
+_SEEN: set[tuple[str, str]] = set()
+"""(image id, program): an image id names the same files for ever."""
 
 SUBDIRECTORIES = ("repos", "runs", "home", "cache", "tmp")
 
@@ -60,7 +67,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     _store_place(context, row, directory)
     image = context.engine.ensure_image(row.image)
     log.say(f"image {row.image} ({image.digest or image.id})")
-    place = _Place(row, directory, image, resolve_user(None, image.user, container_uid(context.settings)).uid)
+    place = _Place(row, directory, image, resolve_uid(None, image.uid, container_uid(context.settings)))
     _check_programs(context, place)
     _make_directories(place)
     clones, container_id = _clone_and_start(context, claimed, place, control, log)
@@ -107,15 +114,27 @@ def _store_place(context: WorkerContext, row: WorkspaceRow, directory: Path) -> 
 
 
 def _check_programs(context: WorkerContext, place: _Place) -> None:
-    """A missing program is said before anything is cloned; what an image has is remembered by its digest."""
-    executor = get_executor(place.row.executor["name"])
-    for program in executor.required_programs(place.row.executor):
-        if not context.engine.image_has_program(place.image.id, program):
-            raise StepFailed(
-                Reason.PROGRAM_MISSING,
-                f"image {place.row.image} has no program {program!r}, which executor {executor.name!r} needs; "
-                f"choose an image that contains it (docs/agents.md has a recipe)",
-            )
+    """A missing program is said before anything is cloned; what an image has is remembered by its id."""
+    choice = check_executor(place.row.executor)
+    wanted = get_executor(choice.name).required_programs(TurnRequest.of(choice, ""))
+    unknown = [program for program in wanted if (place.image.id, program) not in _SEEN]
+    if not unknown:
+        return
+    found = context.tool.run(
+        ToolRun(
+            image=place.image.id,
+            argv=tuple(programs.probe(unknown)),
+            env={},
+            mounts=(),
+            user=f"{place.uid}:{place.uid}",
+            memory_bytes=256 << 20,
+            timeout_seconds=30,
+        )
+    )
+    if found.exit_code != 0:
+        raise StepFailed(Reason.PROGRAM_MISSING, f"image {place.row.image} cannot run /bin/sh, which every step needs")
+    programs.require(place.row.image, found.output)
+    _SEEN.update((place.image.id, program) for program in unknown)
 
 
 def _make_directories(place: _Place) -> None:
@@ -139,7 +158,7 @@ def _clone_and_start(
             clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
             container_id = early.result() if early else context.engine.ensure_container(_spec(context, place, mirrors))
         except BaseException:
-            _remove_container(context, place, early)
+            _remove_container(context, early)
             raise
     return clones, container_id
 
@@ -172,7 +191,7 @@ def _clone(
     )
 
 
-def _remove_container(context: WorkerContext, place: _Place, early: Future[str] | None) -> None:
+def _remove_container(context: WorkerContext, early: Future[str] | None) -> None:
     if early is not None and early.exception() is None:
         context.engine.remove(early.result())
 
@@ -182,18 +201,12 @@ def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> Contain
     return ContainerSpec(
         name=f"relay-{place.row.id}",
         image=place.image.id,
-        labels={
-            "relay.workspace_id": str(place.row.id),
-            "relay.node_id": context.claimant.node_id,
-            "relay.project_id": str(place.row.project_id),
-        },
+        labels=identity_labels(context.claimant.node_id, str(place.row.id)),
         workspace_dir=place.directory,
+        supervisor_dir=context.settings.data_dir / "supervisor",
+        limits=ContainerLimits(limits.memory_bytes, limits.cpus, limits.pids, limits.nofile),
+        network=context.settings.container_network,
         mirror_dirs=tuple(mirrors),
         env=container_environment(context.settings, os.environ),
-        memory_bytes=limits.memory_bytes,
-        cpus=limits.cpus,
-        pids=limits.pids,
-        nofile=limits.nofile,
-        network=context.settings.container_network,
         ca_bundle=context.settings.ca_bundle,
     )

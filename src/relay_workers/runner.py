@@ -7,6 +7,7 @@ from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
 from relay_core.domain import execution as machine
+from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import lifecycle
@@ -43,7 +44,7 @@ class Runner:
         """
         claimed = self._claim(execution_id, attempt)
         if claimed.run_reason is RunReason.DEV_SERVER:
-            dev_server.in_background(self._context, claimed, self._carry_out)
+            dev_server.in_background(claimed, self._carry_out)
             return
         _tell_celery(self._carry_out(claimed))
 
@@ -57,7 +58,7 @@ class Runner:
         return claimed
 
     def _carry_out(self, claimed: Claimed, control: Control | None = None) -> machine.Transition:
-        control = control or Control(claimed.execution_id, claimed.fence)
+        control = control or Control(claimed.execution_id, claimed.fence, claimed.task_id)
         with (
             structlog.contextvars.bound_contextvars(
                 execution_id=str(claimed.execution_id), run_reason=claimed.run_reason, fence=claimed.fence
@@ -84,7 +85,7 @@ class Runner:
             return Outcome(machine.failed(Reason.INTERNAL_ERROR, message))
 
     def _finish(self, claimed: Claimed, outcome: Outcome) -> machine.Transition:
-        def write(connection: Connection) -> list[lifecycle.Ring]:
+        def write(connection: Connection) -> list[Ring]:
             due = lifecycle.finish(
                 connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence
             )

@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery, Task
+from celery.utils.functional import maybe_list
 from celery.worker.control import control_command
+from celery.worker.control import revoke as builtin_revoke
 from celery.worker.request import Request
 
 from relay_core.domain.doorbell import task_name
@@ -28,7 +30,7 @@ class RunRequest(Request):
     the worker's main loop: they must not block.
     """
 
-    kill: Callable[[UUID], bool] = staticmethod(lambda _execution_id: False)
+    kill_task: Callable[[str], bool] = staticmethod(lambda _task_id: False)
     """Set by the bootstrap to the live runs' kill switch."""
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
@@ -36,7 +38,7 @@ class RunRequest(Request):
         if self.time_start is None:
             super().terminate(pool, signal)
             return
-        RunRequest.kill(UUID(self.args[0]))
+        RunRequest.kill_task(self.id)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
         """Cold shutdown: the runner detaches by the shutdown signal; the process in the container stays."""
@@ -50,7 +52,7 @@ class RunRequest(Request):
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
 
-class RunTask(Task):  # type: ignore[misc]
+class RunTask(Task):
     """Base of all tasks."""
 
     Request = "relay_workers.tasks:RunRequest"
@@ -69,8 +71,10 @@ def register(app: Celery, run: Callable[[UUID, int], None]) -> None:
         app.task(body, name=task_name(reason), base=RunTask)
 
 
-@control_command(name="kill_execution", args=[("execution_id", str)], signature="[execution_id]")
-def kill_execution(_state: Any, execution_id: str) -> dict[str, str]:
-    """The API's doorbell for a kill that is already recorded in Postgres."""
-    found = RunRequest.kill(UUID(execution_id))
-    return {"ok": "killing" if found else "not here"}
+@control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **more: Any) -> Any:  # noqa: FBT001, FBT002
+    """Celery's own command, which also reaches a run whose task has ended: a dev server that is up."""
+    if terminate:
+        for one in maybe_list(task_id) or []:
+            RunRequest.kill_task(one)
+    return builtin_revoke(state, task_id, terminate, signal, **more)

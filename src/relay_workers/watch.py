@@ -62,8 +62,10 @@ def decide(seen: Seen, limits: Limits, *, has_deadline: bool) -> Decision:
         return Decision(Act.STOP, seen.capture_stopped)
     if seen.ended:
         return Decision(Act.DRAIN)
-    if not has_deadline:
-        return Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+    return _by_clock(seen, limits) if has_deadline else Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+
+
+def _by_clock(seen: Seen, limits: Limits) -> Decision:
     clocks = [(limits.timeout_seconds - seen.seconds_running, Reason.TIMEOUT)]
     if limits.no_output_seconds:
         clocks.append((limits.no_output_seconds - seen.seconds_silent, Reason.NO_OUTPUT))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, select, text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Action
-from relay_core.domain.doorbell import Ring
+from relay_core.domain.doorbell import Ring, task_id
 from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
@@ -46,6 +46,11 @@ class Claimed:
     fence: int
     gid: int
     timeout_seconds: float | None
+
+    @property
+    def task_id(self) -> str:
+        """Celery's id of this attempt."""
+        return task_id(self.execution_id, self.attempt)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ OWN_STREAMS = (Stream.STDOUT, Stream.STDERR)
 class LogFiles(Protocol):
     """The part of a run directory that is captured."""
 
-    def open_log(self, stream: str) -> OpenFile:
+    def open_log(self, stream: Stream) -> OpenFile:
         """The raw file of `stdout` or `stderr`."""
         ...
 

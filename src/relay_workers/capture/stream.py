@@ -118,8 +118,8 @@ class AllHash:
     def hexdigest(self) -> str:
         """Of everything so far."""
         if self._own is not None:
-            return self._own.hexdigest()
-        return (self._only.sha256 if self._only else hashlib.sha256()).hexdigest()
+            return str(self._own.hexdigest())
+        return str((self._only.sha256 if self._only else hashlib.sha256()).hexdigest())
 
 
 def _to_line_end(data: bytes) -> bytes:

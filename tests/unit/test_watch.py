@@ -1,0 +1,40 @@
+"""What is done with a running process, by what is seen of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import Reason
+from relay_workers.watch import LONGEST_WAIT_SECONDS, Act, Decision, Seen, decide
+
+QUIET = Seen(ended=False, kill_asked=False, lost=False, capture_stopped=None, seconds_running=1.0, seconds_silent=1.0)
+LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, Decision(Act.WAIT, wait_seconds=9)),
+        ({"ended": True}, Decision(Act.DRAIN)),
+        ({"kill_asked": True}, Decision(Act.STOP, Reason.USER)),
+        ({"kill_asked": True, "ended": True}, Decision(Act.STOP, Reason.USER)),
+        ({"lost": True, "kill_asked": True}, Decision(Act.LEAVE)),
+        ({"capture_stopped": Reason.LOG_LIMIT}, Decision(Act.STOP, Reason.LOG_LIMIT)),
+        ({"seconds_running": 100.0}, Decision(Act.STOP, Reason.TIMEOUT)),
+        ({"seconds_silent": 10.0}, Decision(Act.STOP, Reason.NO_OUTPUT)),
+        ({"seconds_running": 100.0, "ended": True}, Decision(Act.DRAIN)),
+    ],
+)
+def test_decisions(change, expected):
+    assert decide(replace(QUIET, **change), LIMITS, has_deadline=True) == expected
+
+
+def test_a_dev_server_has_no_clock():
+    late = replace(QUIET, seconds_running=1e9, seconds_silent=1e9)
+    assert decide(late, LIMITS, has_deadline=False) == Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+
+
+def test_silence_is_allowed_where_no_limit_is_set():
+    quiet = replace(QUIET, seconds_silent=1e9)
+    assert decide(quiet, Limits(timeout_seconds=100), has_deadline=True).act is Act.WAIT
