@@ -23,6 +23,10 @@ def git(where: Path, *argv: str, text: str | None = None) -> str:
     safe = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0")
     command = ["git", *identity, *safe, *argv]
     done = subprocess.run(command, cwd=where, capture_output=True, text=True, input=text, check=False)
+    if where.stat().st_uid == UID != os.geteuid():  # as if the workspace's user had run it
+        for folder, _, names in os.walk(where):
+            for name in (".", *names):
+                own(Path(folder) / name)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -4,6 +4,7 @@ The output is attached before the start and read to its end, so no log driver is
 removal happens behind the caller's back. Docker Engine 20.10: 0.1 s from ``run`` to the answer of ``true``.
 """
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ _ERRORS_LIMIT = 16 << 10
 _CANCEL_POLL_SECONDS = 0.1
 _END_SECONDS = 10
 _KILLED = 137
+_NOT_FOUND = 127
+_NO_PROGRAM = re.compile("executable file not found|no such file or directory|permission denied", re.IGNORECASE)
+"""How runc and crun say that the image lacks the program; recorded from Docker Engine 20.10."""
 
 log = structlog.get_logger()
 
@@ -50,7 +54,7 @@ class DockerToolRunner:
     def sweep(self, labels: Iterable[str]) -> int:
         """Remove ended tool containers that a worker left behind when it died; the number of those removed.
 
-        A running one ends by itself at its timeout and is found by a later sweep.
+        One of git that still runs ends by itself at its timeout and is found by a later sweep.
         """
         with _engine_errors(""):
             filters = {"label": [f"{TOOL_LABEL}=1", *labels], "status": ["created", "exited", "dead"]}
@@ -64,11 +68,9 @@ class DockerToolRunner:
         self._removals.shutdown(wait=True)
 
     def _create(self, spec: ToolRun) -> str:
-        # PID 1 ends the whole container at the timeout, also when no worker is left to do it.
-        argv = ["timeout", "--signal=KILL", f"{spec.timeout_seconds:.3f}", *spec.argv]
         answer = self._api.create_container(
             image=spec.image,
-            command=argv,
+            command=list(spec.argv),
             entrypoint=[],
             environment=dict(spec.env),
             user=spec.user,
@@ -98,7 +100,12 @@ class DockerToolRunner:
 
     def _run(self, container: str, spec: ToolRun, cancelled: Event) -> ToolResult:
         reader = _OutputReader(self._api.attach(container, stream=True, logs=False, demux=True))
-        self._api.start(container)
+        try:
+            self._api.start(container)
+        except APIError as error:
+            if _NO_PROGRAM.search(str(error)):
+                return ToolResult(_NOT_FOUND, b"", f"the image has no {spec.argv[0]}".encode())
+            raise
         reader.start()
         deadline = time.monotonic() + spec.timeout_seconds + 1
         while reader.is_alive() and time.monotonic() < deadline and not cancelled.is_set():

@@ -127,7 +127,10 @@ class Recorder:
         failure = container.ill_end(result, self._settings)
         if failure is not None or pinned is None:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
-        self._keep(store, request.execution_id, pinned, out_dir)
+        try:
+            self._keep(store, request.execution_id, pinned, out_dir)
+        except (StepFailed, OutOfTime) as error:  # what the container did, a commit perhaps, is to be told all the same
+            return replace(state, problem=str(error))
         return self._with_patches(replace(state, pinned_commit=pinned), store, request)
 
     def _keep(self, store: Store, execution_id: UUID, pinned: str, out_dir: Path) -> None:

@@ -111,16 +111,18 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
         "LC_ALL": "C",
         "TZ": "UTC",
     }
+    seconds = settings.git_container_timeout_seconds
     for number, (key, value) in enumerate(_CONFIG.items()):
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return ToolRun(
         image=settings.git_image,
-        argv=("/bin/sh", "-c", _script(), "git-container", verb),
+        # PID 1 ends the whole container at the timeout, also when no worker is left to do it.
+        argv=("timeout", "-s", "KILL", f"{seconds:g}", "/bin/sh", "-c", _script(), "git-container", verb),
         env=env,
         mounts=(ToolMount(str(workspace_dir), "/workspace", read_only=False),),
         user=f"{user.uid}:{user.gid}",
         memory_bytes=settings.git_container_memory_bytes,
-        timeout_seconds=settings.git_container_timeout_seconds,
+        timeout_seconds=seconds,
         labels={"relay.workspace_id": workspace_dir.name, "relay.tool.verb": verb},
     )
 

@@ -104,9 +104,10 @@ class GitResult:
 
     @property
     def message(self) -> str:
-        """The last line that git wrote to stderr."""
+        """The last complaints that git wrote to stderr."""
         lines = self.errors.decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else f"git ended with code {self.exit_code}"
+        complaints = [line for line in lines if line.startswith(("error:", "fatal:"))] or lines
+        return "; ".join(complaints[-2:]) or f"git ended with code {self.exit_code}"
 
 
 def run_git(job: GitJob, control: Control) -> GitResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.git_url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.git import container
@@ -14,6 +15,7 @@ from relay_workers.git.after_state import AfterState, AfterStateRequest, Recorde
 from relay_workers.git.clone import Cloner, CloneRequest, CloneResult
 from relay_workers.git.container import ContainerUser
 from relay_workers.git.head_reader import Head, read_head
+from relay_workers.git.mirror import Mirrors
 from relay_workers.git.tool import ToolRunner
 
 __all__ = ["AfterState", "AfterStateRequest", "CloneRequest", "CloneResult", "GitService", "Head"]
@@ -39,6 +41,14 @@ class GitService:
                 ``engine_error``; ``user`` where it was cancelled.
         """
         return self._cloner.clone(request)
+
+    def mirror_path(self, project_id: UUID, url: str) -> Path:
+        """Where the mirror of a remote is, or will be once it was cloned.
+
+        Raises:
+            InvalidInput: the URL is not allowed.
+        """
+        return Mirrors(self._settings).path(project_id, parse_git_url(url, self._settings.remote_policy))
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
         """Where each clone stands, by reading files only (a millisecond each)."""

@@ -38,6 +38,7 @@ class ToolResult:
     """How a tool ended; a non-zero exit is a value, a broken engine an exception."""
 
     exit_code: int
+    """127: the image has no such program."""
     output: bytes
     """Beginning of its stdout."""
     errors: bytes
