@@ -149,6 +149,10 @@ class SafeDir:
         """The names in it, unordered."""
         return os.listdir(self._fd)
 
+    def fileno(self) -> int:
+        """The descriptor, for calls with ``dir_fd``; it stays this object's."""
+        return self._fd
+
     def close(self) -> None:
         """Let go of the descriptor; more than once is harmless."""
         if self._fd >= 0:

@@ -1,0 +1,227 @@
+"""The container engine port on the Docker API (Engine 20.10 and later)."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import docker
+import structlog
+from docker.errors import APIError, NotFound
+
+from relay_core.domain.errors import Conflict, StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.engine.attached import Conversation
+from relay_workers.engine.create_request import create_request
+from relay_workers.engine.docker_failure import refuses_file_limit, translated
+from relay_workers.engine.image import ensure_image
+from relay_workers.engine.install import pid1_command
+from relay_workers.engine.killer import Outcome, Stage, end_processes
+from relay_workers.engine.network import ensure_network
+from relay_workers.engine.port import (
+    LABEL_NODE,
+    LABEL_ROLE,
+    SUPERVISOR,
+    ContainerSpec,
+    ContainerState,
+    EngineUnavailable,
+    ExecState,
+    ImageInfo,
+    KillResult,
+    OurContainer,
+    StepStart,
+)
+
+_ANSWER_SECONDS = 10.0
+"""For one look at a container's process table, under any load."""
+_KILLER_TRIES = 2
+
+log = structlog.get_logger()
+
+
+class DockerEngine:
+    """A `ContainerEngine`; one for a worker process, usable from many threads."""
+
+    def __init__(self, api: docker.APIClient) -> None:
+        self._api = api
+        self._limit_files = True
+
+    def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
+        """See the port."""
+        return ensure_image(self._api, ref, pull=pull)
+
+    def ensure_container(self, spec: ContainerSpec) -> str:
+        """See the port."""
+        with translated():
+            ensure_network(self._api, spec.network)
+            try:
+                return self._create_and_start(spec)
+            except APIError as error:
+                if not (self._limit_files and refuses_file_limit(str(error.explanation))):
+                    raise
+            self._limit_files = False
+            log.warning("this engine may not set the number of open files; its own limit holds", action="start")
+            return self._create_and_start(spec)
+
+    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
+        """See the port."""
+        command = ["/bin/sh", "-c", 'command -v -- "$1"', "sh", name]
+        with translated():
+            # With gid 0 it counts as a helper of Relay's own, which ends by itself (kill.sh).
+            exec_id = self._exec(container_id, command, user=f"{user.partition(':')[0]}:0", env=env, attach="o")
+            self._api.exec_start(exec_id)
+            return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
+
+    def start(self, container_id: str, step: StepStart) -> str:
+        """See the port."""
+        command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir]
+        with translated():
+            exec_id = self._exec(container_id, command, user=step.user, env=step.env, cwd=step.cwd)
+            self._api.exec_start(exec_id, detach=True)
+            return exec_id
+
+    def exec_state(self, exec_id: str) -> ExecState | None:
+        """See the port."""
+        with translated():
+            try:
+                found = self._api.exec_inspect(exec_id)
+            except NotFound:
+                return None
+            return ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
+
+    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
+        """See the port."""
+        return self._end(container_id, ["only", str(gid)], grace_seconds, Stage.ASK)
+
+    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
+        """See the port."""
+        return self._end(container_id, ["except", *(str(gid) for gid in sorted(keep_gids))], 0, Stage.STOP)
+
+    def inspect(self, container_id: str) -> ContainerState:
+        """See the port."""
+        with translated():
+            try:
+                return _state(self._api.inspect_container(container_id))
+            except NotFound:
+                return ContainerState(exists=False)
+
+    def stop(self, container_id: str) -> None:
+        """See the port."""
+        with translated():
+            try:
+                self._api.stop(container_id, timeout=0)
+            except NotFound:
+                return
+
+    def restart(self, container_id: str) -> None:
+        """See the port."""
+        with translated():
+            self._api.restart(container_id, timeout=0)
+
+    def remove(self, container_id: str) -> None:
+        """See the port."""
+        with translated():
+            try:
+                self._api.remove_container(container_id, force=True, v=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if "already in progress" not in str(error.explanation):
+                    raise
+
+    def list_ours(self, node_id: str) -> list[OurContainer]:
+        """See the port."""
+        filters = {"label": [f"{LABEL_NODE}={node_id}", f"{LABEL_ROLE}=workspace"]}
+        with translated():
+            found = self._api.containers(all=True, filters=filters)
+        return [
+            OurContainer(item["Id"], item["Names"][0].lstrip("/"), item["State"] == "running", item["Labels"])
+            for item in found
+        ]
+
+    def _create_and_start(self, spec: ContainerSpec) -> str:
+        container_id, made = self._create(spec)
+        try:
+            self._api.start(container_id)
+        except APIError:
+            if made:
+                self._api.remove_container(container_id, force=True, v=True)
+            raise
+        return container_id
+
+    def _create(self, spec: ContainerSpec) -> tuple[str, bool]:
+        """The container's id, and whether it was made just now."""
+        body = create_request(spec, pid1_command(), limit_files=self._limit_files)
+        api: Any = self._api
+        try:
+            return str(api.create_container_from_config(body, spec.name)["Id"]), True
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+        found = self._api.inspect_container(spec.name)
+        labels = found["Config"].get("Labels") or {}
+        if any(labels.get(name) != value for name, value in spec.labels.items()):
+            message = f"a container named {spec.name!r} exists and is not this workspace's; remove or rename it"
+            raise Conflict(message, code="container_name_taken")
+        return str(found["Id"]), False
+
+    def _end(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> KillResult:
+        looks = 0
+        for _ in range(_KILLER_TRIES):
+            try:
+                outcome = self._run_killer(container_id, arguments, grace_seconds, first)
+            except EngineUnavailable as error:
+                log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
+                continue
+            except StepFailed as error:
+                if error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it, so nothing is left
+                    return KillResult(0, looks, restarted=False)
+                raise
+            looks += outcome.looks
+            if outcome.remaining == 0:
+                return KillResult(0, looks, restarted=False)
+            break
+        log.warning("restarting a container to end its processes", action="kill", container=container_id)
+        self.restart(container_id)
+        return KillResult(0, looks, restarted=True)
+
+    def _run_killer(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> Outcome:
+        command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]
+        with translated():
+            exec_id = self._exec(container_id, command, user="0:0", env={}, attach="io")
+        with Conversation(self._api, exec_id, _ANSWER_SECONDS) as killer:
+            return end_processes(killer.ask, grace_seconds, first)
+
+    def _exec(
+        self,
+        container_id: str,
+        command: list[str],
+        *,
+        user: str,
+        env: Mapping[str, str],
+        cwd: str = "/",
+        attach: str = "",
+    ) -> str:
+        created = self._api.exec_create(
+            container_id,
+            command,
+            stdin="i" in attach,
+            stdout="o" in attach,
+            stderr=False,
+            user=user,
+            environment=dict(env),
+            workdir=cwd,
+        )
+        return str(created["Id"])
+
+
+def _state(found: dict[str, Any]) -> ContainerState:
+    state = found["State"]
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    running = bool(state["Running"])
+    return ContainerState(
+        exists=True,
+        running=running,
+        started_at=state.get("StartedAt"),
+        exit_code=None if running else state.get("ExitCode"),
+        address=next((net["IPAddress"] for net in networks.values() if net.get("IPAddress")), None),
+        labels=found["Config"].get("Labels") or {},
+    )

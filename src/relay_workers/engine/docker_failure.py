@@ -1,0 +1,57 @@
+"""What a failure of the Docker API means. Texts recorded from Docker Engine 20.10.24 and 28.2."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from docker.errors import APIError, DockerException
+
+from relay_core.domain.errors import RelayError, StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.engine.port import EngineUnavailable
+
+_CONTAINER_GONE = ("no such container", "is not running", "is paused", "is restarting", "marked for removal")
+_IMAGE_GONE = ("no such image", "pull access denied", "manifest unknown", "repository does not exist")
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+_NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
+
+
+def classify_failure(status: int | None, text: str) -> RelayError:
+    """The error to raise for an answer of the engine, or for none (``status`` None)."""
+    if status is None:
+        return _no_answer(text)
+    low = text.lower()
+    said = f"the container engine says: {text.strip() or 'nothing'}"
+    if any(words in low for words in _DISK_FULL):
+        return StepFailed(Reason.DISK_PRESSURE, f"{said}; free space on this node")
+    if status in {404, 409} and any(words in low for words in _CONTAINER_GONE):
+        return StepFailed(Reason.CONTAINER_MISSING, said)
+    if any(words in low for words in _IMAGE_GONE):
+        return StepFailed(Reason.IMAGE_UNAVAILABLE, said)
+    if status in {400, 403, 404, 409} or "oci runtime create failed" in low or "oci runtime error" in low:
+        return StepFailed(Reason.ENGINE_ERROR, said)
+    return EngineUnavailable(f"{said} (status {status})", retryable=True)
+
+
+def refuses_file_limit(text: str) -> bool:
+    """Whether a start failed because the engine may not set the number of open files (runc 1.1; 7 is RLIMIT_NOFILE)."""
+    return "error setting rlimit type 7" in text.lower()
+
+
+def _no_answer(text: str) -> EngineUnavailable:
+    if any(words in text.lower() for words in _NOT_ALLOWED):
+        message = f"may not use the container engine ({text}); add this account to the group that owns its socket"
+        return EngineUnavailable(message, retryable=False)
+    return EngineUnavailable(f"the container engine does not answer ({text}); is it running?", retryable=True)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of the Docker SDK, requests and sockets into Relay's, with the cause kept."""
+    try:
+        yield
+    except APIError as error:
+        status = error.response.status_code if error.response is not None else None
+        raise classify_failure(status, str(error.explanation or error)) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise classify_failure(None, str(error)) from error

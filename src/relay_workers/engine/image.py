@@ -1,0 +1,91 @@
+"""Images on a Docker engine: found, fetched, and asked for their user."""
+
+import io
+import tarfile
+from collections.abc import Iterable
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.engine.docker_failure import translated
+from relay_workers.engine.port import ImageInfo
+from relay_workers.engine.user import uid_in_passwd
+
+_PASSWD_BYTES = 1 << 20
+
+
+def ensure_image(api: docker.APIClient, ref: str, *, pull: bool) -> ImageInfo:
+    """See `ContainerEngine.ensure_image`."""
+    with translated():
+        found = _find(api, ref)
+        if found is None and pull:
+            _pull(api, ref)
+            found = _find(api, ref)
+        if found is None:
+            raise _unavailable(ref, "it is not on this node")
+        config = found.get("Config") or {}
+        user = str(config.get("User") or "")
+        return ImageInfo(
+            id=str(found["Id"]),
+            digest=next(iter(found.get("RepoDigests") or []), None),
+            user=user,
+            uid=_uid(api, str(found["Id"]), user),
+            env=dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item),
+        )
+
+
+def _find(api: docker.APIClient, ref: str) -> dict[str, Any] | None:
+    untyped: Any = api
+    try:
+        found: dict[str, Any] = untyped.inspect_image(ref)
+    except NotFound:
+        return None
+    except APIError as error:
+        if error.status_code != 400:
+            raise
+        raise _unavailable(ref, str(error.explanation)) from error
+    return found
+
+
+def _pull(api: docker.APIClient, ref: str) -> None:
+    try:
+        for event in api.pull(ref, stream=True, decode=True):
+            if "error" in event:
+                raise _unavailable(ref, str(event["error"]))
+    except APIError as error:  # whatever the registry or the way to it did, the engine tells it as its own failure
+        raise _unavailable(ref, str(error.explanation or error)) from error
+
+
+def _unavailable(ref: str, why: str) -> StepFailed:
+    message = f"image {ref!r} cannot be used: {why.strip()}; pull or build it on this node, or ask for another image"
+    return StepFailed(Reason.IMAGE_UNAVAILABLE, message)
+
+
+def _uid(api: docker.APIClient, image_id: str, user: str) -> int | None:
+    by_number = uid_in_passwd(user, b"")
+    if by_number is not None or not user:
+        return by_number
+    # A name is looked up in the image itself, by way of a container that is never started.
+    container = str(api.create_container(image_id, command=["none"], network_disabled=True)["Id"])
+    try:
+        archive, _ = api.get_archive(container, "/etc/passwd")
+        return uid_in_passwd(user, _only_file(archive))
+    except NotFound:  # an image without accounts
+        return None
+    finally:
+        api.remove_container(container, force=True, v=True)
+
+
+def _only_file(archive: Iterable[bytes]) -> bytes:
+    data = bytearray()
+    for chunk in archive:
+        data += chunk
+        if len(data) > _PASSWD_BYTES:
+            return b""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        member = next((member for member in tar if member.isfile()), None)
+        file = tar.extractfile(member) if member else None
+        return file.read() if file else b""

@@ -1,0 +1,192 @@
+"""What Relay needs of a container engine: one workspace container, the executions in it, and nothing else.
+
+All verbs may raise `EngineUnavailable` (the engine does not answer, or not as it should) and, where the container is
+gone or does not run, `StepFailed` with the reason ``container_missing``.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from relay_core.domain.errors import RelayError
+
+WORKSPACE = "/workspace"
+"""Where the workspace directory is mounted."""
+SUPERVISOR = "/relay"
+"""Where Relay's own programs and scripts are mounted, read-only."""
+CA_BUNDLE = "/etc/relay/ca-bundle.crt"
+"""Where the CA bundle is mounted, where there is one."""
+LABEL_NODE = "relay.node_id"
+LABEL_WORKSPACE = "relay.workspace_id"
+LABEL_ROLE = "relay.role"
+
+
+class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
+    """The container engine does not answer or failed; nothing is known about what was asked."""
+
+    code = "engine_unavailable"
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        """Whether asking again can help; else somebody has to change something first."""
+
+
+def identity_labels(node_id: str, workspace_id: str) -> dict[str, str]:
+    """The labels of a workspace's container: who it is, and nothing that may change or is secret."""
+    return {LABEL_NODE: node_id, LABEL_WORKSPACE: workspace_id, LABEL_ROLE: "workspace"}
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image that is on this node."""
+
+    id: str
+    digest: str | None
+    """``repository@sha256:…`` where it came from a registry."""
+    user: str
+    """Its ``USER``, empty when it has none."""
+    uid: int | None
+    """The number of `user`, looked up in the image where it is a name; None when it has none."""
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ContainerLimits:
+    """What a whole container may use."""
+
+    memory_bytes: int
+    """Memory and swap together: there is no swap."""
+    cpus: float
+    pids: int
+    nofile: int
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """All that can be said about a workspace container; what is not here cannot be asked for."""
+
+    name: str
+    image: str
+    labels: Mapping[str, str]
+    workspace_dir: Path
+    """Mounted read-write at `WORKSPACE`."""
+    supervisor_dir: Path
+    """Mounted read-only at `SUPERVISOR`."""
+    limits: ContainerLimits
+    network: str
+    """A bridge made by `ensure_container` where it does not exist."""
+    mirror_dirs: tuple[Path, ...] = ()
+    """Mounted read-only at their own path."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: Path | None = None
+    """Mounted read-only at `CA_BUNDLE`."""
+
+
+@dataclass(frozen=True)
+class StepStart:
+    """One step to start in a running container."""
+
+    run_dir: str
+    """Path in the container of a directory made by `prepare_run_dir`."""
+    user: str
+    """``uid:gid``; the gid is the execution's own."""
+    cwd: str
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ExecState:
+    """How the engine sees a started step."""
+
+    running: bool
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """How the engine sees a container."""
+
+    exists: bool
+    running: bool = False
+    started_at: str | None = None
+    """As the engine writes it; another value means that it was restarted since."""
+    exit_code: int | None = None
+    address: str | None = None
+    """IPv4 address on its bridge."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KillResult:
+    """What a kill came to."""
+
+    remaining: int
+    """Processes still there, 0 unless even a restart failed to end them."""
+    rounds: int
+    """Looks at the process table."""
+    restarted: bool
+    """Everything in the container was ended, as its processes could not be ended one by one: to be evented."""
+
+
+@dataclass(frozen=True)
+class OurContainer:
+    """A container that carries our labels."""
+
+    id: str
+    name: str
+    running: bool
+    labels: Mapping[str, str]
+
+
+class ContainerEngine(Protocol):
+    """Containers of workspaces and the executions in them; every verb may be repeated."""
+
+    def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
+        """An image that is here, fetched if need be.
+
+        Raises:
+            StepFailed: ``image_unavailable``; the message says what to do.
+        """
+
+    def ensure_container(self, spec: ContainerSpec) -> str:
+        """The id of a running container of that name, made now or before.
+
+        Raises:
+            Conflict: the name belongs to a container with other labels.
+            StepFailed: ``image_unavailable`` or ``engine_error``, which a repetition will not change.
+        """
+
+    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
+        """Whether ``user`` finds the program ``name`` on the PATH of the image and ``env``."""
+
+    def start(self, container_id: str, step: StepStart) -> str:
+        """Start a step, detached, and give its exec id.
+
+        An answer is no proof of a start: it runs once its run directory says so (`RunDir.has_started`).
+        """
+
+    def exec_state(self, exec_id: str) -> ExecState | None:
+        """A started step, or None when the engine knows it no more."""
+
+    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
+        """End every process of that gid: TERM, ``grace_seconds``, KILL, verified; returns when none is left."""
+
+    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
+        """End at once every process of other gids, those of root steps too."""
+
+    def inspect(self, container_id: str) -> ContainerState:
+        """A container, by id or name."""
+
+    def stop(self, container_id: str) -> None:
+        """End everything in a container and keep its files."""
+
+    def restart(self, container_id: str) -> None:
+        """Stop and start a container."""
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container, running or not."""
+
+    def list_ours(self, node_id: str) -> list[OurContainer]:
+        """All workspace containers with this node's label, running or not."""

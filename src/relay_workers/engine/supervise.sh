@@ -1,0 +1,81 @@
+# supervise.sh RUN_DIR: runs one step and leaves a record of its end. POSIX sh (dash, bash, busybox).
+#
+# RUN_DIR is made beforehand by the host (rundir.py). The step writes to two FIFOs; a copier for each appends to a file.
+# Everything between the announcement and the record is done by builtins: a full pids limit or a full disk
+# cannot keep the record from being written (it overwrites bytes that the host has laid out).
+# The descriptors: 3 record, 4 stdin, 5/6 write ends of the FIFOs, 7/8 their read ends, 9 alive.
+
+trap '' HUP INT QUIT TERM USR2 PIPE ALRM   # TERM to the whole group is meant for the step
+copier=ok
+trap 'copier=failed' USR1
+run=$1
+
+# Readers of `alive` get EAGAIN while this process lives, and EOF once it is dead.
+exec 9<>"$run/alive" || exit 113
+# Exactly one start: created exclusively, without a fork. Whoever wants to declare this run never started takes the name.
+set -C
+true >"$run/started" || exit 114
+set +C
+printf s >&9
+
+oom_kills() {   # sets $oom: how often the kernel has ended a process of this container for memory
+    oom=
+    if [ -r /sys/fs/cgroup/memory.events ]; then set -- /sys/fs/cgroup/memory.events
+    else set -- /sys/fs/cgroup/memory/memory.oom_control; fi
+    [ -r "$1" ] || return 0
+    while read -r key value; do
+        [ "$key" = oom_kill ] && oom=$value
+    done <"$1"
+    return 0
+}
+
+# $code is empty until the step has ended: a shell that dies of a failed fork comes here without one.
+record() {
+    trap - EXIT
+    oom_kills
+    printf 'code=%s\noom_before=%s\noom_after=%s\ncopier=%s\nend\n' "$code" "$oom_before" "$oom" "$copier" >&3
+    printf x >&9
+}
+
+copy() {    # ends at the end of its input; when writing fails (a full disk), reads on, so that the step is not stopped
+    $cat >&3 || { kill -USR1 $$; $cat >/dev/null; exit 1; }
+}
+
+code=
+exec 3<>"$run/exit" 4<"$run/stdin" || exit 113
+trap record EXIT
+oom_kills
+oom_before=$oom
+cat=/bin/cat
+[ -x $cat ] || cat=/usr/bin/cat
+[ -x $cat ] || cat=cat   # a system with a layout of its own
+
+# Parentheses around `copy`: a shell keeps a copy of every descriptor that it redirects for a function.
+# Both ends are opened here, read-write first: no open waits for another process, and no byte is lost between two of them.
+exec 5<>"$run/stdout.fifo" 6<>"$run/stderr.fifo" 7<"$run/stdout.fifo" 8<"$run/stderr.fifo" \
+    5>"$run/stdout.fifo" 6>"$run/stderr.fifo"
+(copy) <&7 3>>"$run/stdout" 4<&- 5>&- 6>&- 7<&- 8<&- 9>&- &
+out=$!
+(copy) <&8 3>>"$run/stderr" 4<&- 5>&- 6>&- 7<&- 8<&- 9>&- &
+err=$!
+exec 7<&- 8<&-
+
+# In the foreground: a background child of a shell without job control would ignore INT and QUIT for ever.
+(
+    trap - HUP INT QUIT TERM USR1 USR2 PIPE ALRM EXIT
+    if [ -x "$run/step" ]; then set -- "$run/step"; else set -- /bin/sh "$run/step"; fi
+    # A session of its own keeps a step's `kill 0` from this supervisor, where the image can make one.
+    if command -v setsid >/dev/null; then exec setsid "$@"; fi
+    exec "$@"
+) <&4 >&5 2>&6 3>&- 4<&- 5>&- 6>&- 9>&-
+code=$?
+exec 4<&- 5>&- 6>&-
+record
+
+trap '' USR1   # a trap would end the wait
+wait $out
+out=$?
+wait $err
+err=$?
+printf 'stdout_copier=%s\nstderr_copier=%s\ndrained\n' "$out" "$err" >&3
+exit "$code"

@@ -1,0 +1,250 @@
+"""The pure decisions of the engine: container spec, errors, users, ends, kills, frames."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.engine.attached import FrameReader
+from relay_workers.engine.client import find_engine
+from relay_workers.engine.create_request import create_request
+from relay_workers.engine.docker_failure import classify_failure, refuses_file_limit
+from relay_workers.engine.judge import End, judge_end
+from relay_workers.engine.killer import ORDERS, Look, Progress, Stage, end_processes, next_stage, parse_look
+from relay_workers.engine.port import ContainerLimits, ContainerSpec, EngineUnavailable
+from relay_workers.engine.user import resolve_uid, uid_in_passwd
+from relay_workers.rundir import ExitRecord
+
+SPEC = ContainerSpec(
+    name="relay-1",
+    image="image",
+    labels={"relay.workspace_id": "1"},
+    workspace_dir=Path("/data/workspaces/1"),
+    supervisor_dir=Path("/data/supervisor"),
+    limits=ContainerLimits(memory_bytes=2 << 30, cpus=1.5, pids=1024, nofile=65536),
+    network="relay",
+    mirror_dirs=(Path("/data/mirrors/p/m.git"),),
+    env={"CI": "1"},
+    ca_bundle=Path("/etc/ssl/ca.crt"),
+)
+
+
+def test_the_create_request_is_exactly_this():
+    mounts = [
+        ("/data/workspaces/1", "/workspace", False),
+        ("/data/supervisor", "/relay", True),
+        ("/data/mirrors/p/m.git", "/data/mirrors/p/m.git", True),
+        ("/etc/ssl/ca.crt", "/etc/relay/ca-bundle.crt", True),
+    ]
+    assert create_request(SPEC, ("/relay/pid1",)) == {
+        "Image": "image",
+        "Entrypoint": ["/relay/pid1"],
+        "Cmd": [],
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Env": ["CI=1"],
+        "Labels": {"relay.workspace_id": "1"},
+        "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": source,
+                    "Target": target,
+                    "ReadOnly": read_only,
+                    "BindOptions": {"Propagation": "rprivate"},
+                }
+                for source, target, read_only in mounts
+            ],
+            "NetworkMode": "relay",
+            "CapDrop": ["ALL"],
+            "CapAdd": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Privileged": False,
+            "PublishAllPorts": False,
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "Init": False,
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "none", "Config": {}},
+            "Memory": 2 << 30,
+            "MemorySwap": 2 << 30,
+            "NanoCpus": 1_500_000_000,
+            "PidsLimit": 1024,
+            "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}, {"Name": "nofile", "Soft": 65536, "Hard": 65536}],
+        },
+    }
+
+
+def test_without_a_limit_of_files_the_engines_own_holds():
+    body = create_request(SPEC, ("/relay/pid1",), limit_files=False)
+    assert body["HostConfig"]["Ulimits"] == [{"Name": "core", "Soft": 0, "Hard": 0}]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "reason"),
+    [
+        (404, "No such container: abc", Reason.CONTAINER_MISSING),
+        (409, "Container abc is not running", Reason.CONTAINER_MISSING),
+        (409, "Container abc is paused, unpause the container before exec", Reason.CONTAINER_MISSING),
+        (404, "No such image: nope:latest", Reason.IMAGE_UNAVAILABLE),
+        (500, "mkdir /var/lib/docker/x: no space left on device", Reason.DISK_PRESSURE),
+        (400, 'invalid mount config for type "bind": bind source path does not exist: /x', Reason.ENGINE_ERROR),
+        (
+            500,
+            'OCI runtime create failed: runc create failed: exec: "/x": stat /x: no such file or directory',
+            Reason.ENGINE_ERROR,
+        ),
+    ],
+)
+def test_what_repeating_does_not_mend_ends_the_step(status, text, reason):
+    error = classify_failure(status, text)
+    assert isinstance(error, StepFailed)
+    assert error.reason == reason
+    assert text in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "retryable"),
+    [
+        (None, "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))", True),
+        (None, "('Connection aborted.', PermissionError(13, 'Permission denied'))", False),
+        (None, "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out.", True),
+        (500, "transport is closing: unavailable", True),
+        (503, "", True),
+    ],
+)
+def test_an_engine_in_trouble_is_not_the_steps_fault(status, text, retryable):
+    error = classify_failure(status, text)
+    assert isinstance(error, EngineUnavailable)
+    assert error.retryable is retryable
+
+
+def test_a_refused_file_limit_is_recognised():
+    said = (
+        "error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation"
+    )
+    assert refuses_file_limit(said)
+    assert not refuses_file_limit("error setting rlimit type 4: operation not permitted")
+
+
+def test_the_engine_is_found_by_setting_then_environment():
+    assert find_engine("unix:///a", {"DOCKER_HOST": "unix:///b"}) == "unix:///a"
+    assert find_engine(None, {"DOCKER_HOST": "unix:///b"}) == "unix:///b"
+
+
+@pytest.mark.parametrize(
+    ("requested", "image_uid", "uid"),
+    [(None, None, 1234), (None, 0, 1234), (None, 33, 33), ("root", 33, 0), ("0", 33, 0), ("77", None, 77)],
+)
+def test_the_user_is_the_requests_then_the_images_then_the_nodes(requested, image_uid, uid):
+    assert resolve_uid(requested, image_uid, 1234) == uid
+
+
+@pytest.mark.parametrize("requested", ["", "node", "-1", "1:2", "99999999999", "٣", "²"])
+def test_a_user_that_is_neither_number_nor_root_is_refused(requested):
+    with pytest.raises(InvalidInput):
+        resolve_uid(requested, None, 1000)
+
+
+@pytest.mark.parametrize(
+    ("user", "uid"),
+    [("", None), ("33", 33), ("33:44", 33), ("node", 1000), ("node:root", 1000), ("absent", None), ("broken", None)],
+)
+def test_an_images_user_is_looked_up_in_its_passwd(user, uid):
+    assert (
+        uid_in_passwd(user, b"root:x:0:0::/root:/bin/sh\nbroken:x\n\xff\nnode:x:1000:1000::/home/node:/bin/sh\n") == uid
+    )
+
+
+def record(code: int | None = 0, before: int = 0, after: int = 0, *, drained: bool = True) -> ExitRecord:
+    return ExitRecord(code, before, after, copier_failed=False, drained=drained)
+
+
+@pytest.mark.parametrize(
+    ("seen", "engine_exit", "alive", "end"),
+    [
+        (record(0), 0, False, End(0, None)),
+        (record(0), None, True, End(0, None)),
+        (record(3), None, False, End(3, Reason.EXIT_CODE)),
+        (record(0), 3, False, End(3, Reason.EXIT_CODE)),  # a forged record
+        (record(0, drained=False), 137, False, End(0, None)),  # killed while it waited for a held log
+        (record(0), 137, False, End(137, Reason.EXIT_CODE)),
+        (record(137, 0, 1), 137, False, End(137, Reason.OOM)),
+        (record(137, 1, 1), 137, False, End(137, Reason.EXIT_CODE)),
+        (record(1, 0, 1), 1, False, End(1, Reason.EXIT_CODE)),  # it survived the end of a child
+        (record(None), 2, False, End(None, Reason.START_FAILED)),
+        (None, 137, False, End(137, Reason.SUPERVISOR_LOST)),
+        (None, None, False, End(None, Reason.SUPERVISOR_LOST)),
+    ],
+)
+def test_the_end_of_a_step(seen, engine_exit, alive, end):
+    assert judge_end(seen, engine_exit, supervisor_alive=alive) == end
+
+
+def test_a_living_supervisor_without_a_record_has_not_ended():
+    with pytest.raises(ValueError, match="has not ended"):
+        judge_end(None, None, supervisor_alive=True)
+
+
+@pytest.mark.parametrize(
+    ("now", "look", "following"),
+    [
+        (Progress(Stage.ASK, 1, 0.0), Look(0, 0, 0), Stage.DONE),
+        (Progress(Stage.ASK, 1, 0.0), Look(3, 3, 2), Stage.GRACE),
+        (Progress(Stage.GRACE, 9, 9.9), Look(3, 3, 2), Stage.GRACE),
+        (Progress(Stage.GRACE, 9, 10.0), Look(3, 3, 2), Stage.STOP),
+        (Progress(Stage.GRACE, 9, 1.0), Look(0, 0, 2), Stage.SETTLE),
+        (Progress(Stage.STOP, 1, 0.0), Look(3, 3, 2), Stage.STOP),
+        (Progress(Stage.STOP, 2, 0.0), Look(3, 0, 2), Stage.KILL),
+        (Progress(Stage.STOP, 50, 0.0), Look(3, 1, 2), Stage.KILL),
+        (Progress(Stage.KILL, 1, 0.0), Look(3, 0, 2), Stage.KILL),
+        (Progress(Stage.KILL, 3, 0.0), Look(1, 1, 2), Stage.STOP),
+        (Progress(Stage.KILL, 1, 0.0), Look(0, 0, 2), Stage.SETTLE),
+        (Progress(Stage.SETTLE, 2, 0.5), Look(0, 0, 2), Stage.SETTLE),
+        (Progress(Stage.SETTLE, 2, 0.5), Look(1, 1, 2), Stage.STOP),
+        (Progress(Stage.SETTLE, 2, 1.0), Look(0, 0, 2), Stage.STOP_ALL),
+        (Progress(Stage.KILL, 1, 1.0), Look(5, 5, 2), Stage.STOP_ALL),  # what breeds under a feigned copier
+        (Progress(Stage.STOP_ALL, 1, 2.0), Look(2, 0, 0), Stage.KILL_ALL),
+        (Progress(Stage.KILL_ALL, 1, 2.0), Look(2, 0, 0), Stage.KILL_ALL),
+        (Progress(Stage.KILL_ALL, 2, 2.0), Look(0, 0, 0), Stage.DONE),
+    ],
+)
+def test_the_stages_of_a_kill(now, look, following):
+    assert next_stage(now, look, grace_seconds=10) is following
+
+
+def test_no_grace_goes_to_force_at_once():
+    assert next_stage(Progress(Stage.ASK, 1, 0.0), Look(1, 1, 0), grace_seconds=0) is Stage.STOP
+
+
+def test_a_kill_ends_when_a_look_finds_nothing():
+    answers = iter(["2 2 2", "2 2 2", "2 0 2", "0 0 2", "0 0 0"])
+    orders: list[str] = []
+
+    def ask(order: str) -> str:
+        orders.append(order)
+        return next(answers)
+
+    assert end_processes(ask, 0) == (0, 5)
+    assert orders == [str(ORDERS[stage]) for stage in (Stage.ASK, Stage.STOP, Stage.STOP, Stage.KILL, Stage.SETTLE)]
+
+
+@pytest.mark.parametrize("line", ["", "1 2", "a b c", "1 2 3 4"])
+def test_a_killer_that_talks_nonsense_is_no_killer(line):
+    with pytest.raises(EngineUnavailable):
+        parse_look(line)
+
+
+def test_frames_are_taken_apart_however_they_arrive():
+    def frame(stream: int, data: bytes) -> bytes:
+        return struct.pack(">BxxxL", stream, len(data)) + data
+
+    wire = frame(1, b"one") + frame(2, b"noise") + frame(1, b"") + frame(1, b"two" * 1000)
+    for size in (1, 7, 8, 9, 100, len(wire)):
+        reader = FrameReader()
+        pieces = [reader.feed(wire[at : at + size]) for at in range(0, len(wire), size)]
+        assert b"".join(pieces) == b"one" + b"two" * 1000
