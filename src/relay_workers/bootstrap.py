@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import docker
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
@@ -20,8 +21,10 @@ from relay_core.settings import Settings
 from relay_workers import tick
 from relay_workers.capture.pump import LogPump
 from relay_workers.context import WorkerContext
+from relay_workers.engine.client import connect, find_engine
 from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.forward import Forwarder
+from relay_workers.engine.install import install_supervisor
 from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
@@ -70,9 +73,10 @@ def make_worker(settings: Settings) -> Worker:
 
 
 def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
-    engine = DockerEngine(settings)
-    engine.prepare()
-    tool = DockerToolRunner(settings)
+    api = connect(settings.docker_host)
+    engine = DockerEngine(api)
+    install_supervisor(settings.data_dir)
+    tool = DockerToolRunner(docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ)))
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     return WorkerContext(
@@ -86,7 +90,7 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
         pump=LogPump(logs, live_logs),
         logs=logs,
         live_logs=live_logs,
-        forwarder=Forwarder(engine),
+        forwarder=Forwarder(engine, api),
         live=LiveRuns(),
     )
 

@@ -137,7 +137,10 @@ class Relay:
         """The executions once the task is in review."""
         done = lambda: self.get(f"/v1/tasks/{run['task_id']}")["status"] == "inreview"  # noqa: E731
         self.until(done, seconds, "the end of the chain")
-        return [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
+        steps = [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
+        for step in steps:  # shown with a failure
+            print(step["run_reason"], step["status"], step["reason"], step["error_reason"], self.log(step["id"])[-2000:])
+        return steps
 
     def wait_step(self, run: dict[str, Any], reason: str, status: set[str], seconds: float = 60) -> dict[str, Any]:
         """The newest execution of a kind, once it has one of the given statuses."""
@@ -207,6 +210,15 @@ def _sweep_containers(node_id: Path) -> None:
         container.remove(force=True)
     for network in client.networks.list(names=["relay-test"]):
         network.remove()
+
+
+@pytest.fixture(autouse=True)
+def say_what_the_worker_said(relay: Relay) -> Iterator[None]:
+    """What worker and API logged during a test, shown with its failure."""
+    before = {name: len(relay.log_of(name)) for name in ("worker", "api")}
+    yield
+    for name, length in before.items():
+        print(f"--- {name}\n{relay.log_of(name)[length:][-8000:]}")
 
 
 @pytest.fixture

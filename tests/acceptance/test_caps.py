@@ -61,5 +61,6 @@ def test_missing_program(relay: Relay, repo):
     run = relay.submit(repo, executor={"name": "claude-code"})
     (clone,) = relay.wait_chain(run)
     assert (clone["status"], clone["reason"]) == ("failed", "program_missing")
-    assert "docs/agents.md" in clone["error_reason"]
+    assert "'claude'" in clone["error_reason"]
+    assert "npm install" in clone["error_reason"], "it says what to do"
     assert clone["repo_states"] == [] or clone["repo_states"][0]["after_head_commit"] is None

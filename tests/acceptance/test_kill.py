@@ -42,7 +42,7 @@ def test_a_queued_step(relay: Relay, repo):
     run = relay.submit(repo, "sleep 60")
     relay.wait_step(run, "coding_agent", {"running"})
     body = {"run_reason": "cleanup_script", "script": "echo never"}
-    queued = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["execution_id"]
+    queued = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["id"]
     relay.kill(queued)
     assert relay.get(f"/v1/executions/{queued}")["status"] == "killed"
     assert relay.get(f"/v1/executions/{queued}")["started_at"] is None

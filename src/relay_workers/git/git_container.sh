@@ -58,7 +58,7 @@ checkout() {
     *) problem "the commit cannot be read: $(reason 0)" ;;
     esac
     own="$PARTIAL/.git"
-    mkdir -p "$own/objects/info" "$own/objects/pack" "$own/refs/remotes/origin" "$own/refs/heads/$BRANCH" &&
+    mkdir -p "$own/info" "$own/objects/info" "$own/objects/pack" "$own/refs/remotes/origin" "$own/refs/heads/$BRANCH" &&
         rmdir "$own/refs/heads/$BRANCH" &&
         printf '%s\n' "$MIRROR/objects" >"$own/objects/info/alternates" &&
         printf '%s\n' "$CONFIG" >"$own/config" &&
