@@ -139,7 +139,9 @@ class Relay:
         self.until(done, seconds, "the end of the chain")
         steps = [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
         for step in steps:  # shown with a failure
-            print(step["run_reason"], step["status"], step["reason"], step["error_reason"], self.log(step["id"])[-2000:])
+            print(
+                step["run_reason"], step["status"], step["reason"], step["error_reason"], self.log(step["id"])[-2000:]
+            )
         return steps
 
     def wait_step(self, run: dict[str, Any], reason: str, status: set[str], seconds: float = 60) -> dict[str, Any]:
@@ -173,6 +175,7 @@ def relay(
 ) -> Iterator[Relay]:
     """One API and one worker for the session."""
     root = tmp_path_factory.mktemp("relay")
+    network = f"relay-test-{os.getpid()}"
     template = make_url(postgres_server.url)
     admin = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -189,7 +192,7 @@ def relay(
         "RELAY_WORKER_CONCURRENCY": "16",
         "RELAY_CLONE_TIMEOUT_SECONDS": "20",
         "RELAY_DEV_SERVER_START_SECONDS": "8",
-        "RELAY_CONTAINER_NETWORK": "relay-test",
+        "RELAY_CONTAINER_NETWORK": network,
     }
     relay = Relay(environment, root)
     relay.start("api")
@@ -197,18 +200,18 @@ def relay(
     yield relay
     for name in list(relay.processes):
         relay.stop(name)
-    _sweep_containers(root / "data" / "node_id")
+    _sweep_containers(root / "data" / "node_id", network)
     relay.database.dispose()
     admin.dispose()
     shutil.rmtree(root, ignore_errors=True)
 
 
-def _sweep_containers(node_id: Path) -> None:
+def _sweep_containers(node_id: Path, name: str) -> None:
     client = docker.from_env()
     label = f"relay.node_id={node_id.read_text().strip()}"
     for container in client.containers.list(all=True, filters={"label": label}):
         container.remove(force=True)
-    for network in client.networks.list(names=["relay-test"]):
+    for network in client.networks.list(names=[name]):
         network.remove()
 
 

@@ -1,0 +1,118 @@
+"""What an agent may plant in its container: nothing of it runs or is read on the host, and no run is left hanging."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Relay
+
+pytestmark = pytest.mark.docker
+
+RUN = "D=/workspace/runs/$RELAY_EXECUTION_ID/1"
+
+
+def end_of(relay: Relay, repo, command, **more):
+    run = relay.submit(repo, command, **{"limits": {"kill_grace_seconds": 1, **more.pop("limits", {})}, **more})
+    steps = relay.wait_chain(run, seconds=60)
+    return next(step for step in steps if step["run_reason"] == "coding_agent"), run
+
+
+def another_run_works(relay: Relay, repo):
+    step, _ = end_of(relay, repo, "echo fine")
+    assert step["status"] == "completed"
+    assert relay.log(step["id"]) == b"fine\n"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        "git config core.fsmonitor '{canary}'",
+        "printf '#!/bin/sh\\n{canary}\\n' > hook; chmod +x hook; mkdir -p .git/hooks; for h in pre-commit post-index-change "
+        "reference-transaction post-commit; do cp hook .git/hooks/$h; done",
+        "git config filter.evil.clean '{canary}'; git config filter.evil.smudge '{canary}'; echo '* filter=evil' > .gitattributes",
+        "git config core.sshCommand '{canary}'; git config remote.origin.promisor true; "
+        "git config extensions.partialClone origin; git config remote.origin.url ssh://nowhere/x",
+        "printf '[core]\\n\\tfsmonitor = {canary}\\n' > /workspace/evil; git config include.path /workspace/evil",
+        "git config diff.external '{canary}'; git config core.pager '{canary}'; git config gpg.program '{canary}'; "
+        "git config commit.gpgSign true; git config credential.helper '!{canary}'",
+    ],
+    ids=["fsmonitor", "hooks", "filters", "ssh-promisor", "include", "externals"],
+)
+def test_git_configuration_runs_nothing_on_the_host(relay: Relay, repo, tmp_path: Path, plant):
+    canary = tmp_path / "canary"
+    step, _ = end_of(relay, repo, f"{plant.format(canary=f'touch {canary}')}; echo changed >> README.md; exit 0")
+    assert not canary.exists()
+    assert step["status"] == "completed"
+    state = step["repo_states"][0]
+    assert state["committed"], "and the change is committed all the same"
+    assert "+changed" in relay.http.get(f"/v1/executions/{step['id']}/diff", headers={"Accept": "text/x-diff"}).text
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        "mv .git /workspace/elsewhere; ln -s /workspace/elsewhere .git",
+        "rm -rf .git; mkfifo .git",
+        "rm -rf .git; ln -s /etc .git",
+        "rm .git/HEAD; ln -s /etc/passwd .git/HEAD",
+        "rm .git/HEAD; mkfifo .git/HEAD",
+        "truncate -s 10G .git/HEAD",
+    ],
+)
+def test_a_clone_that_is_no_clone_any_more_is_said_not_followed(relay: Relay, repo, plant):
+    step, _ = end_of(relay, repo, plant)
+    assert step["status"] == "completed", "the command itself worked"
+    state = step["repo_states"][0]
+    assert state["problem"]
+    assert state["after_head_commit"] is None
+    assert "root:" not in relay.http.get(f"/v1/executions/{step['id']}").text
+    kinds = [event["kind"] for event in relay.get(f"/v1/executions/{step['id']}/events")["items"]]
+    assert "execution.evidence_problem" in kinds
+    another_run_works(relay, repo)
+
+
+@pytest.mark.parametrize(
+    ("plant", "ends"),
+    [
+        ("rm $D/stdout; ln -s /etc/passwd $D/stdout; echo more", {"log_tampered", None}),
+        ("echo before; sleep 1; : > $D/stdout; sleep 2; echo after", {"log_tampered"}),
+        ("rm $D/exit; ln -s /etc/passwd $D/exit", {"log_tampered", None}),
+        ("rm $D/exit; mkfifo $D/exit", {"log_tampered"}),
+        ("truncate -s 10G $D/exit", {"log_tampered"}),
+        ("echo forged > $D/exit", {"log_tampered", "supervisor_lost", None}),
+        ("rm -rf $D", {"log_tampered", None}),
+        ("rm $D/alive; mkfifo $D/alive; sleep 1", {"log_tampered", "supervisor_lost", None}),
+    ],
+)
+def test_a_run_directory_turned_against_relay(relay: Relay, repo, plant, ends):
+    step, _ = end_of(relay, repo, f"{RUN}; {plant}; exit 0")
+    assert step["reason"] in ends, step
+    assert b"root:" not in relay.log(step["id"])
+    another_run_works(relay, repo)
+
+
+def test_killing_everything_in_sight(relay: Relay, repo):
+    """PID 1 stays, the run ends as what it is, and the container goes on."""
+    step, run = end_of(relay, repo, "kill -9 -1; sleep 5")
+    assert (step["status"], step["reason"]) == ("failed", "supervisor_lost")
+    body = {"run_reason": "setup_script", "script": "echo still here"}
+    relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body)
+    again = relay.wait_step(run, "setup_script", {"completed", "failed"})
+    assert again["status"] == "completed"
+
+
+def test_a_fork_bomb_at_the_pids_limit(relay: Relay, repo):
+    bomb = "f() { f | f & }; f; sleep 100"
+    step, run = end_of(relay, repo, bomb, limits={"pids": 64, "timeout_seconds": 5})
+    assert step["status"] == "failed"
+    relay.until(lambda: relay.processes_in(run).count("\n") < 3, seconds=30, what="the bomb is gone")
+    another_run_works(relay, repo)
+
+
+def test_children_that_leave_session_and_environment(relay: Relay, repo):
+    run = relay.submit(repo, "env -i setsid sleep 4321 & sleep 600", limits={"kill_grace_seconds": 1})
+    step = relay.wait_step(run, "coding_agent", {"running"})
+    relay.until(lambda: "sleep 4321" in relay.processes_in(run))
+    relay.kill(step["id"])
+    relay.wait_step(run, "coding_agent", {"killed"})
+    assert "sleep" not in relay.processes_in(run)
