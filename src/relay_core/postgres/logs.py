@@ -1,71 +1,32 @@
 """Log bytes in Postgres: appended under fence and offset, read by offset, in any range, after everything else is gone.
 
 A chunk is stored once. `stdout` and `stderr` find it by its offset in them, `all` by its offset in the order of
-storing.
+storing. Rows of `log_streams` are always locked in the order (execution, stream).
 """
 
-import io
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import zstandard
-from sqlalchemy import Connection, Engine, select, text
+import psycopg2
+from sqlalchemy import Connection, Engine, exc, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from relay_core.domain.errors import Stale
-from relay_core.domain.vocabulary import Stream
-from relay_core.postgres.tables import LogChunk, LogStream
+from relay_core.domain.errors import RelayError, Stale
+from relay_core.domain.log_append import Append, AppendResult, Decision, Stored, StreamState, decide
+from relay_core.domain.vocabulary import FINAL, Stream
+from relay_core.postgres.log_chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
+from relay_core.postgres.tables import ExecutionProcess, LogChunk, LogStream
 
-CHUNK_BYTES = 1 << 20
-"""Largest stored chunk, before compression."""
+__all__ = ["Append", "AppendResult", "LogStore", "LogStoreUnavailable", "Piece", "Progress", "Stored", "StreamEnd"]
 
-_RAW, _ZSTD = 0, 1
-_COPY = (
-    "COPY log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data) "
-    "FROM STDIN WITH (FORMAT binary)"
-)
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
-_COPY_TRAILER = struct.pack("!h", -1)
+CHUNKS_AT_ONCE = 1000
+"""Most chunks of one read: a log written byte by byte has a million of them in a mebibyte."""
 
 
-@dataclass(frozen=True)
-class Append:
-    """Bytes that belong behind what is stored of a stream."""
-
-    execution_id: UUID
-    fence: int
-    stream: str
-    """`stdout` or `stderr`."""
-    start: int
-    """Offset of the first byte; must be the stored size."""
-    data: bytes
-
-
-class Key(NamedTuple):
-    """A stream of an execution."""
-
-    execution_id: UUID
-    stream: str
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A chunk as it was stored."""
-
-    append: Append
-    all_offset: int
-
-
-@dataclass(frozen=True)
-class AppendResult:
-    """What became of a batch."""
-
-    stored: Sequence[Stored]
-    refused: Mapping[Key, int | None]
-    """Stored size of a stream whose offset is another (an answer was lost), or None where the fence has moved on."""
+class LogStoreUnavailable(RelayError):  # noqa: N818 - reads as what it says
+    """Postgres did not take the bytes for now; whether it has them, the same append tells when it is repeated."""
 
 
 class StreamInfo(NamedTuple):
@@ -73,7 +34,6 @@ class StreamInfo(NamedTuple):
 
     bytes: int = 0
     sha256: str | None = None
-    """Of the whole, once it is closed."""
     truncated: bool = False
     closed: bool = False
 
@@ -86,6 +46,19 @@ class Piece(NamedTuple):
     offset: int
     """In the stream that was asked for."""
     data: bytes
+
+    @property
+    def end(self) -> int:
+        """Offset after it."""
+        return self.offset + len(self.data)
+
+
+class Progress(NamedTuple):
+    """One consistent look at a log."""
+
+    sizes: Mapping[str, int]
+    complete: bool
+    """Nothing will follow: the streams are closed, or the execution has ended without ever writing a log."""
 
 
 class StreamEnd(NamedTuple):
@@ -122,7 +95,7 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
             {"execution_id": execution_id, "stream": stream, "fence": fence, **end._asdict()},
         )
         if done.rowcount == 0:
-            raise Stale(f"the log of execution {execution_id} is no longer owned with fence {fence}")
+            raise _stale(execution_id, fence)
 
 
 class LogStore:
@@ -132,30 +105,51 @@ class LogStore:
         self._engine = engine
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
-        """Store chunks of many streams in one transaction; a refused one does not keep the others from being stored.
+        """Store chunks of many executions in one transaction; of each execution all or none.
 
-        The rows of the streams are locked, compared with fence and offset, and moved; then one binary COPY writes the
-        chunks. The commit does not wait for the disk: until the terminal transaction, the raw file still has the bytes.
+        A refused execution does not keep the others from being stored, and the same batch may be given again after
+        an error: what was stored the first time is not stored twice. The commit does not wait for the disk: until
+        `confirm` or the terminal transaction, the raw file must still have the bytes.
+
+        Raises:
+            LogStoreUnavailable: try again later.
         """
-        with self._engine.begin() as connection:
-            cursor = connection.connection.cursor()
-            state = _lock(cursor, {append.execution_id for append in batch})
-            stored, refused = _decide(batch, state)
-            if stored:
-                _move(cursor, {item.append.execution_id for item in stored}, state)
-                cursor.copy_expert(_COPY, _copy_rows(stored), size=CHUNK_BYTES)
-        return AppendResult(stored, refused)
+        frames = [_frames(append) for append in batch]  # before any row is locked
+        with self._transaction() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            decision = decide(batch, _lock(cursor, {append.execution_id for append in batch}))
+            if decision.written:
+                _move(cursor, decision)
+                rows = [row for stored in decision.written for row in _rows(stored, frames[stored.position])]
+                cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
+        return decision.result
 
     def append_one(self, append: Append) -> Stored:
         """Store one chunk.
 
         Raises:
             Stale: the execution is no longer ours, or somebody else wrote to it.
+            LogStoreUnavailable: try again later.
         """
         result = self.append([append])
         if result.refused:
-            raise Stale(f"the log of execution {append.execution_id} is no longer owned with fence {append.fence}")
+            raise _stale(append.execution_id, append.fence)
         return result.stored[-1]
+
+    def confirm(self, execution_id: UUID, fence: int) -> dict[str, int]:
+        """The stored sizes by stream, once they are on disk: a crash of Postgres cannot take them back any more.
+
+        Raises:
+            Stale: the log is another owner's.
+            LogStoreUnavailable: try again later.
+        """
+        with self._transaction() as cursor:
+            state = _lock(cursor, {execution_id}).get(execution_id)
+            if state is None or state.fence != fence:
+                raise _stale(execution_id, fence)
+            # A transaction that writes nothing would not wait for the log of those before it.
+            cursor.execute("UPDATE log_streams SET fence = fence WHERE execution_id = %s", (str(execution_id),))
+        return dict(state.sizes)
 
     def sizes(self, execution_id: UUID) -> dict[str, StreamInfo]:
         """The three streams; empty ones where the execution has not started."""
@@ -168,85 +162,123 @@ class LogStore:
                 found[row.stream] = StreamInfo(*row[1:])
         return found
 
+    def progress(self, execution_id: UUID) -> Progress:
+        """Sizes, and whether that is all there will ever be, of one moment."""
+        statement = (
+            select(ExecutionProcess.status, LogStream.stream, LogStream.bytes, LogStream.closed)
+            .outerjoin(LogStream, LogStream.execution_id == ExecutionProcess.id)
+            .where(ExecutionProcess.id == execution_id)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        sizes = {stream.value: 0 for stream in Stream} | {row.stream: row.bytes for row in rows if row.stream}
+        return Progress(sizes, all(row.closed or row.status in FINAL for row in rows))
+
     def read(self, execution_id: UUID, stream: str, start: int, limit: int) -> bytes:
         """At most ``limit`` bytes of a stream from the offset ``start``; less at its end."""
-        return b"".join(piece.data for piece in self.pieces(execution_id, stream, start, limit))
-
-    def pieces(self, execution_id: UUID, stream: str, start: int, limit: int) -> list[Piece]:
-        """The same, and which stream each piece came from."""
-        found = []
-        end = start + limit
-        for own, first, plain in self._chunks(execution_id, stream, start, end):
-            begin = max(first, start)
-            found.append(Piece(own, begin, plain[begin - first : end - first]))
-        return found
+        return b"".join(self.iter_range(execution_id, stream, start, start + limit))
 
     def iter_range(
-        self, execution_id: UUID, stream: str, start: int, end: int, piece: int = CHUNK_BYTES
+        self, execution_id: UUID, stream: str, start: int, end: int, piece: int = MAX_CHUNK_BYTES
     ) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``end`` in pieces, one short transaction and bounded memory for each."""
+        """The bytes from ``start`` up to ``end`` in pieces of at most ``piece``; less where the stream ends before.
+
+        Each piece is a short transaction of its own, and memory is bounded by it.
+        """
         while start < end:
-            data = self.read(execution_id, stream, start, min(piece, end - start))
-            if not data:
+            found = self.pieces(execution_id, stream, start, min(piece, end - start))
+            if not found:
                 return
-            yield data
-            start += len(data)
+            yield b"".join(one.data for one in found)
+            start = found[-1].end
+
+    def pieces(self, execution_id: UUID, stream: str, start: int, limit: int) -> list[Piece]:
+        """Some bytes from ``start`` on, at most ``limit``, by the stream each came from; none only at the end.
+
+        Raises:
+            RelayError: a chunk is missing.
+        """
+        found: list[Piece] = []
+        at = start
+        for own, first, plain in self._chunks(execution_id, stream, start, start + limit):
+            if first > at:
+                raise RelayError(f"the log of {execution_id} has no bytes {at}-{first} in {stream}: a chunk is missing")
+            found.append(Piece(own, at, plain[at - first : start + limit - first]))
+            at = found[-1].end
+        return found
+
+    def iter_pieces(self, execution_id: UUID, stream: str) -> Iterator[Piece]:
+        """All that is stored of a stream, in bounded memory."""
+        at = 0
+        while found := self.pieces(execution_id, stream, at, MAX_CHUNK_BYTES):
+            yield from found
+            at = found[-1].end
 
     def _chunks(self, execution_id: UUID, stream: str, start: int, end: int) -> Iterator[Piece]:
         offset = LogChunk.all_offset if stream == Stream.ALL else LogChunk.start_offset
-        statement = select(LogChunk.stream, offset, LogChunk.codec, LogChunk.data).where(
-            LogChunk.execution_id == execution_id,
-            offset > start - CHUNK_BYTES,
-            offset + LogChunk.byte_length > start,
-            offset < end,
-        )
+        mine = [LogChunk.execution_id == execution_id]
         if stream != Stream.ALL:
-            statement = statement.where(LogChunk.stream == stream)
+            mine.append(LogChunk.stream == stream)
+        first = select(func.max(offset)).where(*mine, offset <= start).scalar_subquery()
+        statement = (
+            select(LogChunk.stream, offset, LogChunk.codec, LogChunk.data, LogChunk.byte_length)
+            .where(*mine, offset >= first, offset < end, offset + LogChunk.byte_length > start)
+            .order_by(offset)
+            .limit(CHUNKS_AT_ONCE)
+        )
         with self._engine.connect() as connection:
-            for own, first, codec, data in connection.execute(statement.order_by(offset)):
-                yield Piece(own, first, zstandard.decompress(data) if codec == _ZSTD else bytes(data))
+            rows = connection.execute(statement).all()
+        for own, at, codec, data, length in rows:
+            yield Piece(own, at, decode(Frame(codec, bytes(data), length)))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """A cursor of the driver itself, which alone can COPY."""
+        try:
+            connection = self._engine.raw_connection()
+        except (psycopg2.Error, exc.SQLAlchemyError) as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection.cursor()
+            connection.commit()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            connection.invalidate()
+            raise _unavailable(error) from error
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.close()
 
 
-class _State:
-    """A locked execution: its fence and the sizes of its streams, moved on while a batch is decided."""
-
-    def __init__(self, fence: int) -> None:
-        self.fence = fence
-        self.sizes: dict[str, int] = {}
+def _frames(append: Append) -> list[Frame]:
+    data = append.data
+    return [encode(data[at : at + MAX_CHUNK_BYTES]) for at in range(0, len(data), MAX_CHUNK_BYTES)]
 
 
-def _lock(cursor: Any, execution_ids: set[UUID]) -> dict[UUID, _State]:
+def _rows(stored: Stored, frames: Sequence[Frame]) -> Iterator[ChunkRow]:
+    at = 0
+    for frame in frames:
+        append = stored.append
+        yield ChunkRow(append.execution_id, append.stream, append.start + at, stored.all_offset + at, frame)
+        at += frame.byte_length
+
+
+def _lock(cursor: Any, execution_ids: set[UUID]) -> dict[UUID, StreamState]:
     cursor.execute(
-        "SET LOCAL synchronous_commit = off; "
-        "SELECT execution_id::text, stream, fence, bytes FROM log_streams "
+        "SELECT execution_id::text, stream, fence, bytes, closed FROM log_streams "
         "WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, stream FOR UPDATE",
         ([str(one) for one in execution_ids],),
     )
-    state: dict[UUID, _State] = {}
-    for execution_id, stream, fence, size in cursor.fetchall():
-        state.setdefault(UUID(execution_id), _State(fence)).sizes[stream] = size
+    state: dict[UUID, StreamState] = {}
+    for execution_id, stream, fence, size, closed in cursor.fetchall():
+        here = state.setdefault(UUID(execution_id), StreamState(fence, closed, {}))
+        here.sizes[stream] = size
     return state
 
 
-def _decide(batch: Sequence[Append], state: Mapping[UUID, _State]) -> tuple[list[Stored], dict[Key, int | None]]:
-    stored: list[Stored] = []
-    refused: dict[Key, int | None] = {}
-    for append in batch:
-        here = state.get(append.execution_id)
-        key = Key(append.execution_id, append.stream)
-        if here is None or here.fence != append.fence:
-            refused[key] = None
-        elif here.sizes[append.stream] != append.start:
-            refused.setdefault(key, here.sizes[append.stream])
-        elif append.data:
-            stored.append(Stored(append, here.sizes[Stream.ALL]))
-            here.sizes[append.stream] += len(append.data)
-            here.sizes[Stream.ALL] += len(append.data)
-    return stored, refused
-
-
-def _move(cursor: Any, execution_ids: set[UUID], state: Mapping[UUID, _State]) -> None:
-    rows = [(str(one), stream, size) for one in execution_ids for stream, size in state[one].sizes.items()]
+def _move(cursor: Any, decision: Decision) -> None:
+    rows = [(str(one), stream, size) for one, sizes in decision.sizes.items() for stream, size in sizes.items()]
     ids, streams, sizes = zip(*rows, strict=True)
     cursor.execute(
         "UPDATE log_streams s SET bytes = v.bytes "
@@ -256,23 +288,9 @@ def _move(cursor: Any, execution_ids: set[UUID], state: Mapping[UUID, _State]) -
     )
 
 
-def _copy_rows(stored: Sequence[Stored]) -> io.BytesIO:
-    """Rows in COPY's binary format (PostgreSQL manual, COPY, "Binary Format")."""
-    compressor = zstandard.ZstdCompressor(level=1)
-    out = io.BytesIO()
-    out.write(_COPY_HEADER)
-    for item in stored:
-        append = item.append
-        for begin in range(0, len(append.data), CHUNK_BYTES):
-            plain = append.data[begin : begin + CHUNK_BYTES]
-            packed = compressor.compress(plain)
-            codec, data = (_ZSTD, packed) if len(packed) < len(plain) else (_RAW, plain)
-            stream = append.stream.encode()
-            out.write(struct.pack("!hi", 7, 16) + append.execution_id.bytes)
-            out.write(struct.pack("!i", len(stream)) + stream)
-            out.write(struct.pack("!iqiqiq", 8, append.start + begin, 8, item.all_offset + begin, 8, len(plain)))
-            out.write(struct.pack("!ihi", 2, codec, len(data)))
-            out.write(data)
-    out.write(_COPY_TRAILER)
-    out.seek(0)
-    return out
+def _stale(execution_id: UUID, fence: int) -> Stale:
+    return Stale(f"the log of execution {execution_id} is no longer owned with fence {fence}")
+
+
+def _unavailable(error: Exception) -> LogStoreUnavailable:
+    return LogStoreUnavailable(f"Postgres did not take log bytes: {str(error).strip().splitlines()[0]}")

@@ -1,20 +1,35 @@
 """The capture of one execution: what the pump keeps of it, and what the runner sees of it."""
 
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from relay_core.domain.errors import Stale
+from relay_core.domain.log_append import Refused
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_core.postgres.logs import Append, LogStore, StreamEnd, StreamInfo
-from relay_workers.capture.stream import AllHash, CapturedStream
+from relay_core.postgres.logs import Append, LogStore, LogStoreUnavailable, StreamEnd, StreamInfo
+from relay_workers.capture.digests import Digests
+from relay_workers.capture.stream import CapturedStream
 from relay_workers.hostfs import OpenFile, Tampered
 
+log = structlog.get_logger(__name__)
+
 OWN_STREAMS = (Stream.STDOUT, Stream.STDERR)
+FIFO_BYTES = 64 << 10
+"""What a pipe holds."""
+READS_OF_FIFO = 4
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+
+T = TypeVar("T")
 
 
 class LogFiles(Protocol):
@@ -25,7 +40,7 @@ class LogFiles(Protocol):
         ...
 
     def open_alive(self) -> int:
-        """The FIFO whose other end the supervisor holds."""
+        """The FIFO whose other end the supervisor holds: `s` is said when it starts, `x` when the exit is recorded."""
         ...
 
 
@@ -41,6 +56,10 @@ class CaptureRequest:
     """Stored bytes of both streams stop exactly here."""
     wake: threading.Event
     """Set whenever something happens that the runner should look at."""
+    lost: threading.Event = field(default_factory=threading.Event)
+    """Set by whoever takes the run from this worker (and sets `wake`): `Capture.finish` then gives up."""
+    started: bool = False
+    """The supervisor is known to have started (adoption): a FIFO without a writer then means that it is dead."""
 
 
 @dataclass(frozen=True)
@@ -57,142 +76,285 @@ class CaptureEnd:
         return {name: StreamEnd(info.sha256 or "", info.truncated) for name, info in self.streams.items()}
 
 
-class Capture:
-    """Made by `LogPump.attach`. The pump's thread moves it; the runner's thread looks at it and ends it."""
+@dataclass(frozen=True)
+class Collected:
+    """The next bytes of a run."""
 
-    def __init__(self, request: CaptureRequest, store: LogStore, poke: Callable[["Capture"], None]) -> None:
+    appends: list[Append]
+    more: bool
+    """There is more to read at once."""
+
+
+class Capture:
+    """Made by `LogPump.attach`. The pump's thread moves it; the runner's thread looks at it and ends it.
+
+    Args:
+        request: what to capture.
+        store: where to.
+        call: runs a function in the pump's thread, soon, and looks at this capture after that.
+
+    Raises:
+        Tampered: its files are not what Relay made.
+    """
+
+    def __init__(
+        self, request: CaptureRequest, store: LogStore, call: Callable[["Capture", Callable[[], None]], None]
+    ) -> None:
         self.execution_id = request.execution_id
-        self.fence = request.fence
         self.started = threading.Event()
         self.exited = threading.Event()
         self.supervisor_dead = threading.Event()
-        self.drained = threading.Event()
         self.stopped_reason: Reason | None = None
-        """Why nothing more is stored."""
+        """Why its log cannot be stored any further."""
         self.stale = False
         """The log is another owner's."""
-        self.last_output = time.monotonic()
-        self._wake = request.wake
-        self._poke = poke
-        self._cap = request.log_bytes
+        self._request = request
+        self._store = store
+        self._call = call
+        self._released = threading.Event()
+        self._drained = threading.Event()
+        self._exited_at = 0.0
+        self._halted = False
+        """Nothing more is read: full, tampered or lost."""
         self._target: dict[str, int] | None = None
-        self.alive_fd = request.run_dir.open_alive()
-        self.streams: dict[str, CapturedStream] = {}
+        self._on_their_way = 0
+        """Batches that contain bytes of it and are not settled."""
+        self._behind: Mapping[str, int] | None = None
+        """Sizes to go back to: the stored log is not what was thought."""
+        if request.started:
+            self.started.set()
         sizes = store.sizes(request.execution_id)
-        for name in OWN_STREAMS:
-            file = request.run_dir.open_log(name)
-            self.streams[name] = CapturedStream(name, file, sizes[name].bytes, request.secrets)
-        self._all_hash = AllHash()
-        if sizes[Stream.ALL].bytes:
-            self._restore_hashes(store, sizes)
+        self._digests = None if sizes[Stream.ALL].bytes else Digests()
+        """None: unknown, to be made of the stored log."""
+        with ExitStack() as undo:
+            self.alive_fd = request.run_dir.open_alive()
+            undo.callback(os.close, self.alive_fd)
+            self.streams: dict[str, CapturedStream] = {}
+            for name in OWN_STREAMS:
+                file = request.run_dir.open_log(name)
+                undo.callback(os.close, file.fd)
+                self.streams[name] = CapturedStream(name, file, sizes[name].bytes, request.secrets)
+            undo.pop_all()
 
-    def _restore_hashes(self, store: LogStore, sizes: Mapping[str, StreamInfo]) -> None:
-        for name, stream in self.streams.items():
-            for piece in store.iter_range(self.execution_id, name, 0, sizes[name].bytes):
-                stream.sha256.update(piece)
-        self._all_hash.restore(store.iter_range(self.execution_id, Stream.ALL, 0, sizes[Stream.ALL].bytes))
+    @property
+    def last_output(self) -> float:
+        """When its log last grew, on the monotonic clock; when it was attached, before that."""
+        with suppress(OSError):  # released meanwhile
+            if self.has_changed():
+                return time.monotonic()  # not read yet: Postgres is away
+        return max(stream.last_growth for stream in self.streams.values())
 
-    # the pump's side
+    # the pump's thread
 
-    def read_alive(self) -> bool:
-        """Take what the supervisor said; False once it is dead.
+    def hear(self, *, hung_up: bool) -> None:
+        """Take what the supervisor said.
 
-        A FIFO that nobody has opened yet reads as if its writer were dead: only an end after a start counts.
+        A FIFO that nobody has opened yet reads as if its writer were dead: it counts when there has been a writer.
         """
-        while True:
+        said = b"?"
+        for _ in range(READS_OF_FIFO):  # not for ever: the step can write to it, too
             try:
-                said = os.read(self.alive_fd, 64)
+                said = os.read(self.alive_fd, FIFO_BYTES)
             except BlockingIOError:
-                return True
+                break
+            if not said:
+                break
             if b"s" in said:
                 self.started.set()
-            if b"x" in said:
+            if b"x" in said and not self.exited.is_set():
+                self._exited_at = time.monotonic()
                 self.exited.set()
-            if not said:
-                dead = self.started.is_set()
-                if dead:
-                    self.supervisor_dead.set()
-                self.notify()
-                return not dead
-            self.notify()
+        if not said and (hung_up or self.started.is_set()):
+            self.supervisor_dead.set()
+        self.notify()
 
-    def collect(self) -> tuple[list[Append], bool]:
-        """What to store next, and whether there will be more at once."""
+    def has_changed(self) -> bool:
+        """Whether its files have grown or changed since they were last read."""
+        return not self._halted and any(stream.has_changed() for stream in self.streams.values())
+
+    def collect(self) -> Collected:
+        """The next bytes to store, in order; raises nothing."""
         appends: list[Append] = []
         more = False
-        for name, stream in self.streams.items():
-            if self.stopped_reason is None:
-                try:
-                    more |= stream.fill(self._end_of(name, stream))
-                except Tampered as error:
-                    self.stop(Reason(error.reason))
-            if self._target is not None and not more:
-                stream.finish()
-            data = self._within_cap(stream, appends)
-            if data:
-                appends.append(Append(self.execution_id, self.fence, name, stream.stored, data))
-        if self._target is not None and not appends and not more:
-            self.drained.set()
-        return appends, more
-
-    def _end_of(self, name: str, stream: CapturedStream) -> int:
-        size = stream.size()
-        return size if self._target is None else min(size, self._target[name])
-
-    def _within_cap(self, stream: CapturedStream, appends: Sequence[Append]) -> bytes:
-        stored = sum(one.stored for one in self.streams.values()) + sum(len(append.data) for append in appends)
-        room = max(0, self._cap - stored)
-        if len(stream.pending) > room:
-            kept = stream.pending[:room]
-            stream.drop_pending()
-            stream.pending = kept
-            self.stop(Reason.LOG_LIMIT)
-        return stream.pending
-
-    def stored(self, append: Append) -> None:
-        """A chunk is in Postgres."""
-        stream = self.streams[append.stream]
-        self._all_hash.before(stream)
-        stream.advance(append.data)
-        self._all_hash.after(append.data)
-        self.last_output = time.monotonic()
-
-    def stop(self, reason: Reason) -> None:
-        """Store nothing beyond what is pending; the first reason stays."""
-        if self.stopped_reason is None:
-            self.stopped_reason = reason
+        try:
             for stream in self.streams.values():
-                stream.truncated = True
-            self.notify()
+                if self._halted or self._behind is not None:
+                    more = False
+                    break
+                end = stream.size() if self._target is None else min(stream.size(), self._target[stream.name])
+                data = stream.take(end)
+                if self._target is not None and stream.read >= end:
+                    data += stream.rest()
+                self._assign(stream, data, appends)
+                more |= stream.read < end
+        except Tampered as error:
+            log.warning("a log was tampered with", execution_id=str(self.execution_id), error=str(error))
+            self._tampered()
+        except OSError:
+            log.exception("a log cannot be read", execution_id=str(self.execution_id))
+            self.stop(Reason.INTERNAL_ERROR)
+        if not (appends or more or self._on_their_way or self._target is None or self._drained.is_set()):
+            self._end_here()
+        return Collected(appends, more and not self._halted)
 
-    def lose(self) -> None:
-        """The log is another owner's: nothing more happens here."""
-        self.stale = True
-        self.drained.set()
+    def sent(self) -> None:
+        """A batch with bytes of it is on its way."""
+        self._on_their_way += 1
+
+    def moved(self) -> None:
+        """One of its files was renamed, which Relay never does."""
+        if not self._halted:
+            self._tampered()
+
+    def settle(self, refused: Refused | None, *, broken: bool) -> None:
+        """One batch with bytes of it is done with."""
+        self._on_their_way -= 1
+        if broken:
+            self.stop(Reason.INTERNAL_ERROR)
+        elif refused is not None and refused.sizes is None:
+            self.lose()
+        elif refused is not None:
+            self._behind = refused.sizes
+        if self._behind is not None and self._on_their_way == 0:
+            self._go_back(self._behind)
+
+    def release(self) -> None:
+        """Close its files: it is no longer the pump's."""
+        os.close(self.alive_fd)
+        for stream in self.streams.values():
+            stream.close()
+        self._released.set()
         self.notify()
 
     def notify(self) -> None:
         """Let the runner look."""
-        self._wake.set()
+        self._request.wake.set()
 
-    # the runner's side
+    def stop(self, reason: Reason) -> None:
+        """Read nothing more; the first reason stays."""
+        self._halted = True
+        self.stopped_reason = self.stopped_reason or reason
+        self.notify()
+
+    def lose(self) -> None:
+        """The log is another owner's: nothing more happens here."""
+        self.stale = True
+        self._halted = True
+        self.notify()
+
+    def _assign(self, stream: CapturedStream, data: bytes, appends: list[Append]) -> None:
+        room = self._request.log_bytes - sum(one.assigned for one in self.streams.values())
+        if len(data) > room:
+            data = data[:room]
+            stream.truncated = True
+            self.stop(Reason.LOG_LIMIT)
+        if data:
+            appends.append(Append(self.execution_id, self._request.fence, stream.name, stream.assigned, data))
+            stream.assigned += len(data)
+            if self._digests is not None:
+                self._digests.update(stream.name, data)
+
+    def _tampered(self) -> None:
+        for stream in self.streams.values():
+            stream.truncated = True  # what is stored is what the process wrote, but perhaps not all of it
+        self.stop(Reason.LOG_TAMPERED)
+
+    def _go_back(self, sizes: Mapping[str, int]) -> None:
+        """Postgres has less than it once said (it crashed before it had written its log), so store that again."""
+        log.warning("a log goes back to what is stored", execution_id=str(self.execution_id), stored=dict(sizes))
+        self._behind = None
+        self._digests = None
+        if self.stopped_reason is Reason.LOG_LIMIT:
+            self._halted = False
+        try:
+            for stream in self.streams.values():
+                stream.go_to(sizes[stream.name])
+        except Tampered:
+            self._tampered()
+
+    def _end_at_present_size(self) -> None:
+        self._target = {name: os.fstat(stream.fd).st_size for name, stream in self.streams.items()}
+
+    def _end_here(self) -> None:
+        for stream in self.streams.values():
+            stream.truncated |= os.fstat(stream.fd).st_size > stream.assigned
+        self._drained.set()
+        self.notify()
+
+    # the runner's thread
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
-        """Read the log to its end and return what is stored.
+        """Read the log to its end and return what is stored, once it is on disk there.
 
         It ends when the supervisor has gone (both copiers have reached the end by then), or with the sizes found
-        ``tail_seconds`` after this call, when a background process still holds it.
+        ``tail_seconds`` after the exit (after this call, where none is known), when a background process holds it.
+
+        Raises:
+            Stale: the run is no longer ours, or this worker is going away.
         """
-        held = not self.supervisor_dead.wait(tail_seconds)
-        self._target = {name: os.fstat(stream.fd).st_size for name, stream in self.streams.items()}
-        self._poke(self)
-        self.drained.wait()
+        began = self._exited_at if self.exited.is_set() else time.monotonic()
+        held = not self.supervisor_dead.wait(max(0.0, began + tail_seconds - time.monotonic()))
+        self._call(self, self._end_at_present_size)
+        while True:
+            self._await_drained()
+            stored = self._patiently(lambda: self._store.confirm(self.execution_id, self._request.fence))
+            if all(stored[name] == stream.assigned for name, stream in self.streams.items()):
+                break
+            self._drained.clear()
+            self._call(self, partial(self._go_back, stored))
+        self._check_place()
+        self._halted = True  # the files may be removed now
+        digests = self._digests or self._patiently(self._digests_of_stored)
+        return self._ended(digests.hexdigests(), cut=held)
+
+    def _await_drained(self) -> None:
+        wake = self._request.wake
+        while True:
+            wake.clear()
+            self._check_ours()
+            if self._drained.is_set():
+                return
+            wake.wait()
+
+    def _patiently(self, query: Callable[[], T]) -> T:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                return query()
+            except (LogStoreUnavailable, SQLAlchemyError) as error:
+                log.warning("the end of a log waits for Postgres", error=str(error), retry_seconds=backoff)
+            self._released.wait(backoff)
+            self._check_ours()
+            backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
+
+    def _check_ours(self) -> None:
+        if self.stale or self._request.lost.is_set() or self._released.is_set():
+            raise Stale(f"the log of execution {self.execution_id} is left to its next owner")
+
+    def _check_place(self) -> None:
+        """The files are still where Relay made them: an adopter would have found the same."""
+        for name, stream in self.streams.items():
+            try:
+                file = self._request.run_dir.open_log(Stream(name))
+            except (FileNotFoundError, Tampered):
+                self._tampered()
+                continue
+            os.close(file.fd)
+            if file.file_id != stream.file_id:
+                self._tampered()
+
+    def _digests_of_stored(self) -> Digests:
+        return Digests.of(self._store.iter_pieces(self.execution_id, Stream.ALL))
+
+    def _ended(self, sha256: Mapping[str, str], *, cut: bool) -> CaptureEnd:
         infos = {
-            name: StreamInfo(stream.stored, stream.sha256.hexdigest(), stream.truncated, closed=True)
+            name: StreamInfo(stream.assigned, sha256[name], stream.truncated, closed=True)
             for name, stream in self.streams.items()
         }
-        total = sum(info.bytes for info in infos.values())
-        truncated = any(info.truncated for info in infos.values())
-        digest = self._all_hash.hexdigest() if total else hashlib.sha256().hexdigest()
-        infos[Stream.ALL] = StreamInfo(total, digest, truncated, closed=True)
-        return CaptureEnd(infos, held, self.stopped_reason)
+        infos[Stream.ALL] = StreamInfo(
+            sum(info.bytes for info in infos.values()),
+            sha256[Stream.ALL],
+            any(info.truncated for info in infos.values()),
+            closed=True,
+        )
+        return CaptureEnd(infos, cut, self.stopped_reason)

@@ -1,192 +1,210 @@
-"""The log pump: one thread that moves the output of all live runs of a worker into Postgres.
+"""The log pump: one thread that moves the output of all live runs of a worker towards Postgres.
 
 It sleeps until the kernel says that a file has grown (inotify), that a supervisor has spoken or died (its FIFO), or
-that a runner wants something (an eventfd); a slow scan is there only in case an event was lost.
+that somebody wants something; a slow scan is there only in case an event was lost. What it reads goes to the writer's
+thread, at most two batches at a time: so memory is bounded, and reading goes on while Postgres stores.
 """
 
-import contextlib
-import os
-import select
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable
+from uuid import UUID
 
 import structlog
-from inotify_simple import INotify, flags
-from sqlalchemy.exc import SQLAlchemyError
 
+from relay_core.domain.errors import RelayError
+from relay_core.domain.log_append import AppendResult
 from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import Append, AppendResult, LogStore
+from relay_core.postgres.logs import Append, LogStore
 from relay_workers.capture.capture import Capture, CaptureEnd, CaptureRequest
+from relay_workers.capture.ears import Ears, Heard
+from relay_workers.capture.writer import ChunkWriter
 
 __all__ = ["Capture", "CaptureEnd", "CaptureRequest", "LogPump"]
 
 log = structlog.get_logger(__name__)
 
 SCAN_SECONDS = 1.0
-BATCH_BYTES = 8 << 20
-"""Most bytes of one transaction."""
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+BATCH_BYTES = 4 << 20
+"""No turn is added to a batch beyond this."""
+BATCHES_ON_THEIR_WAY = 2
+SMALL_BATCH_BYTES = 256 << 10
+PAUSE_SECONDS = 0.01
+"""After a small batch, so that many small writes become one transaction."""
 
 
 class LogPump:
-    """Captures runs; `attach` may be called from any thread, before or after `start`."""
+    """Captures runs; `attach` and `detach` may be called from any thread, `attach` also before `start`."""
 
     def __init__(self, store: LogStore, live: LiveLogPublisher) -> None:
         self._store = store
-        self._live = live
-        self._lock = threading.Lock()
-        self._captures: dict[int, Capture] = {}
-        """By descriptor of the `alive` FIFO."""
-        self._watched: dict[int, Capture] = {}
-        """By inotify's watch descriptor."""
-        self._pending: dict[Capture, None] = {}
-        self._inotify = INotify()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll = select.epoll()
-        for fd in (self._inotify.fileno(), self._wake_fd):
-            self._epoll.register(fd, select.EPOLLIN)
-        self._stopped = False
+        self._writer = ChunkWriter(store, live, self._stored)
+        self._ears = Ears()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._captures: dict[UUID, Capture] = {}
+        self._by_fifo: dict[int, Capture] = {}
+        self._by_watch: dict[int, Capture] = {}
+        self._ready: dict[Capture, None] = {}
+        """Captures to look at, in turn."""
+        self._on_their_way: deque[set[Capture]] = deque()
+        """By batch, in their order: whose bytes are in it."""
         self._next_scan = 0.0
+        self._next_round = 0.0
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="log-pump", daemon=True)
 
     def start(self) -> None:
         """Begin to pump."""
+        self._writer.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what was not stored yet is still in the files."""
-        self._stopped = True
-        self._poke()
-        self._thread.join()
+        """End the threads; what was not stored yet is still in the files, and a `finish` that waits raises `Stale`.
+
+        Once more does nothing.
+        """
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._ears.call()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._writer.stop()
+        self._run_calls()
         for capture in list(self._captures.values()):
-            self.detach(capture)
-        self._epoll.close()
-        self._inotify.close()
-        os.close(self._wake_fd)
+            self._remove(capture)
+        self._ears.close()
 
     def attach(self, request: CaptureRequest) -> Capture:
         """Begin (or go on) to capture a run from where its stored log ends.
 
         Raises:
             Tampered: its files are not what Relay made.
+            RelayError: the pump has been stopped.
         """
-        capture = Capture(request, self._store, self._want)
-        with self._lock:
-            self._captures[capture.alive_fd] = capture
-            for stream in capture.streams.values():
-                # through the descriptor: no path that a container could change is followed
-                watch = self._inotify.add_watch(f"/proc/self/fd/{stream.fd}", flags.MODIFY)
-                self._watched[watch] = capture
-            self._epoll.register(capture.alive_fd, select.EPOLLIN)
-        self._want(capture)
+        if self._stopping.is_set():
+            raise RelayError("this worker is going away and captures no more runs")
+        capture = Capture(request, self._store, self._call_for)
+        self._call_for(capture, lambda: self._add(capture))
         return capture
 
     def detach(self, capture: Capture) -> None:
-        """Forget a run and close its files; once more does nothing."""
-        with self._lock:
-            if self._captures.pop(capture.alive_fd, None) is None:
-                return
-            for watch in [watch for watch, one in self._watched.items() if one is capture]:
-                del self._watched[watch]
-                with contextlib.suppress(OSError):  # the kernel drops the watch of a removed file by itself
-                    self._inotify.rm_watch(watch)
-            self._pending.pop(capture, None)
-            with contextlib.suppress(OSError):  # a dead supervisor's FIFO is no longer watched
-                self._epoll.unregister(capture.alive_fd)
-            os.close(capture.alive_fd)
-            for stream in capture.streams.values():
-                stream.close()
+        """Forget a run and close its files, soon; once more does nothing."""
+        if not self._stopping.is_set():
+            self._call(lambda: self._remove(capture))
 
-    def _want(self, capture: Capture) -> None:
-        with self._lock:
-            if capture.alive_fd in self._captures:
-                self._pending[capture] = None
-        self._poke()
+    def _call(self, what: Callable[[], None]) -> None:
+        self._calls.append(what)
+        self._ears.call()
 
-    def _poke(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
+    def _call_for(self, capture: Capture, what: Callable[[], None]) -> None:
+        def call() -> None:
+            what()
+            if self._captures.get(capture.execution_id) is capture:
+                self._ready[capture] = None
+                self._next_round = 0.0  # somebody waits for it
+
+        self._call(call)
+
+    def _stored(self, result: AppendResult) -> None:
+        """In the writer's thread."""
+        self._call(lambda: self._settle(result))
+
+    # the pump's thread
 
     def _loop(self) -> None:
-        while not self._stopped:
+        while not self._stopping.is_set():
             try:
-                self._listen(0.0 if self._pending else SCAN_SECONDS)
+                self._take_in(self._ears.listen(self._patience()))
+                self._run_calls()
+                self._scan()
                 self._round()
-            except Exception:  # a run that breaks must not end the pump of all others
+            except Exception:  # a thread's top: a run that breaks must not end the pump of all others
                 log.exception("the log pump broke; it goes on")
-                time.sleep(FIRST_BACKOFF_SECONDS)
+                self._stopping.wait(PAUSE_SECONDS * 10)
 
-    def _listen(self, timeout: float) -> None:
-        """Turn what the kernel says into pending captures."""
-        for fd, _ in self._epoll.poll(timeout):
-            if fd == self._wake_fd:
-                os.eventfd_read(fd)
-            elif fd == self._inotify.fileno():
-                events = self._inotify.read(timeout=0)
-                with self._lock:
-                    self._pending.update((self._watched[e.wd], None) for e in events if e.wd in self._watched)
-            else:
-                self._hear(fd)
-        if time.monotonic() >= self._next_scan:
-            self._next_scan = time.monotonic() + SCAN_SECONDS
-            with self._lock:
-                self._pending.update((one, None) for one in self._captures.values() if _has_grown(one))
+    def _patience(self) -> float:
+        due = self._next_scan
+        if self._ready and len(self._on_their_way) < BATCHES_ON_THEIR_WAY:
+            due = min(due, self._next_round)
+        return max(0.0, due - time.monotonic())
 
-    def _hear(self, fd: int) -> None:
-        with self._lock:
-            capture = self._captures.get(fd)
-            if capture is None:
-                return
-            if not capture.read_alive():
-                self._epoll.unregister(fd)
-            self._pending[capture] = None
+    def _take_in(self, heard: Heard) -> None:
+        for fd, hung_up in heard.spoken.items():
+            if capture := self._by_fifo.get(fd):
+                self._hear(capture, hung_up=hung_up)
+        for watch in heard.moved:
+            if capture := self._by_watch.get(watch):
+                capture.moved()
+        for watch in heard.changed | heard.moved:
+            if capture := self._by_watch.get(watch):
+                self._ready[capture] = None
+
+    def _hear(self, capture: Capture, *, hung_up: bool) -> None:
+        capture.hear(hung_up=hung_up)
+        if capture.supervisor_dead.is_set():
+            self._ears.forget_fifo(capture.alive_fd)
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def _scan(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_scan:
+            self._next_scan = now + SCAN_SECONDS
+            self._ready.update((one, None) for one in self._captures.values() if one.has_changed())
 
     def _round(self) -> None:
-        """One batch of all pending captures, one read of each."""
-        with self._lock:
-            pending, self._pending = list(self._pending), {}
-            batch: list[Append] = []
-            size = 0
-            for capture in pending:
-                if size >= BATCH_BYTES:
-                    self._pending[capture] = None
-                    continue
-                appends, more = capture.collect()
-                batch += appends
-                size += sum(len(append.data) for append in appends)
-                if more or appends:
-                    self._pending[capture] = None
-        if batch:
-            self._settle(self._store_patiently(batch), pending)
-
-    def _store_patiently(self, batch: list[Append]) -> AppendResult | None:
-        """Through an outage of any length: meanwhile the files keep everything."""
-        backoff = FIRST_BACKOFF_SECONDS
-        while not self._stopped:
-            try:
-                return self._store.append(batch)
-            except SQLAlchemyError as error:
-                log.warning("the database is away; the log waits in its files", error=str(error).splitlines()[0])
-                time.sleep(backoff)
-                backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
-        return None
-
-    def _settle(self, result: AppendResult | None, captures: Iterable[Capture]) -> None:
-        if result is None:
+        """One batch: a turn for each that is ready, and again for those with more, up to a batch's size."""
+        if len(self._on_their_way) >= BATCHES_ON_THEIR_WAY or time.monotonic() < self._next_round:
             return
-        by_id = {capture.execution_id: capture for capture in captures}
-        for item in result.stored:
-            by_id[item.append.execution_id].stored(item.append)
-        for key, size in result.refused.items():
-            capture = by_id[key.execution_id]
-            stream = capture.streams[key.stream]
-            if size is not None and size == stream.stored + len(stream.pending):
-                # the commit had been done, only its answer was lost
-                capture.stored(Append(key.execution_id, capture.fence, key.stream, stream.stored, stream.pending))
-            else:
-                capture.lose()
-        self._live.publish(result.stored)
+        batch: list[Append] = []
+        size = 0
+        aboard: set[Capture] = set()
+        while self._ready and size < BATCH_BYTES:
+            capture = next(iter(self._ready))
+            del self._ready[capture]
+            collected = capture.collect()
+            if collected.appends and capture not in aboard:
+                aboard.add(capture)
+                capture.sent()
+            batch += collected.appends
+            size += sum(len(append.data) for append in collected.appends)
+            if collected.more:
+                self._ready[capture] = None
+        if batch:
+            self._on_their_way.append(aboard)
+            self._writer.put(batch)
+            self._next_round = time.monotonic() + (PAUSE_SECONDS if size < SMALL_BATCH_BYTES else 0.0)
 
+    def _settle(self, result: AppendResult) -> None:
+        stored = {one.append.execution_id for one in result.stored}
+        for capture in self._on_their_way.popleft():
+            refused = result.refused.get(capture.execution_id)
+            capture.settle(refused, broken=refused is None and capture.execution_id not in stored)
+            if self._captures.get(capture.execution_id) is capture:
+                self._ready[capture] = None
 
-def _has_grown(capture: Capture) -> bool:
-    return any(os.fstat(stream.fd).st_size != stream.read for stream in capture.streams.values())
+    def _add(self, capture: Capture) -> None:
+        self._captures[capture.execution_id] = capture
+        self._by_fifo[capture.alive_fd] = capture
+        for stream in capture.streams.values():
+            watch = self._ears.watch_file(stream.fd)
+            if watch is not None:
+                self._by_watch[watch] = capture
+        self._ears.hear_fifo(capture.alive_fd)
+        self._hear(capture, hung_up=False)
+
+    def _remove(self, capture: Capture) -> None:
+        if self._captures.get(capture.execution_id) is not capture:
+            return
+        del self._captures[capture.execution_id]
+        del self._by_fifo[capture.alive_fd]
+        self._ready.pop(capture, None)
+        for watch in [watch for watch, one in self._by_watch.items() if one is capture]:
+            del self._by_watch[watch]
+            self._ears.forget_file(watch)
+        self._ears.forget_fifo(capture.alive_fd)
+        capture.release()

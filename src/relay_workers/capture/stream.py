@@ -1,47 +1,52 @@
-"""One captured stream: raw file → masked bytes → what is stored."""
+"""One captured stream: raw file → masked bytes → what is stored next."""
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Sequence
 
 from relay_core.domain.masking import Masker, context_bytes
 from relay_workers.hostfs import OpenFile, Tampered
 
 READ_BYTES = 1 << 20
-"""Read from one file in one round, so that a flood does not keep other runs waiting."""
+"""Read from one file in one turn, so that a flood does not keep other runs waiting."""
 LINE_SEARCH_BYTES = 4 << 10
-"""A round that does not reach the end of the file ends at a newline, if there is one this near."""
+"""A turn that does not reach the end of the file ends at a newline, if there is one this near."""
 
 
 class CapturedStream:
-    """Reads a growing file by offset and says what has to be stored next.
+    """Reads a growing file by offset, for one thread.
 
     Args:
         name: `stdout` or `stderr`.
         file: the open raw file; closed by `close`.
         stored: bytes stored already (by an earlier owner).
         secrets: values to mask.
+
+    Raises:
+        Tampered: the file is shorter than what is stored of it.
     """
 
     def __init__(self, name: str, file: OpenFile, stored: int, secrets: Sequence[bytes]) -> None:
         self.name = name
         self.fd = file.fd
-        self.stored = stored
-        """Bytes in Postgres: the offset of `pending`."""
-        self.pending = b""
-        """Masked bytes not stored yet."""
+        self.file_id = file.file_id
         self.truncated = False
-        self.sha256 = hashlib.sha256()
-        self._read = stored
-        begin = max(0, stored - context_bytes(secrets))
-        self._masker = Masker(secrets, os.pread(self.fd, stored - begin, begin))
-        self._finished = False
+        """The process wrote more than is stored."""
+        self.last_growth = time.monotonic()
+        self._secrets = secrets
+        self.go_to(stored)
 
-    @property
-    def read(self) -> int:
-        """Raw bytes read so far."""
-        return self._read
+    def go_to(self, stored: int) -> None:
+        """Go on behind the first ``stored`` bytes, whatever was read before."""
+        begin = max(0, stored - context_bytes(self._secrets))
+        context = os.pread(self.fd, stored - begin, begin)
+        self.assigned = stored
+        """Masked bytes given out: stored, or on their way."""
+        self.read = stored
+        """Raw bytes read."""
+        if len(context) < stored - begin:
+            raise Tampered(f"{self.name} is shorter than the {stored} bytes stored of it")
+        self._masker = Masker(self._secrets, context)
 
     def size(self) -> int:
         """Present size of the raw file.
@@ -50,78 +55,45 @@ class CapturedStream:
             Tampered: it is shorter than what was read, or no longer in its place.
         """
         status = os.fstat(self.fd)
-        if status.st_size < self._read:
-            raise Tampered(f"{self.name} was cut from {self._read} to {status.st_size} bytes")
+        if status.st_size < self.read:
+            raise Tampered(f"{self.name} was cut from {self.read} to {status.st_size} bytes")
         if status.st_nlink != 1:
             raise Tampered(f"the file of {self.name} was removed or linked elsewhere")
         return status.st_size
 
-    def fill(self, end: int) -> bool:
-        """Read on towards ``end`` if nothing is pending; whether there is more to read after that."""
-        if not self.pending and self._read < end:
-            data = os.pread(self.fd, min(READ_BYTES, end - self._read), self._read)
-            if self._read + len(data) < end:
-                data = _to_line_end(data)
-            self._read += len(data)
-            self.pending = self._masker.feed(data)
-        return self._read < end
+    def has_changed(self) -> bool:
+        """Whether there is anything to look at; cheap, for the slow scan."""
+        status = os.fstat(self.fd)
+        return status.st_size != self.read or status.st_nlink != 1
 
-    def finish(self) -> None:
-        """No more will be read: what the masker holds back is decided now."""
-        if not self._finished:
-            self._finished = True
-            self.pending += self._masker.finish()
+    def take(self, end: int) -> bytes:
+        """The next masked bytes towards the raw offset ``end``; empty when there are none or none is decided yet."""
+        if self.read >= end:
+            return b""
+        data = os.pread(self.fd, min(READ_BYTES, end - self.read), self.read)
+        if self.read + len(data) < end:
+            data = _to_line_end(data)
+        self.read += len(data)
+        self.last_growth = time.monotonic()
+        return self._masker.feed(data)
 
-    def advance(self, data: bytes) -> None:
-        """``data``, the front of `pending`, is stored."""
-        self.stored += len(data)
-        self.pending = self.pending[len(data) :]
-        self.sha256.update(data)
+    def rest(self) -> bytes:
+        """What the masker holds back; the stream ends here."""
+        return self._masker.finish()
 
-    def drop_pending(self) -> None:
-        """What is left is not stored."""
-        self.pending = b""
-        self.truncated = True
+    @property
+    def held(self) -> int:
+        """Bytes read that the masker has not decided."""
+        return self._masker.held
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; more than once is harmless."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
-class AllHash:
-    """SHA-256 of the stream `all`; shares the only stream's hash until the second one appears."""
-
-    def __init__(self) -> None:
-        self._only: CapturedStream | None = None
-        self._own: Any = None
-
-    def restore(self, pieces: Iterator[bytes]) -> None:
-        """Start from what is stored already."""
-        self._own = hashlib.sha256()
-        for piece in pieces:
-            self._own.update(piece)
-
-    def before(self, stream: CapturedStream) -> None:
-        """Called before ``stream`` takes a chunk into its own hash."""
-        if self._own is None and self._only is None:
-            self._only = stream
-        elif self._own is None and self._only is not stream and self._only is not None:
-            self._own = self._only.sha256.copy()
-
-    def after(self, data: bytes) -> None:
-        """Called after it has."""
-        if self._own is not None:
-            self._own.update(data)
-
-    def hexdigest(self) -> str:
-        """Of everything so far."""
-        if self._own is not None:
-            return str(self._own.hexdigest())
-        return str((self._only.sha256 if self._only else hashlib.sha256()).hexdigest())
-
-
 def _to_line_end(data: bytes) -> bytes:
+    """So that in `all` a line of one stream is not cut by the other."""
     newline = data.rfind(b"\n", max(0, len(data) - LINE_SEARCH_BYTES))
     return data[: newline + 1] if newline >= 0 else data

@@ -1,0 +1,125 @@
+"""Whether bytes may be appended to a log: the pure decision behind the guarded write."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+from uuid import UUID
+
+from relay_core.domain.vocabulary import Stream
+
+
+@dataclass(frozen=True)
+class Append:
+    """Bytes that belong behind what is stored of a stream."""
+
+    execution_id: UUID
+    fence: int
+    stream: str
+    """`stdout` or `stderr`."""
+    start: int
+    """Offset of the first byte; must be the stored size."""
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """Offset after the last byte."""
+        return self.start + len(self.data)
+
+
+class Stored(NamedTuple):
+    """An append that is in Postgres."""
+
+    append: Append
+    all_offset: int
+    """Its place in the stream `all`."""
+    position: int
+    """Its place in the batch."""
+
+
+class StreamState(NamedTuple):
+    """The streams of an execution as they are, locked."""
+
+    fence: int
+    closed: bool
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """None of an execution's appends was stored."""
+
+    sizes: Mapping[str, int] | None
+    """What is stored, where the owner is still the same: go on from there. None: it is another owner's, or closed."""
+
+
+@dataclass(frozen=True)
+class AppendResult:
+    """What became of a batch, in its order."""
+
+    stored: Sequence[Stored]
+    refused: Mapping[UUID, Refused]
+
+
+@dataclass
+class Decision:
+    """What to write of a batch."""
+
+    written: list[Stored] = field(default_factory=list)
+    """To be written now."""
+    sizes: dict[UUID, dict[str, int]] = field(default_factory=dict)
+    """The streams' sizes after that."""
+    result: AppendResult = field(default_factory=lambda: AppendResult([], {}))
+
+
+def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> Decision:
+    """Decide on a batch, execution by execution, all or none of each.
+
+    Appends of an execution are taken when fence and offsets fit. They count as stored, without being written, when
+    the sizes are exactly those after them: then an earlier commit of the same batch was done and its answer was lost.
+    """
+    decision = Decision()
+    stored: list[Stored] = []
+    refused: dict[UUID, Refused] = {}
+    places = sorted(range(len(batch)), key=lambda place: batch[place].execution_id)  # stable: order within stays
+    for execution_id, group in groupby(places, key=lambda place: batch[place].execution_id):
+        mine = [place for place in group if batch[place].data]
+        here = state.get(execution_id)
+        if here is None or here.closed or any(batch[place].fence != here.fence for place in mine):
+            refused[execution_id] = Refused(None)
+        elif (after := _after([batch[place] for place in mine], here.sizes)) is not None:
+            placed = _placed(batch, mine, here.sizes[Stream.ALL])
+            stored += placed
+            decision.written += placed
+            decision.sizes[execution_id] = after
+        elif _is_repeated([batch[place] for place in mine], here.sizes):
+            before = here.sizes[Stream.ALL] - sum(len(batch[place].data) for place in mine)
+            stored += _placed(batch, mine, before)
+        else:
+            refused[execution_id] = Refused(dict(here.sizes))
+    stored.sort(key=lambda one: one.position)
+    decision.result = AppendResult(stored, refused)
+    return decision
+
+
+def _after(appends: Sequence[Append], sizes: Mapping[str, int]) -> dict[str, int] | None:
+    after = dict(sizes)
+    for append in appends:
+        if append.start != after[append.stream]:
+            return None
+        after[append.stream] += len(append.data)
+        after[Stream.ALL] += len(append.data)
+    return after
+
+
+def _is_repeated(appends: Sequence[Append], sizes: Mapping[str, int]) -> bool:
+    ends = {append.stream: append.end for append in appends}
+    return all(sizes[stream] == end for stream, end in ends.items())
+
+
+def _placed(batch: Sequence[Append], places: Sequence[int], all_offset: int) -> list[Stored]:
+    placed = []
+    for place in places:
+        placed.append(Stored(batch[place], all_offset, place))
+        all_offset += len(batch[place].data)
+    return placed

@@ -1,0 +1,45 @@
+"""SHA-256 of the three streams of a log."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from relay_core.domain.vocabulary import Stream
+from relay_core.postgres.logs import Piece
+
+
+class Digests:
+    """Fed with chunks in the order in which they are stored.
+
+    While only one of the two streams has written, `all` is equal to it and is not hashed a second time.
+    """
+
+    def __init__(self) -> None:
+        self._own: dict[str, Any] = {Stream.STDOUT: hashlib.sha256(), Stream.STDERR: hashlib.sha256()}
+        self._seen: set[str] = set()
+        self._all: Any = None
+
+    @classmethod
+    def of(cls, pieces: Iterable[Piece]) -> "Digests":
+        """Of a stored log, in the order of `all`."""
+        digests = cls()
+        for piece in pieces:
+            digests.update(piece.stream, piece.data)
+        return digests
+
+    def update(self, stream: str, data: bytes) -> None:
+        """Take the next chunk."""
+        if self._all is None and self._seen and stream not in self._seen:
+            (other,) = self._seen
+            self._all = self._own[other].copy()
+        self._seen.add(stream)
+        self._own[stream].update(data)
+        if self._all is not None:
+            self._all.update(data)
+
+    def hexdigests(self) -> dict[str, str]:
+        """Of everything so far, by stream."""
+        first = next(iter(self._seen), Stream.STDOUT)
+        everything = self._all if self._all is not None else self._own[first]
+        digests = {**self._own, Stream.ALL: everything}
+        return {stream: str(digest.hexdigest()) for stream, digest in digests.items()}

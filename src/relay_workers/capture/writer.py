@@ -1,0 +1,91 @@
+"""The thread that carries batches into Postgres, so that an outage there does not keep the pump from listening."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from relay_core.domain.log_append import Append, AppendResult, Refused, Stored
+from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres.logs import LogStore, LogStoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+
+
+class ChunkWriter:
+    """Stores batches in the order given, each until it is done, and then publishes them.
+
+    Args:
+        store: where to.
+        live: told after each commit.
+        done: called in this thread with what became of each batch, in order; an execution that is in neither part of
+            the result could not be stored because of a fault of Relay's.
+    """
+
+    def __init__(self, store: LogStore, live: LiveLogPublisher, done: Callable[[AppendResult], None]) -> None:
+        self._store = store
+        self._live = live
+        self._done = done
+        self._batches: queue.Queue[Sequence[Append] | None] = queue.Queue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="log-writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the batch at hand; what is not stored is still in the files."""
+        self._stopping.set()
+        self._batches.put(None)
+        if self._thread.is_alive():
+            self._thread.join(LAST_BACKOFF_SECONDS)
+
+    def put(self, batch: Sequence[Append]) -> None:
+        """Take a batch; the caller bounds how many are under way."""
+        self._batches.put(batch)
+
+    def _loop(self) -> None:
+        while (batch := self._batches.get()) is not None and not self._stopping.is_set():
+            result = self._store_patiently(batch)
+            if result is None:
+                return
+            self._done(result)
+            self._live.publish(result.stored)
+
+    def _store_patiently(self, batch: Sequence[Append]) -> AppendResult | None:
+        """Through an outage of any length; None when the worker goes away during one."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while not self._stopping.is_set():
+            try:
+                return self._store.append(batch)
+            except LogStoreUnavailable as error:
+                log.warning("logs wait in their files", error=str(error), retry_seconds=backoff)
+                self._stopping.wait(backoff)
+                backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
+            except Exception:  # a thread's top: one bad execution must not end the capture of all others
+                log.exception("a batch of log chunks was refused", executions=len(_executions(batch)))
+                return self._one_by_one(batch)
+        return None
+
+    def _one_by_one(self, batch: Sequence[Append]) -> AppendResult | None:
+        executions = _executions(batch)
+        if len(executions) == 1:
+            return AppendResult([], {})
+        stored: list[Stored] = []
+        refused: dict[UUID, Refused] = {}
+        for execution_id in executions:
+            part = self._store_patiently([append for append in batch if append.execution_id == execution_id])
+            if part is None:
+                return None
+            stored += part.stored
+            refused.update(part.refused)
+        return AppendResult(stored, refused)
+
+
+def _executions(batch: Sequence[Append]) -> list[UUID]:
+    return list(dict.fromkeys(append.execution_id for append in batch))

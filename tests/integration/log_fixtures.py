@@ -1,0 +1,156 @@
+"""Executions that own logs, and run directories whose supervisor is the test."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import Scope, Stream
+from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres import lifecycle, logs, nodes, runs
+from relay_core.postgres.lifecycle import Claimant, Claimed
+from relay_core.postgres.logs import LogStore
+from relay_core.postgres.tokens import Principal
+from relay_core.settings import Settings
+from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.hostfs import OpenFile, SafeDir
+
+EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+WAIT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A running execution with open streams."""
+
+    id: UUID
+    fence: int
+
+
+def running_execution(engine: Engine) -> Owned:
+    with engine.begin() as connection:
+        nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        run = runs.RunInput((runs.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
+        submitted = runs.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+        claimed = lifecycle.claim(connection, submitted.execution_id, 1, Claimant("w", "node-1", "default", 30))
+    assert isinstance(claimed, Claimed)
+    return Owned(claimed.execution_id, claimed.fence)
+
+
+def taken_over(engine: Engine, owned: Owned) -> Owned:
+    """The same execution after a new claim of its log."""
+    with engine.begin() as connection:
+        logs.open_streams(connection, owned.id, owned.fence + 1)
+    return Owned(owned.id, owned.fence + 1)
+
+
+def close_log(engine: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
+    ends = {stream.value: logs.StreamEnd(sha256) for stream in Stream}
+    with engine.begin() as connection:
+        logs.close(connection, owned.id, owned.fence, ends)
+
+
+def eventually(what: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+class Run:
+    """A run directory; the test is its supervisor and its copiers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        os.mkfifo(folder / "alive")
+        self.files = {stream: (folder / stream).open("ab", buffering=0) for stream in ("stdout", "stderr")}
+        self._alive: int | None = None
+
+    def open_log(self, stream: Stream) -> OpenFile:
+        with SafeDir.open(self.folder) as directory:
+            return directory.open_file(stream.value)
+
+    def open_alive(self) -> int:
+        with SafeDir.open(self.folder) as directory:
+            return directory.open_fifo("alive")
+
+    def write(self, stream: str, data: bytes) -> None:
+        self.files[stream].write(data)
+
+    def raw(self, stream: str) -> bytes:
+        return (self.folder / stream).read_bytes()
+
+    def begin(self) -> None:
+        self._alive = os.open(self.folder / "alive", os.O_RDWR)
+        os.write(self._alive, b"s")
+
+    def exit(self) -> None:
+        os.write(self._alive, b"x")
+
+    def die(self) -> None:
+        for file in self.files.values():
+            file.close()
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
+
+    def end(self) -> None:
+        self.exit()
+        self.die()
+
+
+@dataclass
+class Bench:
+    """One worker's pump over real services."""
+
+    engine: Engine
+    settings: Settings
+    folder: Path
+    publisher: LiveLogPublisher = field(init=False)
+    pump: LogPump = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = LogStore(self.engine)
+        self.runs: list[Run] = []
+        self.publisher = LiveLogPublisher(self.settings)
+        self.pump = self._new_pump()
+
+    def _new_pump(self) -> LogPump:
+        pump = LogPump(self.store, self.publisher)
+        pump.start()
+        return pump
+
+    def new_worker(self) -> None:
+        """Throw the pump away as it is, and start another."""
+        self.pump.stop()
+        self.pump = self._new_pump()
+
+    def run(self) -> Run:
+        self.runs.append(Run(self.folder / f"run-{len(self.runs)}"))
+        return self.runs[-1]
+
+    def attach(self, owned: Owned, run: Run, secrets: Sequence[bytes] = (), **more) -> Capture:
+        more.setdefault("log_bytes", 1 << 40)
+        request = CaptureRequest(
+            execution_id=owned.id, fence=owned.fence, run_dir=run, secrets=secrets, wake=threading.Event(), **more
+        )
+        return self.pump.attach(request)
+
+    def stored(self, owned: Owned, stream: str) -> bytes:
+        return self.store.read(owned.id, stream, 0, 1 << 40)
+
+    def sizes(self, owned: Owned) -> dict[str, int]:
+        return {name: info.bytes for name, info in self.store.sizes(owned.id).items()}
+
+    def close(self) -> None:
+        for run in self.runs:
+            run.die()
+        self.pump.stop()
+        self.publisher.close()
