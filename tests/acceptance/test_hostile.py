@@ -32,7 +32,7 @@ def another_run_works(relay: Relay, repo):
         "git config filter.evil.clean '{canary}'; git config filter.evil.smudge '{canary}'; echo '* filter=evil' > .gitattributes",
         "git config core.sshCommand '{canary}'; git config remote.origin.promisor true; "
         "git config extensions.partialClone origin; git config remote.origin.url ssh://nowhere/x",
-        "printf '[core]\\n\\tfsmonitor = {canary}\\n' > /workspace/evil; git config include.path /workspace/evil",
+        "printf '[core]\\n\\tfsmonitor = {canary}\\n' > /workspace/tmp/evil; git config include.path /workspace/tmp/evil",
         "git config diff.external '{canary}'; git config core.pager '{canary}'; git config gpg.program '{canary}'; "
         "git config commit.gpgSign true; git config credential.helper '!{canary}'",
     ],
@@ -51,7 +51,7 @@ def test_git_configuration_runs_nothing_on_the_host(relay: Relay, repo, tmp_path
 @pytest.mark.parametrize(
     "plant",
     [
-        "mv .git /workspace/elsewhere; ln -s /workspace/elsewhere .git",
+        "mv .git /workspace/tmp/elsewhere; ln -s /workspace/tmp/elsewhere .git",
         "rm -rf .git; mkfifo .git",
         "rm -rf .git; ln -s /etc .git",
         "rm .git/HEAD; ln -s /etc/passwd .git/HEAD",
