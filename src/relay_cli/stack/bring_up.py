@@ -63,7 +63,7 @@ def _already_up(data_dir: Path) -> int:
 
 
 def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:
-    done = data_dir / "sample" / "done"
+    done = data_dir / "sample-done"
     if options.sample is False or (options.sample is None and done.exists()):
         return True
     result = run_sample(data_dir, stack.state)

@@ -1,7 +1,7 @@
 """What the stack's own processes are told: ports and environment (pure but for the look at free ports)."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.images import own_ca_bundle
 from relay_cli.stack.ports import free_port
 from relay_cli.stack.process import Program
-from relay_cli.stack.report import say
 
 RUNTIME_BUCKETS = "0.5,1,5,15,60,300,900,3600,7200,14400,28800"
 """Seconds: Flower's own end at 10, and runs of agents last hours."""
@@ -45,7 +44,7 @@ class Endpoints:
         return f"http://127.0.0.1:{self.flower_port}"
 
 
-def choose_port(variable: str, usual: int, environment: Mapping[str, str]) -> int:
+def choose_port(variable: str, usual: int, environment: Mapping[str, str], tell: Callable[[str], None]) -> int:
     """The port that a variable demands, else the usual one, else a free one.
 
     Raises:
@@ -57,7 +56,7 @@ def choose_port(variable: str, usual: int, environment: Mapping[str, str]) -> in
     if port != wanted and demanded:
         raise StackProblem(f"Port {wanted}, which {variable} demands, is taken. Free it, or unset {variable}.")
     if port != wanted:
-        say(f"Port {wanted} is taken; using {port}")
+        tell(f"Port {wanted} is taken; using {port}")
     return port
 
 

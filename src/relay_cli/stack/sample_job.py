@@ -12,7 +12,7 @@ import httpx
 
 from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.report import say
-from relay_cli.stack.sample_repo import SERVED_TEXT, make_sample_repo
+from relay_cli.stack.sample_repo import SERVED_TEXT, make_sample_repo, sample_folder
 from relay_cli.stack.state import StackState
 
 STEP_SECONDS = 300
@@ -43,7 +43,7 @@ def run_sample(data_dir: Path, state: StackState) -> SampleResult:
     Raises:
         StackProblem: the API refused it or does not answer any more.
     """
-    repo = make_sample_repo(data_dir / "sample")
+    repo = make_sample_repo(sample_folder(data_dir))
     say(f"Running the sample job on {repo.path}")
     headers = {"Authorization": f"Bearer {state.token}"}
     timeout = httpx.Timeout(30, read=STEP_SECONDS)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ class SampleRepo:
         }
         executor = {"name": "shell", "command": _script("agent.sh")}
         return {"repos": [repo], "prompt": PROMPT, "executor": executor, "title": "Sample job"}
+
+
+def sample_folder(data_dir: Path) -> Path:
+    """Beside the data directory: what lies in it is never cloned from. A temporary folder where that may not be."""
+    beside = data_dir.with_name(f"{data_dir.name}-sample")
+    if beside.is_dir() or os.access(data_dir.parent, os.W_OK):
+        return beside
+    return Path(tempfile.mkdtemp(prefix="relay-sample-"))
 
 
 def make_sample_repo(folder: Path) -> SampleRepo:

@@ -32,6 +32,10 @@ class Announcer:
 
     pipe: IO[str]
 
+    def say(self, text: str) -> None:
+        """One line for the person who waits."""
+        self.tell("say", text)
+
     def tell(self, kind: str, text: str = "") -> None:
         """`kind` is `say`, `problem` or `ready`."""
         try:
@@ -97,8 +101,8 @@ def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announ
         database_url=database_url,
         redis_url=redis_url,
         docker_host=docker_host,
-        api_port=choose_port("RELAY_API_PORT", 8700, os.environ),
-        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ),
+        api_port=choose_port("RELAY_API_PORT", 8700, os.environ, announcer.say),
+        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, announcer.say),
         flower_user=get_settings().flower_user,
         flower_password=get_settings().flower_password or secrets.flower_password,
     )
@@ -119,7 +123,7 @@ def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announ
 def _start_database(watch: Watch, data_dir: Path, announcer: Announcer) -> str:
     url = os.environ.get("RELAY_DATABASE_URL")
     if not url:
-        announcer.tell("say", "Starting Postgres")
+        announcer.say("Starting Postgres")
         postgres = EmbeddedPostgres(data_dir / "postgres")
         watch.start("postgres", postgres)
         url = postgres.url
@@ -131,14 +135,14 @@ def _start_queue(watch: Watch, data_dir: Path, announcer: Announcer) -> str:
     url = os.environ.get("RELAY_REDIS_URL")
     if url:
         return url
-    announcer.tell("say", "Starting Valkey (the Redis-compatible server)")
+    announcer.say("Starting Valkey (the Redis-compatible server)")
     valkey = EmbeddedValkey(data_dir / "valkey")
     watch.start("redis", valkey)
     return valkey.url
 
 
 def _start_apps(watch: Watch, ends: Endpoints, data_dir: Path, announcer: Announcer) -> None:
-    announcer.tell("say", "Starting API, worker and Flower")
+    announcer.say("Starting API, worker and Flower")
     programs = app_programs(ends, data_dir, os.environ)
     ready = {"api": f"{ends.api_url}/healthz", "flower": f"{ends.flower_url}/healthcheck"}
     for name, program in programs.items():  # all at once: each takes a second or two to import

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from relay_cli.stack.account import postgres_account
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.engine import Engine
 from relay_cli.stack.engine_start import ensure_engine
@@ -34,12 +35,14 @@ class RunningStack:
 
 
 def prepare_machine(data_dir: Path, consent: Consent) -> Engine:
-    """Data directory, engine and images: all that may change the machine, ask, or take minutes.
+    """Data directory, account, engine and images: all that may change the machine, ask, or take minutes.
 
     Raises:
         StackProblem: something is missing that cannot be had; with what to do.
     """
     open_data_dir(data_dir)
+    if not os.environ.get("RELAY_DATABASE_URL"):
+        postgres_account()
     engine = ensure_engine(data_dir, consent)
     client = engine.client()
     try:
