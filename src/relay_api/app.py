@@ -49,10 +49,18 @@ def create_app(settings: Settings) -> FastAPI:
             core.engine.dispose()
 
     # The document itself is public: it says nothing that the source does not.
-    app = FastAPI(title="Relay", version=version("relay"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    for part in (runs, executions, logs, workspaces, diffs, events, projects, admin, health, docs):
+    app = FastAPI(
+        title="Relay",
+        version=version("relay"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    parts = (runs, executions, logs, workspaces, diffs, events, projects, admin, health, docs)
+    for part in parts:
         app.include_router(part.router)
-    problems.install(app)
+    problems.install(app, [*app.routes, *(route for part in parts for route in part.router.routes)])
     openapi.install(app, settings)
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)

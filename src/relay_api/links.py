@@ -9,7 +9,8 @@ class Links:
     """Makes links: paths, or absolute URLs where the server knows its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base = (settings.api_public_url or "").rstrip("/") + "/v1"
+        self._root = (settings.api_public_url or "").rstrip("/")
+        self._base = self._root + "/v1"
 
     def run(self, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
         """Of a new run."""
@@ -60,5 +61,5 @@ class Links:
         return {"self": own, "project": f"{self._base}/projects/{project_id}", "workspaces": workspaces}
 
     def patch(self, path: str) -> dict[str, str]:
-        """Of a diff."""
-        return {"patch": f"{self._base}{path}?format=patch"}
+        """Of the diff at ``path``."""
+        return {"patch": f"{self._root}{path}?format=patch"}

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from relay_api.headers import SECURITY_HEADERS
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound, RelayError
@@ -50,12 +51,25 @@ def problem(
     return JSONResponse(_storable(body), status, headers={**SECURITY_HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Make the app answer every error so."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make the app answer every error so.
+
+    Args:
+        app: the application.
+        routes: all of its own, from which the `Allow` of a 405 is made.
+    """
+    own = [route for route in routes if isinstance(route, Route)]
+
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            # Starlette names the methods of the first route of that path only.
+            error.headers = {"Allow": ", ".join(allowed_methods(own, request.url.path))}
+        return await _http_error(request, error)
+
     handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         RelayError: _relay_error,
         RequestValidationError: _validation_error,
-        HTTPException: _http_error,
+        HTTPException: http_error,
         OperationalError: _database_away,
         InterfaceError: _database_away,
         PoolTimeoutError: _database_away,
@@ -63,6 +77,11 @@ def install(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+
+
+def allowed_methods(routes: Sequence[Route], path: str) -> list[str]:
+    """The methods of all routes that a path leads to."""
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def validation_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

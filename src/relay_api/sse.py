@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import StreamingResponse
 
 from relay_core.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 HEARTBEAT = b": still here\n\n"
 """A comment: keeps proxies from closing, and tells this side when the client is gone."""
@@ -49,6 +53,10 @@ async def with_heartbeats(
             try:
                 chunk = finished.result()
             except StopAsyncIteration:
+                return
+            except SQLAlchemyError as error:
+                # No `end` event: the client comes again at the last id it has.
+                log.warning("a stream broke off; the database does not answer", error=str(error).splitlines()[0])
                 return
             yield chunk
     finally:

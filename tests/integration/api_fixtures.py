@@ -95,12 +95,20 @@ def api_on_a_port(engine: Engine, settings: Settings) -> Iterator[Api]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=200)) as client:
         wait_until(lambda: server.started)
         yield Api(app, client, settings, engine, make_tokens(engine))
     server.should_exit = True
     thread.join(10)
     listener.close()
+
+
+def problem_of(answer: httpx.Response) -> tuple[int, str, list[str]]:
+    """Status, code and fields of a problem."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    return answer.status_code, body["code"], [error["field"] for error in body.get("errors", [])]
 
 
 def wait_until(condition: Any, seconds: float = 10) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from api_fixtures import RUN, Api, Worker, api_in_process, settings_for
+from api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 from sqlalchemy import Engine, func, select
 
 from relay_core.postgres.tables import ExecutionProcess, Workspace, WorkspaceEnvironment
@@ -21,13 +21,6 @@ def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
 def count(api: Api, table: type = ExecutionProcess) -> int:
     with api.engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(table)) or 0
-
-
-def problem_of(answer) -> tuple[int, str, list[str]]:
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert body["status"] == answer.status_code
-    return answer.status_code, body["code"], [error["field"] for error in body.get("errors", [])]
 
 
 def test_a_run_answers_202_with_ids_and_links_and_is_rung(api: Api):

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import zstandard
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, RowMapping, Select, select
 
 from relay_core.postgres.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
 
@@ -72,11 +72,11 @@ def joined(diffs: Sequence[RepoDiff]) -> bytes:
 
 
 def _repos(workspace_id: UUID) -> Select[Any]:
-    columns = (WorkspaceRepo.repo_id, WorkspaceRepo.name, WorkspaceRepo.base_commit)
+    columns: list[Any] = [WorkspaceRepo.repo_id, WorkspaceRepo.name, WorkspaceRepo.base_commit]
     return select(*columns).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
 
 
-def _of_repo(connection: Connection, workspace_id: UUID, repo: Mapping[str, Any], *, with_patch: bool) -> RepoDiff:
+def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, with_patch: bool) -> RepoDiff:
     statement = (
         select(*_columns(with_patch=with_patch))
         .join(E, E.id == State.execution_process_id)

@@ -159,14 +159,14 @@ def _repo_id(connection: Connection, url: str, principal: Principal) -> UUID:
 
 
 def _projects(principal: Principal) -> Select[Any]:
-    columns = (
+    columns: list[Any] = [
         Project.id,
         Project.name,
         Project.default_image,
         Project.created_by,
         Project.created_at,
         Project.updated_at,
-    )
+    ]
     statement = select(*columns).where(Project.deleted_at.is_(None))
     return statement if principal.only is None else statement.where(Project.created_by == principal.only)
 

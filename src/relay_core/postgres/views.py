@@ -1,11 +1,11 @@
 """What the API shows, read for one principal: every query is filtered by the owner of the workspace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
@@ -59,7 +59,7 @@ def require_workspace(
         raise NotFound(f"there is no workspace {workspace_id}")
 
 
-def require_execution(connection: Connection, execution_id: UUID, principal: Principal) -> Mapping[str, Any]:
+def require_execution(connection: Connection, execution_id: UUID, principal: Principal) -> RowMapping:
     """The execution's row, its workspace deleted or not: what happened stays readable.
 
     Raises:
@@ -119,7 +119,7 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
     }
 
 
-def log_stats(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], Mapping[str, Any]]:
+def log_stats(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], RowMapping]:
     """What is stored of the logs of some executions, by (execution, stream); one that never wrote has no entry."""
     rows = connection.execute(select(LogStream).where(LogStream.execution_id.in_(ids))).mappings()
     return {(row["execution_id"], row["stream"]): row for row in rows}
@@ -151,7 +151,7 @@ def workspace(connection: Connection, workspace_id: UUID, principal: Principal) 
     return _with_repos(connection, [dict(row)])[0]
 
 
-def dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[Mapping[str, Any]]:
+def dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[RowMapping]:
     """The dev servers that are queued or running, the latest first."""
     statement = select(E).where(
         E.workspace_id.in_(workspace_ids), E.run_reason == RunReason.DEV_SERVER, E.status.in_(ACTIVE)
@@ -159,7 +159,7 @@ def dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[M
     return list(connection.execute(statement.order_by(E.created_at.desc(), E.id)).mappings())
 
 
-def dev_server_url(row: Mapping[str, Any]) -> str | None:
+def dev_server_url(row: RowMapping) -> str | None:
     """Where a running dev server answers on its node; None while its port does not answer."""
     port = (row["handle"] or {}).get("forward_port")
     return f"http://127.0.0.1:{port}" if port and row["status"] == Status.RUNNING else None
@@ -175,7 +175,7 @@ def _execution_page(connection: Connection, statement: Select[Any], page: PageRe
     return Page(_with_evidence(connection, found.items), found.next_cursor)
 
 
-def _execution_view(row: Mapping[str, Any]) -> View:
+def _execution_view(row: RowMapping) -> View:
     step = row["executor_action"]["step"]
     own = row["run_reason"] == RunReason.DEV_SERVER
     names = (
@@ -213,7 +213,7 @@ def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
     stats = log_stats(connection, ids)
     for view in views:
         view["repo_states"] = states.get(view["id"], [])
-        view["logs"] = {stream.value: stats.get((view["id"], stream), _no_log(view)) for stream in Stream}
+        view["logs"] = {stream.value: _log(stats.get((view["id"], stream)), view) for stream in Stream}
     return views
 
 
@@ -231,11 +231,15 @@ _STATE_FIELDS = (
 )
 
 
-def _no_log(view: View) -> View:
-    return {"bytes": 0, "sha256": None, "truncated": False, "closed": Status(view["status"]).final}
+def _log(stored: RowMapping | None, view: View) -> View:
+    """Of one that never started there is nothing, and there will be nothing once it has ended."""
+    final = Status(view["status"]).final
+    if stored is None:
+        return {"bytes": 0, "sha256": None, "truncated": False, "closed": final}
+    return {**stored, "closed": stored["closed"] or final}
 
 
-def _queue(connection: Connection, row: Mapping[str, Any]) -> View:
+def _queue(connection: Connection, row: RowMapping) -> View:
     """What a queued execution waits for; without the lane nothing but a worker."""
     if row["run_reason"] == RunReason.DEV_SERVER:
         return {"ahead": 0, "waits_for": []}
