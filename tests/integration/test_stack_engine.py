@@ -1,5 +1,6 @@
 """The container engine: probed, started, ended; images built once per recipe."""
 
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from relay_cli.stack.engine import Engine, Reach, find_engine, probe
 from relay_cli.stack.engine_start import Daemon, start_detached, started_engine, stop_engine
 from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.images import RECIPE_LABEL, Recipe, build_image, made_by
+from relay_cli.stack.leftovers import remember_present, remove_new
 from relay_cli.stack.own_images import BASE_TAG
 
 pytestmark = pytest.mark.docker
@@ -114,3 +116,23 @@ def test_the_base_image_has_what_projects_expect(client):
     output = client.containers.run(BASE_TAG, command, remove=True, network_mode="none").decode()
     assert "git version" in output
     assert output.endswith("agent\n")
+
+
+def test_of_new_containers_only_those_are_removed_whose_folders_are_gone(client, short_folder):
+    kept, gone = short_folder / "kept", short_folder / "gone"
+    containers = []
+    try:
+        remember_present(client, short_folder)
+        for folder in (kept, gone):
+            folder.mkdir()
+            mounts = {str(folder): {"bind": "/x", "mode": "ro"}}
+            containers.append(client.containers.create(BASE_TAG, ["true"], volumes=mounts, network_mode="none"))
+        gone.rmdir()
+        remove_new(client, short_folder)
+        containers[0].reload()
+        with pytest.raises(docker.errors.NotFound):
+            containers[1].reload()
+    finally:
+        for container in containers:
+            with contextlib.suppress(docker.errors.NotFound):
+                container.remove(force=True)
