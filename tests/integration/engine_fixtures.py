@@ -6,12 +6,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from relay_core.domain.vocabulary import Stream
 from relay_workers.engine.client import connect
@@ -136,6 +138,8 @@ class Workspace:
 def docker_api() -> Iterator[docker.APIClient]:
     api = connect()
     yield api
+    with suppress(APIError):  # another session uses it
+        api.remove_network(NETWORK)
     api.close()
 
 

@@ -168,13 +168,11 @@ class DockerEngine:
         for _ in range(_KILLER_TRIES):
             try:
                 outcome = self._run_killer(container_id, arguments, grace_seconds, first)
-            except EngineUnavailable as error:
+            except (EngineUnavailable, StepFailed) as error:
+                if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
+                    return KillResult(0, looks, restarted=False)
                 log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
                 continue
-            except StepFailed as error:
-                if error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it, so nothing is left
-                    return KillResult(0, looks, restarted=False)
-                raise
             looks += outcome.looks
             if outcome.remaining == 0:
                 return KillResult(0, looks, restarted=False)

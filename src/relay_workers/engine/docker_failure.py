@@ -10,7 +10,7 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.engine.port import EngineUnavailable
 
-_CONTAINER_GONE = ("no such container", "is not running", "is paused", "is restarting", "marked for removal")
+_CONTAINER_GONE = ("no such container", "is not running", "marked for removal")
 _IMAGE_GONE = ("no such image", "pull access denied", "manifest unknown", "repository does not exist")
 _DISK_FULL = ("no space left on device", "disk quota exceeded")
 _NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
@@ -20,17 +20,24 @@ def classify_failure(status: int | None, text: str) -> RelayError:
     """The error to raise for an answer of the engine, or for none (``status`` None)."""
     if status is None:
         return _no_answer(text)
-    low = text.lower()
     said = f"the container engine says: {text.strip() or 'nothing'}"
-    if any(words in low for words in _DISK_FULL):
-        return StepFailed(Reason.DISK_PRESSURE, f"{said}; free space on this node")
-    if status in {404, 409} and any(words in low for words in _CONTAINER_GONE):
-        return StepFailed(Reason.CONTAINER_MISSING, said)
-    if any(words in low for words in _IMAGE_GONE):
-        return StepFailed(Reason.IMAGE_UNAVAILABLE, said)
-    if status in {400, 403, 404, 409} or "oci runtime create failed" in low or "oci runtime error" in low:
-        return StepFailed(Reason.ENGINE_ERROR, said)
-    return EngineUnavailable(f"{said} (status {status})", retryable=True)
+    reason = _reason(status, text.lower())
+    if reason is None:
+        return EngineUnavailable(f"{said} (status {status})", retryable=True)
+    return StepFailed(reason, f"{said}; free space on this node" if reason is Reason.DISK_PRESSURE else said)
+
+
+def _reason(status: int, text: str) -> Reason | None:
+    """Why a step cannot go on, or None where the engine itself is in trouble."""
+    told = (
+        (any(words in text for words in _DISK_FULL), Reason.DISK_PRESSURE),
+        (status in {404, 409} and any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
+        # Not told by every start of a detached exec: see `RunDir.has_started`.
+        ("oci runtime exec failed" in text, Reason.START_FAILED),
+        (any(words in text for words in _IMAGE_GONE), Reason.IMAGE_UNAVAILABLE),
+        (status in {400, 403, 404, 409} or "oci runtime create failed" in text, Reason.ENGINE_ERROR),
+    )
+    return next((reason for holds, reason in told if holds), None)
 
 
 def refuses_file_limit(text: str) -> bool:
