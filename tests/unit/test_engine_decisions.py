@@ -89,7 +89,8 @@ def test_without_a_limit_of_files_the_engines_own_holds():
     [
         (404, "No such container: abc", Reason.CONTAINER_MISSING),
         (409, "Container abc is not running", Reason.CONTAINER_MISSING),
-        (409, "Container abc is paused, unpause the container before exec", Reason.CONTAINER_MISSING),
+        (409, "Container abc is paused, unpause the container before exec", Reason.ENGINE_ERROR),
+        (400, "OCI runtime exec failed: exec failed: unable to start container process: chdir", Reason.START_FAILED),
         (404, "No such image: nope:latest", Reason.IMAGE_UNAVAILABLE),
         (500, "mkdir /var/lib/docker/x: no space left on device", Reason.DISK_PRESSURE),
         (400, 'invalid mount config for type "bind": bind source path does not exist: /x', Reason.ENGINE_ERROR),
