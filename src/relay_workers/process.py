@@ -187,11 +187,25 @@ def end(context: WorkerContext, claimed: Claimed, running: Running, decision: De
         grace = running.workspace.row.limits.kill_grace_seconds
         _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=grace))
     log = running.capture.finish(context.settings.log_tail_seconds)
+    code, reason = _judge(context, running)  # before leftovers are ended: the supervisor may be among them
     if decision.act is not Act.STOP:
-        # what a step leaves behind must not run beside the next one
-        _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0))
-    code, reason = _judge(context, running)
+        _end_leftovers(context, claimed, running)
     return Ended(code, decision.reason or log.stopped_reason or reason, log)
+
+
+def _end_leftovers(context: WorkerContext, claimed: Claimed, running: Running) -> None:
+    """What a step leaves behind must not run beside the next one.
+
+    A root step can change its gid; so after one everything goes that is not of another running execution.
+    """
+    container_id = running.workspace.container_id
+    if claimed.action["step"].get("as_root"):
+        with context.database.connect() as connection:
+            keep = executions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
+        result = context.engine.end_leftovers(container_id, keep)
+    else:
+        result = context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0)
+    _note_restart(context, claimed, result)
 
 
 def _judge(context: WorkerContext, running: Running) -> End:

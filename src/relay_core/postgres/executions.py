@@ -149,6 +149,14 @@ def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> st
     )
 
 
+def running_gids(connection: Connection, workspace_id: UUID, *, but: UUID) -> list[int]:
+    """The gids of a workspace's other running executions."""
+    statement = select(E.handle["gid"].as_integer()).where(
+        E.workspace_id == workspace_id, E.status == Status.RUNNING, E.id != but
+    )
+    return [gid for gid in connection.scalars(statement) if gid is not None]
+
+
 def record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID, fields: Mapping[str, Any]) -> None:
     """Store a repo's evidence within the terminal transaction."""
     state = ExecutionProcessRepoState

@@ -1,0 +1,96 @@
+"""The API as the commands use it: where it is, who asks, and errors as one line."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from relay_cli.errors import CommandFailed
+from relay_cli.stack.state import read_state
+from relay_core.settings import get_settings
+
+PAGE = 100
+
+
+class Api:
+    """A client of one API.
+
+    Raises:
+        CommandFailed: from every method: the API is away, or refuses.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url
+        headers = {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(30, read=60))
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON answer; None for an empty one."""
+        try:
+            answer = self.http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+        check(answer)
+        return answer.json() if answer.content else None
+
+    def raw(self, path: str, **options: Any) -> Iterator[bytes]:
+        """The body of an answer, piece by piece."""
+        try:
+            with self.http.stream("GET", path, **options) as answer:
+                if answer.is_error:
+                    answer.read()
+                check(answer)
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise away(self.url, error) from error
+
+    def items(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page."""
+        wanted = {name: value for name, value in params.items() if value is not None}
+        left = limit
+        while True:
+            page = self.call("GET", path, params={**wanted, "limit": min(PAGE, left or PAGE)})
+            for item in page["items"]:
+                yield item
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+            if not page.get("next_cursor"):
+                return
+            wanted["cursor"] = page["next_cursor"]
+
+
+def connect() -> Api:
+    """The API of RELAY_API_URL and RELAY_TOKEN, else of the local stack.
+
+    Raises:
+        CommandFailed: neither is there.
+    """
+    url, token = os.environ.get("RELAY_API_URL"), os.environ.get("RELAY_TOKEN")
+    if url and token:
+        return Api(url, token)
+    if url or token:
+        raise CommandFailed("set both RELAY_API_URL and RELAY_TOKEN, or neither to use the local stack", 2)
+    state = read_state(get_settings().data_dir)
+    if state is None:
+        raise CommandFailed("no local stack is up; start one with `relay up`, or set RELAY_API_URL and RELAY_TOKEN")
+    return Api(state.api_url, state.token)
+
+
+def away(url: str, error: httpx.TransportError) -> CommandFailed:
+    """The API does not answer."""
+    return CommandFailed(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
+
+
+def check(answer: httpx.Response) -> None:
+    """Turn a problem+json answer into one line."""
+    if not answer.is_error:
+        return
+    try:
+        problem = answer.json()
+    except ValueError:
+        raise CommandFailed(f"the API answered {answer.status_code} {answer.reason_phrase}") from None
+    code = problem.get("code", answer.status_code)
+    message = f"{problem.get('detail') or problem.get('title')} [{code}]"
+    raise CommandFailed(message, 2 if answer.status_code in {400, 404, 409, 422} else 1)

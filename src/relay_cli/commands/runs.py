@@ -1,0 +1,201 @@
+"""`relay run | ps | show | logs | kill | diff`: jobs."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from relay_cli import output
+from relay_cli.client import Api, connect
+from relay_cli.errors import CommandFailed
+from relay_cli.follow import exit_code, follow_chain, follow_log
+from relay_cli.output import log_writers, note
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_default=False)]
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="What to do; - reads it from standard input.")],
+    repo: Annotated[list[str], typer.Option(help="URL or path of a repository; may be given again.")],
+    executor: Annotated[str | None, typer.Option(help="claude-code (default), or shell with --command.")] = None,
+    command: Annotated[str | None, typer.Option(help="Command line of the executor `shell`.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant of the executor.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Target branch; the remote's default.")] = None,
+    setup: Annotated[str | None, typer.Option(help="Setup script.")] = None,
+    cleanup: Annotated[str | None, typer.Option(help="Cleanup script.")] = None,
+    dev_server: Annotated[str | None, typer.Option(help="Dev server script, started by request.")] = None,
+    image: Annotated[str | None, typer.Option(help="Container image.")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, kept secret; may be given again.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, e.g. timeout_seconds=600.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the task.")] = None,
+    project: Annotated[UUID | None, typer.Option(help="Project to run in.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--detach", help="Follow it and exit with its code.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run a job on a repository: clone, setup, agent, cleanup, each in the workspace's container.
+
+    Example: relay run --repo . "fix the failing test"
+
+    Example: relay run --repo https://example.org/a.git --command 'make test' "run the tests"
+    """
+    scripts = {"setup_script": setup, "cleanup_script": cleanup, "dev_server_script": dev_server}
+    repos = [_given({"url": remote(one), "target_branch": branch, **scripts}) for one in repo]
+    chosen = {"name": executor or ("shell" if command else "claude-code"), "command": command, "variant": variant}
+    body = {
+        "repos": repos,
+        "prompt": sys.stdin.read() if prompt == "-" else prompt,
+        "executor": _given(chosen),
+        "image": image,
+        "env": pairs(env or [], "--env"),
+        "limits": {name: number(value) for name, value in pairs(limit or [], "--limit").items()},
+        "title": title,
+        "project_id": str(project) if project else None,
+    }
+    api = connect()
+    made = api.call("POST", "/v1/runs", json=_given(body))
+    if not wait:
+        output.show(made, as_json=as_json)
+        return
+    note(f"workspace {made['workspace_id']}")
+    ended = _followed(api, made["workspace_id"])
+    if as_json:
+        output.show(ended, as_json=True)
+    raise typer.Exit(exit_code(ended))
+
+
+def ps(
+    status: Annotated[str | None, typer.Option(help="queued, running, completed, failed or killed.")] = None,
+    workspace: Annotated[UUID | None, typer.Option(help="Of one workspace.")] = None,
+    limit: Annotated[int, typer.Option(help="Most rows.", min=1, max=1000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List executions, newest first.
+
+    Example: relay ps --status running
+    """
+    path = f"/v1/workspaces/{workspace}/executions" if workspace else "/v1/executions"
+    items = connect().items(path, limit, status=status)
+    columns = ("id", "run_reason", "status", "reason", "exit_code", "started_at", "workspace_id")
+    output.show_list(items, columns, as_json=as_json)
+
+
+def show(execution: ExecutionId, as_json: Json = False) -> None:
+    """Show one execution: status, reason, git state before and after, log sizes."""
+    output.show(connect().call("GET", f"/v1/executions/{execution}"), as_json=as_json)
+
+
+def logs(
+    execution: ExecutionId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    stream: Annotated[str, typer.Option(help="stdout, stderr or all.")] = "all",
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also on a terminal.")] = False,
+) -> None:
+    """Print the log of an execution.
+
+    Example: relay logs -f 0b8f8f4e-…
+    """
+    api = connect()
+    if follow:
+        follow_log(api, str(execution), log_writers(raw=raw), stream)
+        return
+    writer = log_writers(raw=raw)["stdout"]
+    for piece in api.raw(f"/v1/executions/{execution}/logs", params={"stream": stream}):
+        writer.write(piece)
+
+
+def kill(execution: ExecutionId, as_json: Json = False) -> None:
+    """End an execution and every process of it; again does nothing."""
+    killed = connect().call("POST", f"/v1/executions/{execution}/kill")
+    if as_json:
+        output.show(killed, as_json=True)
+    else:
+        note(f"asked; the execution is {killed['status']}")
+
+
+def diff(
+    workspace: Annotated[UUID, typer.Argument(help="Id of a workspace, or of an execution with --execution.")],
+    execution: Annotated[bool, typer.Option("--execution", help="What one execution changed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Counts per repository, for programs.")] = False,
+) -> None:
+    """Print what a workspace (or one execution) changed, also when its container is gone."""
+    path = f"/v1/{'executions' if execution else 'workspaces'}/{workspace}/diff"
+    api = connect()
+    if as_json:
+        output.show(api.call("GET", path), as_json=True)
+        return
+    writer = log_writers()["stdout"]
+    for piece in api.raw(path, headers={"Accept": "text/x-diff"}):
+        writer.write(piece)
+
+
+def remote(given: str) -> str:
+    """A path becomes a file:// URL; everything else is left to the API to judge."""
+    path = Path(given).expanduser()
+    if "://" in given or not path.exists():
+        return given
+    return f"file://{path.resolve()}"
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """NAME=VALUE words.
+
+    Raises:
+        CommandFailed: a word without a name or without ``=``.
+    """
+    found = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise CommandFailed(f"{option} takes NAME=VALUE; got {word!r}", 2)
+        found[name] = value
+    return found
+
+
+def number(text: str) -> float:
+    """A whole number stays one.
+
+    Raises:
+        CommandFailed: it is no number.
+    """
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError:
+        raise CommandFailed(f"--limit takes NAME=NUMBER; {text!r} is no number", 2) from None
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, {})}
+
+
+def _followed(api: Api, workspace_id: str) -> dict[str, Any]:
+    """Follow to the end; Ctrl-C asks what to do with the run."""
+    while True:
+        try:
+            return follow_chain(api, workspace_id, log_writers())
+        except KeyboardInterrupt:
+            _interrupted(api, workspace_id)
+
+
+def _interrupted(api: Api, workspace_id: str) -> None:
+    """Returns to go on following (after a kill: to see the end); leaves the run alone by `typer.Exit`."""
+    answer = "d"
+    if sys.stdin.isatty():
+        try:
+            answer = typer.prompt(
+                "\nThe run goes on. [k]ill it, [d]etach, or [c]ontinue watching?", default="d", err=True
+            )
+        except (KeyboardInterrupt, typer.Abort):
+            answer = "d"
+    if answer.startswith("c"):
+        return
+    if answer.startswith("k"):
+        for status in ("running", "queued"):
+            for one in list(api.items("/v1/executions", status=status, workspace_id=workspace_id)):
+                api.call("POST", f"/v1/executions/{one['id']}/kill")
+        return
+    note(f"detached; see it with: relay ps --workspace {workspace_id}")
+    raise typer.Exit(128 + signal.SIGINT)

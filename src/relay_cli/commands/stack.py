@@ -1,0 +1,58 @@
+"""`relay up | down | status | db upgrade`: the local stack."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from relay_cli.errors import CommandFailed
+from relay_cli.output import note
+from relay_cli.stack.bring_up import UpOptions, bring_up
+from relay_cli.stack.down import describe, take_down
+from relay_cli.stack.status import current_state
+from relay_core.postgres.migrate import upgrade
+from relay_core.settings import get_settings
+
+db = typer.Typer(help="The database.", no_args_is_help=True)
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is up.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Change this machine without asking.")] = False,
+    sample: Annotated[
+        bool | None, typer.Option("--sample/--no-sample", help="Run the sample job (first start).")
+    ] = None,
+) -> None:
+    """Start the whole stack on this machine: database, queue, API, worker, Flower. Ctrl-C ends it.
+
+    Example: relay up --detach
+    """
+    raise typer.Exit(bring_up(UpOptions(detach=detach, yes=yes, sample=sample)))
+
+
+def down(
+    everything: Annotated[bool, typer.Option("--all", help="Also end workspaces' containers and our engine.")] = False,
+) -> None:
+    """End the stack; data stays."""
+    for line in describe(take_down(get_settings().data_dir, everything=everything)):
+        note(line)
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Say what runs and where."""
+    state = current_state(get_settings().data_dir)
+    if state is None:
+        raise CommandFailed("no local stack is up; start one with `relay up`")
+    if as_json:
+        print(json.dumps(state.public(), indent=2))
+        return
+    print(f"API     {state.api_url}  (docs: {state.api_url}/docs)")
+    print(f"Flower  {state.flower_url}  (user {state.flower_user}; password: relay status --json)")
+    for process in state.processes:
+        print(f"{process.name:<8}{process.state}  pid {process.pid or '-'}")
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database of RELAY_DATABASE_URL to this version's schema."""
+    note(f"the schema is at {upgrade(get_settings().database_url)}")

@@ -1,0 +1,57 @@
+"""The `relay` command."""
+
+import sys
+
+import httpx
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
+
+from relay_cli.commands import runs, stack, tokens
+from relay_cli.errors import CommandFailed
+from relay_cli.output import note
+from relay_core import __version__
+from relay_core.domain.errors import InvalidInput, RelayError
+
+app = typer.Typer(
+    help="Run coding agents, and the scripts and dev servers around them, as jobs in containers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (stack.up, stack.down, stack.status, runs.run, runs.ps, runs.show, runs.logs, runs.kill, runs.diff):
+    app.command()(command)
+app.command()(tokens.nodes)
+app.add_typer(stack.db, name="db")
+app.add_typer(tokens.tokens, name="token")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Run a command; what can be expected to go wrong ends with one line on stderr."""
+    try:
+        app()
+    except CommandFailed as error:
+        note(str(error))
+        sys.exit(error.exit_code)
+    except InvalidInput as error:
+        note(str(error))
+        sys.exit(2)
+    except ValidationError as error:
+        for one in error.errors():
+            note(f"RELAY_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}")
+        sys.exit(2)
+    except (RelayError, OperationalError, httpx.TransportError) as error:
+        note(str(error).splitlines()[0])
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
