@@ -4,10 +4,9 @@ import hashlib
 import threading
 from uuid import UUID
 
-from relay_core.postgres.logs import Append, LogStore, StreamEnd
-
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Stream
+from relay_core.postgres.logs import Append, LogStore, StreamEnd
 from relay_workers.outcome import LetGo
 
 

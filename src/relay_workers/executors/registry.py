@@ -1,0 +1,19 @@
+"""The executors of this worker, by name."""
+
+from collections.abc import Mapping
+
+from relay_core.domain.executor_names import executor_kind
+from relay_workers.executors.claude_code import ClaudeCode
+from relay_workers.executors.port import Executor
+from relay_workers.executors.shell import Shell
+
+_ALL: Mapping[str, Executor] = {executor.name: executor for executor in (Shell(), ClaudeCode())}
+
+
+def get_executor(name: str) -> Executor:
+    """The executor of that name.
+
+    Raises:
+        InvalidInput: there is none; the message lists those there are.
+    """
+    return _ALL[executor_kind(name).name]
