@@ -21,7 +21,10 @@ def main() -> int:
     try:
         settings = get_settings()
         _check(settings)
-    except (RelayError, ValidationError) as error:
+    except ValidationError as error:
+        sys.stderr.write(f"relay-api: {wrong_settings(error)}\n")
+        return 1
+    except RelayError as error:
         sys.stderr.write(f"relay-api: {error}\n")
         return 1
     except OperationalError as error:
@@ -39,6 +42,12 @@ def main() -> int:
         timeout_keep_alive=30,
     )
     return 0
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """The environment variables that are wrong, without their values (one may be a password)."""
+    wrong = [f"RELAY_{str(one['loc'][0]).upper() if one['loc'] else ''}: {one['msg']}" for one in error.errors()]
+    return "; ".join(wrong)
 
 
 def _check(settings: Settings) -> None:

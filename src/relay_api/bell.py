@@ -1,9 +1,8 @@
 """Telling workers, after commit and beside the request: an answer never waits for the queue."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
-from typing import Any
+from queue import Full, Queue
+from threading import Thread
 
 import structlog
 from celery import Celery
@@ -19,6 +18,10 @@ log = structlog.get_logger(__name__)
 THREADS = 2
 MAX_WAITING = 200
 """Messages that may wait for a slow queue; further ones are left to the workers' sweep."""
+CLOSE_SECONDS = 2.0
+"""How long a stop waits for what is being sent."""
+
+Send = Callable[[], None]
 
 
 class Bell:
@@ -27,22 +30,31 @@ class Bell:
     def __init__(self, app: Celery, engine: Engine) -> None:
         self._app = app
         self._doorbell = CeleryDoorbell(app, engine)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bell")
-        self._room = BoundedSemaphore(MAX_WAITING)
+        self._waiting: Queue[Send | None] = Queue(MAX_WAITING)
+        # Daemons: a queue that never answers keeps no process from ending.
+        self._threads = [Thread(target=self._work, name=f"bell-{n}", daemon=True) for n in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
 
     def ring(self, rings: Sequence[Ring]) -> None:
         """Send messages for executions that may start."""
         if rings:
-            self._later(self._doorbell.ring, rings)
+            self._later(lambda: self._doorbell.ring(rings))
 
     def revoke(self, task_ids: Sequence[str]) -> None:
         """Tell workers at once that runs were asked to end; the request itself is in Postgres."""
         if task_ids:
-            self._later(self._revoke, list(task_ids))
+            self._later(lambda: self._revoke(list(task_ids)))
 
     def close(self) -> None:
-        """Finish what is being sent and drop the rest."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Finish what is waiting, within a bounded time."""
+        for _ in self._threads:
+            try:
+                self._waiting.put_nowait(None)
+            except Full:
+                return
+        for thread in self._threads:
+            thread.join(CLOSE_SECONDS / THREADS)
 
     def _revoke(self, task_ids: list[str]) -> None:
         try:
@@ -50,17 +62,15 @@ class Bell:
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the queue is away; workers will see the kill at their next tick", error=str(error))
 
-    def _later(self, send: Callable[[Any], None], what: Any) -> None:
-        if not self._room.acquire(blocking=False):
+    def _later(self, send: Send) -> None:
+        try:
+            self._waiting.put_nowait(send)
+        except Full:
             log.warning("too many messages wait for the queue; a sweep will ring")
-            return
 
-        def sent() -> None:
+    def _work(self) -> None:
+        while (send := self._waiting.get()) is not None:
             try:
-                send(what)
+                send()
             except Exception:
-                log.exception("could not ring; a sweep will")
-            finally:
-                self._room.release()
-
-        self._threads.submit(sent).add_done_callback(lambda done: self._room.release() if done.cancelled() else None)
+                log.exception("could not tell workers; a sweep will")

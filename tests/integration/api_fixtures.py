@@ -18,6 +18,7 @@ from sqlalchemy import Engine, update
 from relay_api.app import create_app
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Stream
+from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres import lifecycle, nodes, tokens
 from relay_core.postgres.logs import Append, LogStore, StreamEnd
 from relay_core.postgres.tables import Workspace
@@ -121,9 +122,10 @@ def wait_until(condition: Any, seconds: float = 10) -> None:
 class Worker:
     """Takes and ends executions through the core, as a worker does, without running anything."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, live: LiveLogPublisher | None = None) -> None:
         self.engine = engine
         self.logs = LogStore(engine)
+        self.live = live
         with engine.begin() as connection:
             nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
 
@@ -138,6 +140,8 @@ class Worker:
         with self.engine.begin() as connection:
             end = transition or machine.completed()
             lifecycle.finish(connection, claimed.execution_id, claimed.fence, end, lifecycle.Evidence(**evidence))
+        if self.live is not None:
+            self.live.end(claimed.execution_id)
 
     def ready(self, workspace_id: str) -> None:
         """The workspace as after its clone."""
@@ -148,7 +152,9 @@ class Worker:
         """Store pieces of a log, in the order of `all`."""
         for stream, data in pieces:
             start = self.logs.sizes(claimed.execution_id)[stream].bytes
-            self.logs.append_one(Append(claimed.execution_id, claimed.fence, stream, start, data))
+            stored = self.logs.append_one(Append(claimed.execution_id, claimed.fence, stream, start, data))
+            if self.live is not None:
+                self.live.publish([stored])
 
     def log_ends(self, claimed: lifecycle.Claimed) -> dict[str, StreamEnd]:
         """The ends of a log that is stored, for `finish(log_ends=…)`."""

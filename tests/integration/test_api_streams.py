@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
+from relay_core.live_logs import LiveLogPublisher
 
 
 @pytest.fixture
@@ -28,8 +29,10 @@ def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
 
 
 @pytest.fixture
-def worker(engine: Engine) -> Worker:
-    return Worker(engine)
+def worker(engine: Engine, database_url: str, redis_url: str) -> Iterator[Worker]:
+    live = LiveLogPublisher(settings_for(database_url, redis_url))
+    yield Worker(engine, live)
+    live.close()
 
 
 @dataclass
