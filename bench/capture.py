@@ -1,0 +1,223 @@
+"""Capture without containers: file → pump → Postgres → Redis → reader. `python bench/capture.py [--mib 512]`.
+
+Prints durable throughput beside a plain copy of the same bytes, the latency of a line with 100 live runs, and what 500
+idle runs cost. Postgres is durable (fsync on), Valkey real; the reader is a process of its own.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psutil
+from sqlalchemy import Engine, text
+
+from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_cli.stack.valkey import EmbeddedValkey
+from relay_core.domain.vocabulary import Stream
+from relay_core.live_logs import LiveLog, LiveLogPublisher
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.logs import LogStore
+from relay_core.postgres.migrate import upgrade
+from relay_core.settings import Settings
+from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.hostfs import OpenFile, SafeDir
+
+MIB = 1 << 20
+SECRETS = [b"sk-0123456789abcdef0123456789", b"password-of-the-database", b"ghp_ABCDEFGHIJKLMNOPQRST"]
+
+
+class Run:
+    """A run directory; this program is its supervisor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        os.mkfifo(folder / "alive")
+        for name in ("stdout", "stderr"):
+            (folder / name).touch()
+        self.alive = os.open(folder / "alive", os.O_RDWR)
+
+    def open_log(self, stream: Stream) -> OpenFile:
+        """The raw file."""
+        with SafeDir.open(self.folder) as directory:
+            return directory.open_file(stream.value)
+
+    def open_alive(self) -> int:
+        """The FIFO."""
+        with SafeDir.open(self.folder) as directory:
+            return directory.open_fifo("alive")
+
+    def end(self) -> None:
+        """The process has ended, and so has its supervisor."""
+        os.write(self.alive, b"sx")
+        os.close(self.alive)
+
+
+@contextmanager
+def services(folder: Path) -> Iterator[Settings]:
+    postgres, valkey = EmbeddedPostgres(folder / "postgres"), EmbeddedValkey(folder / "valkey")
+    settings = Settings(database_url=postgres.start(), redis_url=valkey.start())
+    upgrade(settings.database_url)
+    try:
+        yield settings
+    finally:
+        valkey.stop()
+        postgres.stop()
+
+
+def executions(engine: Engine, count: int) -> list[UUID]:
+    """Running executions that belong to no workspace: foreign keys are not part of what is measured."""
+    ids = [uuid4() for _ in range(count)]
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(
+            text(
+                "INSERT INTO execution_processes (id, session_id, workspace_id, run_reason, executor_action, "
+                "created_by, group_id, status, started_at, owner, lease_until, fence) SELECT id, id, id, "
+                "'dev_server', '{}', 'b', id, 'running', now(), 'b', now(), 1 FROM unnest(CAST(:ids AS uuid[])) AS id"
+            ),
+            {"ids": [str(one) for one in ids]},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO log_streams (execution_id, stream, fence) SELECT id, stream, 1 "
+                "FROM unnest(CAST(:ids AS uuid[])) AS id, unnest(ARRAY['stdout', 'stderr', 'all']) AS stream"
+            ),
+            {"ids": [str(one) for one in ids]},
+        )
+    return ids
+
+
+def attach(pump: LogPump, execution_id: UUID, run: Run) -> Capture:
+    return pump.attach(CaptureRequest(execution_id, 1, run, SECRETS, 1 << 40, threading.Event()))
+
+
+def log_like(size: int) -> bytes:
+    lines, length, number = [], 0, 0
+    while length < size:
+        lines.append(
+            b"2026-01-01T00:00:%02d INFO request %s took %d ms\n" % (number % 60, os.urandom(8).hex().encode(), number)
+        )
+        length += len(lines[-1])
+        number += 1
+    return b"".join(lines)[:size]
+
+
+def throughput(folder: Path, engine: Engine, pump: LogPump, mib: int) -> None:
+    memory = psutil.Process()
+    kinds = {"log lines": log_like(16 * MIB), "random bytes": os.urandom(16 * MIB)}
+    for kind, block in kinds.items():
+        source = folder / "source"
+        with source.open("wb") as file:
+            for _ in range(mib // 16):
+                file.write(block)
+        began = time.monotonic()
+        subprocess.run(("sh", "-c", 'cat "$1" >"$2"', "sh", source, folder / "copy"), check=True)
+        plain = mib / (time.monotonic() - began)
+        (folder / "copy").unlink()
+        run = Run(folder / f"run-{kind.split()[0]}")
+        capture = attach(pump, executions(engine, 1)[0], run)
+        rss = memory.memory_info().rss
+        began = time.monotonic()
+        subprocess.run(("sh", "-c", 'cat "$1" >>"$2"', "sh", source, run.folder / "stdout"), check=True)
+        run.end()
+        end = capture.finish(60)
+        rate = mib / (time.monotonic() - began)
+        assert end.streams["stdout"].bytes == mib * MIB
+        grown = (memory.memory_info().rss - rss) / MIB
+        print(f"{kind:>14}: {rate:6.0f} MiB/s durable, {plain:6.0f} MiB/s by cat to a file, {grown:+.0f} MiB of memory")
+        pump.detach(capture)
+        source.unlink()
+        shutil.rmtree(run.folder)
+
+
+def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiprocessing.Queue[list[float]]") -> None:
+    async def follow(live: LiveLog, execution_id: UUID) -> list[float]:
+        delays: list[float] = []
+        rest = b""
+        async for piece in live.follow(execution_id, "stdout", 0):
+            now = time.monotonic()
+            *whole, rest = (rest + piece.data).split(b"\n")
+            delays += [now - float(line) for line in whole]
+            if len(delays) >= lines:
+                return delays
+        return delays
+
+    async def body() -> list[float]:
+        live = LiveLog(settings, LogStore(make_engine(settings)))
+        found = await asyncio.gather(*(follow(live, one) for one in ids))
+        await live.close()
+        return [delay for delays in found for delay in delays]
+
+    answer.put(asyncio.run(body()))
+
+
+def latency(folder: Path, settings: Settings, engine: Engine, pump: LogPump, lines: int) -> None:
+    ids = executions(engine, 100)
+    runs = [Run(folder / f"live-{number}") for number in range(100)]
+    captures = [attach(pump, one, run) for one, run in zip(ids, runs, strict=True)]
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(target=reader, args=(settings, ids, lines, answer))
+    process.start()
+    time.sleep(3)
+    files = [(run.folder / "stdout").open("ab", buffering=0) for run in runs]
+    for _ in range(lines):
+        for file in files:
+            file.write(b"%.6f\n" % time.monotonic())
+            time.sleep(0.002)
+    delays = sorted(answer.get(timeout=60))
+    process.join()
+    p50, p99 = delays[len(delays) // 2], delays[len(delays) * 99 // 100]
+    print(f"100 live runs, 500 lines/s: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, {len(delays)} lines")
+    for capture in captures:
+        pump.detach(capture)
+
+
+def idle(folder: Path, engine: Engine, pump: LogPump) -> None:
+    for number, one in enumerate(executions(engine, 500)):
+        attach(pump, one, Run(folder / f"idle-{number}"))
+    time.sleep(2)
+    process = psutil.Process()
+    process.cpu_percent()
+    time.sleep(10)
+    print(
+        f"500 idle runs: {process.cpu_percent():.1f} % of a core, {process.memory_info().rss / MIB:.0f} MiB of memory"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--lines", type=int, default=50)
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="relay-bench-"))
+    folder.chmod(0o755)
+    try:
+        with services(folder) as settings:
+            engine = make_engine(settings)
+            publisher = LiveLogPublisher(settings)
+            pump = LogPump(LogStore(engine), publisher)
+            pump.start()
+            throughput(folder, engine, pump, arguments.mib)
+            latency(folder, settings, engine, pump, arguments.lines)
+            idle(folder, engine, pump)
+            pump.stop()
+            publisher.close()
+            engine.dispose()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
