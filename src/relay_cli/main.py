@@ -23,6 +23,7 @@ for command in (stack.up, stack.down, stack.status, runs.run, runs.ps, runs.show
     app.command()(command)
 app.command()(tokens.nodes)
 app.add_typer(stack.db, name="db")
+app.add_typer(stack.image, name="image")
 app.add_typer(tokens.tokens, name="token")
 
 

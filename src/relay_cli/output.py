@@ -19,10 +19,12 @@ _SEQUENCE = re.compile(
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z")
 _CONTROLS = re.compile(rb"[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 _LONGEST_SEQUENCE = 4096
+_WIDE = 400
+"""Ids are there to be copied: a table is never narrowed, a narrow terminal wraps it."""
 
 
 class Sanitizer:
-    """Drops control sequences other than colours from a stream, whatever its pieces; keeps tab, CR, LF and backspace."""
+    """Drops control sequences other than colours from a stream, whatever its pieces; keeps tab, CR, LF, BS."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -75,7 +77,7 @@ def show(value: Any, *, as_json: bool) -> None:
         if field not in (None, [], {}):
             text = field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
             table.add_row(name, text, style=None)
-    _console().print(table, markup=False)
+    _console().print(table)
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -84,10 +86,12 @@ def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ignore")
     for row in rows:
         table.add_row(*(plain(row.get(column)) for column in columns))
-    _console().print(table, markup=False)
+    Console(highlight=False, markup=False, width=_WIDE).print(table)
 
 
 def plain(value: Any) -> str:
@@ -100,4 +104,4 @@ def plain(value: Any) -> str:
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False, markup=False)

@@ -52,8 +52,11 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
         noted.append(
             ("execution.log_cut", {"message": "a background process held the log open; its later output is cut"})
         )
-    running.run_dir.remove()
-    return Outcome(transition, Evidence(states, ended.log.ends(), turn, noted))
+    if ended.lost_output:
+        noted.append(
+            ("execution.log_incomplete", {"message": "some output could not be written (a full disk?) and is lost"})
+        )
+    return Outcome(transition, Evidence(states, ended.log.ends(), turn, noted), afterwards=running.run_dir.remove)
 
 
 def _read_turn(context: WorkerContext, claimed: Claimed, ended: "Ended") -> TurnReader:

@@ -24,6 +24,8 @@ class Outcome:
     evidence: Evidence = field(default_factory=Evidence)
     also: Callable[[Connection], None] | None = None
     """Further writes that belong into the terminal transaction."""
+    afterwards: Callable[[], None] | None = None
+    """What may go once that transaction is committed."""
 
 
 def from_failure(error: StepFailed, *, kill_asked: bool) -> Transition:

@@ -26,7 +26,7 @@ from relay_workers.executors.registry import get_executor
 from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
-from relay_workers.rundir import Owner, RunDir, prepare_run_dir
+from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
 from relay_workers.watch import Act, Decision, Seen, decide
 from relay_workers.workspace import WorkspaceHandle, open_workspace
 
@@ -52,6 +52,8 @@ class Ended:
     reason: Reason | None
     """Null when it ended by itself with code 0."""
     log: CaptureEnd
+    lost_output: bool
+    """A copier in the container could not write everything."""
 
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
@@ -100,24 +102,34 @@ def start(
             secrets=maskable(workspace.row.secrets),
             log_bytes=workspace.row.limits.log_bytes,
             wake=control.wake,
+            lost=control.lost,
         )
     )
-    env = {**plan.env, **step_environment(context.settings, workspace.row, claimed.execution_id), **(extra_env or {})}
-    exec_id = context.engine.start(
-        workspace.container_id,
-        StepStart(
+    try:
+        env = {
+            **plan.env,
+            **step_environment(context.settings, workspace.row, claimed.execution_id),
+            **(extra_env or {}),
+        }
+        step = StepStart(
             run_dir=run_dir.container_path,
             user=f"{uid}:{claimed.gid}",
             cwd=f"/workspace/{claimed.action['step']['cwd']}",
             env=env,
-        ),
-    )
-    running = Running(workspace, run_dir, capture, exec_id)
-    _await_start(context, running)
-    handle = {"gid": claimed.gid, "exec_id": exec_id, "run_dir": run_dir.container_path}
+        )
+        running = Running(workspace, run_dir, capture, context.engine.start(workspace.container_id, step))
+        _await_start(context, running)
+        _store_handle(context, claimed, running)
+    except BaseException:
+        context.pump.detach(capture)
+        raise
+    return running
+
+
+def _store_handle(context: WorkerContext, claimed: Claimed, running: Running) -> None:
+    handle = {"gid": claimed.gid, "exec_id": running.exec_id, "run_dir": running.run_dir.container_path}
     with context.database.begin() as connection:
         executions.update_owned(connection, claimed.execution_id, claimed.fence, handle=handle)
-    return running
 
 
 def plan_step(claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
@@ -187,10 +199,12 @@ def end(context: WorkerContext, claimed: Claimed, running: Running, decision: De
         grace = running.workspace.row.limits.kill_grace_seconds
         _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=grace))
     log = running.capture.finish(context.settings.log_tail_seconds)
-    code, reason = _judge(context, running)  # before leftovers are ended: the supervisor may be among them
+    record = _read_record(running)
+    code, reason = _judge(context, running, record)  # before leftovers are ended: the supervisor may be among them
     if decision.act is not Act.STOP:
         _end_leftovers(context, claimed, running)
-    return Ended(code, decision.reason or log.stopped_reason or reason, log)
+    lost = isinstance(record, ExitRecord) and record.lost_output and decision.act is not Act.STOP
+    return Ended(code, decision.reason or log.stopped_reason or reason, log, lost)
 
 
 def _end_leftovers(context: WorkerContext, claimed: Claimed, running: Running) -> None:
@@ -208,10 +222,15 @@ def _end_leftovers(context: WorkerContext, claimed: Claimed, running: Running) -
     _note_restart(context, claimed, result)
 
 
-def _judge(context: WorkerContext, running: Running) -> End:
+def _read_record(running: Running) -> ExitRecord | Tampered | None:
     try:
-        record = running.run_dir.read_exit()
-    except Tampered:
+        return running.run_dir.read_exit()
+    except Tampered as error:
+        return error
+
+
+def _judge(context: WorkerContext, running: Running, record: ExitRecord | Tampered | None) -> End:
+    if isinstance(record, Tampered):
         return End(None, Reason.LOG_TAMPERED)
     dead = running.capture.supervisor_dead.wait(ENGINE_NOTICES_SECONDS)
     return judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)

@@ -49,7 +49,7 @@ class _Place:
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Prepare the workspace, or say why it cannot be, leaving no partial directory."""
-    log = StepLog(context.logs, claimed.execution_id, claimed.fence)
+    log = StepLog(context.logs, context.live_logs, claimed.execution_id, claimed.fence)
     with context.database.connect() as connection:
         row = workspaces.load(connection, claimed.workspace_id)
     try:

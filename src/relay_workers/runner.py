@@ -11,11 +11,12 @@ from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import lifecycle
-from relay_core.postgres.lifecycle import Claimed, NotClaimed
+from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
 from relay_workers import dev_server, process, provision
 from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo, Outcome, from_failure
+from relay_workers.steplog import stored_ends
 from relay_workers.tasks import RunFailed, RunKilled
 
 log = structlog.get_logger(__name__)
@@ -76,13 +77,15 @@ class Runner:
         try:
             return STEPS[claimed.run_reason](self._context, claimed, control)
         except StepFailed as error:
-            return Outcome(from_failure(error, kill_asked=control.kill.is_set()))
+            ends = stored_ends(self._context.logs, claimed.execution_id)
+            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), Evidence(log_ends=ends))
         except (LetGo, Stale):
             raise
         except Exception as error:  # the one broad catch: whatever it was, the row must not stay `running`
             log.exception("a step broke")
             message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
-            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message))
+            ends = stored_ends(self._context.logs, claimed.execution_id)
+            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), Evidence(log_ends=ends))
 
     def _finish(self, claimed: Claimed, outcome: Outcome) -> machine.Transition:
         def write(connection: Connection) -> list[Ring]:
@@ -95,6 +98,8 @@ class Runner:
 
         with self._context.database.begin() as connection:
             due = write(connection)
+        if outcome.afterwards is not None:
+            outcome.afterwards()
         self._context.live_logs.end(claimed.execution_id)
         self._context.doorbell.ring(due)
         log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Stream
+from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.logs import Append, LogStore, StreamEnd
 from relay_workers.outcome import LetGo
 
@@ -16,8 +17,9 @@ class StepLog:
     Thread-safe. Raises `LetGo` when the execution is no longer ours.
     """
 
-    def __init__(self, store: LogStore, execution_id: UUID, fence: int) -> None:
+    def __init__(self, store: LogStore, live: LiveLogPublisher, execution_id: UUID, fence: int) -> None:
         self._store = store
+        self._live = live
         self._execution_id = execution_id
         self._fence = fence
         self._lock = threading.Lock()
@@ -32,11 +34,14 @@ class StepLog:
             return
         with self._lock:
             try:
-                self._store.append_one(Append(self._execution_id, self._fence, Stream.STDOUT, self._offset, data))
+                stored = self._store.append_one(
+                    Append(self._execution_id, self._fence, Stream.STDOUT, self._offset, data)
+                )
             except Stale as error:
                 raise LetGo from error
             self._offset += len(data)
             self._sha256.update(data)
+        self._live.publish([stored])
 
     def say(self, line: str) -> None:
         """Store a line of Relay's own."""
@@ -47,3 +52,14 @@ class StepLog:
         mine = StreamEnd(self._sha256.hexdigest(), truncated=False)
         nothing = StreamEnd(hashlib.sha256().hexdigest(), truncated=False)
         return {Stream.STDOUT: mine, Stream.STDERR: nothing, Stream.ALL: mine}
+
+
+def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
+    """What to close the streams with after a step that broke: exactly what is stored of it."""
+    ends = {}
+    for name, info in store.sizes(execution_id).items():
+        digest = hashlib.sha256()
+        for piece in store.iter_range(execution_id, name, 0, info.bytes):
+            digest.update(piece)
+        ends[name] = StreamEnd(digest.hexdigest(), truncated=info.truncated)
+    return ends

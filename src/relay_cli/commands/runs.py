@@ -133,11 +133,19 @@ def diff(
 
 
 def remote(given: str) -> str:
-    """A path becomes a file:// URL; everything else is left to the API to judge."""
-    path = Path(given).expanduser()
-    if "://" in given or not path.exists():
+    """A path becomes a file:// URL; other URLs (scp-like ones too) are left to the API to judge.
+
+    Raises:
+        CommandFailed: it looks like a path, and nothing is there.
+    """
+    if "://" in given:
         return given
-    return f"file://{path.resolve()}"
+    path = Path(given).expanduser()
+    if path.exists():
+        return f"file://{path.resolve()}"
+    if ":" not in given or given.startswith(("/", ".", "~")):
+        raise CommandFailed(f"there is no directory {given}; --repo takes a path or a URL", 2)
+    return given
 
 
 def pairs(given: list[str], option: str) -> dict[str, str]:

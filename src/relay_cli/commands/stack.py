@@ -7,12 +7,16 @@ import typer
 
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
+from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
 from relay_cli.stack.bring_up import UpOptions, bring_up
+from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import describe, take_down
 from relay_cli.stack.status import current_state
+from relay_cli.stack.up import prepare_machine
 from relay_core.postgres.migrate import upgrade
 from relay_core.settings import get_settings
 
+image = typer.Typer(help="Images that contain a coding agent.", no_args_is_help=True)
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
 
@@ -49,10 +53,24 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
     print(f"API     {state.api_url}  (docs: {state.api_url}/docs)")
     print(f"Flower  {state.flower_url}  (user {state.flower_user}; password: relay status --json)")
     for process in state.processes:
-        print(f"{process.name:<8}{process.state}  pid {process.pid or '-'}")
+        print(f"{process.name:<10}{process.state}  pid {process.pid or '-'}")
 
 
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Bring the database of RELAY_DATABASE_URL to this version's schema."""
     note(f"the schema is at {upgrade(get_settings().database_url)}")
+
+
+@image.command("build")
+def image_build(executor: Annotated[str, typer.Argument(help="Whose image: claude-code.")]) -> None:
+    """Build the image of a coding agent on this machine's engine (about half a minute, needs PyPI and npm).
+
+    Example: relay image build claude-code
+    """
+    if executor not in AGENT_TAGS:
+        raise CommandFailed(f"there is no image for {executor!r}; there are: {', '.join(AGENT_TAGS)}", 2)
+    data_dir = get_settings().data_dir
+    client = prepare_machine(data_dir, Consent(yes=False)).client()
+    ensure_agent_image(client, executor, data_dir / "build" / "logs")
+    note(f"{AGENT_TAGS[executor]} is ready: relay run --image {AGENT_TAGS[executor]} …")

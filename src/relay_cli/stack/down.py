@@ -36,10 +36,10 @@ def describe(ended: Ended) -> list[str]:
     """What to tell of it, line by line (pure)."""
     lines = ["The stack has ended" if ended.was_up else "No stack was running"]
     if ended.containers_removed:
-        lines.append(f"Removed {ended.containers_removed} containers of workspaces")
+        lines.append(f"Removed {_containers_of_workspaces(ended.containers_removed)}")
     if ended.engine_stopped:
         lines.append("The Docker engine that Relay started has ended")
-    left = [f"{ended.containers_left} containers of workspaces"] if ended.containers_left else []
+    left = [_containers_of_workspaces(ended.containers_left)] if ended.containers_left else []
     left += ["the Docker engine that Relay started"] if ended.engine_left else []
     if left:
         lines.append(f"Still running: {' and '.join(left)}. `relay down --all` ends them too")
@@ -69,6 +69,10 @@ def take_down(data_dir: Path, *, everything: bool = False) -> Ended:
         engine_left=not everything and started_engine(data_dir) is not None,
         engine_stopped=everything and stop_engine(data_dir),
     )
+
+
+def _containers_of_workspaces(count: int) -> str:
+    return "1 container of a workspace" if count == 1 else f"{count} containers of workspaces"
 
 
 def _end(state: StackState, *, alive: bool) -> None:

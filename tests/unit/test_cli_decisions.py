@@ -1,0 +1,69 @@
+"""What the command line makes of words and answers."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import relay_cli
+from relay_cli import sse
+from relay_cli.commands.runs import number, pairs, remote
+from relay_cli.errors import CommandFailed
+from relay_cli.follow import exit_code, worse
+
+
+def test_events_of_a_stream_cut_off_in_the_middle():
+    lines = [": heartbeat", "", "id: 5", 'data: {"a": 1}', "", "event: end", 'data: {"b": 2}', "", "id: 9", "data: {}"]
+    assert list(sse.parse(lines)) == [sse.ServerEvent("message", "5", {"a": 1}), sse.ServerEvent("end", None, {"b": 2})]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        ("completed", 0, 0),
+        ("failed", 7, 7),
+        ("failed", None, 1),
+        ("failed", 0, 1),
+        ("failed", 300, 1),
+        ("killed", 137, 130),
+    ],
+)
+def test_the_exit_code_follows_the_status(status, code, expected):
+    assert exit_code({"status": status, "exit_code": code}) == expected
+
+
+def test_the_first_unhappy_step_decides():
+    good, bad, late = {"status": "completed"}, {"status": "failed"}, {"status": "completed", "late": 1}
+    assert worse(worse(worse({}, good), bad), late) is bad
+    assert worse(worse({}, good), late) is late
+
+
+def test_pairs():
+    assert pairs(["A=b=c", "D="], "--env") == {"A": "b=c", "D": ""}
+    with pytest.raises(CommandFailed, match="--env takes NAME=VALUE"):
+        pairs(["novalue"], "--env")
+
+
+def test_numbers():
+    assert (number("3"), number("0.5")) == (3, 0.5)
+    with pytest.raises(CommandFailed, match="no number"):
+        number("many")
+
+
+def test_remotes(tmp_path):
+    assert remote(str(tmp_path)) == f"file://{tmp_path}"
+    assert remote("git@example.org:a/b.git") == "git@example.org:a/b.git"
+    assert remote("https://example.org/a") == "https://example.org/a"
+    for wrong in ("/no/such", "./no-such", "nothing"):
+        with pytest.raises(CommandFailed, match="no directory"):
+            remote(wrong)
+
+
+def test_the_client_derives_no_status():
+    """T002-19: what an execution came to is read from the API's `status`, never from codes, log text or files."""
+    package = Path(relay_cli.__file__).parent
+    sources = {path: path.read_text() for path in package.rglob("*.py") if "stack" not in path.parts}
+    for path, source in sources.items():
+        assert not re.search(
+        assert "iterdir" not in source, path
+        assert not re.search(r"exit_code[\"']?\]? *(==|!=|<|>)", source), path
