@@ -15,12 +15,12 @@ Directives stand anywhere in a prompt and are obeyed in their order; one tool ca
 ``[[stall: 60]]``           begins an answer, then is silent for that many seconds
 =========================  =============================================================================
 
-A prompt that says nothing is answered ``DONE history=N result=…``: the prompts the conversation holds, and the first line
-of the last tool result. Nothing is remembered between requests but how often an error was given, so a conversation that
-is resumed, or replayed from a file, gets the same answers.
+A prompt that says nothing is answered ``DONE history=N result=…``: the prompts the conversation holds, and the first
+line of the last tool result. Nothing is remembered between requests but how often the faults of a prompt were given, so a
+conversation that is resumed, or replayed from a file, gets the same answers.
 
-Three layers, so that other APIs can stand beside the first: directives → `Script` → `Reply` know no protocol; a `Dialect`
-translates one (what a request says, how a reply is streamed); the HTTP handler knows neither.
+Three layers, so that other APIs can stand beside the first: directives → `Script` → `Reply` know no protocol; a
+`Dialect` translates one (what a request says, how a reply is streamed); the HTTP handler knows neither.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 DIRECTIVE = re.compile(r"\[\[(run|tool|say|flood|error|drop|stall)(?::\s*(.*?))?\s*\]\]", re.DOTALL)
 TIMES = re.compile(r"\s*x(\d+)$")
@@ -191,7 +191,7 @@ class AnthropicMessages(Dialect):
             if found:
                 results += found
             elif spoken:
-                prompts.append(spoken)
+                prompts += spoken
                 results = []
         tools = frozenset(tool["name"] for tool in body.get("tools", []))
         return Conversation(tuple(prompts), tuple(results), tools, str(body.get("model", "scripted")))
@@ -241,10 +241,13 @@ class AnthropicMessages(Dialect):
             yield {"type": "text_delta", "text": block["text"][start : start + 1000]}
 
 
-def _spoken(blocks: list[dict[str, Any]]) -> str:
-    """What the user wrote: an agent's own reminders, which stand in blocks of their own, are not his words."""
+def _spoken(blocks: list[dict[str, Any]]) -> list[str]:
+    """What the user wrote, a block for each prompt; an agent's own reminders are not his words.
+
+    An agent drops a turn that failed, and then sends the prompts before and after it as blocks of one message.
+    """
     texts = [block["text"] for block in blocks if block["type"] == "text"]
-    return "\n".join(text for text in texts if not text.lstrip().startswith("<system-reminder>"))
+    return [text for text in texts if text.strip() and not text.lstrip().startswith("<system-reminder>")]
 
 
 def _plain(content: Any) -> str:
@@ -269,7 +272,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "ModelServer"
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class names it
+    def do_GET(self) -> None:
         if self.path == "/_requests":
             self._json(200, list(self.server.requests))
         else:
@@ -277,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         path = self.path.partition("?")[0]
         dialect = DIALECTS.get(path)
@@ -351,7 +354,7 @@ class ModelServer(ThreadingHTTPServer):
         """What the agent gets as its base URL."""
         return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
 
-    def __enter__(self) -> "ModelServer":
+    def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -368,7 +371,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8088)
     given = parser.parse_args()
     server = ModelServer(given.host, given.port)
-    print(f"listening on {server.url}", flush=True)  # noqa: T201
+    print(f"listening on {server.url}", flush=True)
     server.serve_forever()
 
 

@@ -1,17 +1,17 @@
 """Reads the JSON lines of ``claude -p --output-format stream-json --verbose`` (tried with 2.1.329).
 
-A turn prints ``system`` (subtypes ``init``, ``api_retry``, …), ``assistant`` and ``user`` (tool results) lines and ends with
-one ``result``. What the words do not say:
+A turn prints ``system`` (subtypes ``init``, ``api_retry``, …), ``assistant`` and ``user`` (tool results) lines and ends
+with one ``result``. What the words do not say:
 
 - ``result.subtype`` stays "success" when the model's API failed; ``is_error`` tells. A turn ended by a signal has no
   ``result`` at all, and a refusal to start (root, an empty prompt) prints nothing on stdout.
-- ``init`` comes before the conversation is saved: killed there, it cannot be resumed (seen in 6 of 6 runs). So an id counts
-  only once the model has answered. The ``result`` of a resume that failed carries an id that may be nobody's.
+- ``init`` comes before the conversation is saved: killed there, it cannot be resumed (seen in 6 of 6 runs). So an id
+  counts only once the model has answered. The ``result`` of a resume that failed carries an id that may be nobody's.
 - A message made up by the program for an API error stands in an ``assistant`` line with ``is_api_error_message``.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from relay_core.domain.vocabulary import Reason
 from relay_workers.executors.json_lines import JsonLines
@@ -58,7 +58,7 @@ class ClaudeReader:
         tokens = result.get("usage")
         found = {name: tokens.get(name) for name in _USAGE} if isinstance(tokens, dict) else {}
         found |= {ours: result.get(theirs) for theirs, ours in _RESULT_USAGE.items()}
-        return {name: value for name, value in found.items() if _is_number(value)}
+        return {name: float(value) for name, value in found.items() if _is_number(value)}
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -70,12 +70,12 @@ class ClaudeReader:
         for line in self._lines.finish():
             self._take(line)
         if self._result is not None and _failed(self._result):
-            return Verdict(False, Reason.AGENT_ERROR, self._complaint(self._result))
+            return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
         by_code = exit_verdict("claude", exit_code)
         if by_code.success and self._result is None:
-            return Verdict(False, Reason.AGENT_ERROR, "claude ended without a result line: its turn is not complete")
+            return Verdict.failed(Reason.AGENT_ERROR, "claude ended without a result line: its turn is not complete")
         if not by_code.success and self._error is not None:
-            return Verdict(False, by_code.reason, words(f"{by_code.message}. Its last error: {self._error}"))
+            return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
         return by_code
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -130,5 +130,5 @@ def _texts(message: object) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15

@@ -52,6 +52,11 @@ class Verdict:
     message: str | None = None
     """For people: the agent's own words where it had some, at most 4 KiB."""
 
+    @classmethod
+    def failed(cls, reason: Reason, message: str | None) -> "Verdict":
+        """It did not."""
+        return cls(success=False, reason=reason, message=message)
+
 
 class TurnReader(Protocol):
     """Understands an agent's standard output while it is being written.
@@ -137,8 +142,8 @@ def exit_verdict(program: str, exit_code: int | None) -> Verdict:
     if exit_code == 0:
         return Verdict(success=True)
     if exit_code is None:
-        return Verdict(False, Reason.EXIT_CODE, f"{program} ended, and its exit code is not known")
+        return Verdict.failed(Reason.EXIT_CODE, f"{program} ended, and its exit code is not known")
     if exit_code in {126, 127}:
-        return Verdict(False, Reason.EXIT_CODE, f"{program} could not be started (exit code {exit_code}); see stderr")
+        return Verdict.failed(Reason.EXIT_CODE, f"{program} could not be started (exit code {exit_code}); see stderr")
     signal = f", as a program does that signal {exit_code - 128} ended" if 128 < exit_code < 160 else ""
-    return Verdict(False, Reason.EXIT_CODE, f"{program} ended with exit code {exit_code}{signal}")
+    return Verdict.failed(Reason.EXIT_CODE, f"{program} ended with exit code {exit_code}{signal}")

@@ -1,0 +1,188 @@
+"""Lines as 2.1.329 prints them, without the fields that nobody reads."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_core.domain.vocabulary import Reason
+from relay_workers.executors.claude_stream import ClaudeReader
+from relay_workers.executors.json_lines import JsonLines
+from relay_workers.executors.words import MAX_BYTES
+
+SID = "a2c28c7a-3fd9-482d-ae62-791d5dd6ab98"
+OTHER = "00000000-0000-4000-8000-000000000000"
+
+
+def line(**fields):
+    return json.dumps({"session_id": SID, **fields}).encode() + b"\n"
+
+
+def said(text, uuid="m1", **more):
+    message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+    return line(**{"type": "assistant", "message": message, "parent_tool_use_id": None, "uuid": uuid, **more})
+
+
+def result(**more):
+    ended = {"subtype": "success", "is_error": False, "result": "All done.", "num_turns": 2, "duration_ms": 399}
+    used = {"input_tokens": 22, "output_tokens": 14, "cache_read_input_tokens": 0, "service_tier": "standard"}
+    return line(**{**ended, "total_cost_usd": 0.25, "usage": used, "type": "result", **more})
+
+
+INIT = line(type="system", subtype="init", cwd="/workspace/repos/r")
+TOOL = line(type="user", message={"role": "user", "content": [{"type": "tool_result", "content": "ok ✓"}]})
+API_ERROR = {"is_api_error_message": True, "error": "unknown", "api_error_status": 400}
+
+
+def read(*lines):
+    reader = ClaudeReader()
+    for piece in lines:
+        reader.feed(piece)
+    return reader
+
+
+def test_a_turn_that_succeeds():
+    reader = read(INIT, said("I will write", "m1"), TOOL, said("All done.", "m2"), result())
+    assert reader.verdict(0).success
+    assert reader.agent_session_id == SID
+    assert reader.agent_message_id == "m2"
+    assert reader.summary == "All done."
+    assert reader.usage == {
+        "input_tokens": 22,
+        "output_tokens": 14,
+        "cache_read_input_tokens": 0,
+        "cost_usd": 0.25,
+        "turns": 2,
+        "duration_ms": 399,
+    }
+
+
+@given(st.lists(st.integers(1, 400), max_size=30))
+def test_pieces_do_not_matter(sizes):
+    stream = b"".join([INIT, said("grüße €", "m1"), b"\xff\xfe no JSON\n[1]\n\n", TOOL, result(result="grüße €")])
+    reader = ClaudeReader()
+    for size in sizes:
+        reader.feed(stream[:size])
+        stream = stream[size:]
+    reader.feed(stream.removesuffix(b"\n"))
+    assert reader.verdict(0).success
+    assert (reader.agent_session_id, reader.summary) == (SID, "grüße €")
+
+
+def test_an_error_hides_behind_the_subtype_success():
+    text = "API Error: 400 scripted"
+    ended = result(is_error=True, api_error_status=400, result=text, terminal_reason="api_error")
+    reader = read(INIT, said("Before", "m1"), said(text, "m2", **API_ERROR), ended)
+    verdict = reader.verdict(1)
+    assert (verdict.success, verdict.reason, verdict.message) == (False, Reason.AGENT_ERROR, text)
+    assert reader.summary == "Before"
+    assert reader.agent_message_id == "m1"
+    assert not reader.verdict(0).success
+
+
+@pytest.mark.parametrize("more", [{"api_error_status": 401}, {}])
+def test_a_wrong_key_says_what_to_do(more):
+    text = "Not logged in · Please run /login"
+    made_up = said(text, is_api_error_message=True, error="authentication_failed")
+    verdict = read(INIT, made_up, result(is_error=True, result=text, **more)).verdict(1)
+    assert text in verdict.message
+    assert "ANTHROPIC_API_KEY" in verdict.message
+
+
+def test_a_resume_that_failed_gives_no_session_id():
+    ended = result(subtype="error_during_execution", is_error=True, result=None, errors=["No conversation found"])
+    reader = read(ended)
+    assert reader.verdict(1).message == "No conversation found"
+    assert reader.agent_session_id is None
+    assert reader.summary is None
+
+
+@pytest.mark.parametrize("more", [{"subtype": "error_max_turns"}, {"is_error": None}])
+def test_only_a_clear_success_is_one(more):
+    reader = read(INIT, said("Hm"), result(**more))
+    assert reader.verdict(0).reason is Reason.AGENT_ERROR
+
+
+def test_a_turn_ended_by_a_signal_has_no_result_line():
+    reader = read(INIT, said("thinking"), TOOL)
+    verdict = reader.verdict(143)
+    assert verdict.reason is Reason.EXIT_CODE
+    assert "signal 15" in verdict.message
+    assert (reader.agent_session_id, reader.agent_message_id, reader.summary) == (SID, None, "thinking")
+
+
+def test_exit_0_without_a_result_line_is_no_success():
+    assert read(INIT, said("x")).verdict(0).reason is Reason.AGENT_ERROR
+
+
+def test_a_result_does_not_outweigh_a_bad_exit_code():
+    assert read(INIT, said("x"), result()).verdict(137).reason is Reason.EXIT_CODE
+
+
+def test_a_conversation_killed_before_an_answer_cannot_be_resumed():
+    reader = read(INIT, line(type="system", subtype="api_retry", error="overloaded", error_status=529))
+    assert reader.agent_session_id is None
+    assert "overloaded (status 529)" in reader.verdict(143).message
+
+
+def test_nothing_on_stdout_at_all():
+    reader = ClaudeReader()
+    verdict = reader.verdict(1)
+    assert verdict.message == "claude ended with exit code 1"
+    assert (reader.summary, reader.usage) == (None, {})
+
+
+def test_a_subagents_words_are_not_the_agents():
+    reader = read(said("mine"), said("sub", parent_tool_use_id="toolu_1"))
+    assert reader.summary == "mine"
+
+
+def test_a_summary_fits_a_commit_and_a_database():
+    reader = read(said("x"), result(result="a\0\ud800\x1b[1m" + "€" * 5000))
+    assert reader.verdict(0).success
+    assert reader.summary.startswith("a€")
+    assert len(reader.summary.encode()) <= MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b'{"type":"assistant","message":7}\n{"type":"assistant","message":{"content":[3,{"type":"text","text":4}]}}\n',
+        b'{"type":"result"\n{"type":["result"]}\n',
+        b"{" * 5000 + b"\n" + b'{"a":' * 100_000 + b"\n",
+        b'{"n":' + b"9" * 5000 + b"}\n",
+        b"\x00\xff\n",
+    ],
+)
+def test_junk_is_passed_over(junk):
+    reader = read(INIT, junk, said("ok"), result())
+    assert reader.verdict(0).success
+
+
+@pytest.mark.parametrize(
+    "fields", [{"usage": None}, {"usage": {"input_tokens": "7"}, "num_turns": True, "total_cost_usd": 10**400}]
+)
+def test_usage_holds_numbers_only(fields):
+    usage = read(result(**fields)).usage
+    assert set(usage) <= {"cost_usd", "turns", "duration_ms"}
+    assert usage["duration_ms"] == 399
+
+
+def test_long_lines_are_understood_in_small_pieces():
+    text = "\n".join(str(number) for number in range(900_000))
+    stream = said("flood") + result(result=text)
+    reader = ClaudeReader()
+    for start in range(0, len(stream), 4096):
+        reader.feed(stream[start : start + 4096])
+    assert reader.verdict(0).success
+    assert reader.summary.startswith("0\n1\n2\n")
+
+
+def test_a_line_beyond_the_limit_is_let_go_and_the_next_one_counts():
+    lines = JsonLines(max_line_bytes=1000)
+    assert list(lines.feed(b'{"a": "' + b"x" * 2000)) == []
+    assert sum(map(len, lines._pieces)) <= 1000
+    assert list(lines.feed(b'"}\n{"b": 1}\n{"c"')) == [{"b": 1}]
+    assert list(lines.feed(b": 2}")) == []
+    assert list(lines.finish()) == [{"c": 2}]

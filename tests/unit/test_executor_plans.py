@@ -1,0 +1,95 @@
+import shlex
+
+import pytest
+
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.executor_names import check_executor
+from relay_core.domain.vocabulary import Reason
+from relay_workers.executors import programs
+from relay_workers.executors.port import TurnRequest
+from relay_workers.executors.registry import get_executor
+
+SESSION = "a2c28c7a-3fd9-482d-ae62-791d5dd6ab98"
+
+
+def claude_words(**given):
+    plan = get_executor("claude-code").plan(TurnRequest("fix it", **given))
+    script = plan.script.decode()
+    assert script.startswith("exec ")
+    return shlex.split(script)[1:], plan
+
+
+def test_claude_code_starts_with_the_documented_flags_and_the_prompt_on_stdin():
+    line, plan = claude_words()
+    assert line == ["claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+    assert plan.stdin == b"fix it"
+    assert plan.env == {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+
+
+def test_claude_code_says_that_root_is_in_a_sandbox():
+    assert claude_words(as_root=True)[1].env["IS_SANDBOX"] == "1"
+
+
+def test_claude_code_resumes_plans_and_takes_a_model():
+    line, _ = claude_words(resume_session_id=SESSION, variant="plan", model="opus")
+    assert line[5:] == ["--permission-mode", "plan", "--model", "opus", "--resume", SESSION]
+
+
+def test_claude_codes_program_can_be_replaced_by_words():
+    line, _ = claude_words(command="'/opt/my tools/claude' --debug")
+    assert line[:3] == ["/opt/my tools/claude", "--debug", "-p"]
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        (None, ("claude",)),
+        ("ccr code", ("ccr",)),
+        ("/opt/claude", ("/opt/claude",)),
+        ("./node_modules/.bin/claude", ()),
+    ],
+)
+def test_the_program_is_looked_for_before_the_clone_unless_it_is_in_the_clone(command, needed):
+    assert get_executor("claude-code").required_programs(TurnRequest("x", command)) == needed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"prompt": " \n"},
+        {"prompt": "\ud800"},
+        {"variant": "yolo"},
+        {"resume_session_id": "--help"},
+        {"resume_session_id": SESSION + "\n"},
+        {"model": "-x"},
+        {"command": "'"},
+    ],
+)
+def test_claude_code_refuses_what_would_mean_something_else(given):
+    with pytest.raises(InvalidInput):
+        get_executor("claude-code").plan(TurnRequest(**{"prompt": "x", **given}))
+
+
+def test_shell_runs_the_command_as_it_is():
+    choice = check_executor({"name": "shell", "command": "cat >notes.md\n# 'quoted' $HOME"})
+    request = TurnRequest.of(choice, "grüße\0\n")
+    plan = get_executor("shell").plan(request)
+    assert plan.script == b"cat >notes.md\n# 'quoted' $HOME\n"
+    assert plan.stdin == "grüße\0\n".encode()
+    assert plan.env == {}
+    assert get_executor("shell").required_programs(request) == ()
+
+
+@pytest.mark.parametrize("given", [{"command": None}, {"command": "  "}, {"command": "\ud800"}])
+def test_shell_needs_a_command(given):
+    with pytest.raises(InvalidInput):
+        get_executor("shell").plan(TurnRequest("x", **given))
+
+
+def test_a_missing_program_says_what_to_do():
+    programs.require("busybox", b"")
+    with pytest.raises(StepFailed, match="busybox has no program 'claude': build") as caught:
+        programs.require("busybox", b"claude\n")
+    assert caught.value.reason == Reason.PROGRAM_MISSING
+    with pytest.raises(StepFailed, match="'/opt/x', 'y': install"):
+        programs.require("busybox", b"/opt/x\ny\n")
