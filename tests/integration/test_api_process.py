@@ -115,6 +115,8 @@ def test_a_kill_is_told_to_workers_at_once(api: Api, engine: Engine, redis_url: 
         box = app.control.mailbox(connection)
         node = box.Node("listener@test", channel=connection.default_channel, handlers=handlers)
         with node.listen(callback=node.handle_message):
+            with suppress(socket.timeout):
+                connection.drain_events(timeout=0.2)  # only now kombu subscribes
             api.post(f"/v1/executions/{made['execution_id']}/kill")
             ends = time.monotonic() + 10
             while not told and time.monotonic() < ends:
