@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_cli.stack.postgres import EmbeddedPostgres, installed_folder
 from relay_cli.stack.valkey import EmbeddedValkey
 
 
@@ -143,3 +143,10 @@ def test_a_server_left_behind_is_ended_before_a_new_one_starts(open_folder: Path
     finally:
         for server in (left_postgres, left_valkey, postgres, valkey):
             server.stop()
+
+
+def test_programs_copied_from_a_closed_folder_find_their_libraries(open_folder: Path) -> None:
+    copy = EmbeddedPostgres(open_folder)._copy_of(installed_folder())
+    for program in ("postgres", "initdb"):
+        said = subprocess.run([copy / "bin" / program, "--version"], capture_output=True, text=True, check=True).stdout
+        assert "18." in said

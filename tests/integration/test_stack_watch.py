@@ -13,11 +13,12 @@ import pytest
 
 from relay_cli.stack.app_service import AppService
 from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.layout import open_data_dir, stack_is_up, stack_lock
+from relay_cli.stack.layout import data_dir_of_settings, open_data_dir, stack_is_up, stack_lock
 from relay_cli.stack.ports import free_port
 from relay_cli.stack.process import Program
 from relay_cli.stack.state import ProcessState
 from relay_cli.stack.watch import StopRequested, Watch, stop_on_signals
+from relay_core.settings import get_settings
 
 SLEEPER = (sys.executable, "-c", "import signal; signal.pause()")
 
@@ -138,3 +139,14 @@ def test_a_child_gets_a_clean_signal_mask(tmp_path):
     psutil.wait_procs(child, timeout=20)
     watch.stop()
     assert (tmp_path / "mask.log").read_text().splitlines()[1:] == ["[]"]
+
+
+def test_an_environment_that_cannot_be_used_names_its_variables(monkeypatch):
+    monkeypatch.setenv("RELAY_DATA_DIR", "relative")
+    monkeypatch.setenv("RELAY_API_PORT", "x")
+    get_settings.cache_clear()
+    with pytest.raises(
+        StackProblem, match=r"RELAY_DATA_DIR: RELAY_DATA_DIR must be an absolute path(.|\n)*RELAY_API_PORT: "
+    ):
+        data_dir_of_settings()
+    get_settings.cache_clear()

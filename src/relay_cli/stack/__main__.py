@@ -17,11 +17,11 @@ import docker
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import take_down
 from relay_cli.stack.engine import Engine, find_engine
+from relay_cli.stack.layout import data_dir_of_settings
 from relay_cli.stack.leftovers import remember_present, remove_new
 from relay_cli.stack.supervise import Announcer, supervise
 from relay_cli.stack.up import prepare_machine
 from relay_core.domain.errors import RelayError
-from relay_core.settings import get_settings
 
 
 def main(words: list[str]) -> int:
@@ -31,13 +31,13 @@ def main(words: list[str]) -> int:
             case ["supervise", data_dir, docker_host, descriptor]:
                 return _supervise(Path(data_dir), docker_host, int(descriptor))
             case ["prepare"]:
-                print(prepare_machine(get_settings().data_dir, Consent(yes=True)).host)
+                print(prepare_machine(data_dir_of_settings(), Consent(yes=True)).host)
                 return 0
             case ["remember"]:
                 return _with_engine(remember_present)
             case ["release"]:
                 code = _with_engine(remove_new)
-                take_down(get_settings().data_dir, everything=True)
+                take_down(data_dir_of_settings(), everything=True)
                 return code
     except RelayError as error:
         print(f"relay: {error}", file=sys.stderr)
@@ -51,7 +51,7 @@ def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
     found = find_engine()
     if isinstance(found, Engine):
         client = found.client()
-        act(client, get_settings().data_dir)
+        act(client, data_dir_of_settings())
         client.close()
     return 0
 

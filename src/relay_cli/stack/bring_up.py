@@ -6,13 +6,12 @@ from pathlib import Path
 
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.layout import stack_is_up
+from relay_cli.stack.layout import data_dir_of_settings, stack_is_up
 from relay_cli.stack.report import say
 from relay_cli.stack.sample_job import run_sample
 from relay_cli.stack.status import current_state
 from relay_cli.stack.summary import sample_summary, where_everything_is
 from relay_cli.stack.up import RunningStack, hold, prepare_machine, start_stack, stop_supervisor
-from relay_core.settings import get_settings
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def bring_up(options: UpOptions) -> int:
     Raises:
         StackProblem: with what is wrong and what to do.
     """
-    data_dir = get_settings().data_dir
+    data_dir = data_dir_of_settings()
     if stack_is_up(data_dir):
         return _already_up(data_dir)
     engine = prepare_machine(data_dir, Consent(options.yes))

@@ -105,7 +105,7 @@ def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
             log.write(text)
             tail = [*tail, *text.splitlines()][-25:]
             if text.startswith("Step ") and " : RUN " in text:  # the others take no time
-                say(f"  {text.splitlines()[0][:90]}")
+                say(f"  {tag}: {text.partition(' : ')[0].lower()}")
             if "error" in event:
                 end = "\n".join(line for line in tail if line.strip())
                 raise StackProblem(f"Building {tag} failed (all of it in {log_file}):\n{end}")

