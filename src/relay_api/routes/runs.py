@@ -73,9 +73,10 @@ def create_execution(
     summary="Start a dev server",
 )
 def start_dev_server(
-    workspace_id: UUID, body: DevServerIn, core: Core, principal: Writer, creating: Creating
+    workspace_id: UUID, core: Core, principal: Writer, creating: Creating, body: DevServerIn | None = None
 ) -> JSONResponse:
     """Start a repository's dev server; `dev_server.url` says where it answers once it does."""
+    body = body or DevServerIn()
     step = StepIn(run_reason="dev_server", repo=body.repo, script=body.script)
 
     def make(connection: Connection) -> Made:

@@ -1,6 +1,5 @@
 """The images that contain a coding agent: built when somebody wants one, as each is several hundred megabytes."""
 
-import argparse
 from pathlib import Path
 
 import docker
@@ -8,8 +7,6 @@ import docker
 from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.images import RECIPES, Recipe, build_image, image_id
 from relay_cli.stack.own_images import BASE_TAG
-from relay_cli.stack.report import say
-from relay_core.settings import get_settings
 
 AGENT_TAGS = {"claude-code": "relay-claude-code:latest"}
 """Executor → tag of the image that holds its program."""
@@ -27,19 +24,3 @@ def ensure_agent_image(client: docker.DockerClient, executor: str, log_folder: P
     if base is None:
         raise StackProblem(f"The image {BASE_TAG} is not there yet; `relay up` makes it")
     return build_image(client, Recipe(AGENT_TAGS[executor], RECIPES / executor, {"BASE": base}), log_folder)
-
-
-def main() -> None:
-    """Build the named image with this machine's engine."""
-    parser = argparse.ArgumentParser(prog="python -m relay_cli.stack.agent_images", description=__doc__)
-    parser.add_argument("executor", choices=sorted(AGENT_TAGS))
-    executor: str = parser.parse_args().executor
-    try:
-        ensure_agent_image(docker.from_env(), executor, get_settings().data_dir / "build" / "logs")
-    except (StackProblem, docker.errors.DockerException) as error:
-        raise SystemExit(f"relay: {error}") from error
-    say(f"{AGENT_TAGS[executor]} is ready")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from relay_core.domain.vocabulary import Reason
 
 _PROBE = 'for p do command -v -- "$p" >/dev/null || printf "%s\\n" "$p"; done'
 _ADVICE = {
-    "claude": "build Relay's image for it on the node (`python -m relay_cli.stack.agent_images claude-code`) and give "
+    "claude": "build Relay's image for it on the node (`relay image build claude-code`) and give "
     "`image` as relay-claude-code:latest, or put Claude Code into yours (npm install -g @anthropic-ai/claude-code)",
 }
 
