@@ -3,6 +3,7 @@
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -72,7 +73,8 @@ def test_closing_ends_connections_and_frees_the_port(workspace, forwarder):
         client.sendall(b"GET /")
         forwarder.close("one")
         forwarder.close("one")
-        assert client.recv(1) == b""
+        with suppress(ConnectionResetError):  # one that was still waiting to be accepted
+            assert client.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     assert forwarder.open("one", workspace.container, 8000, local_port=port) == port

@@ -30,6 +30,7 @@ MAX_CONNECTIONS = 512
 _DIALERS = 8
 _CONNECT_SECONDS = 2.0
 _CHUNK = 1 << 16
+_ROUNDS_TO_COME_IN = 5
 _HELPER = "65534:0"
 """No account's uid; gid 0 marks Relay's own helpers (kill.sh)."""
 
@@ -50,7 +51,7 @@ class Forwarder:
         self._api = api
         self._dialers = ThreadPoolExecutor(_DIALERS, thread_name_prefix="forward-dial")
         self._servers: dict[str, asyncio.Server] = {}
-        self._connections: dict[str, set[asyncio.Task[None]]] = {}
+        self._connections: dict[str, dict[asyncio.Task[None], asyncio.StreamWriter]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="forward", daemon=True)
         self._thread.start()
@@ -108,35 +109,46 @@ class Forwarder:
         if key not in self._servers:
 
             async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if key not in self._servers:  # accepted just before `_close`
+                    writer.close()
+                    return
                 await self._track(key, writer, self._join(reader, writer, container_id, port))
 
             try:
-                server = await asyncio.start_server(handle, "127.0.0.1", local_port, limit=_CHUNK)
+                server = await asyncio.start_server(handle, "127.0.0.1", local_port, limit=_CHUNK, start_serving=False)
             except OSError:
-                server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=_CHUNK)
+                server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=_CHUNK, start_serving=False)
             self._servers[key] = server
+            await server.start_serving()
         return int(self._servers[key].sockets[0].getsockname()[1])
 
     async def _close(self, key: str) -> None:
         server = self._servers.pop(key, None)
         if server is not None:
+            # Closing a server between a connection's acceptance and its transport loses the connection, open, for ever
+            # (asyncio of 3.11 fails an assertion then): so stop accepting, let the accepted ones come in, then close.
+            for listener in server.sockets:
+                self._loop.remove_reader(listener)
+            for _ in range(_ROUNDS_TO_COME_IN):
+                await asyncio.sleep(0)
             server.close()
-        connections = self._connections.pop(key, set())
-        for connection in connections:
+        connections = self._connections.pop(key, {})
+        for connection, writer in connections.items():
             connection.cancel()
+            writer.close()
         await asyncio.gather(*connections, return_exceptions=True)
 
     async def _track(self, key: str, writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        mine = self._connections.setdefault(key, set())
-        mine.add(task)
+        mine = self._connections.setdefault(key, {})
+        mine[task] = writer
         try:
             if sum(len(tasks) for tasks in self._connections.values()) > MAX_CONNECTIONS:
                 log.warning("too many forwarded connections", action="forward", key=key, limit=MAX_CONNECTIONS)
                 task.cancel()
             await asyncio.wait([task])
         finally:
-            mine.discard(task)
+            mine.pop(task, None)
             writer.close()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("a forwarded connection failed", action="forward", key=key, error=str(error))
