@@ -30,16 +30,16 @@ class Settings(BaseSettings):
 
     # storage
     database_url: str = Field("postgresql+psycopg2:///relay", description="SQLAlchemy URL of the Postgres database.")
-    database_pool_size: int = Field(10, ge=1, le=100)
+    database_pool_size: int = Field(10, ge=1, le=100, description="Connections that one process keeps.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of the Redis (or Valkey) server; unix:// too.")
     data_dir: Path = Field(default_factory=_default_data_dir, description="Everything this node keeps.")
 
     # API
-    api_host: str = Field("127.0.0.1")
-    api_port: int = Field(8700, ge=1, le=65535)
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8700, ge=1, le=65535, description="Port that the API listens on.")
     api_allowed_hosts: Words = Field(("127.0.0.1", "localhost", "[::1]"), description="Accepted Host headers.")
     api_public_url: str | None = Field(None, description="URL under which clients reach the API, for links.")
-    idempotency_ttl_hours: int = Field(24, ge=1, le=24 * 30)
+    idempotency_ttl_hours: int = Field(24, ge=1, le=24 * 30, description="How long an Idempotency-Key is remembered.")
     api_max_body_bytes: int = Field(4 << 20, ge=64 << 10, le=256 << 20, description="Largest request body.")
     api_sse_heartbeat_seconds: float = Field(15, gt=0, le=300, description="Comment on a silent event stream.")
     api_sse_max_seconds: float = Field(
@@ -50,18 +50,20 @@ class Settings(BaseSettings):
     )
 
     # which remotes may be cloned
-    git_allow_http: bool = False
-    git_allow_file: bool = False
-    git_allow_git_protocol: bool = False
+    git_allow_http: bool = Field(False, description="http:// remotes; https:// always is.")
+    git_allow_file: bool = Field(False, description="file:// remotes of the node, outside of the data directory.")
+    git_allow_git_protocol: bool = Field(False, description="git:// remotes.")
     git_allow_private_hosts: bool = Field(False, description="Also loopback and link-local addresses.")
     git_allowed_hosts: Words = Field((), description="Empty: any public host.")
     git_ssh_key_file: Path | None = Field(None, description="Key for ssh remotes, until credentials are stored.")
-    git_author_name: str = "Relay"
-    git_author_email: str = "relay@localhost"
-    branch_prefix: str = Field("vk-", max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]*$")
-    clone_timeout_seconds: float = Field(300, gt=0, le=24 * 3600)
-    git_container_timeout_seconds: float = Field(120, gt=0, le=3600)
-    git_container_memory_bytes: int = Field(1 << 30, ge=64 << 20)
+    git_author_name: str = Field("Relay", description="Author of commits made by Relay, and in containers.")
+    git_author_email: str = Field("relay@localhost", description="Mail address of that author.")
+    branch_prefix: str = Field(
+        "vk-", max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9/_-]*$", description="Begins the name of each branch."
+    )
+    clone_timeout_seconds: float = Field(300, gt=0, le=24 * 3600, description="Fetch and checkout of one repository.")
+    git_container_timeout_seconds: float = Field(120, gt=0, le=3600, description="One run of the git container.")
+    git_container_memory_bytes: int = Field(1 << 30, ge=64 << 20, description="Memory of the git container.")
     evidence_pack_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Largest pack of an after-state.")
     git_host_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="Address space of a git on the host.")
     mirror_max_pack_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest pack that one fetch may bring.")
@@ -72,7 +74,7 @@ class Settings(BaseSettings):
     # node and containers
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$", description="Pool whose shared queue this node serves.")
     docker_host: str | None = Field(None, description="Docker API; DOCKER_HOST and the usual sockets otherwise.")
-    default_image: str = Field("relay-base:latest")
+    default_image: str = Field("relay-base:latest", description="Image where neither request nor project names one.")
     git_image: str = Field("relay-git:latest", description="Image of the git container.")
     allowed_images: Words = Field((), description="Patterns (fnmatch) of images that may be used; empty: any.")
     container_uid: int | None = Field(None, ge=0, description="Default user; the worker's own, or 1000 under root.")
@@ -83,34 +85,36 @@ class Settings(BaseSettings):
     )
     ca_bundle: Path | None = Field(None, description="CA bundle mounted read-only into every container.")
     worker_concurrency: int | None = Field(None, ge=1, le=1000, description="Slots; from RAM and CPU otherwise.")
-    node_max_workspaces: int = Field(50, ge=1)
-    node_memory_bytes: int | None = Field(None, ge=64 << 20, description="Sum of memory limits; the host's otherwise.")
-    node_min_free_bytes: int = Field(2 << 30, ge=0, description="Below it the node takes no new workspace.")
+    node_max_workspaces: int = Field(50, ge=1, description="Workspaces of this node (not enforced yet).")
+    node_memory_bytes: int | None = Field(
+        None, ge=64 << 20, description="Sum of memory limits; the host's otherwise (not enforced yet)."
+    )
+    node_min_free_bytes: int = Field(2 << 30, ge=0, description="Disk space that a checkout leaves free.")
 
     # running and capturing
-    lease_seconds: float = Field(30, ge=1, le=3600)
-    lease_renew_seconds: float = Field(5, gt=0, le=600)
-    start_timeout_seconds: float = Field(30, gt=0, le=600)
-    kill_grace_seconds: float = Field(10, ge=0, le=600)
+    lease_seconds: float = Field(30, ge=1, le=3600, description="How long a run is its worker's without renewal.")
+    lease_renew_seconds: float = Field(5, gt=0, le=600, description="Time between renewals, which also tell of kills.")
+    start_timeout_seconds: float = Field(30, gt=0, le=600, description="For a step's supervisor to begin.")
+    kill_grace_seconds: float = Field(10, ge=0, le=600, description="Not used: a run's limits say it.")
     log_tail_seconds: float = Field(5, ge=0, le=600, description="Wait for a held log after the process has ended.")
-    live_log_ttl_seconds: int = Field(3600, ge=10)
+    live_log_ttl_seconds: int = Field(3600, ge=10, description="Life of a run's tail in Redis after its last byte.")
     live_log_max_bytes: int = Field(4 << 20, ge=64 << 10, description="Bytes of one run kept in Redis.")
-    dev_server_start_seconds: float = Field(60, gt=0, le=3600)
+    dev_server_start_seconds: float = Field(60, gt=0, le=3600, description="For a dev server's port to answer.")
 
     # the most that a request may ask for
-    max_memory_bytes: int = Field(64 << 30, ge=64 << 20)
-    max_cpus: float = Field(64, gt=0)
-    max_pids: int = Field(32768, ge=16)
-    max_timeout_seconds: int = Field(24 * 3600, ge=1)
-    max_log_bytes: int = Field(2 << 30, ge=1024)
-    max_disk_bytes: int = Field(200 << 30, ge=1 << 20)
+    max_memory_bytes: int = Field(64 << 30, ge=64 << 20, description="Largest limits.memory_bytes.")
+    max_cpus: float = Field(64, gt=0, description="Largest limits.cpus.")
+    max_pids: int = Field(32768, ge=16, description="Largest limits.pids.")
+    max_timeout_seconds: int = Field(24 * 3600, ge=1, description="Largest limits.timeout_seconds.")
+    max_log_bytes: int = Field(2 << 30, ge=1024, description="Largest limits.log_bytes.")
+    max_disk_bytes: int = Field(200 << 30, ge=1 << 20, description="Largest limits.disk_bytes.")
 
     # Flower
-    flower_port: int = Field(5555, ge=1, le=65535)
-    flower_user: str = "relay"
-    flower_password: str | None = None
+    flower_port: int = Field(5555, ge=1, le=65535, description="Port of the local stack's Flower.")
+    flower_user: str = Field("relay", description="Name to log in to Flower with.")
+    flower_password: str | None = Field(None, description="The local stack makes one.")
 
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
 
     @field_validator(
         "api_allowed_hosts", "git_allowed_hosts", "allowed_images", "container_env_passthrough", mode="before"
