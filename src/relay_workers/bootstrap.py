@@ -19,6 +19,7 @@ from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
 from relay_workers import tick
+from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
 from relay_workers.context import WorkerContext
 from relay_workers.engine.client import connect, find_engine
@@ -92,6 +93,7 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
         live_logs=live_logs,
         forwarder=Forwarder(engine, api),
         live=LiveRuns(),
+        admission=Admission(app, settings, identity.worker),
     )
 
 

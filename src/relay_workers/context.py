@@ -10,6 +10,7 @@ from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
+from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
 from relay_workers.engine.forward import Forwarder
 from relay_workers.engine.port import ContainerEngine
@@ -34,6 +35,7 @@ class WorkerContext:
     live_logs: LiveLogPublisher
     forwarder: Forwarder
     live: LiveRuns
+    admission: Admission
 
     def workspace_dir(self, workspace_id: object) -> Path:
         """Where a workspace lives on this node."""

@@ -51,7 +51,9 @@ class Runner:
 
     def _claim(self, execution_id: UUID, attempt: int) -> Claimed:
         with self._context.database.begin() as connection:
-            claimed = lifecycle.claim(connection, execution_id, attempt, self._context.claimant)
+            context = self._context
+            full = context.admission.full
+            claimed = lifecycle.claim(connection, execution_id, attempt, context.claimant, full=full)
         if isinstance(claimed, NotClaimed):
             self._context.doorbell.ring(claimed.rings)
             log.info("not claimed", execution_id=str(execution_id), why=claimed.why)

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from relay_core import __version__
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.postgres import events, executions, nodes, workspaces
 from relay_core.postgres.tables import ExecutionProcess, Workspace
+from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,7 @@ class Ticker:
         while True:
             try:
                 self._act()
-            except SQLAlchemyError as error:
+            except OperationalError as error:
                 log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
             except Exception:  # a tick that breaks must not end all ticks
                 log.exception("a tick broke", thread=self._thread.name)
@@ -77,6 +78,8 @@ def sweep(context: WorkerContext) -> None:
         )
         mine = connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.ring'))"))
         due = executions.unrung(connection, RING_AGAIN_SECONDS) if mine else []
+        load = read_load(connection, context.claimant.node_id, context.settings)
+    context.admission.update(load)
     context.doorbell.ring(due)
     remove_deleted(context)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import docker
 import httpx
 import pytest
 
@@ -151,3 +152,17 @@ def test_two_repositories_in_one_workspace(relay: Relay, tmp_path):
     assert [s["run_reason"] for s in steps] == ["clone", "setup_script", "setup_script", "coding_agent"]
     assert sorted(relay.log(s["id"]) for s in steps[1:3]) == [b"one", b"two"]
     assert len(relay.log(steps[3]["id"], "stdout").split()) == 2
+
+
+def test_deleting_removes_container_and_files_and_keeps_the_record(relay: Relay, repo):
+    """T000-18, for a project: its workspaces go with it."""
+    run = relay.submit(repo, "sleep 100")
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    project = relay.get(f"/v1/tasks/{run['task_id']}")["project_id"]
+    assert relay.http.delete(f"/v1/projects/{project}").status_code == 202
+    assert project not in [one["id"] for one in relay.get("/v1/projects")["items"]]
+    relay.until(lambda: relay.get(f"/v1/executions/{agent['id']}")["status"] == "killed", 40)
+    relay.until(lambda: not (relay.data_dir / "workspaces" / run["workspace_id"]).exists(), 30)
+    names = [one.name for one in docker.from_env().containers.list(all=True)]
+    assert f"relay-{run['workspace_id']}" not in names
+    assert relay.http.get(f"/v1/workspaces/{run['workspace_id']}").status_code == 404

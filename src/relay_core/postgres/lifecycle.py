@@ -61,11 +61,20 @@ class NotClaimed:
     rings: Sequence[Ring] = ()
 
 
-def claim(connection: Connection, execution_id: UUID, attempt: int, by: Claimant) -> Claimed | NotClaimed:
+def claim(
+    connection: Connection, execution_id: UUID, attempt: int, by: Claimant, *, full: str | None = None
+) -> Claimed | NotClaimed:
     """Take a queued execution: one winner whatever the number of copies of its message.
 
     The lane and the workspace are checked again here, whatever the API saw when it accepted the step; an execution
     whose workspace is gone meanwhile ends as `failed` (`workspace_gone`) without any side effect.
+
+    Args:
+        connection: one transaction.
+        execution_id: from the message.
+        attempt: from the message.
+        by: who asks.
+        full: why the claimant takes no workspace that is not its own yet; then such a one stays queued.
     """
     row = connection.execute(
         select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
@@ -91,6 +100,8 @@ def claim(connection: Connection, execution_id: UUID, attempt: int, by: Claimant
         return NotClaimed(gone, end_queued(connection, execution_id, machine.refused(Reason.WORKSPACE_GONE, gone)))
     if workspace["node_id"] not in (None, by.node_id):
         return NotClaimed("placed on another node")
+    if workspace["node_id"] is None and full is not None:
+        return NotClaimed(f"the node is full: {full}")
     if reason.in_lane and not lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder):
         return NotClaimed("lane is busy")
     return _take(connection, mine, workspace, by)

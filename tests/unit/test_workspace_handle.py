@@ -1,0 +1,26 @@
+"""T004-06: there is one way to a workspace on which something can run, and it reconciles first."""
+
+import ast
+from pathlib import Path
+
+import relay_workers
+
+
+def test_only_open_workspace_makes_a_handle():
+    makers = []
+    for path in Path(relay_workers.__file__).parent.rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                calls = [call for call in ast.walk(function) if isinstance(call, ast.Call)]
+                names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
+                makers += [f"{path.name}:{function.name}" for name in names if name == "WorkspaceHandle"]
+    assert makers == ["workspace.py:open_workspace"]
+
+
+def test_every_start_of_a_process_takes_a_handle():
+    """`ContainerEngine.start` is called in one place, which is given the handle."""
+    places = []
+    for path in Path(relay_workers.__file__).parent.rglob("*.py"):
+        source = path.read_text()
+        places += [path.name] * source.count("engine.start(")
+    assert places == ["process.py"]
