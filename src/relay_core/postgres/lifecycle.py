@@ -98,13 +98,19 @@ def claim(
     gone = _why_gone(workspace, reason)
     if gone:
         return NotClaimed(gone, end_queued(connection, execution_id, machine.refused(Reason.WORKSPACE_GONE, gone)))
+    why = _why_elsewhere(workspace, by, full)
+    if why is None and reason.in_lane:
+        mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
+        why = None if mine_first else "lane is busy"
+    return _take(connection, mine, workspace, by) if why is None else NotClaimed(why)
+
+
+def _why_elsewhere(workspace: RowMapping, by: Claimant, full: str | None) -> str | None:
     if workspace["node_id"] not in (None, by.node_id):
-        return NotClaimed("placed on another node")
+        return "placed on another node"
     if workspace["node_id"] is None and full is not None:
-        return NotClaimed(f"the node is full: {full}")
-    if reason.in_lane and not lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder):
-        return NotClaimed("lane is busy")
-    return _take(connection, mine, workspace, by)
+        return f"the node is full: {full}"
+    return None
 
 
 def _why_gone(workspace: RowMapping, reason: RunReason) -> str | None:
