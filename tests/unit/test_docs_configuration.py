@@ -28,7 +28,7 @@ def default(name: str, field: FieldInfo) -> str:
         return COMPUTED[name]
     value = field.default
     if value is None or value == ():
-        return "–"
+        return "unset"
     if isinstance(value, tuple):
         return f"`{','.join(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else amount(name, value)}`"
@@ -41,7 +41,7 @@ def bounds(name: str, field: FieldInfo) -> str:
         for one in field.metadata
         if getattr(one, key, None) is not None
     ]
-    return ", ".join(found) or "–"
+    return ", ".join(found) or "any"
 
 
 def table() -> str:
