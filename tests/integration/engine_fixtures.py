@@ -52,18 +52,19 @@ class Step:
     exec_id: str
     alive: int
     gid: int
+    said: bytes = b""
 
     def wait(self, for_byte: bytes = b"") -> bytes:
-        """What `alive` said until ``for_byte`` came, or until its supervisor is dead."""
-        said = b""
+        """All that `alive` has said since the start, once ``for_byte`` came, or once its supervisor is dead."""
         poll = select.poll()
         poll.register(self.alive, select.POLLIN)
-        while True:
+        while not (for_byte and for_byte in self.said):  # two bytes may come in one read
             assert poll.poll(DEADLINE_SECONDS * 1000), "nothing happened"
             data = os.read(self.alive, 64)
-            said += data
-            if not data or (for_byte and for_byte in said):
-                return said
+            if not data:
+                break
+            self.said += data
+        return self.said
 
     def log(self, stream: Stream = Stream.STDOUT) -> bytes:
         fd, _ = self.run.open_log(stream)
