@@ -1,10 +1,13 @@
 """One execution from claim to next step; every kind of run passes through `Runner.run`."""
 
+import time
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from relay_core.domain import execution as machine
 from relay_core.domain.doorbell import Ring
@@ -20,6 +23,8 @@ from relay_workers.steplog import stored_ends
 from relay_workers.tasks import RunFailed, RunKilled
 
 log = structlog.get_logger(__name__)
+
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.2, 5.0
 
 STEPS = dict.fromkeys(RunReason, process.run) | {
     RunReason.CLONE: provision.run,
@@ -98,14 +103,25 @@ class Runner:
                 outcome.also(connection)
             return due
 
-        with self._context.database.begin() as connection:
-            due = write(connection)
+        due = self._patiently(write)
         if outcome.afterwards is not None:
             outcome.afterwards()
         self._context.live_logs.end(claimed.execution_id)
         self._context.doorbell.ring(due)
         log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)
         return outcome.transition
+
+    def _patiently(self, write: Callable[[Connection], list[Ring]]) -> list[Ring]:
+        """The terminal transaction, through an outage of any length: it is idempotent by the fence."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                with self._context.database.begin() as connection:
+                    return write(connection)
+            except OperationalError as error:
+                log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])
+            time.sleep(backoff)
+            backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
 
 
 def _tell_celery(transition: machine.Transition) -> None:

@@ -55,8 +55,11 @@ class Ticker:
 def renew_leases(context: WorkerContext) -> None:
     """Prolong what this process runs; the answer says what was lost and what is to be killed."""
     live = {control.execution_id: control for control in context.live.all()}
+    if not live:
+        return
+    by = context.claimant
     with context.database.begin() as connection:
-        leases = executions.renew_leases(connection, context.claimant.owner, context.claimant.lease_seconds)
+        leases = executions.renew_leases(connection, by.owner, list(live), by.lease_seconds)
     held: dict[UUID, executions.Lease] = {lease.execution_id: lease for lease in leases}
     for execution_id, control in live.items():
         lease = held.get(execution_id)

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from relay_cli.stack.images import own_ca_bundle
 from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_core.postgres.tokens import create_token
 
@@ -194,6 +195,8 @@ def relay(
         "RELAY_DEV_SERVER_START_SECONDS": "8",
         "RELAY_CONTAINER_NETWORK": network,
     }
+    if own_ca := own_ca_bundle():
+        environment["RELAY_CA_BUNDLE"] = str(own_ca)
     relay = Relay(environment, root)
     relay.start("api")
     relay.start("worker")

@@ -207,7 +207,8 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
         with db.begin() as connection:
             assert lifecycle.request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
     with db.begin() as connection:
-        leases = executions.renew_leases(connection, WORKER.owner, 30)
+        leases = executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert executions.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
     assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in leases] == [
         (claimed.execution_id, 1, True)
     ]

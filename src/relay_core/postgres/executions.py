@@ -176,11 +176,14 @@ class Lease:
     kill_requested: bool
 
 
-def renew_leases(connection: Connection, owner: str, lease_seconds: float) -> list[Lease]:
-    """Prolong everything that ``owner`` runs, in one statement on Postgres' clock; the answer carries kills."""
+def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_seconds: float) -> list[Lease]:
+    """Prolong what a worker really runs, in one statement on Postgres' clock; the answer carries kills.
+
+    By id, because a new worker takes the name of a dead one: its runs must not seem alive for that.
+    """
     statement = (
         update(E)
-        .where(E.owner == owner, E.status == Status.RUNNING)
+        .where(E.owner == owner, E.id.in_(ids), E.status == Status.RUNNING)
         .values(lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"))
         .returning(E.id, E.fence, E.kill_requested_at)
     )
