@@ -1,0 +1,159 @@
+"""``python -m bench [--repeat N]``: rows 1 to 3 of the performance table, each beside the bare tool in the same run.
+
+Starts an API and a worker of its own (durable embedded Postgres, Valkey) on the engine that is there.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+from tests.acceptance.conftest import Relay, free_port, make_repo
+
+from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_cli.stack.valkey import EmbeddedValkey
+from relay_core.postgres.migrate import upgrade
+
+IMAGE = "relay-base:latest"
+STAMP = "date +%s%N"
+FLOOD_MIB = 256
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--repeat", type=int, default=10, help="measurements of rows 1 and 2")
+    repeat = parser.parse_args().repeat
+    root = Path(tempfile.mkdtemp(prefix="relay-bench-"))
+    root.chmod(0o755)
+    postgres, valkey = EmbeddedPostgres(root / "postgres"), EmbeddedValkey(root / "valkey")
+    relay = None
+    try:
+        database_url = postgres.start()
+        upgrade(database_url)
+        relay = Relay(environment(root, database_url, valkey.start()), root)
+        relay.start("api")
+        relay.start("worker")
+        repo = make_repo(root / "repo", {f"f{number}.txt": "x" * 100 for number in range(200)})
+        rows = [warm_start(relay, repo, repeat), new_workspace(relay, repo, repeat), throughput(relay, repo)]
+        print(f"\n{'what':<52}{'Relay':>12}{'bare':>12}{'ratio':>8}  to reach")
+        for what, ours, bare, unit, target in rows:
+            print(f"{what:<52}{ours:>9.1f} {unit:<2}{bare:>9.1f} {unit:<2}{ours / bare:>8.2f}  {target}")
+    finally:
+        if relay is not None:
+            clean(relay)
+        valkey.stop()
+        postgres.stop()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
+    """Settings of the API and the worker."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
+        "RELAY_DATABASE_URL": database_url,
+        "RELAY_REDIS_URL": redis_url,
+        "RELAY_DATA_DIR": str(root / "data"),
+        "RELAY_API_PORT": str(free_port()),
+        "RELAY_GIT_ALLOW_FILE": "true",
+        "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
+        "RELAY_CONTAINER_NETWORK": f"relay-bench-{os.getpid()}",
+    }
+
+
+def warm_start(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, float, str, str]:
+    """POST of a further step until its process has started, beside a bare SDK exec in the same container."""
+    run = relay.submit(repo)
+    relay.wait_chain(run)
+    container = relay.container(run)
+    ours, bare = [], []
+    for _ in range(repeat):
+        began = time.time_ns()
+        body = {"run_reason": "setup_script", "script": STAMP}
+        step = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["id"]
+        finished(relay, step)
+        ours.append((int(relay.log(step, "stdout")) - began) / 1e6)
+        began = time.time_ns()
+        bare.append((int(container.exec_run(["sh", "-c", STAMP]).output) - began) / 1e6)
+    return "POST to process running, warm workspace, p50", median(ours), median(bare), "ms", "<= 1.5"
+
+
+def new_workspace(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, float, str, str]:
+    """POST of a run until the first line of its setup script, beside `git clone` and `docker run`."""
+    ours, bare = [], []
+    for number in range(repeat):
+        began = time.time_ns()
+        run = relay.submit(repo, setup_script=STAMP)
+        setup = relay.wait_step(run, "setup_script", {"completed"})
+        ours.append((int(relay.log(setup["id"], "stdout")) - began) / 1e6)
+        relay.wait_chain(run)
+        relay.http.delete(f"/v1/workspaces/{run['workspace_id']}")
+        bare.append(timed(lambda: bare_job(relay, repo, str(number))))  # noqa: B023 - called at once
+    what = "POST to first setup line, new workspace, p50"
+    return what, median(ours), median(bare), "ms", "<= 1.0"
+
+
+def bare_job(relay: Relay, repo: Path, name: str) -> None:
+    """What a shell script would do."""
+    subprocess.run(["git", "clone", "-q", f"file://{repo}", relay.root / f"bare-{name}"], check=True)
+    subprocess.run(["docker", "run", "--rm", IMAGE, "true"], check=True)
+
+
+def throughput(relay: Relay, repo: Path) -> tuple[str, float, float, str, str]:
+    """A flood of log lines until it is in Postgres, beside `docker exec` into a file."""
+    flood = f"base64 -w 100 /dev/zero | head -c {FLOOD_MIB << 20}"
+    run = relay.submit(repo)
+    relay.wait_chain(run)
+    bare = timed(lambda: bare_flood(relay, relay.container(run).id, flood))
+    body = {"run_reason": "setup_script", "script": flood}
+    step = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["id"]
+    ours = timed(lambda: finished(relay, step))
+    rates = [FLOOD_MIB * 1000 / one for one in (ours, bare)]
+    return "durable log throughput, container to Postgres (MiB/s)", rates[0], rates[1], "", ">= 0.5"
+
+
+def bare_flood(relay: Relay, container: str, flood: str) -> None:
+    """The same bytes without Relay."""
+    with (relay.root / "flood").open("wb") as file:
+        subprocess.run(["docker", "exec", container, "sh", "-c", flood], stdout=file, check=True)
+
+
+def finished(relay: Relay, execution_id: str) -> None:
+    """Wait for the end of an execution."""
+    relay.until(lambda: relay.get(f"/v1/executions/{execution_id}")["status"] == "completed", 120)
+
+
+def timed(act: Callable[[], object]) -> float:
+    """How long it takes, in milliseconds."""
+    began = time.perf_counter()
+    act()
+    return (time.perf_counter() - began) * 1000
+
+
+def median(values: list[float]) -> float:
+    """Of the measurements."""
+    return statistics.median(values)
+
+
+def clean(relay: Relay) -> None:
+    """End the processes, remove containers and network."""
+    for name in list(relay.processes):
+        relay.stop(name)
+    client = docker.from_env()
+    label = f"relay.node_id={(relay.data_dir / 'node_id').read_text().strip()}"
+    for container in client.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True)
+    for network in client.networks.list(names=[relay.environment["RELAY_CONTAINER_NETWORK"]]):
+        network.remove()
+    relay.database.dispose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
