@@ -85,8 +85,10 @@ class Settings(BaseSettings):
     )
     ca_bundle: Path | None = Field(None, description="CA bundle mounted read-only into every container.")
     worker_concurrency: int | None = Field(None, ge=1, le=1000, description="Slots; from RAM and CPU otherwise.")
-    node_max_workspaces: int = Field(50, ge=1, description="Workspaces of this node.")
-    node_memory_bytes: int | None = Field(None, ge=64 << 20, description="Sum of memory limits; the host's otherwise.")
+    node_max_workspaces: int = Field(50, ge=1, description="Workspaces of this node in which something runs.")
+    node_memory_bytes: int | None = Field(
+        None, ge=64 << 20, description="Sum of their memory limits; the host's otherwise."
+    )
     node_min_free_bytes: int = Field(2 << 30, ge=0, description="Disk space that a checkout leaves free.")
 
     # running and capturing

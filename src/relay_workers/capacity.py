@@ -7,11 +7,11 @@ from typing import Any
 import psutil
 import structlog
 from celery import Celery
-from sqlalchemy import BigInteger, Connection, cast, func, select
+from sqlalchemy import BigInteger, Connection, cast, exists, func, select
 
 from relay_core.domain.doorbell import pool_queue
-from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres.tables import RuntimeNode, Workspace
+from relay_core.domain.vocabulary import Status
+from relay_core.postgres.tables import ExecutionProcess, RuntimeNode, Workspace
 from relay_core.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,8 +22,9 @@ class Load:
     """What a node carries."""
 
     workspaces: int
+    """Those in which something runs."""
     memory_bytes: int
-    """Sum of the memory limits of its workspaces."""
+    """Sum of their memory limits."""
     free_bytes: int
     """Of the disk that holds the data directory."""
     draining: bool
@@ -46,7 +47,8 @@ def why_full(load: Load, settings: Settings, host_memory_bytes: int) -> str | No
 def read_load(connection: Connection, node_id: str, settings: Settings) -> Load:
     """The present load of a node."""
     memory = cast(Workspace.limits["memory_bytes"].as_string(), BigInteger)
-    here = (Workspace.node_id == node_id) & (Workspace.state.in_([WorkspaceState.STARTING, WorkspaceState.RUNNING]))
+    busy = exists().where(ExecutionProcess.workspace_id == Workspace.id, ExecutionProcess.status == Status.RUNNING)
+    here = (Workspace.node_id == node_id) & busy  # an idle container holds next to nothing
     count, total = connection.execute(select(func.count(), func.coalesce(func.sum(memory), 0)).where(here)).one()
     draining = connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id))
     return Load(count, int(total), shutil.disk_usage(settings.data_dir).free, bool(draining))

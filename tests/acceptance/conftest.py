@@ -194,6 +194,8 @@ def relay(
         "RELAY_CLONE_TIMEOUT_SECONDS": "20",
         "RELAY_DEV_SERVER_START_SECONDS": "8",
         "RELAY_CONTAINER_NETWORK": network,
+        "RELAY_NODE_MAX_WORKSPACES": "1000",
+        "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
     }
     if own_ca := own_ca_bundle():
         environment["RELAY_CA_BUNDLE"] = str(own_ca)
