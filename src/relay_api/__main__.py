@@ -11,7 +11,7 @@ from relay_api.app import create_app
 from relay_core.domain.errors import RelayError
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
-from relay_core.settings import Settings, get_settings
+from relay_core.settings import Settings, get_settings, wrong_settings
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,6 @@ def main() -> int:
         timeout_keep_alive=30,
     )
     return 0
-
-
-def wrong_settings(error: ValidationError) -> str:
-    """The environment variables that are wrong, without their values (one may be a password)."""
-    wrong = [f"RELAY_{str(one['loc'][0]).upper() if one['loc'] else ''}: {one['msg']}" for one in error.errors()]
-    return "; ".join(wrong)
 
 
 def _check(settings: Settings) -> None:

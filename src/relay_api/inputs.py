@@ -70,6 +70,8 @@ def run(body: RunIn, settings: Settings) -> RunInput:
         env={name: _env(given) for name, given in body.env.items()},
         project_id=body.project_id,
         title=body.title,
+        user=body.user,
+        auto_commit=body.auto_commit,
     )
 
 

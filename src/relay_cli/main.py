@@ -12,6 +12,7 @@ from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
 from relay_core.domain.errors import InvalidInput, RelayError
+from relay_core.settings import wrong_settings
 
 app = typer.Typer(
     help="Run coding agents, and the scripts and dev servers around them, as jobs in containers.",
@@ -44,8 +45,7 @@ def main() -> None:
         note(str(error))
         sys.exit(2)
     except ValidationError as error:
-        for one in error.errors():
-            note(f"RELAY_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}")
+        note(wrong_settings(error))
         sys.exit(2)
     except (RelayError, OperationalError, httpx.TransportError) as error:
         note(str(error).splitlines()[0])

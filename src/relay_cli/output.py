@@ -5,10 +5,14 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
+import typer
 from rich.console import Console
 from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+"""The option of every command that prints."""
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
 _SEQUENCE = re.compile(

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from relay_core.domain.git_url import RemotePolicy
@@ -95,7 +95,6 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(30, ge=1, le=3600, description="How long a run is its worker's without renewal.")
     lease_renew_seconds: float = Field(5, gt=0, le=600, description="Time between renewals, which also tell of kills.")
     start_timeout_seconds: float = Field(30, gt=0, le=600, description="For a step's supervisor to begin.")
-    kill_grace_seconds: float = Field(10, ge=0, le=600, description="Not used: a run's limits say it.")
     log_tail_seconds: float = Field(5, ge=0, le=600, description="Wait for a held log after the process has ended.")
     live_log_ttl_seconds: int = Field(3600, ge=10, description="Life of a run's tail in Redis after its last byte.")
     live_log_max_bytes: int = Field(4 << 20, ge=64 << 10, description="Bytes of one run kept in Redis.")
@@ -107,6 +106,7 @@ class Settings(BaseSettings):
     max_pids: int = Field(32768, ge=16, description="Largest limits.pids.")
     max_timeout_seconds: int = Field(24 * 3600, ge=1, description="Largest limits.timeout_seconds.")
     max_log_bytes: int = Field(2 << 30, ge=1024, description="Largest limits.log_bytes.")
+    max_kill_grace_seconds: float = Field(600, ge=0, le=600, description="Largest limits.kill_grace_seconds.")
     max_disk_bytes: int = Field(200 << 30, ge=1 << 20, description="Largest limits.disk_bytes.")
 
     # Flower
@@ -141,6 +141,11 @@ class Settings(BaseSettings):
             msg = "RELAY_DATA_DIR must be an absolute path: the container engine mounts it under the same name"
             raise ValueError(msg)
         return value
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """The environment variables that are wrong, without their values (one may be a password)."""
+    return "; ".join(f"RELAY_{'_'.join(map(str, one['loc'][:1])).upper()}: {one['msg']}" for one in error.errors())
 
 
 @cache

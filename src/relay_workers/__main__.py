@@ -12,12 +12,16 @@ def main() -> None:
     from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
     from relay_core.domain.errors import RelayError  # noqa: PLC0415
-    from relay_core.settings import get_settings  # noqa: PLC0415
+    from relay_core.settings import get_settings, wrong_settings  # noqa: PLC0415
     from relay_workers.bootstrap import make_worker  # noqa: PLC0415
 
     try:
         worker = make_worker(get_settings())
-    except (RelayError, ValidationError, OperationalError, OSError) as error:
+    except ValidationError as error:
+        sys.exit(f"relay worker: {wrong_settings(error)}")
+    except OperationalError as error:
+        sys.exit(f"relay worker: the database does not answer: {str(error.orig).strip()}")
+    except (RelayError, OSError) as error:
         sys.exit(f"relay worker: {error}")
     worker.app.worker_main(worker.argv())
 

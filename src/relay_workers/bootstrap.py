@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,3 +143,5 @@ def configure_logging(level: str) -> None:
 def prepare_environment() -> None:
     """TERM means: detach and go at once (docs/adr/0003-celery.md). Must come before Celery installs its handlers."""
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+    # Celery warns a worker of root for the sake of pickle; messages are JSON, and mounts and chown need root.
+    warnings.filterwarnings("ignore", message=".*superuser privileges.*")

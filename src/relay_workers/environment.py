@@ -5,10 +5,9 @@ from uuid import UUID
 
 from relay_core.postgres.workspaces import WorkspaceRow
 from relay_core.settings import Settings
+from relay_workers.engine.port import CA_BUNDLE
 
 HOME = "/workspace/home"
-CA_BUNDLE = "/etc/relay/ca-bundle.crt"
-"""Where the engine mounts the CA bundle, where there is one."""
 
 _LIVE_LOGS = {"PYTHONUNBUFFERED": "1", "CI": "1", "TERM": "dumb"}
 _CA_NAMES = (

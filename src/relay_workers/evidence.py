@@ -11,7 +11,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason, RunReason, Status, Stream
-from relay_core.postgres import executions
+from relay_core.postgres import executions, workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow
 from relay_workers.context import WorkerContext
@@ -45,7 +45,8 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
             "summary": summary,
             "usage": dict(reader.usage) or None,
         }
-    commits = claimed.run_reason in PINNED and transition.target is Status.COMPLETED
+    wanted = running.workspace.row.auto_commit
+    commits = wanted and claimed.run_reason in PINNED and transition.target is Status.COMPLETED
     message = (summary or f"{claimed.run_reason.replace('_', ' ')}") if commits else None
     states, noted = _repo_states(context, claimed, running, message)
     if ended.log.cut:
@@ -57,6 +58,24 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
             ("execution.log_incomplete", {"message": "some output could not be written (a full disk?) and is lost"})
         )
     return Outcome(transition, Evidence(states, ended.log.ends(), turn, noted), afterwards=running.run_dir.remove)
+
+
+def after_heads(context: WorkerContext, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:
+    """Where every repo stands after a step that could not go on; empty where the clones are gone."""
+    with context.database.connect() as connection:
+        repos = workspaces.load(connection, workspace_id).repos
+    directory = context.workspace_dir(workspace_id)
+    if not (directory / "repos").is_dir():
+        return {}
+    heads = context.git.heads(directory, [repo.name for repo in repos])
+    return {
+        repo.repo_id: {
+            "after_head_commit": heads[repo.name].commit,
+            "branch": heads[repo.name].branch,
+            "problem": heads[repo.name].problem,
+        }
+        for repo in repos
+    }
 
 
 def _read_turn(context: WorkerContext, claimed: Claimed, ended: "Ended") -> TurnReader:

@@ -67,7 +67,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     _store_place(context, row, directory)
     image = context.engine.ensure_image(row.image)
     log.say(f"image {row.image} ({image.digest or image.id})")
-    place = _Place(row, directory, image, resolve_uid(None, image.uid, container_uid(context.settings)))
+    place = _Place(row, directory, image, resolve_uid(row.requested_uid, image.uid, container_uid(context.settings)))
     _check_programs(context, place)
     _make_directories(place)
     clones, container_id = _clone_and_start(context, claimed, place, control, log)

@@ -15,7 +15,7 @@ from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import lifecycle
 from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
-from relay_workers import dev_server, process, provision
+from relay_workers import dev_server, evidence, process, provision
 from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo, Outcome, from_failure
@@ -84,15 +84,18 @@ class Runner:
         try:
             return STEPS[claimed.run_reason](self._context, claimed, control)
         except StepFailed as error:
-            ends = stored_ends(self._context.logs, claimed.execution_id)
-            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), Evidence(log_ends=ends))
+            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), self._what_is_there(claimed))
         except (LetGo, Stale):
             raise
         except Exception as error:  # the one broad catch: whatever it was, the row must not stay `running`
             log.exception("a step broke")
             message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
-            ends = stored_ends(self._context.logs, claimed.execution_id)
-            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), Evidence(log_ends=ends))
+            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), self._what_is_there(claimed))
+
+    def _what_is_there(self, claimed: Claimed) -> Evidence:
+        """Evidence of a step that could not go on: the log as stored, and where every repo stands."""
+        ends = stored_ends(self._context.logs, claimed.execution_id)
+        return Evidence(evidence.after_heads(self._context, claimed.workspace_id), ends)
 
     def _finish(self, claimed: Claimed, outcome: Outcome) -> machine.Transition:
         def write(connection: Connection) -> list[Ring]:

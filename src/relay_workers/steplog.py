@@ -2,13 +2,16 @@
 
 import hashlib
 import threading
+import time
 from uuid import UUID
 
-from relay_core.domain.errors import Stale
+from relay_core.domain.log_append import AppendResult
 from relay_core.domain.vocabulary import Stream
 from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import Append, LogStore, StreamEnd
+from relay_core.postgres.logs import Append, LogStore, LogStoreUnavailable, StreamEnd
 from relay_workers.outcome import LetGo
+
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
 
 
 class StepLog:
@@ -33,15 +36,25 @@ class StepLog:
         if not data:
             return
         with self._lock:
-            try:
-                stored = self._store.append_one(
-                    Append(self._execution_id, self._fence, Stream.STDOUT, self._offset, data)
-                )
-            except Stale as error:
-                raise LetGo from error
+            result = self._append(Append(self._execution_id, self._fence, Stream.STDOUT, self._offset, data))
             self._offset += len(data)
             self._sha256.update(data)
-        self._live.publish([stored])
+        self._live.publish(result.stored)
+
+    def _append(self, append: Append) -> AppendResult:
+        """Through an outage of any length; one that ended after the commit shows in the sizes of the refusal."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                result = self._store.append([append])
+            except LogStoreUnavailable:
+                time.sleep(backoff)
+                backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
+                continue
+            refused = result.refused.get(append.execution_id)
+            if refused is None or (refused.sizes or {}).get(append.stream) == append.end:
+                return result
+            raise LetGo
 
     def say(self, line: str) -> None:
         """Store a line of Relay's own."""

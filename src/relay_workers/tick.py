@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from relay_core import __version__
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres import events, executions, nodes, workspaces
+from relay_core.postgres import events, executions, idempotency, nodes, workspaces
 from relay_core.postgres.tables import ExecutionProcess, Workspace
 from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
@@ -81,6 +81,8 @@ def sweep(context: WorkerContext) -> None:
         )
         mine = connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.ring'))"))
         due = executions.unrung(connection, RING_AGAIN_SECONDS) if mine else []
+        if mine:
+            idempotency.forget_old(connection, context.settings.idempotency_ttl_hours)
         load = read_load(connection, context.claimant.node_id, context.settings)
     context.admission.update(load)
     context.doorbell.ring(due)

@@ -63,3 +63,16 @@ def test_the_agent_runs_in_the_one_repo_or_above_all():
 def test_one_failure_ends_the_chain_except_a_cleanup(reason, status):
     expected = status is Status.COMPLETED or (reason is RunReason.CLEANUP_SCRIPT and status is Status.FAILED)
     assert goes_on([(RunReason.SETUP_SCRIPT, Status.COMPLETED), (reason, status)]) is expected
+
+
+def test_only_a_setup_script_is_root_and_only_where_its_repo_says_so():
+    repos = [
+        RepoScripts("a", setup_script="s", cleanup_script="c", setup_as_root=True),
+        RepoScripts("b", setup_script="s"),
+    ]
+    action, roots = plan_run(repos, EXECUTOR, "do it"), []
+    group = [action]
+    while group:
+        roots += [(one["step"]["run_reason"], one["step"]["repo"]) for one in group if one["step"]["as_root"]]
+        group = next_group(group[0])
+    assert roots == [("setup_script", "a")]

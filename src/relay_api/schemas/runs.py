@@ -23,6 +23,7 @@ from relay_core.domain.executor_names import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
 
 _DEFAULT = Limits()
+MAX_UID = 2**31 - 1
 
 
 class RepoIn(Input):
@@ -48,6 +49,7 @@ class RepoIn(Input):
     parallel_setup_script: bool = Field(
         default=False, description="Run setup scripts at once, if every repository that has one says so."
     )
+    setup_as_root: bool = Field(default=False, description="Run the setup script as root in the container.")
 
 
 class ExecutorIn(Input):
@@ -121,6 +123,12 @@ class RunIn(Input):
     limits: LimitsIn = Field(default_factory=LimitsIn)
     project_id: Id | None = Field(None, description="Null: a project of the first repository, made on first use.")
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
+    user: int | None = Field(
+        None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
+    )
+    auto_commit: bool = Field(
+        default=True, description="Commit what a successful agent or cleanup script leaves in the work tree."
+    )
 
 
 class RunOut(Output):

@@ -12,9 +12,8 @@ from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, follow_chain, follow_log
-from relay_cli.output import log_writers, note
+from relay_cli.output import Json, log_writers, note
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_default=False)]
 
 
@@ -93,12 +92,16 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
     stream: Annotated[str, typer.Option(help="stdout, stderr or all.")] = "all",
     raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also on a terminal.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Sizes and sha256 of its streams, for programs.")] = False,
 ) -> None:
     """Print the log of an execution.
 
     Example: relay logs -f 0b8f8f4e-…
     """
     api = connect()
+    if as_json:
+        output.show(api.call("GET", f"/v1/executions/{execution}")["logs"], as_json=True)
+        return
     if follow:
         follow_log(api, str(execution), log_writers(raw=raw), stream)
         return

@@ -1,12 +1,14 @@
 """`relay up | down | status | db upgrade`: the local stack."""
 
 import json
+import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated
 
 import typer
 
 from relay_cli.errors import CommandFailed
-from relay_cli.output import note
+from relay_cli.output import Json, note
 from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
 from relay_cli.stack.bring_up import UpOptions, bring_up
 from relay_cli.stack.consent import Consent
@@ -26,23 +28,35 @@ def up(
     sample: Annotated[
         bool | None, typer.Option("--sample/--no-sample", help="Run the sample job (first start).")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Start the whole stack on this machine: database, queue, API, worker, Flower. Ctrl-C ends it.
 
     Example: relay up --detach
     """
-    raise typer.Exit(bring_up(UpOptions(detach=detach, yes=yes, sample=sample)))
+    if as_json and not detach:
+        raise CommandFailed("--json belongs to --detach: without it `relay up` stays until Ctrl-C", 2)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        code = bring_up(UpOptions(detach=detach, yes=yes, sample=sample))
+    if as_json:
+        status(as_json=True)
+    raise typer.Exit(code)
 
 
 def down(
     everything: Annotated[bool, typer.Option("--all", help="Also end workspaces' containers and our engine.")] = False,
+    as_json: Json = False,
 ) -> None:
     """End the stack; data stays."""
-    for line in describe(take_down(get_settings().data_dir, everything=everything)):
+    ended = take_down(get_settings().data_dir, everything=everything)
+    if as_json:
+        print(json.dumps(vars(ended), indent=2))
+        return
+    for line in describe(ended):
         note(line)
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def status(as_json: Json = False) -> None:
     """Say what runs and where."""
     state = current_state(get_settings().data_dir)
     if state is None:
@@ -57,13 +71,19 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 
 
 @db.command("upgrade")
-def db_upgrade() -> None:
+def db_upgrade(as_json: Json = False) -> None:
     """Bring the database of RELAY_DATABASE_URL to this version's schema."""
-    note(f"the schema is at {upgrade(get_settings().database_url)}")
+    revision = upgrade(get_settings().database_url)
+    if as_json:
+        print(json.dumps({"revision": revision}))
+    else:
+        note(f"the schema is at {revision}")
 
 
 @image.command("build")
-def image_build(executor: Annotated[str, typer.Argument(help="Whose image: claude-code.")]) -> None:
+def image_build(
+    executor: Annotated[str, typer.Argument(help="Whose image: claude-code.")], as_json: Json = False
+) -> None:
     """Build the image of a coding agent on this machine's engine (about half a minute, needs PyPI and npm).
 
     Example: relay image build claude-code
@@ -73,4 +93,7 @@ def image_build(executor: Annotated[str, typer.Argument(help="Whose image: claud
     data_dir = get_settings().data_dir
     client = prepare_machine(data_dir, Consent(yes=False)).client()
     ensure_agent_image(client, executor, data_dir / "build" / "logs")
-    note(f"{AGENT_TAGS[executor]} is ready: relay run --image {AGENT_TAGS[executor]} …")
+    if as_json:
+        print(json.dumps({"image": AGENT_TAGS[executor]}))
+    else:
+        note(f"{AGENT_TAGS[executor]} is ready: relay run --image {AGENT_TAGS[executor]} …")

@@ -7,8 +7,9 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
-from relay_cli.commands.runs import Json
-from relay_cli.output import note
+from relay_cli.output import Json, note
+from relay_core.postgres.tokens import create_token
+from relay_core.settings import get_settings
 
 tokens = typer.Typer(help="Bearer tokens of the API.", no_args_is_help=True)
 
@@ -20,12 +21,21 @@ def create(
     scope: Annotated[list[str], typer.Option(help="runs:read, runs:write or admin; may be given again.")] = [
         "runs:write"
     ],
+    database: Annotated[
+        bool, typer.Option("--database", help="Straight into RELAY_DATABASE_URL: the first token of a server.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a token; its text is shown this once.
 
     Example: relay token create ci --owner team-a
+
+    Example: relay token create operator --owner operator --scope admin --database
     """
+    if database:
+        text = create_token(get_settings().database_url, owner, scope, name)
+        output.show({"name": name, "owner": owner, "scopes": scope, "token": text}, as_json=as_json)
+        return
     made = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
     output.show(made, as_json=as_json)
 
@@ -38,10 +48,13 @@ def list_tokens(as_json: Json = False) -> None:
 
 
 @tokens.command("revoke")
-def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")]) -> None:
+def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_json: Json = False) -> None:
     """Refuse a token from now on."""
     connect().call("DELETE", f"/v1/tokens/{token}")
-    note("revoked")
+    if as_json:
+        output.show({"id": str(token), "revoked": True}, as_json=True)
+    else:
+        note("revoked")
 
 
 def nodes(as_json: Json = False) -> None:

@@ -30,6 +30,7 @@ class RepoScripts:
     dev_server: str | None = None
     archive_script: str | None = None
     parallel_setup_script: bool = False
+    setup_as_root: bool = False
 
     @property
     def cwd(self) -> str:
@@ -45,7 +46,12 @@ def script_step(reason: RunReason, repo: RepoScripts, script: str, *, as_root: b
 def scripts(reason: RunReason, repos: Sequence[RepoScripts]) -> list[Step]:
     """The steps of all repos that have a script for ``reason`` (named as the field that holds it)."""
     given = ((repo, getattr(repo, reason)) for repo in repos)
-    return [script_step(reason, repo, script) for repo, script in given if _given(script)]
+    setup = reason is RunReason.SETUP_SCRIPT
+    return [
+        script_step(reason, repo, script, as_root=setup and repo.setup_as_root)
+        for repo, script in given
+        if _given(script)
+    ]
 
 
 def agent_step(executor: dict[str, Any], prompt: str, cwd: str) -> Step:

@@ -44,6 +44,7 @@ class RepoInput:
     dev_server_script: str | None = None
     archive_script: str | None = None
     parallel_setup_script: bool = False
+    setup_as_root: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class RunInput:
     env: Mapping[str, EnvValue] = field(default_factory=dict)
     project_id: UUID | None = None
     title: str | None = None
+    user: int | None = None
+    """Uid of the workspace's processes; None: the image's, or the node's default."""
+    auto_commit: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts
             dev_server=row["dev_server_script"],
             archive_script=row["archive_script"],
             parallel_setup_script=row["parallel_setup_script"],
+            setup_as_root=row["setup_as_root"],
         )
         for row in connection.execute(statement).mappings()
     ]
@@ -203,6 +208,8 @@ def _workspace(connection: Connection, run: RunInput, settings: Settings, column
             branch=branch_name(settings.branch_prefix, workspace_id, title),
             pool=settings.pool,
             requested_image=run.image,
+            requested_uid=run.user,
+            auto_commit=run.auto_commit,
             limits=vars(run.limits),
             **columns,
         )

@@ -192,6 +192,9 @@ class Workspace(Base):
     pool: Mapped[str]
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"), index=True)
     requested_image: Mapped[str | None]
+    requested_uid: Mapped[int | None]
+    auto_commit: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether what a successful turn leaves in the work tree is committed."""
     resolved_image: Mapped[str | None]
     image_digest: Mapped[str | None]
     container_id: Mapped[str | None]
@@ -239,6 +242,7 @@ class WorkspaceRepo(Base):
     dev_server_script: Mapped[str | None]
     archive_script: Mapped[str | None]
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
+    setup_as_root: Mapped[bool] = mapped_column(server_default=text("false"))
     base_commit: Mapped[str | None]
     """Where the branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]

@@ -40,6 +40,8 @@ class WorkspaceRow:
     container_id: str | None
     work_dir: str | None
     uid: int | None
+    requested_uid: int | None
+    auto_commit: bool
     repos: Sequence[WorkspaceRepoRow]
     env: Mapping[str, str]
     secrets: Sequence[str]
@@ -93,6 +95,8 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         container_id=row["container_id"],
         work_dir=row["work_dir"],
         uid=row["uid"],
+        requested_uid=row["requested_uid"],
+        auto_commit=row["auto_commit"],
         repos=[WorkspaceRepoRow(*repo) for repo in repos],
         env={name: value for name, value, _ in env},
         secrets=[value for _, value, secret in env if secret],

@@ -1,28 +1,17 @@
 """Which user a container's steps run as. Pure."""
 
-from relay_core.domain.errors import InvalidInput
-
 MAX_ID = 2**31 - 1
 
 
-def resolve_uid(requested: str | None, image_uid: int | None, default_uid: int) -> int:
+def resolve_uid(requested: int | None, image_uid: int | None, default_uid: int) -> int:
     """The uid of a workspace: what the request says, else the image's ``USER``, else the node's default.
 
     Args:
-        requested: a number, or ``root``; names of accounts differ from image to image.
+        requested: a number; names of accounts differ from image to image.
         image_uid: the image's user. Root counts as none: most images have simply not chosen.
         default_uid: `relay_workers.node.container_uid`.
-
-    Raises:
-        InvalidInput: ``requested`` is something else.
     """
-    if requested == "root":
-        return 0
-    if requested is not None:
-        if not (requested.isascii() and requested.isdecimal() and int(requested) <= MAX_ID):
-            raise InvalidInput(f"user {requested!r} must be 'root' or a number from 0 to {MAX_ID}", field="user")
-        return int(requested)
-    return image_uid or default_uid
+    return requested if requested is not None else image_uid or default_uid
 
 
 def uid_in_passwd(user: str, passwd: bytes) -> int | None:

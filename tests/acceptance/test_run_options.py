@@ -1,0 +1,70 @@
+"""What a run may ask for beyond its repository and prompt."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.acceptance.conftest import Relay
+
+pytestmark = pytest.mark.docker
+
+
+def test_a_run_names_its_user_and_only_its_setup_script_is_root(relay: Relay, repo):
+    """T000-09."""
+    run = relay.submit(
+        repo,
+        "id -u; touch made",
+        user=4321,
+        repos=[{"url": f"file://{repo}", "setup_script": "id -u", "cleanup_script": "id -u", "setup_as_root": True}],
+    )
+    steps = relay.wait_chain(run)
+    assert [step["status"] for step in steps] == ["completed"] * 4
+    users = {step["run_reason"]: relay.log(step["id"], "stdout") for step in steps[1:]}
+    assert users == {"setup_script": b"0\n", "coding_agent": b"4321\n", "cleanup_script": b"4321\n"}
+
+
+def test_without_auto_commit_the_changes_stay_in_the_work_tree(relay: Relay, repo):
+    run = relay.submit(repo, "echo new >made.txt", auto_commit=False)
+    agent = relay.wait_chain(run)[-1]
+    (state,) = agent["repo_states"]
+    assert agent["status"] == "completed"
+    assert state["after_head_commit"] == state["before_head_commit"]
+    assert state["dirty"] is True
+    assert "made.txt" in relay.http.get(f"/v1/workspaces/{run['workspace_id']}/diff?format=patch").text, (
+        "pinned all the same"
+    )
+
+
+def test_a_step_that_could_not_start_has_its_heads_too(relay: Relay, repo):
+    """Design 4.4: before and after, whatever the end."""
+    run = relay.submit(repo)
+    before = relay.wait_chain(run)[-1]["repo_states"][0]["after_head_commit"]
+    relay.container(run).remove(force=True)
+    added = relay.http.post(
+        f"/v1/workspaces/{run['workspace_id']}/executions", json={"run_reason": "setup_script", "script": "true"}
+    ).json()
+    step = relay.until(
+        lambda: (
+            one if (one := relay.get(f"/v1/executions/{added['id']}"))["status"] not in {"queued", "running"} else None
+        )
+    )
+    assert (step["status"], step["reason"]) == ("failed", "container_missing")
+    assert [state["after_head_commit"] for state in step["repo_states"]] == [before]
+
+
+def test_the_first_token_of_a_server_needs_no_api(relay: Relay):
+    command = [sys.executable, "-m", "relay_cli.main", "token", "create", "first", "--owner", "operator"]
+    made = subprocess.run(
+        [*command, "--scope", "admin", "--database", "--json"],
+        env={**os.environ, **relay.environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    token = json.loads(made.stdout)["token"]
+    answer = relay.http.get("/v1/tokens", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    assert "first" in {item["name"] for item in answer.json()["items"]}
