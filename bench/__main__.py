@@ -1,4 +1,4 @@
-"""``python -m bench [--repeat N]``: rows 1 to 3 of the performance table, each beside the bare tool in the same run.
+"""``python -m bench [--repeat N] [--runs N]``: rows 1 to 4 of the performance table, the first three beside bare tools.
 
 Starts an API and a worker of its own (durable embedded Postgres, Valkey) on the engine that is there.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import docker
+from bench.live import live_latencies
 from tests.acceptance.conftest import Relay, free_port, make_repo
 
 from relay_cli.stack.postgres import EmbeddedPostgres
@@ -30,7 +31,8 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--repeat", type=int, default=10, help="measurements of rows 1 and 2")
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--runs", type=int, default=100, help="runs at once in row 4")
+    options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="relay-bench-"))
     root.chmod(0o755)
     postgres, valkey = EmbeddedPostgres(root / "postgres"), EmbeddedValkey(root / "valkey")
@@ -42,10 +44,18 @@ def main() -> None:
         relay.start("api")
         relay.start("worker")
         repo = make_repo(root / "repo", {f"f{number}.txt": "x" * 100 for number in range(200)})
-        rows = [warm_start(relay, repo, repeat), new_workspace(relay, repo, repeat), throughput(relay, repo)]
+        rows = [
+            warm_start(relay, repo, options.repeat),
+            new_workspace(relay, repo, options.repeat),
+            throughput(relay, repo),
+        ]
+        latencies = statistics.quantiles(live_latencies(relay, repo, options.runs), n=100)
         print(f"\n{'what':<52}{'Relay':>12}{'bare':>12}{'ratio':>8}  to reach")
         for what, ours, bare, unit, target in rows:
             print(f"{what:<52}{ours:>9.1f} {unit:<2}{bare:>9.1f} {unit:<2}{ours / bare:>8.2f}  {target}")
+        for percent, target in ((50, "<= 50"), (99, "<= 250")):
+            what = f"log line to SSE client, {options.runs} runs at once, p{percent}"
+            print(f"{what:<52}{latencies[percent - 1]:>9.1f} ms{'-':>12}{'-':>8}  {target}")
     finally:
         if relay is not None:
             clean(relay)
@@ -64,6 +74,9 @@ def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]
         "RELAY_API_PORT": str(free_port()),
         "RELAY_GIT_ALLOW_FILE": "true",
         "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
+        "RELAY_WORKER_CONCURRENCY": "200",
+        "RELAY_NODE_MAX_WORKSPACES": "1000",
+        "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
         "RELAY_CONTAINER_NETWORK": f"relay-bench-{os.getpid()}",
     }
 

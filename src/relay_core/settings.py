@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     # running and capturing
     lease_seconds: float = Field(30, ge=1, le=3600, description="How long a run is its worker's without renewal.")
     lease_renew_seconds: float = Field(5, gt=0, le=600, description="Time between renewals, which also tell of kills.")
+    engine_patience_seconds: float = Field(
+        300, ge=0, le=24 * 3600, description="Wait for a container engine that does not answer (it is restarted)."
+    )
     start_timeout_seconds: float = Field(30, gt=0, le=600, description="For a step's supervisor to begin.")
     log_tail_seconds: float = Field(5, ge=0, le=600, description="Wait for a held log after the process has ended.")
     live_log_ttl_seconds: int = Field(3600, ge=10, description="Life of a run's tail in Redis after its last byte.")

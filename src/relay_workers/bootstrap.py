@@ -19,7 +19,8 @@ from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
-from relay_workers import tick
+from relay_workers import leases, tick
+from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
 from relay_workers.context import WorkerContext
@@ -27,6 +28,7 @@ from relay_workers.engine.client import connect, find_engine
 from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.forward import Forwarder
 from relay_workers.engine.install import install_supervisor
+from relay_workers.engine.patience import Patience
 from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
@@ -68,25 +70,28 @@ def make_worker(settings: Settings) -> Worker:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
     context = _context(settings, identity, database, app)
-    register(app, Runner(context).run)
+    runner = Runner(context)
+    register(app, runner.run)
     RunRequest.kill_task = staticmethod(context.live.kill_task)
-    _tie(context)
+    _tie(context, runner)
     return Worker(app, identity, context)
 
 
 def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
     api = connect(settings.docker_host)
-    engine = DockerEngine(api)
+    patience = Patience(settings.engine_patience_seconds)
+    engine = DockerEngine(api, patience)
     install_supervisor(settings.data_dir)
-    tool = DockerToolRunner(docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ)))
+    tool = DockerToolRunner(docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ)), patience)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     return WorkerContext(
         settings=settings,
-        claimant=Claimant(identity.worker, identity.node_id, settings.pool, settings.lease_seconds),
+        claimant=Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds),
         database=database,
         doorbell=CeleryDoorbell(app, database),
         engine=engine,
+        patience=patience,
         tool=tool,
         git=GitService(settings, tool),
         pump=LogPump(logs, live_logs),
@@ -98,11 +103,12 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
     )
 
 
-def _tie(context: WorkerContext) -> None:
+def _tie(context: WorkerContext, runner: Runner) -> None:
     """Start the clocks when Celery is ready; detach when it is told to go, leaving the processes as they are."""
     tickers = [
-        tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: tick.renew_leases(context)),
+        tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
+        tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
 
     @worker_ready.connect(weak=False)
@@ -114,6 +120,7 @@ def _tie(context: WorkerContext) -> None:
     @worker_shutting_down.connect(weak=False)
     def shutting_down(**_: Any) -> None:
         context.live.let_all_go()
+        context.patience.end()
 
     @worker_shutdown.connect(weak=False)
     def shutdown(**_: Any) -> None:

@@ -13,6 +13,7 @@ from relay_core.settings import Settings
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
 from relay_workers.engine.forward import Forwarder
+from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import ContainerEngine
 from relay_workers.git.service import GitService
 from relay_workers.git.tool import ToolRunner
@@ -28,6 +29,8 @@ class WorkerContext:
     database: Engine
     doorbell: Doorbell
     engine: ContainerEngine
+    patience: Patience
+    """With the engine; ended when this worker goes away."""
     tool: ToolRunner
     git: GitService
     pump: LogPump

@@ -18,7 +18,6 @@ from relay_workers.outcome import LetGo, Outcome
 from relay_workers.process import Running
 from relay_workers.tasks import RunFailed, RunKilled
 from relay_workers.watch import Act, Decision
-from relay_workers.workspace import open_workspace
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +63,8 @@ def in_background(claimed: Claimed, carry_out: CarryOut) -> None:
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Start it, forward a port of the node to it, and watch it until it ends."""
-    workspace = open_workspace(context, claimed.workspace_id)
-    process.record_before_heads(context, claimed, workspace)
     port = FIRST_PORT + claimed.gid % 1000
-    running = process.start(context, claimed, control, workspace, {"PORT": str(port), "HOST": "0.0.0.0"})  # noqa: S104 - inside the container
+    running = process.begin(context, claimed, control, {"PORT": str(port), "HOST": "0.0.0.0"})  # noqa: S104 - inside the container
     try:
         decision = _await_port(context, claimed, control, running, port)
         if decision is None:
@@ -75,7 +72,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
             if control.on_ready:
                 control.on_ready()
             decision = process.wait(context, claimed, control, running)
-        ended = process.end(context, claimed, running, decision)
+        ended = process.end(context, claimed, control, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
         context.forwarder.close(str(claimed.execution_id))

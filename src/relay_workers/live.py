@@ -1,6 +1,7 @@
 """What this process runs right now, and how to reach it from other threads."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ class Control:
     """Leave it alone: it is another worker's now, or this worker is going away."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Either of the two: what a step without a process (a clone) waits for."""
+    renewed_at: float = field(default_factory=time.monotonic)
+    """When the renewal that was last granted was asked for, on the monotonic clock."""
 
     on_ready: Callable[[], None] | None = None
     """Called when a dev server's port answers."""
@@ -45,12 +48,15 @@ class LiveRuns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._controls: dict[UUID, Control] = {}
+        self._closing = False
 
     @contextmanager
     def holding(self, control: Control) -> Iterator[Control]:
         """Known here for the length of the block."""
         with self._lock:
             self._controls[control.execution_id] = control
+            if self._closing:
+                control.let_go()
         try:
             yield control
         finally:
@@ -71,6 +77,8 @@ class LiveRuns:
             return list(self._controls.values())
 
     def let_all_go(self) -> None:
-        """This worker goes away; the processes stay."""
+        """This worker goes away; the processes stay. What is claimed from now on is let go at once, too."""
+        with self._lock:
+            self._closing = True
         for control in self.all():
             control.let_go()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ from relay_core.settings import Settings
 
 BYTES_PER_SLOT = 16 << 20
 """Memory reckoned for one slot when the concurrency is not set; a slot of the threads pool itself takes ~36 KB."""
+PROBE_SECONDS = 0.02
 SLOTS_PER_CPU = 50
 """A slot mostly waits; what it waits for runs in a container with limits of its own."""
 
@@ -27,7 +29,9 @@ class NodeIdentity:
 
     node_id: str
     worker: str
-    """``<slot>@<node_id>``: Celery's name of the worker and the `owner` of what it runs."""
+    """``<slot>@<node_id>``: Celery's name of the worker; the next one to take the slot has it, too."""
+    owner: str
+    """``<worker>#<life>``: what it runs is its own, and not that of the next with its name."""
     lock_fd: int
     """An flock held as long as this worker lives: whoever can take it knows that the worker is dead."""
 
@@ -57,13 +61,44 @@ def identify(settings: Settings) -> NodeIdentity:
     locks.mkdir(exist_ok=True)
     for number in range(1, 1000):
         fd = os.open(locks / f"w{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _lock(fd):
+            os.close(fd)
+            continue
+        life = uuid4().hex[:8]
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, life.encode(), 0)
+        worker = f"w{number}@{node_id}"
+        return NodeIdentity(node_id, worker, f"{worker}#{life}", fd)
+    raise NoFreeName(f"999 workers hold a lock in {locks}; stop some")
+
+
+def _lock(fd: int) -> bool:
+    for last in (False, True):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(fd)
+            if not last:
+                time.sleep(PROBE_SECONDS)  # a neighbour that looks whether it is free holds it for a moment
             continue
-        return NodeIdentity(node_id, f"w{number}@{node_id}", fd)
-    raise NoFreeName(f"999 workers hold a lock in {locks}; stop some")
+        return True
+    return False
+
+
+def is_dead(data_dir: Path, owner: str) -> bool:
+    """Whether a worker of this node is provably gone: its lock is free, or held by another life of its name."""
+    name, _, life = owner.partition("#")
+    try:
+        fd = os.open(data_dir / "workers" / f"{name.partition('@')[0]}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 64, 0).decode() != life
+    else:
+        return True
+    finally:
+        os.close(fd)  # releases it, too
 
 
 def default_concurrency() -> int:

@@ -42,6 +42,7 @@ CAP_MESSAGES = {
     Reason.OOM: "it used more than limits.memory_bytes ({limits.memory_bytes} bytes) and the kernel ended it",
     Reason.LOG_TAMPERED: "its log was changed behind Relay's back; what was stored before is kept",
     Reason.SUPERVISOR_LOST: "its supervisor in the container was ended from inside, so its exit code is not known",
+    Reason.CONTAINER_MISSING: "the workspace's container was ended or removed outside of Relay while it ran",
     Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
 }
 """What a person is told, by reason."""

@@ -1,10 +1,13 @@
 """A run with a process in the workspace's container: setup, agent, cleanup and archive scripts; dev servers share it.
 
-Reads top down: before-heads → start → capture → wait → drain → evidence → outcome.
+Reads top down: begin (before-heads → start, or attach to what runs) → capture → wait → drain → evidence → outcome.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+import structlog
 
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Step
@@ -15,11 +18,11 @@ from relay_core.domain.masking import maskable
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.postgres import events, executions, lifecycle
 from relay_core.postgres.lifecycle import Claimed
-from relay_workers import evidence
+from relay_workers import evidence, leases
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
 from relay_workers.context import WorkerContext
 from relay_workers.engine.judge import End, judge_end
-from relay_workers.engine.port import KillResult, StepStart
+from relay_workers.engine.port import EngineUnavailable, KillResult, StepStart
 from relay_workers.environment import step_environment
 from relay_workers.executors.port import StepPlan, TurnRequest
 from relay_workers.executors.registry import get_executor
@@ -29,6 +32,8 @@ from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
 from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
 from relay_workers.watch import Act, Decision, Seen, decide
 from relay_workers.workspace import WorkspaceHandle, open_workspace
+
+log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
 
@@ -40,7 +45,8 @@ class Running:
     workspace: WorkspaceHandle
     run_dir: RunDir
     capture: Capture
-    exec_id: str
+    exec_id: str | None
+    """None where the worker that started it could not note it any more."""
     began: float = field(default_factory=time.monotonic)
 
 
@@ -58,43 +64,58 @@ class Ended:
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Carry out one step from before-heads to evidence."""
-    workspace = open_workspace(context, claimed.workspace_id)
-    record_before_heads(context, claimed, workspace)
-    running = start(context, claimed, control, workspace)
+    running = begin(context, claimed, control)
     try:
         decision = wait(context, claimed, control, running)
-        ended = end(context, claimed, running, decision)
+        ended = end(context, claimed, control, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
         context.pump.detach(running.capture)
 
 
-def record_before_heads(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> None:
-    """Store where every repo stands, before the step can change it."""
-    heads = workspace.by_repo_id(context.git.heads(workspace.directory, workspace.repo_names))
-    with context.database.begin() as connection:
-        executions.record_before_heads(
-            connection, claimed.execution_id, claimed.fence, {repo: head.commit for repo, head in heads.items()}
-        )
-
-
-def start(
-    context: WorkerContext,
-    claimed: Claimed,
-    control: Control,
-    workspace: WorkspaceHandle,
-    extra_env: dict[str, str] | None = None,
+def begin(
+    context: WorkerContext, claimed: Claimed, control: Control, extra_env: dict[str, str] | None = None
 ) -> Running:
-    """Start the process behind its supervisor; returns once `started` exists.
+    """The process of an execution: the one that a worker before this one has started, else a new one.
 
     Raises:
-        StepFailed: `start_failed`: the supervisor never started, and now never will.
+        StepFailed: it cannot be started; `log_tampered`: what was started before cannot be found again.
     """
-    plan = plan_step(claimed, workspace)
-    uid = _uid(claimed, workspace)
-    run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.attempt)
-    prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
-    capture = context.pump.attach(
+    if claimed.adopted:
+        attended = open_workspace(context, claimed.workspace_id, attending=True)
+        if running := take_over(context, claimed, control, attended):
+            return running
+        if control.kill.is_set():
+            raise StepFailed(Reason.USER, "killed before it started")
+    workspace = open_workspace(context, claimed.workspace_id)
+    return start(context, claimed, control, workspace, extra_env or {})
+
+
+def take_over(context: WorkerContext, claimed: Claimed, control: Control, workspace: WorkspaceHandle) -> Running | None:
+    """Attach to what a worker that is gone has started; None when it had not, and now never will."""
+    noted = claimed.handle.get("run_dir")
+    if noted is None:
+        return None
+    run_dir = RunDir(workspace.directory, str(claimed.execution_id), int(noted.rpartition("/")[2]))
+    try:
+        if run_dir.declare_never_started():
+            with suppress(OSError, Tampered):  # else a sweep removes it
+                run_dir.remove()
+            return None
+        capture = _attach(context, claimed, control, workspace, run_dir)
+    except (FileNotFoundError, Tampered) as error:
+        leases.confirm(context, control)
+        context.engine.kill_execution(workspace.container_id, claimed.gid, grace_seconds=0)
+        raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
+    capture.heard.wait(ENGINE_NOTICES_SECONDS)  # before clocks are looked at: it may have ended in time
+    began = time.monotonic() - claimed.seconds_running
+    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), began)
+
+
+def _attach(
+    context: WorkerContext, claimed: Claimed, control: Control, workspace: WorkspaceHandle, run_dir: RunDir
+) -> Capture:
+    return context.pump.attach(
         CaptureRequest(
             execution_id=claimed.execution_id,
             fence=claimed.fence,
@@ -103,13 +124,47 @@ def start(
             log_bytes=workspace.row.limits.log_bytes,
             wake=control.wake,
             lost=control.lost,
+            started=run_dir.has_started(),
         )
     )
+
+
+def _note_before(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir) -> None:
+    """Where every repo stands, and where the process will be found: whoever adopts it knows that it may have begun."""
+    heads = workspace.by_repo_id(context.git.heads(workspace.directory, workspace.repo_names))
+    with context.database.begin() as connection:
+        executions.record_before_heads(
+            connection,
+            claimed.execution_id,
+            claimed.fence,
+            {repo: head.commit for repo, head in heads.items()},
+            handle={"gid": claimed.gid, "run_dir": run_dir.container_path},
+        )
+
+
+def start(
+    context: WorkerContext,
+    claimed: Claimed,
+    control: Control,
+    workspace: WorkspaceHandle,
+    extra_env: dict[str, str],
+) -> Running:
+    """Start the process behind its supervisor; returns once `started` exists.
+
+    Raises:
+        StepFailed: `start_failed` or `engine_error`: the supervisor never started, and now never will.
+    """
+    plan = plan_step(claimed, workspace)
+    uid = _uid(claimed, workspace)
+    run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.fence)
+    prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
+    _note_before(context, claimed, workspace, run_dir)
+    capture = _attach(context, claimed, control, workspace, run_dir)
     try:
         env = {
             **plan.env,
             **step_environment(context.settings, workspace.row, claimed.execution_id),
-            **(extra_env or {}),
+            **extra_env,
         }
         step = StepStart(
             run_dir=run_dir.container_path,
@@ -117,13 +172,23 @@ def start(
             cwd=f"/workspace/{claimed.action['step']['cwd']}",
             env=env,
         )
-        running = Running(workspace, run_dir, capture, context.engine.start(workspace.container_id, step))
+        leases.confirm(context, control)
+        running = Running(workspace, run_dir, capture, _start(context, workspace, step))
         _await_start(context, running)
         _store_handle(context, claimed, running)
     except BaseException:
         context.pump.detach(capture)
         raise
     return running
+
+
+def _start(context: WorkerContext, workspace: WorkspaceHandle, step: StepStart) -> str | None:
+    """Not to be repeated: an engine that fell silent may have started it, which its run directory tells."""
+    try:
+        return context.engine.start(workspace.container_id, step)
+    except EngineUnavailable as error:
+        log.warning("the engine fell silent at a start", error=str(error))
+        return None
 
 
 def _store_handle(context: WorkerContext, claimed: Claimed, running: Running) -> None:
@@ -151,6 +216,8 @@ def _await_start(context: WorkerContext, running: Running) -> None:
     if running.capture.started.wait(context.settings.start_timeout_seconds):
         return
     if running.run_dir.declare_never_started():
+        if running.exec_id is None:
+            raise StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
         state = context.engine.exec_state(running.exec_id)
         code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""
         raise StepFailed(
@@ -192,8 +259,9 @@ def _look(control: Control, running: Running) -> Seen:
     )
 
 
-def end(context: WorkerContext, claimed: Claimed, running: Running, decision: Decision) -> Ended:
+def end(context: WorkerContext, claimed: Claimed, control: Control, running: Running, decision: Decision) -> Ended:
     """End what is left of the process, read its log to the end, and say how it ended."""
+    leases.confirm(context, control)
     container_id = running.workspace.container_id
     if decision.act is Act.STOP:
         grace = running.workspace.row.limits.kill_grace_seconds
@@ -203,6 +271,7 @@ def end(context: WorkerContext, claimed: Claimed, running: Running, decision: De
     code, reason = _judge(context, running, record)  # before leftovers are ended: the supervisor may be among them
     if decision.act is not Act.STOP:
         _end_leftovers(context, claimed, running)
+    leases.confirm(context, control)  # reading may have waited for Postgres, and git comes next
     lost = isinstance(record, ExitRecord) and record.lost_output and decision.act is not Act.STOP
     return Ended(code, decision.reason or log.stopped_reason or reason, log, lost)
 
@@ -233,11 +302,16 @@ def _judge(context: WorkerContext, running: Running, record: ExitRecord | Tamper
     if isinstance(record, Tampered):
         return End(None, Reason.LOG_TAMPERED)
     dead = running.capture.supervisor_dead.wait(ENGINE_NOTICES_SECONDS)
-    return judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)
+    found = judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)
+    if found.reason is Reason.SUPERVISOR_LOST and not context.engine.inspect(running.workspace.container_id).running:
+        return End(None, Reason.CONTAINER_MISSING)
+    return found
 
 
 def _engine_exit(context: WorkerContext, running: Running) -> int | None:
     """The exit code as the engine knows it; it notices a moment after the supervisor is dead, and tells nobody."""
+    if running.exec_id is None:
+        return None
     deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
     while (state := context.engine.exec_state(running.exec_id)) is not None:
         if not state.running:

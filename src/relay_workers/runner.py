@@ -1,23 +1,29 @@
 """One execution from claim to next step; every kind of run passes through `Runner.run`."""
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain import execution as machine
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
-from relay_core.postgres import lifecycle
+from relay_core.postgres import adoption, lifecycle
+from relay_core.postgres.engine import is_away
 from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
 from relay_workers import dev_server, evidence, process, provision
 from relay_workers.context import WorkerContext
+from relay_workers.engine.port import EngineUnavailable
 from relay_workers.live import Control
+from relay_workers.node import is_dead
 from relay_workers.outcome import LetGo, Outcome, from_failure
 from relay_workers.steplog import stored_ends
 from relay_workers.tasks import RunFailed, RunKilled
@@ -59,14 +65,40 @@ class Runner:
             context = self._context
             full = context.admission.full
             claimed = lifecycle.claim(connection, execution_id, attempt, context.claimant, full=full)
+        if isinstance(claimed, NotClaimed) and not claimed.rings:
+            claimed = self._take_over(execution_id, attempt, claimed)
         if isinstance(claimed, NotClaimed):
             self._context.doorbell.ring(claimed.rings)
             log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
             raise Ignore
         return claimed
 
+    def _take_over(self, execution_id: UUID, attempt: int, refusal: NotClaimed) -> Claimed | NotClaimed:
+        """It is not queued: perhaps it runs, and its worker is gone."""
+        if execution_id in {control.execution_id for control in self._context.live.all()}:
+            return NotClaimed("it runs here already")
+        data_dir = self._context.settings.data_dir
+        with self._context.database.begin() as connection:
+            by = self._context.claimant
+            taken = adoption.adopt(connection, execution_id, attempt, by, partial(is_dead, data_dir))
+        if isinstance(taken, NotClaimed):
+            return NotClaimed(f"{refusal.why}; {taken.why}")
+        log.info("adopted", execution_id=str(execution_id), fence=taken.fence)
+        return taken
+
+    def adopt(self, execution_id: UUID, attempt: int) -> None:
+        """Take over an execution beside Celery's slots, on a thread of its own, if it is to be had."""
+
+        def body() -> None:
+            with suppress(Ignore, RunFailed, RunKilled):
+                self.run(execution_id, attempt)
+
+        threading.Thread(target=body, name=f"adopted-{execution_id}", daemon=True).start()
+
     def _carry_out(self, claimed: Claimed, control: Control | None = None) -> machine.Transition:
         control = control or Control(claimed.execution_id, claimed.fence, claimed.task_id)
+        if claimed.kill_requested:
+            control.ask_kill()
         with (
             structlog.contextvars.bound_contextvars(
                 execution_id=str(claimed.execution_id), run_reason=claimed.run_reason, fence=claimed.fence
@@ -83,14 +115,24 @@ class Runner:
         log.info("started")
         try:
             return STEPS[claimed.run_reason](self._context, claimed, control)
-        except StepFailed as error:
-            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), self._what_is_there(claimed))
         except (LetGo, Stale):
             raise
-        except Exception as error:  # the one broad catch: whatever it was, the row must not stay `running`
-            log.exception("a step broke")
-            message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
-            return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), self._what_is_there(claimed))
+        except Exception as error:
+            if control.lost.is_set():  # whatever else is wrong, it is no longer ours to say
+                raise LetGo from error
+            if is_away(error):
+                raise LetGo("the database is away; the run is adopted once it is back") from error
+            return self._broken(claimed, control, error)
+
+    def _broken(self, claimed: Claimed, control: Control, error: Exception) -> Outcome:
+        """Whatever it was, the row must not stay `running`."""
+        if isinstance(error, StepFailed):
+            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), self._what_is_there(claimed))
+        if isinstance(error, EngineUnavailable):
+            return Outcome(machine.failed(Reason.ENGINE_ERROR, str(error)), self._what_is_there(claimed))
+        log.error("a step broke", exc_info=error)
+        message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
+        return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), self._what_is_there(claimed))
 
     def _what_is_there(self, claimed: Claimed) -> Evidence:
         """Evidence of a step that could not go on: the log as stored, and where every repo stands."""
@@ -121,7 +163,9 @@ class Runner:
             try:
                 with self._context.database.begin() as connection:
                     return write(connection)
-            except OperationalError as error:
+            except DBAPIError as error:
+                if not is_away(error):
+                    raise
                 log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])
             time.sleep(backoff)
             backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from uuid import UUID
 
 import structlog
 from sqlalchemy import select, text
@@ -50,23 +49,6 @@ class Ticker:
                 log.exception("a tick broke", thread=self._thread.name)
             if self._stopped.wait(self._seconds):
                 return
-
-
-def renew_leases(context: WorkerContext) -> None:
-    """Prolong what this process runs; the answer says what was lost and what is to be killed."""
-    live = {control.execution_id: control for control in context.live.all()}
-    if not live:
-        return
-    by = context.claimant
-    with context.database.begin() as connection:
-        leases = executions.renew_leases(connection, by.owner, list(live), by.lease_seconds)
-    held: dict[UUID, executions.Lease] = {lease.execution_id: lease for lease in leases}
-    for execution_id, control in live.items():
-        lease = held.get(execution_id)
-        if lease is None or lease.fence != control.fence:
-            control.let_go()
-        elif lease.kill_requested and not control.kill.is_set():
-            control.ask_kill()
 
 
 def sweep(context: WorkerContext) -> None:

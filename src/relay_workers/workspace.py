@@ -36,8 +36,14 @@ class WorkspaceHandle:
         return {repo.repo_id: heads[repo.name] for repo in self.row.repos}
 
 
-def open_workspace(context: WorkerContext, workspace_id: UUID) -> WorkspaceHandle:
+def open_workspace(context: WorkerContext, workspace_id: UUID, *, attending: bool = False) -> WorkspaceHandle:
     """The handle of a prepared workspace; starts a container that was stopped.
+
+    Args:
+        context: of this worker.
+        workspace_id: which.
+        attending: only to look after what was started in it before: its container is left as it is, gone perhaps,
+            for its log and its repositories are on this node's disk.
 
     Raises:
         StepFailed: the container or the directory is gone (`container_missing`, `workspace_gone`); the workspace is
@@ -51,6 +57,8 @@ def open_workspace(context: WorkerContext, workspace_id: UUID) -> WorkspaceHandl
     if not directory.is_dir():
         _give_up(context, workspace_id, f"its directory is gone from node {row.node_id}")
         raise StepFailed(Reason.WORKSPACE_GONE, "the workspace's directory is gone; start a new run")
+    if attending:
+        return WorkspaceHandle(row, row.container_id, directory, row.uid)
     state = context.engine.inspect(row.container_id)
     if not state.exists:
         _give_up(context, workspace_id, "its container was removed outside of Relay")

@@ -67,13 +67,14 @@ class Relay:
         )
 
     def start(self, name: str) -> None:
-        """`api` or `worker`; returns when it is ready."""
+        """`api`, `worker` or `worker-…`; returns when it is ready."""
         log = (self.root / f"{name}.log").open("ab")
-        module = {"api": "relay_api", "worker": "relay_workers"}[name]
+        module = "relay_api" if name == "api" else "relay_workers"
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", module], env=self.environment, stdout=log, stderr=log, cwd=self.root
         )
-        self.until(self._api_answers if name == "api" else self._worker_is_ready, seconds=60, what=f"{name} ready")
+        ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name)
+        self.until(ready, seconds=60, what=f"{name} ready")
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -94,8 +95,14 @@ class Relay:
         except httpx.TransportError:
             return False
 
-    def _worker_is_ready(self) -> bool:
-        self._must_live("worker")
+    def kill_9(self, name: str) -> None:
+        """Nothing of it gets to say a word; returns when it is gone."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def _worker_is_ready(self, name: str) -> bool:
+        self._must_live(name)
         with self.database.connect() as connection:
             beat = "SELECT count(*) FROM runtime_nodes WHERE last_heartbeat_at > now() - interval '10 seconds'"
             return connection.scalar(text(beat)) > 0
@@ -163,6 +170,13 @@ class Relay:
         answer = self.http.post(f"/v1/executions/{execution_id}/kill")
         assert answer.status_code == 202, answer.text
 
+    def end(self) -> None:
+        """End the processes; remove the containers and the network."""
+        for name in list(self.processes):
+            self.stop(name)
+        _sweep_containers(self.data_dir / "node_id", self.environment["RELAY_CONTAINER_NETWORK"])
+        self.database.dispose()
+
     def container(self, run: dict[str, Any]) -> Any:
         return docker.from_env().containers.get(f"relay-{run['workspace_id']}")
 
@@ -176,14 +190,25 @@ def relay(
 ) -> Iterator[Relay]:
     """One API and one worker for the session."""
     root = tmp_path_factory.mktemp("relay")
-    network = f"relay-test-{os.getpid()}"
     template = make_url(postgres_server.url)
     admin = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("CREATE DATABASE acceptance TEMPLATE relay_template"))
+    database_url = template.set(database="acceptance").render_as_string(hide_password=False)
+    relay = Relay(environment_of(root, database_url, redis_url), root)
+    relay.start("api")
+    relay.start("worker")
+    yield relay
+    relay.end()
+    admin.dispose()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def environment_of(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
+    """The settings of an API and its workers, who share a node."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
-        "RELAY_DATABASE_URL": template.set(database="acceptance").render_as_string(hide_password=False),
+        "RELAY_DATABASE_URL": database_url,
         "RELAY_REDIS_URL": redis_url,
         "RELAY_DATA_DIR": str(root / "data"),
         "RELAY_API_PORT": str(free_port()),
@@ -193,22 +218,13 @@ def relay(
         "RELAY_WORKER_CONCURRENCY": "16",
         "RELAY_CLONE_TIMEOUT_SECONDS": "20",
         "RELAY_DEV_SERVER_START_SECONDS": "8",
-        "RELAY_CONTAINER_NETWORK": network,
+        "RELAY_CONTAINER_NETWORK": f"relay-test-{os.getpid()}",
         "RELAY_NODE_MAX_WORKSPACES": "1000",
         "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
     }
     if own_ca := own_ca_bundle():
         environment["RELAY_CA_BUNDLE"] = str(own_ca)
-    relay = Relay(environment, root)
-    relay.start("api")
-    relay.start("worker")
-    yield relay
-    for name in list(relay.processes):
-        relay.stop(name)
-    _sweep_containers(root / "data" / "node_id", network)
-    relay.database.dispose()
-    admin.dispose()
-    shutil.rmtree(root, ignore_errors=True)
+    return environment
 
 
 def _sweep_containers(node_id: Path, name: str) -> None:

@@ -1,5 +1,7 @@
 """Workspace containers on a real engine: what they are made of, and what nothing inside can undo."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
@@ -9,11 +11,14 @@ from engine_fixtures import LIMITS, NETWORK, UID, base_image, eventually
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.engine.client import connect
+from relay_workers.engine.network import ensure_network
 from relay_workers.engine.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
 from relay_workers.engine.programs import IDLE_SHELL
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker
+
+ICC_OFF = {"com.docker.network.bridge.enable_icc": "false"}
 
 
 def test_limits_network_and_labels_are_those_of_the_spec(new_workspace, docker_api):
@@ -187,3 +192,27 @@ def test_the_idle_shell_of_other_machines_survives_and_reaps(docker_api):
         assert docker_api.inspect_container(container)["State"]["Running"]
     finally:
         docker_api.remove_container(container, force=True, v=True)
+
+
+def test_a_network_made_twice_at_one_moment_is_one_for_all(docker_api):
+    """Docker Engine lets it happen, and refuses the name from then on."""
+    name = f"relay-race-{os.getpid()}"
+    made = [docker_api.create_network(name, driver="bridge", options=ICC_OFF)["Id"] for _ in range(2)]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            ids = set(pool.map(lambda _: ensure_network(docker_api, name), range(8)))
+        assert ids == {made[0]}
+    finally:
+        for network in made:
+            docker_api.remove_network(network)
+
+
+def test_concurrent_makers_of_the_network_agree(docker_api):
+    name = f"relay-race-{os.getpid()}"
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            ids = set(pool.map(lambda _: ensure_network(docker_api, name), range(16)))
+        assert len(ids) == 1
+    finally:
+        for network in docker_api.networks(names=[name]):
+            docker_api.remove_network(network["Id"])

@@ -2,8 +2,11 @@
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from relay_core.postgres.logs import LogStoreUnavailable
 from relay_core.settings import Settings
 
 
@@ -40,3 +43,10 @@ def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     )
     cursor.close()
     connection.commit()
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that Postgres does not answer for now, and nothing about what was asked."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | LogStoreUnavailable):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated

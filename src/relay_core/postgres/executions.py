@@ -123,14 +123,16 @@ def update_owned(connection: Connection, execution_id: UUID, fence: int, **field
 
 
 def record_before_heads(
-    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None]
+    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None], handle: Mapping[str, Any]
 ) -> None:
     """Store HEAD of every repo before the step starts, once: an adopter finds them and keeps them.
+
+    With them goes the ``handle`` of the process that is about to be started.
 
     Raises:
         Stale: the execution is no longer ours.
     """
-    update_owned(connection, execution_id, fence, status=Status.RUNNING)
+    update_owned(connection, execution_id, fence, handle=dict(handle))
     for repo_id, commit in heads.items():
         connection.execute(
             text(

@@ -45,7 +45,13 @@ class Claimed:
     attempt: int
     fence: int
     gid: int
-    timeout_seconds: float | None
+    handle: Mapping[str, Any] = field(default_factory=dict)
+    """What an earlier owner left of the process: run_dir, exec_id."""
+    adopted: bool = False
+    """It was another worker's: its process may run, may have ended, or may never have started."""
+    kill_requested: bool = False
+    seconds_running: float = 0.0
+    """Since it was first claimed, on Postgres' clock."""
 
     @property
     def task_id(self) -> str:
@@ -161,7 +167,6 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
         row["attempt"],
         fence,
         workspace["next_gid"],
-        timeout,
     )
 
 

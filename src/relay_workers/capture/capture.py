@@ -104,6 +104,8 @@ class Capture:
         self.started = threading.Event()
         self.exited = threading.Event()
         self.supervisor_dead = threading.Event()
+        self.heard = threading.Event()
+        """Its supervisor was listened to: what is known of its end is no longer only not known yet."""
         self.stopped_reason: Reason | None = None
         """Why its log cannot be stored any further."""
         self.stale = False
@@ -166,6 +168,7 @@ class Capture:
                 self.exited.set()
         if not said and (hung_up or self.started.is_set()):
             self.supervisor_dead.set()
+        self.heard.set()
         self.notify()
 
     def has_changed(self) -> bool:

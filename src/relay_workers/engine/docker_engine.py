@@ -1,6 +1,7 @@
 """The container engine port on the Docker API (Engine 20.10 and later)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import docker
@@ -16,6 +17,7 @@ from relay_workers.engine.image import ensure_image
 from relay_workers.engine.install import pid1_command
 from relay_workers.engine.killer import Outcome, Stage, end_processes
 from relay_workers.engine.network import ensure_network
+from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import (
     LABEL_NODE,
     LABEL_ROLE,
@@ -40,22 +42,27 @@ log = structlog.get_logger()
 class DockerEngine:
     """A `ContainerEngine`; one for a worker process, usable from many threads."""
 
-    def __init__(self, api: docker.APIClient) -> None:
+    def __init__(self, api: docker.APIClient, patience: Patience | None = None) -> None:
         self._api = api
+        self._patience = patience or Patience()
         self._limit_files = True
 
     def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
         """See the port."""
-        return ensure_image(self._api, ref, pull=pull)
+        return self._patience.keep(lambda: ensure_image(self._api, ref, pull=pull))
 
     def ensure_container(self, spec: ContainerSpec) -> str:
         """See the port."""
+        return self._patience.keep(lambda: self._ensure_container(spec))
+
+    def _ensure_container(self, spec: ContainerSpec) -> str:
         with translated():
-            ensure_network(self._api, spec.network)
+            spec = replace(spec, network=ensure_network(self._api, spec.network))
+            limit_files = self._limit_files  # others may find out at the same time
             try:
                 return self._create_and_start(spec)
             except APIError as error:
-                if not (self._limit_files and refuses_file_limit(str(error.explanation))):
+                if not (limit_files and refuses_file_limit(str(error.explanation))):
                     raise
             self._limit_files = False
             log.warning("this engine may not set the number of open files; its own limit holds", action="start")
@@ -80,62 +87,66 @@ class DockerEngine:
 
     def exec_state(self, exec_id: str) -> ExecState | None:
         """See the port."""
-        with translated():
-            try:
-                found = self._api.exec_inspect(exec_id)
-            except NotFound:
-                return None
-            return ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
+        found = self._ask(lambda: self._api.exec_inspect(exec_id))
+        return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
         """See the port."""
-        return self._end(container_id, ["only", str(gid)], grace_seconds, Stage.ASK)
+        return self._patience.keep(lambda: self._end(container_id, ["only", str(gid)], grace_seconds, Stage.ASK))
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
         """See the port."""
-        return self._end(container_id, ["except", *(str(gid) for gid in sorted(keep_gids))], 0, Stage.STOP)
+        arguments = ["except", *(str(gid) for gid in sorted(keep_gids))]
+        return self._patience.keep(lambda: self._end(container_id, arguments, 0, Stage.STOP))
 
     def inspect(self, container_id: str) -> ContainerState:
         """See the port."""
-        with translated():
-            try:
-                return _state(self._api.inspect_container(container_id))
-            except NotFound:
-                return ContainerState(exists=False)
+        found = self._ask(lambda: self._api.inspect_container(container_id))
+        return _state(found) if found else ContainerState(exists=False)
 
     def stop(self, container_id: str) -> None:
         """See the port."""
-        with translated():
-            try:
-                self._api.stop(container_id, timeout=0)
-            except NotFound:
-                return
+        self._ask(lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
         """See the port."""
-        with translated():
-            self._api.restart(container_id, timeout=0)
+        self._patience.keep(lambda: self._restart(container_id))
 
     def remove(self, container_id: str) -> None:
         """See the port."""
-        with translated():
-            try:
-                self._api.remove_container(container_id, force=True, v=True)
-            except NotFound:
-                return
-            except APIError as error:
-                if "already in progress" not in str(error.explanation):
-                    raise
+        self._ask(lambda: self._remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
         """See the port."""
         filters = {"label": [f"{LABEL_NODE}={node_id}", f"{LABEL_ROLE}=workspace"]}
-        with translated():
-            found = self._api.containers(all=True, filters=filters)
+        found = self._ask(lambda: self._api.containers(all=True, filters=filters))
         return [
             OurContainer(item["Id"], item["Names"][0].lstrip("/"), item["State"] == "running", item["Labels"])
             for item in found
         ]
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """The engine's answer to what may be asked again; None where it does not know the thing."""
+
+        def ask() -> Any:
+            with translated():
+                try:
+                    return question()
+                except NotFound:
+                    return None
+
+        return self._patience.keep(ask)
+
+    def _restart(self, container_id: str) -> None:
+        with translated():
+            self._api.restart(container_id, timeout=0)
+
+    def _remove(self, container_id: str) -> None:
+        try:
+            self._api.remove_container(container_id, force=True, v=True)
+        except APIError as error:
+            if "already in progress" not in str(error.explanation):
+                raise
 
     def _create_and_start(self, spec: ContainerSpec) -> str:
         container_id, made = self._create(spec)
@@ -178,7 +189,7 @@ class DockerEngine:
                 return KillResult(0, looks, restarted=False)
             break
         log.warning("restarting a container to end its processes", action="kill", container=container_id)
-        self.restart(container_id)
+        self._restart(container_id)
         return KillResult(0, looks, restarted=True)
 
     def _run_killer(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> Outcome:

@@ -13,6 +13,14 @@ from relay_workers.engine.port import EngineUnavailable
 _CONTAINER_GONE = ("no such container", "is not running", "marked for removal")
 _IMAGE_GONE = ("no such image", "pull access denied", "manifest unknown", "repository does not exist")
 _DISK_FULL = ("no space left on device", "disk quota exceeded")
+_RESTARTING = (
+    "containerd.sock",
+    "transport is closing",
+    "context canceled",
+    "shutting down",
+    "error reading from server",
+)
+"""What an engine says whose containerd goes away or is not there yet."""
 _NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
 
 
@@ -23,7 +31,8 @@ def classify_failure(status: int | None, text: str) -> RelayError:
     said = f"the container engine says: {text.strip() or 'nothing'}"
     reason = _reason(status, text.lower())
     if reason is None:
-        return EngineUnavailable(f"{said} (status {status})", retryable=True)
+        silent = status >= 500 and any(words in text.lower() for words in _RESTARTING)
+        return EngineUnavailable(f"{said} (status {status})", retryable=True, silent=silent)
     return StepFailed(reason, f"{said}; free space on this node" if reason is Reason.DISK_PRESSURE else said)
 
 
@@ -49,7 +58,8 @@ def _no_answer(text: str) -> EngineUnavailable:
     if any(words in text.lower() for words in _NOT_ALLOWED):
         message = f"may not use the container engine ({text}); add this account to the group that owns its socket"
         return EngineUnavailable(message, retryable=False)
-    return EngineUnavailable(f"the container engine does not answer ({text}); is it running?", retryable=True)
+    message = f"the container engine does not answer ({text}); is it running?"
+    return EngineUnavailable(message, retryable=True, silent=True)
 
 
 @contextmanager

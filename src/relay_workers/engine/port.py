@@ -27,10 +27,12 @@ class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
 
     code = "engine_unavailable"
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, silent: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
         """Whether asking again can help; else somebody has to change something first."""
+        self.silent = silent
+        """It gave no answer at all: it is being restarted, perhaps."""
 
 
 def identity_labels(node_id: str, workspace_id: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ from docker.types import LogConfig, Mount
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_workers.engine.patience import Patience
+from relay_workers.engine.port import EngineUnavailable
 from relay_workers.git.tool import ToolResult, ToolRun
 
 TOOL_LABEL = "relay.tool"
@@ -38,16 +40,23 @@ log = structlog.get_logger()
 class DockerToolRunner:
     """A `ToolRunner` on a Docker engine; one for a worker process, usable from many threads."""
 
-    def __init__(self, client: docker.DockerClient) -> None:
+    def __init__(self, client: docker.DockerClient, patience: Patience | None = None) -> None:
         self._api = client.api
+        self._patience = patience or Patience()
         self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
-        """See `ToolRunner.run`."""
+        """See `ToolRunner.run`. What the engine's silence broke off is run again: a tool may be."""
+        try:
+            return self._patience.keep(lambda: self._run_once(spec, cancelled or Event()))
+        except EngineUnavailable as error:
+            raise StepFailed(Reason.ENGINE_ERROR, str(error)) from error
+
+    def _run_once(self, spec: ToolRun, cancelled: Event) -> ToolResult:
         with _engine_errors(spec.image):
             container = self._create(spec)
             try:
-                return self._run(container, spec, cancelled or Event())
+                return self._run(container, spec, cancelled)
             finally:
                 self._removals.submit(self._remove, container)
 
@@ -167,5 +176,8 @@ def _engine_errors(image: str) -> Iterator[None]:
     except ImageNotFound as error:
         message = f"the image {image} is not on this node; build it with 'relay up' or set RELAY_GIT_IMAGE"
         raise StepFailed(Reason.IMAGE_UNAVAILABLE, message) from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        message = f"the container engine does not answer ({error})"
+        raise EngineUnavailable(message, retryable=True, silent=True) from error
     except (DockerException, requests.RequestException) as error:
         raise StepFailed(Reason.ENGINE_ERROR, f"the container engine failed: {error}") from error

@@ -1,0 +1,56 @@
+"""Row 4: how long a log line takes from the process in its container to an SSE client, with many runs at once."""
+
+import asyncio
+import base64
+import json
+import time
+from pathlib import Path
+
+import httpx
+from tests.acceptance.conftest import Relay
+
+WRITER = "exec python3 -uc 'import sys, time\nwhile True: sys.stdout.write(f\"{time.time_ns()}\\n\"); time.sleep(0.5)'"
+MEASURED_SECONDS = 20.0
+
+
+def live_latencies(relay: Relay, repo: Path, runs: int) -> list[float]:
+    """Milliseconds of each line that was written while one client for each of ``runs`` runs was listening."""
+    made = [relay.submit(repo, WRITER) for _ in range(runs)]
+    try:
+        writing = [relay.wait_step(run, "coding_agent", {"running"}, 300)["id"] for run in made]
+        return asyncio.run(_listen_to_all(relay, writing))
+    finally:
+        for execution in relay.get("/v1/executions", status="running", limit=200)["items"]:
+            relay.kill(execution["id"])
+        for run in made:
+            relay.wait_chain(run, 120)
+
+
+async def _listen_to_all(relay: Relay, executions: list[str]) -> list[float]:
+    limits = httpx.Limits(max_connections=len(executions))
+    async with httpx.AsyncClient(
+        base_url=relay.http.base_url, headers=relay.http.headers, timeout=60, limits=limits
+    ) as client:
+        listening = asyncio.Barrier(len(executions))
+        found = await asyncio.gather(*(_listen(client, one, listening) for one in executions))
+    return [latency for of_one in found for latency in of_one]
+
+
+async def _listen(client: httpx.AsyncClient, execution: str, listening: asyncio.Barrier) -> list[float]:
+    latencies: list[float] = []
+    began = 0
+    async with client.stream("GET", f"/v1/executions/{execution}/logs/stream") as answer:
+        lines = answer.aiter_lines()
+        async for line in lines:
+            if not line.startswith("data:"):
+                continue
+            now = time.time_ns()
+            if not began:  # the history comes first; measured is what is written when all are listening
+                await listening.wait()
+                began = time.time_ns()
+                continue
+            text = base64.b64decode(json.loads(line[5:])["b64"])
+            latencies += [(now - int(stamp)) / 1e6 for stamp in text.split() if int(stamp) > began]
+            if now > began + MEASURED_SECONDS * 1e9:
+                return latencies
+    raise RuntimeError(f"the stream of {execution} ended early")

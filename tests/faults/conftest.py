@@ -1,0 +1,114 @@
+"""A whole Relay whose parts may be killed: servers, API and workers are this session's own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from relay_cli.stack.postgres import EmbeddedPostgres
+from relay_cli.stack.valkey import EmbeddedValkey
+from relay_core.postgres.migrate import upgrade
+from tests.acceptance.conftest import FINAL, Relay, environment_of, make_repo
+
+LEASE_SECONDS = 6
+"""Short, so that waiting for an expiry is, too."""
+
+
+@dataclass
+class Stack:
+    """Relay and the servers below it."""
+
+    relay: Relay
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+    repo: Path
+
+    def agent(self, run: dict[str, Any], status: set[str] = FINAL, seconds: float = 90) -> dict[str, Any]:
+        """The agent's execution once it has one of these statuses."""
+        found = self.relay.wait_step(run, "coding_agent", status, seconds)
+        return self.relay.get(f"/v1/executions/{found['id']}")
+
+    def wait_log(self, execution_id: str, size: int) -> None:
+        """Until so many bytes of the log are stored."""
+        self.relay.until(lambda: len(self.relay.log(execution_id)) >= size, what=f"{size} stored bytes")
+
+    def events(self, execution_id: str) -> list[tuple[str, bool]]:
+        """Kind and terminality of an execution's events, by sequence; which has no gap."""
+        with self.relay.database.connect() as connection:
+            rows = connection.execute(
+                text("SELECT sequence, kind, terminal FROM events WHERE operation_id = :id ORDER BY sequence"),
+                {"id": execution_id},
+            ).all()
+        assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+        return [(row.kind, row.terminal) for row in rows]
+
+    def must_be_whole(self, execution_id: str) -> None:
+        """One terminal event, last; every stream closed, its sum that of what is stored."""
+        events = self.events(execution_id)
+        assert [kind for kind, terminal in events if terminal] == [events[-1][0]], events
+        logs = self.relay.get(f"/v1/executions/{execution_id}")["logs"]
+        for stream, told in logs.items():
+            stored = self.relay.log(execution_id, stream)
+            assert (len(stored), sha256(stored)) == (told["bytes"], told["sha256"]), stream
+
+
+def sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def numbered(count: int, pause: float = 0.001) -> str:
+    """A command that writes numbered lines, one write each."""
+    loop = f'for n in range({count}):\n os.write(1, b"%d\\n" % n)\n time.sleep({pause})'
+    return f"exec python3 -c 'import os, time\n{loop}'"
+
+
+def lines(count: int) -> bytes:
+    """What `numbered` writes."""
+    return b"".join(b"%d\n" % number for number in range(count))
+
+
+@pytest.fixture(scope="session")
+def servers(services_dir: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedValkey]]:
+    """A durable Postgres and a Valkey, to be restarted at will."""
+    postgres = EmbeddedPostgres(services_dir / "faults-postgres")
+    valkey = EmbeddedValkey(services_dir / "faults-valkey")
+    upgrade(postgres.start())
+    valkey.start()
+    yield postgres, valkey
+    valkey.stop()
+    postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def whole(
+    servers: tuple[EmbeddedPostgres, EmbeddedValkey], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    postgres, valkey = servers
+    root = tmp_path_factory.mktemp("faults")
+    environment = environment_of(root, postgres.url, valkey.url)
+    environment |= {
+        "RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
+        "RELAY_LEASE_RENEW_SECONDS": "1",
+        "RELAY_CONTAINER_NETWORK": environment["RELAY_CONTAINER_NETWORK"] + "-faults",
+    }
+    relay = Relay(environment, root)
+    relay.start("api")
+    yield Stack(relay, postgres, valkey, make_repo(root / "repo", {"README.md": "# sample\n"}))
+    relay.end()
+
+
+@pytest.fixture
+def stack(whole: Stack) -> Iterator[Stack]:
+    """With one worker, `worker`; a test may leave any number behind."""
+    whole.relay.start("worker")
+    before = {name: len(whole.relay.log_of(name)) for name in ("worker", "api")}
+    yield whole
+    for name, length in before.items():  # shown with a failure
+        print(f"--- {name}\n{whole.relay.log_of(name)[length:][-12000:]}")
+    for name in [name for name in whole.relay.processes if name != "api"]:
+        whole.relay.kill_9(name)
