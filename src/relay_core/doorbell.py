@@ -15,6 +15,9 @@ from relay_core.celery_app import declare
 from relay_core.domain.doorbell import Ring, task_name
 from relay_core.postgres import executions
 
+BROKER_SECONDS = 2.0
+"""For a connection to the broker."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -24,6 +27,9 @@ class Doorbell(Protocol):
     def ring(self, rings: Iterable[Ring]) -> None:
         """Send one message for each; never raises for a queue that is away."""
 
+    def ring_again(self, rings: Sequence[Ring]) -> None:
+        """Send those that seem to be lost."""
+
 
 class CeleryDoorbell:
     """Messages through Celery."""
@@ -31,6 +37,29 @@ class CeleryDoorbell:
     def __init__(self, app: Celery, engine: Engine) -> None:
         self._app = app
         self._engine = engine
+
+    def ring_again(self, rings: Sequence[Ring]) -> None:
+        """Ring for rows whose message may be lost, the oldest first: as many as there are messages too few.
+
+        A full queue is no lost message: ringing for all that wait would double it with each sweep.
+        """
+        by_queue: dict[str, list[Ring]] = {}
+        for ring in rings:
+            by_queue.setdefault(ring.queue, []).append(ring)
+        for queue, due in by_queue.items():
+            waiting = self._waiting(queue)
+            if waiting is not None:
+                self.ring(due[: max(0, len(due) - waiting)])
+
+    def _waiting(self, queue: str) -> int | None:
+        """Messages in a queue; None while the broker is away."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+                return int(connection.default_channel.client.llen(queue))
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the queue is away; a later sweep will ring", error=str(error))
+            return None
 
     def ring(self, rings: Iterable[Ring]) -> None:
         """Send one message for each and note it; a failure is logged, and the sweep repairs it."""

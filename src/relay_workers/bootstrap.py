@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from relay_core.celery_app import make_app
 from relay_core.doorbell import CeleryDoorbell
@@ -19,7 +19,7 @@ from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
-from relay_workers import leases, tick
+from relay_workers import divergence, leases, tick
 from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
@@ -104,15 +104,16 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
 
 
 def _tie(context: WorkerContext, runner: Runner) -> None:
-    """Start the clocks when Celery is ready; detach when it is told to go, leaving the processes as they are."""
+    """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
     tickers = [
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
+        tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
 
-    @worker_ready.connect(weak=False)
-    def ready(**_: Any) -> None:
+    @worker_init.connect(weak=False)
+    def begin(**_: Any) -> None:
         context.pump.start()
         for ticker in tickers:
             ticker.start()

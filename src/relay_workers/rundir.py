@@ -198,6 +198,17 @@ class RunDir:
         return mode is not None and stat.S_ISDIR(mode)
 
 
+def remove_runs(workspace_dir: Path, execution_id: str) -> None:
+    """Remove all attempts of an execution; nothing happens when they are gone.
+
+    Raises:
+        Tampered: the container put something else on the way to them.
+        OSError: something cannot be removed, or is made at the same time.
+    """
+    with suppress(FileNotFoundError), SafeDir.open(workspace_dir, _RUNS) as runs:
+        shutil.rmtree(execution_id, dir_fd=runs.fileno())
+
+
 def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") -> None:
     """Make the directory of an attempt with all that its supervisor needs; one left by a crash is replaced.
 

@@ -22,6 +22,7 @@ from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
 from relay_workers import dev_server, evidence, process, provision
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import EngineUnavailable
+from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.node import is_dead
 from relay_workers.outcome import LetGo, Outcome, from_failure
@@ -150,7 +151,10 @@ class Runner:
 
         due = self._patiently(write)
         if outcome.afterwards is not None:
-            outcome.afterwards()
+            try:
+                outcome.afterwards()
+            except (OSError, Tampered) as error:
+                log.warning("raw files are left to a sweep", error=str(error))
         self._context.live_logs.end(claimed.execution_id)
         self._context.doorbell.ring(due)
         log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)

@@ -4,13 +4,11 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from relay_core import __version__
-from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres import events, executions, idempotency, nodes, workspaces
-from relay_core.postgres.tables import ExecutionProcess, Workspace
+from relay_core.postgres import executions, idempotency, nodes
 from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
 
@@ -67,30 +65,4 @@ def sweep(context: WorkerContext) -> None:
             idempotency.forget_old(connection, context.settings.idempotency_ttl_hours)
         load = read_load(connection, context.claimant.node_id, context.settings)
     context.admission.update(load)
-    context.doorbell.ring(due)
-    remove_deleted(context)
-
-
-def remove_deleted(context: WorkerContext) -> None:
-    """Containers, clones and stores of deleted workspaces on this node, once nothing runs in them."""
-    running = (
-        select(ExecutionProcess.id)
-        .where(ExecutionProcess.workspace_id == Workspace.id, ExecutionProcess.status.in_(["queued", "running"]))
-        .exists()
-    )
-    with context.database.connect() as connection:
-        rows = connection.execute(
-            select(Workspace.id, Workspace.container_id).where(
-                Workspace.node_id == context.claimant.node_id,
-                Workspace.deleted_at.is_not(None),
-                Workspace.state != WorkspaceState.STOPPED,
-                ~running,
-            )
-        ).all()
-    for row in rows:
-        if row.container_id is not None:
-            context.engine.remove(row.container_id)
-        context.git.remove_workspace(row.id, context.workspace_dir(row.id))
-        with context.database.begin() as connection:
-            workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)
-            events.append(connection, row.id, "workspace.removed", {"node_id": context.claimant.node_id})
+    context.doorbell.ring_again(due)

@@ -57,7 +57,7 @@ class Relay:
         self.environment = environment
         self.root = root
         self.data_dir = Path(environment["RELAY_DATA_DIR"])
-        self.database = create_engine(environment["RELAY_DATABASE_URL"])
+        self.database = create_engine(environment["RELAY_DATABASE_URL"], pool_pre_ping=True)
         self.token = create_token(environment["RELAY_DATABASE_URL"], owner="tester", scopes=["admin"])
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.http = httpx.Client(

@@ -1,10 +1,12 @@
 """A whole Relay whose parts may be killed: servers, API and workers are this session's own."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -22,7 +24,7 @@ class Stack:
     """Relay and the servers below it."""
 
     relay: Relay
-    postgres: EmbeddedPostgres
+    postgres: "CrashingPostgres"
     valkey: EmbeddedValkey
     repo: Path
 
@@ -72,10 +74,23 @@ def lines(count: int) -> bytes:
     return b"".join(b"%d\n" % number for number in range(count))
 
 
+class CrashingPostgres(EmbeddedPostgres):
+    """One that can be taken down as a power cut does."""
+
+    def crash(self) -> None:
+        """`kill -9` of all its processes."""
+        assert self._process is not None
+        for process in [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        self._process = None
+
+
 @pytest.fixture(scope="session")
-def servers(services_dir: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedValkey]]:
+def servers(services_dir: Path) -> Iterator[tuple[CrashingPostgres, EmbeddedValkey]]:
     """A durable Postgres and a Valkey, to be restarted at will."""
-    postgres = EmbeddedPostgres(services_dir / "faults-postgres")
+    postgres = CrashingPostgres(services_dir / "faults-postgres")
     valkey = EmbeddedValkey(services_dir / "faults-valkey")
     upgrade(postgres.start())
     valkey.start()
@@ -86,7 +101,7 @@ def servers(services_dir: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedValk
 
 @pytest.fixture(scope="session")
 def whole(
-    servers: tuple[EmbeddedPostgres, EmbeddedValkey], tmp_path_factory: pytest.TempPathFactory
+    servers: tuple[CrashingPostgres, EmbeddedValkey], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     postgres, valkey = servers
     root = tmp_path_factory.mktemp("faults")
