@@ -1,0 +1,125 @@
+"""kill -9 of the worker at each boundary of a step: one end, once. The boundary is held open by a lock of the test's."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.faults.conftest import Stack
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+
+ONCE = "echo once >>/workspace/home/ran; cat /workspace/home/ran"
+
+
+@contextmanager
+def locked(stack: Stack, statement: str, **names: str) -> Iterator[None]:
+    """Holds a row, so that whoever wants it waits."""
+    with stack.relay.database.connect() as connection, connection.begin():
+        connection.execute(text(statement), names)
+        yield
+
+
+def waiting(stack: Stack) -> bool:
+    """Whether a worker's transaction waits for a lock."""
+    with stack.relay.database.connect() as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'w%'"
+        return bool(connection.scalar(text(asked)))
+
+
+def next_step(stack: Stack, run: dict[str, str], script: str) -> str:
+    """A further step of a workspace that is ready."""
+    body = {"run_reason": "setup_script", "script": script}
+    return stack.relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["id"]
+
+
+def must_have_run_once(stack: Stack, execution_id: str, output: bytes = b"once\n") -> None:
+    stack.relay.until(lambda: stack.relay.get(f"/v1/executions/{execution_id}")["status"] == "completed", 60)
+    assert stack.relay.log(execution_id, "stdout") == output
+    stack.must_be_whole(execution_id)
+    kinds = [kind for kind, _ in stack.events(execution_id)]
+    assert kinds.count("execution.started") == 1
+    assert kinds.count("execution.completed") == 1
+
+
+def ready(stack: Stack) -> dict[str, str]:
+    run = stack.relay.submit(stack.repo)
+    stack.relay.wait_chain(run)
+    return run
+
+
+def die_and_come_back(stack: Stack) -> None:
+    stack.relay.kill_9("worker")
+    stack.relay.start("worker")
+
+
+def test_before_anything_was_prepared(stack: Stack):
+    run = ready(stack)
+    with locked(stack, "LOCK TABLE execution_process_repo_states IN EXCLUSIVE MODE"):
+        step = next_step(stack, run, ONCE)
+        stack.relay.until(lambda: waiting(stack))
+        stack.relay.kill_9("worker")
+    stack.relay.start("worker")
+    must_have_run_once(stack, step)
+
+
+def test_as_soon_as_it_has_started(stack: Stack):
+    run = ready(stack)
+    step = next_step(stack, run, f"sleep 1; {ONCE}")
+    directory = stack.relay.data_dir / "workspaces" / run["workspace_id"] / "runs" / step
+    stack.relay.until(lambda: busy(lambda: started(directory)))
+    die_and_come_back(stack)
+    must_have_run_once(stack, step)
+
+
+def started(directory: Path) -> bool:
+    return any((attempt / "started").exists() for attempt in directory.glob("*"))
+
+
+def busy(true: Callable[[], bool]) -> bool:
+    """Look without a pause for a while: the moment is what counts."""
+    deadline = time.monotonic() + 1
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def test_when_it_has_ended_and_its_log_is_not_stored(stack: Stack):
+    run = ready(stack)
+    with locked(stack, "LOCK TABLE log_chunks IN EXCLUSIVE MODE"):
+        step = next_step(stack, run, ONCE)
+        stack.relay.until(lambda: waiting(stack))
+        stack.relay.until(lambda: "sh" not in stack.relay.processes_in(run))
+        stack.relay.kill_9("worker")
+    stack.relay.start("worker")
+    must_have_run_once(stack, step)
+
+
+def test_in_the_terminal_transaction(stack: Stack):
+    run = ready(stack)
+    step = next_step(stack, run, f"sleep 1; {ONCE}")
+    stack.relay.wait_step(run, "setup_script", {"running"})
+    with locked(stack, "SELECT 1 FROM lanes WHERE workspace_id = :id FOR UPDATE", id=run["workspace_id"]):
+        stack.relay.until(lambda: waiting(stack))
+        stack.relay.kill_9("worker")
+    stack.relay.start("worker")
+    must_have_run_once(stack, step)
+
+
+def test_between_the_terminal_transaction_and_the_message_for_the_next_step(stack: Stack):
+    run = stack.relay.submit(stack.repo, ONCE, cleanup_script=ONCE)
+    agent = stack.agent(run, {"running", "completed"})
+    stack.valkey.stop()  # the message cannot be sent
+    stack.agent(run, {"completed"})
+    stack.relay.kill_9("worker")
+    stack.valkey.start()
+    with stack.relay.database.begin() as connection:  # as if it had waited for the sweep's turn
+        connection.execute(text("UPDATE execution_processes SET created_at = created_at - interval '1 minute'"))
+    stack.relay.start("worker")
+    cleanup = stack.relay.wait_step(run, "cleanup_script", {"completed"})
+    must_have_run_once(stack, agent["id"])
+    must_have_run_once(stack, cleanup["id"], b"once\nonce\n")
