@@ -33,6 +33,7 @@ from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
 from relay_workers.node import NodeIdentity, default_concurrency, identify
+from relay_workers.presence import LOOK_SECONDS, Pulse
 from relay_workers.runner import Runner
 from relay_workers.tasks import RunRequest, register
 
@@ -105,7 +106,11 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
 
 def _tie(context: WorkerContext, runner: Runner) -> None:
     """Start the clocks when Celery is ready; detach when it is told to go, leaving the processes as they are."""
+    pulse = Pulse(context)
+    pulse.beat()  # a claim names the node, so the node is there before the first message
     tickers = [
+        tick.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
+        tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),

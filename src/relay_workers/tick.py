@@ -1,4 +1,4 @@
-"""The worker's own clock: leases on one thread, sweeps and presence on another; no beat, no leader."""
+"""The worker's own clock: leases on one thread, sweeps on another; no beat, no leader."""
 
 import threading
 from collections.abc import Callable
@@ -7,10 +7,14 @@ import structlog
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from relay_core import __version__
 from relay_core.domain.vocabulary import WorkspaceState
+<<<<<<< HEAD
 from relay_core.postgres import events, executions, idempotency, nodes, workspaces
+=======
+from relay_core.postgres import events, executions, workspaces
+>>>>>>> a90fb7f (Derive the presence of nodes, end the runs of lost ones once; stop, resume and retry)
 from relay_core.postgres.tables import ExecutionProcess, Workspace
+from relay_workers import presence, stopping
 from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
 
@@ -54,13 +58,6 @@ class Ticker:
 def sweep(context: WorkerContext) -> None:
     """What any worker may do for all (one at a time), then what concerns this node."""
     with context.database.begin() as connection:
-        nodes.heartbeat(
-            connection,
-            context.claimant.node_id,
-            pool=context.claimant.pool,
-            client_version=__version__,
-            capabilities={"git_image": context.settings.git_image, "default_image": context.settings.default_image},
-        )
         mine = connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.ring'))"))
         due = executions.unrung(connection, RING_AGAIN_SECONDS) if mine else []
         if mine:
@@ -68,6 +65,8 @@ def sweep(context: WorkerContext) -> None:
         load = read_load(connection, context.claimant.node_id, context.settings)
     context.admission.update(load)
     context.doorbell.ring(due)
+    presence.sweep(context)
+    stopping.sweep(context)
     remove_deleted(context)
 
 
@@ -83,7 +82,7 @@ def remove_deleted(context: WorkerContext) -> None:
             select(Workspace.id, Workspace.container_id).where(
                 Workspace.node_id == context.claimant.node_id,
                 Workspace.deleted_at.is_not(None),
-                Workspace.state != WorkspaceState.STOPPED,
+                Workspace.container_ref.is_not(None),
                 ~running,
             )
         ).all()
@@ -92,5 +91,6 @@ def remove_deleted(context: WorkerContext) -> None:
             context.engine.remove(row.container_id)
         context.git.remove_workspace(row.id, context.workspace_dir(row.id))
         with context.database.begin() as connection:
+            workspaces.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
             workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)
             events.append(connection, row.id, "workspace.removed", {"node_id": context.claimant.node_id})
