@@ -8,11 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from relay_core.domain.vocabulary import WorkspaceState
-<<<<<<< HEAD
-from relay_core.postgres import events, executions, idempotency, nodes, workspaces
-=======
-from relay_core.postgres import events, executions, workspaces
->>>>>>> a90fb7f (Derive the presence of nodes, end the runs of lost ones once; stop, resume and retry)
+from relay_core.postgres import events, executions, idempotency, workspaces
 from relay_core.postgres.tables import ExecutionProcess, Workspace
 from relay_workers import presence, stopping
 from relay_workers.capacity import read_load

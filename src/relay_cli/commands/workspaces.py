@@ -7,8 +7,8 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
-from relay_cli.commands.runs import ExecutionId, Json
-from relay_cli.output import note
+from relay_cli.commands.runs import ExecutionId
+from relay_cli.output import Json, note
 
 WorkspaceId = Annotated[UUID, typer.Argument(help="Id of a workspace.", show_default=False)]
 
