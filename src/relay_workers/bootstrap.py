@@ -14,6 +14,7 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from relay_core.celery_app import make_app
 from relay_core.doorbell import CeleryDoorbell
 from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres import nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
@@ -69,6 +70,8 @@ def make_worker(settings: Settings) -> Worker:
     database = make_engine(settings, application=identity.worker)
     with database.connect() as connection:
         check_schema(connection)
+    with database.begin() as connection:
+        nodes.register(connection, identity.node_id, settings.pool)
     app = make_app(settings, identity.node_id)
     context = _context(settings, identity, database, app)
     runner = Runner(context)
@@ -107,7 +110,6 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
 def _tie(context: WorkerContext, runner: Runner) -> None:
     """Start the clocks when Celery is ready; detach when it is told to go, leaving the processes as they are."""
     pulse = Pulse(context)
-    pulse.beat()  # a claim names the node, so the node is there before the first message
     tickers = [
         tick.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
         tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),

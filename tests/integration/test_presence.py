@@ -119,6 +119,17 @@ def test_a_heartbeat_brings_a_node_back(at_work, seconds, was):
     assert sweep(at_work) == []
 
 
+def test_a_worker_that_only_comes_up_does_not_bring_its_node_back(at_work):
+    """One that dies at every start must not keep a node alive for which nobody works."""
+    silent(at_work, "node-1", 100)
+    sweep(at_work)
+    with at_work.begin() as connection:
+        nodes.register(connection, "node-1", "default")
+        nodes.register(connection, "node-9", "default")
+    assert node(at_work)["liveness"] == "offline"
+    assert node(at_work, "node-9")["liveness"] == "online"
+
+
 def test_health_is_the_nodes_word_and_liveness_is_ours(at_work):
     beat(at_work, health=NodeHealth.DISK_PRESSURE, capabilities={"cpus": 4})
     silent(at_work, "node-1", 61)

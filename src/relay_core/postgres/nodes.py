@@ -19,6 +19,12 @@ SILENCE = (
 """How long the node ``n`` has been silent; what it missed while we ourselves were away does not count."""
 
 
+def register(connection: Connection, node_id: str, pool: str) -> None:
+    """Have a row for a new node, which a claim can name; of one that is known this says nothing, least of all life."""
+    row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now())
+    connection.execute(row.on_conflict_do_nothing())
+
+
 def heartbeat(
     connection: Connection,
     node_id: str,
