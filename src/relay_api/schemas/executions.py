@@ -63,7 +63,7 @@ class ExecutionOut(Output):
     error_reason: str | None = Field(description="The same, for people.")
     exit_code: int | None
     attempt: int
-    retry_of: UUID | None = Field(description="The failed or killed execution that this one repeats.")
+    retry_of: UUID | None = Field(description="The execution that this one repeats.")
     node_id: str | None
     created_at: datetime
     started_at: datetime | None

@@ -6,7 +6,7 @@ While the word is there, and while the workspace is stopped, no step of it is cl
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, select, text, update
+from sqlalchemy import Connection, RowMapping, exists, func, select, text, update
 
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Conflict
@@ -78,15 +78,19 @@ def requested(connection: Connection, node_id: str) -> list[Requested]:
 
 
 def begin(connection: Connection, wanted: Requested) -> bool:
-    """Be the only one who carries it out until this transaction ends; False when it is another's, or done.
+    """Be the only one who carries it out until this transaction ends; False when it is another's, done, or not yet due.
 
     An advisory lock: the engine may be slow, and rows of the workspace must not stay locked meanwhile.
     """
     lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended('relay.workspace', 0) # hashtextextended(:id, 0))")
     if not connection.scalar(lock, {"id": str(wanted.workspace_id)}):
         return False
-    asked = select(Workspace.requested_state).where(Workspace.id == wanted.workspace_id)
-    return connection.scalar(asked) == wanted.state
+    due = select(Workspace.id).where(
+        Workspace.id == wanted.workspace_id,
+        Workspace.requested_state == wanted.state,
+        ~exists().where(E.workspace_id == wanted.workspace_id, E.status == Status.RUNNING),
+    )
+    return connection.scalar(due) is not None
 
 
 def settle(connection: Connection, wanted: Requested) -> list[Ring]:

@@ -333,7 +333,7 @@ class ExecutionProcess(Base):
     publish_count: Mapped[int] = mapped_column(server_default=text("0"))
     event_sequence: Mapped[int] = mapped_column(server_default=text("0"))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("execution_processes.id"))
-    """The failed or killed execution that this one repeats; each is repeated once, then its repetition is."""
+    """The execution that this one repeats; each is repeated once, then its repetition is."""
     leftover_on: Mapped[str | None]
     """Node that lost it and whose container may still hold its processes; null once they are ended."""
 
