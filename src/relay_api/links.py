@@ -34,6 +34,7 @@ class Links:
             "events": f"{own}/events",
             "diff": f"{own}/diff",
             "kill": f"{own}/kill",
+            "retry": f"{own}/retry",
         }
 
     def workspace(self, workspace_id: UUID, task_id: UUID) -> dict[str, str]:

@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from relay_cli.commands import runs, stack, tokens
+from relay_cli.commands import runs, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 for command in (stack.up, stack.down, stack.status, runs.run, runs.ps, runs.show, runs.logs, runs.kill, runs.diff):
     app.command()(command)
+app.command()(workspaces.retry)
+app.command()(workspaces.stop)
+app.command()(workspaces.resume)
 app.command()(tokens.nodes)
 app.add_typer(stack.db, name="db")
 app.add_typer(stack.image, name="image")

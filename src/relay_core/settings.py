@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from relay_core.domain.git_url import RemotePolicy
+from relay_core.domain.presence import Bounds
 
 
 def _default_data_dir() -> Path:
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
     node_memory_bytes: int | None = Field(
         None, ge=64 << 20, description="Sum of their memory limits; the host's otherwise."
     )
+    node_heartbeat_seconds: float = Field(15, ge=0.1, le=600, description="Between two heartbeats of a node.")
+    node_degraded_seconds: float = Field(30, ge=0.1, le=3600, description="A node silent for longer is degraded.")
+    node_offline_seconds: float = Field(
+        60, ge=0.1, le=24 * 3600, description="A node silent for longer is offline; its runs are ended then."
+    )
     node_min_free_bytes: int = Field(2 << 30, ge=0, description="Disk space that a checkout leaves free.")
 
     # running and capturing
@@ -125,6 +131,19 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("node_offline_seconds")
+    @classmethod
+    def _silences_grow(cls, value: float, info: ValidationInfo) -> float:
+        before = info.data
+        if {"node_heartbeat_seconds", "node_degraded_seconds"} <= before.keys():
+            Bounds(before["node_heartbeat_seconds"], before["node_degraded_seconds"], value)
+        return value
+
+    @property
+    def presence(self) -> Bounds:
+        """How long a node may be silent."""
+        return Bounds(self.node_heartbeat_seconds, self.node_degraded_seconds, self.node_offline_seconds)
 
     @property
     def remote_policy(self) -> RemotePolicy:

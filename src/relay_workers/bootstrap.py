@@ -14,6 +14,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 from relay_core.celery_app import make_app
 from relay_core.doorbell import CeleryDoorbell
 from relay_core.live_logs import LiveLogPublisher
+from relay_core.postgres import nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
@@ -33,6 +34,7 @@ from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
 from relay_workers.node import NodeIdentity, default_concurrency, identify
+from relay_workers.presence import LOOK_SECONDS, Pulse
 from relay_workers.runner import Runner
 from relay_workers.tasks import RunRequest, register
 
@@ -68,6 +70,8 @@ def make_worker(settings: Settings) -> Worker:
     database = make_engine(settings, application=identity.worker)
     with database.connect() as connection:
         check_schema(connection)
+    with database.begin() as connection:
+        nodes.register(connection, identity.node_id, settings.pool)
     app = make_app(settings, identity.node_id)
     context = _context(settings, identity, database, app)
     runner = Runner(context)
@@ -105,7 +109,10 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
 
 def _tie(context: WorkerContext, runner: Runner) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
+    pulse = Pulse(context)
     tickers = [
+        tick.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
+        tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),

@@ -59,9 +59,7 @@ def unwanted_containers(
     found = []
     for one in containers:
         row = rows.get(_uuid(one.labels.get(LABEL_WORKSPACE, "")))
-        going = (
-            row is not None and row.deleted and row.state is not WorkspaceState.STOPPED
-        )  # `deleted_workspaces` has it
+        going = row is not None and row.deleted and row.there  # `deleted_workspaces` has it
         if row is None or not (row.live or going):
             why = "there is no such workspace" if row is None else f"its workspace is {row.state}"
             message = f"container {one.name} carries this node's label, but {why}"
@@ -90,7 +88,9 @@ def vanished_containers(
             lambda row=row: _give_up(context, row.id),  # type: ignore[misc]
         )
         for row in rows.values()
-        if row.state is WorkspaceState.RUNNING and not row.busy and not row.deleted and row.container_id not in there
+        if row.state is WorkspaceState.RUNNING
+        and not (row.busy or row.deleted or row.asked)
+        and row.container_id not in there
     ]
 
 
@@ -124,7 +124,7 @@ def deleted_workspaces(context: WorkerContext, rows: dict[UUID, NodeWorkspace]) 
             lambda row=row: _remove(context, row),  # type: ignore[misc]
         )
         for row in rows.values()
-        if row.deleted and not row.busy and row.state is not WorkspaceState.STOPPED
+        if row.deleted and not row.busy and row.there
     ]
 
 
@@ -170,6 +170,7 @@ def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
         context.engine.remove(row.container_id)
     context.git.remove_workspace(row.id, context.workspace_dir(row.id))
     with context.database.begin() as connection:
+        workspaces.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
         workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)
         events.append(connection, row.id, "workspace.removed", {"node_id": context.claimant.node_id})
 

@@ -58,7 +58,8 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
         if control.lost.is_set():
             raise LetGo from error
         log.say(str(error))
-        context.git.remove_workspace(row.id, context.workspace_dir(row.id))
+        if not row.prepared:  # a retry that fails leaves the work of the steps before as it is
+            context.git.remove_workspace(row.id, context.workspace_dir(row.id))
         return _failed(row, error, control, log)
 
 
@@ -70,10 +71,15 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     place = _Place(row, directory, image, resolve_uid(row.requested_uid, image.uid, container_uid(context.settings)))
     _check_programs(context, place)
     _make_directories(place)
+    kept = _kept_clones(context, place)
     clones, container_id = _clone_and_start(context, claimed, place, control, log)
     log.say(f"workspace is ready on branch {row.branch}")
     states = {
-        repo.repo_id: {"after_head_commit": clone.head_commit, "branch": row.branch, "dirty": False}
+        repo.repo_id: {
+            "after_head_commit": clone.head_commit,
+            "branch": row.branch,
+            "dirty": None if repo.name in kept else False,
+        }
         for repo, clone in zip(row.repos, clones, strict=True)
     }
 
@@ -84,7 +90,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
                 row,
                 repo.repo_id,
                 mirror_path=str(clone.mirror_path),
-                base_commit=clone.head_commit,
+                base_commit=(repo.base_commit if repo.name in kept else None) or clone.head_commit,
                 branch=clone.target_branch,
             )
         workspaces.set_fields(
@@ -93,6 +99,14 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
         workspaces.set_state(connection, row.id, WorkspaceState.RUNNING)
 
     return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also)
+
+
+def _kept_clones(context: WorkerContext, place: _Place) -> set[str]:
+    """Clones of a workspace that is prepared once more: they stay as they are, and so does where they began."""
+    if not place.row.prepared:
+        return set()
+    heads = context.git.heads(place.directory, [repo.name for repo in place.row.repos])
+    return {name for name, head in heads.items() if head.commit is not None}
 
 
 def _failed(row: WorkspaceRow, error: StepFailed, control: Control, log: StepLog) -> Outcome:

@@ -1,4 +1,4 @@
-"""The worker's own clock: leases on one thread, sweeps and presence on another; no beat, no leader."""
+"""The worker's own clock: leases on one thread, sweeps on another; no beat, no leader."""
 
 import threading
 from collections.abc import Callable
@@ -7,8 +7,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from relay_core import __version__
-from relay_core.postgres import executions, idempotency, nodes
+from relay_core.postgres import executions, idempotency
+from relay_workers import presence, stopping
 from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
 
@@ -52,13 +52,6 @@ class Ticker:
 def sweep(context: WorkerContext) -> None:
     """What any worker may do for all (one at a time), then what concerns this node."""
     with context.database.begin() as connection:
-        nodes.heartbeat(
-            connection,
-            context.claimant.node_id,
-            pool=context.claimant.pool,
-            client_version=__version__,
-            capabilities={"git_image": context.settings.git_image, "default_image": context.settings.default_image},
-        )
         mine = connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.ring'))"))
         due = executions.unrung(connection, RING_AGAIN_SECONDS) if mine else []
         if mine:
@@ -66,3 +59,5 @@ def sweep(context: WorkerContext) -> None:
         load = read_load(connection, context.claimant.node_id, context.settings)
     context.admission.update(load)
     context.doorbell.ring_again(due)
+    presence.sweep(context)
+    stopping.sweep(context)

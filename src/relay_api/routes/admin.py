@@ -1,15 +1,17 @@
 """Tokens and nodes."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
 from relay_api.dependencies import Admin, Core, Creating, Made, Reader
 from relay_api.responses import problems
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
+from relay_api.services import Services
 from relay_core.postgres import nodes, tokens
 
 router = APIRouter(prefix="/v1", tags=["admin"])
@@ -54,3 +56,23 @@ def list_nodes(core: Core, principal: Reader) -> NodeList:  # noqa: ARG001 - ask
     """Hosts that run executions."""
     with core.engine.connect() as connection:
         return NodeList(items=[NodeOut.model_validate(row) for row in nodes.list_nodes(connection)])
+
+
+NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+@router.post("/nodes/{node_id}/drain", responses=problems(404), summary="Let a node take no new workspaces")
+def drain_node(node_id: NodeId, core: Core, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+    """Needs the scope `admin`. What the node has goes on, and so do further steps in its workspaces."""
+    return _set_draining(core, node_id, draining=True)
+
+
+@router.post("/nodes/{node_id}/undrain", responses=problems(404), summary="Let a node take new workspaces again")
+def undrain_node(node_id: NodeId, core: Core, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+    """Needs the scope `admin`."""
+    return _set_draining(core, node_id, draining=False)
+
+
+def _set_draining(core: Services, node_id: str, *, draining: bool) -> NodeOut:
+    with core.engine.begin() as connection:
+        return NodeOut.model_validate(nodes.set_draining(connection, node_id, draining=draining))

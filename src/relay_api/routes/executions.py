@@ -4,13 +4,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
 
 from relay_api import views
-from relay_api.dependencies import Core, Paging, Reader, Writer
+from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
 from relay_api.responses import problems
-from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage
+from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
 from relay_core.domain.vocabulary import RunReason, Status
-from relay_core.postgres import deletion, events
+from relay_core.postgres import deletion, events, retry
 from relay_core.postgres import views as read
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
@@ -59,3 +61,29 @@ def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> Executi
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
     return views.execution_detail(view, core.links)
+
+
+@router.post(
+    "/{execution_id}/retry",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409, body=True),
+    summary="Repeat a failed or killed execution",
+)
+def retry_execution(
+    execution_id: UUID, core: Core, principal: Writer, creating: Creating, body: RetryIn | None = None
+) -> JSONResponse:
+    """Queue it again in the same workspace, at the end of its lane, with the steps that were to follow it.
+
+    The answer is the new execution; `retry_of` names the old one, which stays as it is.
+    """
+    body = body or RetryIn()
+    again = body.run_agent_again
+
+    def make(connection: Connection) -> Made:
+        read.require_execution(connection, execution_id, principal)
+        added = retry.retry_execution(connection, execution_id, principal.owner, run_agent_again=again)
+        view = read.execution(connection, added.execution_id, principal)
+        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+
+    return creating.answer(principal, body, 202, make)

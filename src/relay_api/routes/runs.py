@@ -13,7 +13,6 @@ from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
 from relay_core.domain import chain
-from relay_core.domain.errors import Conflict
 from relay_core.domain.vocabulary import RunReason
 from relay_core.postgres import lane, runs, sessions
 from relay_core.postgres import views as read
@@ -91,16 +90,9 @@ def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Service
     executor = inputs.executor(body.executor) if body.executor else sessions.latest_executor(connection, workspace_id)
     step = steps.plan(body, runs.repo_scripts(connection, workspace_id), executor)
     if step["run_reason"] == RunReason.DEV_SERVER:
-        _refuse_second_server(connection, workspace_id, step)
+        runs.refuse_second_server(connection, workspace_id, step)
     if body.executor:
         sessions.open_session(connection, workspace_id, executor)
     added = runs.add_step(connection, workspace_id, chain.single(step), principal)
     view = read.execution(connection, added.execution_id, principal)
     return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
-
-
-def _refuse_second_server(connection: Connection, workspace_id: UUID, step: chain.Step) -> None:
-    for live in read.dev_servers(connection, [workspace_id]):
-        if live["executor_action"]["step"].get("repo") == step["repo"] and live["kill_requested_at"] is None:
-            message = f"the dev server of {step['repo']!r} is already {live['status']}: execution {live['id']}"
-            raise Conflict(message, code="dev_server_running")

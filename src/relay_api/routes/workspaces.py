@@ -1,17 +1,20 @@
-"""Workspaces: reading, deleting, stopping their dev servers."""
+"""Workspaces: reading, stopping, resuming, preparing again, deleting; stopping their dev servers."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
 
 from relay_api import views
-from relay_api.dependencies import Core, Paging, Reader, Writer
+from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
 from relay_api.responses import problems
-from relay_api.schemas.executions import ExecutionPage
+from relay_api.schemas.common import Input
+from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
 from relay_api.schemas.workspaces import Deleted, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres import deletion
+from relay_core.postgres import deletion, retry, stopping
 from relay_core.postgres import views as read
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
@@ -73,3 +76,46 @@ def stop_dev_server(workspace_id: UUID, core: Core, principal: Writer) -> Execut
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
     return ExecutionPage(items=stopped, next_cursor=None)
+
+
+@router.post("/{workspace_id}/stop", status_code=202, responses=problems(404, 409), summary="Stop a workspace")
+def stop_workspace(workspace_id: UUID, core: Core, principal: Writer) -> WorkspaceOut:
+    """Kill what runs in it, dev servers too, then stop its container; files stay. Watch `state`.
+
+    What is queued waits for a resume. Again, it changes nothing.
+    """
+    with core.engine.begin() as connection:
+        read.require_workspace(connection, workspace_id, principal)
+        due = stopping.request_stop(connection, workspace_id, principal.owner)
+        view = read.workspace(connection, workspace_id, principal)
+    core.bell.ring(due.rings)
+    core.bell.revoke(due.task_ids)
+    return views.workspace(view, core.links)
+
+
+@router.post("/{workspace_id}/resume", status_code=202, responses=problems(404, 409), summary="Resume a workspace")
+def resume_workspace(workspace_id: UUID, core: Core, principal: Writer) -> WorkspaceOut:
+    """Let the same container run again, then what is queued. Again, or of one that runs, it changes nothing."""
+    with core.engine.begin() as connection:
+        read.require_workspace(connection, workspace_id, principal)
+        stopping.request_resume(connection, workspace_id, principal.owner)
+        return views.workspace(read.workspace(connection, workspace_id, principal), core.links)
+
+
+@router.post(
+    "/{workspace_id}/retry",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409),
+    summary="Prepare a failed workspace again",
+)
+def retry_workspace(workspace_id: UUID, core: Core, principal: Writer, creating: Creating) -> JSONResponse:
+    """Queue its clone again; clones that are there are kept. The steps after it follow if they never ran."""
+
+    def make(connection: Connection) -> Made:
+        read.require_workspace(connection, workspace_id, principal)
+        added = retry.retry_workspace(connection, workspace_id, principal.owner)
+        view = read.execution(connection, added.execution_id, principal)
+        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+
+    return creating.answer(principal, Input(), 202, make)

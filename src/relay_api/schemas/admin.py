@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Input, Output, ShortText
-from relay_core.domain.vocabulary import Scope
+from relay_core.domain.vocabulary import Liveness, NodeHealth, Scope
 
 
 class TokenIn(Input):
@@ -51,12 +51,14 @@ class NodeOut(Output):
 
     node_id: str
     pool: str
-    reported_health: str
-    liveness: str
+    reported_health: NodeHealth = Field(description="What the node says of itself.")
+    liveness: Liveness = Field(description="What its silence tells: `degraded` and `offline` after the set times.")
     last_heartbeat_at: datetime | None
+    age_seconds: float | None = Field(description="Since the last heartbeat, by the database's clock.")
+    epoch: int = Field(description="Grows each time the node was offline and its runs were ended for it.")
     client_version: str | None
     capabilities: dict[str, Any]
-    draining: bool
+    draining: bool = Field(description="It was told to take no new workspaces.")
     created_at: datetime
 
 

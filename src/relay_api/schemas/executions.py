@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import Links, NextCursor, Output
+from relay_api.schemas.common import Input, Links, NextCursor, Output
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 
 
@@ -63,6 +63,7 @@ class ExecutionOut(Output):
     error_reason: str | None = Field(description="The same, for people.")
     exit_code: int | None
     attempt: int
+    retry_of: UUID | None = Field(description="The execution that this one repeats.")
     node_id: str | None
     created_at: datetime
     started_at: datetime | None
@@ -73,6 +74,15 @@ class ExecutionOut(Output):
     logs: LogsOut
     dev_server: DevServerAddress | None = Field(description="Of a dev server.")
     links: Links
+
+
+class RetryIn(Input):
+    """How to repeat an execution."""
+
+    run_agent_again: bool = Field(
+        default=False,
+        description="Required for a coding_agent: it may have changed anything before it ended.",
+    )
 
 
 class NextStep(Output):

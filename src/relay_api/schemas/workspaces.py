@@ -46,6 +46,9 @@ class WorkspaceOut(Output):
     name: str | None
     branch: str
     state: WorkspaceState
+    requested_state: WorkspaceState | None = Field(
+        description="`stopped` or `running`: asked for and not carried out yet by its node; no step starts meanwhile."
+    )
     error_reason: str | None
     archived: bool
     pinned: bool

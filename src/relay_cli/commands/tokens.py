@@ -58,6 +58,11 @@ def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_j
 
 
 def nodes(as_json: Json = False) -> None:
-    """List the nodes that run jobs."""
-    columns = ("node_id", "pool", "liveness", "last_heartbeat_at", "client_version")
-    output.show_list(connect().items("/v1/nodes"), columns, as_json=as_json)
+    """List the nodes that run jobs: what each says of itself, and what its silence tells."""
+    columns = "node_id pool liveness reported_health draining epoch age_seconds last_heartbeat_at client_version"
+    rows = [{**node, "age_seconds": _whole(node["age_seconds"])} for node in connect().items("/v1/nodes")]
+    output.show_list(rows, columns.split(), as_json=as_json)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)

@@ -91,6 +91,25 @@ class WorkspaceState(StrEnum):
     FAILED = "failed"
 
 
+class Liveness(StrEnum):
+    """What the server concludes from a node's silence; never what the node says."""
+
+    ONLINE = "online"
+    DEGRADED = "degraded"
+    OFFLINE = "offline"
+
+
+class NodeHealth(StrEnum):
+    """What a node says of itself; never that it is away."""
+
+    OK = "ok"
+    DRAINING = "draining"
+    """It takes no new workspaces, as it was told."""
+    DISK_PRESSURE = "disk_pressure"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    """Its container engine does not answer."""
+
+
 class CloneState(StrEnum):
     """State of the mirror of a ProjectRepo."""
 

@@ -40,7 +40,7 @@ def delete_workspace(connection: Connection, workspace_id: UUID, by: str) -> Kil
     marked = connection.scalar(
         update(Workspace)
         .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
-        .values(deleted_at=func.now(), updated_at=func.now())
+        .values(deleted_at=func.now(), requested_state=None, updated_at=func.now())
         .returning(Workspace.id)
     )
     if marked is None:

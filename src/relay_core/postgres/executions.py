@@ -195,13 +195,16 @@ def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_
 def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[Ring]:
     """Queued rows at the head of their lane whose doorbell was lost or never rung.
 
-    Rows that wait behind another group are rung when that group ends, so only those that could start are returned.
+    Rows that wait behind another group are rung when that group ends, so only those that could start are returned:
+    none of a stopped workspace, and none of a node that is offline (nobody would take its messages away).
     """
     rows = connection.execute(
         text(
             """
             SELECT e.id FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
+            JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
             WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
+              AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
               AND coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age)
               AND (e.run_reason = 'dev_server' OR (
                 (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (

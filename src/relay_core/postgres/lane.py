@@ -73,7 +73,7 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
         )
         return executions.create_group(connection, group)
     set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
-    return _head(connection, workspace_id)
+    return head(connection, workspace_id)
 
 
 def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStatus) -> None:
@@ -91,6 +91,13 @@ def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStat
         events.append(connection, workspace_id, "task.status_changed", {"task_id": str(changed), "status": status})
 
 
+def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
+    """The queued executions that are first in a free lane."""
+    queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
+    rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
+    return [row.id for row in rows if row.group_id == rows[0].group_id]
+
+
 def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
     statement = (
         select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by)
@@ -100,13 +107,6 @@ def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequ
     return [
         Member(row.id, RunReason(row.run_reason), Status(row.status), *row[3:]) for row in connection.execute(statement)
     ]
-
-
-def _head(connection: Connection, workspace_id: UUID) -> list[UUID]:
-    """The queued executions that are first in a free lane."""
-    queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
-    rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
-    return [row.id for row in rows if row.group_id == rows[0].group_id]
 
 
 def _note_setup(connection: Connection, workspace_id: UUID, members: Sequence[Member]) -> None:

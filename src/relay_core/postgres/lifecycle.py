@@ -112,6 +112,8 @@ def claim(
 
 
 def _why_elsewhere(workspace: RowMapping, by: Claimant, full: str | None) -> str | None:
+    if workspace["requested_state"] is not None or workspace["state"] == WorkspaceState.STOPPED:
+        return "the workspace is stopped"
     if workspace["node_id"] not in (None, by.node_id):
         return "placed on another node"
     if workspace["node_id"] is None and full is not None:

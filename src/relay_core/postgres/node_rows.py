@@ -20,6 +20,10 @@ class NodeWorkspace:
     state: WorkspaceState
     container_id: str | None
     deleted: bool
+    asked: bool
+    """To stop or to go on: `stopping` is at it."""
+    there: bool
+    """Its files and container are, as far as is known."""
     busy: bool
     """Something of it runs or waits."""
 
@@ -33,9 +37,21 @@ def workspaces_of(connection: Connection, node_id: str) -> dict[UUID, NodeWorksp
     """All of them, by id."""
     active = E.status.in_([Status.QUEUED, Status.RUNNING])
     busy = select(E.id).where(E.workspace_id == Workspace.id, active).exists()
-    columns = (Workspace.id, Workspace.state, Workspace.container_id, Workspace.deleted_at.is_not(None), busy)
-    rows = connection.execute(select(*columns).where(Workspace.node_id == node_id))
-    return {row[0]: NodeWorkspace(row[0], WorkspaceState(row[1]), *row[2:]) for row in rows}
+    w = Workspace
+    columns = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, busy.label("busy"))
+    rows = connection.execute(select(*columns).where(w.node_id == node_id))
+    return {
+        row.id: NodeWorkspace(
+            row.id,
+            WorkspaceState(row.state),
+            row.container_id,
+            deleted=row.deleted_at is not None,
+            asked=row.requested_state is not None,
+            there=row.container_ref is not None,
+            busy=row.busy,
+        )
+        for row in rows
+    }
 
 
 def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:

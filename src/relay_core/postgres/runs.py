@@ -10,13 +10,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from relay_core.domain.branch_name import branch_name, repo_name_from_url, unique_names
-from relay_core.domain.chain import Action, RepoScripts, plan_run
+from relay_core.domain.chain import Action, RepoScripts, Step, plan_run
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.images import check_allowed, resolve_image
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
-from relay_core.postgres import events, executions
+from relay_core.postgres import events, executions, views
 from relay_core.postgres.tables import (
     Lane,
     Project,
@@ -132,11 +132,10 @@ def add_step(connection: Connection, workspace_id: UUID, action: Action, princip
 
     Raises:
         NotFound: the workspace is not there for this principal.
-        Conflict: it is archived, deleted or could not be prepared.
+        Conflict: it is archived, deleted or could not be prepared; or stopped, for a dev server (else the step waits).
     """
-    statement = select(Workspace.state, Workspace.archived, Workspace.error_reason).where(
-        Workspace.id == workspace_id, Workspace.deleted_at.is_(None)
-    )
+    columns = (Workspace.state, Workspace.requested_state, Workspace.archived, Workspace.error_reason)
+    statement = select(*columns).where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
     if principal.only is not None:
         statement = statement.where(Workspace.created_by == principal.only)
     row = connection.execute(statement).one_or_none()
@@ -146,6 +145,9 @@ def add_step(connection: Connection, workspace_id: UUID, action: Action, princip
         raise Conflict(f"the workspace could not be prepared: {row.error_reason}", code="workspace_failed")
     if row.archived and action["step"]["run_reason"] != RunReason.ARCHIVE_SCRIPT:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
+    stopped = row.requested_state is not None or row.state == WorkspaceState.STOPPED
+    if stopped and action["step"]["run_reason"] == RunReason.DEV_SERVER:
+        raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
     if row.state == WorkspaceState.STARTING and action["step"]["run_reason"] == RunReason.DEV_SERVER:
         raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
     session_id = connection.execute(
@@ -153,8 +155,21 @@ def add_step(connection: Connection, workspace_id: UUID, action: Action, princip
     ).scalar_one()
     group = executions.NewGroup(session_id, workspace_id, [action], principal.owner)
     ids = executions.create_group(connection, group)
-    due = executions.rings(connection, ids) if row.state == WorkspaceState.RUNNING else []
+    ready = row.state == WorkspaceState.RUNNING and not stopped
+    due = executions.rings(connection, ids) if ready else []
     return AddedStep(ids[0], due)
+
+
+def refuse_second_server(connection: Connection, workspace_id: UUID, step: Step) -> None:
+    """A repo of a workspace has one dev server at a time; one that was asked to end does not count.
+
+    Raises:
+        Conflict: `dev_server_running`.
+    """
+    for live in views.dev_servers(connection, [workspace_id]):
+        if live["executor_action"]["step"].get("repo") == step["repo"] and live["kill_requested_at"] is None:
+            message = f"the dev server of {step['repo']!r} is already {live['status']}: execution {live['id']}"
+            raise Conflict(message, code="dev_server_running")
 
 
 def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:

@@ -26,7 +26,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from relay_core.domain.vocabulary import CloneState, Reason, RunReason, Status, Stream, TaskStatus, WorkspaceState
+from relay_core.domain.vocabulary import (
+    CloneState,
+    Liveness,
+    NodeHealth,
+    Reason,
+    RunReason,
+    Status,
+    Stream,
+    TaskStatus,
+    WorkspaceState,
+)
 
 
 class Base(DeclarativeBase):
@@ -186,6 +196,8 @@ class Workspace(Base):
     pinned: Mapped[bool] = mapped_column(server_default=text("false"))
     name: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=WorkspaceState.STARTING)
+    requested_state: Mapped[str | None]
+    """`stopped` or `running`: what its node was asked for and has not carried out; no step is claimed meanwhile."""
     error_reason: Mapped[str | None]
     work_dir: Mapped[str | None]
     """Where the clones are; stored before the first byte is written."""
@@ -209,7 +221,11 @@ class Workspace(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (_one_of("state", WorkspaceState, "workspaces_state"),)
+    __table_args__ = (
+        _one_of("state", WorkspaceState, "workspaces_state"),
+        CheckConstraint("requested_state IN ('stopped', 'running')", name="workspaces_requested_state"),
+        Index("workspaces_requested", "node_id", postgresql_where=text("requested_state IS NOT NULL")),
+    )
 
 
 class WorkspaceEnvironment(Base):
@@ -316,6 +332,10 @@ class ExecutionProcess(Base):
     published_at: Mapped[datetime | None]
     publish_count: Mapped[int] = mapped_column(server_default=text("0"))
     event_sequence: Mapped[int] = mapped_column(server_default=text("0"))
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("execution_processes.id"))
+    """The execution that this one repeats; each is repeated once, then its repetition is."""
+    leftover_on: Mapped[str | None]
+    """Node that lost it and whose container may still hold its processes; null once they are ended."""
 
     __table_args__ = (
         _one_of("status", Status, "execution_status"),
@@ -337,6 +357,8 @@ class ExecutionProcess(Base):
         Index("execution_session", "session_id"),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),
         Index("execution_newest", "created_at", "id"),
+        Index("execution_retry", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),
+        Index("execution_leftover", "leftover_on", postgresql_where=text("leftover_on IS NOT NULL")),
     )
 
 
@@ -456,10 +478,32 @@ class RuntimeNode(Base):
 
     node_id: Mapped[str] = mapped_column(primary_key=True)
     pool: Mapped[str]
-    reported_health: Mapped[str] = mapped_column(server_default="online")
-    liveness: Mapped[str] = mapped_column(server_default="online")
+    reported_health: Mapped[str] = mapped_column(server_default=NodeHealth.OK)
+    """Written by the node's heartbeat only."""
+    liveness: Mapped[str] = mapped_column(server_default=Liveness.ONLINE)
+    """Lowered by the presence sweep only, raised by a heartbeat only."""
     last_heartbeat_at: Mapped[datetime | None]
     client_version: Mapped[str | None]
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    epoch: Mapped[int] = mapped_column(server_default=text("1"))
+    """Grows each time the node was offline and its runs were ended for it."""
+    reaped_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _created()
+
+    __table_args__ = (
+        _one_of("reported_health", NodeHealth, "runtime_nodes_reported_health"),
+        _one_of("liveness", Liveness, "runtime_nodes_liveness"),
+    )
+
+
+class PresenceSweep(Base):
+    """One row: when anybody last looked at the nodes' heartbeats, and the end of the last outage of ours."""
+
+    __tablename__ = "presence_sweeps"
+
+    single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    swept_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    resumed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint("single", name="presence_sweeps_single"),)

@@ -180,7 +180,7 @@ def _execution_view(row: RowMapping) -> View:
     own = row["run_reason"] == RunReason.DEV_SERVER
     names = (
         "id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
-        "created_at started_at completed_at kill_requested_at kill_requested_by"
+        "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
     )
     return {
         **{name: row[name] for name in names.split()},
@@ -265,6 +265,7 @@ def _workspaces(principal: Principal) -> Select[Any]:
         Workspace.name,
         Workspace.branch,
         Workspace.state,
+        Workspace.requested_state,
         Workspace.error_reason,
         Workspace.archived,
         Workspace.pinned,

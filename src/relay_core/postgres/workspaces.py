@@ -48,6 +48,11 @@ class WorkspaceRow:
     """Values to mask."""
     executor: Mapping[str, Any]
 
+    @property
+    def prepared(self) -> bool:
+        """Whether it was ready once: then its directory holds work that nobody else has."""
+        return self.uid is not None
+
 
 def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
     """The whole of it; it exists because an execution names it."""

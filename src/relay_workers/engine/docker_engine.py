@@ -21,9 +21,11 @@ from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import (
     LABEL_NODE,
     LABEL_ROLE,
+    MOST_IMAGES,
     SUPERVISOR,
     ContainerSpec,
     ContainerState,
+    EngineInfo,
     EngineUnavailable,
     ExecState,
     ImageInfo,
@@ -46,6 +48,19 @@ class DockerEngine:
         self._api = api
         self._patience = patience or Patience()
         self._limit_files = True
+
+    def info(self) -> EngineInfo:
+        """See the port."""
+        with translated():
+            found = self._api.info()
+            names = sorted(name for image in self._api.images() for name in image.get("RepoTags") or ())
+        return EngineInfo(
+            version=found["ServerVersion"],
+            cgroup_version=str(found.get("CgroupVersion", "1")),
+            cpus=found["NCPU"],
+            memory_bytes=found["MemTotal"],
+            images=tuple(name for name in names if not name.startswith("<none>"))[:MOST_IMAGES],
+        )
 
     def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
         """See the port."""

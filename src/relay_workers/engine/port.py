@@ -55,6 +55,21 @@ class ImageInfo:
 
 
 @dataclass(frozen=True)
+class EngineInfo:
+    """What a node's engine is and has."""
+
+    version: str
+    cgroup_version: str
+    cpus: int
+    memory_bytes: int
+    images: tuple[str, ...]
+    """Names, at most `MOST_IMAGES`."""
+
+
+MOST_IMAGES = 200
+
+
+@dataclass(frozen=True)
 class ContainerLimits:
     """What a whole container may use."""
 
@@ -144,6 +159,9 @@ class OurContainer:
 
 class ContainerEngine(Protocol):
     """Containers of workspaces and the executions in them; every verb may be repeated."""
+
+    def info(self) -> EngineInfo:
+        """What the engine is and has."""
 
     def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
         """An image that is here, fetched if need be.

@@ -1,0 +1,34 @@
+"""Carries out on this node what was asked of its workspaces: stop the container, or let it run again."""
+
+from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.postgres import stopping
+from relay_core.postgres.stopping import Requested
+from relay_workers.context import WorkerContext
+from relay_workers.presence import each
+
+
+def sweep(context: WorkerContext) -> None:
+    """All that is due now; what fails is tried again at the next tick."""
+    with context.database.connect() as connection:
+        due = stopping.requested(connection, context.claimant.node_id)
+    each(due, lambda wanted: _carry_out(context, wanted))
+
+
+def _carry_out(context: WorkerContext, wanted: Requested) -> None:
+    with context.database.begin() as connection:
+        if not stopping.begin(connection, wanted):
+            return
+        if wanted.state is WorkspaceState.STOPPED:
+            context.engine.stop(wanted.container_id)
+        elif not _started(context, wanted):
+            stopping.give_up(connection, wanted, "its container was removed outside of Relay")
+            return
+        due = stopping.settle(connection, wanted)
+    context.doorbell.ring(due)
+
+
+def _started(context: WorkerContext, wanted: Requested) -> bool:
+    found = context.engine.inspect(wanted.container_id)
+    if found.exists and not found.running:
+        context.engine.restart(wanted.container_id)
+    return found.exists
