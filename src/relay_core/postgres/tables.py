@@ -302,6 +302,8 @@ class ExecutionProcess(Base):
     """Set while it runs in the lane; must then name the lane's holder (foreign key)."""
     # ownership
     attempt: Mapped[int] = mapped_column(server_default=text("1"))
+    task_id: Mapped[UUID]
+    """Celery's id of this attempt: a revoke names nothing else, and it is a hash."""
     fence: Mapped[int] = mapped_column(server_default=text("0"))
     """Grows with each claim; every write of an owner is conditional on it."""
     owner: Mapped[str | None]
@@ -337,6 +339,7 @@ class ExecutionProcess(Base):
         Index("execution_session", "session_id"),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),
         Index("execution_newest", "created_at", "id"),
+        Index("execution_task", "task_id", unique=True),
     )
 
 
