@@ -87,6 +87,17 @@ class CrashingPostgres(EmbeddedPostgres):
         self._process = None
 
 
+def fault_relay(root: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> Relay:
+    """A Relay on these servers with a short lease; nothing is started."""
+    environment = environment_of(root, postgres.url, valkey.url)
+    environment |= {
+        "RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
+        "RELAY_LEASE_RENEW_SECONDS": "1",
+        "RELAY_CONTAINER_NETWORK": environment["RELAY_CONTAINER_NETWORK"] + "-faults",
+    }
+    return Relay(environment, root)
+
+
 @pytest.fixture(scope="session")
 def servers(services_dir: Path) -> Iterator[tuple[CrashingPostgres, EmbeddedValkey]]:
     """A durable Postgres and a Valkey, to be restarted at will."""
@@ -105,13 +116,7 @@ def whole(
 ) -> Iterator[Stack]:
     postgres, valkey = servers
     root = tmp_path_factory.mktemp("faults")
-    environment = environment_of(root, postgres.url, valkey.url)
-    environment |= {
-        "RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
-        "RELAY_LEASE_RENEW_SECONDS": "1",
-        "RELAY_CONTAINER_NETWORK": environment["RELAY_CONTAINER_NETWORK"] + "-faults",
-    }
-    relay = Relay(environment, root)
+    relay = fault_relay(root, postgres, valkey)
     relay.start("api")
     yield Stack(relay, postgres, valkey, make_repo(root / "repo", {"README.md": "# sample\n"}))
     relay.end()

@@ -1,0 +1,103 @@
+"""A Docker engine of the test's own, in namespaces of its own, so that nothing that is done to it hurts another's."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+IMAGES = ("relay-base:latest", "relay-git:latest")
+START_SECONDS = 60
+
+
+class OwnEngine:
+    """dockerd with its own socket, data root and network, and with live-restore: containers outlive it.
+
+    Args:
+        root: a short path; a socket's may have a hundred characters.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.host = f"unix://{root}/d.sock"
+        self._dockerd: subprocess.Popen[bytes] | None = None
+        # Holds the namespaces while dockerd is away.
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--", "sh", "-c", "ip link set lo up; exec sleep infinity"]
+        )
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        root = self._root
+        inside = ["nsenter", "--target", str(self._holder.pid), "--net", "--mount", "--"]
+        paths = [
+            f"--host={self.host}",
+            f"--data-root={root}/data",
+            f"--exec-root={root}/exec",
+            f"--pidfile={root}/d.pid",
+        ]
+        with (root / "dockerd.log").open("ab") as log:
+            self._dockerd = subprocess.Popen(
+                [
+                    *inside,
+                    "dockerd",
+                    *paths,
+                    "--bridge=none",
+                    "--iptables=false",
+                    "--ip6tables=false",
+                    "--live-restore",
+                ],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():  # dockerd tells only systemd when it is ready
+            assert self._dockerd.poll() is None, (root / "dockerd.log").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def kill_9(self) -> None:
+        """dockerd alone; its containers and their shims stay."""
+        assert self._dockerd is not None
+        self._dockerd.kill()
+        self._dockerd.wait()
+
+    def client(self) -> docker.DockerClient:
+        return docker.DockerClient(base_url=self.host)
+
+    def load_images(self) -> None:
+        """Copies what Relay needs from the engine of this machine."""
+        save = subprocess.Popen(["docker", "save", *IMAGES], stdout=subprocess.PIPE)
+        subprocess.run(["docker", "--host", self.host, "load"], stdin=save.stdout, check=True, capture_output=True)
+        assert save.wait() == 0
+
+    def end(self) -> None:
+        """Everything of it."""
+        client = self.client()
+        for container in client.containers.list(all=True):
+            container.remove(force=True)
+        client.close()
+        assert self._dockerd is not None
+        self._dockerd.send_signal(signal.SIGTERM)
+        self._dockerd.wait(60)
+        for pid_file in self._root.rglob("containerd.pid"):
+            try:
+                os.kill(int(pid_file.read_text()), signal.SIGTERM)
+            except (ProcessLookupError, ValueError):
+                continue
+        self._holder.kill()
+        self._holder.wait()
+
+    def _answers(self) -> bool:
+        try:
+            client = self.client()
+            try:
+                return bool(client.ping())
+            finally:
+                client.close()
+        except DockerException:
+            return False

@@ -1,0 +1,88 @@
+"""An engine that goes away and comes back, and two engines that are two nodes."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Relay
+from tests.faults.conftest import Stack, fault_relay, lines, numbered
+from tests.faults.own_engine import OwnEngine
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[OwnEngine]:
+    root = Path(tempfile.mkdtemp(prefix="relay-"))
+    engine = OwnEngine(root)
+    engine.start()
+    engine.load_images()
+    yield engine
+    engine.end()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def there(own_engine: OwnEngine, whole: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """A node on the own engine, beside the API of the stack; only its worker is to be started here."""
+    root = tmp_path_factory.mktemp("node")
+    relay = fault_relay(root, whole.postgres, whole.valkey)
+    relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
+    relay.environment["RELAY_DOCKER_HOST"] = own_engine.host
+    relay.environment |= {
+        "RELAY_NODE_HEARTBEAT_SECONDS": "1",
+        "RELAY_NODE_DEGRADED_SECONDS": "3",
+        "RELAY_NODE_OFFLINE_SECONDS": "6",
+    }
+    relay.http = whole.relay.http
+    yield relay
+    for name in list(relay.processes):
+        relay.kill_9(name)
+    print(relay.log_of("worker")[-8000:])
+
+
+def test_dockerd_is_killed_and_comes_back_under_a_run(there: Relay, own_engine: OwnEngine, whole: Stack):
+    there.start("worker")
+    run = there.submit(whole.repo, numbered(6000), cleanup_script="echo after")
+    agent = whole.agent(run, {"running"})
+    whole.wait_log(agent["id"], 100)
+    own_engine.kill_9()
+    time.sleep(8)  # the process ends meanwhile: its end, its leftovers and git's evidence wait for the engine
+    own_engine.start()
+    steps = there.wait_chain(run, 120)
+    assert [step["status"] for step in steps] == ["completed"] * 3
+    assert there.log(agent["id"], "stdout") == lines(6000)
+    assert steps[1]["repo_states"][0]["after_head_commit"] is not None
+    assert steps[1]["repo_states"][0]["problem"] is None
+    whole.must_be_whole(agent["id"])
+
+
+def test_two_engines_are_two_nodes(there: Relay, stack: Stack):
+    """Placement by whoever has room, affinity of a workspace, and the loss of one node."""
+    there.start("worker")
+    nodes: dict[str, dict[str, str]] = {}
+    for _ in range(20):
+        run = stack.relay.submit(stack.repo, "true")
+        stack.relay.wait_chain(run)
+        nodes.setdefault(stack.relay.get(f"/v1/workspaces/{run['workspace_id']}")["node_id"], run)
+        if len(nodes) == 2:
+            break
+    here_id, there_id = ((relay.data_dir / "node_id").read_text().strip() for relay in (stack.relay, there))
+    assert set(nodes) == {here_id, there_id}
+    for node_id, run in nodes.items():
+        body = {"run_reason": "setup_script", "script": "sleep 1000" if node_id == there_id else "echo here"}
+        added = stack.relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()
+        stack.relay.wait_step(run, "setup_script", {"running", "completed"})
+        assert stack.relay.get(f"/v1/executions/{added['id']}")["node_id"] == node_id, "a workspace stays where it is"
+    there.kill_9("worker")
+    lost = stack.relay.wait_step(nodes[there_id], "setup_script", {"failed"}, 60)
+    assert lost["reason"] == "node_lost"
+    stack.must_be_whole(lost["id"])
+    here = stack.relay.wait_step(nodes[here_id], "setup_script", {"completed"})
+    assert here["reason"] is None
+    liveness = {node["node_id"]: node["liveness"] for node in stack.relay.get("/v1/nodes")["items"]}
+    assert (liveness[here_id], liveness[there_id]) == ("online", "offline")
