@@ -83,8 +83,9 @@ def executions(engine: Engine, count: int) -> list[UUID]:
         connection.execute(
             text(
                 "INSERT INTO execution_processes (id, session_id, workspace_id, run_reason, executor_action, "
-                "created_by, group_id, status, started_at, owner, lease_until, fence) SELECT id, id, id, "
-                "'dev_server', '{}', 'b', id, 'running', now(), 'b', now(), 1 FROM unnest(CAST(:ids AS uuid[])) AS id"
+                "task_id, created_by, group_id, status, started_at, owner, lease_until, fence) "
+                "SELECT id, id, id, 'dev_server', '{}', id, 'b', id, 'running', now(), 'b', now(), 1 "
+                "FROM unnest(CAST(:ids AS uuid[])) AS id"
             ),
             {"ids": [str(one) for one in ids]},
         )

@@ -17,6 +17,12 @@ VISIBILITY_TIMEOUT_SECONDS = 3600
 """Covers messages that are reserved and not started only: tasks acknowledge early."""
 
 
+class RelayCelery(Celery):
+    """Celery, without its family tree of tasks: who rings is not whose step it is."""
+
+    current_worker_task = None
+
+
 def declare(name: str) -> Queue:
     """A queue of ours; nothing is created by a misspelt name."""
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
@@ -24,7 +30,7 @@ def declare(name: str) -> Queue:
 
 def make_app(settings: Settings, node_id: str | None = None) -> Celery:
     """The app; a worker gives its node, whose own queue is then served before the pool's."""
-    app = Celery("relay", broker=broker_url(settings.redis_url))
+    app = RelayCelery("relay", broker=broker_url(settings.redis_url))
     names = [node_queue(node_id)] if node_id else []
     app.conf.update(
         task_queues=[declare(name) for name in (*names, pool_queue(settings.pool))],

@@ -35,6 +35,7 @@ from relay_workers.git.service import GitService
 from relay_workers.live import LiveRuns
 from relay_workers.node import NodeIdentity, default_concurrency, identify
 from relay_workers.presence import LOOK_SECONDS, Pulse
+from relay_workers.revocations import Revocations, register_commands
 from relay_workers.runner import Runner
 from relay_workers.tasks import RunRequest, register
 
@@ -76,8 +77,10 @@ def make_worker(settings: Settings) -> Worker:
     context = _context(settings, identity, database, app)
     runner = Runner(context)
     register(app, runner.run)
-    RunRequest.kill_task = staticmethod(context.live.kill_task)
-    _tie(context, runner)
+    revocations = Revocations(database, context.doorbell, context.live)
+    RunRequest.live, RunRequest.revocations = context.live, revocations
+    register_commands(revocations)
+    _tie(context, runner, revocations)
     return Worker(app, identity, context)
 
 
@@ -107,7 +110,7 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
     )
 
 
-def _tie(context: WorkerContext, runner: Runner) -> None:
+def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
     pulse = Pulse(context)
     tickers = [
@@ -122,6 +125,7 @@ def _tie(context: WorkerContext, runner: Runner) -> None:
     @worker_init.connect(weak=False)
     def begin(**_: Any) -> None:
         context.pump.start()
+        revocations.start()
         for ticker in tickers:
             ticker.start()
 

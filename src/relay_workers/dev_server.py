@@ -16,7 +16,7 @@ from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo, Outcome
 from relay_workers.process import Running
-from relay_workers.tasks import RunFailed, RunKilled
+from relay_workers.telling import RunFailed, RunKilled
 from relay_workers.watch import Act, Decision
 
 log = structlog.get_logger(__name__)

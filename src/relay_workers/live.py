@@ -64,6 +64,10 @@ class LiveRuns:
                 if self._controls.get(control.execution_id) is control:
                     del self._controls[control.execution_id]
 
+    def has_task(self, task_id: str) -> bool:
+        """Whether the run with this Celery id is ours and here; one that was let go is not."""
+        return any(control.task_id == task_id and not control.lost.is_set() for control in self.all())
+
     def kill_task(self, task_id: str) -> bool:
         """Ask for the end of the run with this Celery id; False when it is not here."""
         found = [control for control in self.all() if control.task_id == task_id]

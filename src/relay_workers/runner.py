@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain import execution as machine
-from relay_core.domain.doorbell import Ring
+from relay_core.domain.doorbell import Ring, task_id
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import adoption, lifecycle
@@ -27,7 +26,8 @@ from relay_workers.live import Control
 from relay_workers.node import is_dead
 from relay_workers.outcome import LetGo, Outcome, from_failure
 from relay_workers.steplog import stored_ends
-from relay_workers.tasks import RunFailed, RunKilled
+from relay_workers.tasks import RunRequest
+from relay_workers.telling import Beside, RunFailed, RunKilled, announce_started
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ class Runner:
             RunFailed, RunKilled: how the run ended, for Flower.
         """
         claimed = self._claim(execution_id, attempt)
+        announce_started(claimed.seconds_running)
         if claimed.run_reason is RunReason.DEV_SERVER:
             dev_server.in_background(claimed, self._carry_out)
             return
@@ -66,11 +67,13 @@ class Runner:
             context = self._context
             full = context.admission.full
             claimed = lifecycle.claim(connection, execution_id, attempt, context.claimant, full=full)
-        if isinstance(claimed, NotClaimed) and not claimed.rings:
+        if isinstance(claimed, NotClaimed) and claimed.ended is None:
             claimed = self._take_over(execution_id, attempt, claimed)
         if isinstance(claimed, NotClaimed):
             self._context.doorbell.ring(claimed.rings)
             log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
+            if claimed.ended is not None:
+                _tell_celery(claimed.ended)
             raise Ignore
         return claimed
 
@@ -89,11 +92,8 @@ class Runner:
 
     def adopt(self, execution_id: UUID, attempt: int) -> None:
         """Take over an execution beside Celery's slots, on a thread of its own, if it is to be had."""
-
-        def body() -> None:
-            with suppress(Ignore, RunFailed, RunKilled):
-                self.run(execution_id, attempt)
-
+        beside = Beside(task_id(execution_id, attempt), lambda: RunRequest.dispatcher)
+        body = partial(beside.carry_out, partial(self.run, execution_id, attempt))
         threading.Thread(target=body, name=f"adopted-{execution_id}", daemon=True).start()
 
     def _carry_out(self, claimed: Claimed, control: Control | None = None) -> machine.Transition:

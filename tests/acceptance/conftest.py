@@ -232,7 +232,7 @@ def _sweep_containers(node_id: Path, name: str) -> None:
     label = f"relay.node_id={node_id.read_text().strip()}"
     for container in client.containers.list(all=True, filters={"label": label}):
         container.remove(force=True)
-    for network in client.networks.list(names=[name]):
+    for network in client.networks.list(names=[f"^{name}$"]):
         network.remove()
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, insert, select, text, update
@@ -157,6 +157,7 @@ def test_the_database_itself_refuses_two_lane_holders(db):
         values = dict(row.mappings().one())
     for name in ("lane_group_id", "id", "group_id"):
         del values[name]
+    values["task_id"] = uuid4()
     with pytest.raises(IntegrityError, match="execution_holds_lane"), db.begin() as connection:
         connection.execute(insert(ExecutionProcess).values(**values))
     with pytest.raises(IntegrityError), db.begin() as connection:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from relay_cli.stack.plan import flower_words
 from relay_core.settings import Settings
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
@@ -55,6 +56,11 @@ def test_settings_given_to_relay_exist():
     known = {f"RELAY_{name.upper()}" for name in Settings.model_fields} | {"FLOWER_BASIC_AUTH"}
     for name in ("migrate", "api", "worker", "flower"):
         assert set(SERVICES[name]["environment"]) <= known, name
+
+
+def test_flower_is_told_the_same_as_in_the_local_stack():
+    local = set(flower_words(5555, Path("/tmp/flower"))[5:]) - {"--address=127.0.0.1"}
+    assert local - set(SERVICES["flower"]["command"]) == set()
 
 
 def test_nothing_starts_on_an_old_schema():

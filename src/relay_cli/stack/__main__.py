@@ -1,7 +1,8 @@
 """What other programs call of the local stack: `python -m relay_cli.stack …`. People use the `relay` command.
 
 `supervise DATA_DIR DOCKER_HOST FD`  the supervisor itself, announcing to the inherited descriptor FD
-`prepare`                            engine and images, as far as they are missing; prints the engine's address
+`prepare`                            what tests need (engine, images, browser) as far as it is missing; prints the
+                                     engine's address
 `remember`                           notes the containers that are there, so that `release` removes newer ones
 `release`                            ends what is left of this data directory: stack, containers, engine if ours
 """
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import docker
 
+from relay_cli.stack.browser import ensure_browser
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import take_down
 from relay_cli.stack.engine import Engine, find_engine
+from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.layout import data_dir_of_settings
 from relay_cli.stack.leftovers import remember_present, remove_new
+from relay_cli.stack.report import say
 from relay_cli.stack.supervise import Announcer, supervise
 from relay_cli.stack.up import prepare_machine
 from relay_core.domain.errors import RelayError
@@ -31,7 +35,7 @@ def main(words: list[str]) -> int:
             case ["supervise", data_dir, docker_host, descriptor]:
                 return _supervise(Path(data_dir), docker_host, int(descriptor))
             case ["prepare"]:
-                print(prepare_machine(data_dir_of_settings(), Consent(yes=True)).host)
+                print(_prepare(data_dir_of_settings(), Consent(yes=True)))
                 return 0
             case ["remember"]:
                 return _with_engine(remember_present)
@@ -44,6 +48,15 @@ def main(words: list[str]) -> int:
         return 1
     print(__doc__, file=sys.stderr)
     return 2
+
+
+def _prepare(data_dir: Path, consent: Consent) -> str:
+    engine = prepare_machine(data_dir, consent)
+    try:
+        ensure_browser(data_dir, consent)
+    except StackProblem as problem:  # the tests that need it fail and say so; all others can run
+        say(str(problem))
+    return engine.host
 
 
 def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:

@@ -13,6 +13,13 @@ from relay_cli.stack.process import Program
 RUNTIME_BUCKETS = "0.5,1,5,15,60,300,900,3600,7200,14400,28800"
 """Seconds: Flower's own end at 10, and runs of agents last hours."""
 
+FLOWER_SAVE_MILLISECONDS = 60_000
+"""It also saves at an orderly end."""
+FLOWER_MAX_TASKS = 10_000
+"""All of them are written at each save."""
+FLOWER_INSPECT_MILLISECONDS = 3_000
+"""Its own second is short for a busy worker."""
+
 LOCAL_POLICY = {
     "RELAY_GIT_ALLOW_FILE": "true",
     "RELAY_GIT_ALLOW_HTTP": "true",
@@ -82,14 +89,23 @@ def environment_of(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> 
     return made
 
 
+def flower_words(port: int, state_file: Path) -> tuple[str, ...]:
+    """How to run Flower; its password comes by environment.
+
+    It keeps its view over a restart, so that what still runs can be ended there; Relay reads nothing of it.
+    """
+    return (
+        *(sys.executable, "-m", "celery", "-A", "relay_core.celery_app:app", "flower"),
+        *("--address=127.0.0.1", f"--port={port}", f"--task-runtime-metric-buckets={RUNTIME_BUCKETS}"),
+        *("--persistent=True", f"--db={state_file}", f"--state-save-interval={FLOWER_SAVE_MILLISECONDS}"),
+        *(f"--max-tasks={FLOWER_MAX_TASKS}", f"--inspect-timeout={FLOWER_INSPECT_MILLISECONDS}"),
+    )
+
+
 def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
     """How to run API, worker and Flower, by name."""
     environment = environment_of(ends, data_dir, base)
     logs = data_dir / "logs"
-    flower = (
-        *(sys.executable, "-m", "celery", "-A", "relay_core.celery_app:app", "flower"),
-        *("--address=127.0.0.1", f"--port={ends.flower_port}", f"--task-runtime-metric-buckets={RUNTIME_BUCKETS}"),
-    )
     return {
         "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),
         # It detaches from its runs and lets go of what it has reserved before it ends.
@@ -99,7 +115,7 @@ def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> di
         # By environment: an argument would show the password to everybody on this machine.
         "flower": Program(
             "flower",
-            flower,
+            flower_words(ends.flower_port, data_dir / "flower"),
             logs / "flower.log",
             {**environment, "FLOWER_BASIC_AUTH": f"{ends.flower_user}:{ends.flower_password}"},
         ),

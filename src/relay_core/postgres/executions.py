@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from relay_core.domain.chain import Action
-from relay_core.domain.doorbell import Ring
+from relay_core.domain.doorbell import Ring, task_id
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason, Status
@@ -16,6 +16,7 @@ from relay_core.postgres import events
 from relay_core.postgres.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState, Workspace
 
 E = ExecutionProcess
+FIRST_ATTEMPT = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
                 run_reason=step["run_reason"],
                 executor_action=action,
                 created_by=group.created_by,
+                attempt=FIRST_ATTEMPT,
+                task_id=UUID(task_id(execution_id, FIRST_ATTEMPT)),
                 created_at=func.clock_timestamp(),
                 group_id=group_id,
                 lane_position=position,
@@ -216,6 +219,20 @@ def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) 
         {"age": older_than_seconds, "limit": limit},
     )
     return rings(connection, [row.id for row in rows])
+
+
+class OfTask(NamedTuple):
+    """The execution behind a Celery task."""
+
+    task_id: UUID
+    execution_id: UUID
+    status: Status
+
+
+def of_tasks(connection: Connection, task_ids: Sequence[UUID]) -> list[OfTask]:
+    """The executions that Celery knows by these ids; unknown ids are left out."""
+    found = connection.execute(select(E.task_id, E.id, E.status).where(E.task_id.in_(task_ids)))
+    return [OfTask(row.task_id, row.id, Status(row.status)) for row in found]
 
 
 def mark_published(connection: Connection, ids: Sequence[UUID]) -> None:

@@ -65,6 +65,8 @@ class NotClaimed:
 
     why: str
     rings: Sequence[Ring] = ()
+    ended: Transition | None = None
+    """How it ended without having started: nobody else will tell Celery."""
 
 
 def claim(
@@ -97,18 +99,35 @@ def claim(
         .one_or_none()
     )
     if mine is None:
-        return NotClaimed("not queued")
+        return NotClaimed("not queued", ended=_ended_unstarted(connection, execution_id, attempt))
     workspace = (
         connection.execute(select(Workspace).where(Workspace.id == row.workspace_id).with_for_update()).mappings().one()
     )
     gone = _why_gone(workspace, reason)
     if gone:
-        return NotClaimed(gone, end_queued(connection, execution_id, machine.refused(Reason.WORKSPACE_GONE, gone)))
+        refused = machine.refused(Reason.WORKSPACE_GONE, gone)
+        return NotClaimed(gone, end_queued(connection, execution_id, refused), refused)
     why = _why_elsewhere(workspace, by, full)
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
     return _take(connection, mine, workspace, by) if why is None else NotClaimed(why)
+
+
+def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -> Transition | None:
+    row = connection.execute(
+        select(E.status, E.reason, E.error_reason).where(
+            E.id == execution_id,
+            E.attempt == attempt,
+            E.started_at.is_(None),
+            E.status.in_([Status.KILLED, Status.FAILED]),
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if Status(row.status) is Status.KILLED:
+        return machine.cancelled(row.error_reason)
+    return machine.refused(Reason(row.reason), row.error_reason)
 
 
 def _why_elsewhere(workspace: RowMapping, by: Claimant, full: str | None) -> str | None:

@@ -318,6 +318,8 @@ class ExecutionProcess(Base):
     """Set while it runs in the lane; must then name the lane's holder (foreign key)."""
     # ownership
     attempt: Mapped[int] = mapped_column(server_default=text("1"))
+    task_id: Mapped[UUID]
+    """Celery's id of this attempt: a revoke names nothing else, and it is a hash."""
     fence: Mapped[int] = mapped_column(server_default=text("0"))
     """Grows with each claim; every write of an owner is conditional on it."""
     owner: Mapped[str | None]
@@ -359,6 +361,7 @@ class ExecutionProcess(Base):
         Index("execution_newest", "created_at", "id"),
         Index("execution_retry", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),
         Index("execution_leftover", "leftover_on", postgresql_where=text("leftover_on IS NOT NULL")),
+        Index("execution_task", "task_id", unique=True),
     )
 
 

@@ -1,0 +1,156 @@
+"""Flower shows a run as one task from start to end, whatever happens to its messages.
+
+This guards the private parts of Celery that `relay_workers.tasks` builds on (docs/adr/0003-celery.md).
+"""
+
+import re
+
+import pytest
+from redis import Redis
+
+from relay_core.celery_app import declare
+from relay_core.domain.doorbell import node_queue
+from tests.acceptance.conftest import Relay
+from tests.acceptance.flower.conftest import PASSWORD, Events, Flower, celery_id, closed
+
+pytestmark = pytest.mark.docker
+
+
+def ring(app, node_id, execution):
+    """One more copy of the message of a run, as a sweep or a broker would deliver it."""
+    queue = declare(node_queue(node_id))
+    app.send_task(
+        f"relay.{execution['run_reason']}",
+        args=(execution["id"], 1),
+        task_id=celery_id(execution["id"]),
+        exchange=queue.exchange,
+        routing_key=queue.routing_key,
+        declare=[queue],
+        ignore_result=True,
+    )
+
+
+def ring_fifty_times(app, node_id, execution):
+    for _ in range(50):
+        ring(app, node_id, execution)
+
+
+def test_a_run_is_one_task_from_start_to_end(relay: Relay, repo, flower: Flower, events: Events):
+    run = relay.submit(repo, "sleep 3")
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    task = flower.shown(agent["id"], "STARTED")
+    assert task["name"] == "relay.coding_agent"
+    relay.wait_chain(run)
+    done = flower.shown(agent["id"], "SUCCESS")
+    assert done["runtime"] > 2.5
+    assert "sleep" not in str(done), "a message carries ids only"
+    assert (done["args"], done["kwargs"], done["parent_id"]) == (f"('{agent['id']}', 1)", "{}", None)
+    relay.until(lambda: "task-succeeded" in events.of(agent["id"]))
+    assert events.of(agent["id"]) == ["task-received", "task-started", "task-succeeded"]
+
+
+def test_a_failed_run_is_a_failure_without_a_traceback(relay: Relay, repo, flower: Flower, events: Events):
+    steps = relay.wait_chain(relay.submit(repo, "exit 3"))
+    task = flower.shown(steps[-1]["id"], "FAILURE")
+    assert "exit code 3" in task["exception"]
+    assert task["traceback"] is None
+    assert events.of(steps[-1]["id"]) == ["task-received", "task-started", "task-failed"]
+
+
+@pytest.mark.parametrize("when", ["before it starts", "while it runs"])
+def test_fifty_copies_change_nothing_and_terminate_still_reaches_the_run(
+    relay: Relay, repo, flower: Flower, events: Events, celery_app, when
+):
+    node = (relay.data_dir / "node_id").read_text().strip()
+    with closed(celery_app, node_queue(node)):
+        run = relay.submit(repo, "sleep 344", limits={"kill_grace_seconds": 1})
+        agent = relay.wait_step(run, "coding_agent", {"queued"})
+        if when == "before it starts":
+            ring_fifty_times(celery_app, node, agent)
+    relay.wait_step(run, "coding_agent", {"running"})
+    flower.shown(agent["id"], "STARTED")
+    if when == "while it runs":
+        ring_fifty_times(celery_app, node, agent)
+    relay.wait_chain(relay.submit(repo, "true"))  # its steps on this node come after the copies
+    refused = [line for line in relay.log_of("worker").splitlines() if "not claimed" in line and agent["id"] in line]
+    if when == "while it runs":
+        assert refused == [], "dropped before they were reserved"
+    assert flower.task(agent["id"])["state"] == "STARTED"
+    active = celery_app.control.inspect(timeout=10, limit=1).active()
+    assert [one["id"] for tasks in active.values() for one in tasks] == [celery_id(agent["id"])]
+    assert events.of(agent["id"]) == ["task-received", "task-started"]
+    [answer] = celery_app.control.revoke(celery_id(agent["id"]), terminate=True, reply=True, timeout=5, limit=1)
+    assert celery_id(agent["id"]) in str(answer)
+    relay.wait_step(run, "coding_agent", {"killed"}, 30)
+    flower.shown(agent["id"], "REVOKED")
+    assert events.of(agent["id"]) == ["task-received", "task-started", "task-revoked"]
+
+
+def test_a_copy_at_another_worker_leaves_no_trace(
+    relay: Relay, repo, flower: Flower, events: Events, celery_app, second_node
+):
+    run = relay.submit(repo, "sleep 4")
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    owner = flower.shown(agent["id"], "STARTED")["worker"]
+    other = second_node()
+    for _ in range(5):
+        ring(celery_app, other.partition("@")[2], agent)
+    log = relay.root / "second.log"
+    refused = lambda: log.read_text().count("not claimed") == 5  # noqa: E731
+    relay.until(refused, 30, "the other worker refused the copies")
+    assert flower.task(agent["id"])["state"] == "STARTED"
+    assert flower.task(agent["id"])["worker"] == owner
+    relay.wait_chain(run)
+    assert flower.shown(agent["id"], "SUCCESS")["worker"] == owner
+    ring(celery_app, other.partition("@")[2], agent)
+    relay.until(lambda: log.read_text().count("not claimed") == 6, 30, "a copy after the end was refused")
+    assert events.of(agent["id"], host=other) == []
+    assert events.of(agent["id"]) == ["task-received", "task-started", "task-succeeded"]
+    assert flower.task(agent["id"])["state"] == "SUCCESS"
+
+
+def test_a_restart_of_flower_keeps_what_runs_and_its_buttons(relay: Relay, repo, flower: Flower):
+    run = relay.submit(repo, "sleep 346", limits={"kill_grace_seconds": 1})
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    flower.shown(agent["id"], "STARTED")
+    flower.stop()
+    flower.start()
+    flower.shown(agent["id"], "STARTED")
+    flower.revoke(agent["id"], terminate="true")
+    relay.wait_step(run, "coding_agent", {"killed"}, 30)
+    flower.shown(agent["id"], "REVOKED")
+
+
+def test_nothing_secret_is_shown(relay: Relay, repo, flower: Flower, events: Events, celery_app):
+    value, prompt = "the-value-of-a-secret", "a prompt that nobody else need read"
+    run = relay.submit(repo, "sleep 2", prompt=prompt, env={"TOKEN": {"value": value, "secret": True}})
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    worker = flower.shown(agent["id"], "STARTED")["worker"]
+    relay.wait_chain(run)
+    paths = [
+        *("/", "/workers", f"/worker/{worker}", "/tasks", f"/task/{celery_id(agent['id'])}", "/broker", "/metrics"),
+        *("/api/workers?refresh=true", "/api/tasks", "/api/task/types", "/api/queues/length"),
+        f"/api/task/info/{celery_id(agent['id'])}",
+    ]
+    shown = ""
+    for path in paths:
+        answer = flower.client.get(path, follow_redirects=True)
+        assert answer.status_code == 200, path
+        shown += answer.text
+    inspect = celery_app.control.inspect(timeout=10, limit=1)
+    shown += repr([inspect.conf(), inspect.report(), inspect.stats(), inspect.active(), inspect.registered()])
+    shown += events.text()
+    assert "visibility_timeout" in shown, "the worker's configuration is among it"
+    secrets = [value, prompt, PASSWORD, relay.token, *passwords(relay)]
+    assert [secret for secret in secrets if secret in shown] == []
+
+
+def passwords(relay: Relay):
+    urls = [relay.environment["RELAY_DATABASE_URL"], relay.environment["RELAY_REDIS_URL"]]
+    found = [match[1] for url in urls if (match := re.search(r"://[^:/@]*:([^@]+)@", url))]
+    assert Redis.from_url(urls[1]).connection_pool.connection_kwargs["password"] in found
+    return found
+
+
+def test_metrics_tell_hours_apart(flower: Flower):
+    assert 'le="28800.0"' in flower.client.get("/metrics").text
