@@ -92,7 +92,7 @@ class Runner:
 
     def adopt(self, execution_id: UUID, attempt: int) -> None:
         """Take over an execution beside Celery's slots, on a thread of its own, if it is to be had."""
-        beside = Beside(task_id(execution_id, attempt), RunRequest.dispatcher)
+        beside = Beside(task_id(execution_id, attempt), lambda: RunRequest.dispatcher)
         body = partial(beside.carry_out, partial(self.run, execution_id, attempt))
         threading.Thread(target=body, name=f"adopted-{execution_id}", daemon=True).start()
 

@@ -49,10 +49,10 @@ class Beside:
 
     Args:
         task_id: Celery's.
-        dispatcher: of Celery's events; None before the worker is ready.
+        dispatcher: gives that of Celery's events; None before the worker consumes.
     """
 
-    def __init__(self, task_id: str, dispatcher: Any) -> None:
+    def __init__(self, task_id: str, dispatcher: Callable[[], Any]) -> None:
         self._task_id = task_id
         self._dispatcher = dispatcher
         self._began = time()
@@ -77,5 +77,6 @@ class Beside:
             self._send("task-succeeded", result=None, runtime=time() - self._began)
 
     def _send(self, kind: str, **fields: Any) -> None:
-        if self._dispatcher and self._dispatcher.enabled:
-            self._dispatcher.send(kind, uuid=self._task_id, **fields)
+        dispatcher = self._dispatcher()
+        if dispatcher and dispatcher.enabled:
+            dispatcher.send(kind, uuid=self._task_id, **fields)

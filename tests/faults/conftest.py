@@ -93,6 +93,9 @@ def fault_relay(root: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) 
     environment |= {
         "RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
         "RELAY_LEASE_RENEW_SECONDS": "1",
+        "RELAY_NODE_HEARTBEAT_SECONDS": "1",
+        "RELAY_NODE_DEGRADED_SECONDS": "4",
+        "RELAY_NODE_OFFLINE_SECONDS": "8",
         "RELAY_CONTAINER_NETWORK": environment["RELAY_CONTAINER_NETWORK"] + "-faults",
     }
     return Relay(environment, root)

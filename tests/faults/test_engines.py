@@ -33,11 +33,6 @@ def there(own_engine: OwnEngine, whole: Stack, tmp_path_factory: pytest.TempPath
     relay = fault_relay(root, whole.postgres, whole.valkey)
     relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
     relay.environment["RELAY_DOCKER_HOST"] = own_engine.host
-    relay.environment |= {
-        "RELAY_NODE_HEARTBEAT_SECONDS": "1",
-        "RELAY_NODE_DEGRADED_SECONDS": "3",
-        "RELAY_NODE_OFFLINE_SECONDS": "6",
-    }
     relay.http = whole.relay.http
     yield relay
     for name in list(relay.processes):

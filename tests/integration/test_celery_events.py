@@ -158,7 +158,7 @@ def test_a_run_adopted_beside_the_slots_is_told_of_too(bench: Bench, end, last):
         end()
 
     uuid = str(uuid4())
-    threading.Thread(target=Beside(uuid, RunRequest.dispatcher).carry_out, args=[run]).start()
+    threading.Thread(target=Beside(uuid, lambda: RunRequest.dispatcher).carry_out, args=[run]).start()
     ended = bench.wait(last[0] if last else "task-started", uuid)
     assert bench.kinds(uuid) == ["task-started", *last]
     if last == ["task-succeeded"]:

@@ -11,6 +11,7 @@ from engine_fixtures import LIMITS, NETWORK, UID, base_image, eventually
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.engine.client import connect
+from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.network import ensure_network
 from relay_workers.engine.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
 from relay_workers.engine.programs import IDLE_SHELL
@@ -216,3 +217,15 @@ def test_concurrent_makers_of_the_network_agree(docker_api):
     finally:
         for network in docker_api.networks(names=[name]):
             docker_api.remove_network(network["Id"])
+
+
+def test_a_container_with_a_limit_that_the_engine_refuses_is_made_anew(docker_api, new_spec):
+    """A worker that died between making and starting it has left it; on an engine that takes the limit it just starts."""
+    spec = new_spec()
+    too_many = replace(spec, limits=replace(spec.limits, nofile=1 << 20))
+    DockerEngine(docker_api)._create(too_many)
+    try:
+        container = DockerEngine(docker_api).ensure_container(too_many)
+        assert docker_api.inspect_container(container)["State"]["Running"]
+    finally:
+        docker_api.remove_container(spec.name, force=True)

@@ -81,7 +81,17 @@ class DockerEngine:
                     raise
             self._limit_files = False
             log.warning("this engine may not set the number of open files; its own limit holds", action="start")
+            self._remove_unstarted(spec.name)
             return self._create_and_start(spec)
+
+    def _remove_unstarted(self, name: str) -> None:
+        """A container with the limit that a worker before this one has made, and could not start either."""
+        try:
+            found = self._api.inspect_container(name)
+        except NotFound:
+            return
+        if found["State"]["Status"] == "created":
+            self._api.remove_container(found["Id"], v=True)
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
         """See the port."""
