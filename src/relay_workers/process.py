@@ -303,9 +303,19 @@ def _judge(context: WorkerContext, running: Running, record: ExitRecord | Tamper
         return End(None, Reason.LOG_TAMPERED)
     dead = running.capture.supervisor_dead.wait(ENGINE_NOTICES_SECONDS)
     found = judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)
-    if found.reason is Reason.SUPERVISOR_LOST and not context.engine.inspect(running.workspace.container_id).running:
+    if found.reason is Reason.SUPERVISOR_LOST and _container_ends(context, running):
         return End(None, Reason.CONTAINER_MISSING)
     return found
+
+
+def _container_ends(context: WorkerContext, running: Running) -> bool:
+    """Whether the supervisor went with its container, which the engine shows as running for a moment yet."""
+    deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
+    while context.engine.inspect(running.workspace.container_id).running:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _engine_exit(context: WorkerContext, running: Running) -> int | None:

@@ -100,6 +100,7 @@ def test_when_it_has_ended_and_its_log_is_not_stored(stack: Stack):
 
 
 def test_in_the_terminal_transaction(stack: Stack):
+    """T002-09."""
     run = ready(stack)
     step = next_step(stack, run, f"sleep 1; {ONCE}")
     stack.relay.wait_step(run, "setup_script", {"running"})
@@ -111,6 +112,7 @@ def test_in_the_terminal_transaction(stack: Stack):
 
 
 def test_between_the_terminal_transaction_and_the_message_for_the_next_step(stack: Stack):
+    """T002-10."""
     run = stack.relay.submit(stack.repo, ONCE, cleanup_script=ONCE)
     agent = stack.agent(run, {"running", "completed"})
     stack.valkey.stop()  # the message cannot be sent

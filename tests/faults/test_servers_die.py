@@ -25,7 +25,7 @@ def starts(stack: Stack, execution_id: str) -> int:
 
 
 def test_postgres_is_away_for_a_minute_while_runs_write(stack: Stack):
-    """T003-30: all complete with all bytes."""
+    """All complete with all bytes."""
     count = 12000
     runs = [stack.relay.submit(stack.repo, numbered(count, 0.002)) for _ in range(WRITING_RUNS)]
     agents = [stack.agent(run, {"running"}, 120) for run in runs]
@@ -55,7 +55,7 @@ def test_postgres_crashes_under_a_run_and_its_worker_dies_too(stack: Stack):
 
 
 def test_flushall_with_fifty_queued_runs(stack: Stack):
-    """T003-29: Redis holds nothing that matters; every run runs, once."""
+    """Redis holds nothing that matters; every run runs, once."""
     stack.relay.stop("worker")
     runs = [stack.relay.submit(stack.repo) for _ in range(QUEUED_RUNS)]
     with redis.Redis.from_url(stack.valkey.url) as client:
@@ -113,7 +113,7 @@ def test_a_worker_dies_while_valkey_is_away(stack: Stack):
 
 
 def test_fifty_copies_of_a_message_are_one_run(stack: Stack):
-    """T002-07: an at-least-once queue, exactly one live copy."""
+    """T003-30: an at-least-once queue, exactly one live copy."""
     settings = Settings(redis_url=stack.valkey.url)
     app = make_app(settings)
     run = stack.relay.submit(stack.repo, "echo once >>/workspace/home/ran; sleep 2; cat /workspace/home/ran")

@@ -16,7 +16,7 @@ def adoptions(stack: Stack, execution_id: str) -> int:
 
 
 def test_kill_9_in_the_middle_of_a_run(stack: Stack):
-    """T002-06: the new worker adopts at once, every line once."""
+    """T003-31: it is never run again; the new worker adopts it at once, and every line is there once."""
     run = stack.relay.submit(stack.repo, numbered(6000), cleanup_script="echo after")
     agent = stack.agent(run, {"running"})
     stack.wait_log(agent["id"], 100)
@@ -59,7 +59,7 @@ def test_another_worker_of_the_node_takes_over_at_once(stack: Stack):
 
 
 def test_a_worker_that_sleeps_past_its_lease_comes_back_and_touches_nothing(stack: Stack):
-    """T002-09: SIGSTOP past the lease, then SIGCONT."""
+    """T002-21: SIGSTOP past the lease, then SIGCONT."""
     run = stack.relay.submit(stack.repo, numbered(14000))
     agent = stack.agent(run, {"running"})
     stack.wait_log(agent["id"], 100)
