@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     )
     node_min_free_bytes: int = Field(2 << 30, ge=0, description="Disk space that a checkout leaves free.")
 
+    node_pressure_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description="With less free, the run with the largest log is ended; below the above.",
+    )
+
     # running and capturing
     lease_seconds: float = Field(30, ge=1, le=3600, description="How long a run is its worker's without renewal.")
     lease_renew_seconds: float = Field(5, gt=0, le=600, description="Time between renewals, which also tell of kills.")
@@ -104,6 +110,9 @@ class Settings(BaseSettings):
         300, ge=0, le=24 * 3600, description="Wait for a container engine that does not answer (it is restarted)."
     )
     start_timeout_seconds: float = Field(30, gt=0, le=600, description="For a step's supervisor to begin.")
+    last_resort_seconds: float = Field(
+        60, gt=0, le=24 * 3600, description="After its time is up, until a step's own supervisor ends it."
+    )
     log_tail_seconds: float = Field(5, ge=0, le=600, description="Wait for a held log after the process has ended.")
     live_log_ttl_seconds: int = Field(3600, ge=10, description="Life of a run's tail in Redis after its last byte.")
     live_log_max_bytes: int = Field(4 << 20, ge=64 << 10, description="Bytes of one run kept in Redis.")

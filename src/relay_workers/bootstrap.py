@@ -20,7 +20,7 @@ from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
-from relay_workers import divergence, leases, tick
+from relay_workers import disk, divergence, leases, tick
 from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
@@ -119,6 +119,8 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
+        tick.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context).sweep),
+        tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context).sweep),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
 

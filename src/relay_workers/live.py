@@ -5,7 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+from relay_core.domain.vocabulary import Reason
+
+if TYPE_CHECKING:  # which looks at controls
+    from relay_workers.disk import DiskCap
 
 
 @dataclass
@@ -26,6 +32,11 @@ class Control:
     renewed_at: float = field(default_factory=time.monotonic)
     """When the renewal that was last granted was asked for, on the monotonic clock."""
 
+    disk: "DiskCap | None" = None
+    """What its workspace may take; known once it is open."""
+    ended_by: Reason | None = None
+    """A cap that somebody beside its own thread watches, and that it has reached."""
+
     on_ready: Callable[[], None] | None = None
     """Called when a dev server's port answers."""
 
@@ -33,6 +44,11 @@ class Control:
         """Ask for the end; returns at once."""
         self.kill.set()
         self.stop.set()
+        self.wake.set()
+
+    def ask_end(self, cap: Reason) -> None:
+        """End it for a cap; the first one stays; returns at once."""
+        self.ended_by = self.ended_by or cap
         self.wake.set()
 
     def let_go(self) -> None:

@@ -21,6 +21,7 @@ from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence, leases
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
 from relay_workers.context import WorkerContext
+from relay_workers.disk import DiskCap
 from relay_workers.engine.judge import End, judge_end
 from relay_workers.engine.port import EngineUnavailable, KillResult, StepStart
 from relay_workers.environment import step_environment
@@ -83,11 +84,13 @@ def begin(
     """
     if claimed.adopted:
         attended = open_workspace(context, claimed.workspace_id, attending=True)
+        control.disk = DiskCap(attended.directory, attended.row.limits.disk_bytes)
         if running := take_over(context, claimed, control, attended):
             return running
         if control.kill.is_set():
             raise StepFailed(Reason.USER, "killed before it started")
     workspace = open_workspace(context, claimed.workspace_id)
+    control.disk = DiskCap(workspace.directory, workspace.row.limits.disk_bytes)
     return start(context, claimed, control, workspace, extra_env or {})
 
 
@@ -171,6 +174,7 @@ def start(
             user=f"{uid}:{claimed.gid}",
             cwd=f"/workspace/{claimed.action['step']['cwd']}",
             env=env,
+            deadline_seconds=_last_resort(context, claimed, workspace),
         )
         leases.confirm(context, control)
         running = Running(workspace, run_dir, capture, _start(context, workspace, step))
@@ -189,6 +193,14 @@ def _start(context: WorkerContext, workspace: WorkspaceHandle, step: StepStart) 
     except EngineUnavailable as error:
         log.warning("the engine fell silent at a start", error=str(error))
         return None
+
+
+def _last_resort(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> float | None:
+    """When its supervisor ends it by itself, no worker having done so; a dev server may run for ever."""
+    if claimed.run_reason is RunReason.DEV_SERVER:
+        return None
+    limits = workspace.row.limits
+    return limits.timeout_seconds + limits.kill_grace_seconds + context.settings.last_resort_seconds
 
 
 def _store_handle(context: WorkerContext, claimed: Claimed, running: Running) -> None:
@@ -254,6 +266,7 @@ def _look(control: Control, running: Running) -> Seen:
         kill_asked=control.kill.is_set(),
         lost=control.lost.is_set() or capture.stale,
         capture_stopped=capture.stopped_reason,
+        capped=control.ended_by,
         seconds_running=now - running.began,
         seconds_silent=now - max(running.began, capture.last_output),
     )

@@ -49,6 +49,8 @@ class ExitRecord:
     """Some output could not be written (a full disk) and is lost."""
     drained: bool
     """Both copiers have ended."""
+    late: bool = False
+    """Its own supervisor ended it, long after its time was up."""
     stdout_copier: int | None = None
     """Exit code of the copier; not 0 when output was lost. Known once `drained`."""
     stderr_copier: int | None = None
@@ -88,6 +90,7 @@ def parse_exit(data: bytes) -> ExitRecord | None:
         oom_before=numbers["oom_before"],
         oom_after=numbers["oom_after"],
         copier_failed=seen.get(b"copier") != b"ok",
+        late=seen.get(b"late") == b"1",
         drained=b"drained" in tail.split(b"\n"),
         stdout_copier=numbers["stdout_copier"],
         stderr_copier=numbers["stderr_copier"],

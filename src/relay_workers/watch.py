@@ -33,6 +33,8 @@ class Seen:
     lost: bool
     capture_stopped: Reason | None
     """Why its log cannot be stored any further."""
+    capped: Reason | None
+    """A cap that is watched elsewhere and was reached."""
     seconds_running: float
     seconds_silent: float
 
@@ -62,6 +64,8 @@ def decide(seen: Seen, limits: Limits, *, has_deadline: bool) -> Decision:
         return Decision(Act.STOP, seen.capture_stopped)
     if seen.ended:
         return Decision(Act.DRAIN)
+    if seen.capped is not None:
+        return Decision(Act.STOP, seen.capped)
     return _by_clock(seen, limits) if has_deadline else Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
 
 

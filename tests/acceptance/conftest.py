@@ -174,7 +174,8 @@ class Relay:
         """End the processes; remove the containers and the network."""
         for name in list(self.processes):
             self.stop(name)
-        _sweep_containers(self.data_dir / "node_id", self.environment["RELAY_CONTAINER_NETWORK"])
+        if (self.data_dir / "node_id").exists():
+            _sweep_containers(self.data_dir / "node_id", self.environment["RELAY_CONTAINER_NETWORK"])
         self.database.dispose()
 
     def container(self, run: dict[str, Any]) -> Any:

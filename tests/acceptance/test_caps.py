@@ -18,6 +18,7 @@ def agent(relay, run):
         ("echo x; sleep 100", {"no_output_seconds": 2}, "no_output"),
         ("while :; do echo y; done", {"log_bytes": 100_000}, "log_limit"),
         ("python3 -c 'x = bytearray(400_000_000)'", {"memory_bytes": 100_000_000}, "oom"),
+        ("head -c 200M /dev/zero >~/large; sleep 100", {"disk_bytes": 100_000_000}, "disk_limit"),
     ],
 )
 def test_a_cap_ends_the_run_and_says_which(relay: Relay, repo, command, limits, reason):
@@ -64,3 +65,15 @@ def test_missing_program(relay: Relay, repo):
     assert "'claude'" in clone["error_reason"]
     assert "npm install" in clone["error_reason"], "it says what to do"
     assert clone["repo_states"] == [] or clone["repo_states"][0]["after_head_commit"] is None
+
+
+def test_neither_links_nor_holes_count_as_disk_space(relay: Relay, repo):
+    """A name of something large is not something large."""
+    command = """
+        head -c 40M /dev/zero >~/file && ln ~/file ~/once && ln ~/file ~/twice && ln -s / ~/everything
+        truncate -s 10G ~/hole
+        mkdir -m 0 ~/closed
+        sleep 12
+    """
+    step = agent(relay, relay.submit(repo, command, limits={"disk_bytes": 60_000_000}))
+    assert (step["status"], step["reason"]) == ("completed", None), step

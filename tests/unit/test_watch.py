@@ -8,7 +8,15 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
 from relay_workers.watch import LONGEST_WAIT_SECONDS, Act, Decision, Seen, decide
 
-QUIET = Seen(ended=False, kill_asked=False, lost=False, capture_stopped=None, seconds_running=1.0, seconds_silent=1.0)
+QUIET = Seen(
+    ended=False,
+    kill_asked=False,
+    lost=False,
+    capture_stopped=None,
+    capped=None,
+    seconds_running=1.0,
+    seconds_silent=1.0,
+)
 LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
 
 
@@ -21,6 +29,9 @@ LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
         ({"kill_asked": True, "ended": True}, Decision(Act.STOP, Reason.USER)),
         ({"lost": True, "kill_asked": True}, Decision(Act.LEAVE)),
         ({"capture_stopped": Reason.LOG_LIMIT}, Decision(Act.STOP, Reason.LOG_LIMIT)),
+        ({"capped": Reason.DISK_LIMIT}, Decision(Act.STOP, Reason.DISK_LIMIT)),
+        ({"capped": Reason.DISK_LIMIT, "ended": True}, Decision(Act.DRAIN)),
+        ({"capped": Reason.DISK_LIMIT, "kill_asked": True}, Decision(Act.STOP, Reason.USER)),
         ({"seconds_running": 100.0}, Decision(Act.STOP, Reason.TIMEOUT)),
         ({"seconds_silent": 10.0}, Decision(Act.STOP, Reason.NO_OUTPUT)),
         ({"seconds_running": 100.0, "ended": True}, Decision(Act.DRAIN)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -74,6 +74,14 @@ class CaptureEnd:
     def ends(self) -> dict[str, StreamEnd]:
         """What the streams are closed with."""
         return {name: StreamEnd(info.sha256 or "", info.truncated) for name, info in self.streams.items()}
+
+
+class Backlog(NamedTuple):
+    """How much of a run's output is on this node."""
+
+    unstored_bytes: int
+    file_bytes: int
+    """Of its raw files, which stay until it has ended."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,13 @@ class Capture:
             if self.has_changed():
                 return time.monotonic()  # not read yet: Postgres is away
         return max(stream.last_growth for stream in self.streams.values())
+
+    def backlog(self) -> Backlog:
+        """From any thread."""
+        sizes = 0
+        with suppress(OSError):  # released meanwhile
+            sizes = sum(os.fstat(stream.fd).st_size for stream in self.streams.values())
+        return Backlog(max(0, sizes - sum(stream.assigned for stream in self.streams.values())), sizes)
 
     # the pump's thread
 

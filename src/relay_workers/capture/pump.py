@@ -17,11 +17,11 @@ from relay_core.domain.errors import RelayError
 from relay_core.domain.log_append import AppendResult
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.logs import Append, LogStore
-from relay_workers.capture.capture import Capture, CaptureEnd, CaptureRequest
+from relay_workers.capture.capture import Backlog, Capture, CaptureEnd, CaptureRequest
 from relay_workers.capture.ears import Ears, Heard
 from relay_workers.capture.writer import ChunkWriter
 
-__all__ = ["Capture", "CaptureEnd", "CaptureRequest", "LogPump"]
+__all__ = ["Backlog", "Capture", "CaptureEnd", "CaptureRequest", "LogPump"]
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,10 @@ class LogPump:
         """Forget a run and close its files, soon; once more does nothing."""
         if not self._stopping.is_set():
             self._call(lambda: self._remove(capture))
+
+    def backlogs(self) -> dict[UUID, Backlog]:
+        """Of each run: what is not stored yet, and what its raw files hold."""
+        return {capture.execution_id: capture.backlog() for capture in list(self._captures.values())}
 
     def _call(self, what: Callable[[], None]) -> None:
         self._calls.append(what)

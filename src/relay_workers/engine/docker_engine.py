@@ -1,5 +1,6 @@
 """The container engine port on the Docker API (Engine 20.10 and later)."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -105,6 +106,8 @@ class DockerEngine:
     def start(self, container_id: str, step: StepStart) -> str:
         """See the port."""
         command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir]
+        if step.deadline_seconds is not None:
+            command.append(str(math.ceil(step.deadline_seconds)))
         with translated():
             exec_id = self._exec(container_id, command, user=step.user, env=step.env, cwd=step.cwd)
             self._api.exec_start(exec_id, detach=True)

@@ -38,6 +38,8 @@ def judge_end(record: ExitRecord | None, engine_exit: int | None, *, supervisor_
         code = engine_exit
     if record.code is None:
         return End(None, Reason.START_FAILED)
+    if record.late:
+        return End(code, Reason.TIMEOUT)
     if code == _KILLED and record.oom_killed:
         return End(code, Reason.OOM)
     return End(code, None if code == 0 else Reason.EXIT_CODE)

@@ -111,6 +111,8 @@ class StepStart:
     """``uid:gid``; the gid is the execution's own."""
     cwd: str
     env: Mapping[str, str]
+    deadline_seconds: float | None = None
+    """When its supervisor ends it as a last resort; None: never."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-# supervise.sh RUN_DIR: runs one step and leaves a record of its end. POSIX sh (dash, bash, busybox).
+# supervise.sh RUN_DIR [SECONDS]: runs one step and leaves a record of its end. POSIX sh (dash, bash, busybox).
 #
 # RUN_DIR is made beforehand by the host (rundir.py). The step writes to two FIFOs; a copier for each appends to a file.
 # Everything between the announcement and the record is done by builtins: a full pids limit or a full disk
 # cannot keep the record from being written (it overwrites bytes that the host has laid out).
+# SECONDS is the last resort: whoever should have ended the step by then has not, so it is ended from here.
 # The descriptors: 3 record, 4 stdin, 5/6 write ends of the FIFOs, 7/8 their read ends, 9 alive.
 
-trap '' HUP INT QUIT TERM USR2 PIPE ALRM   # TERM to the whole group is meant for the step
+trap '' HUP INT QUIT TERM PIPE ALRM   # TERM to the whole group is meant for the step
 copier=ok
 trap 'copier=failed' USR1
+late=
+trap 'late=1' USR2
 run=$1
 
 # Readers of `alive` get EAGAIN while this process lives, and EOF once it is dead.
@@ -33,7 +36,7 @@ oom_kills() {   # sets $oom: how often the kernel has ended a process of this co
 record() {
     trap - EXIT
     oom_kills
-    printf 'code=%s\noom_before=%s\noom_after=%s\ncopier=%s\nend\n' "$code" "$oom_before" "$oom" "$copier" >&3
+    printf 'code=%s\noom_before=%s\noom_after=%s\ncopier=%s\nlate=%s\nend\n' "$code" "$oom_before" "$oom" "$copier" "$late" >&3
     printf x >&9
 }
 
@@ -60,6 +63,29 @@ out=$!
 err=$!
 exec 7<&- 8<&-
 
+watch=
+if [ -n "$2" ]; then
+    (
+        trap 'kill "$clock"; exit' TERM
+        sleep "$2" &
+        clock=$!
+        wait "$clock" || exit
+        trap '' TERM
+        kill -USR2 $$
+        gid=$(while read -r key value rest; do [ "$key" = Gid: ] && echo "$value"; done </proc/$$/status)
+        killer="/bin/sh ${0%/*}/kill.sh only $gid"
+        { echo 'TERM 1'; sleep 10; echo 'KILL 1'; } | $killer
+        # A step that ignores TERM passes for a copier: it is the child of this supervisor that is none.
+        read -r me rest </proc/self/stat
+        for file in /proc/[0-9]*/stat; do
+            read -r pid name state parent rest <"$file" || continue
+            [ "$parent" = $$ ] && [ "$pid" != "$out" ] && [ "$pid" != "$err" ] && [ "$pid" != "$me" ] && kill -KILL "$pid"
+        done
+        echo 'KILL 1' | $killer
+    ) <&- >/dev/null 2>&1 3>&- 4<&- 5>&- 6>&- 7<&- 8<&- 9>&- &
+    watch=$!
+fi
+
 # In the foreground: a background child of a shell without job control would ignore INT and QUIT for ever.
 (
     trap - HUP INT QUIT TERM USR1 USR2 PIPE ALRM EXIT
@@ -71,8 +97,9 @@ exec 7<&- 8<&-
 code=$?
 exec 4<&- 5>&- 6>&-
 record
+[ -n "$watch" ] && kill "$watch"
 
-trap '' USR1   # a trap would end the wait
+trap '' USR1 USR2   # a trap would end the wait
 wait $out
 out=$?
 wait $err

@@ -86,7 +86,7 @@ class Recorder:
         try:
             with self._out_directory(request) as out_dir:
                 return self._record(request, state, out_dir)
-        except (StepFailed, OutOfTime) as error:
+        except (StepFailed, OutOfTime, OSError) as error:  # a full disk, for one
             head = read_head(request.workspace_dir, request.name)
             log.warning("after-state not recorded", action="after_state", repo=request.name, problem=str(error))
             return replace(state, after_head=head.commit, problem=str(error))
@@ -129,7 +129,7 @@ class Recorder:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
         try:
             self._keep(store, request.execution_id, pinned, out_dir)
-        except (StepFailed, OutOfTime) as error:  # what the container did, a commit perhaps, is to be told all the same
+        except (StepFailed, OutOfTime, OSError) as error:  # what was done already, a commit perhaps, is told
             return replace(state, problem=str(error))
         return self._with_patches(replace(state, pinned_commit=pinned), store, request)
 
