@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from relay_cli.commands import runs, stack, tokens, workspaces
+from relay_cli.commands import doctor, runs, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
@@ -26,6 +26,7 @@ app.command()(workspaces.retry)
 app.command()(workspaces.stop)
 app.command()(workspaces.resume)
 app.command()(tokens.nodes)
+app.command()(doctor.doctor)
 app.add_typer(stack.db, name="db")
 app.add_typer(stack.image, name="image")
 app.add_typer(tokens.tokens, name="token")

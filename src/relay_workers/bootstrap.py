@@ -2,11 +2,15 @@
 
 import logging
 import os
+import sys
+import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import docker
+import redis
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
@@ -32,7 +36,9 @@ from relay_workers.engine.install import install_supervisor
 from relay_workers.engine.patience import Patience
 from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
+from relay_workers.health import Health, HealthServer, Tick, judge
 from relay_workers.live import LiveRuns
+from relay_workers.metrics import Metrics, oldest
 from relay_workers.node import NodeIdentity, default_concurrency, identify
 from relay_workers.presence import LOOK_SECONDS, Pulse
 from relay_workers.revocations import Revocations, register_commands
@@ -74,9 +80,10 @@ def make_worker(settings: Settings) -> Worker:
     with database.begin() as connection:
         nodes.register(connection, identity.node_id, settings.pool)
     app = make_app(settings, identity.node_id)
-    context = _context(settings, identity, database, app)
+    context = make_context(settings, identity, database, app)
     runner = Runner(context)
     register(app, runner.run)
+    bind_to_logs(node_id=identity.node_id, worker=identity.worker)
     revocations = Revocations(database, context.doorbell, context.live)
     RunRequest.live, RunRequest.revocations = context.live, revocations
     register_commands(revocations)
@@ -84,7 +91,8 @@ def make_worker(settings: Settings) -> Worker:
     return Worker(app, identity, context)
 
 
-def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
+def make_context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
+    """The ports of a worker, connected; nothing is started."""
     api = connect(settings.docker_host)
     patience = Patience(settings.engine_patience_seconds)
     engine = DockerEngine(api, patience)
@@ -107,6 +115,7 @@ def _context(settings: Settings, identity: NodeIdentity, database: Any, app: Cel
         forwarder=Forwarder(engine, api),
         live=LiveRuns(),
         admission=Admission(app, settings, identity.worker),
+        metrics=Metrics(),
     )
 
 
@@ -123,6 +132,8 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context).sweep),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
+
+    _serve_health(context, tickers)
 
     @worker_init.connect(weak=False)
     def begin(**_: Any) -> None:
@@ -143,10 +154,53 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         context.pump.stop()
 
 
+VITAL = {"heartbeat", "leases", "sweeps", "adoption"}
+"""Clocks whose standing still is a reason to start the worker anew."""
+
+
+def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> None:
+    settings, live = context.settings, context.live
+    context.metrics.watch(
+        {
+            "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
+            "runs_live": lambda: len(live.all()),
+            "lease_age_seconds": lambda: oldest([time.monotonic() - one.renewed_at for one in live.all()]),
+            "log_unstored_bytes": lambda: sum(one.unstored_bytes for one in context.pump.backlogs().values()),
+        }
+    )
+    if settings.worker_http_port is None:
+        return
+
+    def health() -> Health:
+        ticks = {one.name: Tick(one.age_seconds, one.seconds, one.name in VITAL) for one in tickers}
+        return judge(ticks, pumping=context.pump.alive, redis_answers=_redis_answers(settings))
+
+    server = HealthServer((settings.worker_http_host, settings.worker_http_port), health, context.metrics.text)
+    structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
+
+
+def _redis_answers(settings: Settings) -> bool:
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=1, socket_connect_timeout=1) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+_BOUND: dict[str, str] = {}
+"""In every line of this process's log, whatever thread writes it."""
+
+
+def bind_to_logs(**words: str) -> None:
+    """Add words to all further log lines."""
+    _BOUND.update(words)
+
+
 def configure_logging(level: str) -> None:
     """One line of key=value per event on stderr, for Relay's own logs and Celery's."""
     structlog.configure(
         processors=[
+            lambda _logger, _method, event: {**_BOUND, **event},
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -154,7 +208,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=level, format="timestamp=%(asctime)s level=%(levelname)s event=%(message)r", force=True)
     logging.getLogger("celery.redirected").setLevel(logging.ERROR)

@@ -18,6 +18,7 @@ from relay_workers.engine.port import ContainerEngine
 from relay_workers.git.service import GitService
 from relay_workers.git.tool import ToolRunner
 from relay_workers.live import LiveRuns
+from relay_workers.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class WorkerContext:
     forwarder: Forwarder
     live: LiveRuns
     admission: Admission
+    metrics: Metrics
 
     def workspace_dir(self, workspace_id: object) -> Path:
         """Where a workspace lives on this node."""

@@ -145,18 +145,19 @@ class Sweep:
             self._seen[key] = before.get(key, now)
             if key not in before and one.grace_seconds:
                 log.warning("found a divergence", kind=one.kind, subject=one.subject, message=one.message)
-            if now - self._seen[key] >= one.grace_seconds:
-                mend(one)
+            if now - self._seen[key] >= one.grace_seconds and mend(one):
+                self._context.metrics.swept(one.kind)
 
 
-def mend(finding: Finding) -> None:
+def mend(finding: Finding) -> bool:
     """Carry out what a finding asks for; what cannot be done is logged, and found again."""
     try:
         finding.mend()
     except Exception:  # a sweep's top: whatever it is, the next thing must have its turn
         log.exception("cannot mend", kind=finding.kind, subject=finding.subject)
-    else:
-        log.info("mended", kind=finding.kind, subject=finding.subject, message=finding.message)
+        return False
+    log.info("mended", kind=finding.kind, subject=finding.subject, message=finding.message)
+    return True
 
 
 def _give_up(context: WorkerContext, workspace_id: UUID) -> None:

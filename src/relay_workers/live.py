@@ -29,6 +29,7 @@ class Control:
     """Leave it alone: it is another worker's now, or this worker is going away."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Either of the two: what a step without a process (a clone) waits for."""
+    made_at: float = field(default_factory=time.monotonic)
     renewed_at: float = field(default_factory=time.monotonic)
     """When the renewal that was last granted was asked for, on the monotonic clock."""
 

@@ -179,6 +179,7 @@ def start(
         leases.confirm(context, control)
         running = Running(workspace, run_dir, capture, _start(context, workspace, step))
         _await_start(context, running)
+        context.metrics.started(claimed.run_reason, control.made_at)
         _store_handle(context, claimed, running)
     except BaseException:
         context.pump.detach(capture)

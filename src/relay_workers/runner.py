@@ -56,6 +56,8 @@ class Runner:
             RunFailed, RunKilled: how the run ended, for Flower.
         """
         claimed = self._claim(execution_id, attempt)
+        if not claimed.adopted:
+            self._context.metrics.claimed(claimed.run_reason, claimed.seconds_queued)
         announce_started(claimed.seconds_running)
         if claimed.run_reason is RunReason.DEV_SERVER:
             dev_server.in_background(claimed, self._carry_out)
@@ -87,6 +89,7 @@ class Runner:
             taken = adoption.adopt(connection, execution_id, attempt, by, partial(is_dead, data_dir))
         if isinstance(taken, NotClaimed):
             return NotClaimed(f"{refusal.why}; {taken.why}")
+        self._context.metrics.adopted()
         log.info("adopted", execution_id=str(execution_id), fence=taken.fence)
         return taken
 
@@ -102,7 +105,10 @@ class Runner:
             control.ask_kill()
         with (
             structlog.contextvars.bound_contextvars(
-                execution_id=str(claimed.execution_id), run_reason=claimed.run_reason, fence=claimed.fence
+                execution_id=str(claimed.execution_id),
+                workspace_id=str(claimed.workspace_id),
+                run_reason=claimed.run_reason,
+                fence=claimed.fence,
             ),
             self._context.live.holding(control),
         ):
@@ -157,6 +163,7 @@ class Runner:
                 log.warning("raw files are left to a sweep", error=str(error))
         self._context.live_logs.end(claimed.execution_id)
         self._context.doorbell.ring(due)
+        self._context.metrics.ended(claimed.run_reason, outcome.transition)
         log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)
         return outcome.transition
 

@@ -1,6 +1,7 @@
 """The worker's own clock: leases on one thread, sweeps on another; no beat, no leader."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -15,6 +16,7 @@ from relay_workers.context import WorkerContext
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 5.0
+STOP_SECONDS = 5.0
 RING_AGAIN_SECONDS = 15.0
 """A queued row whose message is older than this is rung again; the claim makes an extra message a no-op."""
 
@@ -23,7 +25,9 @@ class Ticker:
     """Calls a function again and again on a thread of its own until stopped; an unreachable database is waited out."""
 
     def __init__(self, name: str, seconds: float, act: Callable[[], None]) -> None:
-        self._seconds = seconds
+        self.name = name
+        self.seconds = seconds
+        self._ran_through = time.monotonic()
         self._act = act
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
@@ -33,19 +37,25 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """No call begins after this has returned."""
+        """No call begins after this has returned; one that is under way has a moment to end."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
+
+    @property
+    def age_seconds(self) -> float:
+        """Since a call last ran through without an error."""
+        return time.monotonic() - self._ran_through
 
     def _loop(self) -> None:
         while True:
             try:
                 self._act()
+                self._ran_through = time.monotonic()
             except OperationalError as error:
                 log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
             except Exception:  # a tick that breaks must not end all ticks
                 log.exception("a tick broke", thread=self._thread.name)
-            if self._stopped.wait(self._seconds):
+            if self._stopped.wait(self.seconds):
                 return
 
 

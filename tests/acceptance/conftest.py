@@ -22,6 +22,8 @@ from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_core.postgres.tokens import create_token
 
 FINAL = {"completed", "failed", "killed"}
+READY = " ready.'"
+"""What Celery logs once a worker consumes."""
 
 
 def free_port() -> int:
@@ -73,7 +75,8 @@ class Relay:
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", module], env=self.environment, stdout=log, stderr=log, cwd=self.root
         )
-        ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name)
+        before = self.log_of(name).count(READY)
+        ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name, before)
         self.until(ready, seconds=60, what=f"{name} ready")
 
     def stop(self, name: str) -> None:
@@ -101,11 +104,9 @@ class Relay:
         process.kill()
         process.wait()
 
-    def _worker_is_ready(self, name: str) -> bool:
+    def _worker_is_ready(self, name: str, before: int) -> bool:
         self._must_live(name)
-        with self.database.connect() as connection:
-            beat = "SELECT count(*) FROM runtime_nodes WHERE last_heartbeat_at > now() - interval '10 seconds'"
-            return connection.scalar(text(beat)) > 0
+        return self.log_of(name).count(READY) > before
 
     def _must_live(self, name: str) -> None:
         code = self.processes[name].poll()

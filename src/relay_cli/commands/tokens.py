@@ -8,8 +8,8 @@ import typer
 from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.output import Json, note
+from relay_cli.stack.local_settings import settings_of_this_machine
 from relay_core.postgres.tokens import create_token
-from relay_core.settings import get_settings
 
 tokens = typer.Typer(help="Bearer tokens of the API.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def create(
     Example: relay token create operator --owner operator --scope admin --database
     """
     if database:
-        text = create_token(get_settings().database_url, owner, scope, name)
+        text = create_token(settings_of_this_machine().database_url, owner, scope, name)
         output.show({"name": name, "owner": owner, "scopes": scope, "token": text}, as_json=as_json)
         return
     made = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})

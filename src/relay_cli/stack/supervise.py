@@ -13,7 +13,8 @@ import psutil
 from relay_cli.stack.app_service import AppService
 from relay_cli.stack.layout import stack_lock
 from relay_cli.stack.local_secrets import ensure_secrets
-from relay_cli.stack.plan import Endpoints, app_programs, choose_port
+from relay_cli.stack.local_settings import remember_environment
+from relay_cli.stack.plan import Endpoints, app_programs, choose_port, environment_of
 from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_cli.stack.state import ProcessState, StackState, forget_state, write_state
 from relay_cli.stack.valkey import EmbeddedValkey
@@ -144,6 +145,7 @@ def _start_queue(watch: Watch, data_dir: Path, announcer: Announcer) -> str:
 def _start_apps(watch: Watch, ends: Endpoints, data_dir: Path, announcer: Announcer) -> None:
     announcer.say("Starting API, worker and Flower")
     programs = app_programs(ends, data_dir, os.environ)
+    remember_environment(data_dir, environment_of(ends, data_dir, os.environ))
     ready = {"api": f"{ends.api_url}/healthz", "flower": f"{ends.flower_url}/healthcheck"}
     for name, program in programs.items():  # all at once: each takes a second or two to import
         service = WorkerService(program, ends.redis_url) if name == "worker" else AppService(program, ready.get(name))

@@ -50,6 +50,7 @@ class Claimed:
     adopted: bool = False
     """It was another worker's: its process may run, may have ended, or may never have started."""
     kill_requested: bool = False
+    seconds_queued: float = 0.0
     seconds_running: float = 0.0
     """Since it was first claimed, on Postgres' clock."""
 
@@ -154,7 +155,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
     reason = RunReason(row["run_reason"])
     timeout = None if reason is RunReason.DEV_SERVER else Limits.from_row(workspace["limits"]).timeout_seconds
     seconds = text(f"interval '{float(by.lease_seconds)} seconds'")
-    fence = connection.execute(
+    taken = connection.execute(
         update(E)
         .where(E.id == row["id"], E.status == Status.QUEUED)
         .values(
@@ -167,8 +168,9 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
             handle={"gid": workspace["next_gid"]},
             deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
         )
-        .returning(E.fence)
-    ).scalar_one()
+        .returning(E.fence, func.extract("epoch", E.started_at - E.created_at).label("queued"))
+    ).one()
+    fence = taken.fence
     connection.execute(
         update(Workspace)
         .where(Workspace.id == workspace["id"])
@@ -188,6 +190,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
         row["attempt"],
         fence,
         workspace["next_gid"],
+        seconds_queued=float(taken.queued),
     )
 
 

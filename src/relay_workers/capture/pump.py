@@ -94,6 +94,11 @@ class LogPump:
         if not self._stopping.is_set():
             self._call(lambda: self._remove(capture))
 
+    @property
+    def alive(self) -> bool:
+        """Whether it pumps: both of its threads run."""
+        return self._thread.is_alive() and self._writer.alive
+
     def backlogs(self) -> dict[UUID, Backlog]:
         """Of each run: what is not stored yet, and what its raw files hold."""
         return {capture.execution_id: capture.backlog() for capture in list(self._captures.values())}

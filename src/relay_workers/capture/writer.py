@@ -45,6 +45,11 @@ class ChunkWriter:
         if self._thread.is_alive():
             self._thread.join(LAST_BACKOFF_SECONDS)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def put(self, batch: Sequence[Append]) -> None:
         """Take a batch; the caller bounds how many are under way."""
         self._batches.put(batch)

@@ -1,0 +1,78 @@
+"""Numbers of one worker for Prometheus; no label holds an id, so their number is bounded."""
+
+import time
+from collections.abc import Callable, Collection
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import RunReason
+
+LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+"""Seconds: a run may wait for hours."""
+
+
+class Metrics:
+    """What a worker counts; a registry of its own, so that two workers in one process do not collide."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        reason = ["run_reason"]
+        self.queue_wait = Histogram(
+            "relay_queue_wait_seconds",
+            "Seconds from the making of a step to its claim.",
+            reason,
+            buckets=LONG_BUCKETS,
+            registry=registry,
+        )
+        self.start = Histogram(
+            "relay_start_seconds", "Seconds from the claim to a running process.", reason, registry=registry
+        )
+        self._ended = Counter(
+            "relay_runs_ended", "Ends written by this worker.", ["run_reason", "status", "reason"], registry=registry
+        )
+        self._adopted = Counter("relay_adoptions", "Runs taken over from other workers.", registry=registry)
+        self._swept = Counter("relay_sweep_actions", "What sweeps did.", ["kind"], registry=registry)
+        self._registry_gauges = {
+            name: Gauge(f"relay_{name}", text, registry=registry)
+            for name, text in (
+                ("slots_total", "Tasks that this worker can carry out at once."),
+                ("runs_live", "Executions that this worker looks after."),
+                ("lease_age_seconds", "Seconds since the oldest granted renewal of a live run's lease."),
+                ("log_unstored_bytes", "Bytes of raw log files that are not stored yet."),
+            )
+        }
+
+    def claimed(self, run_reason: RunReason, waited_seconds: float) -> None:
+        """A step was taken from the queue."""
+        self.queue_wait.labels(run_reason).observe(max(0.0, waited_seconds))
+
+    def started(self, run_reason: RunReason, claimed_at: float) -> None:
+        """Its process runs; ``claimed_at`` is of the monotonic clock."""
+        self.start.labels(run_reason).observe(time.monotonic() - claimed_at)
+
+    def ended(self, run_reason: RunReason, transition: Transition) -> None:
+        """An end was written."""
+        self._ended.labels(run_reason, transition.target, transition.reason or "").inc()
+
+    def adopted(self) -> None:
+        """A run was taken over."""
+        self._adopted.inc()
+
+    def swept(self, kind: str) -> None:
+        """A sweep did something."""
+        self._swept.labels(kind).inc()
+
+    def watch(self, gauges: dict[str, Callable[[], float]]) -> None:
+        """Say how to read the numbers that are only looked at when somebody asks."""
+        for name, read in gauges.items():
+            self._registry_gauges[name].set_function(read)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def oldest(ages: Collection[float]) -> float:
+    """The largest of some ages, 0 where there is none."""
+    return max(ages, default=0.0)
