@@ -30,6 +30,7 @@ from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
 from relay_workers.context import WorkerContext
 from relay_workers.engine.client import connect, find_engine
+from relay_workers.engine.data_dir_probe import IN_CONTAINER, check_data_dir
 from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.forward import Forwarder
 from relay_workers.engine.install import install_supervisor
@@ -71,6 +72,7 @@ def make_worker(settings: Settings) -> Worker:
     Raises:
         SchemaMismatch: the database is another version's.
         EngineUnavailable: no container engine answers.
+        DataDirElsewhere: this worker is in a container whose data directory the engine does not see.
     """
     configure_logging(settings.log_level)
     identity = identify(settings)
@@ -81,6 +83,8 @@ def make_worker(settings: Settings) -> Worker:
         nodes.register(connection, identity.node_id, settings.pool)
     app = make_app(settings, identity.node_id)
     context = make_context(settings, identity, database, app)
+    if IN_CONTAINER.exists():
+        check_data_dir(settings.data_dir, context.tool, settings.git_image)
     runner = Runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)

@@ -1,0 +1,19 @@
+# Relay itself: one image for API, worker and Flower (docker-compose.yml, docs/deployment.md).
+# BASE is any Debian 12 or later, or an image with Python 3.11+ on it.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE}
+ENV DEBIAN_FRONTEND=noninteractive PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
+    && { command -v python3 || apt-get install -y --no-install-recommends python3 python3-venv; } \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/relay
+# ca-bundle.crt is optional: where a proxy with an authority of its own stands before the package index.
+COPY requirements.lock ca-bundle.crt* ./
+RUN if [ -f ca-bundle.crt ]; then export PIP_CERT=/opt/relay/ca-bundle.crt; fi \
+    && python3 -m venv /opt/venv \
+    && pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY src ./src
+RUN if [ -f ca-bundle.crt ]; then export PIP_CERT=/opt/relay/ca-bundle.crt; fi \
+    && pip install --no-cache-dir --no-deps .
