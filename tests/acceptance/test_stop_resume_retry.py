@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -230,7 +231,7 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
         assert (lost["status"], lost["reason"]) == ("failed", "node_lost")
         assert (lost["logs"]["stdout"]["truncated"], lost["logs"]["stdout"]["closed"]) == (True, True)
         assert "sleep 987" in relay.processes_in(run), "nobody could end it there"
-        (node,) = relay.get("/v1/nodes")["items"]
+        node = own_node(relay)
         assert (node["liveness"], node["epoch"]) == ("offline", 2)
     finally:
         relay.processes["worker"].send_signal(signal.SIGCONT)
@@ -241,9 +242,14 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
     assert (step["status"], relay.log(step["id"])) == ("completed", b"again\n")
 
 
+def own_node(relay: Relay) -> dict[str, Any]:
+    node_id = (relay.data_dir / "node_id").read_text().strip()
+    return next(node for node in relay.get("/v1/nodes")["items"] if node["node_id"] == node_id)
+
+
 def test_a_node_says_what_it_is(relay: Relay):
     def said():
-        (node,) = relay.get("/v1/nodes")["items"]
+        node = own_node(relay)
         return node if node["capabilities"] else None
 
     node = relay.until(said, 40, "capabilities")

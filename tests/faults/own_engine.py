@@ -60,11 +60,11 @@ class OwnEngine:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    def kill_9(self) -> None:
+    def end_dockerd(self, how: signal.Signals) -> None:
         """dockerd alone; its containers and their shims stay."""
         assert self._dockerd is not None
-        self._dockerd.kill()
-        self._dockerd.wait()
+        self._dockerd.send_signal(how)
+        self._dockerd.wait(60)
 
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.host)

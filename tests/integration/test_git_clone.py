@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -507,8 +506,9 @@ def test_removing_a_workspace_removes_what_others_own_and_what_is_deep(bench, re
 
 def test_nothing_of_the_tools_is_left(bench, remote, tool_runner):
     bench.clone(remote.url)
-    shutil.rmtree(bench.settings.data_dir / "workspaces")
+    (workspace,) = (bench.settings.data_dir / "workspaces").iterdir()
+    ours = ["relay.tool=1", f"relay.workspace_id={workspace.name}"]
     deadline = time.monotonic() + 10
-    while tool_runner._api.containers(all=True, filters={"label": ["relay.tool=1", "relay.tool.verb=checkout"]}):
+    while tool_runner._api.containers(all=True, filters={"label": ours}):
         assert time.monotonic() < deadline
         time.sleep(0.05)
