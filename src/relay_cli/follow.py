@@ -13,23 +13,31 @@ from relay_cli.output import LogWriter, note
 
 BACKOFF_SECONDS = (0.2, 0.5, 1, 2, 5)
 """Between attempts to take a broken stream up again."""
+END = "end"
+"""In the place of an event's id: the log was shown to its end."""
 KILLED_EXIT_CODE = 130
 """As a shell says of a program ended by Ctrl-C."""
 
 
-def follow_log(api: Api, execution_id: str, writers: Mapping[str, LogWriter], stream: str = "all") -> dict[str, Any]:
+Shown = dict[str, str]
+"""How far each execution's log was shown: the id of the last event, by execution; kept over an interruption."""
+
+
+def follow_log(
+    api: Api, execution_id: str, writers: Mapping[str, LogWriter], stream: str = "all", shown: Shown | None = None
+) -> dict[str, Any]:
     """Show a log to its end, across dropped connections; returns what the API says of the execution then."""
-    last: str | None = None
+    shown = {} if shown is None else shown
     failures = 0
     while True:
         try:
-            for event in _events(api, execution_id, stream, last):
+            for event in _events(api, execution_id, stream, shown.get(execution_id)):
                 failures = 0
-                last = event.id or last
                 if event.name == "end":
                     ended: dict[str, Any] = event.data
                     return ended
                 writers[event.data["stream"]].write(base64.b64decode(event.data["b64"]))
+                shown[execution_id] = event.id or shown.get(execution_id, "")
         except httpx.TransportError as error:
             if failures >= len(BACKOFF_SECONDS):
                 raise
@@ -48,8 +56,11 @@ def _events(api: Api, execution_id: str, stream: str, last: str | None) -> Itera
         yield from sse.parse(answer.iter_lines())
 
 
-def follow_chain(api: Api, workspace_id: str, writers: Mapping[str, LogWriter]) -> dict[str, Any]:
-    """Show every step of a workspace's chain in turn; returns the execution that decided how it ended."""
+def follow_chain(api: Api, workspace_id: str, writers: Mapping[str, LogWriter], shown: Shown) -> dict[str, Any]:
+    """Show every step of a workspace's chain in turn; returns the execution that decided how it ended.
+
+    Interrupted, it goes on with the same ``shown`` where it was.
+    """
     seen: set[str] = set()
     decisive: dict[str, Any] = {}
     while True:
@@ -59,15 +70,20 @@ def follow_chain(api: Api, workspace_id: str, writers: Mapping[str, LogWriter]) 
             return decisive
         for one in fresh:
             seen.add(one["id"])
-            decisive = worse(decisive, show_step(api, one, writers))
+            decisive = worse(decisive, show_step(api, one, writers, shown))
 
 
-def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter]) -> dict[str, Any]:
-    """Show one step; returns it as it is after its end."""
+def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter], shown: Shown) -> dict[str, Any]:
+    """Show one step; returns it as it is after its end. One whose end was shown before is not shown again."""
+    if shown.get(execution["id"]) == END:
+        return execution
     name = execution["run_reason"] + (f" of {execution['repo']}" if execution.get("repo") else "")
-    note(f"{name} …")
+    if execution["id"] not in shown:
+        note(f"{name} …")
+        shown[execution["id"]] = ""
     began = time.monotonic()
-    follow_log(api, execution["id"], writers)
+    follow_log(api, execution["id"], writers, shown=shown)
+    shown[execution["id"]] = END
     ended: dict[str, Any] = api.call("GET", f"/v1/executions/{execution['id']}")
     why = f": {ended['error_reason']}" if ended.get("error_reason") else ""
     note(f"{name} {ended['status']} after {time.monotonic() - began:.1f} s{why}")

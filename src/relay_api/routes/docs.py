@@ -1,5 +1,6 @@
 """A page about the API, made from its OpenAPI document: no script, nothing fetched from elsewhere."""
 
+import re
 from html import escape
 from typing import Any
 
@@ -27,16 +28,22 @@ def docs(request: Request) -> HTMLResponse:
     page = (
         f'<!doctype html><meta charset="utf-8"><title>Relay API</title><style>{_STYLE}</style>'
         f"<h1>Relay API {escape(document['info']['version'])}</h1>"
-        f"<p>{escape(document['info']['description'])}</p>"
+        f"<p>{_marked(document['info']['description'])}</p>"
         "<p>The whole document, with every schema: <code>/openapi.json</code></p>" + operations
     )
     return HTMLResponse(page)
 
 
+def _marked(text: str) -> str:
+    """The little Markdown that descriptions use."""
+    words = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", escape(text))
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", words)
+
+
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parameters = "".join(
         f"<tr><td><code>{escape(one['name'])}</code></td><td>{one['in']}</td>"
-        f"<td>{escape(one.get('description', ''))}</td></tr>"
+        f"<td>{_marked(one.get('description', ''))}</td></tr>"
         for one in operation.get("parameters", [])
     )
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
@@ -44,7 +51,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     answers = ", ".join(code for code in operation["responses"])
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> "
-        f"{escape(operation.get('summary', ''))}</summary><p>{escape(operation.get('description', ''))}</p>"
+        f"{escape(operation.get('summary', ''))}</summary><p>{_marked(operation.get('description', ''))}</p>"
         + (f"<p>Body: <code>{escape(named)}</code></p>" if named else "")
         + f"<table>{parameters}</table><p>Answers: {answers}</p></details>"
     )

@@ -11,7 +11,7 @@ import typer
 from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.errors import CommandFailed
-from relay_cli.follow import exit_code, follow_chain, follow_log
+from relay_cli.follow import Shown, exit_code, follow_chain, follow_log
 from relay_cli.output import Json, log_writers, note
 
 ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_default=False)]
@@ -184,9 +184,10 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _followed(api: Api, workspace_id: str) -> dict[str, Any]:
     """Follow to the end; Ctrl-C asks what to do with the run."""
+    shown: Shown = {}
     while True:
         try:
-            return follow_chain(api, workspace_id, log_writers())
+            return follow_chain(api, workspace_id, log_writers(), shown)
         except KeyboardInterrupt:
             _interrupted(api, workspace_id)
 
