@@ -1,6 +1,7 @@
 """Stop, resume and retry on real containers; and a node that comes back after its run was given up."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -260,3 +261,13 @@ def test_a_node_says_what_it_is(relay: Relay):
     assert (node["reported_health"], node["liveness"]) == ("ok", "online")
     (row,) = json.loads(cli(relay, "nodes", "--json"))
     assert row["node_id"] == node["node_id"]
+
+
+def test_a_node_is_drained_from_the_command_line(relay: Relay):
+    node_id = own_node(relay)["node_id"]
+    environment = {**os.environ, "RELAY_API_URL": str(relay.http.base_url), "RELAY_TOKEN": relay.token}
+    for words, draining in ((["drain", node_id], True), (["drain", node_id, "--undo"], False)):
+        command = [sys.executable, "-m", "relay_cli.main", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert node_id in done.stderr
+        assert own_node(relay)["draining"] is draining

@@ -66,3 +66,19 @@ def nodes(as_json: Json = False) -> None:
 
 def _whole(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds)
+
+
+def drain(
+    node: Annotated[str, typer.Argument(help="Id of a node, as `relay nodes` shows it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it take new workspaces again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a node take no new workspaces; what it has goes on.
+
+    Example: relay drain node-0123456789ab
+    """
+    answer = connect().call("POST", f"/v1/nodes/{node}/{'undrain' if undo else 'drain'}")
+    if as_json:
+        output.show(answer, as_json=True)
+    else:
+        note(f"{node} takes {'' if undo else 'no '}new workspaces")
