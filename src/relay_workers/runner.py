@@ -55,7 +55,13 @@ class Runner:
             Ignore: the message was not for us, or the run was left to another worker; nothing to show.
             RunFailed, RunKilled: how the run ended, for Flower.
         """
-        claimed = self._claim(execution_id, attempt)
+        try:
+            claimed = self._claim(execution_id, attempt)
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            log.warning("the database is away; a sweep will ring again", execution_id=str(execution_id))
+            raise Ignore from error
         if not claimed.adopted:
             self._context.metrics.claimed(claimed.run_reason, claimed.seconds_queued)
         announce_started(claimed.seconds_running)
