@@ -167,6 +167,15 @@ class Settings(BaseSettings):
             allowed_hosts=self.git_allowed_hosts,
         )
 
+    @field_validator("node_pressure_bytes")
+    @classmethod
+    def _below_the_floor(cls, value: int, info: ValidationInfo) -> int:
+        floor = info.data.get("node_min_free_bytes", value)
+        if value > floor:
+            msg = f"must be at most RELAY_NODE_MIN_FREE_BYTES ({floor}): no more is taken before something is ended"
+            raise ValueError(msg)
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

@@ -48,7 +48,15 @@ class Adoption:
         self._ring(new)
         for one in overdue:
             log.warning("nobody took an orphan from the queue", execution_id=str(one.ring.execution_id))
+            if one.expired:
+                self._end_sessions(one.owner)
             self._adopt(one.ring.execution_id, one.ring.attempt)
+
+    def _end_sessions(self, owner: str) -> None:
+        with self._context.database.begin() as connection:
+            ended = adoption.end_sessions(connection, owner, self._context.claimant.lease_seconds)
+        if ended:
+            log.warning("ended transactions of a worker that lost its lease", owner=owner, transactions=ended)
 
     def _ring(self, new: list[Held]) -> None:
         for one in new:

@@ -76,7 +76,7 @@ def make_worker(settings: Settings) -> Worker:
     """
     configure_logging(settings.log_level)
     identity = identify(settings)
-    database = make_engine(settings, application=identity.worker)
+    database = make_engine(settings, application=identity.owner)
     with database.connect() as connection:
         check_schema(connection)
     with database.begin() as connection:

@@ -11,12 +11,13 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from relay_core.domain import execution as machine
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.executor_names import check_executor
 from relay_core.domain.vocabulary import CloneState, Reason, WorkspaceState
 from relay_core.postgres import workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
+from relay_workers import leases
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import ContainerLimits, ContainerSpec, ImageInfo, identity_labels
 from relay_workers.engine.user import resolve_uid
@@ -55,8 +56,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     try:
         return _prepare(context, claimed, row, control, log)
     except StepFailed as error:
-        if control.lost.is_set():
-            raise LetGo from error
+        leases.confirm(context, control)  # whose it is by now may be at work in the same places
         log.say(str(error))
         if not row.prepared:  # a retry that fails leaves the work of the steps before as it is
             context.git.remove_workspace(row.id, context.workspace_dir(row.id))
@@ -171,8 +171,10 @@ def _clone_and_start(
         try:
             clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
             container_id = early.result() if early else context.engine.ensure_container(_spec(context, place, mirrors))
-        except BaseException:
-            _remove_container(context, early)
+        except BaseException as error:
+            if not isinstance(error, LetGo | Stale):
+                leases.confirm(context, control)
+                _remove_container(context, early)
             raise
     return clones, container_id
 

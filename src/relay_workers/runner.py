@@ -45,6 +45,8 @@ class Runner:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
+        self._adopting: set[UUID] = set()
+        """What a thread beside the slots is at."""
 
     def run(self, execution_id: UUID, attempt: int) -> None:
         """Claim → before-heads → start → capture → wait → drain → evidence → finish → next.
@@ -101,8 +103,17 @@ class Runner:
 
     def adopt(self, execution_id: UUID, attempt: int) -> None:
         """Take over an execution beside Celery's slots, on a thread of its own, if it is to be had."""
+        if execution_id in self._adopting:
+            return
+        self._adopting.add(execution_id)
         beside = Beside(task_id(execution_id, attempt), lambda: RunRequest.dispatcher)
-        body = partial(beside.carry_out, partial(self.run, execution_id, attempt))
+
+        def body() -> None:
+            try:
+                beside.carry_out(partial(self.run, execution_id, attempt))
+            finally:
+                self._adopting.discard(execution_id)
+
         threading.Thread(target=body, name=f"adopted-{execution_id}", daemon=True).start()
 
     def _carry_out(self, claimed: Claimed, control: Control | None = None) -> machine.Transition:

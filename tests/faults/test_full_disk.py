@@ -20,18 +20,18 @@ def small(whole: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     data = root / "data"
     data.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=755", "relay-test", data], check=True)
-    relay = fault_relay(root, whole.postgres, whole.valkey)
-    relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
-    relay.environment["RELAY_NODE_MIN_FREE_BYTES"] = str(200 << 20)
-    relay.environment["RELAY_NODE_PRESSURE_BYTES"] = str(150 << 20)
-    relay.environment["RELAY_CONTAINER_NETWORK"] += "-small"
-    relay.http = whole.relay.http
-    relay.start("worker")
     try:
+        relay = fault_relay(root, whole.postgres, whole.valkey)
+        relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
+        relay.environment["RELAY_NODE_MIN_FREE_BYTES"] = str(200 << 20)
+        relay.environment["RELAY_NODE_PRESSURE_BYTES"] = str(150 << 20)
+        relay.environment["RELAY_CONTAINER_NETWORK"] += "-small"
+        relay.http = whole.relay.http
+        relay.start("worker")
         yield relay
-    finally:
         print(relay.log_of("worker")[-8000:])
         relay.end()
+    finally:
         subprocess.run(["umount", "--lazy", data], check=True)
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from sqlalchemy import text
 
 from tests.faults.conftest import LEASE_SECONDS, Stack, lines, numbered
 
@@ -97,6 +98,35 @@ def test_a_clone_whose_worker_died_is_repeated(stack: Stack):
     assert [step["status"] for step in stack.relay.wait_chain(run)] == ["completed", "completed"]
     assert adoptions(stack, clone["id"]) == 1
     stack.must_be_whole(clone["id"])
+
+
+def test_a_worker_that_slept_in_a_clone_touches_nothing_of_its_successors(stack: Stack):
+    """Found by bench.chaos: it removed the container in which the agent ran by then."""
+    run = stack.relay.submit(stack.repo, numbered(6000))
+    with stack.relay.database.connect() as connection, connection.begin():
+        connection.execute(text("LOCK TABLE log_chunks IN EXCLUSIVE MODE"))  # it waits in the middle of its log
+        clone = stack.relay.wait_step(run, "clone", {"running"})
+        stack.relay.until(lambda: waits_for_a_lock(stack))
+        sleeper = stack.relay.processes["worker"]
+        os.kill(sleeper.pid, signal.SIGSTOP)
+    try:
+        stack.relay.start("worker-2")
+        # The sleeper holds locks in Postgres, which ends its transaction after thirty seconds.
+        agent = stack.agent(run, {"running"}, LEASE_SECONDS + 80)
+        stack.wait_log(agent["id"], 100)
+    finally:
+        os.kill(sleeper.pid, signal.SIGCONT)
+    ended = stack.agent(run)
+    assert (ended["status"], ended["reason"]) == ("completed", None)
+    assert stack.relay.log(agent["id"], "stdout") == lines(6000)
+    assert adoptions(stack, clone["id"]) == 1
+    stack.must_be_whole(clone["id"])
+
+
+def waits_for_a_lock(stack: Stack) -> bool:
+    with stack.relay.database.connect() as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'w%'"
+        return bool(connection.scalar(text(asked)))
 
 
 def test_a_rolling_restart_loses_nothing(stack: Stack):

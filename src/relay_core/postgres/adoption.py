@@ -53,6 +53,22 @@ def orphans(held: Sequence[Held], is_dead: Callable[[str], bool]) -> list[Held]:
     return [one for one in held if one.expired or dead[one.owner]]
 
 
+def end_sessions(connection: Connection, owner: str, older_than_seconds: float) -> int:
+    """End the transactions of a worker that has lost its lease; how many there were.
+
+    Asleep in the middle of one it would keep its locks for ever: Postgres does not cancel a COPY that waits for its
+    client, and a process that is stopped keeps its connection. All it would write is refused anyway.
+    """
+    ended = connection.scalar(
+        text(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = :owner "
+            "AND datname = current_database() AND xact_start < now() - make_interval(secs => :age)"
+        ),
+        {"owner": owner, "age": older_than_seconds},
+    )
+    return int(ended or 0)
+
+
 def adopt(
     connection: Connection, execution_id: UUID, attempt: int, by: Claimant, is_dead: Callable[[str], bool]
 ) -> Claimed | NotClaimed:
