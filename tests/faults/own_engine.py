@@ -25,9 +25,17 @@ class OwnEngine:
         self.host = f"unix://{root}/d.sock"
         self._dockerd: subprocess.Popen[bytes] | None = None
         # Holds the namespaces while dockerd is away.
-        self._holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--", "sh", "-c", "ip link set lo up; exec sleep infinity"]
-        )
+        self._holder = subprocess.Popen(["unshare", "--net", "--mount", "--", "sleep", "infinity"])
+        deadline = time.monotonic() + START_SECONDS
+        while self._namespaces(self._holder.pid) & self._namespaces(
+            os.getpid()
+        ):  # else it is this machine's that we enter
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @staticmethod
+    def _namespaces(pid: int) -> set[str]:
+        return {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt")}
 
     def start(self) -> None:
         """Returns when it answers."""

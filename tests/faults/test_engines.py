@@ -41,12 +41,15 @@ def there(own_engine: OwnEngine, whole: Stack, tmp_path_factory: pytest.TempPath
     print(relay.log_of("worker")[-8000:])
 
 
-def test_dockerd_is_restarted_under_a_run(there: Relay, own_engine: OwnEngine, whole: Stack):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["restarted", "killed"])
+def test_dockerd_goes_and_comes_back_under_a_run(
+    there: Relay, own_engine: OwnEngine, whole: Stack, how: signal.Signals
+):
     there.start("worker")
     run = there.submit(whole.repo, numbered(6000), cleanup_script="echo after")
     agent = whole.agent(run, {"running"})
     whole.wait_log(agent["id"], 100)
-    own_engine.end_dockerd(signal.SIGTERM)
+    own_engine.end_dockerd(how)
     time.sleep(8)  # the process ends meanwhile: its end, its leftovers and git's evidence wait for the engine
     own_engine.start()
     steps = there.wait_chain(run, 120)
@@ -54,22 +57,6 @@ def test_dockerd_is_restarted_under_a_run(there: Relay, own_engine: OwnEngine, w
     assert there.log(agent["id"], "stdout") == lines(6000)
     assert steps[1]["repo_states"][0]["after_head_commit"] is not None
     assert steps[1]["repo_states"][0]["problem"] is None
-    whole.must_be_whole(agent["id"])
-
-
-def test_dockerd_is_killed_under_a_run(there: Relay, own_engine: OwnEngine, whole: Stack):
-    """The run is whole. A further step may not be startable: this engine sometimes takes the file system of a
-    container that it restores away, and says so (docs/reliability.md)."""
-    there.start("worker")
-    run = there.submit(whole.repo, numbered(6000))
-    agent = whole.agent(run, {"running"})
-    whole.wait_log(agent["id"], 100)
-    own_engine.end_dockerd(signal.SIGKILL)
-    time.sleep(3)
-    own_engine.start()
-    ended = whole.agent(run)
-    assert (ended["status"], ended["reason"]) == ("completed", None)
-    assert there.log(agent["id"], "stdout") == lines(6000)
     whole.must_be_whole(agent["id"])
 
 
