@@ -61,4 +61,5 @@ class Adoption:
     def _ring(self, new: list[Held]) -> None:
         for one in new:
             log.info("found an orphan", execution_id=str(one.ring.execution_id), owner=one.owner, expired=one.expired)
+            self._context.metrics.swept("orphan")
         self._context.doorbell.ring(one.ring for one in new)

@@ -75,6 +75,7 @@ class DiskLimits:
             if used is not None and control.disk is not None and used > control.disk.bytes:
                 log.warning("a workspace is over its limit", execution_id=str(control.execution_id), bytes=used)
                 control.ask_end(Reason.DISK_LIMIT)
+                self._context.metrics.swept("disk_limit")
 
 
 def to_end_under_pressure(backlogs: Mapping[UUID, Backlog]) -> UUID | None:
@@ -105,3 +106,4 @@ class Pressure:
             log.warning("the disk is nearly full; a run is ended", execution_id=str(worst), free_bytes=free)
             self._last, self._ended_at = worst, time.monotonic()
             live[worst].ask_end(Reason.DISK_PRESSURE)
+            self._context.metrics.swept("disk_pressure")

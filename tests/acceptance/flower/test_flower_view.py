@@ -89,7 +89,7 @@ def test_fifty_copies_change_nothing_and_terminate_still_reaches_the_run(
 def test_a_copy_at_another_worker_leaves_no_trace(
     relay: Relay, repo, flower: Flower, events: Events, celery_app, second_node
 ):
-    run = relay.submit(repo, "sleep 4")
+    run = relay.submit(repo, "sleep 20")
     agent = relay.wait_step(run, "coding_agent", {"running"})
     owner = flower.shown(agent["id"], "STARTED")["worker"]
     other = second_node()
