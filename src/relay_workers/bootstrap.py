@@ -79,12 +79,12 @@ def make_worker(settings: Settings) -> Worker:
     database = make_engine(settings, application=identity.owner)
     with database.connect() as connection:
         check_schema(connection)
-    with database.begin() as connection:
-        nodes.register(connection, identity.node_id, settings.pool)
     app = make_app(settings, identity.node_id)
     context = make_context(settings, identity, database, app)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
+    with database.begin() as connection:
+        nodes.register(connection, identity.node_id, settings.pool)
     runner = Runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)

@@ -40,14 +40,16 @@ def read_node_id(data_dir: Path) -> str:
     """The id in ``<data_dir>/node_id``, made at the first start; moves with the data, not with the host's name."""
     path = data_dir / "node_id"
     data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return path.read_text().strip()
-    node_id = f"node-{uuid4().hex[:12]}"
-    with os.fdopen(fd, "w") as file:
-        file.write(node_id + "\n")
-    return node_id
+    if not path.exists():
+        draft = data_dir / f".node_id.{uuid4().hex}"
+        draft.write_text(f"node-{uuid4().hex[:12]}\n")
+        try:
+            os.link(draft, path)  # whole or not at all: the replicas of a fleet start together
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
 
 
 def identify(settings: Settings) -> NodeIdentity:
