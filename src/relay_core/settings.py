@@ -100,9 +100,9 @@ class Settings(BaseSettings):
     node_min_free_bytes: int = Field(2 << 30, ge=0, description="Disk space that a checkout leaves free.")
 
     node_pressure_bytes: int = Field(
-        1 << 30,
+        default_factory=lambda data: min(1 << 30, data["node_min_free_bytes"]),
         ge=0,
-        description="With less free, the run with the largest log is ended; below the above.",
+        description="With less free, the run with the largest log is ended; at most the above.",
     )
 
     # running and capturing

@@ -10,7 +10,10 @@ from relay_core.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
-COMPUTED = {"data_dir": "`/var/lib/relay` as root, else `~/.local/share/relay`"}
+COMPUTED = {
+    "data_dir": "`/var/lib/relay` as root, else `~/.local/share/relay`",
+    "node_pressure_bytes": "`1 GiB`, or the above if that is less",
+}
 UNITS = ((30, "GiB"), (20, "MiB"), (10, "KiB"))
 BOUNDS = (("ge", "≥ {}"), ("gt", "> {}"), ("le", "≤ {}"), ("pattern", "`{}`"), ("max_length", "≤ {} characters"))
 
