@@ -46,12 +46,16 @@ class Reason(StrEnum):
     # the step's own doing
     EXIT_CODE = "exit_code"
     AGENT_ERROR = "agent_error"
+    CANNOT_RESUME = "cannot_resume"
+    """The agent does not know the conversation that was to go on."""
     NO_PORT = "no_port"
     # what could not be prepared
     CLONE_FAILED = "clone_failed"
     CLONE_TIMEOUT = "clone_timeout"
     IMAGE_UNAVAILABLE = "image_unavailable"
     PROGRAM_MISSING = "program_missing"
+    SECRET_MISSING = "secret_missing"  # noqa: S105 - a word, no secret
+    """A secret that the run names is not there any more, or cannot be decrypted."""
     START_FAILED = "start_failed"
     WORKSPACE_GONE = "workspace_gone"
     # caps

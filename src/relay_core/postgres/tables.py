@@ -100,6 +100,8 @@ class Project(Base):
     default_agent_working_dir: Mapped[str | None]
     remote_project_id: Mapped[UUID | None]
     default_image: Mapped[str | None]
+    agent_profiles: Mapped[dict[str, Any] | None]
+    """What differs from the deployment's: {executor: {variant: {field: value}}}."""
     implicit_key: Mapped[str | None]
     """Remote URL of runs posted without a project, so that they share a mirror."""
     created_by: Mapped[str]
@@ -362,6 +364,14 @@ class ExecutionProcess(Base):
         Index("execution_retry", "retry_of", unique=True, postgresql_where=text("retry_of IS NOT NULL")),
         Index("execution_leftover", "leftover_on", postgresql_where=text("leftover_on IS NOT NULL")),
         Index("execution_task", "task_id", unique=True),
+        Index(
+            "execution_one_follow_up",
+            "session_id",
+            unique=True,
+            postgresql_where=text(
+                "status = 'queued' AND run_reason = 'coding_agent' AND (executor_action #> '{step,follow_up}') = 'true'"
+            ),
+        ),
     )
 
 
@@ -407,6 +417,22 @@ class CodingAgentTurn(Base):
     summary: Mapped[str | None]
     usage: Mapped[dict[str, Any] | None]
     seen: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class ConversationEntry(Base):
+    """One entry of a turn's conversation as it stands; `sequence` is the number of its last change."""
+
+    __tablename__ = "conversation_entries"
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("execution_processes.id"), primary_key=True)
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int]
+    kind: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    """{text, tool, usage, truncated} (relay_core.domain.conversation)."""
+    created_at: Mapped[datetime] = _created()
+
+    __table_args__ = (Index("conversation_sequence", "execution_id", "sequence", unique=True),)
 
 
 class Event(Base):

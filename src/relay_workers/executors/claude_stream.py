@@ -8,127 +8,140 @@ with one ``result``. What the words do not say:
 - ``init`` comes before the conversation is saved: killed there, it cannot be resumed (seen in 6 of 6 runs). So an id
   counts only once the model has answered. The ``result`` of a resume that failed carries an id that may be nobody's.
 - A message made up by the program for an API error stands in an ``assistant`` line with ``is_api_error_message``.
+- A session that is not there is a ``result`` of subtype ``error_during_execution`` whose ``errors`` say so.
+
+Qwen Code prints the same lines but for a few (`ClaudeLike`).
 """
 
-from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, ClassVar
 
+from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.json_lines import JsonLines
+from relay_workers.executors.json_turn import JsonTurn, an_id, numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.words import words
 
-_USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_USAGE = {
+    name: name for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+}
 _RESULT_USAGE = {"total_cost_usd": "cost_usd", "num_turns": "turns", "duration_ms": "duration_ms"}
-_KEY_ADVICE = "give the run a valid ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN) in `env`"
+_EDITS = {"Edit", "MultiEdit", "Write", "NotebookEdit", "edit", "write_file", "replace"}
+_PATHS = ("file_path", "notebook_path", "path")
+_UNKNOWN_SESSION = "no conversation found"
 
 
-class ClaudeReader:
+class ClaudeLike(JsonTurn):
     """What one turn said, how it ended, and what it used."""
 
+    program: ClassVar = "claude"
+    key_advice: ClassVar = "give the run a valid ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN) in `env` or `secrets`"
+
     def __init__(self) -> None:
-        self._lines = JsonLines()
-        self._session_id: str | None = None
-        self._message_id: str | None = None
-        self._said: str | None = None
+        super().__init__()
         self._error: str | None = None
         self._error_kind: str | None = None
         self._result: dict[str, Any] | None = None
+        self._message_id: str | None = None
 
-    @property
-    def agent_session_id(self) -> str | None:
-        """The id, once the model has answered."""
-        return self._session_id
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        kind = text_of(line.get("type"))
+        if kind in {"assistant", "user"}:
+            self.agent_session_id = an_id(line.get("session_id")) or self.agent_session_id
+        if kind == "assistant":
+            self._take_message(line)
+        elif kind == "user":
+            self._take_results(line)
+        elif kind == "result":
+            self._take_end(line)
+        elif kind == "system" and line.get("subtype") == "api_retry":
+            self._error = words(f"{line.get('error')} (status {line.get('error_status')}), tried again")
+            self.transcript.say(self._error or "", kind=EntryKind.NOTICE)
 
-    @property
-    def agent_message_id(self) -> str | None:
-        """The id of the last whole message, once the turn has come to an end."""
-        return self._message_id if self._result is not None else None
-
-    @property
-    def summary(self) -> str | None:
-        """The final text of a turn that succeeded; else the last thing the agent itself said."""
-        final = None if self._result is None or _failed(self._result) else self._result.get("result")
-        return (words(final) if isinstance(final, str) else None) or self._said
-
-    @property
-    def usage(self) -> Mapping[str, float]:
-        """Tokens, cost_usd, turns and duration_ms of the turn; empty until it has ended."""
-        result = self._result or {}
-        tokens = result.get("usage")
-        found = {name: tokens.get(name) for name in _USAGE} if isinstance(tokens, dict) else {}
-        found |= {ours: result.get(theirs) for theirs, ours in _RESULT_USAGE.items()}
-        return {name: float(value) for name, value in found.items() if _is_number(value)}
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        for line in self._lines.feed(data):
-            self._take(line)
-
-    def verdict(self, exit_code: int | None) -> Verdict:
+    def judge(self, exit_code: int | None) -> Verdict:
         """Success takes a ``result`` that says so *and* exit code 0."""
-        for line in self._lines.finish():
-            self._take(line)
         if self._result is not None and _failed(self._result):
-            return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
-        by_code = exit_verdict("claude", exit_code)
+            return Verdict.failed(*self._complaint(self._result))
+        by_code = exit_verdict(self.program, exit_code)
         if by_code.success and self._result is None:
-            return Verdict.failed(Reason.AGENT_ERROR, "claude ended without a result line: its turn is not complete")
+            message = f"{self.program} ended without a result line: its turn is not complete"
+            return Verdict.failed(Reason.AGENT_ERROR, message)
         if not by_code.success and self._error is not None:
             return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
         return by_code
 
-    def _take(self, line: dict[str, Any]) -> None:
-        kind = line.get("type")
-        if kind == "assistant":
-            self._remember_session(line)
-            self._take_message(line)
-        elif kind == "user":
-            self._remember_session(line)
-        elif kind == "result":
-            self._result = line
-        elif kind == "system" and line.get("subtype") == "api_retry":
-            self._error = words(f"{line.get('error')} (status {line.get('error_status')}), tried again")
-
-    def _remember_session(self, line: dict[str, Any]) -> None:
-        session = line.get("session_id")
-        if isinstance(session, str) and 0 < len(session) <= 200:
-            self._session_id = words(session)
-
     def _take_message(self, line: dict[str, Any]) -> None:
-        text = words("\n".join(_texts(line.get("message"))))
+        blocks = _blocks(line)
+        text = words("\n".join(text_of(block.get("text")) for block in blocks if block.get("type") == "text"))
         if line.get("is_api_error_message"):
             kind = line.get("error")
             self._error, self._error_kind = text, kind if isinstance(kind, str) else None
+            self.transcript.say(text or "", kind=EntryKind.ERROR)
             return
+        for block in blocks:
+            self._take_block(block)
         if line.get("parent_tool_use_id") is not None:  # a subagent's words are not the agent's
             return
         self._error = None
-        message_id = line.get("uuid")
-        self._message_id = words(message_id) if isinstance(message_id, str) else self._message_id
-        self._said = text or self._said
+        self._message_id = an_id(line.get("uuid")) or self._message_id
+        self.summary = text or self.summary
 
-    def _complaint(self, result: dict[str, Any]) -> str | None:
+    def _take_block(self, block: dict[str, Any]) -> None:
+        kind = text_of(block.get("type"))
+        if kind == "text":
+            self.transcript.say(text_of(block.get("text")))
+        elif kind == "thinking":
+            self.transcript.say(text_of(block.get("thinking")), kind=EntryKind.REASONING)
+        elif kind == "tool_use":
+            name, given = text_of(block.get("name")), object_of(block.get("input"))
+            paths = [given[key] for key in _PATHS if isinstance(given.get(key), str)] if name in _EDITS else []
+            self.transcript.call(text_of(block.get("id")), name, given, paths=paths)
+
+    def _take_results(self, line: dict[str, Any]) -> None:
+        for block in _blocks(line):
+            if block.get("type") == "tool_result":
+                failed = block.get("is_error") is True
+                self.transcript.result(text_of(block.get("tool_use_id")), _plain(block.get("content")), failed=failed)
+
+    def _take_end(self, result: dict[str, Any]) -> None:
+        self._result = result
+        self.agent_message_id = self._message_id
+        self.usage = numbers(result.get("usage"), _USAGE) | numbers(result, _RESULT_USAGE)
+        if _failed(result):
+            self.transcript.say(self._complaint(result)[1] or "", kind=EntryKind.ERROR)
+        else:
+            self.summary = words(text_of(result.get("result"))) or self.summary
+
+    def _complaint(self, result: dict[str, Any]) -> tuple[Reason, str | None]:
         errors = result.get("errors")
         listed = [str(error) for error in errors] if isinstance(errors, list) else []
-        final = result.get("result")
-        said = final if isinstance(final, str) and final.strip() else "; ".join(listed) or self._error
-        text = str(said or f"claude reports {result.get('subtype')}").rstrip(". ")
+        listed += [text_of(object_of(result.get("error")).get("message"))]
+        final = text_of(result.get("result"))
+        said = final if final.strip() else "; ".join(filter(None, listed)) or self._error
+        text = str(said or f"{self.program} reports {result.get('subtype')}").rstrip(". ")
+        if text.lower().startswith(_UNKNOWN_SESSION):
+            return Reason.CANNOT_RESUME, words(text)
         if self._error_kind == "authentication_failed" or result.get("api_error_status") in {401, 403}:
-            text = f"{text}: {_KEY_ADVICE}"
-        return words(text)
+            text = f"{text}: {self.key_advice}"
+        return Reason.AGENT_ERROR, words(text)
+
+
+class ClaudeReader(ClaudeLike):
+    """Of Claude Code."""
 
 
 def _failed(result: dict[str, Any]) -> bool:
     return result.get("is_error") is not False or result.get("subtype") != "success"
 
 
-def _texts(message: object) -> list[str]:
-    content = message.get("content") if isinstance(message, dict) else None
-    blocks = content if isinstance(content, list) else []
-    texts = [block.get("text") for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
-    return [text for text in texts if isinstance(text, str)]
+def _blocks(line: dict[str, Any]) -> list[dict[str, Any]]:
+    content = object_of(line.get("message")).get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+def _plain(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(text_of(object_of(block).get("text")) for block in content)
+    return text_of(content)

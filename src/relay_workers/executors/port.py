@@ -1,9 +1,10 @@
 """What a coding agent is to the runner: a plan to start it, and a reader that understands what it prints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relay_core.domain.conversation import Entry
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import ExecutorChoice
 from relay_core.domain.vocabulary import Reason
@@ -22,6 +23,14 @@ class TurnRequest:
     as_root: bool = False
     """Whether it runs as uid 0 inside the container."""
     model: str | None = None
+    """As the agent spells it; None: its own default."""
+    reasoning_effort: str | None = None
+    permission_mode: str | None = None
+    """One of the executor's `permission_modes`; None: the first."""
+    args: tuple[str, ...] = ()
+    """More arguments, put before the prompt."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Of the profile; not secret. What the client gives wins."""
 
     @classmethod
     def of(
@@ -89,6 +98,13 @@ class TurnReader(Protocol):
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
+        ...
+
+    def entries(self) -> Sequence[Entry]:
+        """What is new or changed in the conversation since this was last asked, in the order of `sequence`.
+
+        Ask after each `feed` and after `verdict`. The entries of an executor without a protocol are none.
+        """
         ...
 
     def verdict(self, exit_code: int | None) -> Verdict:

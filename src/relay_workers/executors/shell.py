@@ -61,6 +61,10 @@ class ShellReader:
     def _room(self) -> int:
         return _LINE_BYTES - len(self._open)
 
+    def entries(self) -> tuple[()]:
+        """None: lines are no conversation."""
+        return ()
+
     def verdict(self, exit_code: int | None) -> Verdict:
         """The exit code decides."""
         return exit_verdict("the command", exit_code)

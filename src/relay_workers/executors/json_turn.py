@@ -1,0 +1,81 @@
+"""What the readers of agents that print JSON lines have in common."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from relay_core.domain.conversation import Entry
+from relay_workers.executors.json_lines import JsonLines
+from relay_workers.executors.port import Verdict
+from relay_workers.executors.transcript import Transcript
+from relay_workers.executors.words import words
+
+MAX_ID = 200
+"""Longest id of a session or message that is believed."""
+
+
+class JsonTurn:
+    """Feeds lines to `take_line`; a subclass sets `agent_session_id`, `summary` and the rest as it learns them."""
+
+    def __init__(self) -> None:
+        self._lines = JsonLines()
+        self.transcript = Transcript()
+        self.agent_session_id: str | None = None
+        self.agent_message_id: str | None = None
+        self.summary: str | None = None
+        self.usage: Mapping[str, float] = {}
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        for line in self._lines.feed(data):
+            self.take_line(line)
+
+    def entries(self) -> Sequence[Entry]:
+        """What is new or changed in the conversation."""
+        return self.transcript.take()
+
+    def verdict(self, exit_code: int | None) -> Verdict:
+        """Judge the ended turn."""
+        for line in self._lines.finish():
+            self.take_line(line)
+        self.transcript.close()
+        self.transcript.use(self.usage)
+        return self.judge(exit_code)
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        raise NotImplementedError
+
+    def judge(self, exit_code: int | None) -> Verdict:
+        """What the lines and the exit code say together."""
+        raise NotImplementedError
+
+
+def an_id(value: object) -> str | None:
+    """An id as it can be stored and given back; None for what is none."""
+    return words(value) if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that a column can take."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def numbers(found: object, names: Mapping[str, str]) -> dict[str, float]:
+    """The numbers in an object by our names for them.
+
+    Args:
+        found: an object of the agent's, or anything else.
+        names: theirs → ours.
+    """
+    given = found if isinstance(found, Mapping) else {}
+    return {ours: float(given[theirs]) for theirs, ours in names.items() if is_number(given.get(theirs))}
+
+
+def text_of(value: object) -> str:
+    """A text wherever the agent may have put something else."""
+    return value if isinstance(value, str) else ""
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """An object wherever the agent may have put something else."""
+    return value if isinstance(value, dict) else {}
