@@ -12,17 +12,32 @@ from redis.retry import Retry
 
 from relay_api import openapi, problems
 from relay_api.bell import Bell
-from relay_api.event_watch import EventWatch
+from relay_api.event_watch import ConversationWatch, EventWatch
 from relay_api.links import Links
 from relay_api.metrics import Metrics
 from relay_api.middleware import BodyLimit, Counting, HostAllowList, SecurityHeaders
-from relay_api.routes import admin, diffs, docs, events, executions, health, logs, projects, runs, workspaces
+from relay_api.routes import (
+    admin,
+    agents,
+    conversations,
+    diffs,
+    docs,
+    events,
+    executions,
+    health,
+    logs,
+    projects,
+    runs,
+    sessions,
+    workspaces,
+)
 from relay_api.services import Services
 from relay_core.celery_app import make_app
 from relay_core.live_logs import LiveLog
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
+from relay_core.profile_file import load_profiles
 from relay_core.settings import Settings
 
 
@@ -57,7 +72,21 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    parts = (runs, executions, logs, workspaces, diffs, events, projects, admin, health, docs)
+    parts = (
+        runs,
+        executions,
+        conversations,
+        logs,
+        sessions,
+        agents,
+        workspaces,
+        diffs,
+        events,
+        projects,
+        admin,
+        health,
+        docs,
+    )
     for part in parts:
         app.include_router(part.router)
     problems.install(app, [*app.routes, *(route for part in parts for route in part.router.routes)])
@@ -84,6 +113,8 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         logs=logs,
         live=LiveLog(settings, logs),
         events=EventWatch(engine),
+        conversations=ConversationWatch(engine),
+        profiles=load_profiles(settings),
     )
 
 

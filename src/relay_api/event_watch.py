@@ -1,71 +1,34 @@
-"""Waking readers of events: one query per tick for all of them, however many there are.
+"""Waking readers of events and of conversations."""
 
-Not LISTEN/NOTIFY: a transaction that notifies takes a lock of the whole cluster at its commit, and every step of
-every run would pass through it.
-"""
-
-import asyncio
-from collections.abc import Hashable
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-import structlog
 from sqlalchemy import Engine, literal_column, select
-from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 
+from relay_api.watch import Watch
+from relay_core.postgres import conversations
+from relay_core.postgres.conversations import Progress
 from relay_core.postgres.events import GlobalCursor
 from relay_core.postgres.tables import Event, Workspace
 
-TICK_SECONDS = 0.2
-log = structlog.get_logger(__name__)
-
 
 class EventWatch:
-    """Lets coroutines wait for events behind a cursor; the tick runs only while somebody waits."""
+    """Lets coroutines wait for events behind a cursor."""
 
-    def __init__(self, engine: Engine, tick_seconds: float = TICK_SECONDS) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tick_seconds = tick_seconds
-        self._waiting: dict[UUID | None, set[tuple[Any, asyncio.Future[Any]]]] = {}
-        self._ticking: asyncio.Task[None] | None = None
+        self._watch: Watch[UUID | None] = Watch(self._latest)
 
     async def wait_workspace(self, workspace_id: UUID, after: int) -> None:
         """Return when the workspace has an event behind ``after``."""
-        await self._wait(workspace_id, after)
+        await self._watch.wait(workspace_id, after)
 
     async def wait_any(self, after: GlobalCursor) -> GlobalCursor:
         """Return when some workspace has a readable event behind ``after``: the cursor of the latest."""
-        return cast("GlobalCursor", await self._wait(None, after))
+        return cast("GlobalCursor", await self._watch.wait(None, after))
 
-    async def _wait(self, key: UUID | None, after: Hashable) -> Any:
-        waiter = (after, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(key, set()).add(waiter)
-        if self._ticking is None or self._ticking.done():
-            self._ticking = asyncio.create_task(self._tick())
-        try:
-            return await waiter[1]
-        finally:
-            left = self._waiting.get(key, set())
-            left.discard(waiter)
-            if not left:
-                self._waiting.pop(key, None)
-
-    async def _tick(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(self._tick_seconds)
-            keys = list(self._waiting)
-            try:
-                latest = await run_in_threadpool(self._latest, keys)
-            except SQLAlchemyError as error:
-                log.warning("could not look for events; trying again", error=str(error).splitlines()[0])
-                continue
-            for key in keys:
-                for after, future in list(self._waiting.get(key, ())):
-                    if key in latest and latest[key] > after and not future.done():
-                        future.set_result(latest[key])
-
-    def _latest(self, keys: list[UUID | None]) -> dict[UUID | None, Any]:
+    def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:
         ids = [key for key in keys if key is not None]
         found: dict[UUID | None, Any] = {}
         with self._engine.connect() as connection:
@@ -79,3 +42,19 @@ class EventWatch:
                 if row is not None:
                     found[None] = GlobalCursor(row.xid, row.id)
         return found
+
+
+class ConversationWatch:
+    """Lets coroutines wait for what an agent says next."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._watch: Watch[UUID] = Watch(self._latest)
+
+    async def wait(self, execution_id: UUID, after: int) -> Progress:
+        """Return when the conversation has changed behind ``after``, or is complete."""
+        return cast("Progress", await self._watch.wait(execution_id, Progress(after, complete=False)))
+
+    def _latest(self, ids: Sequence[UUID]) -> dict[UUID, Progress]:
+        with self._engine.connect() as connection:
+            return conversations.progress(connection, ids)

@@ -1,16 +1,18 @@
 """From request bodies to what the core takes: the checks that need this server's settings."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
-from relay_core.domain import executor_names
 from relay_core.domain.branch_name import is_valid_branch
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
 from relay_core.domain.limits import Limits
+from relay_core.domain.profiles import Profiles, choose
 from relay_core.postgres import projects
 from relay_core.postgres.runs import EnvValue, RepoInput, RunInput
 from relay_core.settings import Settings
@@ -45,26 +47,32 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
         raise InvalidInput(str(error), code=error.code, field=field) from error
 
 
-def executor(given: ExecutorIn) -> dict[str, Any]:
-    """The executor as it is stored, name and fields checked.
+def executor(given: ExecutorIn, profiles: Profiles) -> dict[str, Any]:
+    """The executor as it is stored, its variant resolved, name and fields checked.
 
     Raises:
-        InvalidInput: there is no such executor, or a field is missing or not its own.
+        InvalidInput: there is no such executor or variant, or a field is missing or not its own.
     """
-    return dict(executor_names.check_executor(given.model_dump()).as_json())
+    return choose(profiles, given.model_dump()).as_json()
 
 
-def run(body: RunIn, settings: Settings) -> RunInput:
+def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str], Profiles]) -> RunInput:
     """A run as the core takes it.
+
+    Args:
+        body: the request.
+        settings: this server's.
+        profiles_of: those that count in a project, by its id or the URL of the first repo.
 
     Raises:
         InvalidInput: a URL, branch, executor or limit that cannot be used here.
     """
     wanted = body.limits.model_dump(exclude_unset=True)
+    repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
     return RunInput(
-        repos=[_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)],
+        repos=repos,
         prompt=body.prompt,
-        executor=executor(body.executor),
+        executor=executor(body.executor, profiles_of(body.project_id, repos[0].url)),
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
         env={name: _env(given) for name, given in body.env.items()},

@@ -17,6 +17,7 @@ class Links:
         return {
             "task": f"{self._base}/tasks/{task_id}",
             "workspace": f"{self._base}/workspaces/{workspace_id}",
+            "sessions": f"{self._base}/workspaces/{workspace_id}/sessions",
             "executions": f"{self._base}/workspaces/{workspace_id}/executions",
             "events": f"{self._base}/workspaces/{workspace_id}/events/stream",
             "execution": f"{self._base}/executions/{execution_id}",
@@ -31,11 +32,19 @@ class Links:
             "workspace": f"{self._base}/workspaces/{workspace_id}",
             "logs": f"{own}/logs",
             "log_stream": f"{own}/logs/stream",
+            "conversation": f"{own}/conversation",
+            "conversation_stream": f"{own}/conversation/stream",
             "events": f"{own}/events",
             "diff": f"{own}/diff",
             "kill": f"{own}/kill",
             "retry": f"{own}/retry",
         }
+
+    def session(self, session_id: UUID, workspace_id: UUID) -> dict[str, str]:
+        """Of a session."""
+        own = f"{self._base}/sessions/{session_id}"
+        workspace = f"{self._base}/workspaces/{workspace_id}"
+        return {"self": own, "workspace": workspace, "follow_ups": f"{own}/follow-ups"}
 
     def workspace(self, workspace_id: UUID, task_id: UUID) -> dict[str, str]:
         """Of a workspace."""
@@ -44,6 +53,7 @@ class Links:
             "self": own,
             "task": f"{self._base}/tasks/{task_id}",
             "executions": f"{own}/executions",
+            "sessions": f"{own}/sessions",
             "events": f"{own}/events",
             "event_stream": f"{own}/events/stream",
             "diff": f"{own}/diff",

@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
 from relay_api.bell import Bell
-from relay_api.event_watch import EventWatch
+from relay_api.event_watch import ConversationWatch, EventWatch
 from relay_api.links import Links
 from relay_api.metrics import Metrics
+from relay_core.domain.profiles import Profiles
 from relay_core.live_logs import LiveLog
 from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
@@ -30,6 +31,9 @@ class Services:
     logs: LogStore
     live: LiveLog
     events: EventWatch
+    conversations: ConversationWatch
+    profiles: Profiles
+    """Of this deployment; a project's own go over them."""
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay_api.links import Links
+from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import (
     DiffList,
     DiffOut,
@@ -43,6 +44,11 @@ def workspace(view: View, links: Links) -> WorkspaceOut:
 def workspace_page(page: Page, links: Links) -> WorkspacePage:
     """Some workspaces."""
     return WorkspacePage(items=[workspace(view, links) for view in page.items], next_cursor=page.next_cursor)
+
+
+def session(view: View, links: Links) -> SessionOut:
+    """A session with its turns."""
+    return SessionOut(**view, links=links.session(view["id"], view["workspace_id"]))
 
 
 def project(view: View, links: Links) -> ProjectOut:

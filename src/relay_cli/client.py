@@ -60,6 +60,16 @@ class Api:
                 return
             wanted["cursor"] = page["next_cursor"]
 
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """The items of a list that goes on by `after`."""
+        after = None
+        while True:
+            page = self.call("GET", path, params={} if after is None else {"after": after})
+            yield from page["items"]
+            after = page["next_after"]
+            if after is None:
+                return
+
 
 def connect() -> Api:
     """The API of RELAY_API_URL and RELAY_TOKEN, else of the local stack.

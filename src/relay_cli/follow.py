@@ -9,7 +9,9 @@ import httpx
 
 from relay_cli import sse
 from relay_cli.client import Api, check
+from relay_cli.conversation import ConversationWriter
 from relay_cli.output import LogWriter, note
+from relay_core.domain.executor_names import EXECUTORS
 
 BACKOFF_SECONDS = (0.2, 0.5, 1, 2, 5)
 """Between attempts to take a broken stream up again."""
@@ -27,16 +29,38 @@ def follow_log(
     api: Api, execution_id: str, writers: Mapping[str, LogWriter], stream: str = "all", shown: Shown | None = None
 ) -> dict[str, Any]:
     """Show a log to its end, across dropped connections; returns what the API says of the execution then."""
-    shown = {} if shown is None else shown
+
+    def take(event: sse.ServerEvent) -> None:
+        writers[event.data["stream"]].write(base64.b64decode(event.data["b64"]))
+
+    path = f"/v1/executions/{execution_id}/logs/stream"
+    return _followed(api, path, {"stream": stream}, take, (execution_id, {} if shown is None else shown))
+
+
+def follow_conversation(api: Api, execution_id: str, writer: LogWriter, shown: Shown | None = None) -> None:
+    """Show what an agent says to its end, across dropped connections."""
+    conversation = ConversationWriter(writer)
+    path = f"/v1/executions/{execution_id}/conversation/stream"
+    try:
+        place = (execution_id, {} if shown is None else shown)
+        _followed(api, path, {}, lambda event: conversation.show(event.data), place)
+    finally:
+        conversation.end()
+
+
+def _followed(
+    api: Api, path: str, params: dict[str, str], take: Callable[[sse.ServerEvent], None], place: tuple[str, Shown]
+) -> dict[str, Any]:
+    execution_id, shown = place
     failures = 0
     while True:
         try:
-            for event in _events(api, execution_id, stream, shown.get(execution_id)):
+            for event in _events(api, path, params, shown.get(execution_id)):
                 failures = 0
                 if event.name == "end":
                     ended: dict[str, Any] = event.data
                     return ended
-                writers[event.data["stream"]].write(base64.b64decode(event.data["b64"]))
+                take(event)
                 shown[execution_id] = event.id or shown.get(execution_id, "")
         except httpx.TransportError as error:
             if failures >= len(BACKOFF_SECONDS):
@@ -46,10 +70,9 @@ def follow_log(
         failures += 1
 
 
-def _events(api: Api, execution_id: str, stream: str, last: str | None) -> Iterator[sse.ServerEvent]:
-    path = f"/v1/executions/{execution_id}/logs/stream"
+def _events(api: Api, path: str, params: dict[str, str], last: str | None) -> Iterator[sse.ServerEvent]:
     headers = {"Last-Event-ID": last} if last else {}
-    with api.http.stream("GET", path, params={"stream": stream}, headers=headers) as answer:
+    with api.http.stream("GET", path, params=params, headers=headers) as answer:
         if answer.is_error:
             answer.read()
         check(answer)
@@ -82,12 +105,21 @@ def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWrit
         note(f"{name} …")
         shown[execution["id"]] = ""
     began = time.monotonic()
-    follow_log(api, execution["id"], writers, shown=shown)
+    if has_conversation(execution):
+        follow_conversation(api, execution["id"], writers["stdout"], shown)
+    else:
+        follow_log(api, execution["id"], writers, shown=shown)
     shown[execution["id"]] = END
     ended: dict[str, Any] = api.call("GET", f"/v1/executions/{execution['id']}")
     why = f": {ended['error_reason']}" if ended.get("error_reason") else ""
     note(f"{name} {ended['status']} after {time.monotonic() - began:.1f} s{why}")
     return ended
+
+
+def has_conversation(execution: Mapping[str, Any]) -> bool:
+    """Whether an execution is better read as a conversation than as its bytes."""
+    kind = EXECUTORS.get(execution.get("executor") or "")
+    return kind is not None and kind.conversation
 
 
 def worse(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

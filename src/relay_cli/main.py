@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from relay_cli.commands import doctor, runs, stack, tokens, workspaces
+from relay_cli.commands import doctor, runs, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 for command in (stack.up, stack.down, stack.status, runs.run, runs.ps, runs.show, runs.logs, runs.kill, runs.diff):
     app.command()(command)
+app.command("follow-up")(sessions.follow_up)
+app.command()(sessions.sessions)
 app.command()(workspaces.retry)
 app.command()(workspaces.stop)
 app.command()(workspaces.resume)

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     checkout_max_files: int = Field(1_000_000, ge=1, description="Files and directories of such a work tree.")
     patch_max_bytes: int = Field(4 << 20, ge=1024, description="Largest stored patch of one repo; longer ones are cut.")
 
+    agents_file: Path | None = Field(None, description="TOML file of agent profiles (docs/agents.md).")
+
     # node and containers
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$", description="Pool whose shared queue this node serves.")
     docker_host: str | None = Field(None, description="Docker API; DOCKER_HOST and the usual sockets otherwise.")

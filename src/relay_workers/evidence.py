@@ -15,8 +15,7 @@ from relay_core.postgres import executions, workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow
 from relay_workers.context import WorkerContext
-from relay_workers.executors.port import TurnReader
-from relay_workers.executors.registry import get_executor
+from relay_workers.executors.port import TurnReader, Verdict
 from relay_workers.git.service import AfterState, AfterStateRequest
 from relay_workers.git.store import Patch
 from relay_workers.outcome import Outcome
@@ -36,8 +35,7 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
     turn: dict[str, Any] | None = None
     summary = None
     if claimed.run_reason is RunReason.CODING_AGENT:
-        reader = _read_turn(context, claimed, ended)
-        transition = _agent_verdict(reader, transition, ended)
+        reader, transition = _read_turn(running, ended, transition)
         summary = reader.summary
         turn = {
             "agent_session_id": reader.agent_session_id,
@@ -78,20 +76,18 @@ def after_heads(context: WorkerContext, workspace_id: UUID) -> dict[UUID, Mappin
     }
 
 
-def _read_turn(context: WorkerContext, claimed: Claimed, ended: "Ended") -> TurnReader:
-    """From the stored log, so that a worker that adopts the run reads the same."""
-    reader = get_executor(claimed.action["step"]["executor"]["name"]).reader()
-    size = ended.log.streams[Stream.STDOUT].bytes
-    for piece in context.logs.iter_range(claimed.execution_id, Stream.STDOUT, 0, size):
-        reader.feed(piece)
-    return reader
+def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tuple[TurnReader, Transition]:
+    """What the agent said to the end of its log, and how the turn has ended."""
+    if running.turn is None:
+        raise RuntimeError("a coding agent was started without its reader")
+    verdict = running.turn.finish(ended.log.streams[Stream.STDOUT].bytes, ended.exit_code)
+    return running.turn.reader, _agent_verdict(verdict, transition, ended)
 
 
-def _agent_verdict(reader: TurnReader, transition: Transition, ended: "Ended") -> Transition:
+def _agent_verdict(verdict: Verdict, transition: Transition, ended: "Ended") -> Transition:
     """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are."""
     if transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}:
         return transition
-    verdict = reader.verdict(ended.exit_code)
     if verdict.success:
         return machine.completed(ended.exit_code)
     reason = Reason(verdict.reason or Reason.AGENT_ERROR)

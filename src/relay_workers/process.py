@@ -3,6 +3,7 @@
 Reads top down: begin (before-heads → start, or attach to what runs) → capture → wait → drain → evidence → outcome.
 """
 
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from relay_core.domain import execution as machine
 from relay_core.domain.chain import Step
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
-from relay_core.domain.executor_names import check_executor
+from relay_core.domain.executor_names import ExecutorChoice, check_executor
 from relay_core.domain.masking import maskable
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.postgres import events, executions, lifecycle
+from relay_core.postgres import events, executions, lifecycle, sessions
 from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence, leases
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
@@ -31,12 +32,17 @@ from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
 from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
+from relay_workers.turn import Turn
 from relay_workers.watch import Act, Decision, Seen, decide
 from relay_workers.workspace import WorkspaceHandle, open_workspace
 
 log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
+NOTHING_TO_RESUME = (
+    "this session has no conversation to go on with: its turns ended before the agent named one; "
+    "start a new session with a coding_agent step of the workspace"
+)
 
 
 @dataclass
@@ -48,7 +54,15 @@ class Running:
     capture: Capture
     exec_id: str | None
     """None where the worker that started it could not note it any more."""
+    turn: Turn | None = None
+    """Of a coding agent."""
     began: float = field(default_factory=time.monotonic)
+
+    def leave(self, context: WorkerContext) -> None:
+        """Watch it no longer; the process goes on, if it still runs."""
+        if self.turn is not None:
+            self.turn.close()
+        context.pump.detach(self.capture)
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
         ended = end(context, claimed, control, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
-        context.pump.detach(running.capture)
+        running.leave(context)
 
 
 def begin(
@@ -105,20 +119,33 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
             with suppress(OSError, Tampered):  # else a sweep removes it
                 run_dir.remove()
             return None
-        capture = _attach(context, claimed, control, workspace, run_dir)
+        turn = _turn(context, claimed, workspace)
+        capture = _attach(context, claimed, control, (workspace, run_dir, turn))
     except (FileNotFoundError, Tampered) as error:
         leases.confirm(context, control)
         context.engine.kill_execution(workspace.container_id, claimed.gid, grace_seconds=0)
         raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
     capture.heard.wait(ENGINE_NOTICES_SECONDS)  # before clocks are looked at: it may have ended in time
     began = time.monotonic() - claimed.seconds_running
-    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), began)
+    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), turn, began)
+
+
+def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> Turn | None:
+    """Understands what a coding agent prints; None for every other step."""
+    if claimed.run_reason is not RunReason.CODING_AGENT:
+        return None
+    request = turn_request(context, claimed, workspace)
+    return Turn(context, claimed, get_executor(_choice(claimed).name).reader(request))
 
 
 def _attach(
-    context: WorkerContext, claimed: Claimed, control: Control, workspace: WorkspaceHandle, run_dir: RunDir
+    context: WorkerContext,
+    claimed: Claimed,
+    control: Control,
+    what: tuple[WorkspaceHandle, RunDir, Turn | None],
 ) -> Capture:
-    return context.pump.attach(
+    workspace, run_dir, turn = what
+    capture = context.pump.attach(
         CaptureRequest(
             execution_id=claimed.execution_id,
             fence=claimed.fence,
@@ -127,9 +154,13 @@ def _attach(
             log_bytes=workspace.row.limits.log_bytes,
             wake=control.wake,
             lost=control.lost,
+            stored=threading.Event() if turn is None else turn.grown,
             started=run_dir.has_started(),
         )
     )
+    if turn is not None and _choice(claimed).kind.conversation:
+        turn.start()
+    return capture
 
 
 def _note_before(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir) -> None:
@@ -157,12 +188,14 @@ def start(
     Raises:
         StepFailed: `start_failed` or `engine_error`: the supervisor never started, and now never will.
     """
-    plan = plan_step(claimed, workspace)
+    turn = _turn(context, claimed, workspace)
+    plan = plan_step(context, claimed, workspace)
     uid = _uid(claimed, workspace)
     run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.fence)
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     _note_before(context, claimed, workspace, run_dir)
-    capture = _attach(context, claimed, control, workspace, run_dir)
+    capture = _attach(context, claimed, control, (workspace, run_dir, turn))
+    running = Running(workspace, run_dir, capture, None, turn)
     try:
         env = {
             **plan.env,
@@ -177,12 +210,13 @@ def start(
             deadline_seconds=_last_resort(context, claimed, workspace),
         )
         leases.confirm(context, control)
-        running = Running(workspace, run_dir, capture, _start(context, workspace, step))
+        running.exec_id = _start(context, workspace, step)
+        running.began = time.monotonic()
         _await_start(context, running)
         context.metrics.started(claimed.run_reason, control.made_at)
         _store_handle(context, claimed, running)
     except BaseException:
-        context.pump.detach(capture)
+        running.leave(context)
         raise
     return running
 
@@ -210,14 +244,33 @@ def _store_handle(context: WorkerContext, claimed: Claimed, running: Running) ->
         executions.update_owned(connection, claimed.execution_id, claimed.fence, handle=handle)
 
 
-def plan_step(claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
+def plan_step(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
     """What the process is: the script as it is, or what the agent's executor makes of the prompt."""
     step: Step = claimed.action["step"]
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return StepPlan(script=step["script"].encode(), stdin=b"", env={})
-    choice = check_executor(step["executor"])
-    turn = TurnRequest.of(choice, step["prompt"], as_root=_uid(claimed, workspace) == 0)
-    return get_executor(choice.name).plan(turn)
+    return get_executor(_choice(claimed).name).plan(turn_request(context, claimed, workspace))
+
+
+def _choice(claimed: Claimed) -> ExecutorChoice:
+    return check_executor(claimed.action["step"]["executor"])
+
+
+def turn_request(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> TurnRequest:
+    """What the agent is asked; a follow-up names the conversation that it goes on with.
+
+    Raises:
+        StepFailed: `cannot_resume`: there is none.
+    """
+    step: Step = claimed.action["step"]
+    resumed = None
+    if step.get("follow_up"):
+        with context.database.connect() as connection:
+            resumed = sessions.agent_session_before(connection, claimed.session_id, claimed.execution_id)
+        if resumed is None:
+            raise StepFailed(Reason.CANNOT_RESUME, NOTHING_TO_RESUME)
+    as_root = _uid(claimed, workspace) == 0
+    return TurnRequest.of(_choice(claimed), step["prompt"], resume_session_id=resumed, as_root=as_root)
 
 
 def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:

@@ -65,7 +65,7 @@ class AgentBox:
     ) -> Turn:
         """Run one turn to its end; ``watch`` sees each piece of stdout as it comes."""
         agent = get_executor(executor)
-        plan, reader = agent.plan(request), agent.reader()
+        plan, reader = agent.plan(request), agent.reader(request)
         self.turns += 1
         files = self.folder("runs", str(self.turns))
         (files / "script").write_bytes(plan.script)

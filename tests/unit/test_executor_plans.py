@@ -31,7 +31,7 @@ def test_claude_code_says_that_root_is_in_a_sandbox():
 
 
 def test_claude_code_resumes_plans_and_takes_a_model():
-    line, _ = claude_words(resume_session_id=SESSION, variant="plan", model="opus")
+    line, _ = claude_words(resume_session_id=SESSION, permission_mode="plan", model="opus")
     assert line[5:] == ["--permission-mode", "plan", "--model", "opus", "--resume", SESSION]
 
 
@@ -58,10 +58,8 @@ def test_the_program_is_looked_for_before_the_clone_unless_it_is_in_the_clone(co
     [
         {"prompt": " \n"},
         {"prompt": "\ud800"},
-        {"variant": "yolo"},
         {"resume_session_id": "--help"},
         {"resume_session_id": SESSION + "\n"},
-        {"model": "-x"},
         {"command": "'"},
     ],
 )

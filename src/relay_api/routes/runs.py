@@ -9,12 +9,14 @@ from starlette.responses import JSONResponse
 from relay_api import inputs, steps, views
 from relay_api.dependencies import Core, Creating, Made, Writer
 from relay_api.responses import problems
+from relay_api.routes.agents import profiles_in
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
 from relay_core.domain import chain
+from relay_core.domain.profiles import Profiles
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres import lane, runs, sessions
+from relay_core.postgres import lane, projects, runs, sessions
 from relay_core.postgres import views as read
 from relay_core.postgres.tokens import Principal
 
@@ -34,9 +36,13 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
     Follow it with `links.executions` (one execution per step, each made when the one before has succeeded) or
     `links.events`.
     """
-    wanted = inputs.run(body, core.settings)
 
     def make(connection: Connection) -> Made:
+        def profiles_of(project_id: UUID | None, url: str) -> Profiles:
+            project_id = project_id or projects.implicit_project(connection, url, principal)
+            return profiles_in(core, connection, project_id)
+
+        wanted = inputs.run(body, core.settings, profiles_of)
         filled = inputs.with_project_scripts(connection, wanted)
         made = runs.submit_run(connection, filled, principal, core.settings)
         ids = {name: value for name, value in vars(made).items() if name != "rings"}
@@ -56,7 +62,10 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
 def create_execution(
     workspace_id: UUID, body: StepIn, core: Core, principal: Writer, creating: Creating
 ) -> JSONResponse:
-    """Queue a script, a follow-up prompt or a dev server; steps of one workspace run one after another."""
+    """Queue a script, an agent or a dev server; steps of one workspace run one after another.
+
+    A coding_agent begins a conversation of its own in a new session; to go on with one, post a follow-up.
+    """
 
     def make(connection: Connection) -> Made:
         return _add(connection, workspace_id, body, core, principal)
@@ -87,11 +96,15 @@ def start_dev_server(
 def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Services, principal: Principal) -> Made:
     read.require_workspace(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
-    executor = inputs.executor(body.executor) if body.executor else sessions.latest_executor(connection, workspace_id)
+    if body.executor:
+        found = profiles_in(core, connection, projects.of_workspace(connection, workspace_id))
+        executor = inputs.executor(body.executor, found)
+    else:
+        executor = sessions.latest_executor(connection, workspace_id)
     step = steps.plan(body, runs.repo_scripts(connection, workspace_id), executor)
     if step["run_reason"] == RunReason.DEV_SERVER:
         runs.refuse_second_server(connection, workspace_id, step)
-    if body.executor:
+    if step["run_reason"] == RunReason.CODING_AGENT:  # to go on with a conversation there are follow-ups
         sessions.open_session(connection, workspace_id, executor)
     added = runs.add_step(connection, workspace_id, chain.single(step), principal)
     view = read.execution(connection, added.execution_id, principal)

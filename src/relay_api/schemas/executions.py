@@ -58,6 +58,7 @@ class ExecutionOut(Output):
     session_id: UUID
     run_reason: RunReason
     repo: str | None = Field(description="Name of the repository whose script it is.")
+    executor: str | None = Field(description="Of a coding agent.")
     status: Status
     reason: Reason | None = Field(description="Why it failed or was killed.")
     error_reason: str | None = Field(description="The same, for people.")

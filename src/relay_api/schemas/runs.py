@@ -65,7 +65,10 @@ class ExecutorIn(Input):
         description="Of `shell`, required: the sh command. Of an agent: words that replace its own program.",
         examples=["cat > NOTES.md"],
     )
-    variant: ShortText | None = Field(None, description="Configuration of the agent, where it has several.")
+    variant: ShortText | None = Field(None, description="Profile of the agent (`GET /v1/agents`); null: `default`.")
+    model: ShortText | None = Field(None, description="As the agent spells it; null: the profile's.")
+    reasoning_effort: ShortText | None = Field(None, description="Null: the profile's.")
+    permission_mode: ShortText | None = Field(None, description="`auto` (nothing is asked), or `plan` where it has it.")
 
 
 class EnvIn(Input):
@@ -149,7 +152,7 @@ class StepIn(Input):
     repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
     script: Script | None = Field(None, description="sh script; null: the repository's own. Not for coding_agent.")
     prompt: Prompt | None = Field(None, description="Of coding_agent: what is asked for.")
-    executor: ExecutorIn | None = Field(None, description="Of coding_agent; null: that of the latest session.")
+    executor: ExecutorIn | None = Field(None, description="Of coding_agent; null: as in the latest session.")
     as_root: bool = Field(default=False, description="Of setup_script: run as root in the container.")
 
 

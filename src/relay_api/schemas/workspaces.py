@@ -136,6 +136,7 @@ class TaskOut(Output):
     status: TaskStatus
     parent_workspace_id: UUID | None
     workspace_ids: list[UUID] = Field(description="Attempts, in the order of creation.")
+    usage: dict[str, float] = Field(description="What all turns of all attempts took: tokens, cost_usd, … by name.")
     created_by: str
     created_at: datetime
     updated_at: datetime

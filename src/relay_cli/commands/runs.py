@@ -10,8 +10,16 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import Api, connect
+from relay_cli.conversation import ConversationWriter
 from relay_cli.errors import CommandFailed
-from relay_cli.follow import Shown, exit_code, follow_chain, follow_log
+from relay_cli.follow import (
+    Shown,
+    exit_code,
+    follow_chain,
+    follow_conversation,
+    follow_log,
+    has_conversation,
+)
 from relay_cli.output import Json, log_writers, note
 
 ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_default=False)]
@@ -90,24 +98,36 @@ def show(execution: ExecutionId, as_json: Json = False) -> None:
 def logs(
     execution: ExecutionId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
-    stream: Annotated[str, typer.Option(help="stdout, stderr or all.")] = "all",
-    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also on a terminal.")] = False,
+    stream: Annotated[str | None, typer.Option(help="Bytes of stdout, stderr or all.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also of an agent, on a terminal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Sizes and sha256 of its streams, for programs.")] = False,
 ) -> None:
-    """Print the log of an execution.
+    """Print the log of an execution; that of a coding agent as a conversation, unless --raw or --stream is given.
 
     Example: relay logs -f 0b8f8f4e-…
     """
     api = connect()
+    found = api.call("GET", f"/v1/executions/{execution}")
+    writers = log_writers(raw=raw)
     if as_json:
-        output.show(api.call("GET", f"/v1/executions/{execution}")["logs"], as_json=True)
-        return
-    if follow:
-        follow_log(api, str(execution), log_writers(raw=raw), stream)
-        return
-    writer = log_writers(raw=raw)["stdout"]
-    for piece in api.raw(f"/v1/executions/{execution}/logs", params={"stream": stream}):
-        writer.write(piece)
+        output.show(found["logs"], as_json=True)
+    elif has_conversation(found) and not raw and stream is None:
+        if follow:
+            follow_conversation(api, str(execution), writers["stdout"])
+        else:
+            _conversation(api, execution, writers["stdout"])
+    elif follow:
+        follow_log(api, str(execution), writers, stream or "all")
+    else:
+        for piece in api.raw(f"/v1/executions/{execution}/logs", params={"stream": stream or "all"}):
+            writers["stdout"].write(piece)
+
+
+def _conversation(api: Api, execution: UUID, writer: output.LogWriter) -> None:
+    shown = ConversationWriter(writer)
+    for entry in api.pages(f"/v1/executions/{execution}/conversation"):
+        shown.show(entry)
+    shown.end()
 
 
 def kill(execution: ExecutionId, as_json: Json = False) -> None:

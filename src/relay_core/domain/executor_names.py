@@ -1,35 +1,59 @@
 """The executors that a coding-agent step can name, and what each needs: known to the API, which runs none of them."""
 
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from relay_core.domain.errors import InvalidInput
 
 MAX_COMMAND_BYTES = 64 << 10
 """Longest ``command``; a longer one belongs into a script of the repository."""
+MAX_ARGS = 100
+
+AUTO = "auto"
+"""No permission is asked for: the container is the sandbox."""
+PLAN = "plan"
+"""The agent may look and not write; its last words are the plan."""
 
 
 @dataclass(frozen=True)
 class ExecutorKind:
-    """What a request may say about one executor."""
+    """What a request or a profile may say about one executor."""
 
     name: str
     summary: str
+    program: str | None = None
+    """What the image must hold; None: it depends on the command."""
     command_required: bool = False
-    variants: tuple[str, ...] = ("default",)
-    """The first is meant where none is given."""
+    resumes: bool = True
+    """It can go on with a conversation of its own."""
+    conversation: bool = True
+    """Its output is understood while it runs; else only its last words count."""
     command_is_program: bool = False
     """``command`` replaces the agent's own program (words as in a shell), instead of being what runs."""
+    models: bool = True
+    """It can be told which model to use."""
+    permission_modes: tuple[str, ...] = (AUTO,)
+    """The first is meant where none is given."""
+    reasoning_efforts: tuple[str, ...] = ()
 
 
-SHELL = ExecutorKind("shell", "any command; the prompt is on its standard input", command_required=True)
+SHELL = ExecutorKind(
+    "shell",
+    "any command; the prompt is on its standard input",
+    command_required=True,
+    resumes=False,
+    conversation=False,
+    models=False,
+)
 CLAUDE_CODE = ExecutorKind(
     "claude-code",
-    "Anthropic's Claude Code, without asking for permissions; variant plan may only read",
-    variants=("default", "plan"),
+    "Anthropic's Claude Code",
+    program="claude",
     command_is_program=True,
+    permission_modes=(AUTO, PLAN),
 )
 
 EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE)}
@@ -37,20 +61,31 @@ EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLA
 
 @dataclass(frozen=True)
 class ExecutorChoice:
-    """A checked ``{"name", "command", "variant"}``."""
+    """A checked choice of an executor and how it is run: what a session stores."""
 
     name: str
     command: str | None = None
     variant: str | None = None
+    """Name of the profile that it was made from."""
+    model: str | None = None
+    reasoning_effort: str | None = None
+    permission_mode: str | None = None
+    args: tuple[str, ...] = ()
+    """More arguments of the program."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Not secret; what a run gives wins."""
 
     @property
     def kind(self) -> ExecutorKind:
         """What is known of the executor."""
         return EXECUTORS[self.name]
 
-    def as_json(self) -> dict[str, str | None]:
+    def as_json(self) -> dict[str, Any]:
         """As a session stores it."""
-        return {"name": self.name, "command": self.command, "variant": self.variant}
+        return {**asdict(self), "args": list(self.args), "env": dict(self.env)}
+
+
+FIELDS = tuple(one.name for one in fields(ExecutorChoice))
 
 
 def executor_kind(name: object) -> ExecutorKind:
@@ -68,28 +103,32 @@ def executor_kind(name: object) -> ExecutorKind:
 
 
 def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
-    """The choice that a request makes, with an empty command or variant read as none.
+    """The choice that these fields make; empty texts count as none.
 
     Raises:
-        InvalidInput: an unknown executor, field or variant, or a command that is missing or cannot be one.
+        InvalidInput: an unknown executor or field, one that this executor does not have, or a value that cannot be one.
     """
-    if unknown := sorted(set(given) - {"name", "command", "variant"}):
-        raise InvalidInput(f"executor.{unknown[0]} is not a field; there are: name, command, variant", field="executor")
+    if unknown := sorted(set(given) - set(FIELDS)):
+        known = ", ".join(FIELDS)
+        raise InvalidInput(f"executor.{unknown[0]} is not a field; there are: {known}", field="executor")
     kind = executor_kind(given.get("name"))
     command = _text(given, "command")
-    variant = _text(given, "variant")
-    if variant is not None and variant not in kind.variants:
-        known = ", ".join(kind.variants)
-        raise InvalidInput(
-            f"executor.variant {variant!r} is not known for {kind.name}; there are: {known}", field="executor.variant"
-        )
     if command is None and kind.command_required:
         raise InvalidInput(
             f"executor.command is required for {kind.name}: the command line to run", field="executor.command"
         )
     if command is not None and kind.command_is_program:
         program_words(command)
-    return ExecutorChoice(kind.name, command, variant)
+    return ExecutorChoice(
+        kind.name,
+        command,
+        _text(given, "variant"),
+        _model(kind, _text(given, "model")),
+        _one_of(kind, "reasoning_effort", _text(given, "reasoning_effort"), kind.reasoning_efforts),
+        _one_of(kind, "permission_mode", _text(given, "permission_mode"), kind.permission_modes),
+        _args(given),
+        _env(given),
+    )
 
 
 def program_words(command: str) -> tuple[str, ...]:
@@ -107,15 +146,61 @@ def program_words(command: str) -> tuple[str, ...]:
     return words
 
 
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")
+"""Of any agent; never an option in disguise."""
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+
+def _model(kind: ExecutorKind, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not kind.models:
+        raise InvalidInput(f"{kind.name} has no model to choose", field="executor.model")
+    if not _MODEL.fullmatch(value):
+        raise InvalidInput(f"executor.model {value!r} is not a model's name", field="executor.model")
+    return value
+
+
+def _one_of(kind: ExecutorKind, name: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    if value is None or value in known:
+        return value
+    there = f"there are: {', '.join(known)}" if known else "it has none to choose"
+    field_name = f"executor.{name}"
+    raise InvalidInput(f"{field_name} {value!r} is not known for {kind.name}; {there}", field=field_name)
+
+
+def _args(given: Mapping[str, Any]) -> tuple[str, ...]:
+    value = given.get("args") or ()
+    if not isinstance(value, list | tuple) or len(value) > MAX_ARGS:
+        raise InvalidInput(f"executor.args must be a list of at most {MAX_ARGS} words", field="executor.args")
+    return tuple(_checked(word, "executor.args") for word in value)
+
+
+def _env(given: Mapping[str, Any]) -> dict[str, str]:
+    value = given.get("env") or {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput("executor.env must be a table of names and values", field="executor.env")
+    for name in value:
+        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+            raise InvalidInput(f"executor.env: {name!r} is not a variable's name", field="executor.env")
+    return {name: _checked(one, f"executor.env.{name}") for name, one in value.items()}
+
+
 def _text(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is None:
         return None
-    field = f"executor.{name}"
+    text = _checked(value, f"executor.{name}")
+    return text if text.strip() else None
+
+
+def _checked(value: object, field_name: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{field} must be a text", field=field)
+        raise InvalidInput(f"{field_name} must be a text", field=field_name)
     if "\0" in value:
-        raise InvalidInput(f"{field} must not hold a NUL character", field=field)
+        raise InvalidInput(f"{field_name} must not hold a NUL character", field=field_name)
     if len(value.encode(errors="replace")) > MAX_COMMAND_BYTES:
-        raise InvalidInput(f"{field} is longer than {MAX_COMMAND_BYTES} bytes: put it into a file", field=field)
-    return value if value.strip() else None
+        raise InvalidInput(
+            f"{field_name} is longer than {MAX_COMMAND_BYTES} bytes: put it into a file", field=field_name
+        )
+    return value

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.branch_name import repo_name_from_url
 from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.domain.profiles import Profiles
 from relay_core.postgres.deletion import Killed, delete_workspace
 from relay_core.postgres.paging import Page, PageRequest, cut, paged
 from relay_core.postgres.tables import Project, ProjectRepo, Repo, Task, Workspace
@@ -108,6 +109,34 @@ def delete(connection: Connection, project_id: UUID, principal: Principal) -> Ki
     return due
 
 
+def agent_profiles(connection: Connection, project_id: UUID) -> Profiles:
+    """What a project says of its own about agents; empty where it says nothing, or is not there."""
+    found: Profiles | None = connection.scalar(select(Project.agent_profiles).where(Project.id == project_id))
+    return found or {}
+
+
+def implicit_project(connection: Connection, url: str, principal: Principal) -> UUID | None:
+    """The project that a run of this repo without a project gets, if there is one already."""
+    statement = select(Project.id).where(
+        Project.created_by == principal.owner, Project.implicit_key == url, Project.deleted_at.is_(None)
+    )
+    return connection.scalar(statement)
+
+
+def of_workspace(connection: Connection, workspace_id: UUID) -> UUID | None:
+    """The project of a workspace's task."""
+    statement = (
+        select(Task.project_id).join(Workspace, Workspace.task_id == Task.id).where(Workspace.id == workspace_id)
+    )
+    return connection.scalar(statement)
+
+
+def set_agent_profiles(connection: Connection, project_id: UUID, profiles: Profiles) -> None:
+    """Replace them; checked by the caller."""
+    statement = update(Project).where(Project.id == project_id)
+    connection.execute(statement.values(agent_profiles=dict(profiles) or None, updated_at=func.now()))
+
+
 def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDefaults | None:
     """What the project says about runs of one of its repos; None for a repo that it does not have."""
     columns = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
@@ -145,7 +174,23 @@ def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
         raise NotFound(f"there is no task {task_id}")
     attempts = select(Workspace.id).where(Workspace.task_id == task_id, Workspace.deleted_at.is_(None))
     ids = connection.scalars(attempts.order_by(Workspace.created_at, Workspace.id))
-    return {**row, "workspace_ids": list(ids)}
+    return {**row, "workspace_ids": list(ids), "usage": _usage(connection, task_id)}
+
+
+def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
+    """What all turns of a task took, by name."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT used.key, sum(used.value::float8) FROM workspaces w
+            JOIN execution_processes e ON e.workspace_id = w.id
+            JOIN coding_agent_turns t ON t.execution_process_id = e.id, jsonb_each_text(t.usage) used
+            WHERE w.task_id = :task_id GROUP BY used.key ORDER BY used.key
+            """
+        ),
+        {"task_id": task_id},
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _repo_id(connection: Connection, url: str, principal: Principal) -> UUID:

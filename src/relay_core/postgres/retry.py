@@ -16,7 +16,7 @@ from relay_core.domain import chain
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, WorkspaceState
-from relay_core.postgres import events, executions, lane, runs, stopping
+from relay_core.postgres import events, executions, lane, runs, sessions, stopping
 from relay_core.postgres.runs import AddedStep
 from relay_core.postgres.tables import ExecutionProcess, Workspace
 
@@ -38,7 +38,8 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
     Raises:
         NotFound: there is no such execution.
         Conflict: `execution_not_ended`, `execution_completed`, `already_retried`, `agent_not_confirmed`,
-            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`.
+            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`,
+            `follow_up_queued`.
     """
     found = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if found is None:
@@ -56,6 +57,8 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
     if row["run_reason"] == RunReason.CODING_AGENT and not run_agent_again:
         message = "a coding agent may have changed anything before it ended; say run_agent_again to run it once more"
         raise Conflict(message, code="agent_not_confirmed")
+    if row["executor_action"]["step"].get("follow_up"):
+        sessions.refuse_second_follow_up(connection, row["session_id"])
     if row["run_reason"] == RunReason.DEV_SERVER:
         runs.refuse_second_server(connection, found, row["executor_action"]["step"])
     return _repeat(connection, dict(workspace), *_to_repeat(connection, row), by)

@@ -127,8 +127,12 @@ class AddedStep:
     rings: Sequence[Ring]
 
 
-def add_step(connection: Connection, workspace_id: UUID, action: Action, principal: Principal) -> AddedStep:
+def add_step(
+    connection: Connection, workspace_id: UUID, action: Action, principal: Principal, *, session_id: UUID | None = None
+) -> AddedStep:
     """Queue a step behind what the workspace's lane already holds (a dev server waits for nobody).
+
+    Without `session_id` it belongs to the latest session.
 
     Raises:
         NotFound: the workspace is not there for this principal.
@@ -150,9 +154,9 @@ def add_step(connection: Connection, workspace_id: UUID, action: Action, princip
         raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
     if row.state == WorkspaceState.STARTING and action["step"]["run_reason"] == RunReason.DEV_SERVER:
         raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
-    session_id = connection.execute(
-        select(Session.id).where(Session.workspace_id == workspace_id).order_by(Session.created_at.desc()).limit(1)
-    ).scalar_one()
+    if session_id is None:
+        newest = select(Session.id).where(Session.workspace_id == workspace_id)
+        session_id = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
     group = executions.NewGroup(session_id, workspace_id, [action], principal.owner)
     ids = executions.create_group(connection, group)
     ready = row.state == WorkspaceState.RUNNING and not stopped

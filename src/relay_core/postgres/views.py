@@ -185,6 +185,7 @@ def _execution_view(row: RowMapping) -> View:
     return {
         **{name: row[name] for name in names.split()},
         "repo": step.get("repo"),
+        "executor": (step.get("executor") or {}).get("name"),
         "dev_server": {"url": dev_server_url(row)} if own else None,
     }
 

@@ -58,6 +58,8 @@ class CaptureRequest:
     """Set whenever something happens that the runner should look at."""
     lost: threading.Event = field(default_factory=threading.Event)
     """Set by whoever takes the run from this worker (and sets `wake`): `Capture.finish` then gives up."""
+    stored: threading.Event = field(default_factory=threading.Event)
+    """Set whenever some of its output was stored."""
     started: bool = False
     """The supervisor is known to have started (adoption): a FIFO without a writer then means that it is dead."""
 
@@ -227,6 +229,7 @@ class Capture:
     def settle(self, refused: Refused | None, *, broken: bool) -> None:
         """One batch with bytes of it is done with."""
         self._on_their_way -= 1
+        self._request.stored.set()
         if broken:
             self.stop(Reason.INTERNAL_ERROR)
         elif refused is not None and refused.sizes is None:

@@ -5,16 +5,16 @@ import shlex
 from typing import Final
 
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.executor_names import CLAUDE_CODE, program_words
+from relay_core.domain.executor_names import AUTO, CLAUDE_CODE, PLAN, program_words
 from relay_workers.executors.claude_stream import ClaudeReader
 from relay_workers.executors.port import StepPlan, TurnRequest, prompt_bytes
 
 PROGRAM = "claude"
 _OUTPUT = ("-p", "--output-format", "stream-json", "--verbose")
 _PERMISSIONS = {
-    "default": ("--dangerously-skip-permissions",),
+    AUTO: ("--dangerously-skip-permissions",),
     # Writing tools and the shell are refused; the plan is the final text.
-    "plan": ("--permission-mode", "plan"),
+    PLAN: ("--permission-mode", "plan"),
 }
 _ENV = {
     "DISABLE_AUTOUPDATER": "1",
@@ -24,7 +24,6 @@ _ROOT_ENV = {"IS_SANDBOX": "1"}
 """Without it the program refuses to skip permissions as root; the container is the sandbox."""
 _SESSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """Anything else ``--resume`` takes for a *title* and looks for one like it."""
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")
 
 
 class ClaudeCode:
@@ -42,10 +41,10 @@ class ClaudeCode:
         if not request.prompt.strip():
             raise InvalidInput("prompt is empty: Claude Code needs one", field="prompt")
         line = shlex.join([*_program(request), *_OUTPUT, *_arguments(request)])
-        env = {**_ENV, **(_ROOT_ENV if request.as_root else {})}
+        env = {**_ENV, **(_ROOT_ENV if request.as_root else {}), **request.env}
         return StepPlan(f"exec {line}\n".encode(), prompt_bytes(request), env)
 
-    def reader(self) -> ClaudeReader:
+    def reader(self, request: TurnRequest) -> ClaudeReader:  # noqa: ARG002 - the port's
         """Understands the JSON lines of ``stream-json``."""
         return ClaudeReader()
 
@@ -55,17 +54,8 @@ def _program(request: TurnRequest) -> tuple[str, ...]:
 
 
 def _arguments(request: TurnRequest) -> list[str]:
-    permissions = _PERMISSIONS.get(request.variant or "default")
-    if permissions is None:
-        known = ", ".join(_PERMISSIONS)
-        raise InvalidInput(
-            f"executor.variant {request.variant!r} is not known for claude-code; there are: {known}",
-            field="executor.variant",
-        )
-    arguments = list(permissions)
+    arguments = [*_PERMISSIONS[request.permission_mode or AUTO]]
     if request.model is not None:
-        if not _MODEL.fullmatch(request.model):
-            raise InvalidInput(f"executor.model {request.model!r} is not a model's name", field="executor.model")
         arguments += ["--model", request.model]
     if request.resume_session_id is not None:
         if not _SESSION_ID.fullmatch(request.resume_session_id):
@@ -73,4 +63,4 @@ def _arguments(request: TurnRequest) -> list[str]:
                 "the agent's session id is no UUID: this conversation cannot be resumed", field="session_id"
             )
         arguments += ["--resume", request.resume_session_id]
-    return arguments
+    return [*arguments, *request.args]

@@ -17,7 +17,6 @@ class TurnRequest:
     prompt: str
     command: str | None = None
     """The command line to run, or the program in place of the agent's own (`ExecutorKind.command_is_program`)."""
-    variant: str | None = None
     resume_session_id: str | None = None
     """The agent's own id of the conversation to go on with: the newest `agent_session_id` that a turn of it had."""
     as_root: bool = False
@@ -37,7 +36,17 @@ class TurnRequest:
         cls, choice: ExecutorChoice, prompt: str, *, resume_session_id: str | None = None, as_root: bool = False
     ) -> "TurnRequest":
         """The turn of a session that has made this choice."""
-        return cls(prompt, choice.command, choice.variant, resume_session_id, as_root)
+        return cls(
+            prompt,
+            choice.command,
+            resume_session_id,
+            as_root,
+            choice.model,
+            choice.reasoning_effort,
+            choice.permission_mode,
+            choice.args,
+            choice.env,
+        )
 
 
 @dataclass(frozen=True)
@@ -136,8 +145,8 @@ class Executor(Protocol):
         """
         ...
 
-    def reader(self) -> TurnReader:
-        """A reader for one run."""
+    def reader(self, request: TurnRequest) -> TurnReader:
+        """A reader for one run of this turn."""
         ...
 
 

@@ -26,7 +26,7 @@ class Shell:
         """The command, as it is."""
         return StepPlan(_command(request) + b"\n", prompt_bytes(request))
 
-    def reader(self) -> "ShellReader":
+    def reader(self, request: TurnRequest) -> "ShellReader":  # noqa: ARG002 - the port's
         """Remembers the last line."""
         return ShellReader()
 

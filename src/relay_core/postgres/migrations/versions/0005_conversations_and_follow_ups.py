@@ -9,7 +9,30 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-OLD = ["exit_code", "agent_error", "no_port", "clone_failed", "clone_timeout", "image_unavailable", "program_missing", "start_failed", "workspace_gone", "timeout", "no_output", "log_limit", "disk_limit", "oom", "disk_pressure", "user", "supervisor_lost", "container_missing", "engine_error", "node_lost", "log_tampered", "internal_error"]
+OLD = [
+    "exit_code",
+    "agent_error",
+    "no_port",
+    "clone_failed",
+    "clone_timeout",
+    "image_unavailable",
+    "program_missing",
+    "start_failed",
+    "workspace_gone",
+    "timeout",
+    "no_output",
+    "log_limit",
+    "disk_limit",
+    "oom",
+    "disk_pressure",
+    "user",
+    "supervisor_lost",
+    "container_missing",
+    "engine_error",
+    "node_lost",
+    "log_tampered",
+    "internal_error",
+]
 NEW = [*OLD, "cannot_resume", "secret_missing"]
 
 

@@ -1,0 +1,81 @@
+"""Executors, their variants, and what a project says of its own."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+
+from relay_api.dependencies import Core, Reader, Writer
+from relay_api.responses import problems
+from relay_api.schemas.agents import AgentList, AgentOut, ProfilesIn, ProfilesOut, VariantOut
+from relay_api.services import Services
+from relay_core.domain import profiles
+from relay_core.domain.executor_names import EXECUTORS, ExecutorKind
+from relay_core.domain.profiles import Profiles
+from relay_core.postgres import projects
+
+router = APIRouter(prefix="/v1", tags=["agents"])
+
+
+@router.get("/agents", responses=problems(404), summary="List executors and their variants")
+def list_agents(
+    core: Core,
+    principal: Reader,
+    project_id: Annotated[UUID | None, Query(description="With what this project says of its own.")] = None,
+) -> AgentList:
+    """What `executor` of a run can say: names and variants, built in or of the deployment's and the project's profiles."""
+    found = core.profiles
+    if project_id is not None:
+        with core.engine.connect() as connection:
+            projects.get(connection, project_id, principal)
+            found = profiles.overlay(found, projects.agent_profiles(connection, project_id))
+    return AgentList(items=[_agent(kind, found) for kind in EXECUTORS.values()])
+
+
+@router.get("/projects/{project_id}/agents", responses=problems(404), summary="Get a project's agent profiles")
+def get_profiles(project_id: UUID, core: Core, principal: Reader) -> ProfilesOut:
+    """What differs from the deployment's."""
+    with core.engine.connect() as connection:
+        projects.get(connection, project_id, principal)
+        return ProfilesOut(project_id=project_id, profiles=dict(projects.agent_profiles(connection, project_id)))
+
+
+@router.put(
+    "/projects/{project_id}/agents", responses=problems(404, body=True), summary="Replace a project's agent profiles"
+)
+def put_profiles(project_id: UUID, body: ProfilesIn, core: Core, principal: Writer) -> ProfilesOut:
+    """From the next run on; `{}` takes them all back. Field by field they win over the deployment's."""
+    checked = profiles.check(body.root)
+    with core.engine.begin() as connection:
+        projects.get(connection, project_id, principal)
+        projects.set_agent_profiles(connection, project_id, checked)
+    return ProfilesOut(project_id=project_id, profiles=body.root)
+
+
+def profiles_in(core: Services, connection: Connection, project_id: UUID | None) -> Profiles:
+    """All layers, for a run in a project."""
+    if project_id is None:
+        return core.profiles
+    return profiles.overlay(core.profiles, projects.agent_profiles(connection, project_id))
+
+
+def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:
+    return AgentOut(
+        name=kind.name,
+        summary=kind.summary,
+        program=kind.program,
+        can_resume=kind.resumes,
+        permission_modes=list(kind.permission_modes),
+        reasoning_efforts=list(kind.reasoning_efforts),
+        variants=[_variant(name, given) for name, given in found.get(kind.name, {}).items()],
+    )
+
+
+def _variant(name: str, given: Mapping[str, Any]) -> VariantOut:
+    names = ("command", "model", "reasoning_effort", "permission_mode")
+    env = given.get("env") or {}
+    return VariantOut.model_validate(
+        {"name": name, **{key: given.get(key) for key in names}, "args": given.get("args") or [], "env": list(env)}
+    )

@@ -1,0 +1,92 @@
+"""What agents said: as lists, and as streams that go on where a client left off."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from relay_api import sse
+from relay_api.dependencies import Core, Reader
+from relay_api.responses import problems, raw
+from relay_api.schemas.conversations import ConversationPage, EntryOut
+from relay_api.services import Services
+from relay_core.postgres import conversations
+from relay_core.postgres import views as read
+from relay_core.postgres.conversations import EntryRow
+
+router = APIRouter(prefix="/v1/executions/{execution_id}/conversation", tags=["conversations"])
+
+PAGE = 200
+MAX_CURSOR = 2**53
+
+
+@router.get("", responses=problems(404), summary="Read a conversation")
+def read_conversation(
+    execution_id: UUID,
+    core: Core,
+    principal: Reader,
+    after: Annotated[int, Query(ge=-1, le=MAX_CURSOR, description="`next_after` of the page before.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=PAGE, description="Most entries.")] = PAGE,
+) -> ConversationPage:
+    """The entries of a coding agent's turn in their order, as they stand; of other executions there are none."""
+    with core.engine.connect() as connection:
+        read.require_execution(connection, execution_id, principal)
+        rows = conversations.in_order(connection, execution_id, after, limit)
+    return ConversationPage(items=[_entry(row) for row in rows], next_after=rows[-1].entry if rows else None)
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={**problems(404), 200: raw("Entries; the id of each is its `sequence`.", "text/event-stream")},
+    summary="Follow a conversation",
+)
+async def stream_conversation(
+    execution_id: UUID,
+    core: Core,
+    principal: Reader,
+    after: Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Where to begin, without Last-Event-ID.")] = 0,
+    last_event_id: Annotated[
+        str | None, Header(pattern=r"^[0-9]{1,15}$", description="Id of the last event seen.")
+    ] = None,
+) -> StreamingResponse:
+    """Every entry that changed behind the cursor, then each as it changes; an entry seen before replaces itself.
+
+    When the execution has ended, `event: end` follows the last; a stream without it broke off: come again with
+    `Last-Event-ID`.
+    """
+
+    def allowed() -> None:
+        with core.engine.connect() as connection:
+            read.require_execution(connection, execution_id, principal)
+
+    await run_in_threadpool(allowed)
+    start = int(last_event_id) if last_event_id is not None else after
+    return sse.response(_frames(core, execution_id, start), core.settings)
+
+
+async def _frames(core: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
+    def page() -> tuple[list[EntryRow], bool]:
+        with core.engine.connect() as connection:
+            # First whether it is complete: then nothing can have come between the two.
+            complete = conversations.progress(connection, [execution_id])[execution_id].complete
+            return conversations.changed(connection, execution_id, after, PAGE), complete
+
+    while True:
+        rows, complete = await run_in_threadpool(page)
+        for row in rows:
+            yield sse.frame(_entry(row).model_dump(mode="json"), last_id=str(row.sequence))
+            after = row.sequence
+        if len(rows) == PAGE:
+            continue
+        if complete:
+            yield sse.frame({"sequence": after}, event="end", last_id=str(after))
+            return
+        await core.conversations.wait(execution_id, after)
+
+
+def _entry(row: EntryRow) -> EntryOut:
+    return EntryOut(entry=row.entry, sequence=row.sequence, kind=row.kind, created_at=row.created_at, **row.content)

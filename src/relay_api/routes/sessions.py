@@ -1,0 +1,57 @@
+"""Sessions: reading them, and saying what comes next."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.responses import JSONResponse
+
+from relay_api import views
+from relay_api.dependencies import Core, Creating, Made, Reader, Writer
+from relay_api.responses import problems
+from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
+from relay_api.schemas.executions import ExecutionDetail
+from relay_core.postgres import sessions
+from relay_core.postgres import views as read
+
+router = APIRouter(prefix="/v1", tags=["sessions"])
+
+
+@router.get("/workspaces/{workspace_id}/sessions", responses=problems(404), summary="List a workspace's sessions")
+def list_sessions(workspace_id: UUID, core: Core, principal: Reader) -> SessionList:
+    """The agent threads of a workspace in the order of their creation."""
+    with core.engine.connect() as connection:
+        read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+        found = sessions.of_workspace(connection, workspace_id, principal)
+    return SessionList(items=[views.session(one, core.links) for one in found])
+
+
+@router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
+def get_session(session_id: UUID, core: Core, principal: Reader) -> SessionOut:
+    """One agent thread: what was asked, what was answered, and the agent's own id of the conversation."""
+    with core.engine.connect() as connection:
+        return views.session(sessions.session(connection, session_id, principal), core.links)
+
+
+@router.post(
+    "/sessions/{session_id}/follow-ups",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409, body=True),
+    summary="Go on with a session's conversation",
+)
+def create_follow_up(
+    session_id: UUID, body: FollowUpIn, core: Core, principal: Writer, creating: Creating
+) -> JSONResponse:
+    """Queue the next turn: the agent resumes its own conversation in the same container, directory and home.
+
+    It starts when the lane of the workspace is free; one per session may wait. Where there is no conversation to go on
+    with, it ends as `failed` with the reason `cannot_resume`: a new one is never begun in its place.
+    """
+
+    def make(connection: Connection) -> Made:
+        added = sessions.add_follow_up(connection, session_id, body.prompt, principal)
+        view = read.execution(connection, added.execution_id, principal)
+        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+
+    return creating.answer(principal, body, 202, make)

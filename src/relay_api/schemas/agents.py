@@ -1,0 +1,51 @@
+"""Executors and their profiles."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field, RootModel
+
+from relay_api.schemas.common import Output
+
+
+class VariantOut(Output):
+    """A profile of an executor."""
+
+    name: str
+    command: str | None
+    model: str | None
+    reasoning_effort: str | None
+    permission_mode: str | None
+    args: list[str]
+    env: list[str] = Field(description="Names only.")
+
+
+class AgentOut(Output):
+    """An executor that a run can name."""
+
+    name: str
+    summary: str
+    program: str | None = Field(description="What the image must hold; null: it depends on the command.")
+    can_resume: bool = Field(description="Whether a session of it takes follow-ups.")
+    permission_modes: list[str]
+    reasoning_efforts: list[str]
+    variants: list[VariantOut]
+
+
+class AgentList(Output):
+    """All executors."""
+
+    items: list[AgentOut]
+
+
+class ProfilesIn(RootModel[dict[str, dict[str, dict[str, Any]]]]):
+    """What differs in a project: `{executor: {variant: {field: value}}}`, as in the deployment's file."""
+
+    model_config = {"json_schema_extra": {"examples": [{"claude-code": {"default": {"model": "opus"}}}]}}
+
+
+class ProfilesOut(Output):
+    """A project's own profiles."""
+
+    project_id: UUID
+    profiles: dict[str, dict[str, dict[str, Any]]]

@@ -1,0 +1,20 @@
+"""The profiles of a deployment: what is built in, and its file."""
+
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.profiles import BUILT_IN, Profiles, overlay, parse
+from relay_core.settings import Settings
+
+
+def load_profiles(settings: Settings) -> Profiles:
+    """What RELAY_AGENTS_FILE says, over what is built in.
+
+    Raises:
+        InvalidInput: the file cannot be read or is wrong; the message names it and the place in it.
+    """
+    path = settings.agents_file
+    if path is None:
+        return BUILT_IN
+    try:
+        return overlay(BUILT_IN, parse(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+        raise InvalidInput(f"RELAY_AGENTS_FILE {path}: {error}", field="agents_file") from error

@@ -1,0 +1,120 @@
+"""A coding agent's turn while it runs: its stored output is read as it grows, and its conversation is kept.
+
+The reader is given what Postgres has (secrets masked), never the files: so a worker that adopts the turn reads the same
+from the beginning and numbers everything the same, memory is bounded whatever the agent prints, and a slow reader holds
+nobody up.
+"""
+
+import threading
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from relay_core.domain.conversation import Entry
+from relay_core.domain.errors import Stale
+from relay_core.domain.vocabulary import Stream
+from relay_core.postgres import conversations
+from relay_core.postgres.engine import is_away
+from relay_core.postgres.lifecycle import Claimed
+from relay_core.postgres.logs import LogStoreUnavailable
+from relay_workers.context import WorkerContext
+from relay_workers.executors.port import TurnReader, Verdict
+
+PAUSE_SECONDS = 0.1
+"""Between two looks, so that many small writes become one transaction."""
+RETRY_SECONDS = 1.0
+STORE_BYTES = 1 << 20
+"""So much is read before what came of it is stored."""
+
+log = structlog.get_logger(__name__)
+
+
+class Turn:
+    """One per live coding agent; `grown` is set by whoever stores its output."""
+
+    def __init__(self, context: WorkerContext, claimed: Claimed, reader: TurnReader) -> None:
+        self._context = context
+        self._claimed = claimed
+        self._reader = reader
+        self._offset = 0
+        self._pending: list[Entry] = []
+        self._session_id: str | None = None
+        """As it is stored."""
+        self.grown = threading.Event()
+        self._over = threading.Event()
+        words = structlog.contextvars.get_contextvars()
+        self._log = log.bind(**words)
+        self._thread = threading.Thread(target=self._follow, name=f"turn-{claimed.execution_id}", daemon=True)
+
+    @property
+    def reader(self) -> TurnReader:
+        """What was understood so far; complete after `finish`."""
+        return self._reader
+
+    def start(self) -> None:
+        """Follow the output on a thread of its own."""
+        self.grown.set()  # an adopted turn has said something already
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leave it; once more does nothing."""
+        self._over.set()
+        self.grown.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def finish(self, size: int, exit_code: int | None) -> Verdict:
+        """Read to the end of a log that is complete, and judge.
+
+        Raises:
+            Stale: the execution is no longer ours.
+        """
+        self.close()
+        self._read_to(size)
+        verdict = self._reader.verdict(exit_code)
+        self._store()
+        return verdict
+
+    def _follow(self) -> None:
+        while not self._over.is_set():
+            self.grown.wait()
+            self.grown.clear()
+            if self._over.is_set():
+                return
+            try:
+                self._read_to(self._context.logs.sizes(self._claimed.execution_id)[Stream.STDOUT].bytes)
+                self._over.wait(PAUSE_SECONDS)
+            except Stale:
+                return
+            except (LogStoreUnavailable, DBAPIError) as error:
+                if isinstance(error, DBAPIError) and not is_away(error):
+                    raise
+                self._log.warning("a conversation waits for the database", error=str(error).splitlines()[0])
+                self.grown.set()
+                self._over.wait(RETRY_SECONDS)
+
+    def _read_to(self, size: int) -> None:
+        unstored = 0
+        pieces = self._context.logs.iter_range(self._claimed.execution_id, Stream.STDOUT, self._offset, size)
+        for piece in pieces:
+            if self._over.is_set() and threading.current_thread() is self._thread:
+                break  # whoever ends the turn reads on
+            self._reader.feed(piece)
+            self._offset += len(piece)
+            unstored += len(piece)
+            if unstored >= STORE_BYTES:
+                self._store()
+                unstored = 0
+        if unstored:
+            self._store()
+
+    def _store(self) -> None:
+        """What `entries` gave is kept until it is stored: an outage loses nothing."""
+        self._pending += self._reader.entries()
+        session = self._reader.agent_session_id
+        if not self._pending and session == self._session_id:
+            return
+        with self._context.database.begin() as connection:
+            claimed = self._claimed
+            conversations.store(connection, claimed.execution_id, claimed.fence, self._pending, session)
+        self._pending, self._session_id = [], session
