@@ -25,7 +25,7 @@ def list_agents(
     principal: Reader,
     project_id: Annotated[UUID | None, Query(description="With what this project says of its own.")] = None,
 ) -> AgentList:
-    """What `executor` of a run can say: names and variants, built in or of the deployment's and the project's profiles."""
+    """What `executor` of a run can say: names and variants, of all profiles that count."""
     found = core.profiles
     if project_id is not None:
         with core.engine.connect() as connection:

@@ -184,7 +184,8 @@ def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
             """
             SELECT used.key, sum(used.value::float8) FROM workspaces w
             JOIN execution_processes e ON e.workspace_id = w.id
-            JOIN coding_agent_turns t ON t.execution_process_id = e.id, jsonb_each_text(t.usage) used
+            JOIN coding_agent_turns t ON t.execution_process_id = e.id,
+            jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
             WHERE w.task_id = :task_id GROUP BY used.key ORDER BY used.key
             """
         ),

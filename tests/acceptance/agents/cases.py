@@ -1,0 +1,68 @@
+"""The real agents of the matrix: how each is asked for, and what can be expected of it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Env = dict[str, Any]
+WRITE = "echo by-agent > made.txt && git add -A && git commit -qm 'Add made.txt'"
+
+
+def _plain(**values: str) -> Env:
+    return {name: {"value": value, "secret": False} for name, value in values.items()}
+
+
+def anthropic(url: str) -> Env:
+    return {
+        "ANTHROPIC_API_KEY": "test-key-of-ours",
+        **_plain(ANTHROPIC_BASE_URL=url, CLAUDE_CODE_MAX_RETRIES="1"),
+    }
+
+
+def openai(url: str) -> Env:
+    return {"OPENAI_API_KEY": "test-key-of-ours", **_plain(OPENAI_BASE_URL=f"{url}/v1")}
+
+
+def gemini(url: str) -> Env:
+    return {"GEMINI_API_KEY": "test-key-of-ours", **_plain(GOOGLE_GEMINI_BASE_URL=url)}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One row of the matrix."""
+
+    name: str
+    image: str
+    """The agent whose image it runs in (`relay image build`)."""
+    env: Callable[[str], Env]
+    executor: Mapping[str, Any] = field(default_factory=dict)
+    edit: str = f"Please [[run: {WRITE}]] [[say: I added it.]]"
+    has_tools: bool = True
+    resumes: bool = True
+    usage: bool = True
+    model_error: tuple[str, str] = ("agent_error", "400")
+    """Reason, and a word of the message, when the model refuses the request."""
+
+    def unknown_session(self, session: str) -> str:
+        """An id like one of its own that no conversation has."""
+        return "".join("0" if character in "123456789abcdef" else character for character in session)
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        return {"name": self.name, **self.executor}
+
+
+AGENTS = {
+    agent.name if not agent.executor.get("command") else agent.executor["command"].split()[0]: agent
+    for agent in (Agent("claude-code", "claude-code", anthropic),)
+}
+IN_CI = ("claude-code", "codex", "claude-agent-acp")
+
+
+def wanted() -> list[str]:
+    """Those of this run: RELAY_TEST_AGENTS, a list or `all`."""
+    given = os.environ.get("RELAY_TEST_AGENTS", "")
+    if given == "all":
+        return list(AGENTS)
+    return [name for name in (given.split(",") if given else IN_CI) if name in AGENTS]
