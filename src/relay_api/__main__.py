@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from relay_api.app import create_app
 from relay_core.domain.errors import RelayError
+from relay_core.log import configure_logging
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings, get_settings, wrong_settings
@@ -30,11 +31,13 @@ def main() -> int:
     except OperationalError as error:
         sys.stderr.write(f"relay-api: the database does not answer: {str(error.orig).strip()}\n")
         return 1
+    configure_logging(settings.log_level)
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
         log_level=settings.log_level.lower(),
+        log_config=None,  # as all other lines
         access_log=settings.log_level == "DEBUG",
         server_header=False,
         # Open event streams end here; their clients come again.

@@ -27,8 +27,8 @@ class Doorbell(Protocol):
     def ring(self, rings: Iterable[Ring]) -> None:
         """Send one message for each; never raises for a queue that is away."""
 
-    def ring_again(self, rings: Sequence[Ring]) -> None:
-        """Send those that seem to be lost."""
+    def ring_again(self, rings: Sequence[Ring]) -> int:
+        """Send those that seem to be lost; how many."""
 
 
 class CeleryDoorbell:
@@ -38,7 +38,7 @@ class CeleryDoorbell:
         self._app = app
         self._engine = engine
 
-    def ring_again(self, rings: Sequence[Ring]) -> None:
+    def ring_again(self, rings: Sequence[Ring]) -> int:
         """Ring for rows whose message may be lost, the oldest first: as many as there are messages too few.
 
         A full queue is no lost message: ringing for all that wait would double it with each sweep.
@@ -46,10 +46,14 @@ class CeleryDoorbell:
         by_queue: dict[str, list[Ring]] = {}
         for ring in rings:
             by_queue.setdefault(ring.queue, []).append(ring)
+        rung = 0
         for queue, due in by_queue.items():
             waiting = self._waiting(queue)
             if waiting is not None:
-                self.ring(due[: max(0, len(due) - waiting)])
+                lost = due[: max(0, len(due) - waiting)]
+                self.ring(lost)
+                rung += len(lost)
+        return rung
 
     def _waiting(self, queue: str) -> int | None:
         """Messages in a queue; None while the broker is away."""

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,10 +13,12 @@ import redis
 import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.worker.state import active_requests
 
 from relay_core.celery_app import make_app
 from relay_core.doorbell import CeleryDoorbell
 from relay_core.live_logs import LiveLogPublisher
+from relay_core.log import bind_to_logs, configure_logging
 from relay_core.postgres import nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
@@ -27,7 +28,7 @@ from relay_core.settings import Settings
 from relay_workers import disk, divergence, leases, tick
 from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
-from relay_workers.capture.pump import LogPump
+from relay_workers.capture.pump import SCAN_SECONDS, LogPump
 from relay_workers.context import WorkerContext
 from relay_workers.engine.client import connect, find_engine
 from relay_workers.engine.data_dir_probe import IN_CONTAINER, check_data_dir
@@ -74,7 +75,7 @@ def make_worker(settings: Settings) -> Worker:
         EngineUnavailable: no container engine answers.
         DataDirElsewhere: this worker is in a container whose data directory the engine does not see.
     """
-    configure_logging(settings.log_level)
+    prepare_logs(settings.log_level)
     identity = identify(settings)
     database = make_engine(settings, application=identity.owner)
     with database.connect() as connection:
@@ -167,9 +168,11 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
     context.metrics.watch(
         {
             "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
+            "slots_used": lambda: len(active_requests),
             "runs_live": lambda: len(live.all()),
             "lease_age_seconds": lambda: oldest([time.monotonic() - one.renewed_at for one in live.all()]),
             "log_unstored_bytes": lambda: sum(one.unstored_bytes for one in context.pump.backlogs().values()),
+            "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }
     )
     if settings.worker_http_port is None:
@@ -177,7 +180,8 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
 
     def health() -> Health:
         ticks = {one.name: Tick(one.age_seconds, one.seconds, one.name in VITAL) for one in tickers}
-        return judge(ticks, pumping=context.pump.alive, redis_answers=_redis_answers(settings))
+        ticks["log pump"] = Tick(context.pump.age_seconds, SCAN_SECONDS, vital=True)
+        return judge(ticks, redis_answers=_redis_answers(settings))
 
     server = HealthServer((settings.worker_http_host, settings.worker_http_port), health, context.metrics.text)
     structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
@@ -191,32 +195,11 @@ def _redis_answers(settings: Settings) -> bool:
             return False
 
 
-_BOUND: dict[str, str] = {}
-"""In every line of this process's log, whatever thread writes it."""
-
-
-def bind_to_logs(**words: str) -> None:
-    """Add words to all further log lines."""
-    _BOUND.update(words)
-
-
-def configure_logging(level: str) -> None:
-    """One line of key=value per event on stderr, for Relay's own logs and Celery's."""
-    structlog.configure(
-        processors=[
-            lambda _logger, _method, event: {**_BOUND, **event},
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=level, format="timestamp=%(asctime)s level=%(levelname)s event=%(message)r", force=True)
+def prepare_logs(level: str) -> None:
+    """Celery leaves the root logger alone; what it catches of stdout is not worth a line."""
+    configure_logging(level)
     logging.getLogger("celery.redirected").setLevel(logging.ERROR)
-    setup_logging.connect(lambda **_: None, weak=False)  # Celery leaves the root logger alone then
+    setup_logging.connect(lambda **_: None, weak=False)
 
 
 def prepare_environment() -> None:

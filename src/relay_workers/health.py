@@ -11,6 +11,8 @@ from relay_core.domain.errors import RelayError
 
 SLACK_SECONDS = 15.0
 """On top of three intervals, before a clock that has not ticked counts as stuck."""
+REQUEST_SECONDS = 10.0
+"""A client that says nothing for so long is hung up on: each holds a thread."""
 
 
 class PortTaken(RelayError):  # noqa: N818 - named for what it says
@@ -21,7 +23,7 @@ class Tick(NamedTuple):
     """One clock of a worker."""
 
     age_seconds: float
-    """Since it last ran through without an error."""
+    """Since it last ran through without an error; infinite where its thread is dead."""
     interval_seconds: float
     vital: bool
     """Without it runs are lost or not ended; else something is only not cleaned up for now."""
@@ -35,10 +37,10 @@ class Health(NamedTuple):
     degraded: list[str]
 
 
-def judge(ticks: Mapping[str, Tick], *, pumping: bool, redis_answers: bool) -> Health:
+def judge(ticks: Mapping[str, Tick], *, redis_answers: bool) -> Health:
     """Whether a worker does its work, by what is seen of it."""
     late = {name: tick for name, tick in ticks.items() if tick.age_seconds > 3 * tick.interval_seconds + SLACK_SECONDS}
-    stuck = [name for name, tick in late.items() if tick.vital] + ([] if pumping else ["log pump"])
+    stuck = [name for name, tick in late.items() if tick.vital]
     degraded = [name for name, tick in late.items() if not tick.vital] + ([] if redis_answers else ["redis"])
     return Health(stuck, degraded)
 
@@ -57,6 +59,8 @@ class HealthServer:
 
     def __init__(self, address: tuple[str, int], health: Callable[[], Health], metrics: Callable[[], bytes]) -> None:
         class Handler(BaseHTTPRequestHandler):
+            timeout = REQUEST_SECONDS
+
             def do_GET(self) -> None:
                 if self.path == "/healthz":
                     found = health()

@@ -19,6 +19,7 @@ def sweep(context: WorkerContext) -> None:
     for one in _found(context, None):
         try:
             _end(context, one)
+            context.metrics.swept("leftovers")
         except RelayError as error:
             log.warning("leftovers of a lost run stay", execution_id=str(one.execution_id), error=str(error))
 

@@ -26,7 +26,11 @@ class Metrics:
             registry=registry,
         )
         self.start = Histogram(
-            "relay_start_seconds", "Seconds from the claim to a running process.", reason, registry=registry
+            "relay_start_seconds",
+            "Seconds from the claim to a running process.",
+            reason,
+            buckets=LONG_BUCKETS,
+            registry=registry,
         )
         self._ended = Counter(
             "relay_runs_ended", "Ends written by this worker.", ["run_reason", "status", "reason"], registry=registry
@@ -37,9 +41,11 @@ class Metrics:
             name: Gauge(f"relay_{name}", text, registry=registry)
             for name, text in (
                 ("slots_total", "Tasks that this worker can carry out at once."),
+                ("slots_used", "Those of them that are taken; a dev server that answers holds none."),
                 ("runs_live", "Executions that this worker looks after."),
                 ("lease_age_seconds", "Seconds since the oldest granted renewal of a live run's lease."),
                 ("log_unstored_bytes", "Bytes of raw log files that are not stored yet."),
+                ("log_store_wait_seconds", "Seconds since what is being stored was read; 0 where nothing waits."),
             )
         }
 
@@ -59,9 +65,9 @@ class Metrics:
         """A run was taken over."""
         self._adopted.inc()
 
-    def swept(self, kind: str) -> None:
-        """A sweep did something."""
-        self._swept.labels(kind).inc()
+    def swept(self, kind: str, times: int = 1) -> None:
+        """A sweep did something; the kinds are a fixed set of words."""
+        self._swept.labels(kind).inc(times)
 
     def watch(self, gauges: dict[str, Callable[[], float]]) -> None:
         """Say how to read the numbers that are only looked at when somebody asks."""

@@ -80,7 +80,7 @@ def sweep(context: WorkerContext) -> None:
     bounds = context.settings.presence
     with context.database.begin() as connection:
         changes = nodes.sweep(connection, bounds)
-    each(changes, _tell)
+    each(changes, lambda change: _tell(context, change))
     with context.database.connect() as connection:
         gone = reaper.lost_nodes(connection, bounds)
     each(gone, lambda node_id: _reap(context, node_id))
@@ -98,7 +98,8 @@ def each(items: Iterable[T], act: Callable[[T], None]) -> None:
             log.exception("a part of a sweep broke", item=str(item))
 
 
-def _tell(change: Change) -> None:
+def _tell(context: WorkerContext, change: Change) -> None:
+    context.metrics.swept(f"node_{change.after}")
     log.warning("a node is silent", node=change.node_id, before=change.before, after=change.after)
 
 
@@ -115,4 +116,5 @@ def _end(context: WorkerContext, lost: Lost) -> None:
         due = reaper.end(connection, lost, ends)
     context.live_logs.end(lost.execution_id)
     context.doorbell.ring(due)
+    context.metrics.swept("lost_run")
     log.warning("a run of a lost node was ended", execution_id=str(lost.execution_id), node=lost.node_id)

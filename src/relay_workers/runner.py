@@ -98,7 +98,8 @@ class Runner:
         if isinstance(taken, NotClaimed):
             return NotClaimed(f"{refusal.why}; {taken.why}")
         self._context.metrics.adopted()
-        log.info("adopted", execution_id=str(execution_id), fence=taken.fence)
+        run = {"workspace_id": str(taken.workspace_id), "run_reason": taken.run_reason, "fence": taken.fence}
+        log.info("adopted", execution_id=str(execution_id), **run)
         return taken
 
     def adopt(self, execution_id: UUID, attempt: int) -> None:

@@ -25,6 +25,7 @@ def _carry_out(context: WorkerContext, wanted: Requested) -> None:
             return
         due = stopping.settle(connection, wanted)
     context.doorbell.ring(due)
+    context.metrics.swept(f"workspace_{wanted.state}")
 
 
 def _started(context: WorkerContext, wanted: Requested) -> bool:

@@ -68,6 +68,6 @@ def sweep(context: WorkerContext) -> None:
             idempotency.forget_old(connection, context.settings.idempotency_ttl_hours)
         load = read_load(connection, context.claimant.node_id, context.settings)
     context.admission.update(load)
-    context.doorbell.ring_again(due)
+    context.metrics.swept("rung_again", context.doorbell.ring_again(due))
     presence.sweep(context)
     stopping.sweep(context)

@@ -22,7 +22,7 @@ from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_core.postgres.tokens import create_token
 
 FINAL = {"completed", "failed", "killed"}
-READY = " ready.'"
+READY = ' ready."'
 """What Celery logs once a worker consumes."""
 
 

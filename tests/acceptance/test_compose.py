@@ -172,7 +172,7 @@ def test_the_workers_are_one_node_with_stable_names(fleet: Fleet, api: httpx.Cli
 
 def ready_names(fleet: Fleet) -> set[str]:
     lines = fleet("logs", "--no-color", "worker").splitlines()
-    return {line.split("event='")[1].split(" ")[0] for line in lines if line.endswith(" ready.'")}
+    return {line.split('event="')[1].split(" ")[0] for line in lines if ' ready."' in line}
 
 
 def test_only_workers_hold_the_engine_and_nothing_but_api_and_flower_is_published(fleet: Fleet):

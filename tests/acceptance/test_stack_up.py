@@ -1,5 +1,6 @@
 """The local stack as a person uses it: up, sample job, processes that die, Ctrl-C, down, up again."""
 
+import json
 import os
 import shutil
 import signal
@@ -98,6 +99,8 @@ def test_up_runs_the_sample_survives_deaths_and_keeps_its_data(data_dir):
     assert flower.status_code == 401
     credentials = (first.flower_user, first.flower_password)
     assert httpx.get(f"{first.flower_url}/workers", auth=credentials, trust_env=False).is_success
+    worker_port = json.loads((data_dir / "environment.json").read_text())["RELAY_WORKER_HTTP_PORT"]
+    assert httpx.get(f"http://127.0.0.1:{worker_port}/healthz", trust_env=False).status_code == 200
     for connection in [one for process in members(data_dir) for one in process.net_connections("inet")]:
         assert connection.status != psutil.CONN_LISTEN or connection.laddr.ip == "127.0.0.1"
 

@@ -1,12 +1,14 @@
 """What a worker says of itself, to supervisors, to Prometheus and in its log; and what the doctor says of all."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.acceptance.conftest import Relay, free_port
@@ -29,6 +31,18 @@ def served(whole: Stack) -> Iterator[tuple[Relay, str]]:
     whole.relay.kill_9("worker")
 
 
+WORD = r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s"]*)'
+
+
+def parsed(log: str) -> list[dict[str, str]]:
+    """The lines of a log as key and value; each of them has to be of this form."""
+    lines = []
+    for line in log.splitlines():
+        assert re.fullmatch(f"{WORD}( {WORD})*", line), line
+        lines.append({name: value.strip('"') for name, value in re.findall(WORD, line)})
+    return lines
+
+
 def doctor(relay: Relay, *words: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "relay_cli.main", "doctor", "--json", *words]
     done = subprocess.run(command, env=relay.environment, capture_output=True, text=True, check=False)
@@ -46,11 +60,17 @@ def test_health_and_metrics_and_logs_of_a_run(served: tuple[Relay, str], whole: 
     assert 'relay_runs_ended_total{reason="",run_reason="coding_agent",status="completed"}' in text
     assert 'relay_queue_wait_seconds_count{run_reason="clone"}' in text
     assert 'relay_start_seconds_count{run_reason="coding_agent"}' in text
+    for name in ("relay_slots_used", "relay_slots_total", "relay_log_store_wait_seconds", "relay_lease_age_seconds"):
+        assert f"\n{name} " in text
     assert run["workspace_id"] not in text
     log = relay.log_of("worker")[before:]
-    (ended,) = [line for line in log.splitlines() if "event=ended" in line and agent["id"] in line]
-    for word in ("worker=w1@", "node_id=node-", f"workspace_id={run['workspace_id']}", "run_reason=coding_agent"):
-        assert word in ended
+    of_agent = [line for line in parsed(log) if line.get("execution_id") == agent["id"]]
+    assert [line["event"] for line in of_agent] == ["started", "ended"]
+    for line in of_agent:
+        assert line["worker"].startswith("w1@node-")
+        assert line["node_id"].startswith("node-")
+        assert (line["workspace_id"], line["run_reason"]) == (run["workspace_id"], "coding_agent")
+        assert line["fence"].isdigit()
     assert SECRET not in log
     assert PROMPT not in log
 
@@ -70,6 +90,43 @@ def test_a_worker_without_its_database_is_stuck_and_without_its_queue_degraded(s
     finally:
         whole.postgres.start()
     relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 200, 60, "200 again")
+
+
+def test_metrics_tell_slots_in_use(served: tuple[Relay, str], whole: Stack):
+    relay, url = served
+    used = lambda: re.search(r"\nrelay_slots_used (\S+)", httpx.get(f"{url}/metrics").text)[1]  # noqa: E731
+    relay.until(lambda: used() == "0.0", what="an idle worker")
+    run = relay.submit(whole.repo, "sleep 1000", limits={"kill_grace_seconds": 0})
+    agent = whole.agent(run, {"running"})
+    relay.until(lambda: used() == "1.0", what="one slot in use")
+    relay.kill(agent["id"])
+    whole.agent(run, {"killed"})
+    relay.until(lambda: used() == "0.0", what="a slot that is free again")
+
+
+def test_a_worker_whose_database_hangs_is_stuck(served: tuple[Relay, str], whole: Stack):
+    relay, url = served
+    main = psutil.Process(whole.postgres._process.pid)
+    frozen = [main, *main.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 503, 90, "503")
+    finally:
+        for process in frozen:
+            process.resume()
+    relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 200, 60, "200 again")
+
+
+def test_a_port_that_is_taken_ends_the_start_with_one_line(served: tuple[Relay, str]):
+    relay, url = served
+    port = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "relay_workers"]
+    environment = relay.environment | {"RELAY_WORKER_HTTP_PORT": port}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"relay worker: cannot listen on 127.0.0.1:{port}")
+    assert "Traceback" not in done.stderr
 
 
 def test_the_doctor_tells_what_a_sweep_would_do_and_does_it_when_asked(stack: Stack):
@@ -96,12 +153,19 @@ def test_the_doctor_tells_what_a_sweep_would_do_and_does_it_when_asked(stack: St
     stack.agent(run, {"killed"})
 
 
-def test_the_doctor_says_which_service_is_away(whole: Stack):
-    whole.valkey.stop()
+@pytest.mark.parametrize(
+    ("away", "still"), [("valkey", {"engine", "disk", "schema"}), ("postgres", {"engine", "disk", "redis"})]
+)
+def test_the_doctor_says_which_service_is_away_and_looks_at_the_others(whole: Stack, away: str, still: set[str]):
+    server = getattr(whole, away)
+    server.stop()
     try:
-        code, found = doctor(whole.relay)
+        code, found = doctor(whole.relay, "--fix")
     finally:
-        whole.valkey.start()
+        server.start()
     assert code == 1
     (error,) = [one for one in found["checks"] if one["level"] == "error"]
-    assert error["check"] == "redis"
+    assert error["check"] == {"valkey": "redis", "postgres": "database"}[away]
+    assert still <= {one["check"] for one in found["checks"] if one["level"] == "ok"}
+    if away == "postgres":
+        assert found["fixed"][-1].startswith("cannot go on: ")

@@ -1,20 +1,38 @@
-"""When a supervisor should start a worker anew."""
+"""When a supervisor should start a worker anew, and what the doctor concludes."""
 
-from relay_workers.doctor import judge_clock, judge_queue
-from relay_workers.health import SLACK_SECONDS, Health, Tick, judge
+import math
+import socket
 
-FRESH = {"leases": Tick(1.0, 5.0, vital=True), "disk": Tick(1.0, 5.0, vital=False)}
+import pytest
+
+from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_queue
+from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
+
+FRESH = {
+    "leases": Tick(1.0, 5.0, vital=True),
+    "disk": Tick(1.0, 5.0, vital=False),
+    "log pump": Tick(0.0, 1.0, vital=True),
+}
 LATE = 3 * 5.0 + SLACK_SECONDS + 0.1
 
 
 def test_a_worker_whose_clocks_tick_is_well():
-    assert judge(FRESH, pumping=True, redis_answers=True) == Health([], [])
+    assert judge(FRESH, redis_answers=True) == Health([], [])
 
 
 def test_what_makes_a_worker_stuck_and_what_only_degraded():
-    late = {name: tick._replace(age_seconds=LATE) for name, tick in FRESH.items()}
-    assert judge(late, pumping=True, redis_answers=True) == Health(["leases"], ["disk"])
-    assert judge(FRESH, pumping=False, redis_answers=False) == Health(["log pump"], ["redis"])
+    late = {name: tick._replace(age_seconds=LATE) for name, tick in FRESH.items() if name != "log pump"}
+    assert judge(late, redis_answers=True) == Health(["leases"], ["disk"])
+    dead = FRESH | {"log pump": Tick(math.inf, 1.0, vital=True)}
+    assert judge(dead, redis_answers=False) == Health(["log pump"], ["redis"])
+
+
+def test_a_port_that_is_taken_is_one_clear_message():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"127.0.0.1:{port}.*RELAY_WORKER_HTTP_PORT"):
+            HealthServer(("127.0.0.1", port), lambda: Health([], []), lambda: b"")
 
 
 def test_the_doctor_tells_a_wrong_clock_and_a_long_queue():
@@ -22,3 +40,24 @@ def test_the_doctor_tells_a_wrong_clock_and_a_long_queue():
     assert judge_clock(-7200.0).level == "warning"
     assert "-7200 s" in judge_clock(-7200.0).message
     assert (judge_queue("q", 999).level, judge_queue("q", 1000).level) == ("ok", "warning")
+
+
+def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():
+    levels = [judge_disk("/data", free, min_free=20, pressure=10).level for free in (20, 19, 10, 9)]
+    assert levels == ["ok", "warning", "warning", "error"]
+
+
+@pytest.mark.parametrize(
+    ("liveness", "says", "level"),
+    [
+        (Liveness.ONLINE, NodeHealth.OK, "ok"),
+        (Liveness.ONLINE, NodeHealth.DRAINING, "ok"),  # as it was told
+        (Liveness.ONLINE, NodeHealth.ENGINE_UNAVAILABLE, "warning"),
+        (Liveness.DEGRADED, NodeHealth.OK, "warning"),
+        (Liveness.OFFLINE, NodeHealth.OK, "warning"),
+    ],
+)
+def test_a_node_by_what_it_says_and_by_its_silence(liveness: Liveness, says: NodeHealth, level: str):
+    found = judge_node({"node_id": "n", "liveness": liveness, "reported_health": says, "age_seconds": 41.6})
+    assert found.level == level
+    assert "42 s old" in found.message

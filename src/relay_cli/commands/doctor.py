@@ -8,6 +8,7 @@ import typer
 
 from relay_cli.output import Json, note, show_list
 from relay_cli.stack.local_settings import settings_of_this_machine
+from relay_core.log import configure_logging
 
 
 def doctor(
@@ -21,10 +22,9 @@ def doctor(
 
     Example: relay doctor --fix
     """
-    from relay_workers import bootstrap  # noqa: PLC0415 - the container engine's library takes its time
-    from relay_workers import doctor as examination  # noqa: PLC0415
+    from relay_workers import doctor as examination  # noqa: PLC0415 - the container engine's library takes its time
 
-    bootstrap.configure_logging("ERROR")
+    configure_logging("ERROR")
     settings = settings_of_this_machine()
     done = examination.fix(settings) if fix else []
     checks = [asdict(check) for check in examination.examine(settings)]

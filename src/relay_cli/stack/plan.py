@@ -37,6 +37,7 @@ class Endpoints:
     docker_host: str
     api_port: int
     flower_port: int
+    worker_http_port: int
     flower_user: str
     flower_password: str
 
@@ -79,6 +80,7 @@ def environment_of(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> 
         "RELAY_API_HOST": "127.0.0.1",
         "RELAY_API_PORT": str(ends.api_port),
         "RELAY_FLOWER_PORT": str(ends.flower_port),
+        "RELAY_WORKER_HTTP_PORT": str(ends.worker_http_port),
         "RELAY_FLOWER_USER": ends.flower_user,
         "RELAY_FLOWER_PASSWORD": ends.flower_password,
         "PYTHONUNBUFFERED": "1",

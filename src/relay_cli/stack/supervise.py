@@ -104,6 +104,7 @@ def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announ
         docker_host=docker_host,
         api_port=choose_port("RELAY_API_PORT", 8700, os.environ, announcer.say),
         flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, announcer.say),
+        worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, announcer.say),
         flower_user=get_settings().flower_user,
         flower_password=get_settings().flower_password or secrets.flower_password,
     )

@@ -23,6 +23,7 @@ def make_engine(settings: Settings, *, application: str = "relay") -> Engine:
         max_overflow=settings.database_pool_size,
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error goes into a log, and values are prompts, secrets and output
         connect_args={
             "connect_timeout": 5,
             "keepalives_idle": 15,

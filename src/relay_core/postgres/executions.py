@@ -195,30 +195,35 @@ def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_
     return [Lease(row.id, row.fence, row.kill_requested_at is not None) for row in connection.execute(statement)]
 
 
-def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[Ring]:
-    """Queued rows at the head of their lane whose doorbell was lost or never rung.
-
-    Rows that wait behind another group are rung when that group ends, so only those that could start are returned:
-    none of a stopped workspace, and none of a node that is offline (nobody would take its messages away).
+_STARTABLE = """
+    SELECT e.id FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
+    JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
+    WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
+      AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
+      AND {since} < now() - make_interval(secs => :age)
+      AND (e.run_reason = 'dev_server' OR (
+        (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
+          SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
+            AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
+    ORDER BY e.created_at LIMIT :limit
     """
-    rows = connection.execute(
-        text(
-            """
-            SELECT e.id FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
-            JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
-            WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
-              AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
-              AND coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age)
-              AND (e.run_reason = 'dev_server' OR (
-                (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
-                  SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
-                    AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
-            ORDER BY e.created_at LIMIT :limit
-            """
-        ),
-        {"age": older_than_seconds, "limit": limit},
-    )
-    return rings(connection, [row.id for row in rows])
+
+
+def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
+    """Queued rows of that age which nothing but a worker keeps from starting.
+
+    Rows that wait behind another group are none of them, nor are those of a stopped workspace or of a node that is
+    offline (nobody would take its messages away).
+    """
+    statement = text(_STARTABLE.format(since="coalesce(e.not_before, e.created_at)"))
+    return list(connection.scalars(statement, {"age": older_than_seconds, "limit": limit}))
+
+
+def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[Ring]:
+    """Rows that could start, and whose doorbell was lost or never rung."""
+    statement = text(_STARTABLE.format(since="coalesce(e.published_at, e.created_at)"))
+    due = connection.scalars(statement, {"age": older_than_seconds, "limit": limit})
+    return rings(connection, list(due))
 
 
 class OfTask(NamedTuple):

@@ -111,6 +111,8 @@ class Capture:
         self, request: CaptureRequest, store: LogStore, call: Callable[["Capture", Callable[[], None]], None]
     ) -> None:
         self.execution_id = request.execution_id
+        run = {"execution_id": str(request.execution_id), "fence": request.fence}
+        self._log = log.bind(**structlog.contextvars.get_contextvars() | run)  # for the pump's thread, which has none
         self.started = threading.Event()
         self.exited = threading.Event()
         self.supervisor_dead = threading.Event()
@@ -208,10 +210,10 @@ class Capture:
                 self._assign(stream, data, appends)
                 more |= stream.read < end
         except Tampered as error:
-            log.warning("a log was tampered with", execution_id=str(self.execution_id), error=str(error))
+            self._log.warning("a log was tampered with", error=str(error))
             self._tampered()
         except OSError:
-            log.exception("a log cannot be read", execution_id=str(self.execution_id))
+            self._log.exception("a log cannot be read")
             self.stop(Reason.INTERNAL_ERROR)
         if not (appends or more or self._on_their_way or self._target is None or self._drained.is_set()):
             self._end_here()
@@ -282,7 +284,7 @@ class Capture:
 
     def _go_back(self, sizes: Mapping[str, int]) -> None:
         """Postgres has less than it once said (it crashed before it had written its log), so store that again."""
-        log.warning("a log goes back to what is stored", execution_id=str(self.execution_id), stored=dict(sizes))
+        self._log.warning("a log goes back to what is stored", stored=dict(sizes))
         self._behind = None
         self._digests = None
         if self.stopped_reason is Reason.LOG_LIMIT:

@@ -5,6 +5,7 @@ that somebody wants something; a slow scan is there only in case an event was lo
 thread, at most two batches at a time: so memory is bounded, and reading goes on while Postgres stores.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -51,6 +52,7 @@ class LogPump:
         """By batch, in their order: whose bytes are in it."""
         self._next_scan = 0.0
         self._next_round = 0.0
+        self._went_round = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="log-pump", daemon=True)
 
@@ -95,9 +97,15 @@ class LogPump:
             self._call(lambda: self._remove(capture))
 
     @property
-    def alive(self) -> bool:
-        """Whether it pumps: both of its threads run."""
-        return self._thread.is_alive() and self._writer.alive
+    def age_seconds(self) -> float:
+        """Since its loop last went round, which it does every `SCAN_SECONDS`; infinite where a thread of it is dead."""
+        pumps = self._thread.is_alive() and self._writer.alive
+        return time.monotonic() - self._went_round if pumps else math.inf
+
+    @property
+    def store_wait_seconds(self) -> float:
+        """Since the batch that is being stored was taken up; 0 where none is."""
+        return self._writer.wait_seconds
 
     def backlogs(self) -> dict[UUID, Backlog]:
         """Of each run: what is not stored yet, and what its raw files hold."""
@@ -129,6 +137,7 @@ class LogPump:
                 self._run_calls()
                 self._scan()
                 self._round()
+                self._went_round = time.monotonic()
             except Exception:  # a thread's top: a run that breaks must not end the pump of all others
                 log.exception("the log pump broke; it goes on")
                 self._stopping.wait(PAUSE_SECONDS * 10)

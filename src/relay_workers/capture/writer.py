@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -31,6 +32,7 @@ class ChunkWriter:
         self._live = live
         self._done = done
         self._batches: queue.Queue[Sequence[Append] | None] = queue.Queue()
+        self._taken_up_at: float | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="log-writer", daemon=True)
 
@@ -50,15 +52,23 @@ class ChunkWriter:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def wait_seconds(self) -> float:
+        """Since the batch at hand was taken up; 0 where there is none."""
+        taken_up_at = self._taken_up_at
+        return 0.0 if taken_up_at is None else time.monotonic() - taken_up_at
+
     def put(self, batch: Sequence[Append]) -> None:
         """Take a batch; the caller bounds how many are under way."""
         self._batches.put(batch)
 
     def _loop(self) -> None:
         while (batch := self._batches.get()) is not None and not self._stopping.is_set():
+            self._taken_up_at = time.monotonic()
             result = self._store_patiently(batch)
             if result is None:
                 return
+            self._taken_up_at = None
             self._done(result)
             self._live.publish(result.stored)
 
@@ -73,7 +83,7 @@ class ChunkWriter:
                 self._stopping.wait(backoff)
                 backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
             except Exception:  # a thread's top: one bad execution must not end the capture of all others
-                log.exception("a batch of log chunks was refused", executions=len(_executions(batch)))
+                log.exception("a batch of log chunks was refused", executions=[str(one) for one in _executions(batch)])
                 return self._one_by_one(batch)
         return None
 

@@ -157,6 +157,7 @@ class _OutputReader(Thread):
     def __init__(self, frames: Iterator[tuple[bytes | None, bytes | None]]) -> None:
         super().__init__(name="tool-output", daemon=True)
         self._frames = frames
+        self._log = log.bind(**structlog.contextvars.get_contextvars())  # a thread begins without
         self.output = bytearray()
         self.errors = bytearray()
 
@@ -166,7 +167,7 @@ class _OutputReader(Thread):
                 self.output += (stdout or b"")[: _OUTPUT_LIMIT - len(self.output)]
                 self.errors = (self.errors + (stderr or b""))[-_ERRORS_LIMIT:]
         except (DockerException, requests.RequestException, OSError) as error:  # the exit code is asked for next
-            log.warning("lost the output of a tool container", action="tool_output", error=str(error))
+            self._log.warning("lost the output of a tool container", action="tool_output", error=str(error))
 
 
 @contextmanager

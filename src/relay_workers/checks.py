@@ -1,0 +1,60 @@
+"""What `relay doctor` concludes from what it has seen: pure decisions, each on facts that somebody else gathered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from relay_core.domain.vocabulary import Liveness, NodeHealth
+
+Level = Literal["ok", "warning", "error"]
+
+CLOCK_SECONDS = 5.0
+LONG_QUEUE = 1000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    check: str
+    level: Level
+    message: str
+    what_to_do: str = ""
+
+
+def judge_clock(difference_seconds: float) -> Check:
+    """Leases and deadlines use Postgres' clock alone; a clock that is off only confuses people."""
+    if abs(difference_seconds) <= CLOCK_SECONDS:
+        return Check("clock", "ok", f"this host's clock and Postgres' differ by {difference_seconds:.1f} s")
+    message = f"this host's clock is {difference_seconds:+.0f} s from Postgres'"
+    return Check("clock", "warning", message, "synchronise the clocks: times in logs and in Flower are wrong")
+
+
+def judge_queue(name: str, length: int) -> Check:
+    """How many messages wait."""
+    told = f"{length} messages wait in {name}"
+    if length < LONG_QUEUE:
+        return Check("queue", "ok", told)
+    return Check("queue", "warning", told, "add workers, or raise RELAY_WORKER_CONCURRENCY and the node's limits")
+
+
+def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Check:
+    """Whether the node takes new workspaces, all three in bytes."""
+    told = f"{free >> 20} MiB are free in {directory}"
+    if free >= min_free:
+        return Check("disk", "ok", told)
+    level: Level = "error" if free < pressure else "warning"
+    todo = "free space: below RELAY_NODE_MIN_FREE_BYTES no new workspace comes here, below …_PRESSURE_BYTES runs end"
+    return Check("disk", level, told, todo)
+
+
+def judge_node(row: Mapping[str, Any]) -> Check:
+    """A node by its row: what its silence tells, and what it says of itself."""
+    age = row["age_seconds"]
+    beat = "it has never beaten" if age is None else f"its last heartbeat is {age:.0f} s old"
+    told = f"{row['node_id']} is {row['liveness']}, says {row['reported_health']}; {beat}"
+    if row["liveness"] != Liveness.ONLINE:
+        return Check("node", "warning", told, "start a worker there, or see its log")
+    if row["reported_health"] in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
+        return Check("node", "warning", told, "run `relay doctor` there")
+    return Check("node", "ok", told)
