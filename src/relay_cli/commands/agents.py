@@ -1,0 +1,108 @@
+"""`relay agents list | show | check`: executors and their profiles."""
+
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from relay_cli import output
+from relay_cli.client import connect
+from relay_cli.errors import CommandFailed
+from relay_cli.output import Json, note
+from relay_core.domain import profiles
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import EXECUTORS
+from relay_core.settings import get_settings
+
+agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their profiles.")
+Project = Annotated[UUID | None, typer.Option(help="With what this project says of its own.")]
+
+
+@agents.command("list")
+def list_agents(project: Project = None, as_json: Json = False) -> None:
+    """List all agents with their variants.
+
+    Example: relay agents list
+    """
+    items = _agents(project)
+    rows = [
+        {
+            "name": one["name"],
+            "program": one["program"],
+            "follow-ups": "yes" if one["can_resume"] else "no",
+            "variants": ", ".join(variant["name"] for variant in one["variants"]),
+            "summary": one["summary"],
+        }
+        for one in items
+    ]
+    columns = ("name", "program", "follow-ups", "variants", "summary")
+    output.show_list(items if as_json else rows, columns, as_json=as_json)
+
+
+@agents.command("show")
+def show_agent(
+    name: Annotated[str, typer.Argument(help="An agent, or AGENT.VARIANT.")],
+    project: Project = None,
+    as_json: Json = False,
+) -> None:
+    """Show what one agent, or one variant of it, is run with.
+
+    Example: relay agents show codex.default
+    """
+    agent, _, variant = name.partition(".")
+    items = {one["name"]: one for one in _agents(project)}
+    if agent not in items:
+        raise CommandFailed(f"there is no agent {agent!r}; there are: {', '.join(items)}", 2)
+    found: dict[str, Any] = items[agent]
+    if variant:
+        variants = {one["name"]: one for one in found["variants"]}
+        if variant not in variants:
+            raise CommandFailed(f"{agent} has no variant {variant!r}; there are: {', '.join(variants)}", 2)
+        found = variants[variant]
+    output.show(found, as_json=as_json)
+
+
+@agents.command("check")
+def check_profiles(
+    file: Annotated[Path | None, typer.Argument(help="A profile file; RELAY_AGENTS_FILE without.")] = None,
+    image: Annotated[str | None, typer.Option(help="Also tell which agents this image holds.")] = None,
+) -> None:
+    """Check a profile file, and which agents an image can run (on this machine's engine).
+
+    Example: relay agents check agents.toml --image relay-agents:latest
+    """
+    path = file or get_settings().agents_file
+    if path is None and image is None:
+        raise CommandFailed("give a profile file, or --image; RELAY_AGENTS_FILE is not set", 2)
+    if path is not None:
+        note(f"{path}: {_checked(path)}")
+    if image is not None:
+        for line in _programs_in(image):
+            note(line)
+
+
+def _checked(path: Path) -> str:
+    try:
+        found = profiles.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+        raise CommandFailed(f"{path}: {error}", 2) from error
+    names = [f"{name}.{variant}" for name, variants in found.items() for variant in variants]
+    return f"{len(names)} profiles, nothing wrong: {', '.join(names)}" if names else "no profiles, nothing wrong"
+
+
+def _programs_in(image: str) -> list[str]:
+    from relay_workers.engine.image_programs import programs_in  # noqa: PLC0415 - the engine's library takes its time
+
+    wanted = {kind.name: kind.program for kind in EXECUTORS.values() if kind.program}
+    there = programs_in(image, sorted(set(wanted.values())))
+    return [
+        f"{name}: {'is there' if program in there else f'no {program} in {image}'}" for name, program in wanted.items()
+    ]
+
+
+def _agents(project: UUID | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = connect().call(
+        "GET", "/v1/agents", params={"project_id": str(project)} if project else {}
+    )["items"]
+    return found
