@@ -76,6 +76,12 @@ class Turn:
         return verdict
 
     def _follow(self) -> None:
+        try:
+            self._read_on()
+        except Exception:  # a thread's top: whoever ends the turn reads on from here, and says what is wrong
+            self._log.exception("a conversation cannot be followed")
+
+    def _read_on(self) -> None:
         while not self._over.is_set():
             self.grown.wait()
             self.grown.clear()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-MAX_LINE_BYTES = 32 << 20
+MAX_LINE_BYTES = 16 << 20
 """Longest line that is understood; agents print lines of over 5 MB (a tool's whole output, twice)."""
 
 

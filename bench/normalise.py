@@ -1,0 +1,122 @@
+"""Understanding an agent's output: stored bytes → entries in Postgres. `python -m bench.normalise [--mib 100]`.
+
+Prints time, rate and growth of memory for half of that and for all of it: the rate stays, and so does the memory.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import psutil
+from bench.capture import MIB, executions, services
+from sqlalchemy import Engine, text
+
+from relay_core.domain.vocabulary import RunReason, Stream
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.lifecycle import Claimed
+from relay_core.postgres.logs import Append, LogStore
+from relay_workers.context import WorkerContext
+from relay_workers.executors.claude_stream import ClaudeReader
+from relay_workers.turn import Turn
+
+LONG_LINE = 5 * MIB
+PIECE = 256 << 10
+
+
+def lines(size: int, seed: int = 1) -> Iterator[bytes]:
+    """A turn as Claude Code prints it, of about so many bytes: words, calls, results, some of them 5 MB long."""
+    chance = random.Random(seed)
+    written = number = 0
+    while written < size:
+        long = chance.random() < 0.002
+        result = "".join(f"{chance.random():.17f}\n" for _ in range(LONG_LINE // 20 if long else chance.randrange(200)))
+        blocks: list[tuple[str, dict[str, Any]]] = [
+            ("assistant", {"type": "text", "text": f"Step {number}: I look at the next file, größer than the last."}),
+            (
+                "assistant",
+                {"type": "tool_use", "id": f"t{number}", "name": "Bash", "input": {"command": f"cat {number}"}},
+            ),
+            ("user", {"type": "tool_result", "tool_use_id": f"t{number}", "content": result}),
+        ]
+        for kind, block in blocks:
+            line = json.dumps({"type": kind, "session_id": "s", "message": {"content": [block]}}).encode() + b"\n"
+            written += len(line)
+            yield line
+        number += 1
+    yield b'{"type":"result","subtype":"success","is_error":false,"result":"done","usage":{"input_tokens":1}}\n'
+
+
+def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
+    """Store such a turn; its length."""
+    offset, held = 0, b""
+    for line in lines(size):
+        held += line
+        while len(held) >= PIECE:
+            logs.append([Append(execution_id, 1, Stream.STDOUT, offset, held[:PIECE])])
+            offset, held = offset + PIECE, held[PIECE:]
+    logs.append([Append(execution_id, 1, Stream.STDOUT, offset, held)])
+    return offset + len(held)
+
+
+def measured(engine: Engine, mib: int) -> dict[str, Any]:
+    """One turn read from beginning to end."""
+    logs = LogStore(engine)
+    [execution_id] = executions(engine, 1)
+    size = stored(logs, execution_id, mib * MIB)
+    context = cast("WorkerContext", SimpleNamespace(logs=logs, database=engine))
+    claimed = Claimed(execution_id, execution_id, execution_id, RunReason.CODING_AGENT, {}, 1, 1, 0)
+    process = psutil.Process()
+    before, began = process.memory_info().rss, time.perf_counter()
+    turn = Turn(context, claimed, _Watched(process))
+    turn.finish(size, 0)
+    seconds = time.perf_counter() - began
+    with engine.connect() as connection:
+        rows = connection.scalar(
+            text("SELECT count(*) FROM conversation_entries WHERE execution_id = :id"), {"id": execution_id}
+        )
+    peak = cast("_Watched", turn.reader).peak
+    return {
+        "mib": round(size / MIB, 1),
+        "entries": rows,
+        "seconds": round(seconds, 2),
+        "mib_per_second": round(size / MIB / seconds, 1),
+        "memory_growth_mib": round((peak - before) / MIB, 1),
+    }
+
+
+class _Watched(ClaudeReader):
+    """Notes the largest memory after each piece."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        super().__init__()
+        self._process = process
+        self.peak = 0
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        super().take_line(line)
+        self.peak = max(self.peak, self._process.memory_info().rss)
+
+
+def main() -> None:
+    """Print a line of JSON for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mib", type=int, default=100)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with services(Path(folder)) as settings:
+            engine = make_engine(settings)
+            for mib in (1, given.mib // 2, given.mib):
+                print(json.dumps(measured(engine, mib)), flush=True)
+            engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

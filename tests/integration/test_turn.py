@@ -1,0 +1,161 @@
+"""A turn's conversation on real Postgres: kept while it is written, the same for whoever reads it, only its owner writes."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from log_fixtures import eventually, running_execution
+from sqlalchemy import Engine, text
+
+from relay_core.domain.errors import Stale
+from relay_core.domain.vocabulary import RunReason, Stream
+from relay_core.postgres import conversations
+from relay_core.postgres.lifecycle import Claimed
+from relay_core.postgres.logs import Append, LogStore
+from relay_workers.context import WorkerContext
+from relay_workers.executors.claude_stream import ClaudeReader
+from relay_workers.turn import Turn
+
+ROOT = Path(__file__).parents[2]
+SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"
+
+
+def line(kind: str, *blocks: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "session_id": SESSION, "message": {"content": list(blocks)}}).encode() + b"\n"
+
+
+def said(words: str) -> bytes:
+    return line("assistant", {"type": "text", "text": words})
+
+
+CALL = line("assistant", {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}})
+RESULT = line("user", {"type": "tool_result", "tool_use_id": "t1", "content": "a b"})
+END = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","usage":{"input_tokens":3}}'
+
+
+class Agent:
+    """Writes stdout of an execution into the log store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.logs, self.owned = engine, LogStore(engine), running_execution(engine)
+        self.size = 0
+
+    def writes(self, data: bytes) -> None:
+        self.logs.append([Append(self.owned.id, self.owned.fence, Stream.STDOUT, self.size, data)])
+        self.size += len(data)
+
+    def turn(self, fence: int | None = None) -> Turn:
+        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.engine))
+        own = self.owned.fence if fence is None else fence
+        claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
+        return Turn(context, claimed, ClaudeReader())
+
+    def rows(self) -> list[conversations.EntryRow]:
+        with self.engine.connect() as connection:
+            return conversations.in_order(connection, self.owned.id, -1, 100)
+
+
+@pytest.fixture
+def agent(engine: Engine) -> Agent:
+    return Agent(engine)
+
+
+def test_entries_are_there_while_the_turn_runs(agent: Agent):
+    turn = agent.turn()
+    turn.start()
+    try:
+        agent.writes(said("Hello") + CALL[:20])
+        turn.grown.set()
+        eventually(lambda: [row.kind for row in agent.rows()] == ["assistant"])
+        agent.writes(CALL[20:])
+        turn.grown.set()
+        eventually(lambda: len(agent.rows()) == 2)
+        assert agent.rows()[1].content["tool"]["status"] == "running"
+        agent.writes(RESULT)
+        turn.grown.set()
+        eventually(lambda: agent.rows()[1].content["tool"]["status"] == "completed")
+    finally:
+        turn.close()
+    agent.writes(END)
+    verdict = turn.finish(agent.size, 0)
+    assert verdict.success
+    assert [row.kind for row in agent.rows()] == ["assistant", "tool_call", "usage"]
+
+
+def test_an_adopter_keeps_the_same_entries(agent: Agent):
+    agent.writes(said("Hello") + CALL)
+    first = agent.turn()
+    first.start()
+    eventually(lambda: len(agent.rows()) == 2)
+    first.close()
+    before = agent.rows()
+    agent.writes(RESULT + END)
+    agent.turn().finish(agent.size, 0)
+    after = agent.rows()
+    assert after[0] == before[0], "what did not change is not written again"
+    assert [row.entry for row in after] == [0, 1, 2]
+    assert after[1].sequence > before[1].sequence
+    with agent.engine.connect() as connection:
+        changed = conversations.changed(connection, agent.owned.id, before[1].sequence, 100)
+    assert [row.entry for row in changed] == [1, 2]
+
+
+def test_only_the_owner_writes(agent: Agent):
+    agent.writes(said("Hello"))
+    with pytest.raises(Stale):
+        agent.turn(fence=agent.owned.fence + 1).finish(agent.size, 0)
+    assert agent.rows() == []
+
+
+def test_the_agents_session_is_known_before_the_end(agent: Agent):
+    with agent.engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO coding_agent_turns (id, execution_process_id, prompt) VALUES (:id, :id, 'do it')"),
+            {"id": agent.owned.id},
+        )
+    agent.writes(said("Hello"))
+    turn = agent.turn()
+    turn.start()
+    try:
+        eventually(lambda: _session(agent) == SESSION)
+    finally:
+        turn.close()
+
+
+def _session(agent: Agent) -> str | None:
+    with agent.engine.connect() as connection:
+        return connection.scalar(text("SELECT agent_session_id FROM coding_agent_turns"))
+
+
+def test_a_reader_that_breaks_does_not_end_the_run(agent: Agent, monkeypatch: pytest.MonkeyPatch):
+    broken = threading.Event()
+    understand = ClaudeReader.take_line
+
+    def take_line(self: ClaudeReader, line: dict[str, Any]) -> None:
+        if not broken.is_set():
+            broken.set()
+            raise RuntimeError("a bug")
+        understand(self, line)
+
+    monkeypatch.setattr(ClaudeReader, "take_line", take_line)
+    turn = agent.turn()
+    agent.writes(said("Hello"))
+    turn.start()
+    assert broken.wait(10)
+    agent.writes(END)
+    assert turn.finish(agent.size, 0).success
+
+
+def test_memory_is_bounded_by_the_longest_line_and_not_by_the_output():
+    """64 MiB with lines of 5 MiB: growth far below the output, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.normalise", "--mib", "64"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    largest = json.loads(done.stdout.splitlines()[-1])
+    assert largest["mib"] >= 64
+    assert largest["memory_growth_mib"] <= 64
