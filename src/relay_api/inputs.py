@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
 from relay_core.domain.branch_name import is_valid_branch
 from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import check_prompt
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
 from relay_core.domain.limits import Limits
 from relay_core.domain.profiles import Profiles, choose
@@ -67,6 +68,7 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
     Raises:
         InvalidInput: a URL, branch, executor or limit that cannot be used here.
     """
+    check_prompt(body.executor.name, body.prompt)
     wanted = body.limits.model_dump(exclude_unset=True)
     repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
     return RunInput(

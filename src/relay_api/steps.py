@@ -7,6 +7,7 @@ from relay_api.schemas.runs import StepIn
 from relay_core.domain import chain
 from relay_core.domain.chain import RepoScripts, Step
 from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import check_prompt
 from relay_core.domain.vocabulary import RunReason
 
 _OWN_SCRIPT = {
@@ -31,6 +32,7 @@ def plan(body: StepIn, repos: Sequence[RepoScripts], executor: dict[str, Any]) -
     reason = RunReason(body.run_reason)
     _check_fields(body, reason)
     if reason is RunReason.CODING_AGENT:
+        check_prompt(executor["name"], body.prompt or "")
         cwd = pick_repo(body.repo, repos).cwd if body.repo else chain.agent_cwd(repos)
         return chain.agent_step(executor, body.prompt or "", cwd)
     repo = pick_repo(body.repo, repos)

@@ -12,7 +12,7 @@ import structlog
 
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Step
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
 from relay_core.domain.masking import maskable
@@ -249,7 +249,10 @@ def plan_step(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHand
     step: Step = claimed.action["step"]
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return StepPlan(script=step["script"].encode(), stdin=b"", env={})
-    return get_executor(_choice(claimed).name).plan(turn_request(context, claimed, workspace))
+    try:
+        return get_executor(_choice(claimed).name).plan(turn_request(context, claimed, workspace))
+    except InvalidInput as error:  # the API checks what it can; this depends on the conversation, too
+        raise StepFailed(Reason.START_FAILED, str(error)) from error
 
 
 def _choice(claimed: Claimed) -> ExecutorChoice:

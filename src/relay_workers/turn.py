@@ -78,7 +78,7 @@ class Turn:
     def _follow(self) -> None:
         try:
             self._read_on()
-        except Exception:  # a thread's top: whoever ends the turn reads on from here, and says what is wrong
+        except Exception:  # noqa: BLE001 - a thread's top: whoever ends the turn reads on from here, and says what is wrong
             self._log.exception("a conversation cannot be followed")
 
     def _read_on(self) -> None:

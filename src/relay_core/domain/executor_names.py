@@ -131,6 +131,16 @@ def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
     )
 
 
+def check_prompt(name: str, prompt: str) -> None:
+    """Refuse what an agent would refuse, before anything is started for it.
+
+    Raises:
+        InvalidInput: it is blank.
+    """
+    if executor_kind(name).conversation and not prompt.strip():
+        raise InvalidInput(f"prompt is empty: {name} needs one", field="prompt")
+
+
 def program_words(command: str) -> tuple[str, ...]:
     """The words of a command line that stands for a program; at least one.
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, insert, select
 
 from relay_core.domain import chain
 from relay_core.domain.errors import Conflict, NotFound
-from relay_core.domain.executor_names import EXECUTORS
+from relay_core.domain.executor_names import EXECUTORS, check_prompt
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.postgres import lane, runs
 from relay_core.postgres.runs import AddedStep
@@ -53,6 +53,7 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
 
     Raises:
         NotFound: the session is not there for this principal.
+        InvalidInput: the prompt is blank.
         Conflict: `cannot_resume`: its executor knows no conversations; `follow_up_queued`: one waits already;
             or the workspace takes no more steps (`runs.add_step`).
     """
@@ -64,6 +65,7 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
             f"{found['executor']} cannot go on with a conversation; add a coding_agent step to the workspace instead"
         )
         raise Conflict(message, code="cannot_resume")
+    check_prompt(found["executor"], prompt)
     lane.lock(connection, found["workspace_id"])
     refuse_second_follow_up(connection, session_id)
     step = chain.agent_step(dict(found["executor_config"]), prompt, _cwd(connection, found))
