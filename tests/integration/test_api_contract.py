@@ -75,6 +75,15 @@ def check(api: Api, tmp_path: Path, *options: str, examples: int) -> str:
     return done.stdout
 
 
+def operations(api: Api) -> int:
+    """How many of them were to be tried."""
+    paths = api.get("/openapi.json").json()["paths"]
+    found = [
+        one["operationId"] for path, each in paths.items() if not path.endswith("/stream") for one in each.values()
+    ]
+    return len(set(found) - {"revoke_token"})
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path):
@@ -83,7 +92,7 @@ def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path)
     # Streams of what runs have no end; and whoever revokes tokens at random revokes the tester's own.
     options = ("--exclude-path-regex", "/stream$", "--exclude-operation-id", "revoke_token")
     said = check(api, tmp_path, *options, "--phases", "examples,coverage,fuzzing", examples=5)
-    assert "33 passed" in said
+    assert f"{operations(api)} passed" in said
     # It was not all refusals.
     with api.engine.connect() as connection:
         made_up = connection.scalar(select(func.count()).select_from(Workspace))

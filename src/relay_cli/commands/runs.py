@@ -28,9 +28,15 @@ ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_de
 def run(
     prompt: Annotated[str, typer.Argument(help="What to do; - reads it from standard input.")],
     repo: Annotated[list[str], typer.Option(help="URL or path of a repository; may be given again.")],
-    executor: Annotated[str | None, typer.Option(help="claude-code (default), or shell with --command.")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="The agent: claude-code (default), others of `relay agents list`, or shell with --command."),
+    ] = None,
     command: Annotated[str | None, typer.Option(help="Command line of the executor `shell`.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant of the executor.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Profile of the agent: `relay agents list`.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, as the agent spells it.")] = None,
+    reasoning_effort: Annotated[str | None, typer.Option(help="Where the agent has it.")] = None,
+    permission_mode: Annotated[str | None, typer.Option(help="auto, or plan where the agent has it.")] = None,
     branch: Annotated[str | None, typer.Option(help="Target branch; the remote's default.")] = None,
     setup: Annotated[str | None, typer.Option(help="Setup script.")] = None,
     cleanup: Annotated[str | None, typer.Option(help="Cleanup script.")] = None,
@@ -51,7 +57,14 @@ def run(
     """
     scripts = {"setup_script": setup, "cleanup_script": cleanup, "dev_server_script": dev_server}
     repos = [_given({"url": remote(one), "target_branch": branch, **scripts}) for one in repo]
-    chosen = {"name": executor or ("shell" if command else "claude-code"), "command": command, "variant": variant}
+    chosen = {
+        "name": executor or ("shell" if command else "claude-code"),
+        "command": command,
+        "variant": variant,
+        "model": model,
+        "reasoning_effort": reasoning_effort,
+        "permission_mode": permission_mode,
+    }
     body = {
         "repos": repos,
         "prompt": sys.stdin.read() if prompt == "-" else prompt,
