@@ -9,10 +9,11 @@ import typer
 
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json, note
-from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
+from relay_cli.stack.agent_images import AGENTS, build_agents_image, choose_agents
 from relay_cli.stack.bring_up import UpOptions, bring_up
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import describe, take_down
+from relay_cli.stack.own_images import BASE_TAG
 from relay_cli.stack.status import current_state
 from relay_cli.stack.up import prepare_machine
 from relay_core.postgres.migrate import upgrade
@@ -82,18 +83,25 @@ def db_upgrade(as_json: Json = False) -> None:
 
 @image.command("build")
 def image_build(
-    executor: Annotated[str, typer.Argument(help="Whose image: claude-code.")], as_json: Json = False
+    agents: Annotated[list[str], typer.Argument(metavar="AGENT…", help=f"What it shall hold: {', '.join(AGENTS)}.")],
+    below: Annotated[str, typer.Option("--from", metavar="IMAGE", help="The image to put them on.")] = BASE_TAG,
+    tag: Annotated[
+        str | None, typer.Option(help="Its name [default: relay-AGENT:latest, of several relay-agents:latest].")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Build the image of a coding agent on this machine's engine (about half a minute, needs PyPI and npm).
+    """Build an image with coding agents on this machine's engine (about half a minute each, needs PyPI and npm).
 
-    Example: relay image build claude-code
+    Example: relay image build claude-code codex --from my-team/app:latest --tag my-team/app-agents:latest
     """
-    if executor not in AGENT_TAGS:
-        raise CommandFailed(f"there is no image for {executor!r}; there are: {', '.join(AGENT_TAGS)}", 2)
+    choose_agents(agents)
     data_dir = get_settings().data_dir
     client = prepare_machine(data_dir, Consent(yes=False)).client()
-    ensure_agent_image(client, executor, data_dir / "build" / "logs")
+    built = build_agents_image(client, agents, data_dir / "build" / "logs", below=below, tag=tag)
     if as_json:
-        print(json.dumps({"image": AGENT_TAGS[executor]}))
-    else:
-        note(f"{AGENT_TAGS[executor]} is ready: relay run --image {AGENT_TAGS[executor]} …")
+        print(json.dumps({"image": built.tag, **{key: value for key, value in vars(built).items() if key != "tag"}}))
+        return
+    note(
+        f"{built.tag} is ready ({built.size / 1e6:.0f} MB, {built.added / 1e6:.0f} MB of them added to {below}): "
+        f"relay run --image {built.tag} …"
+    )

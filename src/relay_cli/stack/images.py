@@ -99,13 +99,15 @@ def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -
 
 def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
     tail: list[str] = []
+    step = ""
     with log_file.open("w") as log:
         for event in stream:
             text = str(event.get("stream") or event.get("status") or event.get("error") or "")
             log.write(text)
             tail = [*tail, *text.splitlines()][-25:]
-            if text.startswith("Step ") and " : RUN " in text:  # the others take no time
-                say(f"  {tag}: {text.partition(' : ')[0].lower()}")
+            step = text if text.startswith("Step ") else step
+            if text.startswith(" ---> Running in") and " : RUN " in step:  # the others take no time
+                say(f"  {tag}: {step.partition(' : ')[0].lower()}")
             if "error" in event:
                 end = "\n".join(line for line in tail if line.strip())
                 raise StackProblem(f"Building {tag} failed (all of it in {log_file}):\n{end}")
