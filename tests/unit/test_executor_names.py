@@ -6,7 +6,7 @@ from relay_workers.executors.registry import get_executor
 
 
 def test_every_name_the_api_accepts_has_an_executor():
-    assert set(EXECUTORS) == {"shell", "claude-code"}
+    assert set(EXECUTORS) >= {"shell", "claude-code", "acp"}
     for name in EXECUTORS:
         assert get_executor(name).name == name
 
@@ -38,6 +38,7 @@ def test_a_choice_survives_storing():
         ({"name": "shell", "command": 7}, "executor.command", "must be a text"),
         ({"name": "shell", "command": "a\0b"}, "executor.command", "NUL"),
         ({"name": "shell", "command": "x" * (MAX_COMMAND_BYTES + 1)}, "executor.command", "longer than"),
+        ({"name": "acp"}, "executor.command", "required for acp"),
         ({"name": "shell", "command": "true", "model": "opus"}, "executor.model", "no model"),
         ({"name": "shell", "command": "true", "permission_mode": "plan"}, "executor.permission_mode", "are: auto"),
         ({"name": "claude-code", "permission_mode": "yolo"}, "executor.permission_mode", "there are: auto, plan"),

@@ -1,3 +1,4 @@
+import json
 import shlex
 
 import pytest
@@ -68,6 +69,44 @@ def test_claude_code_refuses_what_would_mean_something_else(given):
         get_executor("claude-code").plan(TurnRequest(**{"prompt": "x", **given}))
 
 
+def acp_turn(**given):
+    plan = get_executor("acp").plan(TurnRequest("fix it", **{"command": "gemini --acp", **given}))
+    return json.loads(eval(plan.script.decode().rpartition("main(")[2].removesuffix(")\n"))), plan
+
+
+def test_acp_is_a_program_of_its_own_with_the_turn_at_its_end():
+    turn, plan = acp_turn(args=("-m", "it's"), resume_session_id="s'1", model="big", permission_mode="plan")
+    assert plan.script.startswith(b"#!/opt/agents/acp/bin/python -IB\n")
+    compile(plan.script, "step", "exec")
+    assert b"fix it" not in plan.script
+    assert plan.stdin == b"fix it"
+    assert turn["command"] == ["gemini", "--acp", "-m", "it's"]
+    assert (turn["session_id"], turn["mode"], turn["model"], turn["effort"]) == ("s'1", "plan", "big", None)
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [("gemini --acp", ("gemini",)), ("/opt/x acp", ("/opt/x",)), ("./agent", ())],
+)
+def test_acp_needs_its_library_and_the_agent(command, needed):
+    assert get_executor("acp").required_programs(TurnRequest("x", command)) == (programs.ACP_PYTHON, *needed)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"prompt": " "},
+        {"command": None},
+        {"command": "'"},
+        {"resume_session_id": ""},
+        {"resume_session_id": "a\n"},
+    ],
+)
+def test_acp_refuses_what_cannot_be(given):
+    with pytest.raises(InvalidInput):
+        get_executor("acp").plan(TurnRequest(**{"prompt": "x", "command": "a", **given}))
+
+
 def test_shell_runs_the_command_as_it_is():
     choice = check_executor({"name": "shell", "command": "cat >notes.md\n# 'quoted' $HOME"})
     request = TurnRequest.of(choice, "grüße\0\n")
@@ -91,3 +130,5 @@ def test_a_missing_program_says_what_to_do():
     assert caught.value.reason == Reason.PROGRAM_MISSING
     with pytest.raises(StepFailed, match="'/opt/x', 'y': install"):
         programs.require("busybox", b"/opt/x\ny\n")
+    with pytest.raises(StepFailed, match="relay image build acp gemini --from busybox"):
+        programs.require("busybox", b"/opt/agents/acp/bin/python\ngemini\n")

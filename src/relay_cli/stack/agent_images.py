@@ -59,12 +59,17 @@ def default_tag(names: Sequence[str]) -> str:
 
 
 def ensure_agent_image(client: docker.DockerClient, executor: str, log_folder: Path) -> str:
-    """Builds the image of one agent on the present base image, unless the same one is there; returns its id.
+    """Builds the image of an agent on the present base image, unless the same one is there; returns its id.
+
+    Args:
+        client: of the engine.
+        executor: one of `AGENTS`, or several with spaces between.
+        log_folder: gets the whole output of the build.
 
     Raises:
         StackProblem: the base image is not there yet, or the build failed; with what to do.
     """
-    return build_agents_image(client, [executor], log_folder).id
+    return build_agents_image(client, executor.split(), log_folder).id
 
 
 def build_agents_image(

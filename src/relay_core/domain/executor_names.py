@@ -16,6 +16,8 @@ AUTO = "auto"
 """No permission is asked for: the container is the sandbox."""
 PLAN = "plan"
 """The agent may look and not write; its last words are the plan."""
+REJECT = "reject"
+"""The agent asks for permission as its own settings have it, and gets none."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,16 @@ CLAUDE_CODE = ExecutorKind(
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
 )
+ACP = ExecutorKind(
+    "acp",
+    "any agent that speaks the Agent Client Protocol: its command line",
+    command_required=True,
+    command_is_program=True,
+    permission_modes=(AUTO, PLAN, REJECT),
+    reasoning_efforts=("minimal", "low", "medium", "high", "xhigh", "max"),
+)
 
-EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE)}
+EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE, ACP)}
 
 
 @dataclass(frozen=True)

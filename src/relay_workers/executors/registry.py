@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from relay_core.domain.executor_names import executor_kind
+from relay_workers.executors.acp import Acp
 from relay_workers.executors.claude_code import ClaudeCode
 from relay_workers.executors.port import Executor
 from relay_workers.executors.shell import Shell
 
-_ALL: Mapping[str, Executor] = {executor.name: executor for executor in (Shell(), ClaudeCode())}
+_ALL: Mapping[str, Executor] = {executor.name: executor for executor in (Shell(), ClaudeCode(), Acp())}
 
 
 def get_executor(name: str) -> Executor:

@@ -1,5 +1,6 @@
 """The real agents of the matrix: how each is asked for, and what can be expected of it."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,14 @@ def openai(url: str) -> Env:
     return {"OPENAI_API_KEY": "test-key-of-ours", **_plain(OPENAI_BASE_URL=f"{url}/v1")}
 
 
+def opencode(url: str) -> Env:
+    """Its own settings, as a deployment that drives it through the protocol would give them."""
+    options = {"baseURL": "{env:OPENAI_BASE_URL}", "apiKey": "{env:OPENAI_API_KEY}"}
+    provider = {"npm": "@ai-sdk/openai-compatible", "name": "ours", "options": options, "models": {"m": {"name": "m"}}}
+    config = {"model": "ours/m", "small_model": "ours/m", "permission": "allow", "provider": {"ours": provider}}
+    return {**openai(url), **_plain(OPENCODE_CONFIG_CONTENT=json.dumps(config))}
+
+
 def gemini(url: str) -> Env:
     return {"GEMINI_API_KEY": "test-key-of-ours", **_plain(GOOGLE_GEMINI_BASE_URL=url)}
 
@@ -34,7 +43,7 @@ class Agent:
 
     name: str
     image: str
-    """The agent whose image it runs in (`relay image build`)."""
+    """What its image holds (`relay image build`), with spaces between."""
     env: Callable[[str], Env]
     executor: Mapping[str, Any] = field(default_factory=dict)
     edit: str = f"Please [[run: {WRITE}]] [[say: I added it.]]"
@@ -54,8 +63,12 @@ class Agent:
 
 
 AGENTS = {
-    agent.name if not agent.executor.get("command") else agent.executor["command"].split()[0]: agent
-    for agent in (Agent("claude-code", "claude-code", anthropic),)
+    str(agent.executor.get("command", agent.name)): agent
+    for agent in (
+        Agent("claude-code", "claude-code", anthropic),
+        Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
+        Agent("acp", "acp opencode", opencode, {"command": "opencode acp"}),
+    )
 }
 IN_CI = ("claude-code", "codex", "claude-agent-acp")
 

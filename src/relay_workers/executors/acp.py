@@ -1,0 +1,66 @@
+"""The executor for any agent that speaks the Agent Client Protocol (tried with agent-client-protocol 0.12.1).
+
+Its program is ours (acp_driver.py): it runs in the container beside the agent, so a worker may die in between.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import ACP, program_words
+from relay_workers.executors.acp_stream import AcpReader
+from relay_workers.executors.port import StepPlan, TurnRequest, prompt_bytes
+from relay_workers.executors.programs import ACP_PYTHON
+
+_DRIVER = Path(__file__).with_name("acp_driver.py")
+_MAX_ID = 200
+_ROOT_ENV = {"IS_SANDBOX": "1"}
+"""Claude Code, behind claude-agent-acp, refuses to skip permissions as root without it."""
+
+
+class Acp:
+    """Runs ``command`` as an agent; requests for permission are granted unless the mode is reject or plan."""
+
+    name: Final = ACP.name
+
+    def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
+        """The library's python, and the agent's program unless it is in the repository."""
+        program = _command(request)[0]
+        return (ACP_PYTHON,) if "/" in program and not program.startswith("/") else (ACP_PYTHON, program)
+
+    def plan(self, request: TurnRequest) -> StepPlan:
+        """The driver with this turn's settings at its end; without Python's own environment variables."""
+        if not request.prompt.strip():
+            raise InvalidInput("prompt is empty: an agent needs one", field="prompt")
+        turn = {
+            "command": [*_command(request), *request.args],
+            "session_id": _session_id(request),
+            "mode": request.permission_mode,
+            "model": request.model,
+            "effort": request.reasoning_effort,
+        }
+        script = f"#!{ACP_PYTHON} -IB\n{_DRIVER.read_text()}\n\nmain({json.dumps(turn)!r})\n"
+        return StepPlan(script.encode(), prompt_bytes(request), _ROOT_ENV if request.as_root else {})
+
+    def reader(self, request: TurnRequest) -> AcpReader:  # noqa: ARG002 - the port's
+        """Understands the driver's lines."""
+        return AcpReader()
+
+
+def _command(request: TurnRequest) -> tuple[str, ...]:
+    if not request.command or not request.command.strip():
+        raise InvalidInput(
+            "executor.command is required for acp: the agent's command line, such as `gemini --acp`",
+            field="executor.command",
+        )
+    return program_words(request.command)
+
+
+def _session_id(request: TurnRequest) -> str | None:
+    given = request.resume_session_id
+    if given is not None and not (0 < len(given) <= _MAX_ID and given.isprintable()):
+        raise InvalidInput(
+            "the agent's session id cannot be one: this conversation cannot be resumed", field="session_id"
+        )
+    return given
