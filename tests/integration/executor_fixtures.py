@@ -1,12 +1,19 @@
 """Runs an executor's plan in a container, as the runner does: script and prompt as files, output to the reader."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
+import docker
 from docker.models.containers import Container
+from tests.model_server.in_container import start_in_container
 
+from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
+from relay_cli.stack.consent import Consent
+from relay_cli.stack.own_images import ensure_images
 from relay_workers.executors.port import TurnReader, TurnRequest, Verdict
 from relay_workers.executors.registry import get_executor
 
@@ -31,6 +38,8 @@ class AgentBox:
     container: Container
     root: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    """Base URL of the scripted model."""
     turns: int = 0
 
     def folder(self, *parts: str) -> Path:
@@ -88,3 +97,34 @@ class AgentBox:
                     watch(out)
         exit_code = api.exec_inspect(started)["ExitCode"]
         return Turn(exit_code, reader.verdict(exit_code), reader, stderr.decode())
+
+
+@contextmanager
+def agent_box(executor: str, services_dir: Path, root: Path) -> Iterator[AgentBox]:
+    """A container of the executor's image without a network, with a scripted model in it and ``root`` as workspace."""
+    client = docker.from_env()
+    ensure_images(client, services_dir, Consent(yes=True))
+    ensure_agent_image(client, executor, services_dir / "logs")
+    root.chmod(0o755)
+    container = client.containers.run(
+        AGENT_TAGS[executor],
+        ["sleep", "infinity"],
+        name=f"relay-test-{executor}-{uuid4().hex[:12]}",
+        init=True,
+        detach=True,
+        user=str(UID),
+        network_mode="none",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        volumes={str(root): {"bind": "/workspace", "mode": "rw"}},
+        labels={"relay.test": "executors"},
+    )
+    try:
+        box = AgentBox(container, root, url=start_in_container(container))
+        box.folder("home")
+        names = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        box.env = {"HOME": "/workspace/home", **names}
+        yield box
+    finally:
+        container.remove(force=True)
+        client.close()

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import docker
 import pytest
-from tests.integration.executor_fixtures import UID, AgentBox
-from tests.model_server.in_container import requests_of, start_in_container
+from tests.integration.executor_fixtures import UID, AgentBox, agent_box
+from tests.model_server.in_container import requests_of
 
-from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
-from relay_cli.stack.consent import Consent
-from relay_cli.stack.own_images import BASE_TAG, ensure_images
+from relay_cli.stack.own_images import BASE_TAG
 from relay_core.domain.vocabulary import Reason
 from relay_workers.executors import programs
 from relay_workers.executors.port import TurnRequest
@@ -22,34 +19,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def box(services_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentBox]:
-    client = docker.from_env()
-    ensure_images(client, services_dir, Consent(yes=True))
-    ensure_agent_image(client, "claude-code", services_dir / "logs")
-    root = tmp_path_factory.mktemp("workspace")
-    root.chmod(0o755)
-    container = client.containers.run(
-        AGENT_TAGS["claude-code"],
-        ["sleep", "infinity"],
-        name=f"relay-test-claude-{uuid4().hex[:12]}",
-        init=True,
-        detach=True,
-        user=str(UID),
-        network_mode="none",
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        volumes={str(root): {"bind": "/workspace", "mode": "rw"}},
-        labels={"relay.test": "executors"},
-    )
-    try:
-        box = AgentBox(container, root)
-        box.folder("home")
-        names = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        url = start_in_container(container)
-        box.env = {"HOME": "/workspace/home", "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "test", **names}
+    with agent_box("claude-code", services_dir, tmp_path_factory.mktemp("workspace")) as box:
+        box.env = {**box.env, "ANTHROPIC_BASE_URL": box.url, "ANTHROPIC_API_KEY": "test"}
         yield box
-    finally:
-        container.remove(force=True)
-        client.close()
 
 
 @pytest.fixture

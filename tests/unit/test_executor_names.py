@@ -6,16 +6,16 @@ from relay_workers.executors.registry import get_executor
 
 
 def test_every_name_the_api_accepts_has_an_executor():
-    assert set(EXECUTORS) == {"shell", "claude-code"}
+    assert set(EXECUTORS) == {"shell", "claude-code", "codex", "opencode", "qwen"}
     for name in EXECUTORS:
         assert get_executor(name).name == name
 
 
 @pytest.mark.parametrize("name", ["nonesuch", "", "Shell"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(InvalidInput, match="shell, claude-code"):
+    with pytest.raises(InvalidInput, match="shell, claude-code, codex, opencode, qwen"):
         get_executor(name)
-    with pytest.raises(InvalidInput, match="shell, claude-code") as caught:
+    with pytest.raises(InvalidInput, match="shell, claude-code, codex, opencode, qwen") as caught:
         check_executor({"name": name})
     assert caught.value.field == "executor.name"
 

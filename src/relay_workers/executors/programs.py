@@ -6,10 +6,13 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 
 _PROBE = 'for p do command -v -- "$p" >/dev/null || printf "%s\\n" "$p"; done'
-_ADVICE = {
-    "claude": "build Relay's image for it on the node (`relay image build claude-code`) and give "
-    "`image` as relay-claude-code:latest, or put Claude Code into yours (npm install -g @anthropic-ai/claude-code)",
+_PACKAGES = {
+    "claude": ("claude-code", "Claude Code", "@anthropic-ai/claude-code"),
+    "codex": ("codex", "Codex", "@openai/codex"),
+    "opencode": ("opencode", "opencode", "opencode-ai"),
+    "qwen": ("qwen", "Qwen Code", "@qwen-code/qwen-code"),
 }
+"""Program → executor, name for people, npm package."""
 
 
 def probe(programs: Sequence[str]) -> list[str]:
@@ -31,5 +34,14 @@ def require(image: str, probe_output: bytes) -> None:
 def explain(image: str, missing: Sequence[str]) -> str:
     """What is missing, and what to do about it."""
     names = ", ".join(repr(name) for name in missing)
-    advice = _ADVICE.get(missing[0].rpartition("/")[2], "install it in the image, or give one that holds it as `image`")
-    return f"The image {image} has no program {names}: {advice}"
+    return f"The image {image} has no program {names}: {_advice(missing[0].rpartition('/')[2])}"
+
+
+def _advice(program: str) -> str:
+    if program not in _PACKAGES:
+        return "install it in the image, or give one that holds it as `image`"
+    executor, name, package = _PACKAGES[program]
+    return (
+        f"build Relay's image for it on the node (`relay image build {executor}`) and give "
+        f"`image` as relay-{executor}:latest, or put {name} into yours (npm install -g {package})"
+    )
