@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
-from uuid import uuid4
 
 import pytest
 from tests.integration.agent_cases import AgentCases
@@ -21,6 +20,7 @@ def box(services_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 class TestOpenCode(AgentCases):
     executor = "opencode"
-    unknown_session = str(uuid4())
+    unknown_session = "ses_4a1B"
     usage: ClassVar = {"input_tokens": 22, "output_tokens": 14}
     process = "opencode"
+    key_words = "valid key"

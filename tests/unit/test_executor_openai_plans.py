@@ -56,13 +56,11 @@ def test_codex_gets_the_address_and_the_key_of_the_run(started):
     assert started("codex", {"OPENAI_API_KEY": "k", "CODEX_API_KEY": "own"})[2]["CODEX_API_KEY"] == "own"
 
 
-def test_codex_resumes_thinks_and_may_only_read(started):
-    args, _, _ = started(
-        "codex", model="gpt-5", reasoning_effort="high", permission_mode="plan", resume_session_id=SESSION
-    )
+def test_codex_resumes_and_thinks(started):
+    args, _, _ = started("codex", model="gpt-5", reasoning_effort="high", resume_session_id=SESSION)
     assert args == [
         *("exec", "resume", "--json", "--skip-git-repo-check"),
-        *("-c", "sandbox_mode=read-only", "-c", "approval_policy=never", *QUIET),
+        *BYPASS,
         *("-m", "gpt-5", "-c", "model_reasoning_effort=high", SESSION, "-"),
     ]
 
@@ -82,7 +80,7 @@ def test_qwen_resumes_plans_and_takes_a_key(started):
 
 def test_opencode_reads_the_prompt_and_keeps_its_own_provider(started):
     args, stdin, env = started("opencode", model="anthropic/claude-sonnet-4-5")
-    assert args == ["run", "--format", "json", "--model", "anthropic/claude-sonnet-4-5"]
+    assert args == ["run", "--format", "json", "--model", "anthropic/claude-sonnet-4-5", "--title", "Relay"]
     assert stdin == b"fix it"
     assert json.loads(env["OPENCODE_CONFIG_CONTENT"])["permission"] == "allow"
     assert "provider" not in env["OPENCODE_CONFIG_CONTENT"]
@@ -91,7 +89,7 @@ def test_opencode_reads_the_prompt_and_keeps_its_own_provider(started):
 @pytest.mark.parametrize(("model", "own"), [("m-1", "m-1"), ("relay/vendor/m", "vendor/m")])
 def test_opencode_serves_a_model_at_the_address_of_the_run(started, model, own):
     args, _, env = started("opencode", {"OPENAI_API_KEY": "secret"}, model=model)
-    assert args[3:] == ["--model", f"relay/{own}"]
+    assert args[3:] == ["--model", f"relay/{own}", "--title", "Relay"]
     config = json.loads(env["OPENCODE_CONFIG_CONTENT"])
     assert config["provider"]["relay"]["models"] == {own: {"name": own}}
     assert config["provider"]["relay"]["options"]["apiKey"] == "{env:OPENAI_API_KEY}"

@@ -60,7 +60,6 @@ CODEX = ExecutorKind(
     "OpenAI's Codex",
     program="codex",
     command_is_program=True,
-    permission_modes=(AUTO, PLAN),
     reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh"),
 )
 OPENCODE = ExecutorKind(

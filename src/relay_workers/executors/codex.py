@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from relay_core.domain.executor_names import AUTO, CODEX, PLAN
+from relay_core.domain.executor_names import CODEX
 from relay_workers.executors.codex_stream import CodexReader
 from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
 from relay_workers.executors.port import StepPlan, TurnRequest
@@ -10,10 +10,8 @@ from relay_workers.executors.port import StepPlan, TurnRequest
 PROGRAM = "codex"
 _QUIET = ("-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false")
 """It would wait for seconds at its end to tell of its use."""
-_PERMISSIONS = {
-    AUTO: ("--dangerously-bypass-approvals-and-sandbox",),
-    PLAN: ("-c", "sandbox_mode=read-only", "-c", "approval_policy=never"),
-}
+_PERMISSIONS = "--dangerously-bypass-approvals-and-sandbox"
+"""There is no other mode: its read-only sandbox wants namespaces of its own, which a workspace's container denies."""
 _KEY = b"""\
 if [ -n "${OPENAI_API_KEY-}" ]; then
   export CODEX_API_KEY="${CODEX_API_KEY:-$OPENAI_API_KEY}"
@@ -28,6 +26,11 @@ if [ -n "${OPENAI_BASE_URL-}" ]; then
 fi
 """
 """It heeds no OPENAI_BASE_URL, but takes another provider by its configuration."""
+_USED_SO_FAR = b"""\
+find "${CODEX_HOME:-$HOME/.codex}/sessions" -name 'rollout-*-%s.jsonl' \\
+  -exec grep -h '"token_count","info":{"total_token_usage"' {} + 2>/dev/null | tail -n 1
+"""
+"""It counts the tokens of a conversation, not of a turn: the reader takes off what is printed here."""
 
 
 class Codex:
@@ -44,7 +47,8 @@ class Codex:
         resumed = resumed_uuid(request)
         words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])
-        script = b'%sset -- %s\n%sexec "$@" %s\n' % (_KEY, words, _PROVIDER, end)
+        before = b"" if resumed is None else _USED_SO_FAR % resumed.encode()
+        script = b'%s%sset -- %s\n%sexec "$@" %s\n' % (before, _KEY, words, _PROVIDER, end)
         return StepPlan(script, spoken_prompt(request), request.env)
 
     def reader(self, request: TurnRequest) -> CodexReader:
@@ -54,8 +58,7 @@ class Codex:
 
 def _arguments(request: TurnRequest) -> list[str]:
     resume = ["resume"] if request.resume_session_id is not None else []
-    permissions = _PERMISSIONS[request.permission_mode or AUTO]
-    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", *permissions, *_QUIET]
+    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET]
     if request.model is not None:
         arguments += ["-m", request.model]
     if request.reasoning_effort is not None:

@@ -4,7 +4,12 @@ A turn prints ``thread.started``, ``turn.started``, ``item.started``, ``item.upd
 ``turn.completed`` or ``turn.failed``. What the words do not say:
 
 - There is no result line: ``turn.completed`` and exit code 0 make a success, the last ``agent_message`` is the answer.
-- A line of type ``error`` may be followed by another try ("Reconnecting... 1/5"); an *item* of that type is a warning.
+- A line of type ``error`` may be followed by another try ("Reconnecting... 1/5"), and the last one is told again by
+  ``turn.failed``; an *item* of that type is a warning.
+- ``thread.started`` comes before the conversation is saved: killed there, it cannot be resumed. After ``turn.started``
+  it can (seen in 5 of 5 runs).
+- Tokens are those of the whole conversation; in a turn that resumes one, the script prints its last ``token_count``
+  first.
 - A conversation that is not there is told on stderr only.
 """
 
@@ -22,11 +27,13 @@ _PROGRAM: Final = "codex"
 _USAGE = {
     "input_tokens": "input_tokens",
     "cached_input_tokens": "cache_read_input_tokens",
+    "cache_write_input_tokens": "cache_creation_input_tokens",
     "output_tokens": "output_tokens",
     "reasoning_output_tokens": "reasoning_tokens",
 }
 _KEY_ADVICE = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
 _SPOKEN = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASONING, "error": EntryKind.NOTICE}
+_TRIES_AGAIN = "Reconnecting..."
 _FAILED = {"failed", "declined"}
 _OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_code"}
 """Fields of an item that are not what the tool was given."""
@@ -38,6 +45,8 @@ class CodexReader(JsonTurn):
     def __init__(self, resumed: str | None = None) -> None:
         super().__init__()
         self._resumed = resumed
+        self._thread: str | None = None
+        self._before: dict[str, float] = {}
         self._error: str | None = None
         self._failed = False
         self._completed = False
@@ -46,21 +55,27 @@ class CodexReader(JsonTurn):
         """Understand one line."""
         kind = text_of(line.get("type"))
         if kind == "thread.started":
-            self.agent_session_id = an_id(line.get("thread_id")) or self.agent_session_id
+            self._thread = an_id(line.get("thread_id"))
+        elif kind == "turn.started":
+            self.agent_session_id = self._thread
         elif kind.startswith("item."):
             self._take_item(object_of(line.get("item")), ended=kind == "item.completed")
         elif kind == "turn.completed":
             self._completed, self._error = True, None
-            self.usage = numbers(line.get("usage"), _USAGE)
+            used = numbers(line.get("usage"), _USAGE)
+            self.usage = {name: max(0.0, value - self._before.get(name, 0.0)) for name, value in used.items()}
         elif kind == "turn.failed":
             self._failed = True
-            self._complain(text_of(object_of(line.get("error")).get("message")), EntryKind.ERROR)
+            self._complain(text_of(object_of(line.get("error")).get("message")))
         elif kind == "error":
-            self._complain(text_of(line.get("message")), EntryKind.NOTICE)
+            self._complain(text_of(line.get("message")))
+        elif kind == "event_msg" and self._thread is None:
+            told = object_of(object_of(line.get("payload")).get("info"))
+            self._before = numbers(told.get("total_token_usage"), _USAGE)
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes ``turn.completed`` *and* exit code 0."""
-        if other := not_resumed(_PROGRAM, self._resumed, self.agent_session_id, exit_code):
+        if other := not_resumed(_PROGRAM, self._resumed, self._thread, exit_code):
             return other
         if self._failed:
             return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{_PROGRAM} reports that the turn failed")
@@ -72,12 +87,15 @@ class CodexReader(JsonTurn):
             return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
         return by_code
 
-    def _complain(self, message: str, kind: EntryKind) -> None:
+    def _complain(self, message: str) -> None:
         plain = _plain(message)
-        if "401 Unauthorized" in message or "403 Forbidden" in message:
+        again = message.startswith(_TRIES_AGAIN)
+        if not again and ("401 Unauthorized" in message or "403 Forbidden" in message):
             plain = f"{plain.rstrip('. ')}: {_KEY_ADVICE}"
-        self._error = words(plain) or self._error
-        self.transcript.say(self._error or "", kind=kind)
+        said = words(plain)
+        if said and said != self._error:
+            self._error = said
+            self.transcript.say(said, kind=EntryKind.NOTICE if again else EntryKind.ERROR)
 
     def _take_item(self, item: dict[str, Any], *, ended: bool) -> None:
         kind = text_of(item.get("type"))

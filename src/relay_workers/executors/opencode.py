@@ -14,7 +14,14 @@ PROGRAM = "opencode"
 PROVIDER = "relay"
 """Name of the provider at the run's own OPENAI_BASE_URL."""
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9]{1,100}")
-_PERMISSIONS: dict[str, tuple[str, ...]] = {AUTO: (), PLAN: ("--agent", "plan")}
+_AGENTS: dict[str, tuple[str, ...]] = {AUTO: (), PLAN: ("--agent", "plan")}
+_PERMISSIONS: dict[str, Any] = {
+    AUTO: "allow",
+    # Its own plan agent is only told not to write, and may run any command.
+    PLAN: {"*": "allow", "edit": "deny", "bash": "deny"},
+}
+_TITLE = ("--title", "Relay")
+"""Of a new conversation; it would ask the model for one otherwise."""
 _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
 
 
@@ -42,7 +49,7 @@ class OpenCode:
 
 
 def _arguments(request: TurnRequest) -> list[str]:
-    arguments = ["run", "--format", "json", *_PERMISSIONS[request.permission_mode or AUTO]]
+    arguments = ["run", "--format", "json", *_AGENTS[request.permission_mode or AUTO]]
     if request.model is not None:
         own = _own_model(request.model)
         arguments += ["--model", request.model if own is None else f"{PROVIDER}/{own}"]
@@ -53,12 +60,15 @@ def _arguments(request: TurnRequest) -> list[str]:
             message = "the agent's session id is none of opencode's: this conversation cannot be resumed"
             raise InvalidInput(message, field="session_id")
         arguments += ["--session", resumed]
+    else:
+        arguments += _TITLE
     return [*arguments, *request.args]
 
 
 def _config(request: TurnRequest) -> dict[str, Any]:
     """What goes over the configuration of the user and of the repository; holds names of variables, no values."""
-    config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "permission": "allow"}
+    permission = _PERMISSIONS[request.permission_mode or AUTO]
+    config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "snapshot": False, "permission": permission}
     own = _own_model(request.model or "")
     if own:
         options = {"baseURL": "{env:OPENAI_BASE_URL}", "apiKey": "{env:OPENAI_API_KEY}"}
@@ -68,7 +78,7 @@ def _config(request: TurnRequest) -> dict[str, Any]:
             "options": options,
             "models": {own: {"name": own}},
         }
-        config |= {"provider": {PROVIDER: served}, "small_model": f"{PROVIDER}/{own}"}
+        config |= {"provider": {PROVIDER: served}}
     return config
 
 
