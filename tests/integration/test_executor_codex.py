@@ -6,8 +6,10 @@ from typing import ClassVar
 from uuid import uuid4
 
 import pytest
-from tests.integration.agent_cases import AgentCases
+from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
+
+from relay_core.domain.conversation import EntryKind
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -24,3 +26,11 @@ class TestCodex(AgentCases):
     unknown_session = str(uuid4())
     usage: ClassVar = {"input_tokens": 22, "output_tokens": 14}
     process = "codex"
+
+    def test_a_patch_is_an_edit(self, box, repo):
+        patch = "apply_patch <<'END'\n*** Begin Patch\n*** Add File: a.txt\n+hi\n*** End Patch\nEND"
+        ended = self.turn(box, repo, f"[[run: {patch}]] [[say: patched]]", reasoning_effort="high")
+        assert (ended.verdict.success, ended.reader.summary) == (True, "patched")
+        edits = [entry.tool.paths for entry in entries_of(ended) if entry.kind is EntryKind.FILE_EDIT]
+        assert edits == [(f"{repo}/a.txt",)]
+        assert box.sh("cat a.txt", repo) == "hi\n"

@@ -89,7 +89,9 @@ class QwenReader(ClaudeLike):
 
     def judge(self, exit_code: int | None) -> Verdict:
         """As Claude Code's, and a conversation that did not go on is told."""
-        other = None if self._result else not_resumed(PROGRAM, self._resumed, self.agent_session_id, exit_code)
+        other = not_resumed(PROGRAM, self._resumed, self.agent_session_id, exit_code)
+        if self._result is not None and self.agent_session_id is None:
+            other = None  # it went on, and failed before the model had said anything
         return other or super().judge(exit_code)
 
 
