@@ -28,13 +28,19 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
 
 DIRECTIVE = re.compile(r"\[\[(run|tool|say|flood|error|drop|stall)(?::\s*(.*?))?\s*\]\]", re.DOTALL)
 TIMES = re.compile(r"\s*x(\d+)$")
+REMINDER = re.compile(r"\s*(# AGENTS\.md |<([A-Za-z_-]+)[ >].*</\2>\s*$)", re.DOTALL)
+"""Words that an agent puts among the user's."""
+SHELLS = ("Bash", "bash", "exec_command", "shell_command", "shell", "run_shell_command")
+"""Names that agents give to their shell tool; the first that is on offer is called."""
+FILLERS = {"string": "a step", "boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
+"""What stands for an argument that a tool requires and nobody cares about."""
 
 
 # ---- what the "model" does: no protocol in here -------------------------------------------------------------------
@@ -48,16 +54,18 @@ class Conversation:
     """Everything a user (not a tool) said, in order."""
     results: tuple[str, ...]
     """Tool results since the last prompt."""
-    tools: frozenset[str]
-    """Tools on offer; empty in an agent's side requests (titles, summaries)."""
+    tools: Mapping[str, Mapping[str, Any]]
+    """Tools on offer, each with the JSON schema of its arguments."""
     model: str = "scripted"
+    side: bool = False
+    """An agent's request for a title, a summary, …: nothing that the user asked for."""
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of one of the agent's tools; without a name, of its shell."""
+    """A call of one of the agent's tools."""
 
-    name: str | None
+    name: str
     arguments: dict[str, Any]
 
 
@@ -85,7 +93,7 @@ class Script:
         prompt = conversation.prompts[-1] if conversation.prompts else ""
         turns = _turns(DIRECTIVE.findall(prompt))
         done = len(conversation.results)
-        if not conversation.tools:
+        if conversation.side:
             return Reply(text="A side request")
         steps = turns[done] if done < len(turns) else []
         said: list[str] = []
@@ -99,7 +107,8 @@ class Script:
             elif word in {"say", "flood"}:
                 said.append(argument if word == "say" else _flood(int(argument)))
             else:
-                return Reply("\n".join(said), _call(word, argument), _call_id(conversation), stall_seconds=stall)
+                call = _call(word, argument, conversation.tools)
+                return Reply("\n".join(said), call, _call_id(conversation), stall_seconds=stall)
         return Reply("\n".join(said) or _summary(conversation), stall_seconds=stall)
 
     def _due(self, prompt: str, step: int, argument: str) -> bool:
@@ -121,11 +130,24 @@ def _turns(steps: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return turns
 
 
-def _call(word: str, argument: str) -> ToolCall:
+def _call(word: str, argument: str, tools: Mapping[str, Mapping[str, Any]]) -> ToolCall:
     if word == "run":
-        return ToolCall(None, {"command": argument})
+        return _shell_call(argument, tools)
     name, _, arguments = argument.partition(" ")
     return ToolCall(name, json.loads(arguments or "{}"))
+
+
+def _shell_call(command: str, tools: Mapping[str, Mapping[str, Any]]) -> ToolCall:
+    """A call of the shell tool among those on offer, with whatever arguments it requires."""
+    name = next((name for name in SHELLS if name in tools), SHELLS[0])
+    schema = tools.get(name, {})
+    known = schema.get("properties", {})
+    key = "cmd" if "cmd" in known else "command"
+    as_list = known.get(key, {}).get("type") == "array"
+    required = {
+        other: FILLERS.get(known[other].get("type"), "x") for other in schema.get("required", []) if other in known
+    }
+    return ToolCall(name, {**required, key: ["sh", "-c", command] if as_list else command})
 
 
 def _call_id(conversation: Conversation) -> str:
@@ -168,7 +190,6 @@ class Dialect:
 class AnthropicMessages(Dialect):
     """POST /v1/messages (platform.claude.com/docs: Messages, streaming, errors)."""
 
-    SHELL: ClassVar = "Bash"
     ERRORS: ClassVar = {
         400: "invalid_request_error",
         401: "authentication_error",
@@ -187,14 +208,14 @@ class AnthropicMessages(Dialect):
             content = message["content"]
             blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
             found = [_plain(block.get("content")) for block in blocks if block["type"] == "tool_result"]
-            spoken = _spoken(blocks)
+            spoken = _spoken([block["text"] for block in blocks if block["type"] == "text"])
             if found:
                 results += found
             elif spoken:
                 prompts += spoken
                 results = []
-        tools = frozenset(tool["name"] for tool in body.get("tools", []))
-        return Conversation(tuple(prompts), tuple(results), tools, str(body.get("model", "scripted")))
+        tools = {tool["name"]: tool.get("input_schema", {}) for tool in body.get("tools", [])}
+        return Conversation(tuple(prompts), tuple(results), tools, str(body.get("model", "scripted")), not tools)
 
     def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
         message = {**self.whole(reply, conversation), "content": [], "stop_reason": None}
@@ -229,7 +250,7 @@ class AnthropicMessages(Dialect):
     def _content(self, reply: Reply) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
         if reply.call:
-            name, arguments = reply.call.name or self.SHELL, reply.call.arguments
+            name, arguments = reply.call.name, reply.call.arguments
             blocks.append({"type": "tool_use", "id": f"toolu_{reply.call_id}", "name": name, "input": arguments})
         return blocks
 
@@ -237,17 +258,22 @@ class AnthropicMessages(Dialect):
         if block["type"] == "tool_use":
             yield {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
             return
-        for start in range(0, len(block["text"]), 1000):
-            yield {"type": "text_delta", "text": block["text"][start : start + 1000]}
+        for piece in _pieces(block["text"]):
+            yield {"type": "text_delta", "text": piece}
 
 
-def _spoken(blocks: list[dict[str, Any]]) -> list[str]:
-    """What the user wrote, a block for each prompt; an agent's own reminders are not his words.
+def _spoken(texts: list[str]) -> list[str]:
+    """What the user wrote, a text for each prompt; an agent's own reminders are not his words.
 
     An agent drops a turn that failed, and then sends the prompts before and after it as blocks of one message.
     """
-    texts = [block["text"] for block in blocks if block["type"] == "text"]
-    return [text for text in texts if text.strip() and not text.lstrip().startswith("<system-reminder>")]
+    return [text for text in texts if text.strip() and not REMINDER.match(text)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text as it is streamed."""
+    for start in range(0, len(text), 1000):
+        yield text[start : start + 1000]
 
 
 def _plain(content: Any) -> str:
@@ -260,7 +286,158 @@ def _sse(event: dict[str, Any]) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
-DIALECTS: dict[str, Dialect] = {"/v1/messages": AnthropicMessages()}
+# ---- OpenAI's two protocols ------------------------------------------------------------------------------------------
+
+
+class OpenAI(Dialect):
+    """What the two have in common: errors, and how lists of messages are read."""
+
+    KINDS: ClassVar = {
+        401: ("invalid_request_error", "invalid_api_key"),
+        429: ("rate_limit_error", "rate_limit_exceeded"),
+    }
+
+    def error(self, status: int) -> dict[str, Any]:
+        kind, code = self.KINDS.get(status, ("invalid_request_error" if status < 500 else "server_error", None))
+        return {"error": {"message": f"scripted error {status}", "type": kind, "param": None, "code": code}}
+
+    def _heard(self, messages: list[tuple[str, Any]]) -> tuple[list[str], list[str]]:
+        """Prompts, and the tool results since the last of them, of messages as (role, content)."""
+        prompts: list[str] = []
+        results: list[str] = []
+        for role, content in messages:
+            if role == "tool":
+                results.append(_plain(content))
+            elif role == "user" and (spoken := _spoken(_texts(content))):
+                prompts += spoken
+                results = []
+        return prompts, results
+
+
+class OpenAIResponses(OpenAI):
+    """POST /v1/responses (platform.openai.com/docs/api-reference/responses)."""
+
+    USAGE: ClassVar = {
+        "input_tokens": 11,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 7,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 18,
+    }
+
+    def conversation(self, body: dict[str, Any]) -> Conversation:
+        given = body.get("input", [])
+        items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        prompts, results = self._heard([self._message(item) for item in items])
+        tools = {tool["name"]: tool.get("parameters", {}) for tool in body.get("tools", []) if "name" in tool}
+        return Conversation(tuple(prompts), tuple(results), tools, str(body.get("model", "scripted")), not tools)
+
+    def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
+        whole = self.whole(reply, conversation)
+        yield _sse({"type": "response.created", "response": {**whole, "status": "in_progress", "output": []}})
+        for index, item in enumerate(whole["output"]):
+            place = {"output_index": index, "item_id": item["id"]}
+            empty: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
+            begun = {**item, "status": "in_progress", **empty}
+            yield _sse({"type": "response.output_item.added", **place, "item": begun})
+            if item["type"] == "message":
+                for piece in _pieces(reply.text):
+                    yield _sse({"type": "response.output_text.delta", **place, "content_index": 0, "delta": piece})
+            yield _sse({"type": "response.output_item.done", **place, "item": item})
+        yield _sse({"type": "response.completed", "response": whole})
+
+    def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
+        name = f"{len(conversation.prompts)}_{len(conversation.results)}"
+        output: list[dict[str, Any]] = []
+        if reply.text:
+            content = [{"type": "output_text", "text": reply.text, "annotations": []}]
+            message = {"id": f"msg_{name}", "type": "message", "role": "assistant", "status": "completed"}
+            output.append({**message, "content": content})
+        if reply.call:
+            called = {"id": f"fc_{name}", "type": "function_call", "status": "completed", "call_id": reply.call_id}
+            output.append({**called, "name": reply.call.name, "arguments": json.dumps(reply.call.arguments)})
+        return {
+            "id": f"resp_{name}",
+            "object": "response",
+            "status": "completed",
+            "model": conversation.model,
+            "output": output,
+            "usage": self.USAGE,
+        }
+
+    def _message(self, item: dict[str, Any]) -> tuple[str, Any]:
+        if item.get("type") in {"function_call_output", "custom_tool_call_output"}:
+            return "tool", item.get("output")
+        return str(item.get("role")), item.get("content")
+
+
+class OpenAIChat(OpenAI):
+    """POST /v1/chat/completions (platform.openai.com/docs/api-reference/chat).
+
+    Some agents offer no tools and read commands or edits out of the text: their requests count where the last prompt
+    holds a directive, and a call of the shell is a fenced block.
+    """
+
+    USAGE: ClassVar = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+
+    def conversation(self, body: dict[str, Any]) -> Conversation:
+        messages = body.get("messages", [])
+        prompts, results = self._heard([(str(each.get("role")), each.get("content")) for each in messages])
+        offered = [tool.get("function", {}) for tool in body.get("tools") or []]
+        tools = {tool["name"]: tool.get("parameters", {}) for tool in offered if "name" in tool}
+        side = not tools and not (prompts and DIRECTIVE.search(prompts[-1]))
+        return Conversation(tuple(prompts), tuple(results), tools, str(body.get("model", "scripted")), side)
+
+    def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
+        whole = self.whole(reply, conversation)
+        choice = whole["choices"][0]
+        yield self._chunk(whole, {"role": "assistant", "content": ""})
+        for piece in _pieces(choice["message"]["content"] or ""):
+            yield self._chunk(whole, {"content": piece})
+        for index, call in enumerate(choice["message"].get("tool_calls", [])):
+            yield self._chunk(whole, {"tool_calls": [{"index": index, **call}]})
+        yield self._chunk(whole, {}, choice["finish_reason"])
+        yield self._data({**whole, "object": "chat.completion.chunk", "choices": []})
+        yield b"data: [DONE]\n\n"
+
+    def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
+        text = reply.text
+        message: dict[str, Any] = {"role": "assistant"}
+        if reply.call and conversation.tools:
+            function = {"name": reply.call.name, "arguments": json.dumps(reply.call.arguments)}
+            message["tool_calls"] = [{"id": reply.call_id, "type": "function", "function": function}]
+        elif reply.call:
+            text = f"{text}\n```bash\n{reply.call.arguments.get('command', '')}\n```".lstrip()
+        reason = "tool_calls" if "tool_calls" in message else "stop"
+        return {
+            "id": f"chatcmpl-{len(conversation.prompts)}-{len(conversation.results)}",
+            "object": "chat.completion",
+            "created": 1_750_000_000,
+            "model": conversation.model,
+            "choices": [{"index": 0, "message": {**message, "content": text or None}, "finish_reason": reason}],
+            "usage": self.USAGE,
+        }
+
+    def _chunk(self, whole: dict[str, Any], delta: dict[str, Any], reason: str | None = None) -> bytes:
+        choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
+        plain = {key: value for key, value in whole.items() if key != "usage"}
+        return self._data({**plain, "object": "chat.completion.chunk", "choices": choices})
+
+    def _data(self, chunk: dict[str, Any]) -> bytes:
+        return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def _texts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(part.get("text", "")) for part in content or [] if isinstance(part, dict)]
+
+
+DIALECTS: dict[str, Dialect] = {
+    "/v1/messages": AnthropicMessages(),
+    "/v1/responses": OpenAIResponses(),
+    "/v1/chat/completions": OpenAIChat(),
+}
 
 
 # ---- HTTP --------------------------------------------------------------------------------------------------------

@@ -23,12 +23,52 @@ def ask(server, *messages, stream=True, tools=("Bash",)):
         )
         sent.append({"role": "user", "content": result or message})
     body = {"model": "m", "stream": stream, "messages": sent, "tools": [{"name": name} for name in tools]}
+    return post(server, "/v1/messages?beta=true", body)
+
+
+def post(server, path, body):
     connection = HTTPConnection(*server.server_address)
-    connection.request("POST", "/v1/messages?beta=true", json.dumps(body))
+    connection.request("POST", path, json.dumps(body))
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
     return answer.status, content
+
+
+LIST_SHELL = {
+    "properties": {"command": {"type": "array"}, "why": {"type": "string"}},
+    "required": ["command", "why"],
+}
+
+
+def respond(server, *heard, stream=False, tools=(("exec_command", {"properties": {"cmd": {"type": "string"}}}),)):
+    """OpenAI Responses: a text is a user's; a tuple is the output of a call."""
+    items = []
+    for each in heard:
+        if isinstance(each, tuple):
+            items.append({"type": "function_call_output", "call_id": "c", "output": each[0]})
+        else:
+            items.append({"type": "message", "role": "user", "content": [{"type": "input_text", "text": each}]})
+    offered = [{"type": "function", "name": name, "parameters": schema} for name, schema in tools]
+    given = {"model": "m", "input": items, "tools": [*offered, {"type": "web_search"}], "stream": stream}
+    return post(server, "/v1/responses", given)
+
+
+def chat(server, *heard, stream=False, tools=(("bash", LIST_SHELL),)):
+    """OpenAI Chat: a text is a user's; a tuple is the result of a call."""
+    sent = [{"role": "system", "content": "[[say: no]]"}]
+    for each in heard:
+        result = {"role": "tool", "tool_call_id": "c", "content": each[0]} if isinstance(each, tuple) else None
+        sent.append(result or {"role": "user", "content": [{"type": "text", "text": each}]})
+    offered = [{"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in tools]
+    body = {"model": "m", "messages": sent, "stream": stream, **({"tools": offered} if offered else {})}
+    return post(server, "/v1/chat/completions", body)
+
+
+def events_of(body):
+    """The objects of a stream of events."""
+    lines = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
 
 
 def said(server, *messages, **given):
@@ -60,7 +100,7 @@ def test_prompts_that_an_agent_joined_are_told_apart(server):
 
 def test_a_stream_holds_what_the_whole_does(server):
     _, body = ask(server, "[[flood: 2500]] [[run: true]]")
-    events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: ")]
+    events = events_of(body)
     assert [event["type"] for event in events][:2] == ["message_start", "content_block_start"]
     assert [event["type"] for event in events][-2:] == ["message_delta", "message_stop"]
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
@@ -102,3 +142,62 @@ def test_what_is_not_served_is_a_404(server):
     connection = HTTPConnection(*server.server_address)
     connection.request("GET", "/v1/models")
     assert connection.getresponse().status == 404
+
+
+def test_responses_calls_the_shell_that_is_offered(server):
+    prompt = "[[say: first]] [[run: echo a]]"
+    status, body = respond(server, "<environment_context>\n<cwd>/x</cwd>\n</environment_context>", prompt)
+    message, call = json.loads(body)["output"]
+    assert (status, message["content"][0]["text"]) == (200, "first")
+    assert (call["name"], json.loads(call["arguments"])) == ("exec_command", {"cmd": "echo a"})
+    ended = json.loads(respond(server, "# AGENTS.md instructions for /x", "old", prompt, ("a\nb",))[1])
+    assert ended["output"][0]["content"][0]["text"] == "DONE history=2 result=a"
+
+
+def test_responses_streams_what_the_whole_holds(server):
+    _, body = respond(server, "[[flood: 2500]] [[run: true]]", stream=True)
+    events = events_of(body)
+    assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
+    text = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+    done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    assert (len(text), text) == (2500, done[0]["content"][0]["text"])
+    assert events[-1]["response"]["output"] == done
+    assert done[1]["type"] == "function_call"
+
+
+def test_chat_fills_in_what_the_shell_requires(server):
+    choice = json.loads(chat(server, "[[run: echo a]]")[1])["choices"][0]
+    function = choice["message"]["tool_calls"][0]["function"]
+    assert (choice["finish_reason"], function["name"]) == ("tool_calls", "bash")
+    assert json.loads(function["arguments"]) == {"command": ["sh", "-c", "echo a"], "why": "a step"}
+    ended = json.loads(chat(server, "x", "<system-reminder>y</system-reminder>", "[[run: echo a]]", ("a",))[1])
+    assert ended["choices"][0]["message"]["content"] == "DONE history=2 result=a"
+    assert ended["choices"][0]["finish_reason"] == "stop"
+
+
+def test_chat_streams_what_the_whole_holds(server):
+    _, body = chat(server, "[[flood: 2500]] [[run: true]]", stream=True)
+    assert body.endswith(b"data: [DONE]\n\n")
+    *events, usage = events_of(body)
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert len("".join(delta.get("content", "") for delta in deltas)) == 2500
+    assert [call["function"]["name"] for delta in deltas for call in delta.get("tool_calls", [])] == ["bash"]
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 18)
+
+
+def test_chat_without_tools_is_a_side_request_unless_the_prompt_says_otherwise(server):
+    def text(*heard):
+        return json.loads(chat(server, *heard, tools=())[1])["choices"][0]["message"]["content"]
+
+    assert text("Name this: x") == "A side request"
+    assert text("`[[say: here]] [[run: ls -l]]`") == "here\n```bash\nls -l\n```"
+
+
+@pytest.mark.parametrize("api", [respond, chat])
+def test_openai_faults(server, api):
+    assert api(server, "[[error: 401]]")[0] == 401
+    assert json.loads(api(server, "[[error: 500]]")[1])["error"]["message"] == "scripted error 500"
+    with pytest.raises(IncompleteRead):
+        api(server, "[[drop: x1]] [[say: better]]", stream=True)
+    assert b"better" in api(server, "[[drop: x1]] [[say: better]]", stream=True)[1]

@@ -65,8 +65,30 @@ ACP = ExecutorKind(
     permission_modes=(AUTO, PLAN, REJECT),
     reasoning_efforts=("minimal", "low", "medium", "high", "xhigh", "max"),
 )
+CODEX = ExecutorKind(
+    "codex",
+    "OpenAI's Codex",
+    program="codex",
+    command_is_program=True,
+    reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh"),
+)
+OPENCODE = ExecutorKind(
+    "opencode",
+    "opencode; a model without a provider in its name is served at OPENAI_BASE_URL",
+    program="opencode",
+    command_is_program=True,
+    permission_modes=(AUTO, PLAN),
+    reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+)
+QWEN = ExecutorKind(
+    "qwen",
+    "Qwen Code",
+    program="qwen",
+    command_is_program=True,
+    permission_modes=(AUTO, PLAN),
+)
 
-EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE, ACP)}
+EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE, CODEX, OPENCODE, QWEN, ACP)}
 
 
 @dataclass(frozen=True)

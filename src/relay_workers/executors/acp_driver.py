@@ -258,7 +258,7 @@ async def group_ended(group: int) -> None:
 
 
 async def end_agent(agent: Process, death: asyncio.Task[None], *, at_once: bool) -> None:
-    """An agent ends when its input does; one that does not is told, then killed, with the program behind its launcher."""
+    """An agent ends when its input does; else it is told, then killed, with the program behind its launcher."""
     if agent.stdin is not None:
         agent.stdin.close()
     if not at_once:

@@ -1,0 +1,57 @@
+"""What the executors that start a program of their own have in common: its words, and what they refuse."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import program_words
+from relay_workers.executors.port import TurnRequest, prompt_bytes
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def program_of(request: TurnRequest, program: str) -> tuple[str, ...]:
+    """The words that start it: the agent's own program, or what ``command`` names in its place."""
+    return program_words(request.command) if request.command else (program,)
+
+
+def needed_program(request: TurnRequest, program: str) -> tuple[str, ...]:
+    """What the image must hold; nothing where ``command`` names a path in the repository: that is not cloned yet."""
+    first = program_of(request, program)[0]
+    return () if "/" in first and not first.startswith("/") else (first,)
+
+
+def spoken_prompt(request: TurnRequest) -> bytes:
+    """The prompt as standard input.
+
+    Raises:
+        InvalidInput: it says nothing, or cannot be encoded.
+    """
+    if not request.prompt.strip():
+        raise InvalidInput("prompt is empty: a coding agent needs one", field="prompt")
+    return prompt_bytes(request)
+
+
+def resumed_uuid(request: TurnRequest) -> str | None:
+    """The conversation to go on with, of an agent whose ids are UUIDs.
+
+    Raises:
+        InvalidInput: it is no UUID, which the agent might take for something else.
+    """
+    given = request.resume_session_id
+    if given is not None and not _UUID.fullmatch(given):
+        raise InvalidInput("the agent's session id is no UUID: this conversation cannot be resumed", field="session_id")
+    return given
+
+
+def shell_line(words: Sequence[str]) -> bytes:
+    """Words as a line of a script.
+
+    Raises:
+        InvalidInput: one of them holds half of a surrogate pair, which no argument can carry.
+    """
+    try:
+        return shlex.join(words).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("executor.args are not valid Unicode", field="executor.args") from error

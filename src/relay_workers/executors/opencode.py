@@ -1,0 +1,90 @@
+"""The executor for opencode, in its non-interactive mode (tried with 1.18.33)."""
+
+import json
+import re
+from typing import Any, Final
+
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.executor_names import AUTO, OPENCODE, PLAN
+from relay_workers.executors.command_line import needed_program, program_of, shell_line, spoken_prompt
+from relay_workers.executors.opencode_stream import OpenCodeReader
+from relay_workers.executors.port import StepPlan, TurnRequest
+
+PROGRAM = "opencode"
+PROVIDER = "relay"
+"""Name of the provider at the run's own OPENAI_BASE_URL."""
+_SESSION_ID = re.compile(r"ses_[A-Za-z0-9]{1,100}")
+_AGENTS: dict[str, tuple[str, ...]] = {AUTO: (), PLAN: ("--agent", "plan")}
+_PERMISSIONS: dict[str, Any] = {
+    AUTO: "allow",
+    # Its own plan agent is only told not to write, and may run any command.
+    PLAN: {"*": "allow", "edit": "deny", "bash": "deny"},
+}
+_TITLE = ("--title", "Relay")
+"""Of a new conversation; it would ask the model for one otherwise."""
+_ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
+
+
+class OpenCode:
+    """Runs ``opencode run`` with the prompt on standard input.
+
+    A model is named ``provider/model`` as opencode does; a name without a provider is served at OPENAI_BASE_URL.
+    """
+
+    name: Final = OPENCODE.name
+
+    def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
+        """The program, unless ``command`` names one in the repository."""
+        return needed_program(request, PROGRAM)
+
+    def plan(self, request: TurnRequest) -> StepPlan:
+        """The command line as one `exec`, so that signals reach the program itself; its configuration as variable."""
+        line = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
+        env = {**_ENV, "OPENCODE_CONFIG_CONTENT": json.dumps(_config(request)), **request.env}
+        return StepPlan(b"exec %s\n" % line, spoken_prompt(request), env)
+
+    def reader(self, request: TurnRequest) -> OpenCodeReader:
+        """Understands the JSON lines of ``run --format json``."""
+        return OpenCodeReader(request.resume_session_id)
+
+
+def _arguments(request: TurnRequest) -> list[str]:
+    arguments = ["run", "--format", "json", *_AGENTS[request.permission_mode or AUTO]]
+    if request.model is not None:
+        own = _own_model(request.model)
+        arguments += ["--model", request.model if own is None else f"{PROVIDER}/{own}"]
+    if request.reasoning_effort is not None:
+        arguments += ["--variant", request.reasoning_effort]
+    if (resumed := request.resume_session_id) is not None:
+        if not _SESSION_ID.fullmatch(resumed):
+            message = "the agent's session id is none of opencode's: this conversation cannot be resumed"
+            raise InvalidInput(message, field="session_id")
+        arguments += ["--session", resumed]
+    else:
+        arguments += _TITLE
+    return [*arguments, *request.args]
+
+
+def _config(request: TurnRequest) -> dict[str, Any]:
+    """What goes over the configuration of the user and of the repository; holds names of variables, no values."""
+    permission = _PERMISSIONS[request.permission_mode or AUTO]
+    config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "snapshot": False, "permission": permission}
+    own = _own_model(request.model or "")
+    if own:
+        options = {"baseURL": "{env:OPENAI_BASE_URL}", "apiKey": "{env:OPENAI_API_KEY}"}
+        served = {
+            "npm": "@ai-sdk/openai-compatible",
+            "name": PROVIDER,
+            "options": options,
+            "models": {own: {"name": own}},
+        }
+        config |= {"provider": {PROVIDER: served}}
+    return config
+
+
+def _own_model(model: str) -> str | None:
+    """The name of a model at OPENAI_BASE_URL; None for a model of another provider."""
+    provider, slash, name = model.partition("/")
+    if not slash:
+        return model
+    return name if provider == PROVIDER else None

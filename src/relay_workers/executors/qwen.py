@@ -1,0 +1,109 @@
+"""The executor for Qwen Code, in its non-interactive mode (tried with 0.24.4)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from relay_core.domain.executor_names import AUTO, PLAN, QWEN
+from relay_workers.executors.claude_stream import ClaudeLike
+from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.executors.json_turn import numbers, object_of, text_of
+from relay_workers.executors.port import StepPlan, TurnRequest, Verdict
+from relay_workers.executors.resuming import not_resumed
+
+PROGRAM = "qwen"
+_PERMISSIONS = {AUTO: ("--yolo",), PLAN: ("--approval-mode", "plan")}
+_ENV = {"QWEN_CODE_SUPPRESS_YOLO_WARNING": "1"}
+
+# The lowest of its layers of settings: what the user has in ~/.qwen/settings.json wins, and is not touched. Left to
+# itself it asks the model, after the answer, what of the conversation should be remembered.
+_SETTINGS = b"""\
+if [ -z "${QWEN_CODE_SYSTEM_DEFAULTS_PATH-}" ]; then
+    export QWEN_CODE_SYSTEM_DEFAULTS_PATH="$HOME/.qwen/relay-defaults.json"
+    mkdir -p "$HOME/.qwen"
+    cat >"$QWEN_CODE_SYSTEM_DEFAULTS_PATH.$$" <<'END'
+{
+  "memory": {"enableManagedAutoMemory": false},
+  "privacy": {"usageStatisticsEnabled": false},
+  "general": {"enableAutoUpdate": false}
+}
+END
+    mv "$QWEN_CODE_SYSTEM_DEFAULTS_PATH.$$" "$QWEN_CODE_SYSTEM_DEFAULTS_PATH"
+fi
+"""
+_KEY = b"""\
+if [ -n "${OPENAI_API_KEY-}" ]; then
+  set -- "$@" --auth-type openai
+fi
+"""
+"""Without a key the login of its home counts."""
+_USAGE = {name: name for name in ("input_tokens", "output_tokens", "cache_read_input_tokens")}
+_API_ERROR = re.compile(r"\[API Error: (?:(\d{3})\b)?.*\]\s*", re.DOTALL)
+
+
+class Qwen:
+    """Runs ``qwen`` with the prompt on standard input."""
+
+    name: Final = QWEN.name
+
+    def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
+        """The program, unless ``command`` names one in the repository."""
+        return needed_program(request, PROGRAM)
+
+    def plan(self, request: TurnRequest) -> StepPlan:
+        """Arguments, then those that hang on the run's environment; an `exec`, so that signals reach the program."""
+        words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
+        script = b'%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, words, _KEY)
+        return StepPlan(script, spoken_prompt(request), {**_ENV, **request.env})
+
+    def reader(self, request: TurnRequest) -> "QwenReader":
+        """Understands the JSON lines of ``stream-json``."""
+        return QwenReader(request.resume_session_id)
+
+
+class QwenReader(ClaudeLike):
+    """Its lines are those of Claude Code, but for three things.
+
+    - An error of the model's API is the text of an ``assistant`` line, and tells no kind.
+    - The ``result`` counts the tokens of the whole conversation, so those of the turn's messages are added up.
+    - That it knows no such session it says on stderr only.
+    """
+
+    program = PROGRAM
+    key_advice = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
+
+    def __init__(self, resumed: str | None = None) -> None:
+        super().__init__()
+        self._resumed = resumed
+        self._used: dict[str, float] = {}
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        message = object_of(line.get("message")) if line.get("type") == "assistant" else {}
+        for name, value in numbers(message.get("usage"), _USAGE).items():
+            self._used[name] = self._used.get(name, 0.0) + value
+        error = _API_ERROR.fullmatch(_only_text(message))
+        told = "authentication_failed" if error and error[1] in {"401", "403"} else "unknown"
+        super().take_line({**line, "is_api_error_message": True, "error": told} if error else line)
+        self.usage = {**self.usage, **self._used}
+
+    def judge(self, exit_code: int | None) -> Verdict:
+        """As Claude Code's, and a conversation that did not go on is told."""
+        other = not_resumed(PROGRAM, self._resumed, self.agent_session_id, exit_code)
+        if self._result is not None and self.agent_session_id is None:
+            other = None  # it went on, and failed before the model had said anything
+        return other or super().judge(exit_code)
+
+
+def _only_text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    return text_of(object_of(content[0]).get("text")) if isinstance(content, list) and len(content) == 1 else ""
+
+
+def _arguments(request: TurnRequest) -> list[str]:
+    arguments = ["--output-format", "stream-json", *_PERMISSIONS[request.permission_mode or AUTO]]
+    if request.model is not None:
+        arguments += ["--model", request.model]
+    if resumed := resumed_uuid(request):
+        arguments += ["--resume", resumed]
+    return [*arguments, *request.args]

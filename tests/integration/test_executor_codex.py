@@ -1,0 +1,36 @@
+"""The real Codex against a scripted model, in a container without a network."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+from uuid import uuid4
+
+import pytest
+from tests.integration.agent_cases import AgentCases, entries_of
+from tests.integration.executor_fixtures import AgentBox, agent_box
+
+from relay_core.domain.conversation import EntryKind
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def box(services_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentBox]:
+    with agent_box("codex", services_dir, tmp_path_factory.mktemp("workspace")) as box:
+        box.env = {**box.env, "OPENAI_BASE_URL": f"{box.url}/v1", "OPENAI_API_KEY": "test"}
+        yield box
+
+
+class TestCodex(AgentCases):
+    executor = "codex"
+    unknown_session = str(uuid4())
+    usage: ClassVar = {"input_tokens": 22, "output_tokens": 14}
+    process = "codex"
+
+    def test_a_patch_is_an_edit(self, box, repo):
+        patch = "apply_patch <<'END'\n*** Begin Patch\n*** Add File: a.txt\n+hi\n*** End Patch\nEND"
+        ended = self.turn(box, repo, f"[[run: {patch}]] [[say: patched]]", reasoning_effort="high")
+        assert (ended.verdict.success, ended.reader.summary) == (True, "patched")
+        edits = [entry.tool.paths for entry in entries_of(ended) if entry.kind is EntryKind.FILE_EDIT]
+        assert edits == [(f"{repo}/a.txt",)]
+        assert box.sh("cat a.txt", repo) == "hi\n"
