@@ -15,7 +15,7 @@ from relay_core.domain.chain import Step
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
-from relay_core.domain.masking import maskable
+from relay_core.domain.secret_forms import maskable
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.postgres import events, executions, lifecycle, sessions
 from relay_core.postgres.lifecycle import Claimed
