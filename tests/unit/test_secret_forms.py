@@ -63,6 +63,7 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "json, not only ascii": json_plain,
     "json of php": lambda text: json_ascii(text).replace("/", "\\/"),
     "json of go": go,
+    "json of gson": lambda text: go(text).replace("=", "\\u003d").replace("'", "\\u0027"),
     "json in json": lambda text: json_ascii(json_ascii(text)),
     "json in json, not only ascii": lambda text: json_plain(json_plain(text)),
     "php in json": lambda text: json_ascii(json_ascii(text).replace("/", "\\/")),

@@ -107,7 +107,8 @@ def _json(text: str) -> Iterator[str]:
 
 
 def _json_once(text: str) -> set[str]:
-    """As Python, JavaScript, Go (which escapes what HTML would read) and PHP (which escapes slashes) write it."""
+    """As Python, JavaScript, Go and Gson (which escape what HTML would read) and PHP (slashes) write it."""
     plain = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     html = {one.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") for one in plain}
-    return {each for one in plain | html for each in (one, one.replace("/", "\\/"))}
+    gson = {one.replace("=", "\\u003d").replace("'", "\\u0027") for one in html}
+    return {each for one in plain | html | gson for each in (one, one.replace("/", "\\/"))}
