@@ -209,6 +209,12 @@ def step(relay: Relay, run: dict[str, Any], **body: Any) -> dict[str, Any]:
     return relay.until(lambda: one if (one := look())["status"] in final else None, 60, "the end of a step")
 
 
+def adopted(relay: Relay, execution_id: str) -> bool:
+    with relay.database.connect() as connection:
+        statement = text("SELECT fence > 1 FROM execution_processes WHERE id = :id")
+        return connection.execute(statement, {"id": execution_id}).scalar_one()
+
+
 @pytest.fixture
 def secret() -> str:
     return f'{uuid4().hex[:16]}/"<é>+= {uuid4().hex}'
@@ -291,6 +297,30 @@ def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, 
         *files_below(relay.root, services_dir),
     ):
         leaks.of(where, found)
+
+
+def test_a_worker_that_takes_over_masks_what_the_one_before_it_gave(relay: Relay, repo: Path, secret: str):
+    set_it = ("secret", "set", "TOKEN", "--repo", str(repo))
+    relay_command(relay, *set_it, stdin=secret)
+    hold = 'mkfifo /workspace/home/gate; printf "%s|" "$TOKEN"; cat /workspace/home/gate; printf "%s|" "$TOKEN"'
+    run = relay.submit(repo, hold + '; printf "%s\n" "$TOKEN" >new.txt', secrets=["TOKEN"])
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    gate = relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "gate"
+    relay.until(gate.exists)
+    relay.kill_9("worker")
+    relay_command(relay, *set_it, stdin="quite another value")
+    relay_command(relay, "secret", "delete", "TOKEN", "--repo", str(repo))
+    relay.start("worker")
+    relay.until(lambda: adopted(relay, agent["id"]), 60, "the adoption")
+    gate.write_text("go|")
+    ended = relay.wait_chain(run)[-1]
+    assert ended["status"] == "completed"
+    stars = b"*" * len(secret.encode())
+    assert relay.log(agent["id"], "stdout") == stars + b"|go|" + stars + b"|"
+    patch = relay.http.get(f"/v1/executions/{agent['id']}/diff", headers={"Accept": "text/x-diff"}).content
+    assert b"+" + stars in patch, "what it wrote into the repository is masked where Relay shows it"
+    for where, found in everything_in_postgres(relay):
+        Leaks(secret).of(where, found)
 
 
 def test_a_retry_gets_the_value_of_its_day_and_a_deleted_secret_is_named(relay: Relay, repo: Path, secret: str):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.masking import SEARCH_BYTES, Masker, context_bytes
+from relay_core.domain.masking import SEARCH_BYTES, Masker, SecretMask, context_bytes
 
 LETTERS = st.sampled_from(b"ab")
 SECRETS = st.lists(st.lists(LETTERS, min_size=1, max_size=7).map(bytes), min_size=1, max_size=4)
@@ -63,6 +63,24 @@ def test_it_holds_back_no_more_than_the_beginning_of_a_secret(
         assert masker.held == len(fed) - given_out
         tail = fed[given_out:]
         assert not tail or any(secret.startswith(tail) and secret != tail for secret in secrets)
+
+
+@settings(max_examples=200)
+@given(SECRETS, TEXT)
+def test_a_whole_text_is_masked_as_a_stream_is(secrets: list[bytes], text: bytes) -> None:
+    mask = SecretMask(secrets)
+    assert mask.data(text) == mask.text(text.decode()).encode() == _oracle(text, secrets)
+
+
+def test_a_text_that_may_grow_does_not_show_the_beginning_of_a_secret() -> None:
+    mask = SecretMask([b"a-long-secret", "ein-Schlüssel".encode()])
+    assert [mask.text(f"it is {text}") for text in ("a-long-secret!", "a-long-se", "a-long", "ein-Schlüs")] == [
+        "it is *************!",
+        "it is *********",
+        "it is a-long",
+        "it is ***********",
+    ]
+    assert SecretMask().text("anything") == "anything"
 
 
 def test_a_stream_made_of_secrets_only() -> None:

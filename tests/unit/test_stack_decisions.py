@@ -151,7 +151,9 @@ def test_a_ca_bundle_counts_only_where_the_file_exists(tmp_path):
     assert own_ca_bundle({"RELAY_CA_BUNDLE": str(tmp_path / "gone"), "SSL_CERT_FILE": str(bundle)}) == bundle
 
 
-ENDS = Endpoints("postgresql:///x", "redis://x", "unix:///d", 8700, 5555, 8701, "relay", "flower-secret", "the-secret-key")
+ENDS = Endpoints(
+    "postgresql:///x", "redis://x", "unix:///d", 8700, 5555, 8701, "relay", "flower-secret", "the-secret-key"
+)
 
 
 def test_local_policy_yields_to_the_environment_and_addresses_do_not(tmp_path):

@@ -33,8 +33,12 @@ class Masker:
             stream). Whether those were masked was decided before, but a secret may begin in them.
     """
 
-    def __init__(self, secrets: Sequence[bytes], context: bytes = b"") -> None:
-        self._search = _Search(secrets) if secrets else None
+    def __init__(self, secrets: "Sequence[bytes] | Patterns", context: bytes = b"") -> None:
+        self._search: Patterns | None = None
+        if isinstance(secrets, Patterns):
+            self._search = secrets
+        elif secrets:
+            self._search = Patterns(secrets)
         self._raw = b""
         """Undecided raw bytes: a proper prefix of a secret, at the end of what was fed."""
         self._spans: list[_Span] = []
@@ -80,6 +84,34 @@ class Masker:
         self._spans = [_Span(max(0, start - decided), end - decided) for start, end in spans if end > decided]
         self._open = [_Place(at - decided, secrets) for at, secrets in self._open]
         return out
+
+
+class SecretMask:
+    """Masks whole texts, as they are before they are stored.
+
+    Args:
+        secrets: the exact values; none may be empty.
+    """
+
+    def __init__(self, secrets: Sequence[bytes] = ()) -> None:
+        self.secrets = tuple(secrets)
+        self._patterns = Patterns(secrets) if secrets else None
+
+    def data(self, data: bytes) -> bytes:
+        """The same with every secret masked."""
+        if self._patterns is None:
+            return data
+        masker = Masker(self._patterns)
+        return masker.feed(data) + masker.finish()
+
+    def text(self, text: str) -> str:
+        """The same with every secret masked; at its end also a beginning of one, for a text may grow."""
+        if self._patterns is None:
+            return text
+        masker = Masker(self._patterns)
+        decided, held = masker.feed(text.encode("utf-8", "surrogateescape")), masker.held
+        rest = MASK * held if held >= HEAD_BYTES else masker.finish()
+        return (decided + rest).decode("utf-8", "replace")
 
 
 class _Span(NamedTuple):
@@ -147,8 +179,12 @@ class _Spans:
         self._reach = end
 
 
-class _Search:
-    """Some secrets, ready to be looked for."""
+class Patterns:
+    """Some secrets, ready to be looked for.
+
+    Raises:
+        ValueError: one is empty.
+    """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         shortest = min(map(len, secrets))
