@@ -339,6 +339,8 @@ def test_a_retry_gets_the_value_of_its_day_and_a_deleted_secret_is_named(relay: 
 
     shown = step(relay, run, run_reason="setup_script", script='printf %s "$TOKEN" | wc -c; printf "%s|" "$TOKEN"')
     assert relay.log(shown["id"], "stdout").split() == [b"19", b"*" * 19 + b"|"]
+    words = ("--command", 'printf %s "$MINE" | wc -c', "--secret", "TOKEN=MINE", "go")
+    assert "19\n" in relay_command(relay, "run", "--repo", str(repo), *words).stdout
     relay_command(relay, "secret", "delete", "TOKEN", "--repo", str(repo))
     refused = step(relay, run, run_reason="setup_script", script="true")
     assert (refused["status"], refused["reason"]) == ("failed", "secret_missing")
