@@ -28,6 +28,7 @@ from relay_api.routes import (
     logs,
     projects,
     runs,
+    secrets,
     sessions,
     workspaces,
 )
@@ -38,6 +39,7 @@ from relay_core.postgres.engine import make_engine
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.profile_file import load_profiles
+from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 
 
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         diffs,
         events,
         projects,
+        secrets,
         admin,
         health,
         docs,
@@ -114,6 +117,7 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         live=LiveLog(settings, logs),
         events=EventWatch(engine),
         conversations=ConversationWatch(engine),
+        secrets=SecretBox.of(settings),
         profiles=load_profiles(settings),
     )
 

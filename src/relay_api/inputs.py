@@ -14,6 +14,7 @@ from relay_core.domain.executor_names import check_prompt
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
 from relay_core.domain.limits import Limits
 from relay_core.domain.profiles import Profiles, choose
+from relay_core.domain.vocabulary import RunReason
 from relay_core.postgres import projects
 from relay_core.postgres.runs import EnvValue, RepoInput, RunInput
 from relay_core.settings import Settings
@@ -78,6 +79,8 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
         env={name: _env(given) for name, given in body.env.items()},
+        secrets=_secrets(body),
+        secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
         project_id=body.project_id,
         title=body.title,
         user=body.user,
@@ -117,3 +120,12 @@ def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
 
 def _env(given: str | EnvIn) -> EnvValue:
     return EnvValue(given) if isinstance(given, str) else EnvValue(given.value, given.secret)
+
+
+def _secrets(body: RunIn) -> dict[str, str]:
+    named = body.secrets if isinstance(body.secrets, dict) else {name: name for name in body.secrets}
+    both = sorted(named.keys() & body.env.keys())
+    if both:
+        message = f"{', '.join(both)}: either in env or in secrets"
+        raise InvalidInput(message, code="env_given_twice", field="secrets")
+    return named

@@ -63,7 +63,11 @@ class Links:
     def project(self, project_id: UUID) -> dict[str, str]:
         """Of a project."""
         base = f"{self._base}/projects/{project_id}"
-        return {"self": base, "workspaces": f"{self._base}/workspaces?project_id={project_id}"}
+        return {
+            "self": base,
+            "secrets": f"{base}/secrets",
+            "workspaces": f"{self._base}/workspaces?project_id={project_id}",
+        }
 
     def task(self, task_id: UUID, project_id: UUID) -> dict[str, str]:
         """Of a task."""

@@ -14,6 +14,7 @@ from relay_api.metrics import Metrics
 from relay_core.domain.profiles import Profiles
 from relay_core.live_logs import LiveLog
 from relay_core.postgres.logs import LogStore
+from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 
 
@@ -32,6 +33,7 @@ class Services:
     live: LiveLog
     events: EventWatch
     conversations: ConversationWatch
+    secrets: SecretBox
     profiles: Profiles
     """Of this deployment; a project's own go over them."""
 

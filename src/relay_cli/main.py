@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from relay_cli.commands import agents, doctor, runs, sessions, stack, tokens, workspaces
+from relay_cli.commands import agents, doctor, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
@@ -33,6 +33,7 @@ app.command()(doctor.doctor)
 app.add_typer(stack.db, name="db")
 app.add_typer(stack.image, name="image")
 app.add_typer(agents.agents, name="agents")
+app.add_typer(secrets.secret, name="secret")
 app.add_typer(tokens.tokens, name="token")
 
 

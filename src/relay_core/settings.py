@@ -1,6 +1,8 @@
 """All settings of Relay: environment variables `RELAY_*`, checked when a process starts, units in the names."""
 
+import base64
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,9 @@ def _default_data_dir() -> Path:
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+
+SECRET_KEY_BYTES = 32
+_URL_SAFE = str.maketrans("+/", "-_")
 
 
 class Settings(BaseSettings):
@@ -73,6 +78,14 @@ class Settings(BaseSettings):
     patch_max_bytes: int = Field(4 << 20, ge=1024, description="Largest stored patch of one repo; longer ones are cut.")
 
     agents_file: Path | None = Field(None, description="TOML file of agent profiles (docs/agents.md).")
+
+    # secrets
+    secret_keys: Words = Field(
+        (),
+        repr=False,
+        description="Keys that encrypt projects' secrets, of 32 bytes in base64; the first encrypts, all decrypt.",
+    )
+    secret_keys_file: Path | None = Field(None, description="File with further keys, a line each.")
 
     # node and containers
     pool: str = Field("default", pattern=r"^[a-z0-9-]{1,40}$", description="Pool whose shared queue this node serves.")
@@ -139,11 +152,33 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
 
     @field_validator(
-        "api_allowed_hosts", "git_allowed_hosts", "allowed_images", "container_env_passthrough", mode="before"
+        "api_allowed_hosts",
+        "git_allowed_hosts",
+        "allowed_images",
+        "container_env_passthrough",
+        "secret_keys",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_keys(value)
+
+    @field_validator("secret_keys_file")
+    @classmethod
+    def _has_keys(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            keys_in(value)
+        return value
+
+    @property
+    def all_secret_keys(self) -> tuple[str, ...]:
+        """Those of the environment, then those of the file."""
+        return (*self.secret_keys, *(keys_in(self.secret_keys_file) if self.secret_keys_file else ()))
 
     @field_validator("node_offline_seconds")
     @classmethod
@@ -185,6 +220,40 @@ class Settings(BaseSettings):
             msg = "RELAY_DATA_DIR must be an absolute path: the container engine mounts it under the same name"
             raise ValueError(msg)
         return value
+
+
+def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
+    """Keys in the URL-safe alphabet.
+
+    Raises:
+        ValueError: the message says which one is none, and how to make one; it repeats no key.
+    """
+    keys = tuple(key.translate(_URL_SAFE) for key in given)
+    for number, key in enumerate(keys, 1):
+        try:
+            size = len(base64.b64decode(key, altchars=b"-_", validate=True))
+        except ValueError:
+            size = -1
+        if size != SECRET_KEY_BYTES:
+            raise ValueError(
+                f"key {number} is not {SECRET_KEY_BYTES} bytes in base64; make one: openssl rand -base64 32"
+            )
+    return keys
+
+
+def keys_in(file: Path) -> tuple[str, ...]:
+    """The keys of a file.
+
+    Raises:
+        ValueError: it cannot be read, holds none, or something else.
+    """
+    try:
+        keys = checked_keys(file.read_text().split())
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    if not keys:
+        raise ValueError(f"{file} holds no key")
+    return keys
 
 
 def wrong_settings(error: ValidationError) -> str:

@@ -24,6 +24,7 @@ from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
+from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_workers import disk, divergence, leases, tick
 from relay_workers.adoption import Adoption
@@ -121,6 +122,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
         live=LiveRuns(),
         admission=Admission(app, settings, identity.worker),
         metrics=Metrics(),
+        secrets=SecretBox.of(settings),
     )
 
 

@@ -9,6 +9,7 @@ from relay_core.doorbell import Doorbell
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
+from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import LogPump
@@ -41,6 +42,7 @@ class WorkerContext:
     live: LiveRuns
     admission: Admission
     metrics: Metrics
+    secrets: SecretBox
 
     def workspace_dir(self, workspace_id: object) -> Path:
         """Where a workspace lives on this node."""

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres import events, node_rows, workspaces
+from relay_core.postgres import events, node_rows, secrets, workspaces
 from relay_core.postgres.node_rows import NodeWorkspace
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import LABEL_WORKSPACE, OurContainer
@@ -173,6 +173,7 @@ def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
     with context.database.begin() as connection:
         workspaces.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
         workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)
+        secrets.forget_given(connection, row.id)
         events.append(connection, row.id, "workspace.removed", {"node_id": context.claimant.node_id})
 
 

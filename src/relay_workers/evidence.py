@@ -10,6 +10,7 @@ import zstandard
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError
 from relay_core.domain.execution import Transition
+from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, RunReason, Status, Stream
 from relay_core.postgres import executions, workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
@@ -36,7 +37,7 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
     summary = None
     if claimed.run_reason is RunReason.CODING_AGENT:
         reader, transition = _read_turn(running, ended, transition)
-        summary = reader.summary
+        summary = reader.summary and running.mask.text(reader.summary)
         turn = {
             "agent_session_id": reader.agent_session_id,
             "agent_message_id": reader.agent_message_id,
@@ -81,17 +82,18 @@ def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tu
     if running.turn is None:
         raise RuntimeError("a coding agent was started without its reader")
     verdict = running.turn.finish(ended.log.streams[Stream.STDOUT].bytes, ended.exit_code)
-    return running.turn.reader, _agent_verdict(verdict, transition, ended)
+    return running.turn.reader, _agent_verdict(running.mask, verdict, transition, ended)
 
 
-def _agent_verdict(verdict: Verdict, transition: Transition, ended: "Ended") -> Transition:
+def _agent_verdict(mask: SecretMask, verdict: Verdict, transition: Transition, ended: "Ended") -> Transition:
     """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are."""
     if transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}:
         return transition
     if verdict.success:
         return machine.completed(ended.exit_code)
     reason = Reason(verdict.reason or Reason.AGENT_ERROR)
-    return machine.failed(reason, verdict.message or f"the agent exited with {ended.exit_code}", ended.exit_code)
+    message = mask.text(verdict.message or f"the agent exited with {ended.exit_code}")
+    return machine.failed(reason, message, ended.exit_code)
 
 
 def _repo_states(
@@ -111,7 +113,7 @@ def _repo_states(
         except RelayError as error:
             states[repo.repo_id] = {**states[repo.repo_id], "problem": str(error)}
         else:
-            states[repo.repo_id] = _columns(after)
+            states[repo.repo_id] = _columns(after, running.mask)
         problem = states[repo.repo_id]["problem"]
         if problem:
             noted.append(("execution.evidence_problem", {"repo": repo.name, "message": problem}))
@@ -137,7 +139,7 @@ def _request(
     )
 
 
-def _columns(after: AfterState) -> dict[str, Any]:
+def _columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
     stat = _stat(after.patch)
     if after.step_patch is not None:
         stat = {**stat, "step": _stat(after.step_patch)}
@@ -149,8 +151,8 @@ def _columns(after: AfterState) -> dict[str, Any]:
         "pinned_commit": after.pinned_commit,
         "committed": after.committed,
         "problem": after.problem or after.commit_problem,
-        "patch": _compressed(after.patch),
-        "step_patch": _compressed(after.step_patch),
+        "patch": _compressed(after.patch, mask),
+        "step_patch": _compressed(after.step_patch, mask),
         "stat": stat or None,
     }
 
@@ -166,5 +168,5 @@ def _stat(patch: Patch | None) -> dict[str, Any]:
     }
 
 
-def _compressed(patch: Patch | None) -> bytes | None:
-    return None if patch is None else zstandard.compress(patch.text)
+def _compressed(patch: Patch | None, mask: SecretMask) -> bytes | None:
+    return None if patch is None else zstandard.compress(mask.data(patch.text))

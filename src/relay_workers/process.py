@@ -15,9 +15,9 @@ from relay_core.domain.chain import Step
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
-from relay_core.domain.masking import maskable
+from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.postgres import events, executions, lifecycle, sessions
+from relay_core.postgres import events, executions, lifecycle, secrets, sessions
 from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence, leases
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
@@ -32,6 +32,7 @@ from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
 from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
+from relay_workers.secret_values import Grant, grant, to_mask
 from relay_workers.turn import Turn
 from relay_workers.watch import Act, Decision, Seen, decide
 from relay_workers.workspace import WorkspaceHandle, open_workspace
@@ -54,6 +55,8 @@ class Running:
     capture: Capture
     exec_id: str | None
     """None where the worker that started it could not note it any more."""
+    mask: SecretMask
+    """For what is stored of it."""
     turn: Turn | None = None
     """Of a coding agent."""
     began: float = field(default_factory=time.monotonic)
@@ -119,38 +122,41 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
             with suppress(OSError, Tampered):  # else a sweep removes it
                 run_dir.remove()
             return None
-        turn = _turn(context, claimed, workspace)
-        capture = _attach(context, claimed, control, (workspace, run_dir, turn))
-    except (FileNotFoundError, Tampered) as error:
+        mask = SecretMask(to_mask(context.secrets, workspace.row))
+        turn = _turn(context, claimed, workspace, mask)
+        capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
+    except (FileNotFoundError, Tampered, StepFailed) as error:
         leases.confirm(context, control)
         context.engine.kill_execution(workspace.container_id, claimed.gid, grace_seconds=0)
+        if isinstance(error, StepFailed):  # its log cannot be masked
+            raise
         raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
     capture.heard.wait(ENGINE_NOTICES_SECONDS)  # before clocks are looked at: it may have ended in time
     began = time.monotonic() - claimed.seconds_running
-    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), turn, began)
+    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), mask, turn, began)
 
 
-def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> Turn | None:
+def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, mask: SecretMask) -> Turn | None:
     """Understands what a coding agent prints; None for every other step."""
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return None
     request = turn_request(context, claimed, workspace)
-    return Turn(context, claimed, get_executor(_choice(claimed).name).reader(request))
+    return Turn(context, claimed, get_executor(_choice(claimed).name).reader(request), mask)
 
 
 def _attach(
     context: WorkerContext,
     claimed: Claimed,
     control: Control,
-    what: tuple[WorkspaceHandle, RunDir, Turn | None],
+    what: tuple[WorkspaceHandle, RunDir, SecretMask, Turn | None],
 ) -> Capture:
-    workspace, run_dir, turn = what
+    workspace, run_dir, mask, turn = what
     capture = context.pump.attach(
         CaptureRequest(
             execution_id=claimed.execution_id,
             fence=claimed.fence,
             run_dir=run_dir,
-            secrets=maskable(workspace.row.secrets),
+            secrets=mask.secrets,
             log_bytes=workspace.row.limits.log_bytes,
             wake=control.wake,
             lost=control.lost,
@@ -163,8 +169,13 @@ def _attach(
     return capture
 
 
-def _note_before(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir) -> None:
-    """Where every repo stands, and where the process will be found: whoever adopts it knows that it may have begun."""
+def _note_before(
+    context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir, granted: Grant
+) -> None:
+    """Where every repo stands, and where the process will be found: whoever adopts it knows that it may have begun.
+
+    And what secrets it gets, for whoever masks them later.
+    """
     heads = workspace.by_repo_id(context.git.heads(workspace.directory, workspace.repo_names))
     with context.database.begin() as connection:
         executions.record_before_heads(
@@ -174,6 +185,7 @@ def _note_before(context: WorkerContext, claimed: Claimed, workspace: WorkspaceH
             {repo: head.commit for repo, head in heads.items()},
             handle={"gid": claimed.gid, "run_dir": run_dir.container_path},
         )
+        secrets.note_given(connection, workspace.row.id, granted.given)
 
 
 def start(
@@ -186,20 +198,24 @@ def start(
     """Start the process behind its supervisor; returns once `started` exists.
 
     Raises:
-        StepFailed: `start_failed` or `engine_error`: the supervisor never started, and now never will.
+        StepFailed: `start_failed` or `engine_error`: the supervisor never started, and now never will;
+            `secret_missing`: one that it is to get, or that has to be masked, is not to be had.
     """
-    turn = _turn(context, claimed, workspace)
+    granted = grant(context.secrets, workspace.row, claimed.run_reason)
+    mask = SecretMask(to_mask(context.secrets, workspace.row))
+    turn = _turn(context, claimed, workspace, mask)
     plan = plan_step(context, claimed, workspace)
     uid = _uid(claimed, workspace)
     run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.fence)
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
-    _note_before(context, claimed, workspace, run_dir)
-    capture = _attach(context, claimed, control, (workspace, run_dir, turn))
-    running = Running(workspace, run_dir, capture, None, turn)
+    _note_before(context, claimed, workspace, run_dir, granted)
+    capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
+    running = Running(workspace, run_dir, capture, None, mask, turn)
     try:
         env = {
             **plan.env,
             **step_environment(context.settings, workspace.row, claimed.execution_id),
+            **granted.env,
             **extra_env,
         }
         step = StepStart(

@@ -6,12 +6,14 @@ nobody up.
 """
 
 import threading
+from dataclasses import replace
 
 import structlog
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.conversation import Entry
 from relay_core.domain.errors import Stale
+from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Stream
 from relay_core.postgres import conversations
 from relay_core.postgres.engine import is_away
@@ -32,7 +34,10 @@ log = structlog.get_logger(__name__)
 class Turn:
     """One per live coding agent; `grown` is set by whoever stores its output."""
 
-    def __init__(self, context: WorkerContext, claimed: Claimed, reader: TurnReader) -> None:
+    def __init__(
+        self, context: WorkerContext, claimed: Claimed, reader: TurnReader, mask: SecretMask | None = None
+    ) -> None:
+        self._mask = mask or SecretMask()
         self._context = context
         self._claimed = claimed
         self._reader = reader
@@ -116,7 +121,7 @@ class Turn:
 
     def _store(self) -> None:
         """What `entries` gave is kept until it is stored: an outage loses nothing."""
-        self._pending += self._reader.entries()
+        self._pending += [masked(self._mask, entry) for entry in self._reader.entries()]
         session = self._reader.agent_session_id
         if not self._pending and session == self._session_id:
             return
@@ -124,3 +129,12 @@ class Turn:
             claimed = self._claimed
             conversations.store(connection, claimed.execution_id, claimed.fence, self._pending, session)
         self._pending, self._session_id = [], session
+
+
+def masked(mask: SecretMask, entry: Entry) -> Entry:
+    """An agent's protocol may cut a secret in two messages or spell it as no other does; put together it is plain."""
+    tool = entry.tool
+    if tool is not None:
+        paths = tuple(mask.text(path) for path in tool.paths)
+        tool = replace(tool, input=mask.text(tool.input), result=mask.text(tool.result), paths=paths)
+    return replace(entry, text=mask.text(entry.text), tool=tool)

@@ -1,5 +1,6 @@
 """The OpenAPI document against the server: what it promises holds for whatever schemathesis thinks of."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
 from sqlalchemy import Engine, func, select
 
 from relay_core.postgres.tables import Workspace
+
+KEY = base64.urlsafe_b64encode(bytes(32)).decode()
 
 CONFIG = """
 [generation]
@@ -53,7 +56,7 @@ def text(value, most):
 
 @pytest.fixture
 def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(engine, settings_for(database_url, redis_url)) as api:
+    with api_on_a_port(engine, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
 

@@ -374,4 +374,4 @@ def test_it_does_not_start_on_a_schema_it_does_not_know(engine: Engine, database
 def test_every_table_with_an_owner_is_filtered_by_it(engine: Engine):
     """A reminder: a new table with `created_by` needs a thought about who may see it."""
     owned = {table.name for table in Base.metadata.sorted_tables if "created_by" in table.columns}
-    assert owned == {"projects", "repos", "tasks", "workspaces", "execution_processes"}
+    assert owned == {"projects", "project_secrets", "repos", "tasks", "workspaces", "execution_processes"}

@@ -7,7 +7,8 @@ import pytest
 
 import relay_cli
 from relay_cli import sse
-from relay_cli.commands.runs import number, pairs, remote
+from relay_cli.commands.runs import number, pairs, remote, secret_names
+from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
 
@@ -42,6 +43,16 @@ def test_pairs():
     assert pairs(["A=b=c", "D="], "--env") == {"A": "b=c", "D": ""}
     with pytest.raises(CommandFailed, match="--env takes NAME=VALUE"):
         pairs(["novalue"], "--env")
+
+
+def test_names_of_secrets():
+    assert secret_names(["A", "B=C"]) == {"A": "A", "C": "B"}
+    with pytest.raises(CommandFailed, match="--secret gives A twice"):
+        secret_names(["A", "B=A"])
+
+
+def test_the_newline_behind_a_single_line_is_none_of_the_secret():
+    assert [one_line(text) for text in ("x\n", "x", "x\ny\n", "\n")] == ["x", "x", "x\ny\n", ""]
 
 
 def test_numbers():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.masking import Masker, context_bytes, maskable
+from relay_core.domain.masking import SEARCH_BYTES, Masker, SecretMask, context_bytes
 
 LETTERS = st.sampled_from(b"ab")
 SECRETS = st.lists(st.lists(LETTERS, min_size=1, max_size=7).map(bytes), min_size=1, max_size=4)
@@ -65,11 +65,40 @@ def test_it_holds_back_no_more_than_the_beginning_of_a_secret(
         assert not tail or any(secret.startswith(tail) and secret != tail for secret in secrets)
 
 
+@settings(max_examples=200)
+@given(SECRETS, TEXT)
+def test_a_whole_text_is_masked_as_a_stream_is(secrets: list[bytes], text: bytes) -> None:
+    mask = SecretMask(secrets)
+    assert mask.data(text) == mask.text(text.decode()).encode() == _oracle(text, secrets)
+
+
+def test_a_text_that_may_grow_does_not_show_the_beginning_of_a_secret() -> None:
+    mask = SecretMask([b"a-long-secret", "ein-Schlüssel".encode()])
+    assert [mask.text(f"it is {text}") for text in ("a-long-secret!", "a-long-se", "a-long", "ein-Schlüs")] == [
+        "it is *************!",
+        "it is *********",
+        "it is a-long",
+        "it is ***********",
+    ]
+    assert SecretMask().text("anything") == "anything"
+
+
 def test_a_stream_made_of_secrets_only() -> None:
-    for secret in (b"a" * 8, b"abababab", b"0123456789"):
-        text = secret * 20_000
+    for secret in (b"a" * 8, b"abababab", b"0123456789", b"a" * 3000):
+        text = secret * (200_000 // len(secret))
         masker = Masker([secret])
         assert masker.feed(text) + masker.finish() == b"*" * len(text)
+
+
+@settings(max_examples=50)
+@given(st.integers(-20, 20), st.binary(min_size=9, max_size=40))
+def test_a_secret_across_the_pieces_of_one_search(shift: int, secret: bytes) -> None:
+    text = bytearray(b"." * (3 * SEARCH_BYTES))
+    for piece in (1, 2):
+        at = piece * SEARCH_BYTES + shift
+        text[at : at + len(secret)] = secret
+    masker = Masker([secret])
+    assert masker.feed(bytes(text)) + masker.finish() == bytes(text).replace(secret, b"*" * len(secret))
 
 
 def test_bytes_that_are_no_secret_stay_what_they_are() -> None:
@@ -82,13 +111,3 @@ def test_bytes_that_are_no_secret_stay_what_they_are() -> None:
 def test_an_empty_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         Masker([b""])
-
-
-def test_what_is_registered_of_some_values() -> None:
-    key = "-----BEGIN KEY-----\r\nAAAABBBBCCCC\r\nshort\r\n"
-    assert maskable(["short", "long enough", key, "long enough"]) == (
-        key.encode(),
-        b"-----BEGIN KEY-----",
-        b"AAAABBBBCCCC",
-        b"long enough",
-    )

@@ -151,7 +151,9 @@ def test_a_ca_bundle_counts_only_where_the_file_exists(tmp_path):
     assert own_ca_bundle({"RELAY_CA_BUNDLE": str(tmp_path / "gone"), "SSL_CERT_FILE": str(bundle)}) == bundle
 
 
-ENDS = Endpoints("postgresql:///x", "redis://x", "unix:///d", 8700, 5555, 8701, "relay", "flower-secret")
+ENDS = Endpoints(
+    "postgresql:///x", "redis://x", "unix:///d", 8700, 5555, 8701, "relay", "flower-secret", "the-secret-key"
+)
 
 
 def test_local_policy_yields_to_the_environment_and_addresses_do_not(tmp_path):
@@ -167,6 +169,14 @@ def test_no_password_is_an_argument(tmp_path):
     assert not any("secret" in word for program in programs.values() for word in program.argv)
     assert programs["flower"].env["FLOWER_BASIC_AUTH"] == "relay:flower-secret"
     assert "--address=127.0.0.1" in programs["flower"].argv
+
+
+def test_the_key_of_secrets_is_for_api_and_worker_and_yields_to_the_environment(tmp_path):
+    own = {name: program.env.get("RELAY_SECRET_KEYS") for name, program in app_programs(ENDS, tmp_path, {}).items()}
+    assert own == {"api": "the-secret-key", "worker": "the-secret-key", "flower": None}
+    assert environment_of(ENDS, tmp_path, {"RELAY_SECRET_KEYS": "mine"})["RELAY_SECRET_KEYS"] == "mine"
+    in_a_file = environment_of(ENDS, tmp_path, {"RELAY_SECRET_KEYS_FILE": "/keys", "RELAY_SECRET_KEYS": ""})
+    assert (in_a_file["RELAY_SECRET_KEYS_FILE"], in_a_file["RELAY_SECRET_KEYS"]) == ("/keys", "")
 
 
 def test_the_first_folder_that_an_account_cannot_enter(tmp_path):

@@ -1,14 +1,16 @@
 """Projects and tasks."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api import inputs, views
 from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
 from relay_api.responses import problems
+from relay_api.schemas.common import GitUrlText
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
 from relay_core.postgres import projects
 from relay_core.postgres.projects import ProjectInput, ProjectRepoInput
@@ -29,7 +31,8 @@ def create_project(body: ProjectIn, core: Core, principal: Writer, creating: Cre
         ProjectRepoInput(**{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", core.settings)})
         for n, repo in enumerate(body.repos)
     ]
-    wanted = ProjectInput(body.name, body.default_image, repos)
+    default_for = inputs.checked_url(body.default_for, "default_for", core.settings) if body.default_for else None
+    wanted = ProjectInput(body.name, body.default_image, repos, default_for)
 
     def make(connection: Connection) -> Made:
         project_id = projects.create(connection, wanted, principal)
@@ -39,10 +42,18 @@ def create_project(body: ProjectIn, core: Core, principal: Writer, creating: Cre
 
 
 @router.get("/projects", responses=problems(), summary="List projects, newest first")
-def list_projects(core: Core, principal: Reader, page: Paging) -> ProjectPage:
+def list_projects(
+    core: Core,
+    principal: Reader,
+    page: Paging,
+    default_for: Annotated[
+        GitUrlText | None, Query(description="Only the one of your runs of this repository without a `project_id`.")
+    ] = None,
+) -> ProjectPage:
     """Projects that are not deleted; also those that runs without a `project_id` made."""
+    url = inputs.checked_url(default_for, "query.default_for", core.settings) if default_for else None
     with core.engine.connect() as connection:
-        return views.project_page(projects.listed(connection, principal, page), core.links)
+        return views.project_page(projects.listed(connection, principal, page, default_for=url), core.links)
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")

@@ -43,6 +43,8 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
             return profiles_in(core, connection, project_id)
 
         wanted = inputs.run(body, core.settings, profiles_of)
+        if wanted.secrets:
+            core.secrets.check()
         filled = inputs.with_project_scripts(connection, wanted)
         made = runs.submit_run(connection, filled, principal, core.settings)
         ids = {name: value for name, value in vars(made).items() if name != "rings"}

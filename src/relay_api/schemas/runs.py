@@ -19,6 +19,7 @@ from relay_api.schemas.common import (
     Script,
     ShortText,
 )
+from relay_api.schemas.secrets import SecretName
 from relay_core.domain.executor_names import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
 
@@ -82,6 +83,12 @@ EnvName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][
 EnvText = Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
 
 
+SecretMapping = Annotated[
+    dict[EnvName, SecretName], Field(max_length=50, json_schema_extra={"additionalProperties": False})
+]
+SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
+
+
 class LimitsIn(Input):
     """Caps of the workspace's container and of each of its executions; the server's maxima are the bounds here."""
 
@@ -122,6 +129,18 @@ class RunIn(Input):
         max_length=200,
         description="Environment of every process of the workspace. Write-only; a plain string is a secret one.",
         json_schema_extra={"additionalProperties": False},
+    )
+    secrets: Annotated[list[SecretName], Field(max_length=50)] | SecretMapping = Field(
+        default_factory=list,
+        description="Secrets of the project: their names, or an object of environment variable and name. An execution "
+        "gets the values that are stored when it starts.",
+        examples=[["ANTHROPIC_API_KEY"], {"NPM_TOKEN": "registry_token"}],
+    )
+    secrets_in: list[SecretReader] = Field(
+        ["coding_agent"],
+        min_length=1,
+        max_length=5,
+        description="Which executions get them; to all others of the workspace their environment is closed.",
     )
     limits: LimitsIn = Field(default_factory=LimitsIn)
     project_id: Id | None = Field(None, description="Null: a project of the first repository, made on first use.")

@@ -90,6 +90,9 @@ class ProjectIn(Input):
 
     name: ShortText
     default_image: ImageText | None = Field(None, description="Image of runs that name none.")
+    default_for: GitUrlText | None = Field(
+        None, description="URL of a repository whose runs without a `project_id` are to belong to this project."
+    )
     repos: list[ProjectRepoIn] = Field(default_factory=list, max_length=50)
 
 
@@ -112,6 +115,7 @@ class ProjectOut(Output):
     id: UUID
     name: str
     default_image: str | None
+    default_for: str | None = Field(description="Repository whose runs without a `project_id` belong to it.")
     created_by: str
     created_at: datetime
     updated_at: datetime

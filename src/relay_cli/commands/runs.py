@@ -43,6 +43,12 @@ def run(
     dev_server: Annotated[str | None, typer.Option(help="Dev server script, started by request.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, kept secret; may be given again.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="NAME of a secret of the project, or NAME=VARIABLE; may be given again.")
+    ] = None,
+    secret_in: Annotated[
+        list[str] | None, typer.Option(help="Step that gets the secrets; may be given again. Else: coding_agent.")
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, e.g. timeout_seconds=600.")] = None,
     title: Annotated[str | None, typer.Option(help="Title of the task.")] = None,
     project: Annotated[UUID | None, typer.Option(help="Project to run in.")] = None,
@@ -71,6 +77,8 @@ def run(
         "executor": _given(chosen),
         "image": image,
         "env": pairs(env or [], "--env"),
+        "secrets": secret_names(secret or []),
+        "secrets_in": secret_in or None,
         "limits": {name: number(value) for name, value in pairs(limit or [], "--limit").items()},
         "title": title,
         "project_id": str(project) if project else None,
@@ -196,6 +204,21 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
         if not name or not equals:
             raise CommandFailed(f"{option} takes NAME=VALUE; got {word!r}", 2)
         found[name] = value
+    return found
+
+
+def secret_names(given: list[str]) -> dict[str, str]:
+    """NAME or NAME=VARIABLE words as the API has them: by variable.
+
+    Raises:
+        CommandFailed: a variable is given twice.
+    """
+    found: dict[str, str] = {}
+    for word in given:
+        name, _, variable = word.partition("=")
+        if (variable or name) in found:
+            raise CommandFailed(f"--secret gives {variable or name} twice", 2)
+        found[variable or name] = name
     return found
 
 

@@ -28,6 +28,10 @@ LOCAL_POLICY = {
 """What a machine of one's own allows and a server does not; the environment has the last word."""
 
 
+SECRET_KEYS = ("RELAY_SECRET_KEYS", "RELAY_SECRET_KEYS_FILE")
+"""Where keys of secrets may come from; Flower gets none."""
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """Where the stack's parts are reached."""
@@ -40,6 +44,7 @@ class Endpoints:
     worker_http_port: int
     flower_user: str
     flower_password: str
+    secret_key: str
 
     @property
     def api_url(self) -> str:
@@ -69,10 +74,12 @@ def choose_port(variable: str, usual: int, environment: Mapping[str, str], tell:
 
 
 def environment_of(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment of API, worker and Flower: `base`, and over it where everything is."""
+    """The environment of API and worker: `base`, and over it where everything is."""
+    own_key = {} if any(base.get(name) for name in SECRET_KEYS) else {"RELAY_SECRET_KEYS": ends.secret_key}
     made = {
         **LOCAL_POLICY,
         **base,
+        **own_key,
         "RELAY_DATABASE_URL": ends.database_url,
         "RELAY_REDIS_URL": ends.redis_url,
         "RELAY_DATA_DIR": str(data_dir),
@@ -107,6 +114,7 @@ def flower_words(port: int, state_file: Path) -> tuple[str, ...]:
 def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
     """How to run API, worker and Flower, by name."""
     environment = environment_of(ends, data_dir, base)
+    of_flower = {name: value for name, value in environment.items() if name not in SECRET_KEYS}
     logs = data_dir / "logs"
     return {
         "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),
@@ -119,6 +127,6 @@ def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> di
             "flower",
             flower_words(ends.flower_port, data_dir / "flower"),
             logs / "flower.log",
-            {**environment, "FLOWER_BASIC_AUTH": f"{ends.flower_user}:{ends.flower_password}"},
+            {**of_flower, "FLOWER_BASIC_AUTH": f"{ends.flower_user}:{ends.flower_password}"},
         ),
     }

@@ -107,6 +107,7 @@ def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announ
         worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, announcer.say),
         flower_user=get_settings().flower_user,
         flower_password=get_settings().flower_password or secrets.flower_password,
+        secret_key=secrets.secret_key,
     )
     _start_apps(watch, ends, data_dir, announcer)
     me = psutil.Process()

@@ -1,29 +1,22 @@
 """Masking of secrets in a byte stream, in place: every byte of a secret becomes ``*``, so that offsets stay true.
 
 The output is a function of the whole input and not of how it was cut: what could still become part of a secret is held
-back until it is decided.
+back until it is decided. What to look for is `relay_core.domain.secret_forms`' business.
 """
 
-from collections.abc import Iterable, Sequence
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-MIN_SECRET_BYTES = 8
-"""Shorter values are not registered: they occur by chance, and masking them would only make a log unreadable."""
+from ahocorasick_rs import BytesAhoCorasick
 
 MASK = b"*"
 
-
-def maskable(values: Iterable[str]) -> tuple[bytes, ...]:
-    """What to register for some secret values: each value, and each line of a value of several lines.
-
-    A line counts of its own because programs print keys line by line. What is shorter than `MIN_SECRET_BYTES` is left
-    out; the result is unique and has the longest first.
-    """
-    found: set[bytes] = set()
-    for value in values:
-        whole = value.encode("utf-8", "surrogateescape")
-        found.update((whole, *(line.removesuffix(b"\r") for line in whole.split(b"\n"))))
-    return tuple(sorted((each for each in found if len(each) >= MIN_SECRET_BYTES), key=lambda each: (-len(each), each)))
+HEAD_BYTES = 8
+"""All secrets are looked for at once by their first bytes; what follows is compared where those are found."""
+SEARCH_BYTES = 64 << 10
+"""Searched at once: a text of nothing but beginnings of secrets gives a find for every byte."""
 
 
 def context_bytes(secrets: Sequence[bytes]) -> int:
@@ -40,12 +33,18 @@ class Masker:
             stream). Whether those were masked was decided before, but a secret may begin in them.
     """
 
-    def __init__(self, secrets: Sequence[bytes], context: bytes = b"") -> None:
-        self._secrets = tuple(_Secret(secret, _period(secret)) for secret in dict.fromkeys(secrets))
+    def __init__(self, secrets: "Sequence[bytes] | Patterns", context: bytes = b"") -> None:
+        self._search: Patterns | None = None
+        if isinstance(secrets, Patterns):
+            self._search = secrets
+        elif secrets:
+            self._search = Patterns(secrets)
         self._raw = b""
         """Undecided raw bytes: a proper prefix of a secret, at the end of what was fed."""
-        self._covered = 0
-        """So many bytes at the front of `_raw` belong to a secret that began before it."""
+        self._spans: list[_Span] = []
+        """What of `_raw` is known to be of a secret."""
+        self._open: list[_Place] = []
+        """Where in `_raw` a secret may have begun."""
         self._skip = 0
         """So many bytes at the front of `_raw` are context and never given out."""
         self.feed(context)
@@ -58,34 +57,61 @@ class Masker:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next raw bytes and give out all that is decided."""
-        if not self._secrets:
+        if self._search is None:
             return data
         raw = self._raw + data if self._raw else data
-        return self._give(raw, len(raw) - self._undecided(raw))
+        # What was searched is not searched again, or small pieces of a long secret would cost its square.
+        places = itertools.chain(self._open, self._search.places(raw, len(self._raw)))
+        spans = _Spans(self._spans)
+        begun: list[_Place] = []
+        for place in places:
+            spans.add(raw, place)
+            if place.is_open(raw):
+                begun.append(place)
+        self._open = begun
+        undecided = len(raw) - begun[0].at if begun else self._search.short_start(raw)
+        return self._give(raw, spans.found, len(raw) - undecided)
 
     def finish(self) -> bytes:
         """Give out what is held: the stream has ended, so nothing of it can become a secret any more."""
-        return self._give(self._raw, len(self._raw))
+        self._open = []
+        return self._give(self._raw, self._spans, len(self._raw))
 
-    def _give(self, raw: bytes, decided: int) -> bytes:
-        spans = [span for secret in self._secrets for span in _spans(raw, secret)]
-        if self._covered:
-            spans.append(_Span(0, self._covered))
-        out = _masked(raw, spans)[self._skip : decided] if spans else raw[self._skip : decided]
+    def _give(self, raw: bytes, spans: list["_Span"], decided: int) -> bytes:
+        out = _masked(raw[:decided], spans)[self._skip :]
         self._skip = max(0, self._skip - decided)
-        reach = max((self._covered, *(span.end for span in spans if span.start < decided)))
-        self._covered = max(0, reach - decided)
         self._raw = raw[decided:]
+        self._spans = [_Span(max(0, start - decided), end - decided) for start, end in spans if end > decided]
+        self._open = [_Place(at - decided, secrets) for at, secrets in self._open]
         return out
 
-    def _undecided(self, raw: bytes) -> int:
-        return max(_open_suffix(raw, secret.value) for secret in self._secrets)
 
+class SecretMask:
+    """Masks whole texts, as they are before they are stored.
 
-class _Secret(NamedTuple):
-    value: bytes
-    period: int
-    """Smallest shift by which it can overlap itself; its length if it cannot."""
+    Args:
+        secrets: the exact values; none may be empty.
+    """
+
+    def __init__(self, secrets: Sequence[bytes] = ()) -> None:
+        self.secrets = tuple(secrets)
+        self._patterns = Patterns(secrets) if secrets else None
+
+    def data(self, data: bytes) -> bytes:
+        """The same with every secret masked."""
+        if self._patterns is None:
+            return data
+        masker = Masker(self._patterns)
+        return masker.feed(data) + masker.finish()
+
+    def text(self, text: str) -> str:
+        """The same with every secret masked; at its end also a beginning of one, for a text may grow."""
+        if self._patterns is None:
+            return text
+        masker = Masker(self._patterns)
+        decided, held = masker.feed(text.encode("utf-8", "surrogateescape")), masker.held
+        rest = MASK * held if held >= HEAD_BYTES else masker.finish()
+        return (decided + rest).decode("utf-8", "replace")
 
 
 class _Span(NamedTuple):
@@ -93,56 +119,102 @@ class _Span(NamedTuple):
     end: int
 
 
-def _period(secret: bytes) -> int:
-    """The smallest p > 0 with ``secret[p:]`` a prefix of ``secret``."""
-    if not secret:
-        raise ValueError("a secret to mask must not be empty")
-    return len(secret) - _open_suffix(secret[1:], secret)
+class _Sharing:
+    """Secrets that begin alike; there may be a thousand, as of a file with a line for each user."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._all = tuple(secrets)
+        self._ordered = sorted(secrets)
+        self._values = frozenset(secrets)
+        self._lengths = sorted({len(secret) for secret in secrets}, reverse=True)
+        self.longest = self._lengths[0]
+
+    def at(self, raw: bytes, at: int) -> bytes | None:
+        """The longest of them that is there."""
+        if not raw.startswith(self._all, at):
+            return None
+        return next(piece for length in self._lengths if (piece := raw[at : at + length]) in self._values)
+
+    def may_become(self, tail: bytes) -> bool:
+        """Whether ``tail`` is a proper prefix of one of them."""
+        after = bisect.bisect_right(self._ordered, tail)
+        return after < len(self._ordered) and self._ordered[after].startswith(tail)
 
 
-def _open_suffix(raw: bytes, secret: bytes) -> int:
-    """Length of the longest suffix of ``raw`` that is a proper prefix of ``secret``."""
-    size = len(raw)
-    first = secret[:1]
-    at = raw.find(first, max(0, size - len(secret) + 1))
-    while at >= 0:
-        if secret.startswith(raw[at:]):
-            return size - at
-        at = raw.find(first, at + 1)
-    return 0
+class _Place(NamedTuple):
+    """Where some secrets may begin."""
+
+    at: int
+    secrets: _Sharing
+
+    def is_open(self, raw: bytes) -> bool:
+        """Whether the text ends within one of them."""
+        return self.at + self.secrets.longest > len(raw) and self.secrets.may_become(raw[self.at :])
 
 
-def _spans(raw: bytes, secret: _Secret) -> list[_Span]:
-    """What occurrences of one secret cover, overlapping ones joined where they repeat."""
-    spans = []
-    value, period = secret
-    at = raw.find(value)
-    while at >= 0:
-        end = at + len(value)
-        # Without this a stream that repeats the secret would cost a search per occurrence.
-        end += (_repeats_until(raw, end, period) - end) // period * period
-        spans.append(_Span(at, end))
-        at = raw.find(value, end - len(value) + 1)
-    return spans
+class _Spans:
+    """What secrets cover, in order, each span apart from the next."""
+
+    def __init__(self, known: Iterable[_Span]) -> None:
+        self.found = list(known)
+        self._reach = self.found[-1].end if self.found else -1
+
+    def add(self, raw: bytes, place: _Place) -> None:
+        """The longest of the secrets that are at a place, and its repetitions right behind it."""
+        at, secrets = place
+        secret = secrets.at(raw, at) if at + secrets.longest > self._reach else None
+        if secret is None:
+            return
+        end = at + len(secret)
+        while raw.startswith(secret, end):
+            end += len(secret)
+        if end > self._reach:
+            self._put(at, end)
+
+    def _put(self, at: int, end: int) -> None:
+        start = at
+        while self.found and self.found[-1].end >= start:
+            start = min(start, self.found.pop().start)
+        self.found.append(_Span(start, end))
+        self._reach = end
 
 
-def _repeats_until(raw: bytes, end: int, period: int) -> int:
-    """How far the bytes from ``end`` on equal those one ``period`` before, compared in growing pieces."""
-    if raw[end : end + 1] != raw[end - period : end - period + 1]:
-        return end
-    step = period
-    while step:
-        piece = raw[end : end + step]
-        if len(piece) == step and piece == raw[end - period : end - period + step]:
-            end += step
-            step *= 2
-        else:
-            step //= 2
-    return end
+class Patterns:
+    """Some secrets, ready to be looked for.
+
+    Raises:
+        ValueError: one is empty.
+    """
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        shortest = min(map(len, secrets))
+        if not shortest:
+            raise ValueError("a secret to mask must not be empty")
+        self._size = min(HEAD_BYTES, shortest)
+        by_head: dict[bytes, list[bytes]] = {}
+        for secret in dict.fromkeys(secrets):
+            by_head.setdefault(secret[: self._size], []).append(secret)
+        self._secrets = [_Sharing(alike) for alike in by_head.values()]
+        self._heads = BytesAhoCorasick(list(by_head))
+        self._starts = {head[:length] for head in by_head for length in range(1, self._size)}
+
+    def places(self, raw: bytes, searched: int) -> Iterator[_Place]:
+        """Where a head is, in order, that is not within the first ``searched`` bytes."""
+        for begin in range(max(0, searched - self._size + 1), len(raw), SEARCH_BYTES):
+            piece = raw[begin : begin + SEARCH_BYTES + self._size - 1]
+            for head, at, _ in self._heads.find_matches_as_indexes(piece, overlapping=True):
+                yield _Place(begin + at, self._secrets[head])
+
+    def short_start(self, raw: bytes) -> int:
+        """The longest suffix, shorter than a head, with which a secret begins."""
+        lengths = range(min(self._size - 1, len(raw)), 0, -1)
+        return next((length for length in lengths if raw[-length:] in self._starts), 0)
 
 
 def _masked(raw: bytes, spans: Iterable[_Span]) -> bytes:
+    if not spans:
+        return raw
     out = bytearray(raw)
     for start, end in spans:
-        out[start:end] = MASK * (end - start)
-    return bytes(out)
+        out[start:end] = MASK * (min(end, len(raw)) - start)
+    return bytes(out[: len(raw)])

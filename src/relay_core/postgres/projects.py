@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.branch_name import repo_name_from_url
-from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.profiles import Profiles
+from relay_core.postgres import secrets
 from relay_core.postgres.deletion import Killed, delete_workspace
 from relay_core.postgres.paging import Page, PageRequest, cut, paged
 from relay_core.postgres.tables import Project, ProjectRepo, Repo, Task, Workspace
@@ -36,6 +37,8 @@ class ProjectInput:
     name: str
     default_image: str | None = None
     repos: Sequence[ProjectRepoInput] = field(default_factory=list)
+    default_for: str | None = None
+    """URL of a repo whose runs without a project belong to this one."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,14 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
 
     Raises:
         InvalidInput: the same repo twice.
+        Conflict: `default_project_exists`: `default_for` has one already.
     """
     project_id = uuid4()
     values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
-    connection.execute(insert(Project).values(id=project_id, **values))
+    made = upsert(Project).values(id=project_id, implicit_key=project.default_for, **values)
+    if not connection.scalar(made.on_conflict_do_nothing().returning(Project.id)):
+        message = f"runs of {project.default_for} without a project_id have a project already; see `default_for`"
+        raise Conflict(message, code="default_project_exists")
     urls = [repo.url for repo in project.repos]
     for position, repo in enumerate(project.repos):
         if repo.url in urls[:position]:
@@ -78,9 +85,12 @@ def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
     return _with_repos(connection, [dict(row)])[0]
 
 
-def listed(connection: Connection, principal: Principal, page: PageRequest) -> Page:
-    """Projects that are not deleted, newest first."""
-    ordered = paged(_projects(principal), Project.created_at, Project.id, page, newest_first=True)
+def listed(connection: Connection, principal: Principal, page: PageRequest, *, default_for: str | None = None) -> Page:
+    """Projects that are not deleted, newest first; or the one of a repo's runs without a project."""
+    wanted = _projects(principal)
+    if default_for is not None:
+        wanted = wanted.where(Project.implicit_key == default_for, Project.created_by == principal.owner)
+    ordered = paged(wanted, Project.created_at, Project.id, page, newest_first=True)
     found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
     return Page(_with_repos(connection, found.items), found.next_cursor)
 
@@ -97,6 +107,7 @@ def delete(connection: Connection, project_id: UUID, principal: Principal) -> Ki
     marked = connection.scalar(statement.values(deleted_at=func.now(), updated_at=func.now()).returning(Project.id))
     if marked is None:
         raise NotFound(f"there is no project {project_id}")
+    secrets.remove_all(connection, project_id)
     live = (
         select(Workspace.id)
         .join(Task, Task.id == Workspace.task_id)
@@ -209,6 +220,7 @@ def _projects(principal: Principal) -> Select[Any]:
         Project.id,
         Project.name,
         Project.default_image,
+        Project.implicit_key.label("default_for"),
         Project.created_by,
         Project.created_at,
         Project.updated_at,

@@ -16,7 +16,7 @@ from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.images import check_allowed, resolve_image
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
-from relay_core.postgres import events, executions, views
+from relay_core.postgres import events, executions, secrets, views
 from relay_core.postgres.tables import (
     Lane,
     Project,
@@ -65,6 +65,10 @@ class RunInput:
     limits: Limits
     image: str | None = None
     env: Mapping[str, EnvValue] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Names of secrets of the project, by the names of environment variables."""
+    secrets_in: Sequence[RunReason] = (RunReason.CODING_AGENT,)
+    """Which executions get them."""
     project_id: UUID | None = None
     title: str | None = None
     user: int | None = None
@@ -104,6 +108,7 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     )
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
     workspace_id = _workspace(connection, run, settings, columns)
+    _use_secrets(connection, run, workspace_id, project.id)
     scripts = [
         _link_repo(connection, (project.id, workspace_id, position), repo, name, principal)
         for position, (repo, name) in enumerate(zip(run.repos, names, strict=True))
@@ -229,6 +234,7 @@ def _workspace(connection: Connection, run: RunInput, settings: Settings, column
             requested_image=run.image,
             requested_uid=run.user,
             auto_commit=run.auto_commit,
+            secrets_in=list(run.secrets_in),
             limits=vars(run.limits),
             **columns,
         )
@@ -242,6 +248,19 @@ def _workspace(connection: Connection, run: RunInput, settings: Settings, column
         )
     events.append(connection, workspace_id, "workspace.created", {"image": columns["resolved_image"], "title": title})
     return workspace_id
+
+
+def _use_secrets(connection: Connection, run: RunInput, workspace_id: UUID, project_id: UUID) -> None:
+    how = f"--project {run.project_id}" if run.project_id else f"--repo {run.repos[0].url}"
+    size = secrets.use(connection, workspace_id, project_id, run.secrets, how)
+    size += sum(len(given.value.encode()) for given in run.env.values() if given.secret)
+    if size > secrets.MAX_MASKED_BYTES:
+        raise InvalidInput(
+            f"the secret values of a run may have {secrets.MAX_MASKED_BYTES} bytes altogether, these have {size}; "
+            'give what is none as {"value": …, "secret": false}',
+            code="secrets_too_large",
+            field="env",
+        )
 
 
 def _link_repo(

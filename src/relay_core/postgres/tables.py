@@ -120,6 +120,23 @@ class Project(Base):
     )
 
 
+class ProjectSecret(Base):
+    """A secret of a project; its ciphertext is bound to project and name (`relay_core.secret_box`)."""
+
+    __tablename__ = "project_secrets"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    ciphertext: Mapped[bytes]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = _created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When its value was stored."""
+
+    __table_args__ = (UniqueConstraint("project_id", "name", name="project_secrets_name"),)
+
+
 class Repo(Base):
     """A git remote; scripts here are the defaults of new projects and workspaces."""
 
@@ -207,6 +224,8 @@ class Workspace(Base):
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"), index=True)
     requested_image: Mapped[str | None]
     requested_uid: Mapped[int | None]
+    secrets_in: Mapped[list[str]] = mapped_column(server_default=text("'{coding_agent}'"))
+    """Run reasons of the executions that are given the workspace's secrets."""
     auto_commit: Mapped[bool] = mapped_column(server_default=text("true"))
     """Whether what a successful turn leaves in the work tree is committed."""
     resolved_image: Mapped[str | None]
@@ -240,6 +259,28 @@ class WorkspaceEnvironment(Base):
     value: Mapped[str]
     secret: Mapped[bool]
     """Masked in logs (values of at least 8 bytes)."""
+
+
+class WorkspaceSecret(Base):
+    """Which of its project's secrets a workspace uses, by name; the value is that of the moment of each start."""
+
+    __tablename__ = "workspace_secrets"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    env_name: Mapped[str] = mapped_column(primary_key=True)
+    secret_name: Mapped[str]
+
+
+class GivenSecret(Base):
+    """A value that an execution of a workspace was given: masked there ever after, though replaced or deleted since."""
+
+    __tablename__ = "given_secrets"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of the ciphertext."""
+    secret_name: Mapped[str]
+    ciphertext: Mapped[bytes]
 
 
 class WorkspaceRepo(Base):

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import CloneState, WorkspaceState
-from relay_core.postgres import events
+from relay_core.postgres import events, secrets
+from relay_core.postgres.secrets import Given, UsedSecret
 from relay_core.postgres.tables import ProjectRepo, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
 
 
@@ -45,7 +46,13 @@ class WorkspaceRow:
     repos: Sequence[WorkspaceRepoRow]
     env: Mapping[str, str]
     secrets: Sequence[str]
-    """Values to mask."""
+    """Values of `env` to mask."""
+    used_secrets: Sequence[UsedSecret]
+    """Of its project, by name."""
+    given_secrets: Sequence[Given]
+    """What its executions have had of them."""
+    secrets_in: frozenset[str]
+    """Run reasons of the executions that get them."""
     executor: Mapping[str, Any]
 
     @property
@@ -104,7 +111,10 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         auto_commit=row["auto_commit"],
         repos=[WorkspaceRepoRow(*repo) for repo in repos],
         env={name: value for name, value, _ in env},
-        secrets=[value for _, value, secret in env if secret],
+        secrets=[value for _, value, masked in env if masked],
+        used_secrets=secrets.used(connection, workspace_id),
+        given_secrets=secrets.given(connection, workspace_id),
+        secrets_in=frozenset(row["secrets_in"]),
         executor=executor or {},
     )
 

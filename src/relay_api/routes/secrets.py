@@ -1,0 +1,54 @@
+"""Secrets of projects: stored encrypted, given to runs by name, shown to nobody."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Response
+
+from relay_api.dependencies import Core, Reader, Writer
+from relay_api.responses import problems
+from relay_api.schemas.secrets import SecretIn, SecretList, SecretName, SecretOut
+from relay_core.domain.errors import InvalidInput
+from relay_core.postgres import projects, secrets
+from relay_core.secret_box import SecretName as Place
+
+router = APIRouter(prefix="/v1/projects/{project_id}/secrets", tags=["secrets"])
+
+Name = Annotated[SecretName, Path(description="Also the name of the environment variable, if a run names no other.")]
+
+
+@router.get("", responses=problems(404), summary="List a project's secrets")
+def list_secrets(project_id: UUID, core: Core, principal: Reader) -> SecretList:
+    """Names and times; values are shown to nobody."""
+    with core.engine.connect() as connection:
+        projects.get(connection, project_id, principal)
+        return SecretList(items=[SecretOut(**one) for one in secrets.listed(connection, project_id)])
+
+
+@router.put(
+    "/{name}",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 409, body=True),
+    summary="Store a secret, or another value for it",
+)
+def put_secret(project_id: UUID, name: Name, body: SecretIn, core: Core, principal: Writer) -> None:
+    """Encrypted with the server's key. Executions that start from now on get this value; those that run keep theirs."""
+    if len(body.value.encode()) > secrets.MAX_SECRET_BYTES:
+        message = f"a secret may have {secrets.MAX_SECRET_BYTES} bytes"
+        raise InvalidInput(message, code="secret_too_large", field="value")
+    with core.engine.begin() as connection:
+        projects.get(connection, project_id, principal)
+        sealed = core.secrets.seal(Place(project_id, name), body.value)
+        secrets.put(connection, project_id, name, sealed, principal.owner)
+
+
+@router.delete("/{name}", status_code=204, response_class=Response, responses=problems(404), summary="Delete a secret")
+def delete_secret(project_id: UUID, name: Name, core: Core, principal: Writer) -> None:
+    """Executions that need it fail with `secret_missing` from now on.
+
+    Workspaces that had it keep it encrypted until they are deleted, to mask it.
+    """
+    with core.engine.begin() as connection:
+        projects.get(connection, project_id, principal)
+        secrets.remove(connection, project_id, name)

@@ -1,0 +1,34 @@
+"""Secrets of projects: names and times, never values."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from relay_api.schemas.common import NO_NUL, Input, Output
+from relay_core.postgres.secrets import MAX_SECRET_BYTES
+
+SecretName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class SecretIn(Input):
+    """A value to keep."""
+
+    value: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SECRET_BYTES, pattern=NO_NUL)] = Field(
+        description=f"At most {MAX_SECRET_BYTES} bytes of UTF-8. Write-only. Of less than 8 bytes it is not masked."
+    )
+
+
+class SecretOut(Output):
+    """What may be shown of a secret."""
+
+    name: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime = Field(description="When its value was stored.")
+
+
+class SecretList(Output):
+    """All secrets of a project, by name."""
+
+    items: list[SecretOut]

@@ -1,0 +1,353 @@
+"""A secret that a step prints in every form, in small writes: where it may be afterwards, and who else can have it."""
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+from uuid import uuid4
+
+import docker
+import pytest
+import zstandard
+from ahocorasick_rs import BytesAhoCorasick
+from redis import Redis
+from sqlalchemy import text
+
+from tests.acceptance.conftest import Relay
+
+pytestmark = pytest.mark.docker
+
+FRAGMENT = 12
+"""Of no form are so many bytes in a row to be found."""
+
+PRINT = """python3 - <<'END'
+import base64, json, os, subprocess
+from urllib.parse import quote, quote_plus
+secret = os.environ["SEKRET"]
+raw, mixed = secret.encode(), []
+for before in (b"", b"a", b"ab", b"user:"):
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        mixed += [encode(before + raw), encode(before + raw + b" and more")]
+mixed.append(subprocess.run(["base64"], input=raw * 3, capture_output=True).stdout)
+in_json = json.dumps({"key": secret})
+texts = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), "".join("%%%02x" % b for b in raw),
+         in_json, json.dumps(in_json), in_json.replace("/", "\\\\/"), raw.hex(), raw.hex().upper()]
+out = b"\\n".join([each.encode() for each in texts] + mixed + [raw + raw, b"the end\\n"])
+for fd in (1, 2):
+    for at in range(0, len(out), 3):
+        os.write(fd, out[at:at + 3])
+END
+"""
+HOLD = """printf %s "$SEKRET" >/workspace/home/kept
+mkfifo -m 666 /workspace/home/gate
+echo $$ >/workspace/home/pid
+cat /workspace/home/gate
+"""
+SPY = """test -e /proc/$(cat /workspace/home/pid)/environ && echo "it is there"
+cat /proc/[0-9]*/environ | tr '\\0' '\\n' | sed -n 's/^SEKRET=.*/FOUND/p; s/^RELAY_EXECUTION_ID=/of /p' | sort -u
+cat /proc/$(cat /workspace/home/pid)/environ || echo "closed"
+echo >/workspace/home/gate
+exec python3 -m http.server $PORT --bind $HOST
+"""
+
+
+def forms(secret: str) -> Iterator[bytes]:
+    """Made here by other means than those of the masker."""
+    raw = secret.encode()
+    for before in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(b"x" * before + raw + b"yyy")[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+    once = json.dumps(secret)[1:-1]
+    texts = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret), raw.hex(), raw.hex().upper()]
+    texts += [once, json.dumps(once)[1:-1], once.replace("/", "\\/"), "".join(f"%{byte:02x}" for byte in raw)]
+    yield from (each.encode() for each in texts)
+
+
+class Leaks:
+    """Looks for what is left of a secret."""
+
+    def __init__(self, secret: str) -> None:
+        pieces = {form[at : at + FRAGMENT] for form in forms(secret) for at in range(len(form) - FRAGMENT + 1)}
+        self._pieces = sorted(pieces)
+        self._search = BytesAhoCorasick(self._pieces)
+
+    def of(self, where: str, found: object) -> None:
+        data = found if isinstance(found, bytes) else str(found).encode()
+        hits = self._search.find_matches_as_indexes(data)
+        assert not hits, f"{where}: {self._pieces[hits[0][0]]!r}"
+
+    def must_see(self, data: bytes) -> None:
+        """That it can find it at all."""
+        with pytest.raises(AssertionError):
+            self.of("here", data)
+
+
+def relay_command(relay: Relay, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RELAY_API_URL": str(relay.http.base_url), "RELAY_TOKEN": relay.token}
+    command = [sys.executable, "-m", "relay_cli.main", *words]
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=True)
+
+
+@contextlib.contextmanager
+def command_lines(leaks: Leaks) -> Iterator[None]:
+    """Every command line of the host, all the time."""
+    done, seen = threading.Event(), set[bytes]()
+
+    def look() -> None:
+        while not done.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    seen.add(process.read_bytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert any(b"relay_workers" in line for line in seen)
+    leaks.of("a command line", b"\n".join(seen))
+
+
+@contextlib.contextmanager
+def redis_commands(url: str, leaks: Leaks) -> Iterator[None]:
+    """Every command that Redis is sent: Celery's messages and events, live logs."""
+    client, seen, last = Redis.from_url(url), [], f"end-{uuid4()}"
+
+    def listen() -> None:
+        for command in monitor.listen():
+            seen.append(command["command"])
+            if last in seen[-1]:
+                return
+
+    with client.monitor() as monitor:
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield
+        finally:
+            client.echo(last)
+            thread.join(30)
+    assert last in seen[-1]
+    for command in seen:
+        leaks.of("a command to Redis", command)
+
+
+def everything_in_redis(url: str) -> Iterator[tuple[str, object]]:
+    client = Redis.from_url(url)
+    readers: dict[bytes, Any] = {
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1),
+        b"stream": client.xrange,
+    }
+    for key in client.scan_iter():
+        kind = client.type(key)
+        if kind != b"none":
+            yield f"Redis {key!r}", b"\n".join(_flat(readers[kind](key))) + key
+
+
+def _flat(value: Any) -> Iterator[bytes]:
+    match value:
+        case bytes():
+            yield value
+        case dict():
+            yield from (each for pair in value.items() for part in pair for each in _flat(part))
+        case list() | set() | tuple():
+            yield from (each for part in value for each in _flat(part))
+
+
+def everything_in_postgres(relay: Relay) -> Iterator[tuple[str, object]]:
+    with relay.database.connect() as connection:
+        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+        for table in tables:
+            for row in connection.execute(text(f'SELECT * FROM "{table}"')).mappings():
+                for column, value in row.items():
+                    if isinstance(value, memoryview | bytes):
+                        yield f"{table}.{column}", bytes(value)
+                        with contextlib.suppress(zstandard.ZstdError):
+                            yield f"{table}.{column}", zstandard.decompress(bytes(value), max_output_size=1 << 26)
+                    elif value is not None:
+                        yield f"{table}.{column}", value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def files_below(*roots: Path) -> Iterable[tuple[str, object]]:
+    for root in roots:
+        for path in root.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with contextlib.suppress(OSError):  # servers live here, too
+                    yield str(path), path.read_bytes()
+
+
+def followed(relay: Relay, execution_id: str, pieces: list[bytes]) -> None:
+    """The live log as its readers have it."""
+    with relay.http.stream("GET", f"/v1/executions/{execution_id}/logs/stream", timeout=60) as answer:
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if name == "event" and value == "end":
+                return
+            if name == "data" and "b64" in value:
+                pieces.append(base64.b64decode(json.loads(value)["b64"]))
+
+
+def step(relay: Relay, run: dict[str, Any], **body: Any) -> dict[str, Any]:
+    """A further step, once it has ended."""
+    answer = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body)
+    assert answer.status_code == 202, answer.text
+    final = {"completed", "failed", "killed"}
+    look = lambda: relay.get(f"/v1/executions/{answer.json()['id']}")  # noqa: E731
+    return relay.until(lambda: one if (one := look())["status"] in final else None, 60, "the end of a step")
+
+
+def adopted(relay: Relay, execution_id: str) -> bool:
+    with relay.database.connect() as connection:
+        statement = text("SELECT fence > 1 FROM execution_processes WHERE id = :id")
+        return connection.execute(statement, {"id": execution_id}).scalar_one()
+
+
+@pytest.fixture
+def secret() -> str:
+    return f'{uuid4().hex[:16]}/"<é>+= {uuid4().hex}'
+
+
+def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, secret: str, services_dir: Path):
+    leaks, url = Leaks(secret), f"file://{repo}"
+    said = relay_command(relay, "secret", "set", "TOKEN", "--repo", str(repo), stdin=secret + "\n")
+    listed = relay_command(relay, "secret", "list", "--repo", str(repo), "--json").stdout
+    assert [one["name"] for one in json.loads(listed)] == ["TOKEN"]
+    leaks.of("the command line's answers", said.stdout + said.stderr + listed)
+
+    live: list[bytes] = []
+    with command_lines(leaks), redis_commands(relay.environment["RELAY_REDIS_URL"], leaks):
+        run = relay.submit(
+            url,
+            PRINT + HOLD,
+            secrets={"SEKRET": "TOKEN"},
+            setup_script="env",
+            cleanup_script="env",
+            dev_server_script=SPY,
+        )
+        agent = relay.wait_step(run, "coding_agent", {"running"})
+        reader = threading.Thread(target=followed, args=(relay, agent["id"], live))
+        reader.start()
+        relay.until((relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "pid").exists)
+        raw = relay.data_dir / "workspaces" / run["workspace_id"] / "runs" / agent["id"]
+        leaks.must_see(b"".join(data for _, data in files_below(raw)))  # it has printed it
+
+        with relay.database.connect() as connection:
+            statement = text("SELECT handle->>'exec_id' FROM execution_processes WHERE id = :id")
+            exec_id = connection.execute(statement, {"id": agent["id"]}).scalar_one()
+        engine = docker.from_env()
+        leaks.of(
+            "docker inspect", json.dumps(relay.container(run).attrs) + json.dumps(engine.api.exec_inspect(exec_id))
+        )
+        assert relay.http.post(f"/v1/workspaces/{run['workspace_id']}/dev-server").status_code == 202
+        spy = relay.wait_step(run, "dev_server", {"running"})
+        steps = {one["run_reason"]: one for one in relay.wait_chain(run)}
+        reader.join(30)
+
+    assert steps["coding_agent"]["status"] == "completed"
+    log = relay.log(agent["id"], "stdout")
+    assert log.endswith(b"the end\n\n")
+    assert log.count(b"*" * len(secret.encode())) >= 5
+    assert b"".join(live).count(b"the end") == 2, "both streams were followed"
+
+    seen = relay.log(spy["id"], "stdout").decode().splitlines()
+    assert seen[0] == "it is there"
+    assert f"of {spy['id']}" in seen, "it can read its own"
+    assert f"of {agent['id']}" not in seen
+    assert "FOUND" not in seen
+    assert "closed" in seen
+    for reason in ("setup_script", "cleanup_script"):
+        shown = relay.log(steps[reason]["id"])
+        assert b"RELAY_EXECUTION_ID" in shown
+        assert b"SEKRET" not in shown
+
+    printed = step(
+        relay, run, run_reason="setup_script", script="cat /workspace/home/kept; base64 /workspace/home/kept"
+    )
+    assert relay.log(printed["id"], "stdout").startswith(b"*" * len(secret.encode()))
+    relay.http.delete(f"/v1/workspaces/{run['workspace_id']}/dev-server")
+    relay.wait_step(run, "dev_server", {"killed"})
+
+    leaks.of("the live log", b"".join(live))
+    paths = [f"/v1/workspaces/{run['workspace_id']}" + tail for tail in ("", "/executions", "/events", "/diff")]
+    paths += [f"/v1/executions/{one['id']}" + tail for one in (*steps.values(), spy, printed) for tail in ("", "/logs")]
+    paths += [f"/v1/projects/{run['project_id']}", f"/v1/projects/{run['project_id']}/secrets"]
+    for path in paths:
+        answer = relay.http.get(path)
+        assert answer.status_code == 200, answer.text
+        leaks.of(path, answer.content)
+    kept = relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "kept"
+    leaks.must_see(kept.read_bytes())
+    kept.unlink()
+    for where, found in (
+        *everything_in_postgres(relay),
+        *everything_in_redis(relay.environment["RELAY_REDIS_URL"]),
+        *files_below(relay.root, services_dir),
+    ):
+        leaks.of(where, found)
+
+
+def test_a_worker_that_takes_over_masks_what_the_one_before_it_gave(relay: Relay, repo: Path, secret: str):
+    set_it = ("secret", "set", "TOKEN", "--repo", str(repo))
+    relay_command(relay, *set_it, stdin=secret)
+    hold = 'mkfifo /workspace/home/gate; printf "%s|" "$TOKEN"; cat /workspace/home/gate; printf "%s|" "$TOKEN"'
+    run = relay.submit(repo, hold + '; printf "%s\n" "$TOKEN" >new.txt', secrets=["TOKEN"])
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    gate = relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "gate"
+    relay.until(gate.exists)
+    relay.kill_9("worker")
+    relay_command(relay, *set_it, stdin="quite another value")
+    relay_command(relay, "secret", "delete", "TOKEN", "--repo", str(repo))
+    relay.start("worker")
+    relay.until(lambda: adopted(relay, agent["id"]), 60, "the adoption")
+    gate.write_text("go|")
+    ended = relay.wait_chain(run)[-1]
+    assert ended["status"] == "completed"
+    stars = b"*" * len(secret.encode())
+    assert relay.log(agent["id"], "stdout") == stars + b"|go|" + stars + b"|"
+    patch = relay.http.get(f"/v1/executions/{agent['id']}/diff", headers={"Accept": "text/x-diff"}).content
+    assert b"+" + stars in patch, "what it wrote into the repository is masked where Relay shows it"
+    for where, found in everything_in_postgres(relay):
+        Leaks(secret).of(where, found)
+
+
+def test_a_retry_gets_the_value_of_its_day_and_a_deleted_secret_is_named(relay: Relay, repo: Path, secret: str):
+    set_it = ("secret", "set", "TOKEN", "--repo", str(repo))
+    relay_command(relay, *set_it, stdin=secret)
+    body = {"secrets": ["TOKEN"], "secrets_in": ["coding_agent", "setup_script"]}
+    run = relay.submit(
+        repo, "exit 3", setup_script='printf %s "$TOKEN" | wc -c; printf %s "$TOKEN" >../../home/kept', **body
+    )
+    first = relay.wait_chain(run)[-1]
+    assert (first["status"], first["reason"]) == ("failed", "exit_code")
+    relay_command(relay, *set_it, stdin="quite another value")
+    again = relay.http.post(f"/v1/executions/{first['id']}/retry", json={"run_agent_again": True})
+    assert again.status_code == 202, again.text
+    relay.wait_step(run, "coding_agent", {"failed"})
+
+    shown = step(relay, run, run_reason="setup_script", script='printf %s "$TOKEN" | wc -c; printf "%s|" "$TOKEN"')
+    assert relay.log(shown["id"], "stdout").split() == [b"19", b"*" * 19 + b"|"]
+    words = ("--command", 'printf %s "$MINE" | wc -c', "--secret", "TOKEN=MINE", "go")
+    assert "19\n" in relay_command(relay, "run", "--repo", str(repo), *words).stdout
+    relay_command(relay, "secret", "delete", "TOKEN", "--repo", str(repo))
+    refused = step(relay, run, run_reason="setup_script", script="true")
+    assert (refused["status"], refused["reason"]) == ("failed", "secret_missing")
+    assert "the secret TOKEN was deleted; store it again: relay secret set TOKEN" in refused["error_reason"]
+
+    cleanup = step(
+        relay, run, run_reason="cleanup_script", script="cat ../../home/kept; echo; echo quite another value"
+    )
+    old = b"*" * len(secret.encode())
+    assert relay.log(cleanup["id"], "stdout").split() == [old, b"*" * 19], "what was given is masked ever after"
