@@ -37,6 +37,9 @@ def gemini(url: str) -> Env:
     return {"GEMINI_API_KEY": "test-key-of-ours", **_plain(GOOGLE_GEMINI_BASE_URL=url)}
 
 
+SCRIPTED = {"model": "scripted"}
+
+
 @dataclass(frozen=True)
 class Agent:
     """One row of the matrix."""
@@ -62,13 +65,13 @@ class Agent:
         return {"name": self.name, **self.executor}
 
 
-AGENTS = {
-    str(agent.executor.get("command", agent.name)): agent
-    for agent in (
-        Agent("claude-code", "claude-code", anthropic),
-        Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
-        Agent("acp", "acp opencode", opencode, {"command": "opencode acp"}),
-    )
+AGENTS: dict[str, Agent] = {
+    "claude-code": Agent("claude-code", "claude-code", anthropic),
+    "codex": Agent("codex", "codex", openai, SCRIPTED),
+    "opencode": Agent("opencode", "opencode", openai, SCRIPTED),
+    "qwen": Agent("qwen", "qwen", openai, SCRIPTED),
+    "claude-agent-acp": Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
+    "opencode acp": Agent("acp", "opencode acp", openai, {"command": "opencode acp", **SCRIPTED}),
 }
 IN_CI = ("claude-code", "codex", "claude-agent-acp")
 

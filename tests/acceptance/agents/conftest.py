@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import pytest
 
-from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
+from relay_cli.stack.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
 from tests.acceptance.agents.cases import AGENTS, Agent, wanted
 from tests.acceptance.conftest import Relay, make_repo
 from tests.model_server.server import ModelServer
@@ -95,5 +95,5 @@ class Desk:
 
 @pytest.fixture
 def desk(relay: Relay, agent: Agent, model: ModelServer, repo: Path) -> Desk:
-    image = ensure_agent_image(docker.from_env(), agent.image, relay.root / "build")
-    return Desk(relay, agent, model, repo, AGENT_TAGS.get(agent.image, image))
+    ensure_agent_image(docker.from_env(), agent.image, relay.root / "build")
+    return Desk(relay, agent, model, repo, AGENT_TAGS.get(agent.image, SEVERAL_TAG))
