@@ -13,6 +13,7 @@ from relay_cli.stack.agent_images import AGENTS, build_agents_image, choose_agen
 from relay_cli.stack.bring_up import UpOptions, bring_up
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import describe, take_down
+from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.own_images import BASE_TAG
 from relay_cli.stack.status import current_state
 from relay_cli.stack.up import prepare_machine
@@ -86,7 +87,7 @@ def image_build(
     agents: Annotated[list[str], typer.Argument(metavar="AGENT…", help=f"What it shall hold: {', '.join(AGENTS)}.")],
     below: Annotated[str, typer.Option("--from", metavar="IMAGE", help="The image to put them on.")] = BASE_TAG,
     tag: Annotated[
-        str | None, typer.Option(help="Its name [default: relay-AGENT:latest, of several relay-agents:latest].")
+        str | None, typer.Option(help="Its name; else relay-AGENT:latest, of several relay-agents:latest.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +95,10 @@ def image_build(
 
     Example: relay image build claude-code codex --from my-team/app:latest --tag my-team/app-agents:latest
     """
-    choose_agents(agents)
+    try:
+        choose_agents(agents)
+    except StackProblem as problem:
+        raise CommandFailed(str(problem), 2) from problem
     data_dir = get_settings().data_dir
     client = prepare_machine(data_dir, Consent(yes=False)).client()
     built = build_agents_image(client, agents, data_dir / "build" / "logs", below=below, tag=tag)
