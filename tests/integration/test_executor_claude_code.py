@@ -98,7 +98,7 @@ def test_without_a_key_it_says_what_to_do(box, repo):
 
 def test_a_conversation_that_is_not_there_is_named(box, repo):
     ended = turn(box, repo, "Hello", resume_session_id=str(uuid4()))
-    assert ended.verdict.reason is Reason.AGENT_ERROR
+    assert ended.verdict.reason is Reason.CANNOT_RESUME
     assert "No conversation found" in ended.verdict.message
     assert ended.reader.agent_session_id is None
 
@@ -124,7 +124,9 @@ def test_sigterm_ends_it_with_143_and_it_can_be_resumed(box, repo, busy):
 
 def test_plan_writes_nothing(box, repo):
     file = json.dumps({"file_path": f"{repo}/plan.txt", "content": "x"})
-    ended = turn(box, repo, f"[[run: echo x >shell.txt]] [[tool: Write {file}]] [[say: My plan]]", variant="plan")
+    ended = turn(
+        box, repo, f"[[run: echo x >shell.txt]] [[tool: Write {file}]] [[say: My plan]]", permission_mode="plan"
+    )
     assert (ended.verdict.success, ended.reader.summary) == (True, "My plan")
     assert box.sh("ls", repo) == ""
 

@@ -28,7 +28,9 @@ _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": 
 class OpenCode:
     """Runs ``opencode run`` with the prompt on standard input.
 
-    A model is named ``provider/model`` as opencode does; a name without a provider is served at OPENAI_BASE_URL.
+    A model is named ``provider/model`` as opencode does; ``openai/…`` is asked through the Responses API. A name
+    without a provider (or with "relay") is served at OPENAI_BASE_URL through the Chat API. Without a model opencode
+    takes one of a provider that it has a key of.
     """
 
     name: Final = OPENCODE.name
