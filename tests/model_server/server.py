@@ -59,6 +59,8 @@ class Conversation:
     model: str = "scripted"
     side: bool = False
     """An agent's request for a title, a summary, …: nothing that the user asked for."""
+    schema: Mapping[str, Any] | None = None
+    """Of the JSON that a side request wants for an answer."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Script:
         turns = _turns(DIRECTIVE.findall(prompt))
         done = len(conversation.results)
         if conversation.side:
-            return Reply(text="A side request")
+            return Reply("A side request" if conversation.schema is None else json.dumps(_filled(conversation.schema)))
         steps = turns[done] if done < len(turns) else []
         said: list[str] = []
         stall = 0.0
@@ -144,10 +146,14 @@ def _shell_call(command: str, tools: Mapping[str, Mapping[str, Any]]) -> ToolCal
     known = schema.get("properties", {})
     key = "cmd" if "cmd" in known else "command"
     as_list = known.get(key, {}).get("type") == "array"
-    required = {
-        other: FILLERS.get(known[other].get("type"), "x") for other in schema.get("required", []) if other in known
-    }
-    return ToolCall(name, {**required, key: ["sh", "-c", command] if as_list else command})
+    return ToolCall(name, {**_filled(schema), key: ["sh", "-c", command] if as_list else command})
+
+
+def _filled(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Whatever an object must hold."""
+    known = schema.get("properties", {})
+    required = [name for name in schema.get("required", []) if name in known]
+    return {name: FILLERS.get(str(known[name].get("type")).lower(), "x") for name in required}
 
 
 def _call_id(conversation: Conversation) -> str:
@@ -433,11 +439,95 @@ def _texts(content: Any) -> list[str]:
     return [str(part.get("text", "")) for part in content or [] if isinstance(part, dict)]
 
 
+# ---- Google's protocol -----------------------------------------------------------------------------------------------
+
+
+class Gemini(Dialect):
+    """POST /v1beta/models/MODEL:streamGenerateContent and :generateContent (ai.google.dev/api/generate-content).
+
+    What is asked and of which model stands in the path (`find_dialect`).
+    """
+
+    PATH: ClassVar = re.compile(r"/v1(?:beta)?/models/([^/:]+):(streamGenerateContent|generateContent)")
+    ERRORS: ClassVar = {
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        403: "PERMISSION_DENIED",
+        404: "NOT_FOUND",
+        429: "RESOURCE_EXHAUSTED",
+        500: "INTERNAL",
+    }
+    USAGE: ClassVar = {"promptTokenCount": 11, "candidatesTokenCount": 7, "totalTokenCount": 18}
+
+    def conversation(self, body: dict[str, Any]) -> Conversation:
+        prompts: list[str] = []
+        results: list[str] = []
+        for content in body.get("contents", []):
+            if content.get("role", "user") not in {"user", "function"}:
+                continue
+            parts = content.get("parts", [])
+            found = [part["functionResponse"].get("response", {}) for part in parts if "functionResponse" in part]
+            spoken = _spoken([part.get("text", "") for part in parts])
+            if found:
+                results += [str(result.get("output", result.get("error", ""))) for result in found]
+            elif spoken:
+                prompts += spoken
+                results = []
+        offered = [tool for group in body.get("tools", []) for tool in group.get("functionDeclarations", [])]
+        tools = {tool["name"]: tool.get("parametersJsonSchema", {}) for tool in offered}
+        asked = body.get("generationConfig", {})
+        schema = asked.get("responseJsonSchema", {}) if "json" in asked.get("responseMimeType", "") else None
+        model = str(body.get("model", "scripted"))
+        return Conversation(tuple(prompts), tuple(results), tools, model, not tools, schema)
+
+    def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
+        yield self._event(conversation, [{"text": ""}])
+        for piece in _pieces(reply.text):
+            yield self._event(conversation, [{"text": piece}])
+        yield self._event(conversation, self._call(reply), finishReason="STOP")
+
+    def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
+        parts = [{"text": reply.text}] if reply.text else []
+        return self._answer(conversation, parts + self._call(reply), finishReason="STOP")
+
+    def error(self, status: int) -> dict[str, Any]:
+        kind = self.ERRORS.get(status, "UNKNOWN")
+        return {"error": {"code": status, "message": f"scripted error {status}", "status": kind}}
+
+    def _event(self, conversation: Conversation, parts: list[dict[str, Any]], **more: Any) -> bytes:
+        return f"data: {json.dumps(self._answer(conversation, parts, **more))}\r\n\r\n".encode()
+
+    def _answer(self, conversation: Conversation, parts: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        return {
+            "candidates": [{"index": 0, "content": {"role": "model", "parts": parts}, **more}],
+            "usageMetadata": self.USAGE,
+            "modelVersion": conversation.model,
+            "responseId": f"response_{len(conversation.prompts)}_{len(conversation.results)}",
+        }
+
+    def _call(self, reply: Reply) -> list[dict[str, Any]]:
+        if reply.call is None:
+            return []
+        called = {"id": reply.call_id, "name": reply.call.name, "args": reply.call.arguments}
+        return [{"functionCall": called}]
+
+
 DIALECTS: dict[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
     "/v1/responses": OpenAIResponses(),
     "/v1/chat/completions": OpenAIChat(),
 }
+
+
+GEMINI = Gemini()
+
+
+def find_dialect(path: str, body: dict[str, Any]) -> tuple[Dialect | None, dict[str, Any]]:
+    """The dialect of a path, and the request with what Gemini has in the path and the others in the body."""
+    asked = Gemini.PATH.fullmatch(path)
+    if asked is None:
+        return DIALECTS.get(path), body
+    return GEMINI, {**body, "model": asked[1], "stream": asked[2] == "streamGenerateContent"}
 
 
 # ---- HTTP --------------------------------------------------------------------------------------------------------
@@ -460,9 +550,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         path = self.path.partition("?")[0]
-        dialect = DIALECTS.get(path)
-        if path.endswith("/count_tokens"):
-            self._json(200, {"input_tokens": 11})
+        dialect, body = find_dialect(path, body)
+        if path.endswith(("/count_tokens", ":countTokens")):
+            self._json(200, {"input_tokens": 11, "totalTokens": 11})
         elif dialect is None:
             self._json(404, {"error": {"message": f"nothing at {path}"}})
         else:

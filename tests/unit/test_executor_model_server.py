@@ -201,3 +201,49 @@ def test_openai_faults(server, api):
     with pytest.raises(IncompleteRead):
         api(server, "[[drop: x1]] [[say: better]]", stream=True)
     assert b"better" in api(server, "[[drop: x1]] [[say: better]]", stream=True)[1]
+
+
+def gemini(server, *messages, verb="generateContent", tools=("run_shell_command",)):
+    """Messages as for `ask`, after what Gemini CLI begins with; the last is answered."""
+    contents = [{"role": "user", "parts": [{"text": "<session_context>\nToday is …\n</session_context>"}]}]
+    for message in messages:
+        response = {"name": "run_shell_command", "response": {"output": message[0]}}
+        part = {"functionResponse": response} if isinstance(message, tuple) else {"text": message}
+        contents += [{"role": "user", "parts": [part]}, {"role": "model", "parts": [{"text": "ok"}]}]
+    offered = [{"functionDeclarations": [{"name": name} for name in tools]}] if tools else []
+    return post(server, f"/v1beta/models/gemini-x:{verb}", {"contents": contents[:-1], "tools": offered})
+
+
+def gemini_parts(server, *messages, **given):
+    status, body = gemini(server, *messages, **given)
+    assert status == 200
+    return json.loads(body)["candidates"][0]["content"]["parts"]
+
+
+def test_gemini_does_as_the_directives_say(server):
+    prompt = "[[say: first]] [[run: echo a]] [[error: 500 x1]]"
+    text, call = gemini_parts(server, "before", prompt)
+    assert text == {"text": "first"}
+    assert (call["functionCall"]["name"], call["functionCall"]["args"]) == ("run_shell_command", {"command": "echo a"})
+    status, error = gemini(server, "before", prompt, ("a\nb",))
+    assert (status, json.loads(error)["error"]["status"]) == (500, "INTERNAL")
+    assert gemini_parts(server, "before", prompt, ("a\nb",)) == [{"text": "DONE history=2 result=a"}]
+    assert gemini_parts(server, prompt, tools=()) == [{"text": "A side request"}]
+    assert server.requests[0]["model"] == "gemini-x"
+
+
+def test_gemini_streams(server):
+    stream = "streamGenerateContent"
+    _, body = gemini(server, "[[flood: 2500]] [[run: true]]", verb=f"{stream}?alt=sse")
+    events = [json.loads(line[6:])["candidates"][0] for line in body.decode().splitlines() if line]
+    parts = [part for event in events for part in event["content"]["parts"]]
+    assert len("".join(part.get("text", "") for part in parts)) == 2500
+    assert parts[-1]["functionCall"]["args"] == {"command": "true"}
+    assert [event.get("finishReason") for event in events] == [None] * (len(events) - 1) + ["STOP"]
+    with pytest.raises(IncompleteRead) as broken:
+        gemini(server, "[[drop]]", verb=stream)
+    assert broken.value.partial.startswith(b"data: ")
+
+
+def test_gemini_counts_tokens(server):
+    assert json.loads(post(server, "/v1beta/models/m:countTokens", {})[1])["totalTokens"] == 11

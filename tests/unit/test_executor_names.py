@@ -6,7 +6,7 @@ from relay_workers.executors.registry import get_executor
 
 
 def test_every_name_the_api_accepts_has_an_executor():
-    assert set(EXECUTORS) >= {"shell", "claude-code", "acp"}
+    assert set(EXECUTORS) >= {"shell", "claude-code", "acp", "gemini", "aider", "mini"}
     for name in EXECUTORS:
         assert get_executor(name).name == name
 

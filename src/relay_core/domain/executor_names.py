@@ -87,8 +87,31 @@ QWEN = ExecutorKind(
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
 )
+GEMINI = ExecutorKind(
+    "gemini",
+    "Google's Gemini CLI",
+    program="gemini",
+    command_is_program=True,
+    permission_modes=(AUTO, PLAN),
+)
+AIDER = ExecutorKind(
+    "aider",
+    "aider: edits files as the model's words say, without tools; Relay commits them",
+    program="aider",
+    command_is_program=True,
+    permission_modes=(AUTO, PLAN),
+)
+MINI = ExecutorKind(
+    "mini",
+    "mini-swe-agent: a shell is its only tool",
+    program="mini",
+    command_is_program=True,
+    resumes=False,
+)
 
-EXECUTORS: Mapping[str, ExecutorKind] = {kind.name: kind for kind in (SHELL, CLAUDE_CODE, CODEX, OPENCODE, QWEN, ACP)}
+EXECUTORS: Mapping[str, ExecutorKind] = {
+    kind.name: kind for kind in (SHELL, CLAUDE_CODE, CODEX, OPENCODE, QWEN, GEMINI, AIDER, MINI, ACP)
+}
 
 
 @dataclass(frozen=True)

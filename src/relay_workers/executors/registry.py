@@ -4,16 +4,28 @@ from collections.abc import Mapping
 
 from relay_core.domain.executor_names import executor_kind
 from relay_workers.executors.acp import Acp
+from relay_workers.executors.aider import Aider
 from relay_workers.executors.claude_code import ClaudeCode
 from relay_workers.executors.codex import Codex
+from relay_workers.executors.gemini import Gemini
+from relay_workers.executors.mini import Mini
 from relay_workers.executors.opencode import OpenCode
 from relay_workers.executors.port import Executor
 from relay_workers.executors.qwen import Qwen
 from relay_workers.executors.shell import Shell
 
-_ALL: Mapping[str, Executor] = {
-    executor.name: executor for executor in (Shell(), ClaudeCode(), Codex(), OpenCode(), Qwen(), Acp())
-}
+_EXECUTORS: tuple[Executor, ...] = (
+    Shell(),
+    ClaudeCode(),
+    Codex(),
+    OpenCode(),
+    Qwen(),
+    Gemini(),
+    Aider(),
+    Mini(),
+    Acp(),
+)
+_ALL: Mapping[str, Executor] = {executor.name: executor for executor in _EXECUTORS}
 
 
 def get_executor(name: str) -> Executor:

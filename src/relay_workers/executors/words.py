@@ -5,6 +5,8 @@ import re
 MAX_BYTES = 4096
 """Longest text (UTF-8): what fits a commit message, as vibe-kanban has it."""
 
+_ROOM = 4 * MAX_BYTES
+"""Characters kept of a message that streams in: enough for `MAX_BYTES` of words among terminal sequences."""
 _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[ -/]*[0-~])"  # CSI, OSC, the others
 )
@@ -24,3 +26,30 @@ def words(text: str) -> str | None:
     if len(encoded) <= MAX_BYTES:
         return plain
     return encoded[: MAX_BYTES - 3].decode(errors="ignore").rstrip() + "…"
+
+
+class LastWords:
+    """A message that arrives in pieces: its beginning, as much as `words` keeps; the next one replaces it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._room = _ROOM
+        self._ended = False
+
+    def add(self, piece: str) -> None:
+        """The next piece; after `end`, the first of another message."""
+        if self._ended:
+            self._pieces, self._room, self._ended = [], _ROOM, False
+        if self._room > 0:
+            self._pieces.append(piece[: self._room])
+            self._room -= len(piece)
+
+    def end(self) -> None:
+        """The message is complete."""
+        self._ended = True
+
+    @property
+    def words(self) -> str | None:
+        """What was said; None where that is nothing."""
+        self._pieces = ["".join(self._pieces)]
+        return words(self._pieces[0])

@@ -1,0 +1,73 @@
+"""The executor for Google's Gemini CLI, in its non-interactive mode (tried with 0.61.0)."""
+
+from typing import Final
+
+from relay_core.domain.executor_names import AUTO, GEMINI, PLAN
+from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.executors.gemini_stream import GeminiReader
+from relay_workers.executors.port import StepPlan, TurnRequest
+
+PROGRAM = "gemini"
+_OUTPUT = ("--output-format", "stream-json")
+_PERMISSIONS = {
+    AUTO: ("--approval-mode", "yolo"),
+    # Writing tools are not on offer; the plan is the final text.
+    PLAN: ("--approval-mode", "plan"),
+}
+_ENV = {
+    # Otherwise it asks whether it may trust the folder, and takes "yolo" for "default" where nobody answers.
+    "GEMINI_CLI_TRUST_WORKSPACE": "true",
+    # It starts itself a second time otherwise, and that one does not hear of a SIGTERM.
+    "GEMINI_CLI_NO_RELAUNCH": "true",
+}
+
+# A key is not used unless the settings name it; a user's own settings are left as they are.
+_SETTINGS = b"""\
+if [ -n "${GEMINI_API_KEY-}" ] && [ ! -e "$HOME/.gemini/settings.json" ]; then
+    mkdir -p "$HOME/.gemini"
+    echo '{"security":{"auth":{"selectedType":"gemini-api-key"}},"privacy":{"usageStatisticsEnabled":false},' \
+        '"general":{"enableAutoUpdate":false}}' >"$HOME/.gemini/settings.json.$$"
+    mv "$HOME/.gemini/settings.json.$$" "$HOME/.gemini/settings.json"
+fi
+"""
+# It ends without waiting for what a pipe has not taken yet: over 64 KiB of its lines, the result among them, were lost
+# where the reader lagged. With a blocking pipe they are not; programs that it starts see NODE_OPTIONS as it was.
+_FLUSHED = b"""\
+js='process.stdout._handle?.setBlocking?.(true);'
+js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,"")'
+export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
+"""
+
+
+class Gemini:
+    """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does.
+
+    A prompt that begins with a slash or a question mark is one of its commands, if there is such a one; else it is said
+    to the model, but forgotten when the conversation is resumed.
+    """
+
+    name: Final = GEMINI.name
+
+    def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
+        """The program, unless ``command`` names one in the repository."""
+        return needed_program(request, PROGRAM)
+
+    def plan(self, request: TurnRequest) -> StepPlan:
+        """Settings, then the command line as one `exec`, so that signals reach the program itself."""
+        prompt = spoken_prompt(request)
+        line = shell_line([*program_of(request, PROGRAM), *_OUTPUT, *_arguments(request)])
+        return StepPlan(_SETTINGS + _FLUSHED + b"exec " + line + b"\n", prompt, {**_ENV, **request.env})
+
+    def reader(self, request: TurnRequest) -> GeminiReader:
+        """Understands the JSON lines of ``stream-json``."""
+        return GeminiReader(resumes=request.resume_session_id is not None)
+
+
+def _arguments(request: TurnRequest) -> list[str]:
+    arguments = [*_PERMISSIONS[request.permission_mode or AUTO]]
+    if request.model is not None:
+        arguments += ["--model", request.model]
+    # Anything but a UUID it takes for a place in its list of conversations.
+    if resumed := resumed_uuid(request):
+        arguments += ["--resume", resumed]
+    return [*arguments, *request.args]
