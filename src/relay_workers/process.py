@@ -6,7 +6,7 @@ Reads top down: begin (before-heads → start, or attach to what runs) → captu
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -265,10 +265,13 @@ def plan_step(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHand
     step: Step = claimed.action["step"]
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return StepPlan(script=step["script"].encode(), stdin=b"", env={})
+    choice = _choice(claimed)
     try:
-        return get_executor(_choice(claimed).name).plan(turn_request(context, claimed, workspace))
-    except InvalidInput as error:  # the API checks what it can; this depends on the conversation, too
-        raise StepFailed(Reason.START_FAILED, str(error)) from error
+        plan = get_executor(choice.name).plan(turn_request(context, claimed, workspace))
+    except InvalidInput as error:  # the API has checked the rest
+        reason = Reason.CANNOT_RESUME if error.field == "session_id" else Reason.START_FAILED
+        raise StepFailed(reason, str(error)) from error
+    return replace(plan, env={**plan.env, **choice.env})
 
 
 def _choice(claimed: Claimed) -> ExecutorChoice:

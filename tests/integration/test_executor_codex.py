@@ -10,6 +10,7 @@ from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
 
 from relay_core.domain.conversation import EntryKind
+from relay_workers.executors.command_line import FLUSHED_NODE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -34,3 +35,27 @@ class TestCodex(AgentCases):
         edits = [entry.tool.paths for entry in entries_of(ended) if entry.kind is EntryKind.FILE_EDIT]
         assert edits == [(f"{repo}/a.txt",)]
         assert box.sh("cat a.txt", repo) == "hi\n"
+
+
+FLUSHED = """
+export NODE_OPTIONS=--no-warnings
+%s
+cat >/tmp/child.js <<'END'
+console.log("child " + process.env.NODE_OPTIONS)
+END
+cat >/tmp/cli.js <<'END'
+require("child_process").spawnSync(process.execPath, ["/tmp/child.js"], {stdio: "inherit"})
+process.stdout.write("x".repeat(1 << 20)); process.exit(0)
+END
+mkfifo /tmp/lagging
+{ /opt/node/bin/node /tmp/cli.js >/tmp/lagging; touch /tmp/ended; } &
+exec 3</tmp/lagging
+while kill -0 $! 2>/dev/null && [ ! -e /tmp/full ]; do head -c 100 <&3 >>/tmp/seen; touch /tmp/full; done
+cat <&3 >>/tmp/seen
+head -1 /tmp/seen; tail -c +1 /tmp/seen | tr -d -c x | wc -c
+"""
+
+
+def test_a_program_on_node_that_ends_at_once_loses_no_output(box):
+    """Run where Node.js is: what Gemini CLI and Qwen Code are started with."""
+    assert box.sh(FLUSHED % FLUSHED_NODE.decode()).split() == ["child", "--no-warnings", str(1 << 20)]

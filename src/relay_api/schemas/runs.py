@@ -69,6 +69,9 @@ class ExecutorIn(Input):
     variant: ShortText | None = Field(None, description="Profile of the agent (`GET /v1/agents`); null: `default`.")
     model: ShortText | None = Field(None, description="As the agent spells it; null: the profile's.")
     reasoning_effort: ShortText | None = Field(None, description="Null: the profile's.")
+    args: list[Annotated[str, StringConstraints(max_length=4096, pattern=NO_NUL)]] | None = Field(
+        None, max_length=100, description="More arguments of the agent's program; null: the profile's."
+    )
     permission_mode: ShortText | None = Field(None, description="`auto` (nothing is asked), or `plan` where it has it.")
 
 

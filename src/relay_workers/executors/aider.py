@@ -77,7 +77,7 @@ class Aider:
             begin = b"id=%s\n%s" % (resumed.encode(), _RESUME % NO_SUCH_CONVERSATION)
             words.append("--restore-chat-history")
         line = b" ".join((b"exec", shell_line(words), _FILES, shell_line(request.args))).rstrip()
-        return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, {**_ENV, **request.env})
+        return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> AiderReader:
         """Understands the lines that it prints for people."""

@@ -41,7 +41,7 @@ class ClaudeCode:
         if not request.prompt.strip():
             raise InvalidInput("prompt is empty: Claude Code needs one", field="prompt")
         line = shlex.join([*_program(request), *_OUTPUT, *_arguments(request)])
-        env = {**_ENV, **(_ROOT_ENV if request.as_root else {}), **request.env}
+        env = {**_ENV, **(_ROOT_ENV if request.as_root else {})}
         return StepPlan(f"exec {line}\n".encode(), prompt_bytes(request), env)
 
     def reader(self, request: TurnRequest) -> ClaudeReader:  # noqa: ARG002 - the port's

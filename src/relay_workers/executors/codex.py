@@ -49,7 +49,7 @@ class Codex:
         end = shell_line(["-"] if resumed is None else [resumed, "-"])
         before = b"" if resumed is None else _USED_SO_FAR % resumed.encode()
         script = b'%s%sset -- %s\n%sexec "$@" %s\n' % (before, _KEY, words, _PROVIDER, end)
-        return StepPlan(script, spoken_prompt(request), request.env)
+        return StepPlan(script, spoken_prompt(request))
 
     def reader(self, request: TurnRequest) -> CodexReader:
         """Understands the JSON lines of ``exec --json``."""

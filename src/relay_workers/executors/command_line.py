@@ -11,6 +11,19 @@ from relay_workers.executors.port import TurnRequest, prompt_bytes
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+FLUSHED_NODE = rb"""js='process.stdout._handle?.setBlocking?.(true);'
+js="$js"'if(!/cli-entry.js$/.test(process.argv[1]))'
+js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,[])'
+export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
+"""
+"""For programs on Node.js that end without waiting for what a pipe has not taken yet: over 64 KiB of their lines, the
+result among them, were lost where the reader lagged. With a blocking pipe they are not.
+
+Programs that they start see NODE_OPTIONS as it was (an older Node.js would refuse the option), but for the child of a
+launcher, which Qwen Code has. No blank and no double quote may be in it: NODE_OPTIONS has a quoting of its own.
+"""
+
+
 def program_of(request: TurnRequest, program: str) -> tuple[str, ...]:
     """The words that start it: the agent's own program, or what ``command`` names in its place."""
     return program_words(request.command) if request.command else (program,)

@@ -3,7 +3,14 @@
 from typing import Final
 
 from relay_core.domain.executor_names import AUTO, GEMINI, PLAN
-from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.executors.command_line import (
+    FLUSHED_NODE,
+    needed_program,
+    program_of,
+    resumed_uuid,
+    shell_line,
+    spoken_prompt,
+)
 from relay_workers.executors.gemini_stream import GeminiReader
 from relay_workers.executors.port import StepPlan, TurnRequest
 
@@ -30,13 +37,6 @@ if [ -n "${GEMINI_API_KEY-}" ] && [ ! -e "$HOME/.gemini/settings.json" ]; then
     mv "$HOME/.gemini/settings.json.$$" "$HOME/.gemini/settings.json"
 fi
 """
-# It ends without waiting for what a pipe has not taken yet: over 64 KiB of its lines, the result among them, were lost
-# where the reader lagged. With a blocking pipe they are not; programs that it starts see NODE_OPTIONS as it was.
-_FLUSHED = b"""\
-js='process.stdout._handle?.setBlocking?.(true);'
-js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,"")'
-export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
-"""
 
 
 class Gemini:
@@ -56,7 +56,7 @@ class Gemini:
         """Settings, then the command line as one `exec`, so that signals reach the program itself."""
         prompt = spoken_prompt(request)
         line = shell_line([*program_of(request, PROGRAM), *_OUTPUT, *_arguments(request)])
-        return StepPlan(_SETTINGS + _FLUSHED + b"exec " + line + b"\n", prompt, {**_ENV, **request.env})
+        return StepPlan(_SETTINGS + FLUSHED_NODE + b"exec " + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> GeminiReader:
         """Understands the JSON lines of ``stream-json``."""

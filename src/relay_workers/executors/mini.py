@@ -76,7 +76,7 @@ class Mini:
         task = json.dumps({"run": {"task": request.prompt}}, ensure_ascii=False)
         task = _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", task)
         script = _SCRIPT % (shell_line(words), shell_line(request.args))
-        return StepPlan(script, task.encode(), {**_ENV, **request.env})
+        return StepPlan(script, task.encode(), _ENV)
 
     def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's
         """Understands what it prints for people, and the line about its end."""

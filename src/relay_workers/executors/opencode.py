@@ -42,7 +42,7 @@ class OpenCode:
     def plan(self, request: TurnRequest) -> StepPlan:
         """The command line as one `exec`, so that signals reach the program itself; its configuration as variable."""
         line = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
-        env = {**_ENV, "OPENCODE_CONFIG_CONTENT": json.dumps(_config(request)), **request.env}
+        env = {**_ENV, "OPENCODE_CONFIG_CONTENT": json.dumps(_config(request))}
         return StepPlan(b"exec %s\n" % line, spoken_prompt(request), env)
 
     def reader(self, request: TurnRequest) -> OpenCodeReader:

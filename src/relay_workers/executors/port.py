@@ -28,8 +28,6 @@ class TurnRequest:
     """One of the executor's `permission_modes`; None: the first."""
     args: tuple[str, ...] = ()
     """More arguments, put before the prompt."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Of the profile; not secret. What the client gives wins."""
 
     @classmethod
     def of(
@@ -45,7 +43,6 @@ class TurnRequest:
             choice.reasoning_effort,
             choice.permission_mode,
             choice.args,
-            choice.env,
         )
 
 

@@ -6,14 +6,25 @@ from typing import Any, Final
 
 from relay_core.domain.executor_names import AUTO, PLAN, QWEN
 from relay_workers.executors.claude_stream import ClaudeLike
-from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.executors.command_line import (
+    FLUSHED_NODE,
+    needed_program,
+    program_of,
+    resumed_uuid,
+    shell_line,
+    spoken_prompt,
+)
 from relay_workers.executors.json_turn import numbers, object_of, text_of
 from relay_workers.executors.port import StepPlan, TurnRequest, Verdict
 from relay_workers.executors.resuming import not_resumed
 
 PROGRAM = "qwen"
 _PERMISSIONS = {AUTO: ("--yolo",), PLAN: ("--approval-mode", "plan")}
-_ENV = {"QWEN_CODE_SUPPRESS_YOLO_WARNING": "1"}
+_ENV = {
+    "QWEN_CODE_SUPPRESS_YOLO_WARNING": "1",
+    # Its launcher starts it as a child; that one would start itself once more.
+    "QWEN_CODE_NO_RELAUNCH": "true",
+}
 
 # The lowest of its layers of settings: what the user has in ~/.qwen/settings.json wins, and is not touched. Left to
 # itself it asks the model, after the answer, what of the conversation should be remembered.
@@ -53,8 +64,8 @@ class Qwen:
     def plan(self, request: TurnRequest) -> StepPlan:
         """Arguments, then those that hang on the run's environment; an `exec`, so that signals reach the program."""
         words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
-        script = b'%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, words, _KEY)
-        return StepPlan(script, spoken_prompt(request), {**_ENV, **request.env})
+        script = b'%s%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, FLUSHED_NODE, words, _KEY)
+        return StepPlan(script, spoken_prompt(request), _ENV)
 
     def reader(self, request: TurnRequest) -> "QwenReader":
         """Understands the JSON lines of ``stream-json``."""

@@ -1,7 +1,6 @@
 """The real agents of the matrix: how each is asked for, and what can be expected of it."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +37,14 @@ def gemini(url: str) -> Env:
 
 
 SCRIPTED = {"model": "scripted"}
+BLOCK = """made.txt
+```
+<<<<<<< SEARCH
+=======
+by-agent
+>>>>>>> REPLACE
+```
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,13 @@ class Agent:
     """What its image holds (`relay image build`), with spaces between."""
     env: Callable[[str], Env]
     executor: Mapping[str, Any] = field(default_factory=dict)
-    edit: str = f"Please [[run: {WRITE}]] [[say: I added it.]]"
+    write: str = f"[[run: {WRITE}]]"
+    """Directives that make it write by-agent into made.txt."""
+    closing: str = "[[say: %s]]"
+    """How the model says its last words."""
+    hear: str = ""
+    """Makes the model tell how many prompts it has heard, where it would not do so by itself."""
+    more_env: Mapping[str, str] = field(default_factory=dict)
     has_tools: bool = True
     resumes: bool = True
     usage: bool = True
@@ -58,7 +71,11 @@ class Agent:
 
     def unknown_session(self, session: str) -> str:
         """An id like one of its own that no conversation has."""
-        return "".join("0" if character in "123456789abcdef" else character for character in session)
+        return session[:-6] + "".join("1" if character == "0" else "0" for character in session[-6:])
+
+    def says(self, words: str) -> str:
+        """The directive for a turn's last words."""
+        return self.closing % words
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -68,17 +85,27 @@ class Agent:
 AGENTS: dict[str, Agent] = {
     "claude-code": Agent("claude-code", "claude-code", anthropic),
     "codex": Agent("codex", "codex", openai, SCRIPTED),
+    "gemini": Agent("gemini", "gemini", gemini),
     "opencode": Agent("opencode", "opencode", openai, SCRIPTED),
     "qwen": Agent("qwen", "qwen", openai, SCRIPTED),
+    "aider": Agent(
+        "aider",
+        "aider",
+        openai,
+        {"model": "openai/scripted", "args": ["--edit-format", "diff"]},
+        write=f"[[say: {BLOCK}]]",
+        hear="[[stall: 0]]",
+        has_tools=False,
+    ),
+    "mini": Agent(
+        "mini",
+        "mini",
+        openai,
+        {"model": "openai/scripted"},
+        closing="[[run: echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo '%s']]",
+        more_env={"MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "2"},
+        resumes=False,
+    ),
     "claude-agent-acp": Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
     "opencode acp": Agent("acp", "opencode acp", openai, {"command": "opencode acp", **SCRIPTED}),
 }
-IN_CI = ("claude-code", "codex", "claude-agent-acp")
-
-
-def wanted() -> list[str]:
-    """Those of this run: RELAY_TEST_AGENTS, a list or `all`."""
-    given = os.environ.get("RELAY_TEST_AGENTS", "")
-    if given == "all":
-        return list(AGENTS)
-    return [name for name in (given.split(",") if given else IN_CI) if name in AGENTS]

@@ -10,8 +10,9 @@ import docker
 import pytest
 
 from relay_cli.stack.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
-from tests.acceptance.agents.cases import AGENTS, Agent, wanted
+from tests.acceptance.agents.cases import AGENTS, Agent
 from tests.acceptance.conftest import Relay, make_repo
+from tests.agents_wanted import wanted
 from tests.model_server.server import ModelServer
 
 FOUND: dict[str, dict[str, str]] = {}
@@ -20,7 +21,8 @@ FOUND: dict[str, dict[str, str]] = {}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "agent" in metafunc.fixturenames:
-        metafunc.parametrize("agent", [AGENTS[name] for name in wanted()], ids=wanted(), scope="session")
+        names = wanted(AGENTS)
+        metafunc.parametrize("agent", [AGENTS[name] for name in names], ids=names, scope="session")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -63,7 +65,8 @@ class Desk:
         self.relay, self.agent, self.model, self.repo, self.image = relay, agent, model, repo, image
 
     def submit(self, prompt: str, **more: Any) -> dict[str, Any]:
-        env = self.agent.env(self.model.url)
+        plain = {name: {"value": value, "secret": False} for name, value in self.agent.more_env.items()}
+        env = {**self.agent.env(self.model.url), **plain}
         return self.relay.submit(
             self.repo, executor=self.agent.choice, image=self.image, env=env, prompt=prompt, **more
         )
@@ -84,6 +87,13 @@ class Desk:
             return found if found["status"] in {"completed", "failed", "killed"} else None
 
         return self.relay.until(final, seconds, f"the end of {execution_id}")
+
+    def busy(self, run: dict[str, Any], command: str) -> None:
+        """Wait until it is in the middle of a turn: in a tool call, or where it has none waiting for the model."""
+        if self.agent.has_tools:
+            self.relay.until(lambda: command in self.relay.processes_in(run), what="the tool call")
+        else:
+            self.relay.until(lambda: self.model.requests, what="the request to the model")
 
     def clone(self, run: dict[str, Any]) -> Path:
         """The clone's directory on the node."""
