@@ -33,6 +33,14 @@ def opencode(url: str) -> Env:
     return {**openai(url), **_plain(OPENCODE_CONFIG_CONTENT=json.dumps(config))}
 
 
+def aider(url: str) -> Env:
+    return {**openai(url), **_plain(AIDER_EDIT_FORMAT="diff")}
+
+
+def mini(url: str) -> Env:
+    return {**openai(url), **_plain(MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT="1")}
+
+
 def gemini(url: str) -> Env:
     return {"GEMINI_API_KEY": "test-key-of-ours", **_plain(GOOGLE_GEMINI_BASE_URL=url)}
 
@@ -65,11 +73,18 @@ class Agent:
         return {"name": self.name, **self.executor}
 
 
+AIDER_EDIT = "[[say: I added it.\n\nmade.txt\n```\n<<<<<<< SEARCH\n=======\nby-agent\n>>>>>>> REPLACE\n```]]"
+SUBMIT = "[[run: echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo I added it.]]"
+MINI_EDIT = f"Please [[say: I will.]] [[run: {WRITE}]] {SUBMIT}"
+
 AGENTS: dict[str, Agent] = {
     "claude-code": Agent("claude-code", "claude-code", anthropic),
     "codex": Agent("codex", "codex", openai, SCRIPTED),
     "opencode": Agent("opencode", "opencode", openai, SCRIPTED),
     "qwen": Agent("qwen", "qwen", openai, SCRIPTED),
+    "gemini": Agent("gemini", "gemini", gemini, {"model": "gemini-2.5-pro"}),
+    "aider": Agent("aider", "aider", aider, {"model": "openai/scripted"}, AIDER_EDIT, has_tools=False),
+    "mini": Agent("mini", "mini", mini, {"model": "openai/scripted"}, MINI_EDIT, resumes=False),
     "claude-agent-acp": Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
     "opencode acp": Agent("acp", "opencode acp", openai, {"command": "opencode acp", **SCRIPTED}),
 }
