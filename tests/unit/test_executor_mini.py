@@ -203,8 +203,10 @@ def test_pieces_do_not_matter(sizes):
     ],
 )
 def test_an_end_without_a_submission_is_a_failure_whatever_the_exit_code(last, status, exit_code, message):
-    verdict = read(HEAD, STEP, f"Exit:\n{last}\n", SAVED, end(status)).verdict(exit_code)
+    reader = read(HEAD, STEP, f"Exit:\n{last}\n", SAVED, end(status))
+    verdict = reader.verdict(exit_code)
     assert (verdict.reason, verdict.message) == (Reason.AGENT_ERROR, message)
+    assert [entry.text for entry in reader.entries() if entry.kind is EntryKind.ERROR] == [message]
 
 
 def test_a_key_that_is_refused_brings_advice():

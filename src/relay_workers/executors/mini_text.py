@@ -74,9 +74,12 @@ class MiniReader:
         for line in self._lines.finish():
             self._take(line)
         self._close_block()
+        verdict = self._judge(exit_code)
+        if verdict.reason is Reason.AGENT_ERROR:
+            self.transcript.say(verdict.message or "", kind=EntryKind.ERROR)
         self.transcript.close()
         self.transcript.use(self.usage)
-        return self._judge(exit_code)
+        return verdict
 
     def _judge(self, exit_code: int | None) -> Verdict:
         status = text_of(self._ended.get("exit_status"))

@@ -56,7 +56,7 @@ class Agent:
     """What its image holds (`relay image build`), with spaces between."""
     env: Callable[[str], Env]
     executor: Mapping[str, Any] = field(default_factory=dict)
-    write: str = f"[[run: {WRITE}]]"
+    write: str = f"[[say: I begin.]] [[run: {WRITE}]]"
     """Directives that make it write by-agent into made.txt."""
     closing: str = "[[say: %s]]"
     """How the model says its last words."""
@@ -85,7 +85,7 @@ class Agent:
 AGENTS: dict[str, Agent] = {
     "claude-code": Agent("claude-code", "claude-code", anthropic),
     "codex": Agent("codex", "codex", openai, SCRIPTED),
-    "gemini": Agent("gemini", "gemini", gemini),
+    "gemini": Agent("gemini", "gemini", gemini, {"model": "gemini-2.5-pro"}),
     "opencode": Agent("opencode", "opencode", openai, SCRIPTED),
     "qwen": Agent("qwen", "qwen", openai, SCRIPTED),
     "aider": Agent(
