@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,13 @@ class Desk:
 
     def entries(self, execution: dict[str, Any]) -> list[dict[str, Any]]:
         return self.relay.get(f"/v1/executions/{execution['id']}/conversation")["items"]
+
+
+def history(execution: dict[str, Any]) -> int:
+    """How many prompts the model says to have heard."""
+    found = re.search(r"history=(\d+)", execution["turn"]["summary"])
+    assert found, execution["turn"]
+    return int(found[1])
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ WORDS = {
     "kill_in_a_tool_call_leaves_the_dev_server": "kill in a tool call",
     "a_turn_outlives_its_worker": "worker killed in a turn",
     "unknown_session": "unknown session",
+    "a_conversation_survives_its_container": "container made anew",
 }
 
 

@@ -4,13 +4,12 @@ Each asserts status, reason, summary, session id, commits, usage, and what is le
 """
 
 import json
-import re
 import urllib.request
 
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.agents.conftest import Desk
+from tests.acceptance.agents.conftest import Desk, history
 
 pytestmark = pytest.mark.docker
 
@@ -50,13 +49,6 @@ def test_edits_and_commits(desk: Desk):
         task = desk.relay.get(f"/v1/tasks/{run['task_id']}")
         assert task["usage"] == done["turn"]["usage"]
     nothing_left(desk, run)
-
-
-def history(execution: dict) -> int:
-    """How many prompts the model says to have heard."""
-    found = re.search(r"history=(\d+)", execution["turn"]["summary"])
-    assert found, execution["turn"]
-    return int(found[1])
 
 
 def test_follow_up_remembers(desk: Desk):
