@@ -39,7 +39,7 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
         reader, transition = _read_turn(running, ended, transition)
         summary = reader.summary and running.mask.text(reader.summary)
         turn = {
-            "agent_session_id": reader.agent_session_id,
+            "agent_session_id": running.turn and running.turn.agent_session_id,
             "agent_message_id": reader.agent_message_id,
             "summary": summary,
             "usage": dict(reader.usage) or None,

@@ -141,7 +141,9 @@ def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, 
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return None
     request = turn_request(context, claimed, workspace)
-    return Turn(context, claimed, get_executor(_choice(claimed).name).reader(request), mask)
+    return Turn(
+        context, claimed, get_executor(_choice(claimed).name).reader(request), mask, resumed=request.resume_session_id
+    )
 
 
 def _attach(

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from relay_core.domain import execution as machine
 from relay_core.domain.doorbell import Ring, task_id
@@ -192,7 +192,7 @@ class Runner:
             try:
                 with self._context.database.begin() as connection:
                     return write(connection)
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 if not is_away(error):
                     raise
                 log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])

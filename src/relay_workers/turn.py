@@ -9,16 +9,14 @@ import threading
 from dataclasses import replace
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.conversation import Entry
 from relay_core.domain.errors import Stale
 from relay_core.domain.masking import SecretMask
-from relay_core.domain.vocabulary import Stream
+from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.postgres import conversations
 from relay_core.postgres.engine import is_away
 from relay_core.postgres.lifecycle import Claimed
-from relay_core.postgres.logs import LogStoreUnavailable
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
 
@@ -32,12 +30,27 @@ log = structlog.get_logger(__name__)
 
 
 class Turn:
-    """One per live coding agent; `grown` is set by whoever stores its output."""
+    """One per live coding agent; `grown` is set by whoever stores its output.
+
+    Args:
+        context: of the worker.
+        claimed: the execution.
+        reader: a new one.
+        mask: for what the reader has put together.
+        resumed: the agent's id of the conversation that it is to go on with.
+    """
 
     def __init__(
-        self, context: WorkerContext, claimed: Claimed, reader: TurnReader, mask: SecretMask | None = None
+        self,
+        context: WorkerContext,
+        claimed: Claimed,
+        reader: TurnReader,
+        mask: SecretMask | None = None,
+        *,
+        resumed: str | None = None,
     ) -> None:
         self._mask = mask or SecretMask()
+        self._resumed = resumed
         self._context = context
         self._claimed = claimed
         self._reader = reader
@@ -55,6 +68,12 @@ class Turn:
     def reader(self) -> TurnReader:
         """What was understood so far; complete after `finish`."""
         return self._reader
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """The agent's id of the session's conversation; never that of another one, begun in its place."""
+        said = self._reader.agent_session_id
+        return said if self._resumed in {None, said} else None
 
     def start(self) -> None:
         """Follow the output on a thread of its own."""
@@ -78,6 +97,10 @@ class Turn:
         self._read_to(size)
         verdict = self._reader.verdict(exit_code)
         self._store()
+        said = self._reader.agent_session_id
+        if said is not None and self.agent_session_id is None:
+            message = f"the agent went on in another conversation ({said}) than the one it was to resume"
+            return Verdict.failed(Reason.CANNOT_RESUME, message)
         return verdict
 
     def _follow(self) -> None:
@@ -97,8 +120,8 @@ class Turn:
                 self._over.wait(PAUSE_SECONDS)
             except Stale:
                 return
-            except (LogStoreUnavailable, DBAPIError) as error:
-                if isinstance(error, DBAPIError) and not is_away(error):
+            except Exception as error:
+                if not is_away(error):
                     raise
                 self._log.warning("a conversation waits for the database", error=str(error).splitlines()[0])
                 self.grown.set()
@@ -116,13 +139,12 @@ class Turn:
             if unstored >= STORE_BYTES:
                 self._store()
                 unstored = 0
-        if unstored:
-            self._store()
+        self._store()
 
     def _store(self) -> None:
         """What `entries` gave is kept until it is stored: an outage loses nothing."""
         self._pending += [masked(self._mask, entry) for entry in self._reader.entries()]
-        session = self._reader.agent_session_id
+        session = self.agent_session_id
         if not self._pending and session == self._session_id:
             return
         with self._context.database.begin() as connection:
@@ -136,5 +158,7 @@ def masked(mask: SecretMask, entry: Entry) -> Entry:
     tool = entry.tool
     if tool is not None:
         paths = tuple(mask.text(path) for path in tool.paths)
-        tool = replace(tool, input=mask.text(tool.input), result=mask.text(tool.result), paths=paths)
+        tool = replace(
+            tool, name=mask.text(tool.name), input=mask.text(tool.input), result=mask.text(tool.result), paths=paths
+        )
     return replace(entry, text=mask.text(entry.text), tool=tool)

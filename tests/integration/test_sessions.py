@@ -74,7 +74,8 @@ def test_a_follow_up_is_a_turn_of_the_same_session(api: Api, worker: Worker):
     shown = api.get(f"/v1/sessions/{made['session_id']}").json()
     assert [turn["prompt"] for turn in shown["turns"]] == [RUN["prompt"], "and now?"]
     assert (shown["agent_session_id"], shown["can_resume"]) == (SESSION, True)
-    assert api.get(f"/v1/workspaces/{made['workspace_id']}/sessions").json()["items"] == [shown]
+    listed = api.get(f"/v1/workspaces/{made['workspace_id']}/sessions").json()["items"]
+    assert listed == [{**shown, "turns": shown["turns"][-1:]}]
     usage = api.get(f"/v1/tasks/{made['task_id']}").json()["usage"]
     assert usage == {"cost_usd": 0.5, "input_tokens": 12.0}
 
@@ -241,3 +242,38 @@ def test_a_wrong_profile_says_where(api: Api, profiles, field):
     answer = api.client.put(f"/v1/projects/{project}/agents", json=profiles, headers=api.as_("ann"))
     assert problem_of(answer)[2] == [field], json.dumps(answer.json())
     assert api.get(f"/v1/projects/{project}/agents").json()["profiles"] == {}
+
+
+def test_the_repetition_of_a_first_turn_leaves_the_conversation_alone(api: Api, worker: Worker):
+    made = started(api, worker)
+    first = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]
+    killed = worker.claim(first["id"])
+    worker.finish(killed, machine.killed("killed"), turn={"agent_session_id": SESSION})
+    say(api, made)
+    turned(api, worker, made)
+    again = api.post(f"/v1/executions/{first['id']}/retry", {"run_agent_again": True}).json()
+    assert again["session_id"] != made["session_id"]
+    turned(api, worker, made, session=str(uuid4()))
+    assert api.get(f"/v1/sessions/{made['session_id']}").json()["agent_session_id"] == SESSION
+
+
+def test_the_profiles_of_somebody_elses_project_are_not_told(api: Api):
+    project = api.post("/v1/projects", {"name": "p"}, "bob").json()["id"]
+    profiles = {"claude-code": {"hidden": {}}}
+    api.client.put(f"/v1/projects/{project}/agents", json=profiles, headers=api.as_("bob"))
+    for variant in ("hidden", "none"):
+        answer = api.post("/v1/runs", RUN | {"executor": {**AGENT, "variant": variant}, "project_id": project})
+        assert problem_of(answer)[:2] == (404, "not_found")
+
+
+def test_a_cursor_from_nowhere_sees_the_end(engine: Engine, database_url: str, redis_url: str, worker: Worker):
+    with api_on_a_port(engine, settings_for(database_url, redis_url)) as api:
+        made = started(api, worker)
+        step = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]
+        claimed = worker.claim(step["id"])
+        where = f"/v1/executions/{step['id']}/conversation/stream"
+        with api.client.stream("GET", where, params={"after": 1000}, headers=api.as_("ann")) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith(":")
+            worker.finish(claimed, machine.completed(0))
+            assert next(event for event in sse.parse(lines)).name == "end"

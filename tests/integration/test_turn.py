@@ -13,7 +13,7 @@ from log_fixtures import eventually, running_execution
 from sqlalchemy import Engine, text
 
 from relay_core.domain.errors import Stale
-from relay_core.domain.vocabulary import RunReason, Stream
+from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.postgres import conversations
 from relay_core.postgres.lifecycle import Claimed
 from relay_core.postgres.logs import Append, LogStore
@@ -159,3 +159,33 @@ def test_memory_is_bounded_by_the_longest_line_and_not_by_the_output():
     largest = json.loads(done.stdout.splitlines()[-1])
     assert largest["mib"] >= 64
     assert largest["memory_growth_mib"] <= 64
+
+
+def test_another_conversation_in_its_place_fails_the_turn_and_is_not_remembered(agent: Agent):
+    agent.writes(said("Hello") + END)
+    context = cast("WorkerContext", SimpleNamespace(logs=agent.logs, database=agent.engine))
+    claimed = Claimed(
+        agent.owned.id, agent.owned.id, agent.owned.id, RunReason.CODING_AGENT, {}, 1, agent.owned.fence, 0
+    )
+    asked = SESSION.replace("0", "1")
+    turn = Turn(context, claimed, ClaudeReader(), resumed=asked)
+    verdict = turn.finish(agent.size, 0)
+    assert (verdict.success, verdict.reason) == (False, Reason.CANNOT_RESUME)
+    assert SESSION in (verdict.message or "")
+    assert turn.agent_session_id is None
+    same = Turn(context, claimed, ClaudeReader(), resumed=SESSION)
+    assert same.finish(agent.size, 0).success
+
+
+def test_nothing_is_kept_of_one_that_has_ended(agent: Agent):
+    agent.writes(said("Hello"))
+    with agent.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE execution_processes SET status = 'failed', reason = 'node_lost', completed_at = now() "
+                "WHERE id = :id"
+            ),
+            {"id": agent.owned.id},
+        )
+    with pytest.raises(Stale):
+        agent.turn().finish(agent.size, 0)

@@ -142,3 +142,17 @@ def test_calls_that_never_end_take_bounded_memory():
         transcript.take()
     transcript.close()
     assert len(transcript.take()) == module.OPEN_CALLS
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": ["result"]},
+        {"type": "assistant", "message": {"content": [{"type": "tool_use", "id": [], "name": {}, "input": []}]}},
+        {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": {}}]}},
+        {"type": "result", "api_error_status": [], "is_error": True},
+    ],
+)
+def test_an_odd_line_is_passed_over(odd):
+    entries = latest(read([json.dumps(odd).encode() + b"\n" + line("assistant", {"type": "text", "text": "on"})]))
+    assert any(entry.text == "on" for entry in entries)

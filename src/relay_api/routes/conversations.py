@@ -15,7 +15,7 @@ from relay_api.schemas.conversations import ConversationPage, EntryOut
 from relay_api.services import Services
 from relay_core.postgres import conversations
 from relay_core.postgres import views as read
-from relay_core.postgres.conversations import EntryRow
+from relay_core.postgres.conversations import EntryRow, Progress
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/conversation", tags=["conversations"])
 
@@ -69,23 +69,24 @@ async def stream_conversation(
 
 
 async def _frames(core: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
-    def page() -> tuple[list[EntryRow], bool]:
+    def page() -> tuple[list[EntryRow], Progress]:
         with core.engine.connect() as connection:
             # First whether it is complete: then nothing can have come between the two.
-            complete = conversations.progress(connection, [execution_id])[execution_id].complete
-            return conversations.changed(connection, execution_id, after, PAGE), complete
+            progress = conversations.progress(connection, [execution_id])[execution_id]
+            return conversations.changed(connection, execution_id, after, PAGE), progress
 
     while True:
-        rows, complete = await run_in_threadpool(page)
+        rows, progress = await run_in_threadpool(page)
         for row in rows:
             yield sse.frame(_entry(row).model_dump(mode="json"), last_id=str(row.sequence))
             after = row.sequence
         if len(rows) == PAGE:
             continue
-        if complete:
+        if progress.complete:
             yield sse.frame({"sequence": after}, event="end", last_id=str(after))
             return
-        await core.conversations.wait(execution_id, after)
+        # A cursor from nowhere waits for the end like any other.
+        await core.conversations.wait(execution_id, after if rows else min(after, progress.sequence))
 
 
 def _entry(row: EntryRow) -> EntryOut:

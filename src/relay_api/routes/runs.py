@@ -39,7 +39,10 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
 
     def make(connection: Connection) -> Made:
         def profiles_of(project_id: UUID | None, url: str) -> Profiles:
-            project_id = project_id or projects.implicit_project(connection, url, principal)
+            if project_id is None:
+                project_id = projects.implicit_project(connection, url, principal)
+            else:
+                projects.get(connection, project_id, principal)  # one that is not theirs is not there
             return profiles_in(core, connection, project_id)
 
         wanted = inputs.run(body, core.settings, profiles_of)

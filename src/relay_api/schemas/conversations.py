@@ -61,7 +61,7 @@ class SessionOut(Output):
     agent_session_id: str | None = Field(description="The agent's own id of the conversation, once it has one.")
     can_resume: bool = Field(description="Whether the agent can go on with a conversation at all.")
     created_at: datetime
-    turns: list[SessionTurn] = Field(description="In the order of their creation; at most the last 100.")
+    turns: list[SessionTurn] = Field(description="In order; at most the last 100, in a list the last one.")
     links: Links
 
 

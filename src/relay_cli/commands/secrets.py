@@ -99,15 +99,15 @@ def _only(found: list[dict[str, Any]], what: str) -> str:
 
 def one_line(value: str) -> str:
     """Without the newline that editors and `echo` put behind a single line; a text of several lines as it is."""
-    return value[:-1] if value.endswith("\n") and value.count("\n") == 1 else value
+    return value[:-1].removesuffix("\r") if value.endswith("\n") and value.count("\n") == 1 else value
 
 
 def _given_value(name: str, file: Path | None) -> str:
     try:
         if file is not None:
-            return file.read_text()
+            return file.read_bytes().decode()
         if not sys.stdin.isatty():
-            return sys.stdin.read()
+            return sys.stdin.buffer.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandFailed(f"the value of {name} cannot be read: {error}", 2) from None
     return str(typer.prompt(f"Value of {name}", hide_input=True, err=True))

@@ -44,9 +44,14 @@ def sessions(
     Example: relay sessions 0b8f8f4e-…
     """
     items = connect().call("GET", f"/v1/workspaces/{workspace}/sessions")["items"]
-    rows = [{**one, "turns": len(one["turns"])} for one in items]
-    columns = ("id", "executor", "agent_session_id", "turns", "created_at")
+    rows = [{**one, "summary": _last_words(one["turns"])} for one in items]
+    columns = ("id", "executor", "agent_session_id", "created_at", "summary")
     output.show_list(items if as_json else rows, columns, as_json=as_json)
+
+
+def _last_words(turns: list[dict[str, Any]]) -> str | None:
+    said = (turns[-1]["summary"] or "").splitlines() if turns else []
+    return said[0][:80] if said else None
 
 
 def find_session(api: Api, target: UUID) -> str:

@@ -264,7 +264,11 @@ def _checked(value: object, field_name: str) -> str:
         raise InvalidInput(f"{field_name} must be a text", field=field_name)
     if "\0" in value:
         raise InvalidInput(f"{field_name} must not hold a NUL character", field=field_name)
-    if len(value.encode(errors="replace")) > MAX_COMMAND_BYTES:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{field_name} is not valid Unicode", field=field_name) from error
+    if size > MAX_COMMAND_BYTES:
         raise InvalidInput(
             f"{field_name} is longer than {MAX_COMMAND_BYTES} bytes: put it into a file", field=field_name
         )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.conversation import Entry
 from relay_core.domain.errors import Stale
-from relay_core.domain.vocabulary import FINAL
+from relay_core.domain.vocabulary import FINAL, Status
 from relay_core.postgres.tables import CodingAgentTurn, ConversationEntry, ExecutionProcess
 
 C = ConversationEntry
@@ -42,8 +42,12 @@ def store(
     Raises:
         Stale: the execution is no longer ours; nothing was written.
     """
-    mine = select(ExecutionProcess.id).where(ExecutionProcess.id == execution_id, ExecutionProcess.fence == fence)
-    if connection.execute(mine.with_for_update(read=True, key_share=True)).one_or_none() is None:
+    mine = select(ExecutionProcess.id).where(
+        ExecutionProcess.id == execution_id,
+        ExecutionProcess.fence == fence,
+        ExecutionProcess.status == Status.RUNNING,
+    )
+    if connection.execute(mine.with_for_update(read=True)).one_or_none() is None:
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     if entries:
         connection.execute(text(_UPSERT), [_values(execution_id, entry) for entry in entries])

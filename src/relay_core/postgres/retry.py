@@ -117,12 +117,22 @@ def _repeat(
     by: str,
 ) -> AddedStep:
     first = rows[0]
-    group = executions.NewGroup(first["session_id"], first["workspace_id"], actions, by)
+    group = executions.NewGroup(_session(connection, first), first["workspace_id"], actions, by)
     ids = executions.create_group(connection, group)
     for new, old in zip(ids, rows, strict=True):
         connection.execute(update(E).where(E.id == new).values(retry_of=old["id"]))
     ready = workspace["state"] == WorkspaceState.RUNNING and workspace["requested_state"] is None
     return AddedStep(ids[0], stopping.due_steps(connection, first["workspace_id"]) if ready else [])
+
+
+def _session(connection: Connection, row: RowMapping) -> UUID:
+    """The repetition of an agent begins a conversation: beside the one that its session has, if it has one."""
+    step = row["executor_action"]["step"]
+    begins = row["run_reason"] == RunReason.CODING_AGENT and not step.get("follow_up")
+    if begins and sessions.agent_session_before(connection, row["session_id"]) is not None:
+        return sessions.open_session(connection, row["workspace_id"], step["executor"])
+    session_id: UUID = row["session_id"]
+    return session_id
 
 
 def _refuse_state(connection: Connection, row: RowMapping) -> None:

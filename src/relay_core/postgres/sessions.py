@@ -18,6 +18,8 @@ from relay_core.postgres.tokens import Principal
 E = ExecutionProcess
 TURNS = 100
 """Most turns that a session is shown with: the last."""
+SESSIONS = 100
+"""Most sessions of a list: the last."""
 
 
 def latest_executor(connection: Connection, workspace_id: UUID) -> dict[str, Any]:
@@ -104,9 +106,10 @@ def session(connection: Connection, session_id: UUID, principal: Principal) -> d
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, principal: Principal) -> list[dict[str, Any]]:
-    """The sessions of a workspace in the order of their creation."""
-    statement = _mine(principal).where(Session.workspace_id == workspace_id).order_by(Session.created_at, Session.id)
-    return [_view(connection, row) for row in connection.execute(statement).mappings()]
+    """The last `SESSIONS` of a workspace in the order of their creation, each with its last turn only."""
+    newest = _mine(principal).where(Session.workspace_id == workspace_id)
+    newest = newest.order_by(Session.created_at.desc(), Session.id).limit(SESSIONS)
+    return [_view(connection, row, turns=1) for row in connection.execute(newest).mappings()][::-1]
 
 
 def _mine(principal: Principal) -> Select[Any]:
@@ -115,7 +118,7 @@ def _mine(principal: Principal) -> Select[Any]:
     return statement if principal.only is None else statement.where(Workspace.created_by == principal.only)
 
 
-def _view(connection: Connection, row: RowMapping) -> dict[str, Any]:
+def _view(connection: Connection, row: RowMapping, *, turns: int = TURNS) -> dict[str, Any]:
     turn = CodingAgentTurn
     statement = (
         select(
@@ -132,13 +135,13 @@ def _view(connection: Connection, row: RowMapping) -> dict[str, Any]:
         .where(E.session_id == row["id"])
         .order_by(E.created_at.desc(), E.id)
     )
-    turns = [dict(one) for one in connection.execute(statement.limit(TURNS)).mappings()]
+    last = [dict(one) for one in connection.execute(statement.limit(turns)).mappings()]
     shown = {name: row[name] for name in ("id", "workspace_id", "executor", "created_at")}
     return {
         **shown,
         "agent_session_id": agent_session_before(connection, row["id"]),
         "can_resume": _can_resume(row["executor"]),
-        "turns": turns[::-1],
+        "turns": last[::-1],
     }
 
 

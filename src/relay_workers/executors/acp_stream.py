@@ -99,7 +99,7 @@ class AcpReader(JsonTurn):
         """Success takes an `end` line with the reason end_turn *and* exit code 0."""
         by_code = exit_verdict("the agent's driver", exit_code)
         last = self._last
-        if last is None or exit_code not in {0, 1, None}:
+        if last is None or exit_code not in (0, 1, None):
             if not by_code.success:
                 return by_code
             return Verdict.failed(
@@ -172,7 +172,7 @@ class AcpReader(JsonTurn):
         _merge(call, update)
         self.transcript.call(call_id, call.name or call.kind or "tool", call.given, paths=call.paths)
         status = text_of(update.get("status"))
-        if status in {"completed", "failed"}:
+        if status in ("completed", "failed"):
             self.transcript.result(call_id, call.shown, failed=status == "failed")
             del self._calls[call_id]
             self._over[call_id] = None

@@ -121,7 +121,7 @@ class ClaudeLike(JsonTurn):
         text = str(said or f"{self.program} reports {result.get('subtype')}").rstrip(". ")
         if text.lower().startswith(_UNKNOWN_SESSION):
             return Reason.CANNOT_RESUME, words(text)
-        if self._error_kind == "authentication_failed" or result.get("api_error_status") in {401, 403}:
+        if self._error_kind == "authentication_failed" or result.get("api_error_status") in (401, 403):
             text = f"{text}: {self.key_advice}"
         return Reason.AGENT_ERROR, words(text)
 

@@ -34,7 +34,7 @@ _USAGE = {
 _KEY_ADVICE = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
 _SPOKEN = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASONING, "error": EntryKind.NOTICE}
 _TRIES_AGAIN = "Reconnecting..."
-_FAILED = {"failed", "declined"}
+_FAILED = ("failed", "declined")
 _OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_code"}
 """Fields of an item that are not what the tool was given."""
 
@@ -120,7 +120,7 @@ class CodexReader(JsonTurn):
         self.transcript.call(call_id, text_of(item.get("tool")) or kind, given, paths=paths)
         if ended:
             code = item.get("exit_code")
-            failed = item.get("status") in _FAILED or code not in {None, 0}
+            failed = item.get("status") in _FAILED or code not in (None, 0)
             self.transcript.result(call_id, _result(item), failed=failed)
 
 

@@ -1,6 +1,7 @@
 """What the readers of agents that print JSON lines have in common."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 from relay_core.domain.conversation import Entry
@@ -27,7 +28,7 @@ class JsonTurn:
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         for line in self._lines.feed(data):
-            self.take_line(line)
+            self._take(line)
 
     def entries(self) -> Sequence[Entry]:
         """What is new or changed in the conversation."""
@@ -36,10 +37,15 @@ class JsonTurn:
     def verdict(self, exit_code: int | None) -> Verdict:
         """Judge the ended turn."""
         for line in self._lines.finish():
-            self.take_line(line)
+            self._take(line)
         self.transcript.close()
         self.transcript.use(self.usage)
         return self.judge(exit_code)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        """A line may be anything: what no agent prints (a list where a word belongs, endless depth) is passed over."""
+        with suppress(TypeError, ValueError, AttributeError, RecursionError):
+            self.take_line(line)
 
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""

@@ -72,7 +72,7 @@ class OpenCodeReader(JsonTurn):
         path = given.get("filePath")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
         self.transcript.call(call_id, name, given, paths=paths)
-        failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in {None, 0}
+        failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in (None, 0)
         said = text_of(state.get("error")) or text_of(state.get("output"))
         self.transcript.result(call_id, said, failed=failed)
 
@@ -87,7 +87,7 @@ class OpenCodeReader(JsonTurn):
     def _complain(self, error: dict[str, Any]) -> None:
         data = object_of(error.get("data"))
         text = text_of(data.get("message")) or text_of(error.get("name")) or "an error without a message"
-        if data.get("statusCode") in {401, 403}:
+        if data.get("statusCode") in (401, 403):
             text = f"{text.rstrip('. ')}: {_KEY_ADVICE}"
         self._error = words(text)
         self.transcript.say(text, kind=EntryKind.ERROR)
