@@ -206,11 +206,30 @@ def test_an_error_in_the_middle_of_a_block_is_one():
 
 
 @pytest.mark.parametrize(
-    ("asks", "exit_code", "reason"),
-    [(True, 0, Reason.AGENT_ERROR), (False, 0, None), (True, 143, Reason.EXIT_CODE), (True, 66, Reason.EXIT_CODE)],
+    ("exit_code", "reason"), [(0, Reason.AGENT_ERROR), (143, Reason.EXIT_CODE), (66, Reason.EXIT_CODE)]
 )
-def test_without_an_answer(asks, exit_code, reason):
-    assert read(HEAD, asks=asks).verdict(exit_code).reason is reason
+def test_without_an_answer(exit_code, reason):
+    assert read(HEAD).verdict(exit_code).reason is reason
+
+
+def test_an_error_that_the_model_quotes_is_none():
+    ended = read(HEAD, "It says\nlitellm.BadRequestError: no\nbut that is old.\n", TOKENS)
+    assert ended.verdict(0).success
+
+
+def test_a_token_limit_after_an_answer_is_an_error():
+    ended = read(HEAD, "First.\n", TOKENS, "Model openai/m has hit a token limit!\n")
+    assert ended.verdict(0).reason is Reason.AGENT_ERROR
+
+
+def test_odd_numbers_are_no_numbers():
+    assert read(HEAD, "Hi.\n", "Tokens: 1.2.3 sent, 4 received. Cost: $1.2.3 message, $1.2.3 session.\n").verdict(0)
+
+
+@pytest.mark.parametrize("prompt", ["/srv/app.py crashes", "!important: fix it"])
+def test_a_prompt_is_never_one_of_its_commands(prompt):
+    plan = get_executor("aider").plan(TurnRequest(prompt))
+    assert plan.stdin == b"\n" + prompt.encode()
 
 
 def test_tokens_are_read_whatever_is_told():

@@ -99,6 +99,8 @@ def image_build(
         choose_agents(agents)
     except StackProblem as problem:
         raise CommandFailed(str(problem), 2) from problem
+    if below != BASE_TAG and tag is None:
+        raise CommandFailed("--from makes another image than the one of that name: give it a name with --tag", 2)
     data_dir = get_settings().data_dir
     client = prepare_machine(data_dir, Consent(yes=False)).client()
     built = build_agents_image(client, agents, data_dir / "build" / "logs", below=below, tag=tag)

@@ -209,7 +209,9 @@ async def drive(turn: Turn, prompt: str) -> int:
     death = asyncio.create_task(ended(agent))
     await asyncio.wait({talk, stop, death}, return_when=asyncio.FIRST_COMPLETED)
     if stopping.is_set() and peer.prompting:
-        await peer.connection.send_notification("session/cancel", {"sessionId": peer.session_id})
+        with suppress(OSError, TimeoutError):  # it may be gone, or read nothing any more
+            cancel = peer.connection.send_notification("session/cancel", {"sessionId": peer.session_id})
+            await asyncio.wait_for(cancel, EXIT_SECONDS)
     # What a dead agent has said may still be on its way; a pipe that its children hold never ends.
     if not talk.done():
         await asyncio.wait({talk, death} if stopping.is_set() else {talk}, timeout=CANCEL_SECONDS)
@@ -233,6 +235,9 @@ def conclude(talk: asyncio.Task[dict[str, Any]], agent: Process) -> int:
     except TurnFailed as failed:
         ending = {"message": f"the agent ended in the middle of its turn{gone}"} if is_lost(failed) else {}
         say({**failed.line, **ending})
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever it was that the agent said: the turn has an end, and so has the agent
+        say(TurnFailed("prompt", f"the agent said what cannot be understood ({type(error).__name__})").line)
         return 1
     say(last)
     return 0 if last["stop_reason"] == "end_turn" else 1

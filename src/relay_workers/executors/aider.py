@@ -69,6 +69,8 @@ class Aider:
     def plan(self, request: TurnRequest) -> StepPlan:
         """Prepare its files, then the command line as one `exec`, so that signals reach the program itself."""
         prompt = spoken_prompt(request)
+        if prompt.startswith((b"/", b"!")):  # its commands: what a client says is for the model
+            prompt = b"\n" + prompt
         words = [*program_of(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
         if request.model is not None:
             words += ["--model", request.model]
@@ -79,6 +81,6 @@ class Aider:
         line = b" ".join((b"exec", shell_line(words), _FILES, shell_line(request.args))).rstrip()
         return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, _ENV)
 
-    def reader(self, request: TurnRequest) -> AiderReader:
+    def reader(self, request: TurnRequest) -> AiderReader:  # noqa: ARG002 - the port's
         """Understands the lines that it prints for people."""
-        return AiderReader(asks=not request.prompt.lstrip().startswith(("/", "!")))
+        return AiderReader()

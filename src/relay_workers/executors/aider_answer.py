@@ -8,8 +8,8 @@ MAX_CHARACTERS = 64 << 10
 
 _FENCE = re.compile(r"`{3,}|<source>$|</source>$")
 _TOKENS = re.compile(r"Tokens: .*\breceived\.")
-_COUNT = re.compile(r"([\d.]+)([kM]?) (sent|received|cache write|cache hit)")
-_COST = re.compile(r"\$([\d.]*\d) session")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kM]?) (sent|received|cache write|cache hit)")
+_COST = re.compile(r"\$(\d+(?:\.\d+)?) session")
 _SCALE = {"": 1.0, "k": 1e3, "M": 1e6}
 _NAMES = {
     "sent": "input_tokens",
@@ -27,7 +27,7 @@ def tokens(line: str) -> dict[str, float] | None:
     """
     if not _TOKENS.match(line):
         return None
-    used = {_NAMES[what]: float(count.strip(".") or 0) * _SCALE[unit] for count, unit, what in _COUNT.findall(line)}
+    used = {_NAMES[what]: float(count) * _SCALE[unit] for count, unit, what in _COUNT.findall(line)}
     cost = _COST.search(line)
     return {**used, "cost_usd": float(cost[1])} if cost else used
 

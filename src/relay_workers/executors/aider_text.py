@@ -29,12 +29,12 @@ _BEGUN = re.compile(r"Conversation ([0-9a-f-]{36})")
 _HEAD = re.compile(r"Added .* to the chat|Restored previous conversation history|Note: |Cur working dir: ")
 _EDITED = re.compile(r"Applied edit to (.+)")
 _COMMIT = re.compile(r"Commit [0-9a-f]{7,40} ")
-_ERROR = re.compile(r"litellm\.\w+: ")
+_ERROR = re.compile(r"litellm\.\w+: |Model .{1,300} has hit a token limit!")
 _RETRIED = "Retrying in "
 _GIVEN_UP = re.compile(r"Only \d+ reflections allowed")
 _KEY = re.compile(r"AuthenticationError|PermissionDenied|\b40[13]\b|api[ _]key", re.IGNORECASE)
 _REPORT_ENDS = re.compile(r".*docstrings, etc$|Just reply with fixed versions of")
-_PATH = re.compile(r"\S*[./]\S*")
+_PATH = re.compile(r"[^\s./]*[./]\S*")
 
 
 class AiderReader:
@@ -42,9 +42,7 @@ class AiderReader:
 
     agent_message_id: None = None
 
-    def __init__(self, *, asks: bool = True) -> None:
-        """A prompt that is one of aider's commands need not ask the model anything (``asks``)."""
-        self._asks = asks
+    def __init__(self) -> None:
         self._lines = TextLines()
         self._take = self._take_first
         self._answer = Answer()
@@ -93,7 +91,7 @@ class AiderReader:
                 Reason.AGENT_ERROR, words(f"aider could not edit as the model said. {self._given_up}")
             )
         by_code = exit_verdict("aider", exit_code)
-        if by_code.success and self._asks and not self._answers:
+        if by_code.success and not self._answers:
             return Verdict.failed(Reason.AGENT_ERROR, "aider ended without an answer of the model: see its output")
         return by_code
 
@@ -149,6 +147,7 @@ class AiderReader:
             self._answer = Answer(self._held[start:])
             self._flush(EntryKind.ASSISTANT, self._held[start:])
         self.transcript.say("")
+        self._error = None  # a request that failed has no such line: what looked like an error was said by the model
         self._answers += 1
         self._held = []
         self._take = self._take_after

@@ -1,11 +1,18 @@
 """Bytes in, JSON objects out: one object a line, whatever the pieces in which the lines arrive."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 MAX_LINE_BYTES = 16 << 20
 """Longest line that is understood; agents print lines of over 5 MB (a tool's whole output, twice)."""
+
+BIG_LINE_BYTES = 1 << 20
+MAX_VALUES = 200_000
+"""Most values of a line that is longer: each takes many times the memory of the bytes that it is written with."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class JsonLines:
@@ -48,9 +55,17 @@ class JsonLines:
 def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.lstrip().startswith(b"{"):
         return None
+    if len(line) > BIG_LINE_BYTES and _values(line) > MAX_VALUES:
+        return None
     try:
         # Depth is the only thing besides syntax that can go wrong; the interpreter stops it with RecursionError.
         parsed = json.loads(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
+
+
+def _values(line: bytes) -> int:
+    """About how many values a line holds: what stands between its strings tells."""
+    between = _STRING.sub(b"", line)
+    return sum(map(between.count, (b",", b"[", b"{")))

@@ -26,8 +26,7 @@ _SCRIPT = b"""\
 dir="$HOME/.config/mini-swe-agent/relay"
 mkdir -p "$dir"
 base="$dir/$(cat /proc/sys/kernel/random/uuid)"
-umask 077
-cat >"$base.yaml"
+(umask 077; cat >"$base.yaml")
 if [ -z "${OPENAI_API_BASE-}" ] && [ -n "${OPENAI_BASE_URL-}" ]; then export OPENAI_API_BASE="$OPENAI_BASE_URL"; fi
 %s --config "${MSWEA_MINI_CONFIG_PATH:-mini.yaml}" --config "$base.yaml" --output "$base.traj.json" %s </dev/null &
 pid=$!
@@ -50,6 +49,7 @@ rm -f "$base.yaml"
         printf "\\"api_calls\\": %%d, \\"prompt_tokens\\": %%d, ", calls, sent
         printf "\\"completion_tokens\\": %%d}}\\n", received
     }' "$base.traj.json"
+rm -f "$base.traj.json"
 exit "$code"
 """
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")

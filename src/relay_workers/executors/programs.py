@@ -57,5 +57,6 @@ def _advice(image: str, missing: Sequence[str]) -> str:
     agent, command = known[0]
     return (
         f"build Relay's image for it on the node (`relay image build {agent}`) and give `image` as "
-        f"relay-{agent}:latest, or put it into yours ({command}; or `relay image build {agent} --from {image}`)"
+        f"relay-{agent}:latest, or put it into yours ({command}, or "
+        f"`relay image build {agent} --from {image} --tag NAME`)"
     )
