@@ -32,6 +32,16 @@ def opencode(url: str) -> Env:
     return {**openai(url), **_plain(OPENCODE_CONFIG_CONTENT=json.dumps(config))}
 
 
+def opencode_config(url: str) -> Env:
+    """Through ACP opencode is configured by its user: it heeds no OPENAI_BASE_URL, and there is no executor to say so."""
+    options = {"baseURL": f"{url}/v1", "apiKey": "test-key-of-ours"}
+    models = {"stub": {"name": "stub", "limit": {"context": 100_000, "output": 8_000}}}
+    provider = {"npm": "@ai-sdk/openai-compatible", "name": "stub", "options": options, "models": models}
+    config = {"model": "stub/stub", "small_model": "stub/stub", "provider": {"stub": provider}}
+    config |= {"permission": "allow", "autoupdate": False, "share": "disabled"}
+    return _plain(OPENCODE_CONFIG_CONTENT=json.dumps(config))
+
+
 def gemini(url: str) -> Env:
     return {"GEMINI_API_KEY": "test-key-of-ours", **_plain(GOOGLE_GEMINI_BASE_URL=url)}
 
@@ -107,5 +117,5 @@ AGENTS: dict[str, Agent] = {
         resumes=False,
     ),
     "claude-agent-acp": Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
-    "opencode acp": Agent("acp", "opencode acp", openai, {"command": "opencode acp", **SCRIPTED}),
+    "opencode acp": Agent("acp", "opencode acp", opencode_config, {"command": "opencode acp"}),
 }
