@@ -1,4 +1,4 @@
-"""Real CLI × behaviour: `scripts/agent-matrix` runs all of it; CI the agents of `cases.IN_CI`.
+"""Real CLI × behaviour: `scripts/agent-matrix` runs all of it; CI the agents of `tests.agents_wanted`.
 
 Each asserts status, reason, summary, session id, commits, usage, and what is left running.
 """
