@@ -62,17 +62,20 @@ class StepLog:
 
     def ends(self) -> dict[str, StreamEnd]:
         """What to close the streams with."""
-        mine = StreamEnd(self._sha256.hexdigest(), truncated=False)
-        nothing = StreamEnd(hashlib.sha256().hexdigest(), truncated=False)
+        mine = StreamEnd(self._offset, self._sha256.hexdigest(), truncated=False)
+        nothing = StreamEnd(0, hashlib.sha256().hexdigest(), truncated=False)
         return {Stream.STDOUT: mine, Stream.STDERR: nothing, Stream.ALL: mine}
 
 
 def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
-    """What to close the streams with after a step that broke: exactly what is stored of it."""
+    """What to close the streams with after a step that broke: exactly what is stored of it.
+
+    Its capture must be detached before, so that nothing is stored any more.
+    """
     ends = {}
     for name, info in store.sizes(execution_id).items():
         digest = hashlib.sha256()
         for piece in store.iter_range(execution_id, name, 0, info.bytes):
             digest.update(piece)
-        ends[name] = StreamEnd(digest.hexdigest(), truncated=info.truncated)
+        ends[name] = StreamEnd(info.bytes, digest.hexdigest(), truncated=info.truncated)
     return ends

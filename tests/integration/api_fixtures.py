@@ -160,7 +160,7 @@ class Worker:
     def log_ends(self, claimed: lifecycle.Claimed) -> dict[str, StreamEnd]:
         """The ends of a log that is stored, for `finish(log_ends=…)`."""
         whole = {name: self.read(claimed.execution_id, name) for name in Stream}
-        return {name: StreamEnd(hashlib.sha256(data).hexdigest()) for name, data in whole.items()}
+        return {name: StreamEnd(len(data), hashlib.sha256(data).hexdigest()) for name, data in whole.items()}
 
     def read(self, execution_id: UUID, stream: str) -> bytes:
         return self.logs.read(execution_id, stream, 0, self.logs.sizes(execution_id)[stream].bytes)

@@ -51,7 +51,7 @@ def taken_over(engine: Engine, owned: Owned) -> Owned:
 
 
 def close_log(engine: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
-    ends = {stream.value: logs.StreamEnd(sha256) for stream in Stream}
+    ends = {name: logs.StreamEnd(info.bytes, sha256) for name, info in LogStore(engine).sizes(owned.id).items()}
     with engine.begin() as connection:
         logs.close(connection, owned.id, owned.fence, ends)
 

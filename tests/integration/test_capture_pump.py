@@ -10,17 +10,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from log_fixtures import Bench, Owned, Run, eventually, running_execution, taken_over
+from log_fixtures import WAIT_SECONDS, Bench, Owned, Run, eventually, running_execution, taken_over
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason, Stream
+from relay_core.postgres import logs
 from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
 from relay_workers.capture.pump import Capture, CaptureEnd
 from relay_workers.hostfs import Tampered
+from relay_workers.steplog import stored_ends
 
 MIB = 1 << 20
 TAIL = 0.3
@@ -466,6 +468,49 @@ def test_a_run_that_is_taken_away_ends_a_finish_that_waits(bench: Bench, owned: 
     capture.notify()
     thread.join(10)
     assert isinstance(ends[0], Stale)
+
+
+def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_stored(
+    bench: Bench, engine: Engine, owned: Owned
+) -> None:
+    run = bench.run()
+    capture = bench.attach(owned, run)
+    run.begin()
+    with engine.connect() as blocking:  # the first batch waits in Postgres for this lock, the next one behind it
+        blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
+        run.write("stdout", b"first\n")
+        eventually(lambda: capture._on_their_way == 1)
+        run.write("stderr", b"second\n")
+        eventually(lambda: capture._on_their_way == 2)
+        leaver = threading.Thread(target=bench.pump.detach, args=(capture,))
+        leaver.start()
+        eventually(capture._released.is_set)
+        leaver.join(0.2)
+        assert leaver.is_alive(), "bytes on their way would be stored after the sum was made"
+        blocking.rollback()
+    leaver.join(WAIT_SECONDS)
+    ends = stored_ends(bench.store, owned.id)
+    with engine.begin() as connection:
+        logs.close(connection, owned.id, owned.fence, ends)
+    assert bench.stored(owned, "all") == b"first\nsecond\n"
+    for name, info in bench.store.sizes(owned.id).items():
+        assert (info.sha256, info.closed) == (_sha256(bench.stored(owned, name)), True)
+
+
+def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, engine: Engine, owned: Owned) -> None:
+    run, lost = bench.run(), threading.Event()
+    capture = bench.attach(owned, run, lost=lost)
+    run.begin()
+    with engine.connect() as blocking:
+        blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
+        run.write("stdout", b"first\n")
+        eventually(lambda: capture._on_their_way == 1)
+        lost.set()
+        leaver = threading.Thread(target=bench.pump.detach, args=(capture,))
+        leaver.start()
+        leaver.join(WAIT_SECONDS)
+        assert not leaver.is_alive()
+        blocking.rollback()
 
 
 def test_detached_runs_leave_no_descriptor_behind(bench: Bench, engine: Engine) -> None:

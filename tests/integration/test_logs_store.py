@@ -12,7 +12,9 @@ from sqlalchemy import Engine, event, text
 from relay_core.domain.errors import RelayError, Stale
 from relay_core.domain.log_append import Append, Refused
 from relay_core.domain.vocabulary import Stream
+from relay_core.postgres import logs
 from relay_core.postgres.logs import LogStore, LogStoreUnavailable
+from relay_workers.steplog import stored_ends
 
 
 @pytest.fixture
@@ -83,6 +85,17 @@ def test_a_closed_log_takes_nothing_more(store: LogStore, engine: Engine, owned:
     assert store.progress(owned.id).complete
     with pytest.raises(Stale):
         close_log(engine, Owned(owned.id, owned.fence - 1))
+
+
+def test_a_log_is_closed_only_with_the_sum_of_the_bytes_it_holds(store: LogStore, engine: Engine, owned: Owned) -> None:
+    ends = stored_ends(store, owned.id)
+    store.append([Append(owned.id, owned.fence, "stderr", 0, b"late")])
+    with pytest.raises(Stale, match="no longer has the 0 bytes"), engine.begin() as connection:
+        logs.close(connection, owned.id, owned.fence, ends)
+    assert not any(info.closed or info.sha256 for info in store.sizes(owned.id).values())
+    with engine.begin() as connection:
+        logs.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
+    assert store.sizes(owned.id)["all"].sha256 == hashlib.sha256(b"late").hexdigest()
 
 
 def test_of_two_writers_with_one_fence_each_byte_is_stored_once(store: LogStore, owned: Owned) -> None:

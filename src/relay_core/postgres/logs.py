@@ -64,6 +64,8 @@ class Progress(NamedTuple):
 class StreamEnd(NamedTuple):
     """What is written with the end of a stream."""
 
+    bytes: int
+    """How many bytes the sum is of; a stream of another size is not closed with it."""
     sha256: str
     truncated: bool = False
 
@@ -84,18 +86,22 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
     """Seal the streams within the terminal transaction.
 
     Raises:
-        Stale: the streams are another owner's.
+        Stale: the streams are another owner's, or hold other bytes than those that were hashed: bytes arrived
+            afterwards, or a crash of Postgres took some back. The next owner then ends the execution.
     """
     for stream, end in sorted(ends.items()):
         done = connection.execute(
             text(
                 "UPDATE log_streams SET sha256 = :sha256, truncated = :truncated, closed = true "
-                "WHERE execution_id = :execution_id AND stream = :stream AND fence = :fence"
+                "WHERE execution_id = :execution_id AND stream = :stream AND fence = :fence AND bytes = :bytes"
             ),
             {"execution_id": execution_id, "stream": stream, "fence": fence, **end._asdict()},
         )
         if done.rowcount == 0:
-            raise _stale(execution_id, fence)
+            raise Stale(
+                f"{stream} of execution {execution_id} is not closed: it is no longer owned with fence {fence}, "
+                f"or no longer has the {end.bytes} bytes that were hashed"
+            )
 
 
 class LogStore:

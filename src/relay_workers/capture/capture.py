@@ -27,6 +27,8 @@ OWN_STREAMS = (Stream.STDOUT, Stream.STDERR)
 FIFO_BYTES = 64 << 10
 """What a pipe holds."""
 READS_OF_FIFO = 4
+SETTLE_LOOK_SECONDS = 1.0
+"""Between two looks at whether the worker goes away, which wakes nobody."""
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ class CaptureEnd:
 
     def ends(self) -> dict[str, StreamEnd]:
         """What the streams are closed with."""
-        return {name: StreamEnd(info.sha256 or "", info.truncated) for name, info in self.streams.items()}
+        return {name: StreamEnd(info.bytes, info.sha256 or "", info.truncated) for name, info in self.streams.items()}
 
 
 class Backlog(NamedTuple):
@@ -126,6 +128,8 @@ class Capture:
         self._store = store
         self._call = call
         self._released = threading.Event()
+        self._settled = threading.Event()
+        """Released, and no batch with bytes of it is on its way."""
         self._drained = threading.Event()
         self._exited_at = 0.0
         self._halted = False
@@ -238,8 +242,15 @@ class Capture:
             self.lose()
         elif refused is not None:
             self._behind = refused.sizes
-        if self._behind is not None and self._on_their_way == 0:
+        if self._released.is_set():
+            self._note_settled()
+        elif self._behind is not None and self._on_their_way == 0:
             self._go_back(self._behind)
+
+    def _note_settled(self) -> None:
+        if self._on_their_way == 0:
+            self._settled.set()
+            self.notify()
 
     def release(self) -> None:
         """Close its files: it is no longer the pump's."""
@@ -248,6 +259,7 @@ class Capture:
             stream.close()
         self._released.set()
         self.notify()
+        self._note_settled()
 
     def notify(self) -> None:
         """Let the runner look."""
@@ -329,6 +341,19 @@ class Capture:
         self._halted = True  # the files may be removed now
         digests = self._digests or self._patiently(self._digests_of_stored)
         return self._ended(digests.hexdigests(), cut=held)
+
+    def await_settled(self, stopping: threading.Event) -> None:
+        """After a `detach`: return when nothing of it will be stored any more, so that what is stored can be hashed.
+
+        Returns earlier when the run is no longer ours or the worker goes away: then no end is written here.
+        """
+        wake = self._request.wake
+        while True:
+            wake.clear()
+            gone = self.stale or self._request.lost.is_set() or stopping.is_set()
+            if gone or self._settled.is_set():
+                return
+            wake.wait(SETTLE_LOOK_SECONDS)
 
     def _await_drained(self) -> None:
         wake = self._request.wake

@@ -92,9 +92,13 @@ class LogPump:
         return capture
 
     def detach(self, capture: Capture) -> None:
-        """Forget a run and close its files, soon; once more does nothing."""
+        """Forget a run and close its files; returns when nothing more of it will be stored. Once more does nothing.
+
+        An outage of Postgres is waited out, unless the run is lost or the worker goes away.
+        """
         if not self._stopping.is_set():
             self._call(lambda: self._remove(capture))
+            capture.await_settled(self._stopping)
 
     @property
     def age_seconds(self) -> float:
