@@ -5,13 +5,14 @@ import sys
 import structlog
 import uvicorn
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from relay_api.app import create_app
 from relay_core.domain.errors import RelayError
 from relay_core.log import configure_logging
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
+from relay_core.postgres.outage import is_away
 from relay_core.settings import Settings, get_settings, wrong_settings
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,9 @@ def main() -> int:
     except RelayError as error:
         sys.stderr.write(f"relay-api: {error}\n")
         return 1
-    except OperationalError as error:
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
         sys.stderr.write(f"relay-api: the database does not answer: {str(error.orig).strip()}\n")
         return 1
     configure_logging(settings.log_level)

@@ -8,13 +8,13 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
 from relay_api.headers import SECURITY_HEADERS
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound, RelayError
+from relay_core.postgres.outage import is_away
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)
@@ -70,9 +70,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         RelayError: _relay_error,
         RequestValidationError: _validation_error,
         HTTPException: http_error,
-        OperationalError: _database_away,
-        InterfaceError: _database_away,
-        PoolTimeoutError: _database_away,
+        SQLAlchemyError: _database_error,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():
@@ -118,7 +116,9 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return problem(status, code, detail, headers=error.headers, instance=request.url.path)
 
 
-async def _database_away(request: Request, error: Exception) -> JSONResponse:
+async def _database_error(request: Request, error: Exception) -> JSONResponse:
+    if not is_away(error):
+        return await _unexpected(request, error)
     log.error("the database did not answer", path=request.url.path, error=str(error).splitlines()[0])
     return problem(
         503,

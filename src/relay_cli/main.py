@@ -5,13 +5,14 @@ import sys
 import httpx
 import typer
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from relay_cli.commands import agents, doctor, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
 from relay_core.domain.errors import InvalidInput, RelayError
+from relay_core.postgres.outage import is_away
 from relay_core.settings import wrong_settings
 
 app = typer.Typer(
@@ -56,7 +57,12 @@ def main() -> None:
     except ValidationError as error:
         note(wrong_settings(error))
         sys.exit(2)
-    except (RelayError, OperationalError, httpx.TransportError) as error:
+    except (RelayError, httpx.TransportError) as error:
+        note(str(error).splitlines()[0])
+        sys.exit(1)
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
         note(str(error).splitlines()[0])
         sys.exit(1)
     except KeyboardInterrupt:

@@ -9,9 +9,10 @@ def main() -> None:
     """Run a worker until it is told to go; a setting or service that is wrong ends it with one clear line."""
     prepare_environment()
     from pydantic import ValidationError  # noqa: PLC0415 - Celery reads REMAP_SIGTERM when it is imported
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     from relay_core.domain.errors import RelayError  # noqa: PLC0415
+    from relay_core.postgres.outage import is_away  # noqa: PLC0415
     from relay_core.settings import get_settings, wrong_settings  # noqa: PLC0415
     from relay_workers.bootstrap import make_worker  # noqa: PLC0415
 
@@ -19,7 +20,9 @@ def main() -> None:
         worker = make_worker(get_settings())
     except ValidationError as error:
         sys.exit(f"relay worker: {wrong_settings(error)}")
-    except OperationalError as error:
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
         sys.exit(f"relay worker: the database does not answer: {str(error.orig).strip()}")
     except (RelayError, OSError) as error:
         sys.exit(f"relay worker: {error}")

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.postgres import executions
+from relay_core.postgres.outage import is_away
 from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo
@@ -38,7 +39,9 @@ def confirm(context: WorkerContext, control: Control) -> None:
             return
         try:
             _renew(context, [control])
-        except OperationalError as error:
+        except SQLAlchemyError as error:
+            if not is_away(error):
+                raise
             log.warning("the database is away; the run waits for its lease", error=str(error).splitlines()[0])
             control.lost.wait(backoff)
             backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)

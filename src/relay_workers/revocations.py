@@ -17,11 +17,11 @@ import structlog
 from celery.utils.functional import maybe_list
 from celery.worker.control import control_command
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from relay_core.domain.vocabulary import Status
 from relay_core.doorbell import Doorbell
 from relay_core.postgres import executions, lifecycle
+from relay_core.postgres.outage import is_away
 from relay_workers.live import LiveRuns
 
 log = structlog.get_logger(__name__)
@@ -77,10 +77,10 @@ class Revocations:
     def _carried_out(self, revoke: _Revoke) -> bool:
         try:
             self._carry_out(revoke)
-        except OperationalError as error:
-            log.warning("the database is away; a revoke waits", error=str(error).splitlines()[0])
-            return False
-        except Exception:  # what cannot be written down must not end the thread
+        except Exception as error:  # what cannot be written down must not end the thread
+            if is_away(error):
+                log.warning("the database is away; a revoke waits", error=str(error).splitlines()[0])
+                return False
             log.exception("a revoke broke", task_ids=revoke.task_ids)
         return True
 

@@ -9,15 +9,15 @@ from uuid import UUID
 import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain import execution as machine
 from relay_core.domain.doorbell import Ring, task_id
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import adoption, lifecycle
-from relay_core.postgres.engine import is_away
 from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
+from relay_core.postgres.outage import is_away
 from relay_workers import dev_server, evidence, process, provision
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import EngineUnavailable
@@ -59,7 +59,7 @@ class Runner:
         """
         try:
             claimed = self._claim(execution_id, attempt)
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             if not is_away(error):
                 raise
             log.warning("the database is away; a sweep will ring again", execution_id=str(execution_id))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from relay_core.postgres import executions, idempotency
+from relay_core.postgres.outage import is_away
 from relay_workers import presence, stopping
 from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
@@ -51,10 +51,11 @@ class Ticker:
             try:
                 self._act()
                 self._ran_through = time.monotonic()
-            except OperationalError as error:
-                log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
-            except Exception:  # a tick that breaks must not end all ticks
-                log.exception("a tick broke", thread=self._thread.name)
+            except Exception as error:  # a tick that breaks must not end all ticks
+                if is_away(error):
+                    log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
+                else:
+                    log.exception("a tick broke", thread=self._thread.name)
             if self._stopped.wait(self.seconds):
                 return
 

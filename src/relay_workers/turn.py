@@ -15,8 +15,8 @@ from relay_core.domain.errors import Stale
 from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.postgres import conversations
-from relay_core.postgres.engine import is_away
 from relay_core.postgres.lifecycle import Claimed
+from relay_core.postgres.outage import is_away
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
 

@@ -47,6 +47,14 @@ class Stack:
         assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
         return [(row.kind, row.terminal) for row in rows]
 
+    def postgres_setting(self, name: str, value: str) -> None:
+        """Change a setting of the whole server, for connections that there are, too."""
+        admin = self.relay.database.execution_options(isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text("SET default_transaction_read_only = off"))
+            connection.execute(text(f"ALTER SYSTEM SET {name} = {value}"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+
     def must_be_whole(self, execution_id: str) -> None:
         """One terminal event, last; every stream closed, its sum that of what is stored."""
         events = self.events(execution_id)

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 QUEUED_RUNS = 50
 WRITING_RUNS = 20
 POSTGRES_AWAY_SECONDS = 60
+READ_ONLY_SECONDS = 8
 
 
 def starts(stack: Stack, execution_id: str) -> int:
@@ -38,6 +39,20 @@ def test_postgres_is_away_for_a_minute_while_runs_write(stack: Stack):
         assert (ended["status"], ended["reason"]) == ("completed", None)
         assert stack.relay.log(ended["id"], "stdout") == lines(count)
         stack.must_be_whole(ended["id"])
+
+
+def test_postgres_takes_no_writes_for_a_while_as_after_a_failover(stack: Stack):
+    """The process goes on, and its command is not blamed."""
+    run = stack.relay.submit(stack.repo, numbered(6000))
+    agent = stack.agent(run, {"running"})
+    stack.wait_log(agent["id"], 100)
+    stack.postgres_setting("default_transaction_read_only", "on")
+    time.sleep(READ_ONLY_SECONDS)  # the fault itself
+    stack.postgres_setting("default_transaction_read_only", "off")
+    ended = stack.agent(run)
+    assert (ended["status"], ended["reason"], ended["exit_code"]) == ("completed", None, 0)
+    assert stack.relay.log(agent["id"], "stdout") == lines(6000)
+    stack.must_be_whole(agent["id"])
 
 
 def test_postgres_crashes_under_a_run_and_its_worker_dies_too(stack: Stack):

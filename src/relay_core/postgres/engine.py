@@ -1,12 +1,11 @@
 """Connections to Postgres: one engine per process, short transactions only."""
 
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from relay_core.postgres.logs import LogStoreUnavailable
+from relay_core.postgres.outage import is_read_only
 from relay_core.settings import Settings
 
 
@@ -33,6 +32,7 @@ def make_engine(settings: Settings, *, application: str = "relay") -> Engine:
         },
     )
     event.listen(engine, "connect", _limit)
+    event.listen(engine, "handle_error", _leave_a_standby)
     return engine
 
 
@@ -46,8 +46,7 @@ def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.commit()
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether an error says that Postgres does not answer for now, and nothing about what was asked."""
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | LogStoreUnavailable):
-        return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """A server that has become read-only (failover) is not asked again over the same connections."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True

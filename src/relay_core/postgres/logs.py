@@ -17,16 +17,13 @@ from relay_core.domain.errors import RelayError, Stale
 from relay_core.domain.log_append import Append, AppendResult, Decision, Stored, StreamState, decide
 from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.postgres.log_chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
+from relay_core.postgres.outage import LogStoreUnavailable, is_away
 from relay_core.postgres.tables import ExecutionProcess, LogChunk, LogStream
 
 __all__ = ["Append", "AppendResult", "LogStore", "LogStoreUnavailable", "Piece", "Progress", "Stored", "StreamEnd"]
 
 CHUNKS_AT_ONCE = 1000
 """Most chunks of one read: a log written byte by byte has a million of them in a mebibyte."""
-
-
-class LogStoreUnavailable(RelayError):  # noqa: N818 - reads as what it says
-    """Postgres did not take the bytes for now; whether it has them, the same append tells when it is repeated."""
 
 
 class StreamInfo(NamedTuple):
@@ -242,12 +239,15 @@ class LogStore:
         """A cursor of the driver itself, which alone can COPY."""
         try:
             connection = self._engine.raw_connection()
-        except (psycopg2.Error, exc.SQLAlchemyError) as error:
+        except (psycopg2.Error, exc.SQLAlchemyError) as error:  # whatever it is: there is no connection
             raise _unavailable(error) from error
         try:
             yield connection.cursor()
             connection.commit()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        except psycopg2.Error as error:
+            if not is_away(error):
+                connection.rollback()
+                raise
             connection.invalidate()
             raise _unavailable(error) from error
         except BaseException:

@@ -11,10 +11,14 @@ import structlog
 from relay_core.domain.log_append import Append, AppendResult, Refused, Stored
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.logs import LogStore, LogStoreUnavailable
+from relay_core.postgres.outage import is_of_the_data
 
 log = structlog.get_logger(__name__)
 
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+TRIES_OF_THE_UNKNOWN = 6
+"""How often bytes of one execution are tried again after an error that Relay does not know (about 6 s in all): its
+process is ended after that, as its output cannot be kept."""
 
 
 class ChunkWriter:
@@ -74,23 +78,26 @@ class ChunkWriter:
 
     def _store_patiently(self, batch: Sequence[Append]) -> AppendResult | None:
         """Through an outage of any length; None when the worker goes away during one."""
+        executions = _executions(batch)
         backoff = FIRST_BACKOFF_SECONDS
+        unknown = 0
         while not self._stopping.is_set():
             try:
                 return self._store.append(batch)
             except LogStoreUnavailable as error:
                 log.warning("logs wait in their files", error=str(error), retry_seconds=backoff)
-                self._stopping.wait(backoff)
-                backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
-            except Exception:  # a thread's top: one bad execution must not end the capture of all others
-                log.exception("a batch of log chunks was refused", executions=[str(one) for one in _executions(batch)])
-                return self._one_by_one(batch)
+            except Exception as error:  # a thread's top: one bad execution must not end the capture of all others
+                log.exception("a batch of log chunks was refused", executions=[str(one) for one in executions])
+                if len(executions) > 1:
+                    return self._one_by_one(batch, executions)
+                unknown += 1
+                if is_of_the_data(error) or unknown == TRIES_OF_THE_UNKNOWN:
+                    return AppendResult([], {})
+            self._stopping.wait(backoff)
+            backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
         return None
 
-    def _one_by_one(self, batch: Sequence[Append]) -> AppendResult | None:
-        executions = _executions(batch)
-        if len(executions) == 1:
-            return AppendResult([], {})
+    def _one_by_one(self, batch: Sequence[Append], executions: Sequence[UUID]) -> AppendResult | None:
         stored: list[Stored] = []
         refused: dict[UUID, Refused] = {}
         for execution_id in executions:
