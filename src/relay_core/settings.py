@@ -93,7 +93,16 @@ class Settings(BaseSettings):
     default_image: str = Field("relay-base:latest", description="Image where neither request nor project names one.")
     git_image: str = Field("relay-git:latest", description="Image of the git container.")
     allowed_images: Words = Field((), description="Patterns (fnmatch) of images that may be used; empty: any.")
-    container_uid: int | None = Field(None, ge=0, description="Default user; the worker's own, or 1000 under root.")
+    container_uid: int | None = Field(
+        None,
+        ge=0,
+        description="User of all workspaces that name none; without root, the worker's own.",
+    )
+    container_uids: str = Field(
+        "70000-99999",
+        pattern=r"^\d{1,10}-\d{1,10}$",
+        description="Else each such workspace gets a uid of its own from this range.",
+    )
     container_network: str = Field("relay", description="Shared bridge, traffic between containers off.")
     container_env_passthrough: Words = Field(
         ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
@@ -187,6 +196,20 @@ class Settings(BaseSettings):
         if {"node_heartbeat_seconds", "node_degraded_seconds"} <= before.keys():
             Bounds(before["node_heartbeat_seconds"], before["node_degraded_seconds"], value)
         return value
+
+    @field_validator("container_uids")
+    @classmethod
+    def _is_range(cls, value: str) -> str:
+        first, last = map(int, value.split("-"))
+        if not 0 < first <= last < 2**31 - 1:
+            raise ValueError("must be FIRST-LAST with 0 < FIRST <= LAST < 2147483647")
+        return value
+
+    @property
+    def container_uid_range(self) -> range:
+        """The uids of workspaces that have one of their own."""
+        first, last = map(int, self.container_uids.split("-"))
+        return range(first, last + 1)
 
     @property
     def presence(self) -> Bounds:

@@ -44,6 +44,7 @@ from relay_workers.live import LiveRuns
 from relay_workers.metrics import Metrics, oldest
 from relay_workers.node import NodeIdentity, default_concurrency, identify
 from relay_workers.presence import LOOK_SECONDS, Pulse
+from relay_workers.private_dirs import close_to_others
 from relay_workers.revocations import Revocations, register_commands
 from relay_workers.runner import Runner
 from relay_workers.tasks import RunRequest, register
@@ -74,9 +75,12 @@ def make_worker(settings: Settings) -> Worker:
     Raises:
         SchemaMismatch: the database is another version's.
         EngineUnavailable: no container engine answers.
+        NotPrivate: a directory of the node cannot be closed to other accounts.
         DataDirElsewhere: this worker is in a container whose data directory the engine does not see.
     """
     prepare_logs(settings.log_level)
+    if opened := close_to_others(settings.data_dir):
+        structlog.get_logger(__name__).info("directories were open to other accounts and are closed", names=opened)
     identity = identify(settings)
     database = make_engine(settings, application=identity.owner)
     with database.connect() as connection:

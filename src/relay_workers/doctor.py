@@ -18,7 +18,7 @@ from relay_core.postgres import adoption, executions, nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
-from relay_workers import divergence
+from relay_workers import divergence, host_facts
 from relay_workers.bootstrap import make_context
 from relay_workers.checks import Check, judge_clock, judge_disk, judge_node, judge_queue
 from relay_workers.context import WorkerContext
@@ -38,6 +38,7 @@ def examine(settings: Settings) -> list[Check]:
         *database,
         *_guarded("redis", lambda: _redis(settings)),
         *_guarded("disk", lambda: [_disk(settings)]),
+        *_guarded("host", lambda: host_facts.look(settings)),
         *_guarded("engine", lambda: _engine(settings)),
     ]
     if any(check.level == "error" for check in database):

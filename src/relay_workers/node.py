@@ -108,8 +108,9 @@ def default_concurrency() -> int:
     return max(4, min(200, psutil.virtual_memory().total // 2 // BYTES_PER_SLOT, SLOTS_PER_CPU * (os.cpu_count() or 1)))
 
 
-def container_uid(settings: Settings) -> int:
-    """The user of containers whose request and image name none."""
-    if settings.container_uid is not None:
-        return settings.container_uid
-    return os.geteuid() or 1000
+def container_uid(settings: Settings) -> int | None:
+    """The one user of all containers whose request and image name none; None: each workspace has a uid of its own.
+
+    A worker that is not root cannot give files to another account, so all its workspaces share the worker's own.
+    """
+    return settings.container_uid if settings.container_uid is not None else os.geteuid() or None

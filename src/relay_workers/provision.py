@@ -19,9 +19,9 @@ from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
 from relay_workers import leases
 from relay_workers.context import WorkerContext
-from relay_workers.engine.port import ContainerLimits, ContainerSpec, ImageInfo, identity_labels
-from relay_workers.engine.user import resolve_uid
-from relay_workers.environment import container_environment
+from relay_workers.engine.port import Account, ContainerLimits, ContainerSpec, ImageInfo, identity_labels
+from relay_workers.engine.user import free_uid, has_account, resolve_uid
+from relay_workers.environment import HOME, container_environment
 from relay_workers.executors import programs
 from relay_workers.executors.port import TurnRequest
 from relay_workers.executors.registry import get_executor
@@ -68,7 +68,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     _store_place(context, row, directory)
     image = context.engine.ensure_image(row.image)
     log.say(f"image {row.image} ({image.digest or image.id})")
-    place = _Place(row, directory, image, resolve_uid(row.requested_uid, image.uid, container_uid(context.settings)))
+    place = _Place(row, directory, image, _uid(context, row, image))
     _check_programs(context, place)
     _make_directories(place)
     kept = _kept_clones(context, place)
@@ -101,6 +101,24 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also)
 
 
+def _uid(context: WorkerContext, row: WorkspaceRow, image: ImageInfo) -> int:
+    """The uid of the workspace's steps; once it is known it stays, as the files are that uid's."""
+    if row.uid is not None:
+        return row.uid
+    named = resolve_uid(row.requested_uid, image.uid, container_uid(context.settings))
+    if named is not None:
+        return named
+    span = context.settings.container_uid_range
+    with context.database.begin() as connection:
+        uid = workspaces.reserve_uid(
+            connection, row.id, context.claimant.node_id, lambda taken: free_uid(row.id, span, taken, has_account)
+        )
+    if uid is None:
+        message = f"all uids of RELAY_CONTAINER_UIDS ({span.start}-{span.stop - 1}) are used by workspaces of this node"
+        raise StepFailed(Reason.ENGINE_ERROR, f"{message}; delete workspaces or give a wider range")
+    return uid
+
+
 def _kept_clones(context: WorkerContext, place: _Place) -> set[str]:
     """Clones of a workspace that is prepared once more: they stay as they are, and so does where they began."""
     if not place.row.prepared:
@@ -114,6 +132,8 @@ def _failed(row: WorkspaceRow, error: StepFailed, control: Control, log: StepLog
 
     def also(connection: Connection) -> None:
         workspaces.set_state(connection, row.id, WorkspaceState.FAILED, str(error))
+        if not row.prepared:  # its files are gone: the uid is free for another workspace
+            workspaces.set_fields(connection, row.id, uid=None)
         for repo in row.repos if clone_failed else ():
             workspaces.set_clone_state(connection, row.project_id, repo.repo_id, CloneState.FAILED, error=str(error))
 
@@ -152,9 +172,11 @@ def _check_programs(context: WorkerContext, place: _Place) -> None:
 
 
 def _make_directories(place: _Place) -> None:
+    place.directory.mkdir(parents=True, exist_ok=True)
+    place.directory.chmod(0o755)  # the workspace's user passes it inside the container, whatever this worker's umask is
     for name in SUBDIRECTORIES:
         path = place.directory / name
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             os.chown(path, place.uid, -1, follow_symlinks=False)
 
@@ -221,6 +243,7 @@ def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> Contain
         workspace_dir=place.directory,
         supervisor_dir=context.settings.data_dir / "supervisor",
         limits=ContainerLimits(limits.memory_bytes, limits.cpus, limits.pids, limits.nofile),
+        account=Account(place.uid, HOME),
         network=context.settings.container_network,
         mirror_dirs=tuple(mirrors),
         env=container_environment(context.settings, os.environ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -24,6 +25,19 @@ def test_a_run_names_its_user_and_only_its_setup_script_is_root(relay: Relay, re
     assert [step["status"] for step in steps] == ["completed"] * 4
     users = {step["run_reason"]: relay.log(step["id"], "stdout") for step in steps[1:]}
     assert users == {"setup_script": b"0\n", "coding_agent": b"4321\n", "cleanup_script": b"4321\n"}
+
+
+def test_each_workspace_has_a_uid_of_its_own_and_no_other_account_reaches_its_files(relay: Relay, repo):
+    runs = [relay.submit(repo, "id -u; whoami") for _ in range(2)]
+    said = []
+    for run in runs:
+        agent = relay.wait_chain(run)[-1]
+        uid, name = relay.log(agent["id"], "stdout").decode().split()
+        assert (int(uid) in range(70000, 100000), name) == (True, "relay")
+        said.append(uid)
+    assert said[0] != said[1]
+    names = ("workspaces", "mirrors", "stores", "tmp")
+    assert {stat.S_IMODE((relay.data_dir / name).stat().st_mode) for name in names} == {0o700}
 
 
 def test_without_auto_commit_the_changes_stay_in_the_work_tree(relay: Relay, repo):

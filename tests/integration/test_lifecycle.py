@@ -13,7 +13,7 @@ from relay_core.domain.chain import RepoScripts, script_step, single
 from relay_core.domain.errors import Stale
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason, RunReason, Scope, Status
-from relay_core.postgres import events, executions, lifecycle, nodes, runs
+from relay_core.postgres import events, executions, lifecycle, nodes, runs, workspaces
 from relay_core.postgres.lifecycle import Claimant, Claimed, NotClaimed
 from relay_core.postgres.tables import Event, ExecutionProcess, Lane, Task, Workspace
 from relay_core.postgres.tokens import Principal
@@ -300,3 +300,26 @@ def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
     done.set()
     reader.join()
     assert sorted(seen) == [(number, turn) for number in range(writers) for turn in range(each)]
+
+
+def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Engine):
+    """Asked for at once, they are served one after the other; a uid is free again once the files are gone."""
+    placed = [submit(db).workspace_id for _ in range(6)]
+    with db.begin() as connection:
+        values = {"node_id": "node-1", "container_ref": "/somewhere"}
+        connection.execute(update(Workspace).where(Workspace.id.in_(placed)).values(values))
+
+    def reserve(workspace_id: UUID) -> int | None:
+        with db.begin() as connection:
+            return workspaces.reserve_uid(
+                connection, workspace_id, "node-1", lambda taken: min(set(range(70, 75)) - taken, default=None)
+            )
+
+    with ThreadPoolExecutor(6) as pool:
+        uids = list(pool.map(reserve, placed))
+    assert sorted(uid or 0 for uid in uids) == [0, 70, 71, 72, 73, 74], "the sixth finds none free"
+    first = next(one for one, uid in zip(placed, uids, strict=True) if uid == 72)
+    assert reserve(first) == 72, "repeated, it is the same"
+    with db.begin() as connection:
+        connection.execute(update(Workspace).where(Workspace.id == first).values(container_ref=None))
+    assert reserve(next(one for one, uid in zip(placed, uids, strict=True) if uid is None)) == 72

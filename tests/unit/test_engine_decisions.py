@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,7 @@ from relay_workers.engine.docker_failure import classify_failure, refuses_file_l
 from relay_workers.engine.judge import End, judge_end
 from relay_workers.engine.killer import ORDERS, Look, Progress, Stage, end_processes, next_stage, parse_look
 from relay_workers.engine.port import ContainerLimits, ContainerSpec, EngineUnavailable
-from relay_workers.engine.user import resolve_uid, uid_in_passwd
+from relay_workers.engine.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
 from relay_workers.rundir import ExitRecord
 
 SPEC = ContainerSpec(
@@ -143,6 +144,35 @@ def test_the_engine_is_found_by_setting_then_environment():
 )
 def test_the_user_is_the_requests_then_the_images_then_the_nodes(requested, image_uid, uid):
     assert resolve_uid(requested, image_uid, 1234) == uid
+
+
+def test_a_uid_is_none_of_another_workspace_and_of_no_account():
+    workspace, span = UUID(int=7), range(100, 104)  # it begins at 103
+    assert free_uid(workspace, span, set(), lambda _: False) == 103
+    assert free_uid(workspace, span, {103}, lambda _: False) == 100
+    assert free_uid(workspace, span, {103, 100}, lambda uid: uid == 101) == 102
+    assert free_uid(workspace, span, {103, 100, 102}, lambda uid: uid == 101) is None
+    assert free_uid(workspace, range(1), set(), has_account) is None, "root is an account"
+
+
+@pytest.mark.parametrize(
+    ("passwd", "added"),
+    [
+        (b"root:x:0:0::/root:/bin/sh\n", b"agent:x:71000:71000:Relay workspace:/h:/bin/sh\n"),
+        (b"agent:x:1000:1000::/h:/bin/sh", b"\nrelay:x:71000:71000:Relay workspace:/h:/bin/sh\n"),
+        (b"agent::1:\nrelay::2:\nrelay-workspace::3:\n", b"relay-71000:x:71000:71000:Relay workspace:/h:/bin/sh\n"),
+        (b"", b"agent:x:71000:71000:Relay workspace:/h:/bin/sh\n"),
+    ],
+)
+def test_an_account_is_added_under_a_name_that_the_image_does_not_have(passwd, added):
+    assert with_account(passwd, 71000, "/h") == passwd + added
+
+
+def test_an_account_that_is_there_stays_and_a_missing_file_is_made_with_root():
+    assert with_account(b"node:x:71000:1::/home/node:/bin/sh\n", 71000, "/h") is None
+    made = with_account(None, 71000, "/h")
+    assert made is not None
+    assert [line.split(b":")[0] for line in made.splitlines()] == [b"root", b"agent"]
 
 
 @pytest.mark.parametrize(

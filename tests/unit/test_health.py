@@ -2,12 +2,14 @@
 
 import math
 import socket
+from pathlib import Path
 
 import pytest
 
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_queue
 from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
+from relay_workers.host_checks import judge_mount, judge_privacy, judge_uids
 
 FRESH = {
     "leases": Tick(1.0, 5.0, vital=True),
@@ -61,3 +63,27 @@ def test_a_node_by_what_it_says_and_by_its_silence(liveness: Liveness, says: Nod
     found = judge_node({"node_id": "n", "liveness": liveness, "reported_health": says, "age_seconds": 41.6})
     assert found.level == level
     assert "42 s old" in found.message
+
+
+def test_the_doctor_tells_open_directories_and_advises_mount_options():
+    assert judge_privacy([]).level == "ok"
+    assert (judge_privacy([Path("/d/stores")]).level, judge_privacy([Path("/d/stores")]).message) == (
+        "error",
+        "other accounts can enter /d/stores",
+    )
+    assert judge_mount(Path("/d"), ()).what_to_do == ""
+    assert judge_mount(Path("/d"), ("nosuid", "nodev")).what_to_do.endswith("mounted nosuid,nodev")
+
+
+@pytest.mark.parametrize(
+    ("one_uid", "root", "delegated", "level"),
+    [
+        (None, True, [], "ok"),
+        (None, True, [range(60, 70), range(80, 90)], "ok"),
+        (None, True, [range(79, 90)], "warning"),
+        (1234, True, [], "warning"),
+        (1234, False, [], "warning"),
+    ],
+)
+def test_the_doctor_tells_whose_uids_workspaces_have(one_uid, root, delegated, level):
+    assert judge_uids(one_uid=one_uid, root=root, span=range(70, 80), delegated=delegated).level == level

@@ -1,11 +1,11 @@
 """Workspaces as the worker needs them: what a node must know to make one, and what it reports back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import CloneState, WorkspaceState
@@ -58,7 +58,7 @@ class WorkspaceRow:
     @property
     def prepared(self) -> bool:
         """Whether it was ready once: then its directory holds work that nobody else has."""
-        return self.uid is not None
+        return self.container_id is not None
 
 
 def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
@@ -122,6 +122,25 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
 def set_fields(connection: Connection, workspace_id: UUID, **fields: Any) -> None:
     """Write what the node found out (container, digest, directory)."""
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**fields, updated_at=func.now()))
+
+
+def reserve_uid(
+    connection: Connection, workspace_id: UUID, node_id: str, choose: Callable[[set[int]], int | None]
+) -> int | None:
+    """Store the uid that ``choose`` finds, given those of the node's other workspaces whose files are there.
+
+    Serialised by node: no two workspaces get the same. Repeated, it finds the uid of the first time.
+    """
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended('relay.uid', 0) # hashtextextended(:node, 0))")
+    connection.execute(lock, {"node": node_id})
+    known = connection.scalar(select(Workspace.uid).where(Workspace.id == workspace_id))
+    if known is not None:
+        return known
+    here = (Workspace.node_id == node_id) & Workspace.uid.is_not(None) & Workspace.container_ref.is_not(None)
+    uid = choose({one for one in connection.scalars(select(Workspace.uid).where(here)) if one is not None})
+    if uid is not None:
+        set_fields(connection, workspace_id, uid=uid)
+    return uid
 
 
 def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:

@@ -18,6 +18,7 @@ from relay_workers.engine.image import ensure_image
 from relay_workers.engine.install import pid1_command
 from relay_workers.engine.killer import Outcome, Stage, end_processes
 from relay_workers.engine.network import ensure_network
+from relay_workers.engine.passwd import add_account
 from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import (
     LABEL_NODE,
@@ -91,7 +92,7 @@ class DockerEngine:
             found = self._api.inspect_container(name)
         except NotFound:
             return
-        if found["State"]["Status"] == "created":
+        if self._never_ran(found["Id"]):
             self._api.remove_container(found["Id"], v=True)
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
@@ -179,12 +180,18 @@ class DockerEngine:
     def _create_and_start(self, spec: ContainerSpec) -> str:
         container_id, made = self._create(spec)
         try:
+            if spec.account is not None and (made or self._never_ran(container_id)):
+                add_account(self._api, container_id, spec.image, spec.account)
             self._api.start(container_id)
         except APIError:
             if made:
                 self._api.remove_container(container_id, force=True, v=True)
             raise
         return container_id
+
+    def _never_ran(self, container_id: str) -> bool:
+        """Whether a worker before this one has made it and died before the start."""
+        return bool(self._api.inspect_container(container_id)["State"]["Status"] == "created")
 
     def _create(self, spec: ContainerSpec) -> tuple[str, bool]:
         """The container's id, and whether it was made just now."""

@@ -1,8 +1,5 @@
 """Images on a Docker engine: found, fetched, and asked for their user."""
 
-import io
-import tarfile
-from collections.abc import Iterable
 from typing import Any
 
 import docker
@@ -11,10 +8,9 @@ from docker.errors import APIError, NotFound
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.engine.docker_failure import translated
+from relay_workers.engine.passwd import only_file
 from relay_workers.engine.port import ImageInfo
 from relay_workers.engine.user import uid_in_passwd
-
-_PASSWD_BYTES = 1 << 20
 
 
 def ensure_image(api: docker.APIClient, ref: str, *, pull: bool) -> ImageInfo:
@@ -72,20 +68,8 @@ def _uid(api: docker.APIClient, image_id: str, user: str) -> int | None:
     container = str(api.create_container(image_id, command=["none"], network_disabled=True)["Id"])
     try:
         archive, _ = api.get_archive(container, "/etc/passwd")
-        return uid_in_passwd(user, _only_file(archive))
+        return uid_in_passwd(user, only_file(archive) or b"")
     except NotFound:  # an image without accounts
         return None
     finally:
         api.remove_container(container, force=True, v=True)
-
-
-def _only_file(archive: Iterable[bytes]) -> bytes:
-    data = bytearray()
-    for chunk in archive:
-        data += chunk
-        if len(data) > _PASSWD_BYTES:
-            return b""
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        member = next((member for member in tar if member.isfile()), None)
-        file = tar.extractfile(member) if member else None
-        return file.read() if file else b""

@@ -81,6 +81,14 @@ class ContainerLimits:
 
 
 @dataclass(frozen=True)
+class Account:
+    """The account that programs in a container find for the uid of its steps."""
+
+    uid: int
+    home: str
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """All that can be said about a workspace container; what is not here cannot be asked for."""
 
@@ -97,6 +105,8 @@ class ContainerSpec:
     mirror_dirs: tuple[Path, ...] = ()
     """Mounted read-only at their own path."""
     env: Mapping[str, str] = field(default_factory=dict)
+    account: Account | None = None
+    """Added to ``/etc/passwd`` before the first start, where the image has none of that uid."""
     ca_bundle: Path | None = None
     """Mounted read-only at `CA_BUNDLE`."""
 
