@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     default_image: str = Field("relay-base:latest", description="Image where neither request nor project names one.")
     git_image: str = Field("relay-git:latest", description="Image of the git container.")
     allowed_images: Words = Field((), description="Patterns (fnmatch) of images that may be used; empty: any.")
+    image_pull_timeout_seconds: float = Field(1800, gt=0, le=24 * 3600, description="Pull of one image.")
+    image_max_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest image that is pulled, as downloaded.")
     container_uid: int | None = Field(
         None,
         ge=0,
@@ -226,6 +228,11 @@ class Settings(BaseSettings):
             allow_private_hosts=self.git_allow_private_hosts,
             allowed_hosts=self.git_allowed_hosts,
         )
+
+    @property
+    def trusted_images(self) -> tuple[str, ...]:
+        """Images, or patterns of them, that the operator has chosen: their registries may be at private addresses."""
+        return (*self.allowed_images, self.default_image, self.git_image)
 
     @field_validator("node_pressure_bytes")
     @classmethod

@@ -170,7 +170,7 @@ def _engine(settings: Settings) -> list[Check]:
         checks = [Check("engine", "ok", f"the container engine answers, version {engine.info().version}")]
         for image in (settings.git_image, settings.default_image):
             try:
-                engine.ensure_image(image, pull=False)
+                engine.ensure_image(image)
             except StepFailed as error:
                 checks.append(Check("image", "error", str(error), "build it with `relay up`, or pull it"))
             else:

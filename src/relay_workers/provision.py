@@ -4,36 +4,42 @@ It has no process of its own to re-attach to, so it is idempotent: whoever takes
 """
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain import execution as machine
-from relay_core.domain.errors import Stale, StepFailed
-from relay_core.domain.executor_names import check_executor
+from relay_core.domain.errors import RelayError, Stale, StepFailed
 from relay_core.domain.vocabulary import CloneState, Reason, WorkspaceState
 from relay_core.postgres import workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
-from relay_workers import leases
+from relay_workers import leases, usable_image
 from relay_workers.context import WorkerContext
-from relay_workers.engine.port import Account, ContainerLimits, ContainerSpec, ImageInfo, identity_labels
+from relay_workers.engine.port import (
+    Account,
+    ContainerLimits,
+    ContainerSpec,
+    ImageInfo,
+    identity_labels,
+)
 from relay_workers.engine.user import free_uid, has_account, resolve_uid
 from relay_workers.environment import HOME, container_environment
-from relay_workers.executors import programs
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
 from relay_workers.git.service import CloneRequest, CloneResult
-from relay_workers.git.tool import ToolRun
 from relay_workers.live import Control
 from relay_workers.node import container_uid
 from relay_workers.outcome import LetGo, Outcome, from_failure
 from relay_workers.steplog import StepLog
 
-_SEEN: set[tuple[str, str]] = set()
-"""(image id, program): an image id names the same files for ever."""
+log = structlog.get_logger(__name__)
+
+_POLL_SECONDS = 0.1
 
 SUBDIRECTORIES = ("repos", "runs", "home", "cache", "tmp")
 
@@ -66,10 +72,15 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
 def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, control: Control, log: StepLog) -> Outcome:
     directory = context.workspace_dir(row.id)
     _store_place(context, row, directory)
-    image = context.engine.ensure_image(row.image)
+    image = context.engine.ensure_image(row.image, usable_image.pull_terms(context, row, control.stop))
+    _go_on(control)
     log.say(f"image {row.image} ({image.digest or image.id})")
     place = _Place(row, directory, image, _uid(context, row, image))
-    _check_programs(context, place)
+    processors = context.engine.platform()[1]
+    if row.limits.cpus > processors:
+        log.say(f"limits.cpus is {row.limits.cpus:g}; this node has {processors}, so that is the limit")
+    usable_image.check(context, row, image, place.uid, control.stop)
+    _go_on(control)
     _make_directories(place)
     kept = _kept_clones(context, place)
     clones, container_id = _clone_and_start(context, claimed, place, control, log)
@@ -147,28 +158,17 @@ def _store_place(context: WorkerContext, row: WorkspaceRow, directory: Path) -> 
         workspaces.set_fields(connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory))
 
 
-def _check_programs(context: WorkerContext, place: _Place) -> None:
-    """A missing program is said before anything is cloned; what an image has is remembered by its id."""
-    choice = check_executor(place.row.executor)
-    wanted = get_executor(choice.name).required_programs(TurnRequest.of(choice, ""))
-    unknown = [program for program in wanted if (place.image.id, program) not in _SEEN]
-    if not unknown:
-        return
-    found = context.tool.run(
-        ToolRun(
-            image=place.image.id,
-            argv=tuple(programs.probe(unknown)),
-            env={},
-            mounts=(),
-            user=f"{place.uid}:{place.uid}",
-            memory_bytes=256 << 20,
-            timeout_seconds=30,
-        )
-    )
-    if found.exit_code != 0:
-        raise StepFailed(Reason.PROGRAM_MISSING, f"image {place.row.image} cannot run /bin/sh, which every step needs")
-    programs.require(place.row.image, found.output)
-    _SEEN.update((place.image.id, program) for program in unknown)
+def _go_on(control: Control) -> None:
+    """Return unless the end was asked for; between any two steps of the preparation.
+
+    Raises:
+        LetGo: the run is another worker's.
+        StepFailed: it was killed.
+    """
+    if control.lost.is_set():
+        raise LetGo
+    if control.kill.is_set():
+        raise StepFailed(Reason.USER, "killed while the workspace was being prepared")
 
 
 def _make_directories(place: _Place) -> None:
@@ -186,19 +186,47 @@ def _clone_and_start(
 ) -> tuple[list[CloneResult], str]:
     """Clones and container at the same time where the mirrors are there already: neither needs the other's result."""
     mirrors = [context.git.mirror_path(place.row.project_id, repo.url) for repo in place.row.repos]
-    with ThreadPoolExecutor(1, thread_name_prefix="container") as pool:
-        early: Future[str] | None = None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="container")
+    container: Future[str] | None = None
+    try:
         if all(mirror.is_dir() for mirror in mirrors):
-            early = pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
-        try:
-            clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
-            container_id = early.result() if early else context.engine.ensure_container(_spec(context, place, mirrors))
-        except BaseException as error:
-            if not isinstance(error, LetGo | Stale):
-                leases.confirm(context, control)
-                _remove_container(context, early)
-            raise
-    return clones, container_id
+            container = pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
+        clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
+        _go_on(control)
+        container = container or pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
+        return clones, _await(container, control)
+    except BaseException as error:
+        if container is not None and not isinstance(error, LetGo | Stale):
+            leases.confirm(context, control)
+            late = not container.done()
+            container.add_done_callback(partial(_discard, context, place.row.id, late=late))
+        raise
+    finally:
+        pool.shutdown(wait=False)  # an engine that hangs keeps no kill waiting
+
+
+def _await(container: "Future[str]", control: Control) -> str:
+    """The container's id, unless the end is asked for first."""
+    while not wait([container], timeout=_POLL_SECONDS).done:
+        _go_on(control)
+    return container.result()
+
+
+def _discard(context: WorkerContext, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
+    """Remove the container of a workspace whose preparation failed, at once or when the engine has made it.
+
+    By then a retry may have begun, which finds it by its name and keeps it. What stays by mistake, a sweep removes.
+    """
+    if container.exception() is not None:
+        return
+    try:
+        if late:
+            with context.database.connect() as connection:
+                if workspaces.load(connection, workspace_id).state is not WorkspaceState.FAILED:
+                    return
+        context.engine.remove(container.result())
+    except (RelayError, SQLAlchemyError) as error:
+        log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))
 
 
 def _clone(
@@ -209,8 +237,7 @@ def _clone(
     control: Control,
     log: StepLog,
 ) -> CloneResult:
-    if control.kill.is_set() or control.lost.is_set():
-        raise StepFailed(Reason.USER, "killed while the workspace was being prepared")
+    _go_on(control)
     log.say(f"cloning {repo.url}")
     return context.git.clone(
         CloneRequest(
@@ -229,20 +256,16 @@ def _clone(
     )
 
 
-def _remove_container(context: WorkerContext, early: Future[str] | None) -> None:
-    if early is not None and early.exception() is None:
-        context.engine.remove(early.result())
-
-
 def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> ContainerSpec:
     limits = place.row.limits
+    cpus = min(limits.cpus, context.engine.platform()[1])
     return ContainerSpec(
         name=f"relay-{place.row.id}",
         image=place.image.id,
         labels=identity_labels(context.claimant.node_id, str(place.row.id)),
         workspace_dir=place.directory,
         supervisor_dir=context.settings.data_dir / "supervisor",
-        limits=ContainerLimits(limits.memory_bytes, limits.cpus, limits.pids, limits.nofile),
+        limits=ContainerLimits(limits.memory_bytes, cpus, limits.pids, limits.nofile),
         account=Account(place.uid, HOME),
         network=context.settings.container_network,
         mirror_dirs=tuple(mirrors),

@@ -67,9 +67,9 @@ def test_ours_are_found_by_node_and_removed_for_good(workspace, docker_engine):
 def test_a_missing_image_says_what_to_do(docker_engine, new_spec):
     name = f"relay-no-such-{uuid4().hex}:1"
     for act in (
-        lambda: docker_engine.ensure_image(name, pull=False),
+        lambda: docker_engine.ensure_image(name),
         lambda: docker_engine.ensure_container(replace(new_spec(), image=name)),
-        lambda: docker_engine.ensure_image("not a reference", pull=False),
+        lambda: docker_engine.ensure_image("not a reference"),
     ):
         with pytest.raises(StepFailed) as caught:
             act()
@@ -83,7 +83,7 @@ def test_an_image_tells_its_user_by_number(docker_engine, docker_api):
     tag = f"relay-test-{uuid4().hex[:8]}"
     try:
         docker_api.commit(container, repository=tag, conf={"User": "nobody:root"})
-        image = docker_engine.ensure_image(tag, pull=False)
+        image = docker_engine.ensure_image(tag)
         assert (image.user, image.uid) == ("nobody:root", 65534)
     finally:
         docker_api.remove_container(container)

@@ -7,7 +7,7 @@ import pytest
 
 import relay_cli
 from relay_cli import sse
-from relay_cli.commands.runs import number, pairs, remote, secret_names
+from relay_cli.commands.runs import pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
@@ -55,10 +55,38 @@ def test_the_newline_behind_a_single_line_is_none_of_the_secret():
     assert [one_line(text) for text in ("x\n", "x", "x\ny\n", "\n")] == ["x", "x", "x\ny\n", ""]
 
 
-def test_numbers():
-    assert (number("3"), number("0.5")) == (3, 0.5)
-    with pytest.raises(CommandFailed, match="no number"):
-        number("many")
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("pids", "3", 3),
+        ("cpus", "0.5", 0.5),
+        ("memory_bytes", "2g", 2 << 30),
+        ("memory_bytes", "512MiB", 512 << 20),
+        ("log_bytes", "10kb", 10 << 10),
+        ("disk_bytes", "1.5G", 3 << 29),
+        ("timeout_seconds", "10m", 600),
+        ("no_output_seconds", "90s", 90),
+        ("kill_grace_seconds", "0.5", 0.5),
+    ],
+)
+def test_the_quantity_of_a_limit(name, text, value):
+    assert quantity(name, text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pids", "many"),
+        ("pids", "3k"),
+        ("timeout_seconds", "2g"),
+        ("memory_bytes", "2h"),
+        ("memory_bytes", "g"),
+        ("cpus", ""),
+    ],
+)
+def test_what_is_no_quantity_is_said_with_the_units_that_there_are(name, text):
+    with pytest.raises(CommandFailed, match=f"no number for {name}"):
+        quantity(name, text)
 
 
 def test_remotes(tmp_path):

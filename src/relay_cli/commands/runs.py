@@ -39,6 +39,9 @@ def run(
     permission_mode: Annotated[str | None, typer.Option(help="auto, or plan where the agent has it.")] = None,
     branch: Annotated[str | None, typer.Option(help="Target branch; the remote's default.")] = None,
     setup: Annotated[str | None, typer.Option(help="Setup script.")] = None,
+    setup_as_root: Annotated[
+        bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")
+    ] = False,
     cleanup: Annotated[str | None, typer.Option(help="Cleanup script.")] = None,
     dev_server: Annotated[str | None, typer.Option(help="Dev server script, started by request.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image.")] = None,
@@ -49,7 +52,9 @@ def run(
     secret_in: Annotated[
         list[str] | None, typer.Option(help="Step that gets the secrets; may be given again. Else: coding_agent.")
     ] = None,
-    limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, e.g. timeout_seconds=600.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER, e.g. timeout_seconds=10m or memory_bytes=4g.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the task.")] = None,
     project: Annotated[UUID | None, typer.Option(help="Project to run in.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--detach", help="Follow it and exit with its code.")] = True,
@@ -61,7 +66,14 @@ def run(
 
     Example: relay run --repo https://example.org/a.git --command 'make test' "run the tests"
     """
-    scripts = {"setup_script": setup, "cleanup_script": cleanup, "dev_server_script": dev_server}
+    if setup_as_root and setup is None:
+        raise CommandFailed("--setup-as-root says how --setup runs; give --setup, too", 2)
+    scripts = {
+        "setup_as_root": setup_as_root or None,
+        "setup_script": setup,
+        "cleanup_script": cleanup,
+        "dev_server_script": dev_server,
+    }
     repos = [_given({"url": remote(one), "target_branch": branch, **scripts}) for one in repo]
     chosen = {
         "name": executor or ("shell" if command else "claude-code"),
@@ -79,7 +91,7 @@ def run(
         "env": pairs(env or [], "--env"),
         "secrets": secret_names(secret or []),
         "secrets_in": secret_in or None,
-        "limits": {name: number(value) for name, value in pairs(limit or [], "--limit").items()},
+        "limits": {name: quantity(name, value) for name, value in pairs(limit or [], "--limit").items()},
         "title": title,
         "project_id": str(project) if project else None,
     }
@@ -222,16 +234,29 @@ def secret_names(given: list[str]) -> dict[str, str]:
     return found
 
 
-def number(text: str) -> float:
-    """A whole number stays one.
+_UNITS = {
+    "bytes": {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40},
+    "seconds": {"s": 1, "m": 60, "h": 3600, "d": 86400},
+}
+
+
+def quantity(name: str, text: str) -> float:
+    """The number of a limit: 2g or 512MiB of one in bytes, 10m or 1.5h of one in seconds; a whole number stays one.
 
     Raises:
-        CommandFailed: it is no number.
+        CommandFailed: it is no number, or its unit is not one of this limit.
     """
+    units = _UNITS.get(name.rpartition("_")[2], {})
+    digits = text.strip().lower().rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text.strip().lower()[len(digits) :]
+    short = unit[:1] if name.endswith("_bytes") and unit in {unit[:1], f"{unit[:1]}b", f"{unit[:1]}ib"} else unit
     try:
-        return int(text) if text.lstrip("-").isdecimal() else float(text)
-    except ValueError:
-        raise CommandFailed(f"--limit takes NAME=NUMBER; {text!r} is no number", 2) from None
+        value = int(digits) if digits.lstrip("-").isdecimal() else float(digits)
+        value *= units[short] if unit else 1
+    except (ValueError, KeyError):
+        known = f", or with a unit ({', '.join(units)})" if units else ""
+        raise CommandFailed(f"--limit takes NAME=NUMBER; {text!r} is no number for {name}{known}", 2) from None
+    return int(value) if value == int(value) else value
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,18 @@ def is_public(address: IPAddress) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
+def why_not_public(host: str) -> str | None:
+    """What keeps a host from being a public one, by its spelling alone; None where nothing does.
+
+    Raises:
+        InvalidInput: code ``git_url_invalid``: it looks like an address and is none.
+    """
+    address = _literal_address(host)
+    if address is not None:
+        return None if is_public(address) else "is a private, loopback or reserved address"
+    return "is an internal name" if _is_internal_name(host) else None
+
+
 def redact(text: str) -> str:
     """The text with the user part of every URL in it removed; for messages of git and its helpers."""
     return _CREDENTIALS_IN_TEXT.sub(r"\1", text)
@@ -202,11 +214,8 @@ def _check_host(host: str, policy: RemotePolicy) -> str:
     if address is None and (len(host) > 253 or not _HOST_NAME.fullmatch(host)):
         raise _invalid("the host name of the git URL is not valid (write international names in punycode)")
     host = host.removesuffix(".")
-    if not policy.allow_private_hosts:
-        if address is not None and not is_public(address):
-            raise _host_refused("is a private, loopback or reserved address")
-        if address is None and _is_internal_name(host):
-            raise _host_refused("is an internal name")
+    if not policy.allow_private_hosts and (problem := why_not_public(host)):
+        raise _host_refused(problem)
     if policy.allowed_hosts and not any(_matches(host, pattern.lower()) for pattern in policy.allowed_hosts):
         raise _host_refused("is not in this server's list of allowed hosts")
     return host

@@ -13,7 +13,7 @@ from relay_core.domain.branch_name import branch_name, repo_name_from_url, uniqu
 from relay_core.domain.chain import Action, RepoScripts, Step, plan_run
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
-from relay_core.domain.images import check_allowed, resolve_image
+from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.postgres import events, executions, secrets, views
@@ -98,6 +98,7 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     project = _project(connection, run, principal)
     image = resolve_image(run.image, project.default_image, settings.default_image)
     check_allowed(image, settings.allowed_images)
+    check_registry(image, settings.remote_policy, settings.trusted_images)
     title = run.title or _title(run.prompt)
     names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
     task_id = uuid4()

@@ -33,6 +33,7 @@ from relay_workers.engine.port import (
     ImageInfo,
     KillResult,
     OurContainer,
+    PullTerms,
     StepStart,
 )
 
@@ -50,6 +51,7 @@ class DockerEngine:
         self._api = api
         self._patience = patience or Patience()
         self._limit_files = True
+        self._platform: tuple[str, int] | None = None
 
     def info(self) -> EngineInfo:
         """See the port."""
@@ -64,9 +66,16 @@ class DockerEngine:
             images=tuple(name for name in names if not name.startswith("<none>"))[:MOST_IMAGES],
         )
 
-    def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
+    def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
         """See the port."""
-        return self._patience.keep(lambda: ensure_image(self._api, ref, pull=pull))
+        return self._patience.keep(lambda: ensure_image(self._api, ref, terms))
+
+    def platform(self) -> tuple[str, int]:
+        """See the port; asked once."""
+        if self._platform is None:
+            found = self._ask(lambda: (self._api.version()["Arch"], self._api.info()["NCPU"]))
+            self._platform = (str(found[0]), int(found[1]))
+        return self._platform
 
     def ensure_container(self, spec: ContainerSpec) -> str:
         """See the port."""

@@ -5,23 +5,23 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from relay_core.domain.errors import StepFailed
-from relay_core.domain.vocabulary import Reason
 from relay_workers.engine.docker_failure import translated
 from relay_workers.engine.passwd import only_file
-from relay_workers.engine.port import ImageInfo
+from relay_workers.engine.port import ImageInfo, PullTerms
+from relay_workers.engine.pull import pull, unavailable
 from relay_workers.engine.user import uid_in_passwd
 
 
-def ensure_image(api: docker.APIClient, ref: str, *, pull: bool) -> ImageInfo:
+def ensure_image(api: docker.APIClient, ref: str, terms: PullTerms | None) -> ImageInfo:
     """See `ContainerEngine.ensure_image`."""
     with translated():
         found = _find(api, ref)
-        if found is None and pull:
-            _pull(api, ref)
+        if found is None and terms is not None:
+            terms.judge()
+            pull(api, ref, terms)
             found = _find(api, ref)
         if found is None:
-            raise _unavailable(ref, "it is not on this node")
+            raise unavailable(ref, "it is not on this node")
         config = found.get("Config") or {}
         user = str(config.get("User") or "")
         return ImageInfo(
@@ -30,6 +30,8 @@ def ensure_image(api: docker.APIClient, ref: str, *, pull: bool) -> ImageInfo:
             user=user,
             uid=_uid(api, str(found["Id"]), user),
             env=dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item),
+            architecture=str(found.get("Architecture") or ""),
+            volumes=tuple(config.get("Volumes") or ()),
         )
 
 
@@ -42,22 +44,8 @@ def _find(api: docker.APIClient, ref: str) -> dict[str, Any] | None:
     except APIError as error:
         if error.status_code != 400:
             raise
-        raise _unavailable(ref, str(error.explanation)) from error
+        raise unavailable(ref, "that is no name of an image") from error
     return found
-
-
-def _pull(api: docker.APIClient, ref: str) -> None:
-    try:
-        for event in api.pull(ref, stream=True, decode=True):
-            if "error" in event:
-                raise _unavailable(ref, str(event["error"]))
-    except APIError as error:  # whatever the registry or the way to it did, the engine tells it as its own failure
-        raise _unavailable(ref, str(error.explanation or error)) from error
-
-
-def _unavailable(ref: str, why: str) -> StepFailed:
-    message = f"image {ref!r} cannot be used: {why.strip()}; pull or build it on this node, or ask for another image"
-    return StepFailed(Reason.IMAGE_UNAVAILABLE, message)
 
 
 def _uid(api: docker.APIClient, image_id: str, user: str) -> int | None:

@@ -4,9 +4,10 @@ All verbs may raise `EngineUnavailable` (the engine does not answer, or not as i
 gone or does not run, `StepFailed` with the reason ``container_missing``.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 from relay_core.domain.errors import RelayError
@@ -52,6 +53,27 @@ class ImageInfo:
     uid: int | None
     """The number of `user`, looked up in the image where it is a name; None when it has none."""
     env: Mapping[str, str]
+    architecture: str = ""
+    """As the engine names it (``amd64``)."""
+    volumes: tuple[str, ...] = ()
+    """Paths that it declares as ``VOLUME``."""
+
+
+@dataclass(frozen=True)
+class PullTerms:
+    """On what terms an image that is not on the node may be fetched."""
+
+    judge: Callable[[], None]
+    """Called before a registry is asked for anything; raises where it may not be asked."""
+    cancelled: Event
+    """Ends a pull within a moment."""
+    seconds: float
+    seconds_are: str
+    """Which setting or limit that is, for the message."""
+    max_bytes: int
+    """Largest download."""
+    min_free_bytes: int
+    """Disk space that is left to the node."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +197,16 @@ class ContainerEngine(Protocol):
     def info(self) -> EngineInfo:
         """What the engine is and has."""
 
-    def ensure_image(self, ref: str, *, pull: bool = True) -> ImageInfo:
-        """An image that is here, fetched if need be.
+    def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
+        """An image that is here, fetched on these terms if need be; without terms none is fetched.
 
         Raises:
-            StepFailed: ``image_unavailable``; the message says what to do.
+            StepFailed: ``image_unavailable``, the message says what to do and repeats nothing that a registry has said;
+                ``timeout``, ``disk_pressure``; ``user``: cancelled.
         """
+
+    def platform(self) -> tuple[str, int]:
+        """The engine's architecture, as it names those of images, and its number of processors."""
 
     def ensure_container(self, spec: ContainerSpec) -> str:
         """The id of a running container of that name, made now or before.

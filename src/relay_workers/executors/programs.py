@@ -18,6 +18,8 @@ _AGENTS = {
     "codex-acp": ("codex-acp", "npm install -g @zed-industries/codex-acp"),
 }
 """Program → how `relay image build` calls its agent, and how to install it."""
+EVERY_STEP = ("cat",)
+"""What the supervisor of every step needs, besides the shell that looks for it."""
 ACP_PYTHON = "/opt/agents/acp/bin/python"
 """The python3 that has the library agent-client-protocol, in images that `relay image build` has made."""
 

@@ -18,7 +18,7 @@ class Shell:
     name: Final = SHELL.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """None: what a command line needs only a shell can tell, and every image that Relay can run has one."""
+        """None of its own: what a command line needs only a shell can tell, and a shell is looked for in any case."""
         _command(request)
         return ()
 

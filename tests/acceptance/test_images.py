@@ -1,0 +1,62 @@
+"""Images that a client names: those that lack what a step needs, and registries that nobody trusts."""
+
+import time
+
+import pytest
+
+from relay_workers.engine import programs
+from tests.acceptance.conftest import FINAL, Relay
+from tests.acceptance.odd_images import built, loaded
+from tests.integration.registry_fixtures import SECRET, serving
+
+pytestmark = pytest.mark.docker
+
+
+def clone_of(relay: Relay, run: dict) -> dict:
+    return relay.get(f"/v1/executions/{relay.wait_step(run, 'clone', FINAL)['id']}")
+
+
+ODD = {
+    "no shell": (lambda: loaded({"bin/cat": b"#!"}), "program_missing", "cannot run /bin/sh"),
+    "no cat": (lambda: built("RUN rm -f /bin/cat /usr/bin/cat"), "program_missing", "'cat'"),
+    "another architecture": (
+        lambda: loaded({"bin/sh": programs.pid1("aarch64")}, architecture="arm64"),
+        "program_missing",
+        "is for arm64",
+    ),
+    "a volume": (lambda: built("VOLUME /workspace/home"), "image_unavailable", "VOLUME /workspace/home"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_image_in_which_no_step_can_run_is_told_before_the_clone(relay: Relay, repo, name):
+    image, reason, words = ODD[name]
+    with image() as tag:
+        run = relay.submit(repo, image=tag)
+        clone = clone_of(relay, run)
+        assert (clone["status"], clone["reason"]) == ("failed", reason)
+        assert words in clone["error_reason"]
+        assert "cloning" not in relay.log(clone["id"]).decode()
+
+
+def test_a_pull_obeys_kill_and_timeout_and_tells_nothing_of_the_server(relay: Relay, repo):
+    with serving() as registry:
+        told = clone_of(relay, relay.submit(repo, image=f"{registry.place}/odd/thing:1"))
+        assert (told["reason"], SECRET in str(told)) == ("image_unavailable", False)
+        late = clone_of(relay, relay.submit(repo, image=f"{registry.place}/drip/late:1", limits={"timeout_seconds": 1}))
+        assert (late["status"], late["reason"]) == ("failed", "timeout")
+        assert "limits.timeout_seconds" in late["error_reason"]
+        registry.asked.clear()
+        run = relay.submit(repo, image=f"{registry.place}/drip/killed:1")
+        assert registry.asked.wait(30)
+        began = time.monotonic()
+        relay.kill(run["execution_id"])
+        assert clone_of(relay, run)["status"] == "killed"
+        assert time.monotonic() - began < 4, "2 s, and the time to ask"
+        assert [item["run_reason"] for item in relay.executions(run)] == ["clone"], "the chain never goes on"
+
+
+def test_more_processors_than_the_node_has_are_those_of_the_node(relay: Relay, repo):
+    steps = relay.wait_chain(relay.submit(repo, limits={"cpus": 64}))
+    assert [step["status"] for step in steps] == ["completed"] * 2
+    assert b"limits.cpus" in relay.log(steps[0]["id"])
