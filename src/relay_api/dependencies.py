@@ -15,6 +15,7 @@ from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
 from relay_core.postgres import idempotency, paging
 from relay_core.postgres.tokens import Principal, find_principal
+from relay_core.postgres.transaction import transact
 
 Core = Annotated[Services, Depends(services)]
 
@@ -99,18 +100,25 @@ class Creation:
     def answer(
         self, principal: Principal, body: BaseModel, status: int, make: Callable[[Connection], Made]
     ) -> JSONResponse:
-        """Create in one transaction together with the key, then do what is due after commit."""
-        with self._core.engine.begin() as connection:
-            copy_of = self._copy_of(principal, body)
+        """Create in one transaction together with the key, then do what is due after commit.
+
+        ``make`` is called again where another transaction was in the way: it must only read and write in its own.
+        """
+        copy_of = self._copy_of(principal, body)
+
+        def create(connection: Connection) -> Made | idempotency.Stored:
             if copy_of is not None:
                 stored = idempotency.begin(connection, copy_of, self._core.settings.idempotency_ttl_hours)
                 if stored is not None:
-                    headers = {"Idempotency-Replayed": "true"}
-                    return JSONResponse(stored.body, stored.status, headers=headers)
+                    return stored
             made = make(connection)
             if copy_of is not None:
-                kept = _json(made.kept or made.answer)
-                idempotency.finish(connection, copy_of, status, kept)
+                idempotency.finish(connection, copy_of, status, _json(made.kept or made.answer))
+            return made
+
+        made = transact(self._core.engine, create)
+        if isinstance(made, idempotency.Stored):
+            return JSONResponse(made.body, made.status, headers={"Idempotency-Replayed": "true"})
         if made.after_commit is not None:
             made.after_commit()
         return JSONResponse(_json(made.answer), status)

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.postgres import executions
 from relay_core.postgres.outage import is_away
+from relay_core.postgres.transaction import transact
 from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo
@@ -51,9 +52,10 @@ def confirm(context: WorkerContext, control: Control) -> None:
 def _renew(context: WorkerContext, live: Sequence[Control]) -> None:
     asked_at = time.monotonic()
     by = context.claimant
-    with context.database.begin() as connection:
-        ids = [control.execution_id for control in live]
-        leases = executions.renew_leases(connection, by.owner, ids, by.lease_seconds)
+    ids = [control.execution_id for control in live]
+    leases = transact(
+        context.database, lambda connection: executions.renew_leases(connection, by.owner, ids, by.lease_seconds)
+    )
     held = {lease.execution_id: lease for lease in leases}
     for control in live:
         lease = held.get(control.execution_id)

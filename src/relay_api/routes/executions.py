@@ -14,6 +14,7 @@ from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPa
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.postgres import deletion, events, retry
 from relay_core.postgres import views as read
+from relay_core.postgres.transaction import transact
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
@@ -54,10 +55,13 @@ def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> Executi
 
     A queued execution is killed at once, a running one when its last process is gone: watch `status`.
     """
-    with core.engine.begin() as connection:
+
+    def ask(connection: Connection) -> tuple[deletion.Killed, read.View]:
         read.require_execution(connection, execution_id, principal)
         due = deletion.kill(connection, [execution_id], principal.owner)
-        view = read.execution(connection, execution_id, principal)
+        return due, read.execution(connection, execution_id, principal)
+
+    due, view = transact(core.engine, ask)
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
     return views.execution_detail(view, core.links)

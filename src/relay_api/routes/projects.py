@@ -66,8 +66,7 @@ def get_project(project_id: UUID, core: Core, principal: Reader) -> ProjectOut:
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
 def delete_project(project_id: UUID, core: Core, principal: Writer) -> Deleted:
     """Hide it and its workspaces and end what runs in them; nodes then remove containers and files."""
-    with core.engine.begin() as connection:
-        due = projects.delete(connection, project_id, principal)
+    due = projects.delete(core.engine, project_id, principal)
     core.bell.revoke(due.task_ids)
     return Deleted(id=project_id, killed=len(due.task_ids))
 

@@ -11,11 +11,12 @@ from relay_api import views
 from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
 from relay_api.responses import problems
 from relay_api.schemas.common import Input
-from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
+from relay_api.schemas.executions import ExecutionDetail, ExecutionOut, ExecutionPage
 from relay_api.schemas.workspaces import Deleted, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.postgres import deletion, retry, stopping
 from relay_core.postgres import views as read
+from relay_core.postgres.transaction import transact
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
@@ -56,9 +57,12 @@ def delete_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Delet
 
     Its executions, logs and events stay readable by their ids.
     """
-    with core.engine.begin() as connection:
+
+    def delete(connection: Connection) -> deletion.Killed:
         read.require_workspace(connection, workspace_id, principal)
-        due = deletion.delete_workspace(connection, workspace_id, principal.owner)
+        return deletion.delete_workspaces(connection, [workspace_id], principal.owner)
+
+    due = transact(core.engine, delete)
     core.bell.revoke(due.task_ids)
     return Deleted(id=workspace_id, killed=len(due.task_ids))
 
@@ -68,11 +72,14 @@ def delete_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Delet
 )
 def stop_dev_server(workspace_id: UUID, core: Core, principal: Writer) -> ExecutionPage:
     """Kill all that are queued or running; without any nothing happens. Answers with those it asked to end."""
-    with core.engine.begin() as connection:
+
+    def kill(connection: Connection) -> tuple[deletion.Killed, list[ExecutionOut]]:
         read.require_workspace(connection, workspace_id, principal)
         ids = [row["id"] for row in read.dev_servers(connection, [workspace_id])]
         due = deletion.kill(connection, ids, principal.owner)
-        stopped = [views.execution(read.execution(connection, one, principal), core.links) for one in ids]
+        return due, [views.execution(read.execution(connection, one, principal), core.links) for one in ids]
+
+    due, stopped = transact(core.engine, kill)
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
     return ExecutionPage(items=stopped, next_cursor=None)
@@ -84,10 +91,13 @@ def stop_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Workspa
 
     What is queued waits for a resume. Again, it changes nothing.
     """
-    with core.engine.begin() as connection:
+
+    def stop(connection: Connection) -> tuple[deletion.Killed, read.View]:
         read.require_workspace(connection, workspace_id, principal)
         due = stopping.request_stop(connection, workspace_id, principal.owner)
-        view = read.workspace(connection, workspace_id, principal)
+        return due, read.workspace(connection, workspace_id, principal)
+
+    due, view = transact(core.engine, stop)
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
     return views.workspace(view, core.links)
@@ -96,10 +106,13 @@ def stop_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Workspa
 @router.post("/{workspace_id}/resume", status_code=202, responses=problems(404, 409), summary="Resume a workspace")
 def resume_workspace(workspace_id: UUID, core: Core, principal: Writer) -> WorkspaceOut:
     """Let the same container run again, then what is queued. Again, or of one that runs, it changes nothing."""
-    with core.engine.begin() as connection:
+
+    def resume(connection: Connection) -> WorkspaceOut:
         read.require_workspace(connection, workspace_id, principal)
         stopping.request_resume(connection, workspace_id, principal.owner)
         return views.workspace(read.workspace(connection, workspace_id, principal), core.links)
+
+    return transact(core.engine, resume)
 
 
 @router.post(

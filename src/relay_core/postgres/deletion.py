@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain.doorbell import Ring, task_id
 from relay_core.domain.vocabulary import ACTIVE, Status
-from relay_core.postgres import events, lane, lifecycle
+from relay_core.postgres import events, executions, lane, lifecycle
 from relay_core.postgres.tables import ExecutionProcess, Workspace
 
 E = ExecutionProcess
@@ -24,7 +24,10 @@ class Killed:
 
 
 def kill(connection: Connection, ids: Sequence[UUID], by: str) -> Killed:
-    """Ask for the end of executions, all in the caller's transaction."""
+    """Ask for the end of executions, all in the caller's transaction; several must be of one workspace."""
+    if len(ids) > 1:
+        lane.lock(connection, connection.execute(select(E.workspace_id).where(E.id == ids[0])).scalar_one())
+        executions.lock(connection, select(E.id).where(E.id.in_(ids)))
     due = Killed()
     for execution_id in ids:
         asked = lifecycle.request_kill(connection, execution_id, by)
@@ -34,9 +37,21 @@ def kill(connection: Connection, ids: Sequence[UUID], by: str) -> Killed:
     return due
 
 
-def delete_workspace(connection: Connection, workspace_id: UUID, by: str) -> Killed:
-    """Mark a workspace as deleted and kill what it has queued and running; doing so again changes nothing."""
-    lane.lock(connection, workspace_id)
+def delete_workspaces(connection: Connection, ids: Sequence[UUID], by: str) -> Killed:
+    """Mark workspaces as deleted and kill what they have queued and running; doing so again changes nothing.
+
+    All rows are locked before the first write, lanes and executions by their ids: so does the renewal of leases.
+    """
+    for workspace_id in sorted(ids):
+        lane.lock(connection, workspace_id)
+    executions.lock(connection, select(E.id).where(E.workspace_id.in_(ids), E.status.in_(ACTIVE)))
+    due = Killed()
+    for workspace_id in sorted(ids):
+        due.task_ids += _delete(connection, workspace_id, by)
+    return due
+
+
+def _delete(connection: Connection, workspace_id: UUID, by: str) -> list[str]:
     marked = connection.scalar(
         update(Workspace)
         .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
@@ -44,9 +59,8 @@ def delete_workspace(connection: Connection, workspace_id: UUID, by: str) -> Kil
         .returning(Workspace.id)
     )
     if marked is None:
-        return Killed()
+        return []
     events.append(connection, workspace_id, "workspace.deleted", {"by": by})
     # The last in the queue first: so no step is rung that is about to be killed.
     active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
-    due = kill(connection, list(connection.scalars(active)), by)
-    return Killed([], due.task_ids)
+    return kill(connection, list(connection.scalars(active)), by).task_ids

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, Select, func, insert, select, text, update
 
 from relay_core.domain.chain import Action
 from relay_core.domain.doorbell import Ring, task_id
@@ -172,6 +172,11 @@ def record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID
         connection.execute(insert(state).values(execution_process_id=execution_id, repo_id=repo_id, **fields))
 
 
+def lock(connection: Connection, ids: Select[Any]) -> list[UUID]:
+    """Lock executions in the order of their ids, which keeps transactions that lock several from a deadlock."""
+    return list(connection.scalars(ids.order_by(E.id).with_for_update(key_share=True)))
+
+
 @dataclass(frozen=True)
 class Lease:
     """What the renewal of a lease answers."""
@@ -182,13 +187,14 @@ class Lease:
 
 
 def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_seconds: float) -> list[Lease]:
-    """Prolong what a worker really runs, in one statement on Postgres' clock; the answer carries kills.
+    """Prolong what a worker really runs, all at once on Postgres' clock; the answer carries kills.
 
     By id, because a new worker takes the name of a dead one: its runs must not seem alive for that.
     """
+    mine = lock(connection, select(E.id).where(E.owner == owner, E.id.in_(ids), E.status == Status.RUNNING))
     statement = (
         update(E)
-        .where(E.owner == owner, E.id.in_(ids), E.status == Status.RUNNING)
+        .where(E.id.in_(mine))
         .values(lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"))
         .returning(E.id, E.fence, E.kill_requested_at)
     )

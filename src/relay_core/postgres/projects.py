@@ -5,19 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from relay_core.domain.branch_name import repo_name_from_url
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.profiles import Profiles
-from relay_core.postgres import secrets
-from relay_core.postgres.deletion import Killed, delete_workspace
+from relay_core.postgres import repos, secrets
+from relay_core.postgres.deletion import Killed, delete_workspaces
 from relay_core.postgres.paging import Page, PageRequest, cut, paged
 from relay_core.postgres.tables import Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.postgres.tokens import Principal
+from relay_core.postgres.transaction import transact
 
 View = dict[str, Any]
+WORKSPACES_AT_ONCE = 20
+"""Deleted in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
         message = f"runs of {project.default_for} without a project_id have a project already; see `default_for`"
         raise Conflict(message, code="default_project_exists")
     urls = [repo.url for repo in project.repos]
+    repo_ids = repos.ensure(connection, urls, principal.owner)
     for position, repo in enumerate(project.repos):
         if repo.url in urls[:position]:
             raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
         given = {key: value for key, value in vars(repo).items() if key != "url"}
-        repo_id = _repo_id(connection, repo.url, principal)
-        connection.execute(insert(ProjectRepo).values(project_id=project_id, repo_id=repo_id, **given))
+        connection.execute(insert(ProjectRepo).values(project_id=project_id, repo_id=repo_ids[repo.url], **given))
     return project_id
 
 
@@ -95,29 +97,50 @@ def listed(connection: Connection, principal: Principal, page: PageRequest, *, d
     return Page(_with_repos(connection, found.items), found.next_cursor)
 
 
-def delete(connection: Connection, project_id: UUID, principal: Principal) -> Killed:
+def delete(database: Engine, project_id: UUID, principal: Principal) -> Killed:
     """Mark a project and all its workspaces as deleted, and end what runs in them.
+
+    In short transactions: a large project would otherwise keep the leases of all that runs in it from being renewed.
+    A deletion that was interrupted goes on when it is asked for again.
 
     Raises:
         NotFound: it is not there for this principal, or already deleted.
     """
+    due = Killed()
+    went_on = False
+    marked = transact(database, lambda connection: _mark_deleted(connection, project_id, principal))
+    while batch := transact(database, lambda connection: _delete_some(connection, project_id, principal)):
+        went_on = True
+        due.task_ids += batch.task_ids
+    if not (marked or went_on):
+        raise NotFound(f"there is no project {project_id}")
+    return due
+
+
+def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal) -> bool:
     statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
     if principal.only is not None:
         statement = statement.where(Project.created_by == principal.only)
     marked = connection.scalar(statement.values(deleted_at=func.now(), updated_at=func.now()).returning(Project.id))
-    if marked is None:
-        raise NotFound(f"there is no project {project_id}")
-    secrets.remove_all(connection, project_id)
+    if marked is not None:
+        secrets.remove_all(connection, project_id)
+    return marked is not None
+
+
+def _delete_some(connection: Connection, project_id: UUID, principal: Principal) -> Killed | None:
+    """Some workspaces of a deleted project; None when there are no more."""
     live = (
         select(Workspace.id)
         .join(Task, Task.id == Workspace.task_id)
-        .where(Task.project_id == project_id, Workspace.deleted_at.is_(None))
+        .join(Project, Project.id == Task.project_id)
+        .where(Task.project_id == project_id, Project.deleted_at.is_not(None), Workspace.deleted_at.is_(None))
         .order_by(Workspace.id)
+        .limit(WORKSPACES_AT_ONCE)
     )
-    due = Killed()
-    for workspace_id in connection.scalars(live).all():
-        due.task_ids += delete_workspace(connection, workspace_id, principal.owner).task_ids
-    return due
+    if principal.only is not None:
+        live = live.where(Project.created_by == principal.only)
+    ids = connection.scalars(live).all()
+    return delete_workspaces(connection, ids, principal.owner) if ids else None
 
 
 def agent_profiles(connection: Connection, project_id: UUID) -> Profiles:
@@ -203,16 +226,6 @@ def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
         {"task_id": task_id},
     )
     return {row[0]: row[1] for row in rows}
-
-
-def _repo_id(connection: Connection, url: str, principal: Principal) -> UUID:
-    name = repo_name_from_url(url)
-    statement = upsert(Repo).values(id=uuid4(), path=url, name=name, display_name=name, created_by=principal.owner)
-    return connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[Repo.created_by, Repo.path], set_={"path": statement.excluded.path}
-        ).returning(Repo.id)
-    ).scalar_one()
 
 
 def _projects(principal: Principal) -> Select[Any]:

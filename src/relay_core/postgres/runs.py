@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -16,12 +16,10 @@ from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
-from relay_core.postgres import events, executions, secrets, views
+from relay_core.postgres import events, executions, repos, secrets, views
 from relay_core.postgres.tables import (
     Lane,
     Project,
-    ProjectRepo,
-    Repo,
     Session,
     Task,
     Workspace,
@@ -110,8 +108,10 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
     workspace_id = _workspace(connection, run, settings, columns)
     _use_secrets(connection, run, workspace_id, project.id)
+    repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
+    repos.link(connection, project.id, list(repo_ids.values()))
     scripts = [
-        _link_repo(connection, (project.id, workspace_id, position), repo, name, principal)
+        _link_repo(connection, (workspace_id, position), repo, repo_ids[repo.url], name)
         for position, (repo, name) in enumerate(zip(run.repos, names, strict=True))
     ]
     session_id = uuid4()
@@ -214,14 +214,12 @@ def _project(connection: Connection, run: RunInput, principal: Principal) -> Any
         return found
     key = run.repos[0].url
     values = {"name": repo_name_from_url(key), "implicit_key": key, "created_by": principal.owner}
-    made = upsert(Project).values(id=uuid4(), **values)
-    return connection.execute(
-        made.on_conflict_do_update(
-            index_elements=[Project.created_by, Project.implicit_key],
-            index_where=text("implicit_key IS NOT NULL AND deleted_at IS NULL"),
-            set_={"updated_at": func.now()},
-        ).returning(*columns)
-    ).one()
+    mine = [Project.created_by == principal.owner, Project.implicit_key == key, Project.deleted_at.is_(None)]
+    shared = select(*columns).where(*mine).with_for_update(read=True)  # as above; others may share it meanwhile
+    while (found := connection.execute(shared).one_or_none()) is None:
+        # The loop ends: either this makes it, or somebody else has, and only a deletion takes it away again.
+        connection.execute(upsert(Project).values(id=uuid4(), **values).on_conflict_do_nothing())
+    return found
 
 
 def _workspace(connection: Connection, run: RunInput, settings: Settings, columns: Mapping[str, Any]) -> UUID:
@@ -265,16 +263,9 @@ def _use_secrets(connection: Connection, run: RunInput, workspace_id: UUID, proj
 
 
 def _link_repo(
-    connection: Connection, place: tuple[UUID, UUID, int], repo: RepoInput, name: str, principal: Principal
+    connection: Connection, place: tuple[UUID, int], repo: RepoInput, repo_id: UUID, name: str
 ) -> RepoScripts:
-    project_id, workspace_id, position = place
-    statement = upsert(Repo).values(id=uuid4(), path=repo.url, name=name, display_name=name, created_by=principal.owner)
-    repo_id = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[Repo.created_by, Repo.path], set_={"path": statement.excluded.path}
-        ).returning(Repo.id)
-    ).scalar_one()
-    connection.execute(upsert(ProjectRepo).values(project_id=project_id, repo_id=repo_id).on_conflict_do_nothing())
+    workspace_id, position = place
     given = {key: value for key, value in vars(repo).items() if key != "url"}
     try:
         with connection.begin_nested():

@@ -1,0 +1,164 @@
+"""Transactions that lock several rows do so in one order; one that meets another all the same is repeated."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import Scope
+from relay_core.postgres import deletion, executions, lifecycle, nodes, projects, runs, transaction
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.lifecycle import Claimant, Claimed
+from relay_core.postgres.tokens import Principal
+from relay_core.postgres.transaction import transact
+from relay_core.settings import Settings
+
+ANN = Principal("ann", frozenset({Scope.WRITE}))
+URLS = [f"https://example.org/{name}.git" for name in "abcd"]
+WORKER = Claimant("w1", "node-1", "default", 30)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(Settings(database_url=database_url))
+    with engine.begin() as connection:
+        nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadlock fails the test, where it would be repeated."""
+    monkeypatch.setattr(transaction, "TRIES", 1)
+
+
+def _run(urls: Sequence[str], project_id: UUID | None = None) -> runs.RunInput:
+    repos = [runs.RepoInput(url) for url in urls]
+    return runs.RunInput(repos, "go", {"name": "shell", "command": "true"}, Limits(), project_id=project_id)
+
+
+def _beside_each_other(*works: Callable[[], None]) -> None:
+    errors: list[Exception] = []
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.usefixtures("once")
+@pytest.mark.parametrize("in_a_project", [False, True])
+def test_runs_of_the_same_repos_in_another_order_never_lock_each_other_out(
+    database: Engine, in_a_project: bool
+) -> None:
+    project_id = None
+    if in_a_project:
+        with database.begin() as connection:
+            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+
+    def submit(urls: Sequence[str]) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(15):
+                with database.begin() as connection:
+                    runs.submit_run(connection, _run(urls, project_id), ANN, Settings())
+
+        return work
+
+    _beside_each_other(submit(URLS), submit(URLS[::-1]), submit(URLS[1:] + URLS[:1]), submit(URLS[2:] + URLS[:2]))
+
+
+def _running(database: Engine, project_id: UUID, count: int) -> list[UUID]:
+    ids = []
+    for _ in range(count):
+        with database.begin() as connection:
+            made = runs.submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
+            assert isinstance(lifecycle.claim(connection, made.execution_id, 1, WORKER), Claimed)
+        ids.append(made.execution_id)
+    return ids
+
+
+@pytest.mark.usefixtures("once")
+def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Engine) -> None:
+    for _ in range(2):
+        with database.begin() as connection:
+            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+        ids = _running(database, project_id, 25)
+        deleted = threading.Event()
+
+        def renew(ids: list[UUID] = ids, deleted: threading.Event = deleted) -> None:
+            while not deleted.is_set():
+                with database.begin() as connection:
+                    leases = executions.renew_leases(connection, WORKER.owner, ids[::-1], 30)
+                assert len(leases) == len(ids)
+
+        def delete(project_id: UUID = project_id, deleted: threading.Event = deleted) -> None:
+            try:
+                assert len(projects.delete(database, project_id, ANN).task_ids) == 25
+            finally:
+                deleted.set()
+
+        _beside_each_other(renew, delete)
+
+
+def test_a_deletion_that_was_interrupted_goes_on_when_it_is_asked_for_again(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.begin() as connection:
+        project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+    _running(database, project_id, 3)
+    monkeypatch.setattr(projects, "WORKSPACES_AT_ONCE", 1)
+    done = []
+
+    def dies(connection: Connection, ids: Sequence[UUID], by: str) -> deletion.Killed:
+        if done:
+            raise ConnectionResetError
+        done.append(ids)
+        return deletion.delete_workspaces(connection, ids, by)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(projects, "delete_workspaces", dies)
+        with pytest.raises(ConnectionResetError):
+            projects.delete(database, project_id, ANN)
+    assert len(projects.delete(database, project_id, ANN).task_ids) == 2
+    with pytest.raises(projects.NotFound):
+        projects.delete(database, project_id, ANN)
+
+
+def test_a_transaction_that_met_another_one_is_repeated(database: Engine) -> None:
+    with database.begin() as connection:
+        for name in ("one", "two"):
+            connection.execute(
+                text("INSERT INTO idempotency_keys (owner, key, request_hash) VALUES ('ann', :key, '')"), {"key": name}
+            )
+    both_hold_one = threading.Barrier(2)
+    tries: list[str] = []
+
+    def cross(first: str, second: str) -> Callable[[], None]:
+        def work(connection: Connection) -> None:
+            tries.append(first)
+            update = text("UPDATE idempotency_keys SET status = coalesce(status, 0) + 1 WHERE key = :key")
+            connection.execute(update, {"key": first})
+            if tries.count(first) == 1:
+                both_hold_one.wait(10)
+            connection.execute(update, {"key": second})
+
+        return lambda: transact(database, work)
+
+    _beside_each_other(cross("one", "two"), cross("two", "one"))
+    assert len(tries) == 3
+    with database.connect() as connection:
+        counts = connection.scalars(text("SELECT status FROM idempotency_keys ORDER BY key")).all()
+    assert list(counts) == [2, 2]
