@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     git_container_memory_bytes: int = Field(1 << 30, ge=64 << 20, description="Memory of the git container.")
     evidence_pack_max_bytes: int = Field(256 << 20, ge=1 << 20, description="Largest pack of an after-state.")
     git_host_memory_bytes: int = Field(4 << 30, ge=256 << 20, description="Address space of a git on the host.")
+    mirror_max_bytes: int = Field(40 << 30, ge=1 << 20, description="Largest mirror of one remote; it never shrinks.")
     mirror_max_pack_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest pack that one fetch may bring.")
     checkout_max_bytes: int = Field(20 << 30, ge=1 << 20, description="Largest work tree that is checked out.")
     checkout_max_files: int = Field(1_000_000, ge=1, description="Files and directories of such a work tree.")

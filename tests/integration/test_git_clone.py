@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ from git_bench import BRANCH, UID, Bench, Remote, git, own, write
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_workers.git import mirror
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker
@@ -305,17 +307,178 @@ def test_the_default_branch_may_change(bench, remote):
     assert (workspace.base, workspace.result.target_branch) == (commit, "trunk")
 
 
+def shallow(remote: Remote, path: Path) -> Remote:
+    """A remote as a CI checkout is: only the newest commit, which follows that of another."""
+    for name in ("one", "two"):
+        remote.commit({name: name})
+    subprocess.run(["git", "clone", "-q", "--depth", "1", remote.url, path], check=True)
+    return Remote(path)
+
+
+def move_on(remote: Remote, copy: Remote) -> str:
+    commit = remote.commit({"later": git(remote.path, "rev-list", "--count", "HEAD")})
+    git(copy.path, "fetch", "-q", "--depth", "1", "origin", "main")
+    git(copy.path, "reset", "-q", "--hard", "FETCH_HEAD")
+    return commit
+
+
+def test_a_shallow_remote_gives_whole_clones_and_is_followed(bench, remote, tmp_path):
+    copy = shallow(remote, tmp_path / "copy")
+    first = bench.clone(copy.url)
+    assert git(first.clone, "rev-parse", "--is-shallow-repository") == "true"
+    assert git(first.clone, "log", "--format=%s") == "change"
+    git(first.clone, "fsck", "--no-dangling")
+
+    commit = move_on(remote, copy)
+    second = bench.clone(copy.url)
+
+    assert second.base == commit
+    for workspace in (first, second):
+        git(workspace.clone, "fsck", "--no-dangling")
+        assert git(workspace.clone, "rev-list", "--count", "HEAD")
+        write(workspace.clone / "new")
+        state = workspace.after("mine")
+        assert (state.problem, state.commit_problem) == (None, None)
+        assert state.patch is not None
+        assert state.patch.files == 1
+    git(copy.path, "fetch", "-q", "--unshallow", "origin")
+    third = bench.clone(copy.url)
+    assert git(third.clone, "rev-parse", "--is-shallow-repository") == "false"
+    assert git(third.clone, "rev-list", "--count", "HEAD") == git(remote.path, "rev-list", "--count", "HEAD")
+
+
+def test_a_ref_that_git_leaves_behind_is_no_success(bench, remote, tmp_path, monkeypatch):
+    copy = shallow(remote, tmp_path / "copy")
+    bench.clone(copy.url)
+    move_on(remote, copy)
+    without = tuple(word for word in mirror._FETCH if word != "--update-shallow")
+    monkeypatch.setattr(mirror, "_FETCH", without)
+    for path in bench.mirrors():
+        (path / "shallow").rename(path / "aside")  # so that nothing asks for more history
+
+    message = refused(bench, Reason.CLONE_FAILED, copy.url)
+
+    assert "did not take over what the remote has now of main" in message
+
+
+def test_head_moves_to_another_branch_at_the_same_commit(bench, remote):
+    assert bench.clone(remote.url).result.target_branch == "main"
+    git(remote.path, "checkout", "-qb", "develop")
+    assert bench.clone(remote.url).result.target_branch == "develop"
+
+
+def test_a_head_on_no_branch(bench, remote, tmp_path):
+    (tmp_path / "ci").mkdir()
+    git(tmp_path / "ci", "init", "-q", "-b", "main")
+    git(tmp_path / "ci", "fetch", "-q", remote.url, "+refs/heads/main:refs/remotes/pull/1/merge")
+    git(tmp_path / "ci", "checkout", "-q", "--detach", "refs/remotes/pull/1/merge")
+    before = remote.commit({"more": "1"})
+    remote.commit({"more": "2"})
+    git(remote.path, "checkout", "-q", "--detach", before)
+
+    for _ in range(2):
+        workspace = bench.clone(f"file://{tmp_path}/ci")
+        assert workspace.result.target_branch is None
+        assert workspace.base == git(tmp_path / "ci", "rev-parse", "HEAD")
+        assert b"from a HEAD on no branch at" in b"".join(workspace.output)
+        assert bench.clone(remote.url).base == before
+    write(workspace.clone / "new")
+    assert workspace.after("mine").committed
+
+
+def test_a_branch_whose_name_is_not_utf8(bench, remote):
+    packed = remote.path / ".git" / "packed-refs"
+    git(remote.path, "pack-refs", "--all")
+    line = packed.read_bytes().replace(b"refs/heads/main", b"refs/heads/caf\xe9").splitlines()[-1]
+    packed.write_bytes(
+        b"\n".join([packed.read_bytes().splitlines()[0], line, *packed.read_bytes().splitlines()[1:], b""])
+    )
+
+    assert "no branch 'nope' (it has main)" in refused(bench, Reason.CLONE_FAILED, remote.url, "nope")
+    (remote.path / ".git" / "HEAD").write_bytes(b"ref: refs/heads/caf\xe9\n")
+    workspace = bench.clone(remote.url)
+    assert b"caf\xe9" in (workspace.clone / ".git" / "packed-refs").read_bytes()
+    (remote.path / ".git" / "HEAD").write_bytes(b"ref: refs/heads/main\n")
+    packed.write_bytes(packed.read_bytes().replace(line + b"\n", line.replace(line[:40], git_commit(remote)) + b"\n"))
+    (remote.path / ".git" / "HEAD").write_bytes(b"ref: refs/heads/caf\xe9\n")
+    assert bench.clone(remote.url).result.target_branch is None
+
+
+def git_commit(remote: Remote) -> bytes:
+    """A commit that no branch is at."""
+    return git(remote.path, "commit-tree", "-m", "x", "main^{tree}", "-p", "main").encode()
+
+
+def test_sha256_is_named(bench, tmp_path):
+    (tmp_path / "long").mkdir()
+    git(tmp_path / "long", "init", "-q", "--object-format=sha256")
+    Remote(tmp_path / "long").commit({"a": "1"})
+
+    for _ in range(2):
+        assert "SHA-256 object names" in refused(bench, Reason.CLONE_FAILED, f"file://{tmp_path}/long")
+
+
+@pytest.mark.parametrize("page", [b"<html>sign in</html>", b"<!DOCTYPE html>\n<html>\nsign in</html>\n"])
+def test_a_login_page_is_no_empty_repository(bench, http, page):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_):
+            pass
+
+    message = refused(bench, Reason.CLONE_FAILED, f"http://127.0.0.1:{http(Page).server_port}/a")
+
+    assert "not as a git server: a login page" in message
+
+
+def test_a_fetch_leaves_the_node_s_floor_alone(bench, remote):
+    bench.clone(remote.url)
+    full = bench.with_settings(node_min_free_bytes=1 << 60)
+    assert "RELAY_NODE_MIN_FREE_BYTES" in refused(full, Reason.DISK_LIMIT, remote.url)
+
+    (remote.path / "big").write_bytes(os.urandom(3 << 20))
+    remote.commit({})
+    small = bench.with_settings(mirror_max_bytes=2 << 20)
+    assert "RELAY_MIRROR_MAX_BYTES" in refused(small, Reason.CLONE_FAILED, remote.url)
+
+
+def test_the_disk_that_fills_during_a_fetch_ends_it(bench, silent_server, monkeypatch):
+    usage = shutil.disk_usage(bench.settings.data_dir.parent)
+    free = iter([usage.free, usage.free])
+    monkeypatch.setattr(
+        "relay_workers.git.mirror.shutil.disk_usage", lambda _: usage._replace(free=next(free, 0))
+    )  # a disk cannot be filled here without harm to others
+
+    refused(bench, Reason.DISK_LIMIT, f"git://127.0.0.1:{silent_server.getsockname()[1]}/a")
+
+    assert not git_children()
+
+
+def test_a_clone_s_log_has_no_progress_bars(bench, remote):
+    remote.commit({f"f{n}": f"{n}\n" for n in range(300)})
+
+    output = b"".join(bench.clone(remote.url).output)
+
+    assert b"done." in output
+    assert b"\r" not in output
+
+
 def test_a_killed_fetch_does_not_block_the_next(bench, remote):
     first = bench.clone(remote.url)
     assert first.result is not None
-    mirror = first.result.mirror_path
+    left = first.result.mirror_path
     for name in ("relay-fetching", "packed-refs.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x"):
-        (mirror / name).touch()
-    (mirror.parent / f"{mirror.name}.partial-1").mkdir()
+        (left / name).touch()
+    (left.parent / f"{left.name}.partial-1").mkdir()
     commit = remote.commit({"later": "1"})
 
     assert bench.clone(remote.url).base == commit
-    assert not list(mirror.glob("objects/pack/tmp_*"))
+    assert not list(left.glob("objects/pack/tmp_*"))
 
 
 def test_a_killed_checkout_is_made_again_and_a_complete_one_kept(bench, remote):

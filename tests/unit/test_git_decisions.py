@@ -5,9 +5,10 @@ import pytest
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
+from relay_workers.git.advertisement import Advertisement
 from relay_workers.git.container import clone_config, ill_end, parse_answer, summarise
-from relay_workers.git.mirror import Mirror, RemoteHead, choose_default
 from relay_workers.git.remote import explain_failure
+from relay_workers.git.start import Mirror, RemoteHead, Target, choose_default, describe
 from relay_workers.git.store import _parsed
 from relay_workers.git.tool import ToolResult
 
@@ -33,6 +34,9 @@ URL = parse_git_url("https://example.com/a", RemotePolicy())
         ("Host key verification failed.\nfatal: Could not read from remote repository.", "host key"),
         ("fatal: fetch-pack: invalid index-pack output\nerror: index-pack died of signal 25", "larger"),
         ("fatal: write error: No space left on device", "disk"),
+        ("fatal: Out of memory, malloc failed (tried to allocate 5 bytes)", "RELAY_GIT_HOST_MEMORY_BYTES"),
+        ("fatal: http://x/a/info/refs not valid: is this a git repository?", "login page"),
+        ("fatal: mismatched algorithms: client sha1; server sha256", "SHA-256"),
         ("fatal: something new\n", "something new"),
         ("", "no reason"),
     ],
@@ -45,16 +49,27 @@ def test_credentials_in_what_git_says_are_dropped():
     assert "sesame" not in explain_failure(b"fatal: weird 'https://me:sesame@example.com/a/'", URL)
 
 
-def test_the_default_branch_follows_the_remote_head():
+def test_the_default_branch_is_what_the_remote_s_head_means():
     heads = {"dev": "1", "main": "2", "old": "1"}
 
-    assert choose_default("main", "2", heads) == "main"
-    assert choose_default("old", "1", heads) == "old"
-    assert choose_default("main", "1", heads) == "dev"
-    assert choose_default("gone", "2", heads) == "main"
-    assert choose_default("gone", None, heads) is None
-    assert choose_default("main", None, heads) == "main"
-    assert choose_default(None, "9", heads) is None
+    def default(head: str | None, ref: str | None = None) -> str | None:
+        return choose_default(Advertisement({}, head, ref), heads)
+
+    assert default("1", "refs/heads/old") == "old"
+    assert default("2") == "main"
+    assert default("1") == "dev"
+    assert default("9") is None
+    assert default(None) is None
+    assert default(None, "refs/heads/master") is None
+    assert choose_default(Advertisement({}, None, "refs/heads/master"), {"trunk": "1"}) == "trunk"
+
+
+def test_a_clone_without_a_branch_starts_where_head_is():
+    mirror = describe(Path("/x"), Advertisement({"refs/heads/caf\udce9": "1", "refs/tags/v": "2"}, "1", None))
+
+    assert mirror.target(None) == Target(None, "1")
+    with pytest.raises(RemoteHead, match="no branch that can be named"):
+        mirror.target("cafe")
 
 
 def test_a_missing_branch_is_answered_with_some_that_exist():

@@ -156,7 +156,13 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
 
 
 def record_clone(
-    connection: Connection, workspace: WorkspaceRow, repo_id: UUID, *, mirror_path: str, base_commit: str, branch: str
+    connection: Connection,
+    workspace: WorkspaceRow,
+    repo_id: UUID,
+    *,
+    mirror_path: str,
+    base_commit: str,
+    branch: str | None,
 ) -> None:
     """Note where a clone came from, and that its mirror is ready."""
     connection.execute(

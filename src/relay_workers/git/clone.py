@@ -17,8 +17,9 @@ from relay_core.settings import Settings
 from relay_workers.git import container
 from relay_workers.git.container import Answer, CheckoutPlan, ContainerUser
 from relay_workers.git.head_reader import read_head
-from relay_workers.git.mirror import Mirror, Mirrors, Target
+from relay_workers.git.mirror import Mirrors
 from relay_workers.git.process import Cancelled, Control
+from relay_workers.git.start import Mirror, Target
 from relay_workers.git.tool import ToolRunner
 from relay_workers.hostfs import SafeDir
 
@@ -49,7 +50,8 @@ class CloneResult:
     """A clone that is there."""
 
     head_commit: str
-    target_branch: str
+    target_branch: str | None
+    """None: the remote's HEAD names a commit that no branch is at."""
     mirror_path: Path
     """To be mounted read-only at this very path wherever the clone is used."""
     submodules: tuple[str, ...]
@@ -78,7 +80,7 @@ class Cloner:
         self._prepare_workspace(request)
         answer = self._checkout(request, url, mirror, target)
         head = self._head_of_clone(request, answer)
-        request.on_output(f"Branch {request.branch} from {target.branch} at {head}\n".encode())
+        request.on_output(f"Branch {request.branch} from {target.branch or 'a HEAD on no branch'} at {head}\n".encode())
         if answer.submodules:
             request.on_output(f"Submodules are left empty: {', '.join(answer.submodules)}\n".encode())
         return CloneResult(head, target.branch, mirror.path, answer.submodules)

@@ -65,6 +65,10 @@ checkout() {
         packed_refs >"$own/packed-refs" &&
         printf '%s\n' "$COMMIT" >"$own/refs/heads/$BRANCH" &&
         printf 'ref: refs/heads/%s\n' "$BRANCH" >"$own/HEAD" || problem "the clone cannot be written"
+    # Where the history that the mirror has ends: without it the clone's git looks for the commits beyond.
+    if [ -s "$MIRROR/shallow" ]; then
+        cat "$MIRROR/shallow" >"$own/shallow" || problem "the clone cannot be written"
+    fi
     if [ -n "$DEFAULT_BRANCH" ]; then
         printf 'ref: refs/remotes/origin/%s\n' "$DEFAULT_BRANCH" >"$own/refs/remotes/origin/HEAD"
     fi

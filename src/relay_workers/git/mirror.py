@@ -3,6 +3,8 @@
 Clones borrow a mirror's objects, so no object is ever removed from one: no gc, no repack. Branches and tags that the
 remote deleted do go, or a renamed branch could block every later fetch. Objects are not checked as strictly as those
 that come out of containers (`store`): many real histories have old flaws, and only git in a container reads them.
+
+Git may end with 0 and leave a ref behind, so every branch and tag is compared with what the remote advertised.
 """
 
 import fcntl
@@ -16,64 +18,37 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
-from git import GitCmdObjectDB, Repo
-from git.exc import GitError
-
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.git_url import GitUrl
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
+from relay_workers.git.advertisement import HEADS, RELAY_HEAD, TAGS, Advertisement, read_listing, read_trace
 from relay_workers.git.process import Control, GitJob, GitResult, OutOfTime, run_git
-from relay_workers.git.remote import Connection, connect, explain_failure
+from relay_workers.git.progress import ProgressLog
+from relay_workers.git.remote import NOT_GIT, SHA256, WEB, Connection, connect, explain_failure
+from relay_workers.git.start import Mirror, describe
 
-_REFSPECS = ("+HEAD*:refs/relay/HEAD*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_REFSPECS = (f"+HEAD*:{RELAY_HEAD}*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _DIRTY = "relay-fetching"
 """Exists in a mirror while a fetch runs; found by the next one, it tells of a fetch that was killed."""
-_BRANCHES_NAMED = 8
-
-
-class RemoteHead(StepFailed):
-    """What was to be checked out is not there."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Reason.CLONE_FAILED, message)
+_LEAST_BYTES = 1 << 20
+"""For refs and the like: what a mirror at its bound may still write."""
+_REFS_NAMED = 5
+_FETCH = ("fetch", "--progress", "--prune", "--force", "--update-shallow")
+"""A remote may be shallow itself and move on: its new boundary is taken, or none of its new commits would be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What a clone starts from."""
+class _Fetch:
+    """One visit to a remote."""
 
-    branch: str
-    commit: str
+    url: GitUrl
+    connection: Connection
+    on_output: Callable[[bytes], None]
+    control: Control
 
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """A mirror as the fetch left it."""
-
-    path: Path
-    default_branch: str | None
-    """The branch that the remote's HEAD names."""
-    heads: Mapping[str, str]
-    """Commit of each branch."""
-
-    def target(self, branch: str | None) -> Target:
-        """The named branch, or the remote's default.
-
-        Raises:
-            StepFailed: reason ``clone_failed``; the message lists some branches that there are.
-        """
-        name = branch or self.default_branch
-        if name is None:
-            raise RemoteHead(f"the remote names no default branch; give target_branch ({self._some_branches()})")
-        if name not in self.heads:
-            raise RemoteHead(f"the remote has no branch {name!r} ({self._some_branches()})")
-        return Target(name, self.heads[name])
-
-    def _some_branches(self) -> str:
-        names = sorted(self.heads, key=lambda name: (name not in {"main", "master"}, name))
-        more = ", …" if len(names) > _BRANCHES_NAMED else ""
-        return f"it has {', '.join(names[:_BRANCHES_NAMED])}{more}"
+    def failed(self, what: str) -> StepFailed:
+        return StepFailed(Reason.CLONE_FAILED, f"cannot clone {self.url.display}: {what}")
 
 
 class Mirrors:
@@ -93,113 +68,155 @@ class Mirrors:
         No part of a new mirror stays behind where this fails, and no process.
 
         Raises:
-            StepFailed: reason ``clone_failed`` or ``clone_timeout``.
+            StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``.
             Cancelled: asked to end.
         """
         path = self.path(project_id, url)
         path.parent.mkdir(parents=True, exist_ok=True)
+        progress = ProgressLog(on_output)
         try:
             with _locked(path.with_suffix(".lock"), control):
-                connection = connect(url, self._settings, control)
+                fetch = _Fetch(url, connect(url, self._settings, control), progress.write, control)
                 if path.is_dir():
                     _clear_after_crash(path)
-                    self._update(path, url, connection, on_output, control)
+                    remote = self._update(path, fetch)
                 else:
-                    self._create(path, url, connection, on_output, control)
-                return _described(path, url, control)
+                    remote = self._create(path, fetch)
+                return describe(path, remote)
         except OutOfTime as error:
             raise StepFailed(Reason.CLONE_TIMEOUT, f"cloning {url.display} took too long") from error
+        finally:
+            progress.end()
 
-    def _create(
-        self, path: Path, url: GitUrl, connection: Connection, on_output: Callable[[bytes], None], control: Control
-    ) -> None:
+    def _create(self, path: Path, fetch: _Fetch) -> Advertisement:
         for left_over in path.parent.glob(f"{path.name}.partial-*"):
             shutil.rmtree(left_over)
         partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
         # Readable for the workspaces' users whatever the worker's umask is: containers borrow the objects.
         shape = ("--bare", "--template=", "--no-local", "-c", "core.sharedRepository=0644")
         quiet = ("--quiet", "--progress", "--no-recurse-submodules")
-        argv = ("clone", *shape, *quiet, *connection.options, "--", connection.url, str(partial))
+        argv = ("clone", *shape, *quiet, *fetch.connection.options, "--", fetch.connection.url, str(partial))
         try:
-            result = self._run(argv, None, connection, on_output, control)
-            if result.exit_code:
-                raise StepFailed(Reason.CLONE_FAILED, explain_failure(result.errors, url))
-            if not _branches(partial, control):
-                raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: the repository is empty")
+            remote = self._visit(argv, path, fetch)
+            if remote.head is not None:  # as a later fetch has it
+                job = GitJob(("update-ref", RELAY_HEAD, remote.head), git_dir=partial)
+                run_git(job, fetch.control)
+            _compare(partial, remote, fetch)
             partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        return remote
 
-    def _update(
-        self, path: Path, url: GitUrl, connection: Connection, on_output: Callable[[bytes], None], control: Control
-    ) -> None:
+    def _update(self, path: Path, fetch: _Fetch) -> Advertisement:
         quiet = ("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
-        argv = ("fetch", "--progress", "--prune", "--force", *quiet, *connection.options, "--")
+        # What the remote itself got since the last time, it may be whole by now.
+        deepen = ("--unshallow",) if (path / "shallow").exists() else ()
+        argv = (*_FETCH, *deepen, *quiet, *fetch.connection.options, "--", fetch.connection.url, *_REFSPECS)
         marker = path / _DIRTY
         marker.touch()
-        result = self._run((*argv, connection.url, *_REFSPECS), path, connection, on_output, control)
+        remote = self._visit(argv, path, fetch, git_dir=path)
+        _compare(path, remote, fetch)
         marker.unlink()
+        return remote
+
+    def _visit(self, argv: tuple[str, ...], path: Path, fetch: _Fetch, git_dir: Path | None = None) -> Advertisement:
+        """Run one git command that talks to the remote; returns what the remote said that it has."""
+        trace = path.with_suffix(".trace")
+        trace.unlink(missing_ok=True)
+        try:
+            result = self._run(argv, fetch, {"GIT_TRACE_PACKET": str(trace)}, git_dir, _size(path))
+            if result.exit_code:
+                raise StepFailed(Reason.CLONE_FAILED, explain_failure(result.errors, fetch.url))
+            remote = _traced(trace)
+        finally:
+            trace.unlink(missing_ok=True)
+        if remote is None:
+            remote = self._listed(fetch)
+            if remote.empty and fetch.url.scheme in WEB:
+                raise fetch.failed(NOT_GIT)
+        if remote.empty:
+            raise fetch.failed("the repository is empty")
+        if remote.sha256:
+            raise fetch.failed(SHA256)
+        return remote
+
+    def _listed(self, fetch: _Fetch) -> Advertisement:
+        """Ask a remote that sent no packets."""
+        argv = ("ls-remote", "--symref", *fetch.connection.options, "--", fetch.connection.url)
+        result = self._run(argv, fetch)
         if result.exit_code:
-            raise StepFailed(Reason.CLONE_FAILED, explain_failure(result.errors, url))
+            raise StepFailed(Reason.CLONE_FAILED, explain_failure(result.errors, fetch.url))
+        return read_listing(result.output.decode("utf-8", "surrogateescape").splitlines())
 
     def _run(
         self,
         argv: tuple[str, ...],
-        git_dir: Path | None,
-        connection: Connection,
-        on_output: Callable[[bytes], None],
-        control: Control,
+        fetch: _Fetch,
+        env: Mapping[str, str] | None = None,
+        git_dir: Path | None = None,
+        size: int = 0,
     ) -> GitResult:
+        room = min(self._settings.mirror_max_pack_bytes, self._settings.mirror_max_bytes - size, self._free(fetch))
         job = GitJob(
             argv,
             git_dir=git_dir,
-            config=connection.config,
-            env=connection.env,
+            config=fetch.connection.config,
+            env={**fetch.connection.env, **(env or {})},
             memory_bytes=self._settings.git_host_memory_bytes,
-            file_bytes=self._settings.mirror_max_pack_bytes,
-            on_errors=on_output,
+            file_bytes=max(_LEAST_BYTES, room),
+            on_errors=fetch.on_output,
+            watch=lambda: self._free(fetch),
         )
-        return run_git(job, control)
+        return run_git(job, fetch.control)
+
+    def _free(self, fetch: _Fetch) -> int:
+        """Bytes that may still be written on this node.
+
+        Raises:
+            StepFailed: reason ``disk_limit``: none.
+        """
+        free = shutil.disk_usage(self._settings.data_dir).free - self._settings.node_min_free_bytes
+        if free <= 0:
+            text = "the node's disk is full but for what stays free (RELAY_NODE_MIN_FREE_BYTES)"
+            raise StepFailed(Reason.DISK_LIMIT, f"cannot clone {fetch.url.display}: {text}")
+        return free
 
 
-def choose_default(current: str | None, head: str | None, heads: Mapping[str, str]) -> str | None:
-    """The branch that a remote's HEAD means, given the branch known before and the commit HEAD has now.
-
-    A fetch tells HEAD's commit, not its name. Where several branches are at that commit, any of them starts a clone
-    from the same files; the one known before comes first, then the usual names.
-    """
-    if current is not None and current in heads and (head is None or heads[current] == head):
-        return current
-    return next((name for name in ("main", "master", *sorted(heads)) if head and heads.get(name) == head), None)
-
-
-def _described(path: Path, url: GitUrl, control: Control) -> Mirror:
-    heads = _branches(path, control)
-    if not heads:
-        raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: the repository is empty")
+def _traced(trace: Path) -> Advertisement | None:
     try:
-        with Repo(path, odbt=GitCmdObjectDB, expand_vars=False) as repo:
-            current = None if repo.head.is_detached else repo.head.reference.name
-            head = repo.head.commit.hexsha if repo.head.is_detached else _fetched_head(path)
-            default = choose_default(current, head, heads)
-            if default is not None and default != current:
-                repo.head.set_reference(f"refs/heads/{default}")
-    except (GitError, ValueError, TypeError) as error:
-        raise StepFailed(Reason.CLONE_FAILED, f"the mirror of {url.display} is damaged; remove {path}") from error
-    return Mirror(path, default, heads)
-
-
-def _fetched_head(path: Path) -> str | None:
-    try:
-        return (path / "refs" / "relay" / "HEAD").read_text().strip()
+        with trace.open(encoding="latin-1") as lines:
+            return read_trace(line.rstrip("\n") for line in lines)
     except FileNotFoundError:
         return None
 
 
-def _branches(path: Path, control: Control) -> dict[str, str]:
-    job = GitJob(("for-each-ref", "--format=%(objectname) %(refname:lstrip=2)", "refs/heads"), git_dir=path)
-    lines = run_git(job, control).output.decode("utf-8", "surrogateescape").splitlines()
-    return {name: commit for commit, _, name in (line.partition(" ") for line in lines)}
+def _compare(path: Path, remote: Advertisement, fetch: _Fetch) -> None:
+    """See to it that every branch and tag of the remote got in.
+
+    Raises:
+        StepFailed: reason ``clone_failed``: one did not, so a clone might start from an old commit.
+    """
+    job = GitJob(("for-each-ref", "--format=%(refname) %(objectname)"), git_dir=path)
+    lines = run_git(job, fetch.control).output.decode("utf-8", "surrogateescape").splitlines()
+    missing = remote.missing(dict(line.rsplit(" ", 1) for line in lines))
+    odd = [name for name in missing if run_git(GitJob(("check-ref-format", name)), fetch.control).exit_code]
+    if odd:
+        fetch.on_output(f"relay: left out, as git takes no such names: {_named(odd)}\n".encode())
+    if refused := [name for name in missing if name not in odd]:
+        raise fetch.failed(f"git did not take over what the remote has now of {_named(refused)}")
+
+
+def _named(refs: list[str]) -> str:
+    names = [name.removeprefix(HEADS).removeprefix(TAGS) for name in refs[:_REFS_NAMED]]
+    more = f" and {len(refs) - _REFS_NAMED} more" if len(refs) > _REFS_NAMED else ""
+    return ", ".join(names).encode("utf-8", "backslashreplace").decode() + more
+
+
+def _size(path: Path) -> int:
+    """Bytes of a mirror's packs: nearly all that it has."""
+    with suppress(FileNotFoundError):
+        return sum(entry.stat().st_size for entry in os.scandir(path / "objects" / "pack"))
+    return 0
 
 
 def _clear_after_crash(path: Path) -> None:

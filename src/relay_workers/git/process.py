@@ -89,6 +89,8 @@ class GitJob:
     """Bytes of stdout; at one more the process is ended."""
     on_errors: Callable[[bytes], None] | None = None
     """Gets every chunk of stderr."""
+    watch: Callable[[], object] | None = None
+    """Called now and then while git runs; what it raises ends git and is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,8 @@ def _collect(process: subprocess.Popen[bytes], job: GitJob, control: Control) ->
                 selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
             control.check("git")
+            if job.watch is not None:
+                job.watch()
             for key, _ in selector.select(_POLL_SECONDS):
                 pipe_: IO[bytes] = key.fileobj  # type: ignore[assignment]
                 chunk = os.read(key.fd, _READ)

@@ -15,7 +15,11 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.git.process import Control, GitJob, run_git
 
-_WEB = ("https", "http")
+WEB = ("https", "http")
+SHA256 = "it uses SHA-256 object names, which are not supported"
+NOT_GIT = (
+    "the server answers, but not as a git server: a login page, a wrong path, or an empty repository as plain files"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def connect(url: GitUrl, settings: Settings, control: Control) -> Connection:
     if proxy:
         return Connection(url.text, config, proxy)
     addresses = _resolve(url, settings, control)
-    if url.scheme in _WEB:
+    if url.scheme in WEB:
         pinned = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)
         config["http.curloptResolve"] = f"{url.host}:{url.port}:{pinned}"
         return Connection(url.text, config)
@@ -71,9 +75,14 @@ def explain_failure(errors: bytes, url: GitUrl) -> str:
 
 _MEANINGS = (
     (
-        r"File size limit exceeded|signal 25|Out of memory|mmap failed|cannot allocate",
-        "it is larger than this server allows",
+        r"File size limit exceeded|signal 25",
+        "it is larger than this server allows (RELAY_MIRROR_MAX_PACK_BYTES, RELAY_MIRROR_MAX_BYTES, or the free disk)",
     ),
+    (
+        r"Out of memory|mmap failed|cannot allocate",
+        "git needs more memory for it than this server allows (RELAY_GIT_HOST_MEMORY_BYTES)",
+    ),
+    (r"info/refs not valid", NOT_GIT),
     (r"No space left on device", "the disk of the node is full"),
     (r"returned error: 30\d|redirect", "the remote answers with a redirect; use the address that it redirects to"),
     (
@@ -93,7 +102,7 @@ _MEANINGS = (
         r"connect to|Could ?n[o']t connect|unable to connect|Connection \w+|timed out|No route|unreachable|Empty reply",
         "the remote is unreachable",
     ),
-    (r"mismatched algorithms", "it uses SHA-256 object names, which are not supported"),
+    (r"mismatched algorithms", SHA256),
 )
 
 
@@ -125,7 +134,7 @@ def _resolve(url: GitUrl, settings: Settings, control: Control) -> list[IPAddres
 
 def _proxy_environment(url: GitUrl) -> dict[str, str]:
     """The proxy that the worker's environment names for this URL, if any."""
-    if url.scheme not in _WEB:
+    if url.scheme not in WEB:
         return {}
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get(url.scheme) or proxies.get("all")
