@@ -132,7 +132,9 @@ def logs(
     execution: ExecutionId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
     stream: Annotated[str | None, typer.Option(help="Bytes of stdout, stderr or all.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also of an agent, on a terminal.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The bytes, also of an agent; on a terminal without control sequences.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Sizes and sha256 of its streams, for programs.")] = False,
 ) -> None:
     """Print the log of an execution; that of a coding agent as a conversation, unless --raw or --stream is given.
@@ -141,7 +143,7 @@ def logs(
     """
     api = connect()
     found = api.call("GET", f"/v1/executions/{execution}")
-    writers = log_writers(raw=raw)
+    writers = log_writers()
     if as_json:
         output.show(found["logs"], as_json=True)
     elif has_conversation(found) and not raw and stream is None:

@@ -2,7 +2,9 @@
 
 import sys
 
+from relay_cli.terminal import indented
+
 
 def say(message: str) -> None:
     """Prints one line at once; standard output stays free for answers."""
-    print(f"relay: {message}", file=sys.stderr, flush=True)
+    print(f"relay: {indented(message)}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """The sample job: submitted by HTTP like any other, its log on the screen, its dev server fetched."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from typing import Any
 
 import httpx
 
+from relay_cli.output import log_writers
 from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.report import say
 from relay_cli.stack.sample_repo import SERVED_TEXT, make_sample_repo, sample_folder
 from relay_cli.stack.state import StackState
+from relay_cli.terminal import safe, safe_line
 
 STEP_SECONDS = 300
 """Longest silence of one step's log stream; the server sends a heartbeat every few seconds."""
@@ -84,12 +85,16 @@ def _follow_chain(api: httpx.Client, workspace: str) -> None:
             print(f"\n── {one['run_reason']} ──", flush=True)
             ending = _show_log(api, one["id"])
             took = "" if ending["exit_code"] is None else f", exit code {ending['exit_code']}"
-            print(f"── {one['run_reason']}: {ending['status']}{took} {ending.get('error_reason') or ''}", flush=True)
+            print(
+                f"── {one['run_reason']}: {ending['status']}{took} {safe_line(ending.get('error_reason') or '')}",
+                flush=True,
+            )
 
 
 def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
     """Prints the log to its end; comes again where a stream breaks off. Returns the data of its `end` event."""
     last = "0"
+    writer = log_writers()["stdout"]
     while True:
         path = f"/v1/executions/{execution}/logs/stream"
         with api.stream("GET", path, params={"view": "utf8"}, headers={"Last-Event-ID": last}) as answer:
@@ -100,8 +105,7 @@ def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
                 if event.name == "end":
                     return event.data
                 last = event.id or last
-                sys.stdout.write(event.data["text"])
-                sys.stdout.flush()
+                writer.write(event.data["text"].encode())
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,10 @@ def _serve(api: httpx.Client, workspace: str) -> str | None:
         url: str | None = (one["dev_server"] or {}).get("url")
         if url:
             page = httpx.get(url, timeout=30, trust_env=False).text
-            print(f"GET {url}\n{page}", flush=True)
+            print(f"GET {url}\n{safe(page)}", flush=True)
             return url if SERVED_TEXT in page else None
         if one["status"] not in {"queued", "running"}:
-            print(f"── dev_server: {one['status']} {one['error_reason'] or ''}", flush=True)
+            print(f"── dev_server: {one['status']} {safe_line(one['error_reason'] or '')}", flush=True)
             return None
         time.sleep(0.2)  # that a port answers is no event of the log
     return None
