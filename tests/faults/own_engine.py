@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import docker
+import psutil
 from docker.errors import DockerException
 
 IMAGES = ("relay-base:latest", "relay-git:latest")
@@ -69,10 +70,17 @@ class OwnEngine:
             time.sleep(0.1)
 
     def end_dockerd(self, how: signal.Signals) -> None:
-        """dockerd alone; its containers and their shims stay."""
+        """dockerd and its containerd; its containers and their shims stay.
+
+        containerd dies a moment after a killed dockerd (PDEATHSIG). A dockerd that starts in this moment finds the old
+        pid alive, starts no containerd of its own, and gives up.
+        """
         assert self._dockerd is not None
+        containerd = [child for child in psutil.Process(self._dockerd.pid).children() if child.name() == "containerd"]
         self._dockerd.send_signal(how)
         self._dockerd.wait(60)
+        _, alive = psutil.wait_procs(containerd, timeout=START_SECONDS)
+        assert not alive
 
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.host)
@@ -84,7 +92,9 @@ class OwnEngine:
         assert save.wait() == 0
 
     def end(self) -> None:
-        """Everything of it."""
+        """Everything of it; dockerd is started once more if it is away."""
+        if self._dockerd is not None and self._dockerd.poll() is not None:
+            self.start()
         client = self.client()
         for container in client.containers.list(all=True):
             container.remove(force=True)

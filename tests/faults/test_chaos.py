@@ -1,17 +1,18 @@
-"""Twenty random kills: the short form of `python -m bench.chaos`."""
+"""Each kind of fault once under load: the short form of `python -m bench.chaos`."""
 
 import pytest
-from bench.chaos import Chaos
+from bench.chaos import FAULTS, Chaos, made_world
 
-from tests.faults.conftest import Stack
-
-KILLS = 20
+QUIET_SECONDS = 15
 
 
 @pytest.mark.docker
 @pytest.mark.timeout(600)
-def test_random_kills_lose_nothing_and_double_nothing(stack: Stack):
-    report = Chaos(stack, seed=20).run(KILLS, at_once=4)
+def test_each_kind_of_fault_loses_nothing_and_doubles_nothing():
+    with made_world() as world:
+        report = Chaos(world, seed=20, quiet_seconds=QUIET_SECONDS).run(len(FAULTS))
     print(report)
     assert report.clean, str(report)
-    assert sum(report.kills.values()) == KILLS
+    assert set(report.faults) == set(FAULTS)
+    assert report.log_bytes > 0
+    assert report.executions > report.jobs.total()

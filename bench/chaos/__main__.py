@@ -1,0 +1,57 @@
+"""Run it and print the report; the exit code is 1 when a promise was broken."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import bench.chaos as package
+from bench.chaos import Chaos, Report, made_world
+
+
+def main() -> int:
+    """One stack in this process, or several beside each other in processes of their own."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=(package.__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200, help="faults, over all stacks")
+    parser.add_argument("--runs", type=int, default=4, help="at once, in each stack")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quiet", type=float, default=60.0, help="seconds without a restart after half of the faults")
+    parser.add_argument("--stacks", type=int, default=1, help="independent stacks beside each other")
+    parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
+    options = parser.parse_args()
+    began = time.monotonic()
+    if options.stacks > 1:
+        report = _beside_each_other(options)
+    else:
+        with made_world() as world:
+            report = Chaos(world, options.seed, options.runs, options.quiet).run(options.kills)
+    if options.json:
+        print(json.dumps(report.as_json()))
+    else:
+        print(f"\n{report}\n{time.monotonic() - began:.0f} s, seed {options.seed}, {options.stacks} stacks")
+    return 0 if report.clean else 1
+
+
+def _beside_each_other(options: argparse.Namespace) -> Report:
+    total = Report()
+    shares = [options.kills // options.stacks + (n < options.kills % options.stacks) for n in range(options.stacks)]
+    with ThreadPoolExecutor(options.stacks) as pool:
+        for report in pool.map(lambda n: _stack(options, n, shares[n]), range(options.stacks)):
+            total.add(report)
+    return total
+
+
+def _stack(options: argparse.Namespace, number: int, kills: int) -> Report:
+    command = [sys.executable, "-m", "bench.chaos", "--json", f"--kills={kills}", f"--runs={options.runs}"]
+    command += [f"--seed={options.seed * 1000 + number}", f"--quiet={options.quiet}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        return Report.from_json(json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
+        return Report(problems=[f"stack {number} broke with exit code {done.returncode}; its error is above"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

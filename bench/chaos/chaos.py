@@ -1,0 +1,135 @@
+"""The loop: keep runs going, let parts fail, look at every run."""
+
+import sys
+import time
+from random import Random
+
+from bench.chaos.client import Client
+from bench.chaos.faults import FAULTS, Context
+from bench.chaos.load import KINDS, Job
+from bench.chaos.look import left_running, look_at
+from bench.chaos.report import Report
+from bench.chaos.world import World
+from sqlalchemy import text
+
+LOOK_SECONDS = 0.2
+SETTLE_SECONDS = 240.0
+"""For everything to end once no part fails any more."""
+
+
+class Chaos:
+    """A load of runs and the faults that meet it.
+
+    Args:
+        world: what is to fail.
+        seed: of every choice; the moments at which parts answer are the machine's own.
+        at_once: runs that are kept going.
+        quiet_seconds: time after every second fault in which nothing is restarted. What was submitted before the
+            fault must end within twice that time.
+    """
+
+    def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 60.0) -> None:
+        self._world = world
+        self._random = Random(seed)
+        self._at_once = at_once
+        self._quiet_seconds = quiet_seconds
+        self._client = Client(world)
+        self._jobs: list[Job] = []
+        self._kinds: list[type[Job]] = []
+        self._context = Context(world, self._random, [])
+        self.report = Report()
+
+    def run(self, count: int) -> Report:
+        """Let ``count`` parts fail, each kind equally often, then let all runs end."""
+        for number, (name, quiet) in enumerate(self._plan(count), 1):
+            self._go_on(self._random.uniform(0.5, 3.0))  # the moment is the fault's own
+            before = [job for job in self._jobs if not job.done]
+            self._must_live()
+            FAULTS[name](self._context)
+            self.report.faults[name] += 1
+            print(f"{number:>4}/{count} {name}{', then quiet' if quiet else ''}", file=sys.stderr, flush=True)
+            if quiet:
+                self.report.quiet += 1
+                self._be_quiet(name, before)
+        self._settle()
+        return self.report
+
+    def _plan(self, count: int) -> list[tuple[str, bool]]:
+        rounds = -(-count // len(FAULTS))
+        names = [name for _ in range(rounds) for name in self._random.sample(list(FAULTS), len(FAULTS))][:count]
+        quiet = [number % 2 == 0 for number in range(count)]
+        self._random.shuffle(quiet)
+        return list(zip(names, quiet, strict=True))
+
+    def _go_on(self, seconds: float, *, submit: bool = True) -> None:
+        """Keep the load going for a while."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._advance(submit=submit)
+            time.sleep(LOOK_SECONDS)  # the API is all a client has
+
+    def _advance(self, *, submit: bool) -> None:
+        live = [job for job in self._jobs if not job.done]
+        for _ in range(self._at_once - len(live) if submit else 0):
+            job = self._next_kind()(self._world, self._client, self._random)
+            self._jobs.append(job)
+            live.append(job)
+        for job in live:
+            job.advance()
+            if job.done:
+                self._finish(job)
+
+    def _next_kind(self) -> type[Job]:
+        if not self._kinds:
+            self._kinds = self._random.sample(KINDS, len(KINDS))
+        return self._kinds.pop()
+
+    def _finish(self, job: Job) -> None:
+        """Look at a run that has ended, and delete its workspace, so that a long bench does not fill the machine."""
+        look_at(self._world, job, self.report)
+        job.looked_at = True
+        self._world.api.http.delete(f"/v1/workspaces/{job.workspace_id}").raise_for_status()
+
+    def _be_quiet(self, name: str, before: list[Job]) -> None:
+        """Restart nothing; everything that was under way at the fault must end."""
+        self._go_on(self._quiet_seconds)
+        until = time.monotonic() + self._quiet_seconds
+        while (late := [job for job in before if not job.done]) and time.monotonic() < until:
+            self._go_on(1.0)
+        self._must_live()
+        for job in late:
+            self.report.stuck += 1
+            self.report.problems.append(
+                f"{job.kind} {job.workspace_id}: no end {2 * self._quiet_seconds:.0f} s after: {name}"
+            )
+
+    def _must_live(self) -> None:
+        """Report a part that ended by itself, and start it again."""
+        for node in self._world.nodes:
+            for part, process in list(node.processes.items()):
+                if (code := process.poll()) is not None:
+                    self.report.problems.append(f"{part} ended by itself with {code}: {node.log_of(part)[-1500:]}")
+                    node.start(part)
+
+    def _settle(self) -> None:
+        self._must_live()
+        until = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < until and not all(job.done for job in self._jobs):
+            self._go_on(1.0, submit=False)
+        for job in self._jobs:
+            if not job.looked_at and job.workspace_id:
+                look_at(self._world, job, self.report)
+        unsent = sum(not job.workspace_id for job in self._jobs)
+        if unsent:
+            self.report.problems.append(f"{unsent} runs were never accepted")
+        left_running(self._world, self.report)
+        self.report.recoveries = self._recoveries()
+
+    def _recoveries(self) -> list[float]:
+        deaths = self._context.deaths
+        if not deaths:
+            return []
+        asked = "SELECT extract(epoch FROM created_at) FROM events WHERE kind = 'execution.adopted'"
+        with self._world.api.database.connect() as connection:
+            adopted = sorted(float(at) for at in connection.execute(text(asked)).scalars())
+        return [at - max(death for death in deaths if death <= at) for at in adopted if deaths[0] <= at]

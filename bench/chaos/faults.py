@@ -1,0 +1,178 @@
+"""The faults, each a function of the world that returns when the part is up again."""
+
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from uuid import uuid4
+
+import redis
+from bench.chaos.world import World
+from sqlalchemy import text
+from tests.acceptance.conftest import Relay
+from tests.faults.conftest import LEASE_SECONDS
+
+from relay_core.celery_app import KEY_PREFIX, make_app
+from relay_core.domain.doorbell import Ring, node_queue, pool_queue
+from relay_core.domain.vocabulary import RunReason
+from relay_core.doorbell import CeleryDoorbell
+from relay_core.settings import Settings
+
+AWAY_SECONDS = 3.0
+"""The longest absence of a server."""
+MALFORMED = (b"", b"[]", b"{", b"null", b"\xff\xfe", b'{"body": "W10=", "headers": {}}')
+
+
+@dataclass
+class Context:
+    """A world and the moments at which workers of it died (seconds since the epoch)."""
+
+    world: World
+    random: Random
+    deaths: list[float]
+
+    def node(self) -> Relay:
+        """Any node."""
+        return self.random.choice(self.world.nodes)
+
+    def pause(self) -> None:
+        """The time for which a server is away: the length of the fault."""
+        time.sleep(self.random.uniform(0, AWAY_SECONDS))
+
+
+def kill_worker(context: Context) -> None:
+    """`kill -9`, and a new worker at once."""
+    node = context.node()
+    node.kill_9("worker")
+    context.deaths.append(time.time())
+    node.start("worker")
+
+
+def stop_worker(context: Context) -> None:
+    """SIGSTOP past the lease, while another worker of the node takes over; then both go on for a moment."""
+    node = context.node()
+    pid = node.processes["worker"].pid
+    os.kill(pid, signal.SIGSTOP)
+    node.start("worker-2")
+    time.sleep(LEASE_SECONDS + context.random.uniform(0, 4))
+    os.kill(pid, signal.SIGCONT)
+    node.kill_9("worker-2")
+    context.deaths.append(time.time())
+
+
+def kill_api(context: Context) -> None:
+    """`kill -9`, and a new one at once."""
+    context.world.api.kill_9("api")
+    context.world.api.start("api")
+
+
+def kill_valkey(context: Context) -> None:
+    """`kill -9`; it comes back with what it had written."""
+    context.world.valkey.crash()
+    context.pause()
+    context.world.valkey.start()
+
+
+def empty_valkey(context: Context) -> None:
+    """It comes back with an empty disk."""
+    context.world.valkey.stop()
+    context.world.valkey.empty()
+    context.pause()
+    context.world.valkey.start()
+
+
+def flush_valkey(context: Context) -> None:
+    """FLUSHALL under everything that is connected."""
+    with redis.Redis.from_url(context.world.valkey.url) as client:
+        client.flushall()
+
+
+def evict_key(context: Context) -> None:
+    """One key is gone, as an eviction takes it."""
+    with redis.Redis.from_url(context.world.valkey.url) as client:
+        if keys := sorted(client.keys()):
+            client.delete(context.random.choice(keys))
+
+
+def kill_postgres(context: Context) -> None:
+    """`kill -9` of all of its processes."""
+    postgres = context.world.stack.postgres
+    postgres.crash()
+    context.pause()
+    postgres.start()
+    api = context.world.api
+    api.until(lambda: api.http.get("/v1/executions").is_success, 60, "the API after Postgres' restart")
+
+
+def double_messages(context: Context) -> None:
+    """Five copies of the message of everything that runs."""
+    app = make_app(Settings(redis_url=context.world.valkey.url))
+    asked = (
+        "SELECT id, attempt, run_reason, node_id FROM execution_processes "
+        "WHERE status = 'running' AND node_id IS NOT NULL"
+    )
+    with context.world.api.database.connect() as connection:
+        rows = connection.execute(text(asked)).all()
+    rings = [Ring(row.id, row.attempt, RunReason(row.run_reason), "default", row.node_id) for row in rows]
+    CeleryDoorbell(app, context.world.api.database).ring(rings * 5)
+    app.close()
+
+
+def malform_messages(context: Context) -> None:
+    """Messages that no worker can read, in the queues of the pool and of both nodes."""
+    envelope = {
+        "body": base64.b64encode(b"[]").decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": "relay.clone", "id": uuid4().hex, "root_id": None, "parent_id": None},
+        "properties": {"body_encoding": "base64", "delivery_tag": uuid4().hex, "delivery_info": {}},
+    }
+    queues = [pool_queue("default"), *map(node_queue, context.world.node_ids())]
+    with redis.Redis.from_url(context.world.valkey.url) as client:
+        for queue in queues:
+            for body in (*MALFORMED, json.dumps(envelope).encode()):
+                client.lpush(KEY_PREFIX + queue, body)
+
+
+def kill_dockerd(context: Context) -> None:
+    """`kill -9` of the second node's engine; containers go on (live-restore)."""
+    context.world.engine.end_dockerd(signal.SIGKILL)
+    context.pause()
+    context.world.engine.start()
+
+
+def restart_dockerd(context: Context) -> None:
+    """An orderly restart of the second node's engine."""
+    context.world.engine.end_dockerd(signal.SIGTERM)
+    context.pause()
+    context.world.engine.start()
+
+
+def drain_node(context: Context) -> None:
+    """A node takes no new workspaces for a moment."""
+    node_id = context.random.choice(context.world.node_ids())
+    http = context.world.api.http
+    http.post(f"/v1/nodes/{node_id}/drain").raise_for_status()
+    context.pause()
+    http.post(f"/v1/nodes/{node_id}/undrain").raise_for_status()
+
+
+FAULTS: dict[str, Callable[[Context], None]] = {
+    "worker killed": kill_worker,
+    "worker stopped": stop_worker,
+    "API killed": kill_api,
+    "Valkey killed": kill_valkey,
+    "Valkey emptied": empty_valkey,
+    "Valkey flushed": flush_valkey,
+    "Valkey key evicted": evict_key,
+    "Postgres killed": kill_postgres,
+    "messages doubled": double_messages,
+    "messages malformed": malform_messages,
+    "dockerd killed": kill_dockerd,
+    "dockerd restarted": restart_dockerd,
+    "node drained": drain_node,
+}

@@ -1,0 +1,210 @@
+"""The kinds of runs under which parts fail; each knows what has to become of it."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar, Literal
+
+import httpx
+from bench.chaos.client import FINAL, Client
+from bench.chaos.world import World
+from tests.faults.conftest import lines, numbered
+
+LINES, PAUSE = 1200, 0.01
+"""A step of some fifteen seconds: long enough to meet several faults."""
+SHORT = 200
+ENDLESS = 60_000
+"""Lines of a step that is always ended from outside."""
+
+NOTE = "echo $RELAY_EXECUTION_ID >>/workspace/home/ran\n"
+"""Each process notes that it ran: its id must be in this file exactly once."""
+BROKEN_ONCE = "test -f $HOME/tried || { touch $HOME/tried; echo not yet; exit 7; }\n"
+SERVE = f"""exec python3 -c '
+import http.server, os, threading, time
+handler = http.server.SimpleHTTPRequestHandler
+handler.log_message = lambda *_: None
+server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+for n in range({ENDLESS}):
+    os.write(1, b"%d\\n" % n)
+    time.sleep({PAUSE})
+'"""
+
+Play = Generator[None, None, None]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How an execution has to end."""
+
+    status: str
+    reason: str | None
+    stdout: bytes
+    match: Literal["whole", "prefix"] = "whole"
+    """`prefix`: it was ended from outside, so its log is any number of its first bytes."""
+    notes: bool = True
+    """Whether its process notes that it ran."""
+
+
+def writing(count: int, before: str = "") -> str:
+    """A script that notes that it ran and writes numbered lines."""
+    return f"{NOTE}{before}{numbered(count, PAUSE)}"
+
+
+class Job:
+    """One run of the load. `play` drives it and fills `expected`; it yields while it has to wait."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, world: World, client: Client, random: Random) -> None:
+        self.world = world
+        self.client = client
+        self.random = random
+        self.workspace_id = ""
+        self.expected: dict[str, Expected] = {}
+        self.done = False
+        self.looked_at = False
+        self.began: float = 0.0
+        self._playing = self.play()
+
+    def advance(self) -> None:
+        """Go on until it has to wait again."""
+        if not self.done:
+            try:
+                next(self._playing)
+            except StopIteration:
+                self.done = True
+
+    def play(self) -> Play:
+        """The run from its submission to its expected end."""
+        raise NotImplementedError
+
+    def submit(self, command: str, repos: int = 1, **of_repo: Any) -> Play:
+        """Post the run."""
+        sources = [{"url": f"file://{path}", **of_repo} for path in self.world.repos[:repos]]
+        body = {
+            "repos": sources,
+            "prompt": "do it",
+            "executor": {"name": "shell", "command": command},
+            "limits": {"kill_grace_seconds": 1},
+        }
+        run = yield from self.client.call("POST", "/v1/runs", body)
+        self.workspace_id = run["workspace_id"]
+        self.expected[run["execution_id"]] = Expected("completed", None, b"", "prefix", notes=False)
+
+    def completes(self, reason: str, count: int, number: int = 1) -> Play:
+        """The ``number``-th execution of a kind ends well, with ``count`` lines."""
+        step = yield from self.client.step(self.workspace_id, reason, FINAL, number)
+        self.expected[step["id"]] = Expected("completed", None, lines(count))
+
+    def runs(self) -> Generator[None, None, str]:
+        """Id of the agent once it runs, and a random while later."""
+        step = yield from self.client.step(self.workspace_id, "coding_agent", FINAL | {"running"})
+        for _ in range(self.random.randrange(40)):
+            yield
+        return str(step["id"])
+
+
+class Chain(Job):
+    """Clone, setup, agent, cleanup."""
+
+    kind = "chain"
+
+    def play(self) -> Play:
+        yield from self.submit(writing(LINES), setup_script=writing(SHORT), cleanup_script=writing(SHORT))
+        yield from self.completes("setup_script", SHORT)
+        yield from self.completes("coding_agent", LINES)
+        yield from self.completes("cleanup_script", SHORT)
+
+
+class Parallel(Job):
+    """Two setup scripts at once, then an agent."""
+
+    kind = "parallel setups"
+
+    def play(self) -> Play:
+        script = writing(2 * SHORT)
+        yield from self.submit(writing(SHORT), repos=2, setup_script=script, parallel_setup_script=True)
+        for number in (1, 2):
+            yield from self.completes("setup_script", 2 * SHORT, number)
+        yield from self.completes("coding_agent", SHORT)
+
+
+class Killed(Job):
+    """An agent that is killed; the chain must not go on."""
+
+    kind = "killed"
+
+    def play(self) -> Play:
+        yield from self.submit(writing(ENDLESS), cleanup_script=writing(SHORT))
+        agent = yield from self.runs()
+        yield from self.client.call("POST", f"/v1/executions/{agent}/kill")
+        yield from self.client.final(agent)
+        self.expected[agent] = Expected("killed", "user", lines(ENDLESS), "prefix")
+
+
+class Stopped(Job):
+    """A workspace that is stopped under its agent, resumed, and given another step."""
+
+    kind = "stopped and resumed"
+
+    def play(self) -> Play:
+        yield from self.submit(writing(ENDLESS))
+        agent = yield from self.runs()
+        at = f"/v1/workspaces/{self.workspace_id}"
+        yield from self.client.call("POST", f"{at}/stop")
+        yield from self.client.settled(self.workspace_id, "stopped")
+        yield from self.client.final(agent)
+        self.expected[agent] = Expected("killed", "user", lines(ENDLESS), "prefix")
+        yield from self.client.call("POST", f"{at}/resume")
+        body = {"run_reason": "cleanup_script", "script": writing(SHORT)}
+        step = yield from self.client.call("POST", f"{at}/executions", body)
+        yield from self.client.final(step["id"])
+        self.expected[step["id"]] = Expected("completed", None, lines(SHORT))
+
+
+class Retried(Job):
+    """A setup script that fails once and is retried; then the chain goes on."""
+
+    kind = "retried"
+
+    def play(self) -> Play:
+        yield from self.submit(writing(LINES), setup_script=writing(SHORT, BROKEN_ONCE))
+        failed = yield from self.client.step(self.workspace_id, "setup_script", FINAL)
+        self.expected[failed["id"]] = Expected("failed", "exit_code", b"not yet\n")
+        yield from self.client.call("POST", f"/v1/executions/{failed['id']}/retry")
+        yield from self.completes("setup_script", SHORT, 2)
+        yield from self.completes("coding_agent", LINES)
+
+
+class DevServer(Job):
+    """A dev server beside nothing else: it answers through its node's port, then it is stopped."""
+
+    kind = "dev server"
+
+    def play(self) -> Play:
+        yield from self.submit(writing(SHORT), dev_server_script=NOTE + SERVE)
+        yield from self.completes("coding_agent", SHORT)
+        at = f"/v1/workspaces/{self.workspace_id}"
+        server = yield from self.client.call("POST", f"{at}/dev-server")
+        while not (yield from self._answers(at)):
+            yield
+        for _ in range(self.random.randrange(40)):
+            yield
+        yield from self.client.call("DELETE", f"{at}/dev-server")
+        yield from self.client.final(server["id"])
+        self.expected[server["id"]] = Expected("killed", "user", lines(ENDLESS), "prefix")
+
+    def _answers(self, at: str) -> Generator[None, None, bool]:
+        """Whether the page is served; the port is closed while its node's worker is dead."""
+        told = yield from self.client.call("GET", at)
+        url = (told.get("dev_server") or {}).get("url")
+        if not url:
+            return False
+        try:
+            return httpx.get(url, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+
+KINDS: tuple[type[Job], ...] = (Chain, Parallel, Killed, Stopped, Retried, DevServer)

@@ -1,0 +1,76 @@
+"""What became of a run, compared with what it should be."""
+
+from collections import Counter
+
+from bench.chaos.client import FINAL
+from bench.chaos.load import Expected, Job
+from bench.chaos.report import Report
+from bench.chaos.world import World
+from tests.acceptance.conftest import Relay
+
+
+def look_at(world: World, job: Job, report: Report) -> None:
+    """Add one run to the report. Its workspace must still be there."""
+    report.jobs[job.kind] += 1
+    api = world.api
+    workspace = api.get(f"/v1/workspaces/{job.workspace_id}")
+    steps = [api.get(f"/v1/executions/{one['id']}") for one in api.executions({"workspace_id": job.workspace_id})]
+    notes = _notes(world.node_of(workspace["node_id"]), job.workspace_id) if workspace["node_id"] else Counter()
+    for step in steps:
+        report.executions += 1
+        told = f"{job.kind} {step['id']} ({step['run_reason']})"
+        if step["status"] not in FINAL:
+            report.stuck += 1
+            continue
+        expected = job.expected.get(step["id"])
+        if expected is None:
+            if job.done:
+                report.problems.append(f"{told}: it should not be there; {step['status']} {step['reason']}")
+            continue
+        if (step["status"], step["reason"]) != (expected.status, expected.reason):
+            end = (step["status"], step["reason"], step["error_reason"])
+            report.problems.append(f"{told}: {end} instead of {(expected.status, expected.reason)}")
+        _compare(api, step["id"], told, expected, report)
+        _count_starts(notes[step["id"]], told, expected, report)
+        try:
+            world.stack.must_be_whole(step["id"])
+        except AssertionError as error:
+            report.problems.append(f"{told}: {str(error)[:300]}")
+    if missing := set(job.expected) - {step["id"] for step in steps}:
+        report.problems.append(f"{job.kind} {job.workspace_id}: executions are missing: {missing}")
+
+
+def _notes(node: Relay, workspace_id: str) -> Counter[str]:
+    file = node.data_dir / "workspaces" / workspace_id / "home" / "ran"
+    return Counter(file.read_text().split()) if file.exists() else Counter()
+
+
+def _count_starts(count: int, told: str, expected: Expected, report: Report) -> None:
+    if count > 1:
+        report.double_runs += 1
+        report.problems.append(f"{told}: its process ran {count} times")
+    if count == 0 and expected.notes and (expected.match == "whole"):
+        report.problems.append(f"{told}: its process never ran")
+
+
+def _compare(api: Relay, execution_id: str, told: str, expected: Expected, report: Report) -> None:
+    if not expected.notes:  # a clone's log is Relay's own
+        return
+    stored = api.log(execution_id, "stdout")
+    report.log_bytes += len(stored)
+    wanted = expected.stdout if expected.match == "whole" else expected.stdout[: len(stored)]
+    if stored == wanted:
+        return
+    want, have = Counter(wanted.splitlines(keepends=True)), Counter(stored.splitlines(keepends=True))
+    lost, more = want - have, have - want
+    report.bytes_lost += sum(map(len, lost.elements()))
+    report.bytes_doubled += sum(map(len, more.elements()))
+    report.problems.append(f"{told}: {lost.total()} lines lost, {more.total()} too many, or in another order")
+
+
+def left_running(world: World, report: Report) -> None:
+    """Processes beside init in containers in which nothing should run any more."""
+    for container in world.containers():
+        processes = container.top()["Processes"]
+        if len(processes) > 1:
+            report.problems.append(f"{container.name}: still runs {[row[-1] for row in processes[1:]]}")

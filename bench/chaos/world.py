@@ -1,0 +1,138 @@
+"""The parts that fail: Postgres, Valkey, an API, and two nodes, each with its own container engine."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from tests.acceptance.conftest import Relay, make_repo
+from tests.faults.conftest import CrashingPostgres, Stack, fault_relay
+from tests.faults.own_engine import OwnEngine
+
+from relay_cli.stack.valkey import EmbeddedValkey
+from relay_core.postgres.migrate import upgrade
+
+PATIENT = {
+    "RELAY_CLONE_TIMEOUT_SECONDS": "120",
+    "RELAY_DEV_SERVER_START_SECONDS": "90",
+    "RELAY_NODE_DEGRADED_SECONDS": "30",
+    "RELAY_NODE_OFFLINE_SECONDS": "90",
+}
+"""Longer than any fault here on a busy machine: what ends by these clocks would end rightly and prove nothing."""
+
+
+class CrashingValkey(EmbeddedValkey):
+    """A server that can be killed, and can lose its disk."""
+
+    def crash(self) -> None:
+        """`kill -9`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def empty(self) -> None:
+        """Remove what it has stored; only while it is stopped."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix == ".rdb":
+                path.unlink()
+
+
+@dataclass
+class World:
+    """Everything that runs. The nodes share the API, Postgres and Valkey."""
+
+    root: Path
+    stack: Stack
+    """The API, the servers below it, and the first node."""
+    valkey: CrashingValkey
+    nodes: list[Relay]
+    """The first is on this machine's engine, the second on `engine`."""
+    engine: OwnEngine
+    repos: list[Path]
+    """Two sources of clones."""
+
+    @property
+    def api(self) -> Relay:
+        """The node whose processes include the API."""
+        return self.nodes[0]
+
+    def node_ids(self) -> list[str]:
+        """Ids of the nodes, in their order."""
+        return [(node.data_dir / "node_id").read_text().strip() for node in self.nodes]
+
+    def node_of(self, node_id: str) -> Relay:
+        """The node with this id."""
+        return self.nodes[self.node_ids().index(node_id)]
+
+    def containers(self) -> Iterator[Any]:
+        """Running workspace containers of both nodes."""
+        for node, node_id in zip(self.nodes, self.node_ids(), strict=True):
+            client = node_client(node)
+            labels = [f"relay.node_id={node_id}", "relay.role=workspace"]
+            yield from client.containers.list(filters={"label": labels}, ignore_removed=True)
+            client.close()
+
+
+def node_client(node: Relay) -> Any:
+    """A client of the engine of a node."""
+    host = node.environment.get("RELAY_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
+    return docker.DockerClient(base_url=host) if host else docker.from_env()
+
+
+@contextmanager
+def made_world() -> Iterator[World]:
+    """Start everything below a directory of its own, with one worker on each node; end and remove it afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="relay-chaos-"))
+    root.chmod(0o755)
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, root, ignore_errors=True)
+        postgres, valkey = CrashingPostgres(root / "postgres"), CrashingValkey(root / "valkey")
+        upgrade(postgres.start())
+        undo.callback(postgres.stop)
+        valkey.start()
+        undo.callback(valkey.stop)
+        (root / "e").mkdir()
+        engine = OwnEngine(root / "e")
+        undo.callback(engine.end)
+        engine.start()
+        engine.load_images()
+        nodes = []
+        for name in ("a", "b"):
+            (root / name).mkdir()
+            node = fault_relay(root / name, postgres, valkey)
+            node.environment |= PATIENT
+            nodes.append(node)
+            undo.callback(_end_node, node)
+        first, second = nodes
+        second.environment |= {
+            "RELAY_DOCKER_HOST": engine.host,
+            "RELAY_API_PORT": first.environment["RELAY_API_PORT"],
+        }
+        first.start("api")
+        for node in nodes:
+            node.start("worker")
+        repos = [make_repo(root / f"repo{number}", {"README.md": "# sample\n"}) for number in (1, 2)]
+        yield World(root, Stack(first, postgres, valkey, repos[0]), valkey, nodes, engine, repos)
+
+
+def _end_node(node: Relay) -> None:
+    for name in list(node.processes):
+        node.kill_9(name)
+    if (node.data_dir / "node_id").exists():
+        client = node_client(node)
+        label = f"relay.node_id={(node.data_dir / 'node_id').read_text().strip()}"
+        for container in client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
+            container.remove(force=True)
+        for network in client.networks.list(names=[f"^{node.environment['RELAY_CONTAINER_NETWORK']}$"]):
+            network.remove()
+        client.close()
+    node.database.dispose()
