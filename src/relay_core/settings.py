@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     node_pressure_bytes: int = Field(
         default_factory=lambda data: min(1 << 30, data["node_min_free_bytes"]),
         ge=0,
-        description="With less free, the run with the largest log is ended; at most the above.",
+        description="With less free, the runs of the workspace that grew most are ended; at most the above.",
     )
 
     # running and capturing

@@ -133,14 +133,15 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
 def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
     pulse = Pulse(context)
+    disk_use = disk.DiskUse(context)
     tickers = [
         tick.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
         tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
-        tick.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context).sweep),
-        tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context).sweep),
+        tick.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context, disk_use).sweep),
+        tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
 

@@ -101,13 +101,13 @@ def begin(
     """
     if claimed.adopted:
         attended = open_workspace(context, claimed.workspace_id, attending=True)
-        control.disk = DiskCap(attended.directory, attended.row.limits.disk_bytes)
+        control.disk = DiskCap(attended.directory, attended.container_id, attended.row.limits.disk_bytes)
         if running := take_over(context, claimed, control, attended):
             return running
         if control.kill.is_set():
             raise StepFailed(Reason.USER, "killed before it started")
     workspace = open_workspace(context, claimed.workspace_id)
-    control.disk = DiskCap(workspace.directory, workspace.row.limits.disk_bytes)
+    control.disk = DiskCap(workspace.directory, workspace.container_id, workspace.row.limits.disk_bytes)
     return start(context, claimed, control, workspace, extra_env or {})
 
 

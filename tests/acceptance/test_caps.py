@@ -19,6 +19,12 @@ def agent(relay, run):
         ("while :; do echo y; done", {"log_bytes": 100_000}, "log_limit"),
         ("python3 -c 'x = bytearray(400_000_000)'", {"memory_bytes": 100_000_000}, "oom"),
         ("head -c 200M /dev/zero >~/large; sleep 100", {"disk_bytes": 100_000_000}, "disk_limit"),
+        (
+            "exec 3>/var/tmp/gone; rm /var/tmp/gone; head -c 200M /dev/zero >&3; sleep 100",
+            {"disk_bytes": 100_000_000},
+            "disk_limit",
+        ),
+        ("cd ~; seq 25000 | xargs touch; sleep 100", {"disk_bytes": 100_000_000}, "disk_limit"),
     ],
 )
 def test_a_cap_ends_the_run_and_says_which(relay: Relay, repo, command, limits, reason):

@@ -53,6 +53,19 @@ def test_the_run_that_fills_the_disk_is_ended_and_no_other(small: Relay, whole: 
     whole.must_be_whole(ended["id"])
 
 
+def test_the_workspace_that_grows_is_ended_and_not_the_one_with_the_largest_log(small: Relay, whole: Stack):
+    victim = small.submit(whole.repo, f"head -c 20M /dev/zero; {numbered(25000)}")
+    whole.agent(victim, {"running"})
+    attacker = small.submit(
+        whole.repo, "while head -c 10M /dev/zero >>~/file; do sleep 0.3; done", limits={"kill_grace_seconds": 0}
+    )
+    ended = whole.agent(attacker)
+    assert (ended["status"], ended["reason"]) == ("failed", "disk_pressure"), ended
+    small.http.delete(f"/v1/workspaces/{attacker['workspace_id']}")
+    other = whole.agent(victim)
+    assert (other["status"], other["reason"]) == ("completed", None)
+
+
 def test_a_volume_that_is_full_within_a_moment_loses_output_and_says_so(small: Relay, whole: Stack):
     """Faster than any look at the disk: what could not be written is lost, told, and the end stays true."""
     flood = small.submit(whole.repo, f"head -c {DISK_MIB}M /dev/zero >/workspace/tmp/full; echo behind; exit 3")

@@ -1,34 +1,123 @@
 """What of a workspace counts, and who is ended when the disk is nearly full."""
 
 import os
-from uuid import UUID
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
 
-from relay_workers.capture.pump import Backlog
-from relay_workers.disk import to_end_under_pressure, used_bytes
+import pytest
 
-ONE, TWO = UUID(int=1), UUID(int=2)
+from relay_workers.disk import DiskCap, Sample, floor_after_relief, growth, to_end_under_pressure
+from relay_workers.disk_usage import Use, processes_by_container, used_by, used_without_name
+
+ONE, TWO = Path("/one"), Path("/two")
+MIB = 1 << 20
 
 
 def test_what_is_used_is_blocks_and_each_file_once(tmp_path):
-    (tmp_path / "file").write_bytes(b"x" * (1 << 20))
+    (tmp_path / "file").write_bytes(b"x" * MIB)
     os.link(tmp_path / "file", tmp_path / "again")
     (tmp_path / "everything").symlink_to("/")
     with (tmp_path / "hole").open("wb") as hole:
         hole.truncate(1 << 40)
-    used = used_bytes(tmp_path)
+    used = used_by([tmp_path])
     assert used is not None
-    assert 1 << 20 <= used < 2 << 20
+    assert MIB <= used.bytes < 2 * MIB
+    assert used.files == 4, "the directory, the file, the link, the hole"
+
+
+def test_directories_are_added_up(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * MIB)
+    used = used_by([tmp_path / "a", tmp_path / "b"])
+    assert used is not None
+    assert 2 * MIB <= used.bytes < 3 * MIB
+    assert used.files == 4
 
 
 def test_what_is_gone_cannot_be_measured(tmp_path):
-    assert used_bytes(tmp_path / "gone") is None
+    assert used_by([tmp_path / "gone"]) is None
 
 
-def test_the_largest_raw_files_have_to_go():
-    assert to_end_under_pressure({ONE: Backlog(10, 10), TWO: Backlog(0, 1000)}) == TWO
-    assert to_end_under_pressure({ONE: Backlog(0, 2000), TWO: Backlog(1000, 1000)}) == ONE
+def test_a_file_without_a_name_counts_once_and_neither_memory_nor_a_named_one(tmp_path):
+    holder = f"""
+import os, sys
+full = b"x" * {MIB}
+for name in ("gone", "stays"):
+    with open("{tmp_path}/" + name, "wb") as file:
+        file.write(full)
+    globals()[name] = open("{tmp_path}/" + name)
+os.unlink("{tmp_path}/gone")
+again = os.dup(gone.fileno())
+memory = os.memfd_create("memory")
+os.write(memory, full)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        used = used_without_name([process.pid])
+        process.communicate()
+    assert MIB <= used.bytes < 2 * MIB
+    assert used.files == 1
+    assert used_without_name([process.pid]) == Use(0, 0), "a process that has ended holds nothing"
+
+
+def test_a_process_belongs_to_the_container_whose_cgroup_it_is_in(tmp_path):
+    first, second = "a" * 64, "b" * 64
+    for pid, text in {
+        "1": "0::/\n",
+        "20": f"12:pids:/docker/{first}\n4:cpu:/docker/{first}\n",
+        "21": f"0::/system.slice/docker-{second}.scope\n",
+        "self": f"0::/docker/{first}\n",
+    }.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text(text)
+    (tmp_path / "22").mkdir()  # it has ended
+    assert processes_by_container(tmp_path) == {first: [20], second: [21]}
+
+
+@pytest.mark.parametrize(
+    ("limit", "use", "exceeded"),
+    [
+        (100, Use(100, 1), False),
+        (100, Use(101, 1), True),
+        (64 * MIB, Use(0, 20_000), False),
+        (64 * MIB, Use(0, 20_001), True),
+        (1 << 30, Use(0, 65_536), False),
+        (1 << 30, Use(0, 65_537), True),
+    ],
+)
+def test_a_limit_is_on_bytes_and_on_the_files_that_go_with_them(limit, use, exceeded):
+    assert DiskCap(ONE, "c", limit).is_exceeded_by(use) is exceeded
+
+
+def test_growth_is_since_the_smallest_sample_and_unknown_of_one():
+    assert growth([]) is None
+    assert growth([Sample(0, 500)]) is None
+    assert growth(deque([Sample(0, 500), Sample(1, 100), Sample(2, 350)])) == 250
+    assert growth([Sample(0, 500), Sample(1, 400)]) == 0
+
+
+def test_who_grew_most_has_to_go_however_large_another_is():
+    assert to_end_under_pressure({ONE: 10, TWO: 1000}, {ONE: 5000, TWO: 0}) == TWO
+    assert to_end_under_pressure({ONE: None, TWO: 1}, {ONE: 5000, TWO: 0}) == TWO
+
+
+def test_where_nobody_grew_the_largest_raw_log_has_to_go():
+    assert to_end_under_pressure({ONE: 0, TWO: None}, {ONE: 10, TWO: 1000}) == TWO
 
 
 def test_nobody_is_ended_whose_end_would_free_nothing():
-    assert to_end_under_pressure({}) is None
-    assert to_end_under_pressure({ONE: Backlog(0, 0)}) is None
+    assert to_end_under_pressure({}, {}) is None
+    assert to_end_under_pressure({ONE: 0}, {ONE: 0}) is None
+
+
+def test_after_a_relief_the_next_one_waits_until_the_disk_is_fuller_still():
+    assert floor_after_relief(free=800, pressure=1000) == 600
+    assert floor_after_relief(free=0, pressure=1000) == 125, "with next to nothing left nobody waits"

@@ -4,6 +4,15 @@ from dataclasses import dataclass, fields
 
 from relay_core.domain.errors import InvalidInput
 
+BYTES_PER_FILE = 16 << 10
+"""What ext4 lays out an inode for: whose share of the disk's bytes is used up has used up its share of inodes."""
+LEAST_FILES = 20_000
+
+
+def files_for(disk_bytes: int) -> int:
+    """The files that go with so much disk space: one for each 16 KiB, at least 20,000."""
+    return max(LEAST_FILES, disk_bytes // BYTES_PER_FILE)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -24,9 +33,14 @@ class Limits:
     log_bytes: int = 1 << 30
     """Stored bytes of stdout and stderr together, of one execution; storing stops exactly there: `log_limit`."""
     disk_bytes: int = 20 << 30
-    """Size of the workspace directory; beyond it: `disk_limit`."""
+    """Disk space of the workspace: directory, layer of its container, files without a name; beyond it: `disk_limit`."""
     kill_grace_seconds: float = 10
     """Between TERM and KILL."""
+
+    @property
+    def disk_files(self) -> int:
+        """Files of the workspace, directories and links too; beyond it: `disk_limit`."""
+        return files_for(self.disk_bytes)
 
     @classmethod
     def from_request(cls, wanted: dict[str, object], maxima: "dict[str, float]") -> "Limits":

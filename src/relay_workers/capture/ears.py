@@ -30,12 +30,29 @@ class Ears:
     """One epoll over one inotify, the FIFOs and a doorbell. `call` is for any thread, the rest for the pump's."""
 
     def __init__(self) -> None:
-        self._inotify = INotify()
+        self._inotify: INotify | None = None
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._bell_lock = threading.Lock()
         self._epoll = select.epoll()
-        for fd in (self._inotify.fileno(), self._bell):
-            self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._told = False
+        self._open()
+
+    def _open(self) -> INotify | None:
+        """The inotify; None while this uid has used up its share of them: other processes of it may do so."""
+        if self._inotify is None:
+            try:
+                self._inotify = INotify()
+            except OSError as error:
+                if not self._told:
+                    log.warning(
+                        "logs are looked at every second only; raise fs.inotify.max_user_instances",
+                        error=error.strerror,
+                    )
+                self._told = True
+                return None
+            self._epoll.register(self._inotify.fileno(), select.EPOLLIN)
+        return self._inotify
 
     def call(self) -> None:
         """Wake `listen`; nothing happens after `close`."""
@@ -49,8 +66,11 @@ class Ears:
         Returns:
             The watch; None where the kernel has no more to give (the pump's scan finds the growth instead).
         """
+        inotify = self._open()
+        if inotify is None:
+            return None
         try:
-            return int(self._inotify.add_watch(f"/proc/self/fd/{fd}", _WATCHED))
+            return int(inotify.add_watch(f"/proc/self/fd/{fd}", _WATCHED))
         except OSError as error:
             log.warning("a log cannot be watched; raise fs.inotify.max_user_watches", error=error.strerror)
             return None
@@ -58,7 +78,8 @@ class Ears:
     def forget_file(self, watch: int) -> None:
         """Stop to watch."""
         with contextlib.suppress(OSError):  # the kernel drops the watch of a removed file by itself
-            self._inotify.rm_watch(watch)
+            if self._inotify is not None:
+                self._inotify.rm_watch(watch)
 
     def hear_fifo(self, fd: int) -> None:
         """Listen to a FIFO; one without a writer is silent until it has had one."""
@@ -75,7 +96,7 @@ class Ears:
         for fd, events in self._epoll.poll(timeout):
             if fd == self._bell:
                 os.eventfd_read(fd)
-            elif fd == self._inotify.fileno():
+            elif self._inotify is not None and fd == self._inotify.fileno():
                 for event in self._inotify.read(timeout=0):
                     (heard.moved if event.mask & flags.MOVE_SELF else heard.changed).add(event.wd)
             else:
@@ -85,7 +106,8 @@ class Ears:
     def close(self) -> None:
         """Let go of everything."""
         self._epoll.close()
-        self._inotify.close()
+        if self._inotify is not None:
+            self._inotify.close()
         with self._bell_lock:
             os.close(self._bell)
             self._bell = -1

@@ -1,8 +1,10 @@
 """The container engine port on the Docker API (Engine 20.10 and later)."""
 
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -35,6 +37,7 @@ from relay_workers.engine.port import (
     OurContainer,
     PullTerms,
     StepStart,
+    Storage,
 )
 
 _ANSWER_SECONDS = 10.0
@@ -141,6 +144,21 @@ class DockerEngine:
         """See the port."""
         found = self._ask(lambda: self._api.inspect_container(container_id))
         return _state(found) if found else ContainerState(exists=False)
+
+    def storage(self, container_id: str) -> Storage:
+        """See the port."""
+        with translated():
+            found = self._api.inspect_container(container_id)
+        layer = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+        volumes = [mount["Source"] for mount in found.get("Mounts") or [] if mount["Type"] == "volume"]
+        seen = [Path(path) for path in (layer, *volumes) if path and os.access(path, os.R_OK | os.X_OK)]
+        return Storage(tuple(seen), layer_seen=bool(layer) and Path(str(layer)) in seen)
+
+    def layer_bytes(self, container_id: str) -> int:
+        """See the port."""
+        with translated():
+            found = self._api.containers(all=True, size=True, filters={"id": container_id})
+        return sum(int(item.get("SizeRw") or 0) for item in found)
 
     def stop(self, container_id: str) -> None:
         """See the port."""

@@ -170,6 +170,16 @@ class ContainerState:
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Where a container keeps what it writes outside of the workspace directory."""
+
+    directories: tuple[Path, ...]
+    """Of its layer and its volumes, those that this host sees."""
+    layer_seen: bool
+    """Whether the layer is among them; else `layer_bytes` tells its size."""
+
+
+@dataclass(frozen=True)
 class KillResult:
     """What a kill came to."""
 
@@ -236,6 +246,12 @@ class ContainerEngine(Protocol):
 
     def inspect(self, container_id: str) -> ContainerState:
         """A container, by id or name."""
+
+    def storage(self, container_id: str) -> Storage:
+        """Where it writes; it stays so for its life. Does not wait for an engine that is away."""
+
+    def layer_bytes(self, container_id: str) -> int:
+        """Size of what it wrote into its own layer, holes included. Does not wait for an engine that is away."""
 
     def stop(self, container_id: str) -> None:
         """End everything in a container and keep its files."""
