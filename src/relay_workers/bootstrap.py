@@ -31,7 +31,7 @@ from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
 from relay_workers.context import WorkerContext
-from relay_workers.engine.client import connect, find_engine
+from relay_workers.engine.client import KILL_TIMEOUT_SECONDS, connect, find_engine
 from relay_workers.engine.data_dir_probe import IN_CONTAINER, check_data_dir
 from relay_workers.engine.docker_engine import DockerEngine
 from relay_workers.engine.forward import Forwarder
@@ -105,7 +105,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
     """The ports of a worker, connected; nothing is started."""
     api = connect(settings.docker_host)
     patience = Patience(settings.engine_patience_seconds)
-    engine = DockerEngine(api, patience)
+    engine = DockerEngine(api, patience, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
     install_supervisor(settings.data_dir)
     tool = DockerToolRunner(docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ)), patience)
     logs = LogStore(database)

@@ -72,11 +72,11 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
             if control.on_ready:
                 control.on_ready()
             decision = process.wait(context, claimed, control, running)
-        ended = process.end(context, claimed, control, running, decision)
+        ended = process.end(context, control, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
         context.forwarder.close(str(claimed.execution_id))
-        context.pump.detach(running.capture)
+        running.leave(context)
 
 
 def _await_port(
@@ -90,7 +90,7 @@ def _await_port(
             raise LetGo
         if control.kill.is_set() or capture.exited.is_set() or capture.supervisor_dead.is_set():
             return process.wait(context, claimed, control, running)
-        if context.forwarder.probe(running.workspace.container_id, port):
+        if context.patience.keep(lambda: context.forwarder.probe(running.workspace.container_id, port)):
             return None
         control.wake.wait(PROBE_SECONDS)
         control.wake.clear()
@@ -98,7 +98,8 @@ def _await_port(
 
 
 def _publish(context: WorkerContext, claimed: Claimed, running: Running, port: int) -> None:
-    local = context.forwarder.open(str(claimed.execution_id), running.workspace.container_id, port)
+    before = int(claimed.handle.get("forward_port", 0))  # a new worker keeps the URL
+    local = context.forwarder.open(str(claimed.execution_id), running.workspace.container_id, port, local_port=before)
     handle = {
         "gid": claimed.gid,
         "exec_id": running.exec_id,

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 CONTAINER_GRACE_SECONDS = 600.0
 """Between telling of a container that nobody wants and removing it: somebody may want to look."""
+VANISHED_GRACE_SECONDS = 10.0
+"""How long a container must be missing before its workspace has failed."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,8 @@ def unwanted_containers(
     """Containers with this node's label and no live workspace."""
     found = []
     for one in containers:
-        row = rows.get(_uuid(one.labels.get(LABEL_WORKSPACE, "")))
-        going = row is not None and row.deleted and row.there  # `deleted_workspaces` has it
-        if row is None or not (row.live or going):
+        row = rows.get(_workspace_of(one))
+        if _is_unwanted(row):
             why = "there is no such workspace" if row is None else f"its workspace is {row.state}"
             message = f"container {one.name} carries this node's label, but {why}"
             found.append(
@@ -68,7 +69,7 @@ def unwanted_containers(
                     "container_without_workspace",
                     one.id,
                     message,
-                    lambda one=one: context.engine.remove(one.id),  # type: ignore[misc]
+                    lambda one=one: _remove_unwanted(context, one),  # type: ignore[misc]
                     CONTAINER_GRACE_SECONDS,
                 )
             )
@@ -78,19 +79,28 @@ def unwanted_containers(
 def vanished_containers(
     context: WorkerContext, containers: Iterable[OurContainer], rows: dict[UUID, NodeWorkspace]
 ) -> list[Finding]:
-    """Idle workspaces whose container is gone; where a step runs, its own end tells."""
+    """Idle workspaces whose container is gone; where a step runs, its own end tells.
+
+    An engine that has none of several is another one, or has lost its data: it gets time to be put right.
+    """
     there = {one.id for one in containers}
+    idle = [
+        row
+        for row in rows.values()
+        if row.state is WorkspaceState.RUNNING and not (row.busy or row.deleted or row.asked)
+    ]
+    missing = [row for row in idle if row.container_id not in there]
+    another = len(missing) > 1 and len(missing) == len(idle)
+    why = "; this engine has no container of this node: is it the right one?" if another else ""
     return [
         Finding(
             "container_vanished",
             str(row.id),
-            f"workspace {row.id} has lost its container",
-            lambda row=row: _give_up(context, row.id),  # type: ignore[misc]
+            f"workspace {row.id} has lost its container{why}",
+            lambda row=row: _give_up(context, row),  # type: ignore[misc]
+            CONTAINER_GRACE_SECONDS if another else VANISHED_GRACE_SECONDS,
         )
-        for row in rows.values()
-        if row.state is WorkspaceState.RUNNING
-        and not (row.busy or row.deleted or row.asked)
-        and row.container_id not in there
+        for row in missing
     ]
 
 
@@ -160,10 +170,26 @@ def mend(finding: Finding) -> bool:
     return True
 
 
-def _give_up(context: WorkerContext, workspace_id: UUID) -> None:
+def _give_up(context: WorkerContext, row: NodeWorkspace) -> None:
+    """Row and container are looked at again: the workspace may have been prepared, stopped or deleted meanwhile."""
+    if row.container_id is not None and context.engine.inspect(row.container_id).exists:
+        return
     with context.database.begin() as connection:
-        why = "its container was removed outside of Relay"
-        workspaces.set_state(connection, workspace_id, WorkspaceState.FAILED, why)
+        if node_rows.is_still(connection, row, context.claimant.node_id):
+            why = "its container was removed outside of Relay"
+            workspaces.set_state(connection, row.id, WorkspaceState.FAILED, why)
+
+
+def _remove_unwanted(context: WorkerContext, one: OurContainer) -> None:
+    with context.database.connect() as connection:
+        rows = node_rows.workspaces_of(connection, context.claimant.node_id, _workspace_of(one))
+    if _is_unwanted(rows.get(_workspace_of(one))):
+        context.engine.remove(one.id)
+
+
+def _is_unwanted(row: NodeWorkspace | None) -> bool:
+    going = row is not None and row.deleted and row.there  # `deleted_workspaces` has it
+    return row is None or not (row.live or going)
 
 
 def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
@@ -175,6 +201,10 @@ def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
         workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)
         secrets.forget_given(connection, row.id)
         events.append(connection, row.id, "workspace.removed", {"node_id": context.claimant.node_id})
+
+
+def _workspace_of(one: OurContainer) -> UUID:
+    return _uuid(one.labels.get(LABEL_WORKSPACE, ""))
 
 
 def _uuid(text: str) -> UUID:

@@ -56,7 +56,8 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
         noted.append(
             ("execution.log_incomplete", {"message": "some output could not be written (a full disk?) and is lost"})
         )
-    return Outcome(transition, Evidence(states, ended.log.ends(), turn, noted), afterwards=running.run_dir.remove)
+    told = Evidence(states, ended.log.ends(), turn, noted)
+    return Outcome(transition, told, afterwards=running.run_dir.remove, gone=True)
 
 
 def after_heads(context: WorkerContext, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:

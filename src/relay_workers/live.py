@@ -12,6 +12,7 @@ from relay_core.domain.vocabulary import Reason
 
 if TYPE_CHECKING:  # which looks at controls
     from relay_workers.disk import DiskCap
+    from relay_workers.ending import Processes
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Control:
     renewed_at: float = field(default_factory=time.monotonic)
     """When the renewal that was last granted was asked for, on the monotonic clock."""
 
+    processes: "Processes | None" = None
+    """What may run of it now; None where nothing was started, or all of it is gone and its log stored."""
     disk: "DiskCap | None" = None
     """What its workspace may take; known once it is open."""
     ended_by: Reason | None = None

@@ -26,6 +26,8 @@ class Outcome:
     """Further writes that belong into the terminal transaction."""
     afterwards: Callable[[], None] | None = None
     """What may go once that transaction is committed."""
+    gone: bool = field(kw_only=True)
+    """No process of it runs any more: that is verified, or none was started."""
 
 
 def from_failure(error: StepFailed, *, kill_asked: bool) -> Transition:

@@ -17,14 +17,15 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
 from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.postgres import events, executions, lifecycle, secrets, sessions
+from relay_core.postgres import executions, lifecycle, secrets, sessions
 from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence, leases
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
 from relay_workers.context import WorkerContext
 from relay_workers.disk import DiskCap
+from relay_workers.ending import Processes, end_processes, starting
 from relay_workers.engine.judge import End, judge_end
-from relay_workers.engine.port import EngineUnavailable, KillResult, StepStart
+from relay_workers.engine.port import EngineUnavailable, StepStart
 from relay_workers.environment import step_environment
 from relay_workers.executors.port import StepPlan, TurnRequest
 from relay_workers.executors.registry import get_executor
@@ -57,6 +58,7 @@ class Running:
     """None where the worker that started it could not note it any more."""
     mask: SecretMask
     """For what is stored of it."""
+    processes: Processes
     turn: Turn | None = None
     """Of a coding agent."""
     began: float = field(default_factory=time.monotonic)
@@ -85,7 +87,7 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     running = begin(context, claimed, control)
     try:
         decision = wait(context, claimed, control, running)
-        ended = end(context, claimed, control, running, decision)
+        ended = end(context, control, running, decision)
         return evidence.outcome(context, claimed, running, ended)
     finally:
         running.leave(context)
@@ -99,16 +101,21 @@ def begin(
     Raises:
         StepFailed: it cannot be started; `log_tampered`: what was started before cannot be found again.
     """
-    if claimed.adopted:
-        attended = open_workspace(context, claimed.workspace_id, attending=True)
-        control.disk = DiskCap(attended.directory, attended.container_id, attended.row.limits.disk_bytes)
-        if running := take_over(context, claimed, control, attended):
-            return running
-        if control.kill.is_set():
-            raise StepFailed(Reason.USER, "killed before it started")
-    workspace = open_workspace(context, claimed.workspace_id)
+    with context.patience.until(control.stop):
+        if claimed.adopted:
+            attended = open_workspace(context, claimed.workspace_id, attending=True)
+            control.disk = DiskCap(attended.directory, attended.container_id, attended.row.limits.disk_bytes)
+            if running := take_over(context, claimed, control, attended):
+                return running
+        _heed_kill(control)
+        workspace = open_workspace(context, claimed.workspace_id)
     control.disk = DiskCap(workspace.directory, workspace.container_id, workspace.row.limits.disk_bytes)
     return start(context, claimed, control, workspace, extra_env or {})
+
+
+def _heed_kill(control: Control) -> None:
+    if control.kill.is_set():
+        raise StepFailed(Reason.USER, "killed before it started")
 
 
 def take_over(context: WorkerContext, claimed: Claimed, control: Control, workspace: WorkspaceHandle) -> Running | None:
@@ -117,23 +124,22 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
     if noted is None:
         return None
     run_dir = RunDir(workspace.directory, str(claimed.execution_id), int(noted.rpartition("/")[2]))
+    processes = Processes.of(claimed, workspace.container_id, _uid(claimed, workspace))
+    control.processes = processes
     try:
         if run_dir.declare_never_started():
             with suppress(OSError, Tampered):  # else a sweep removes it
                 run_dir.remove()
+            control.processes = None
             return None
         mask = SecretMask(to_mask(context.secrets, workspace.row))
         turn = _turn(context, claimed, workspace, mask)
         capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
-    except (FileNotFoundError, Tampered, StepFailed) as error:
-        leases.confirm(context, control)
-        context.engine.kill_execution(workspace.container_id, claimed.gid, grace_seconds=0)
-        if isinstance(error, StepFailed):  # its log cannot be masked
-            raise
+    except (FileNotFoundError, Tampered) as error:
         raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
     capture.heard.wait(ENGINE_NOTICES_SECONDS)  # before clocks are looked at: it may have ended in time
     began = time.monotonic() - claimed.seconds_running
-    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), mask, turn, began)
+    return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), mask, processes, turn, began)
 
 
 def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, mask: SecretMask) -> Turn | None:
@@ -212,7 +218,7 @@ def start(
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     _note_before(context, claimed, workspace, run_dir, granted)
     capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
-    running = Running(workspace, run_dir, capture, None, mask, turn)
+    running = Running(workspace, run_dir, capture, None, mask, Processes.of(claimed, workspace.container_id, uid), turn)
     try:
         env = {
             **plan.env,
@@ -227,10 +233,13 @@ def start(
             env=env,
             deadline_seconds=_last_resort(context, claimed, workspace),
         )
-        leases.confirm(context, control)
-        running.exec_id = _start(context, workspace, step)
-        running.began = time.monotonic()
-        _await_start(context, running)
+        with starting(context, claimed.workspace_id):
+            leases.confirm(context, control)
+            _heed_kill(control)
+            control.processes = running.processes  # from here on it may run
+            running.exec_id = _start(context, workspace, step)
+            running.began = time.monotonic()
+            _await_start(context, control, running)
         context.metrics.started(claimed.run_reason, control.made_at)
         _store_handle(context, claimed, running)
     except BaseException:
@@ -301,11 +310,20 @@ def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
     return 0 if claimed.action["step"].get("as_root") else workspace.uid
 
 
-def _await_start(context: WorkerContext, running: Running) -> None:
-    """A detached start answers 200 even when the exec failed, so only the supervisor's own word counts."""
-    if running.capture.started.wait(context.settings.start_timeout_seconds):
+def _await_start(context: WorkerContext, control: Control, running: Running) -> None:
+    """A detached start answers 200 even when the exec failed, so only the supervisor's own word counts.
+
+    A kill does not wait for it: either the step has started by then, or it never will.
+    """
+    deadline = time.monotonic() + context.settings.start_timeout_seconds
+    while not running.capture.started.is_set() and not control.kill.is_set() and time.monotonic() < deadline:
+        control.wake.wait(max(0.0, deadline - time.monotonic()))
+        control.wake.clear()
+    if running.capture.started.is_set():
         return
     if running.run_dir.declare_never_started():
+        control.processes = None
+        _heed_kill(control)
         if running.exec_id is None:
             raise StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
         state = context.engine.exec_state(running.exec_id)
@@ -323,7 +341,8 @@ def wait(context: WorkerContext, claimed: Claimed, control: Control, running: Ru
     has_deadline = claimed.run_reason is not RunReason.DEV_SERVER
     while True:
         control.wake.clear()  # before looking: an event after the look is then not lost
-        decision = decide(_look(control, running), limits, has_deadline=has_deadline)
+        seen = _look(control, running)
+        decision = decide(seen, limits, has_deadline=has_deadline, tail_seconds=context.settings.log_tail_seconds)
         if decision.act is Act.LEAVE:
             raise LetGo
         if decision.act is not Act.WAIT:
@@ -340,7 +359,9 @@ def _look(control: Control, running: Running) -> Seen:
     now = time.monotonic()
     capture = running.capture
     return Seen(
-        ended=capture.exited.is_set() or capture.supervisor_dead.is_set(),
+        ended=capture.exited.is_set(),
+        gone=capture.supervisor_dead.is_set(),
+        seconds_ended=capture.seconds_exited,
         kill_asked=control.kill.is_set(),
         lost=control.lost.is_set() or capture.stale,
         capture_stopped=capture.stopped_reason,
@@ -350,36 +371,20 @@ def _look(control: Control, running: Running) -> Seen:
     )
 
 
-def end(context: WorkerContext, claimed: Claimed, control: Control, running: Running, decision: Decision) -> Ended:
+def end(context: WorkerContext, control: Control, running: Running, decision: Decision) -> Ended:
     """End what is left of the process, read its log to the end, and say how it ended."""
     leases.confirm(context, control)
-    container_id = running.workspace.container_id
     if decision.act is Act.STOP:
-        grace = running.workspace.row.limits.kill_grace_seconds
-        _note_restart(context, claimed, context.engine.kill_execution(container_id, claimed.gid, grace_seconds=grace))
+        end_processes(context, running.processes, grace_seconds=running.workspace.row.limits.kill_grace_seconds)
     log = running.capture.finish(context.settings.log_tail_seconds)
     record = _read_record(running)
     code, reason = _judge(context, running, record)  # before leftovers are ended: the supervisor may be among them
-    if decision.act is not Act.STOP:
-        _end_leftovers(context, claimed, running)
+    if decision.act is not Act.STOP:  # what a step leaves behind must not run beside the next one
+        end_processes(context, running.processes, grace_seconds=0)
+    control.processes = None
     leases.confirm(context, control)  # reading may have waited for Postgres, and git comes next
     lost = isinstance(record, ExitRecord) and record.lost_output and decision.act is not Act.STOP
     return Ended(code, decision.reason or log.stopped_reason or reason, log, lost)
-
-
-def _end_leftovers(context: WorkerContext, claimed: Claimed, running: Running) -> None:
-    """What a step leaves behind must not run beside the next one.
-
-    A root step can change its gid; so after one everything goes that is not of another running execution.
-    """
-    container_id = running.workspace.container_id
-    if claimed.action["step"].get("as_root"):
-        with context.database.connect() as connection:
-            keep = executions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
-        result = context.engine.end_leftovers(container_id, keep)
-    else:
-        result = context.engine.kill_execution(container_id, claimed.gid, grace_seconds=0)
-    _note_restart(context, claimed, result)
 
 
 def _read_record(running: Running) -> ExitRecord | Tampered | None:
@@ -421,13 +426,6 @@ def _engine_exit(context: WorkerContext, running: Running) -> int | None:
             return None
         time.sleep(0.005)
     return None
-
-
-def _note_restart(context: WorkerContext, claimed: Claimed, result: KillResult) -> None:
-    if result.restarted:
-        with context.database.begin() as connection:
-            why = {"why": "processes of an execution could not be ended one by one"}
-            events.append(connection, claimed.workspace_id, "workspace.container_restarted", why)
 
 
 def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transition:

@@ -109,7 +109,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
         )
         workspaces.set_state(connection, row.id, WorkspaceState.RUNNING)
 
-    return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also)
+    return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also, gone=True)
 
 
 def _uid(context: WorkerContext, row: WorkspaceRow, image: ImageInfo) -> int:
@@ -149,7 +149,7 @@ def _failed(row: WorkspaceRow, error: StepFailed, control: Control, log: StepLog
             workspaces.set_clone_state(connection, row.project_id, repo.repo_id, CloneState.FAILED, error=str(error))
 
     transition = from_failure(error, kill_asked=control.kill.is_set())
-    return Outcome(transition, Evidence(log_ends=log.ends()), also)
+    return Outcome(transition, Evidence(log_ends=log.ends()), also, gone=True)
 
 
 def _store_place(context: WorkerContext, row: WorkspaceRow, directory: Path) -> None:

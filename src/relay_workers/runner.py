@@ -12,14 +12,16 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain import execution as machine
-from relay_core.domain.doorbell import Ring, task_id
-from relay_core.domain.errors import Stale, StepFailed
+from relay_core.domain.doorbell import task_id
+from relay_core.domain.errors import RelayError, Stale, StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.postgres import adoption, lifecycle
-from relay_core.postgres.lifecycle import Claimed, Evidence, NotClaimed
+from relay_core.postgres.lifecycle import Claimed, Evidence, Finished, NotClaimed
+from relay_core.postgres.logs import StreamEnd
 from relay_core.postgres.outage import is_away
-from relay_workers import dev_server, evidence, process, provision
+from relay_workers import dev_server, evidence, leases, process, provision
 from relay_workers.context import WorkerContext
+from relay_workers.ending import are_gone
 from relay_workers.engine.port import EngineUnavailable
 from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
@@ -30,6 +32,9 @@ from relay_workers.tasks import RunRequest
 from relay_workers.telling import Beside, RunFailed, RunKilled, announce_started
 
 log = structlog.get_logger(__name__)
+
+_AT_ONCE = threading.Event()
+_AT_ONCE.set()
 
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.2, 5.0
 
@@ -131,9 +136,14 @@ class Runner:
             self._context.live.holding(control),
         ):
             try:
-                return self._finish(claimed, self._step(claimed, control))
+                return self._finish(claimed, control, self._step(claimed, control))
             except (LetGo, Stale) as error:
                 log.info("left to others", why=str(error) or "asked to let go")
+                raise Ignore from error
+            except Exception as error:
+                if not (control.lost.is_set() or is_away(error)):
+                    raise
+                log.warning("the database is away; the run is adopted once it is back", error=type(error).__name__)
                 raise Ignore from error
 
     def _step(self, claimed: Claimed, control: Control) -> Outcome:
@@ -150,42 +160,79 @@ class Runner:
             return self._broken(claimed, control, error)
 
     def _broken(self, claimed: Claimed, control: Control, error: Exception) -> Outcome:
-        """Whatever it was, the row must not stay `running`."""
+        """Whatever it was, the row must not stay `running`, nor a process of it."""
         if isinstance(error, StepFailed):
-            return Outcome(from_failure(error, kill_asked=control.kill.is_set()), self._what_is_there(claimed))
-        if isinstance(error, EngineUnavailable):
-            return Outcome(machine.failed(Reason.ENGINE_ERROR, str(error)), self._what_is_there(claimed))
-        log.error("a step broke", exc_info=error)
-        message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
-        return Outcome(machine.failed(Reason.INTERNAL_ERROR, message), self._what_is_there(claimed))
+            transition = from_failure(error, kill_asked=control.kill.is_set())
+        elif isinstance(error, EngineUnavailable):
+            transition = machine.failed(Reason.ENGINE_ERROR, str(error))
+        else:
+            log.error("a step broke", exc_info=error)
+            transition = _relay_failed(error)
+        started = control.processes
+        leases.confirm(self._context, control)
+        with self._context.patience.until(_AT_ONCE):  # an engine that is away is not waited for: `leftovers` does that
+            gone = are_gone(self._context, started)
+        if not gone and transition.target is Status.KILLED:
+            message = f"{transition.error_reason}; its processes could not be ended"
+            transition = machine.failed(Reason.ENGINE_ERROR, message)
+        return Outcome(transition, self._what_is_there(claimed, truncated=started is not None), gone=gone)
 
-    def _what_is_there(self, claimed: Claimed) -> Evidence:
+    def _what_is_there(self, claimed: Claimed, *, truncated: bool) -> Evidence:
         """Evidence of a step that could not go on: the log as stored, and where every repo stands."""
-        ends = stored_ends(self._context.logs, claimed.execution_id)
-        return Evidence(evidence.after_heads(self._context, claimed.workspace_id), ends)
+        try:
+            heads = evidence.after_heads(self._context, claimed.workspace_id)
+        except (OSError, RelayError) as error:
+            log.warning("the repositories cannot be read", error=str(error))
+            heads = {}
+        return Evidence(heads, self._stored_ends(claimed.execution_id, truncated=truncated))
 
-    def _finish(self, claimed: Claimed, outcome: Outcome) -> machine.Transition:
-        def write(connection: Connection) -> list[Ring]:
-            due = lifecycle.finish(
-                connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence
-            )
-            if outcome.also is not None:
-                outcome.also(connection)
-            return due
+    def _stored_ends(self, execution_id: UUID, *, truncated: bool) -> dict[str, StreamEnd]:
+        ends = stored_ends(self._context.logs, execution_id)
+        return {name: end._replace(truncated=end.truncated or truncated) for name, end in ends.items()}
 
-        due = self._patiently(write)
+    def _finish(self, claimed: Claimed, control: Control, outcome: Outcome) -> machine.Transition:
+        try:
+            ended = self._write_end(claimed, control, outcome)
+        except Exception as error:
+            if isinstance(error, Stale) or control.lost.is_set() or is_away(error):
+                raise
+            log.exception("the end of a run cannot be stored as it is")  # nor could it be the next time
+            ends = self._stored_ends(claimed.execution_id, truncated=True)
+            bare = Outcome(_relay_failed(error), Evidence(log_ends=ends), gone=outcome.gone)
+            ended = self._write_end(claimed, control, bare)
         if outcome.afterwards is not None:
             try:
                 outcome.afterwards()
             except (OSError, Tampered) as error:
                 log.warning("raw files are left to a sweep", error=str(error))
         self._context.live_logs.end(claimed.execution_id)
-        self._context.doorbell.ring(due)
-        self._context.metrics.ended(claimed.run_reason, outcome.transition)
-        log.info("ended", status=outcome.transition.target, reason=outcome.transition.reason)
-        return outcome.transition
+        self._context.doorbell.ring(ended.rings)
+        self._context.metrics.ended(claimed.run_reason, ended.transition)
+        log.info("ended", status=ended.transition.target, reason=ended.transition.reason, gone=outcome.gone)
+        return ended.transition
 
-    def _patiently(self, write: Callable[[Connection], list[Ring]]) -> list[Ring]:
+    def _write_end(self, claimed: Claimed, control: Control, outcome: Outcome) -> Finished:
+        """The terminal transaction; it heeds a kill that came while the end was prepared."""
+        left_on = None if outcome.gone else self._context.claimant.node_id
+
+        def write(connection: Connection) -> Finished:
+            if control.kill.is_set():  # Celery's revoke comes without a row that says so
+                lifecycle.request_kill(connection, claimed.execution_id, "the worker's control")
+            ended = lifecycle.finish(
+                connection,
+                claimed.execution_id,
+                claimed.fence,
+                outcome.transition,
+                outcome.evidence,
+                left_on=left_on,
+            )
+            if outcome.also is not None:
+                outcome.also(connection)
+            return ended
+
+        return self._patiently(write)
+
+    def _patiently(self, write: Callable[[Connection], Finished]) -> Finished:
         """The terminal transaction, through an outage of any length: it is idempotent by the fence."""
         backoff = FIRST_BACKOFF_SECONDS
         while True:
@@ -198,6 +245,11 @@ class Runner:
                 log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])
             time.sleep(backoff)
             backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
+
+
+def _relay_failed(error: Exception) -> machine.Transition:
+    message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
+    return machine.failed(Reason.INTERNAL_ERROR, message)
 
 
 def _tell_celery(transition: machine.Transition) -> None:

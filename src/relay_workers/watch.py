@@ -28,7 +28,11 @@ class Seen:
     """One look at a running process."""
 
     ended: bool
-    """Its exit is recorded, or its supervisor is dead."""
+    """Its exit is recorded."""
+    gone: bool
+    """Its supervisor is dead, and with it what copies its log: that is complete."""
+    seconds_ended: float
+    """Since its exit was recorded."""
     kill_asked: bool
     lost: bool
     capture_stopped: Reason | None
@@ -48,13 +52,16 @@ class Decision:
     wait_seconds: float = 0.0
 
 
-def decide(seen: Seen, limits: Limits, *, has_deadline: bool) -> Decision:
+def decide(seen: Seen, limits: Limits, *, has_deadline: bool, tail_seconds: float) -> Decision:
     """The next act; what a person asked for goes before caps, and an end that has happened goes before a cap.
+
+    A kill also ends what a step that has exited left behind, while its log is still held open by that.
 
     Args:
         seen: the present look.
         limits: the caps.
         has_deadline: False for a dev server, which may run and be silent as long as it likes.
+        tail_seconds: how long a background process may hold the log after the exit.
     """
     if seen.lost:
         return Decision(Act.LEAVE)
@@ -62,11 +69,16 @@ def decide(seen: Seen, limits: Limits, *, has_deadline: bool) -> Decision:
         return Decision(Act.STOP, Reason.USER)
     if seen.capture_stopped is not None:
         return Decision(Act.STOP, seen.capture_stopped)
-    if seen.ended:
-        return Decision(Act.DRAIN)
+    if seen.ended or seen.gone:
+        return _drain(seen, tail_seconds)
     if seen.capped is not None:
         return Decision(Act.STOP, seen.capped)
     return _by_clock(seen, limits) if has_deadline else Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+
+
+def _drain(seen: Seen, tail_seconds: float) -> Decision:
+    left = 0.0 if seen.gone else tail_seconds - seen.seconds_ended
+    return Decision(Act.WAIT, wait_seconds=left) if left > 0 else Decision(Act.DRAIN)
 
 
 def _by_clock(seen: Seen, limits: Limits) -> Decision:

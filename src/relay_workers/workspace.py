@@ -13,7 +13,6 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.postgres import events, workspaces
 from relay_core.postgres.workspaces import WorkspaceRow
-from relay_workers import leftovers
 from relay_workers.context import WorkerContext
 from relay_workers.git.head_reader import Head
 
@@ -69,7 +68,6 @@ def open_workspace(context: WorkerContext, workspace_id: UUID, *, attending: boo
         with context.database.begin() as connection:
             workspaces.set_state(connection, workspace_id, WorkspaceState.RUNNING)
             events.append(connection, workspace_id, "workspace.container_restarted", {"found": "stopped"})
-    leftovers.end(context, workspace_id)
     return WorkspaceHandle(row, row.container_id, directory, row.uid)
 
 

@@ -8,6 +8,7 @@ from engine_fixtures import eventually
 
 from relay_core.domain.vocabulary import Stream
 from relay_workers.engine.attached import Conversation
+from relay_workers.engine.outside import TOP, OutsideView, chosen, parse_top
 from relay_workers.engine.port import KillResult
 
 pytest_plugins = ["engine_fixtures"]
@@ -134,6 +135,54 @@ def test_a_shell_that_lies_or_is_broken_costs_the_container_its_processes(worksp
     assert (result.remaining, result.restarted) == (0, True)
     assert workspace.processes() == []
     step.wait()
+
+
+LIARS = {
+    "floods without a line's end": "exec tr '\\0' x </dev/zero",
+    "answers a byte now and then": "while :; do printf 1; sleep 4; done",
+    "says that nothing is there": "while read -r line; do echo 0 0 0; done",
+    "answers before it is asked": "yes 0 0 0",
+}
+
+
+def liar(what: str) -> str:
+    """A root step that puts another program in the place of the container's shell, and sleeps."""
+    return f"""#!/bin/bash
+cat >/bin/sh.new <<'END'
+#!/bin/bash
+{LIARS[what]}
+END
+chmod 755 /bin/sh.new && mv /bin/sh.new /bin/sh
+echo ready
+exec sleep 60
+"""
+
+
+@pytest.mark.parametrize("view", ["host", "engine"])
+@pytest.mark.parametrize("what", LIARS)
+def test_a_shell_that_talks_is_not_believed(workspace, monkeypatch, what, view):
+    if view == "engine":  # as for a worker in a container of its own
+        monkeypatch.setattr(OutsideView, "processes", lambda *_: None)
+    step = workspace.start(liar(what), uid=0)
+    wait_for_output(step, b"ready")
+    started = time.monotonic()
+    result = kill(workspace, step.gid)
+    assert (result.remaining, result.restarted) == (0, True)
+    assert time.monotonic() - started < 25
+    assert workspace.processes() == []
+    step.wait()
+
+
+def test_a_root_process_of_another_gid_is_seen_from_outside(workspace):
+    script = "setpriv --regid 54000 --clear-groups setsid sleep 1000 >/dev/null 2>&1 & echo ready"
+    workspace.start(script, gid=20001, uid=0).wait()
+    eventually(lambda: "sleep 1000" in workspace.processes(), "it sleeps")
+    api, container = workspace.api, workspace.container
+    views = [OutsideView().processes(api.inspect_container(container)["Id"]), parse_top(api.top(container, TOP))]
+    for seen in views:
+        assert [one.gids for one in chosen(seen, "except", {20002})] == [(54000,) * 4]
+        assert [one.gids for one in chosen(seen, "only", {54000})] == [(54000,) * 4]
+        assert chosen(seen, "except", {54000}) == chosen(seen, "only", {20001}) == []
 
 
 def test_a_stopped_container_has_nothing_left(workspace):

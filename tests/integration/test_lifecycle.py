@@ -47,7 +47,9 @@ def claim(db: Engine, execution_id: UUID, by: Claimant = WORKER, attempt: int = 
 
 def finish(db: Engine, claimed: Claimed, transition=None):
     with db.begin() as connection:
-        return lifecycle.finish(connection, claimed.execution_id, claimed.fence, transition or machine.completed(0))
+        return lifecycle.finish(
+            connection, claimed.execution_id, claimed.fence, transition or machine.completed(0)
+        ).rings
 
 
 def column(db: Engine, execution_id: UUID, name: str):

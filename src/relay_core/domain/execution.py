@@ -80,5 +80,13 @@ def failed(reason: Reason, message: str, exit_code: int | None = None) -> Transi
 
 
 def killed(message: str, exit_code: int | None = None) -> Transition:
-    """Somebody asked for its end, and every process of it is gone."""
+    """Its end was asked for, and every process of it is gone."""
     return Transition(Status.RUNNING, Status.KILLED, Reason.USER, exit_code, message)
+
+
+def heeding_kill(end: Transition) -> Transition:
+    """The end of a run whose kill was asked for before its end was written: killed, with what had happened by then."""
+    if end.target is Status.KILLED:
+        return end
+    before = "it had completed by then" if end.target is Status.COMPLETED else f"by then: {end.error_reason}"
+    return killed(f"killed on request ({before})", end.exit_code)

@@ -25,6 +25,8 @@ class Member(NamedTuple):
     executor_action: dict[str, Any]
     lane_position: int
     created_by: str
+    kill_asked: bool
+    """Also of one that ended as `failed`, because its processes could not be ended."""
 
 
 def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
@@ -67,7 +69,8 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     if first.run_reason is RunReason.SETUP_SCRIPT:
         _note_setup(connection, workspace_id, members)
     actions = chain.next_group(first.executor_action)
-    if actions and chain.goes_on([(member.run_reason, member.status) for member in members]):
+    killed = any(member.kill_asked for member in members)
+    if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
         group = executions.NewGroup(
             first.session_id, workspace_id, actions, first.created_by, lane_position=first.lane_position
         )
@@ -99,8 +102,9 @@ def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
 
 
 def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
+    asked = E.kill_requested_at.is_not(None)
     statement = (
-        select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by)
+        select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by, asked)
         .where(E.workspace_id == workspace_id, E.group_id == group_id)
         .order_by(E.created_at, E.id)
     )

@@ -5,7 +5,7 @@ Locks are taken in one order everywhere: lane, execution, workspace.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, func, select, text, update
@@ -108,7 +108,7 @@ def claim(
     if gone:
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         return NotClaimed(gone, end_queued(connection, execution_id, refused), refused)
-    why = _why_elsewhere(workspace, by, full)
+    why = _why_elsewhere(workspace, by, full) or _why_held(connection, row.workspace_id, by)
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
@@ -139,6 +139,13 @@ def _why_elsewhere(workspace: RowMapping, by: Claimant, full: str | None) -> str
     if workspace["node_id"] is None and full is not None:
         return f"the node is full: {full}"
     return None
+
+
+def _why_held(connection: Connection, workspace_id: UUID, by: Claimant) -> str | None:
+    """An execution that has ended holds its workspace until its node has ended what is left of its processes."""
+    left = select(E.id).where(E.workspace_id == workspace_id, E.leftover_on == by.node_id)
+    first = connection.scalar(left.limit(1))
+    return None if first is None else f"processes of execution {first} may still run"
 
 
 def _why_gone(workspace: RowMapping, reason: RunReason) -> str | None:
@@ -207,26 +214,54 @@ class Evidence:
     """Events that belong before the terminal one: (kind, payload)."""
 
 
+class Finished(NamedTuple):
+    """The end of an execution as it was written."""
+
+    transition: Transition
+    rings: list[Ring]
+    """Of what may start now: the next group of the chain, or the next chain in the lane."""
+
+
 def finish(
-    connection: Connection, execution_id: UUID, fence: int, transition: Transition, evidence: Evidence | None = None
-) -> list[Ring]:
+    connection: Connection,
+    execution_id: UUID,
+    fence: int,
+    transition: Transition,
+    evidence: Evidence | None = None,
+    *,
+    left_on: str | None = None,
+) -> Finished:
     """End a running execution: status, exit code, after-heads, log ends and the terminal event, all or nothing.
 
-    Returns:
-        Doorbells of what may start now (the next group of the chain, or the next chain in the lane).
+    A kill that was accepted before this transaction is heeded: the execution is `killed` and nothing of its chain
+    follows, whatever ``transition`` says.
+
+    Args:
+        connection: one transaction.
+        execution_id: which.
+        fence: under which it is the caller's.
+        transition: how it ended.
+        evidence: what is stored with it.
+        left_on: the node where processes of it may still run. They could not be verified to be gone, so its log is
+            marked as truncated, and nothing starts in the workspace until that node has ended them (`leftovers`).
 
     Raises:
         Stale: the execution is no longer ours; nothing was written.
     """
     evidence = evidence or Evidence()
     row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
-    lane.lock(connection, row.workspace_id)
-    if not executions.write_transition(connection, execution_id, transition, fence=fence):
+    lane.lock(connection, row.workspace_id)  # a kill that comes now waits, or is seen
+    asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
+    if asked and left_on is None:  # `killed` says that every process is gone
+        transition = machine.heeding_kill(transition)
+    if not executions.write_transition(connection, execution_id, transition, fence=fence, leftover_on=left_on):
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     for repo_id, fields in evidence.repo_states.items():
         executions.record_after_state(connection, execution_id, repo_id, fields)
-    if evidence.log_ends:
-        logs.close(connection, execution_id, fence, evidence.log_ends)
+    ends = evidence.log_ends
+    if ends:
+        cut = {name: end._replace(truncated=True) for name, end in ends.items()}
+        logs.close(connection, execution_id, fence, ends if left_on is None else cut)
     if evidence.turn:
         turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
         connection.execute(turn.values(**evidence.turn))
@@ -234,8 +269,8 @@ def finish(
         events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
     executions.append_end(connection, row.workspace_id, execution_id, transition)
     if not RunReason(row.run_reason).in_lane:
-        return []
-    return executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id))
+        return Finished(transition, [])
+    return Finished(transition, executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id)))
 
 
 def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> list[Ring]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from relay_core.domain.vocabulary import FINAL, Status, WorkspaceState
+from relay_core.postgres import lane
 from relay_core.postgres.tables import ExecutionProcess, Workspace
 
 E = ExecutionProcess
@@ -33,13 +34,14 @@ class NodeWorkspace:
         return self.busy or not (self.deleted or self.state is WorkspaceState.FAILED)
 
 
-def workspaces_of(connection: Connection, node_id: str) -> dict[UUID, NodeWorkspace]:
-    """All of them, by id."""
+def workspaces_of(connection: Connection, node_id: str, only: UUID | None = None) -> dict[UUID, NodeWorkspace]:
+    """All of them, or the one that is given, by id."""
     active = E.status.in_([Status.QUEUED, Status.RUNNING])
     busy = select(E.id).where(E.workspace_id == Workspace.id, active).exists()
     w = Workspace
     columns = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, busy.label("busy"))
-    rows = connection.execute(select(*columns).where(w.node_id == node_id))
+    mine = select(*columns).where(w.node_id == node_id)
+    rows = connection.execute(mine if only is None else mine.where(w.id == only))
     return {
         row.id: NodeWorkspace(
             row.id,
@@ -54,6 +56,13 @@ def workspaces_of(connection: Connection, node_id: str) -> dict[UUID, NodeWorksp
     }
 
 
+def is_still(connection: Connection, found: NodeWorkspace, node_id: str) -> bool:
+    """Whether a workspace is as it was found; then it stays so until this transaction ends."""
+    lane.lock(connection, found.id)
+    return workspaces_of(connection, node_id, found.id).get(found.id) == found
+
+
 def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
-    """Those of some executions that have ended: their log is complete here."""
-    return set(connection.scalars(select(E.id).where(E.id.in_(ids), E.status.in_(FINAL))))
+    """Those of some executions that have ended, with every process of theirs: nothing is written to their files."""
+    ended = select(E.id).where(E.id.in_(ids), E.status.in_(FINAL), E.leftover_on.is_(None))
+    return set(connection.scalars(ended))

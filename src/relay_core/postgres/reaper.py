@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select, text, update
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.presence import Bounds, end_of_lost_run
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
-from relay_core.postgres import lane, lifecycle, logs, workspaces
+from relay_core.postgres import lane, lifecycle, logs, stopping, workspaces
 from relay_core.postgres.lifecycle import Evidence
 from relay_core.postgres.nodes import SILENCE, parameters
 from relay_core.postgres.tables import ExecutionProcess, RuntimeNode
@@ -97,17 +97,16 @@ def end(connection: Connection, lost: Lost, log_ends: Mapping[str, logs.StreamEn
     Args:
         connection: one transaction.
         lost: from `take_over`.
-        log_ends: of what is stored; marked as truncated, because what else it wrote nobody knows.
+        log_ends: of what is stored; marked as truncated, because what else it wrote is not known.
 
     Raises:
         Stale: somebody else ended it or took it over.
     """
     lane.lock(connection, lost.workspace_id)  # a kill that comes now waits, or is seen
     asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
-    cut = {name: end._replace(truncated=True) for name, end in log_ends.items()}
     transition = end_of_lost_run(lost.node_id, asked_by)
-    due = lifecycle.finish(connection, lost.execution_id, lost.fence, transition, Evidence(log_ends=cut))
-    connection.execute(update(E).where(E.id == lost.execution_id).values(leftover_on=lost.node_id))
+    evidence = Evidence(log_ends=log_ends)
+    due = lifecycle.finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id).rings
     if lost.run_reason is RunReason.CLONE:
         why = f"node {lost.node_id} fell silent while it prepared the workspace"
         workspaces.set_state(connection, lost.workspace_id, WorkspaceState.FAILED, why)
@@ -116,31 +115,39 @@ def end(connection: Connection, lost: Lost, log_ends: Mapping[str, logs.StreamEn
 
 @dataclass(frozen=True)
 class Leftover:
-    """A run that was ended in its node's absence, and whose processes the node may still have."""
+    """A run that was ended while its processes could not be, and whose node may still have them."""
 
     execution_id: UUID
     attempt: int
     workspace_id: UUID
     container_id: str | None
     gid: int | None
+    as_root: bool
+    """Its processes may have changed their gid."""
     elsewhere: bool
     """The workspace is another node's now: it was never prepared here, and nothing of it is needed."""
 
 
-def leftovers(connection: Connection, node_id: str, workspace_id: UUID | None = None) -> list[Leftover]:
-    """What a node has to end now that it is back, in one workspace or in all."""
+def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
+    """What a node has to end now that it is back."""
     rows = connection.execute(
         text(
             "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, "
+            "coalesce(w.uid = 0, false) OR coalesce((e.executor_action->'step'->>'as_root')::boolean, false), "
             "w.node_id IS DISTINCT FROM :node "
-            "FROM execution_processes e JOIN workspaces w ON w.id = e.workspace_id WHERE e.leftover_on = :node "
-            "AND e.workspace_id = coalesce(CAST(:workspace AS uuid), e.workspace_id)"
+            "FROM execution_processes e JOIN workspaces w ON w.id = e.workspace_id WHERE e.leftover_on = :node"
         ),
-        {"node": node_id, "workspace": workspace_id},
+        {"node": node_id},
     )
     return [Leftover(*row) for row in rows]
 
 
-def forget_leftover(connection: Connection, execution_id: UUID) -> None:
-    """Its processes are gone."""
-    connection.execute(update(E).where(E.id == execution_id).values(leftover_on=None))
+def forget_leftover(connection: Connection, one: Leftover) -> list[Ring]:
+    """Its processes are gone, so its workspace may go on.
+
+    Returns:
+        Doorbells of what may start now.
+    """
+    lane.lock(connection, one.workspace_id)
+    connection.execute(update(E).where(E.id == one.execution_id).values(leftover_on=None))
+    return [] if one.elsewhere else stopping.due_steps(connection, one.workspace_id)

@@ -162,6 +162,11 @@ class Capture:
                 return time.monotonic()  # not read yet: Postgres is away
         return max(stream.last_growth for stream in self.streams.values())
 
+    @property
+    def seconds_exited(self) -> float:
+        """Since its exit was recorded; 0 before."""
+        return time.monotonic() - self._exited_at if self.exited.is_set() else 0.0
+
     def backlog(self) -> Backlog:
         """From any thread."""
         sizes = 0

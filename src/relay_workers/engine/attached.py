@@ -4,6 +4,7 @@ import contextlib
 import io
 import socket
 import struct
+import time
 from typing import Any, Self
 
 import docker
@@ -12,6 +13,8 @@ from relay_workers.engine.docker_failure import translated
 from relay_workers.engine.port import EngineUnavailable
 
 STDOUT = 1
+MOST_ANSWER_BYTES = 1024
+"""Of one answer of a helper, its frames included."""
 _HEADER = struct.Struct(">BxxxL")
 
 
@@ -20,6 +23,11 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of a frame that is not complete."""
+        return len(self._pending)
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of standard output that ``data`` completes; those of standard error are dropped."""
@@ -70,11 +78,15 @@ def _read_ahead(response: Any, raw: socket.socket) -> bytes:
 
 
 class Conversation:
-    """Lines to and from a helper in the container; a context manager that ends it."""
+    """Lines to and from a helper in the container; a context manager that ends it.
+
+    The helper runs in the container's own shell, which may be anything by now: so an answer has a length and a
+    deadline, and what was not asked for is none.
+    """
 
     def __init__(self, api: docker.APIClient, exec_id: str, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
         self._socket, ahead = start_attached(api, exec_id)
-        self._socket.settimeout(timeout_seconds)
         self._frames = FrameReader()
         self._text = bytearray(self._frames.feed(ahead))
 
@@ -82,20 +94,34 @@ class Conversation:
         """Send a line and wait for the answer's line.
 
         Raises:
-            EngineUnavailable: the helper is gone or silent.
+            EngineUnavailable: the helper is gone, silent, slow or no helper of Relay's.
         """
+        deadline = time.monotonic() + self._timeout_seconds
+        if self._text:
+            raise EngineUnavailable("a helper in the container answered before it was asked", retryable=False)
         try:
+            self._socket.settimeout(self._timeout_seconds)
             self._socket.sendall(line.encode() + b"\n")
             while b"\n" not in self._text:
-                data = self._socket.recv(65536)
-                if not data:
-                    raise EngineUnavailable("a helper in the container ended before it answered", retryable=True)
-                self._text += self._frames.feed(data)
+                self._receive(deadline)
         except OSError as error:
             raise EngineUnavailable(f"lost a helper in the container: {error}", retryable=True) from error
         answer, _, rest = bytes(self._text).partition(b"\n")
         self._text = bytearray(rest)
         return answer.decode("ascii", "replace")
+
+    def _receive(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise EngineUnavailable("a helper in the container did not answer in time", retryable=True)
+        self._socket.settimeout(left)
+        data = self._socket.recv(MOST_ANSWER_BYTES)
+        if not data:
+            raise EngineUnavailable("a helper in the container ended before it answered", retryable=True)
+        self._text += self._frames.feed(data)
+        if len(self._text) + self._frames.pending_bytes > MOST_ANSWER_BYTES:
+            message = f"a helper in the container answered with more than {MOST_ANSWER_BYTES} bytes"
+            raise EngineUnavailable(message, retryable=False)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,8 @@ from relay_workers.engine.port import EngineUnavailable
 
 TIMEOUT_SECONDS = 60
 """Longest silence of the engine within one answer."""
+KILL_TIMEOUT_SECONDS = 20
+"""Such silence means, where the engine answers else, that a container blocks it."""
 _POOL_SIZE = 64
 """Connections kept open; more are made and closed."""
 
@@ -39,7 +41,11 @@ def find_engine(configured: str | None, environment: Mapping[str, str]) -> str:
     raise EngineUnavailable(message, retryable=True)
 
 
-def connect(configured: str | None = None, environment: Mapping[str, str] | None = None) -> docker.APIClient:
+def connect(
+    configured: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_seconds: int = TIMEOUT_SECONDS,
+) -> docker.APIClient:
     """A client with connections of its own, usable from many threads; asks the engine for its version.
 
     Raises:
@@ -50,5 +56,5 @@ def connect(configured: str | None = None, environment: Mapping[str, str] | None
     with translated():
         tls = kwargs_from_env(dict(env)).get("tls", False) if address.startswith("tcp:") else False
         return docker.APIClient(
-            base_url=address, version="auto", timeout=TIMEOUT_SECONDS, max_pool_size=_POOL_SIZE, tls=tls
+            base_url=address, version="auto", timeout=timeout_seconds, max_pool_size=_POOL_SIZE, tls=tls
         )

@@ -2,12 +2,14 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 import structlog
 from docker.errors import APIError, NotFound
 
@@ -20,6 +22,7 @@ from relay_workers.engine.image import ensure_image
 from relay_workers.engine.install import pid1_command
 from relay_workers.engine.killer import Outcome, Stage, end_processes
 from relay_workers.engine.network import ensure_network
+from relay_workers.engine.outside import TOP, OutsideView, Seen, chosen, parse_top
 from relay_workers.engine.passwd import add_account
 from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import (
@@ -43,6 +46,8 @@ from relay_workers.engine.port import (
 _ANSWER_SECONDS = 10.0
 """For one look at a container's process table, under any load."""
 _KILLER_TRIES = 2
+_AGAIN_SECONDS = 8.0
+"""A killer that has failed after that and the grace is not tried again."""
 
 log = structlog.get_logger()
 
@@ -50,9 +55,14 @@ log = structlog.get_logger()
 class DockerEngine:
     """A `ContainerEngine`; one for a worker process, usable from many threads."""
 
-    def __init__(self, api: docker.APIClient, patience: Patience | None = None) -> None:
+    def __init__(
+        self, api: docker.APIClient, patience: Patience | None = None, quick: docker.APIClient | None = None
+    ) -> None:
         self._api = api
+        self._quick = quick or api
+        """For kills, which must not wait long for an engine that a container has blocked."""
         self._patience = patience or Patience()
+        self._outside = OutsideView()
         self._limit_files = True
         self._platform: tuple[str, int] | None = None
 
@@ -142,7 +152,7 @@ class DockerEngine:
 
     def inspect(self, container_id: str) -> ContainerState:
         """See the port."""
-        found = self._ask(lambda: self._api.inspect_container(container_id))
+        found = self._ask_of(container_id, lambda: self._api.inspect_container(container_id))
         return _state(found) if found else ContainerState(exists=False)
 
     def storage(self, container_id: str) -> Storage:
@@ -162,7 +172,7 @@ class DockerEngine:
 
     def stop(self, container_id: str) -> None:
         """See the port."""
-        self._ask(lambda: self._api.stop(container_id, timeout=0))
+        self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
         """See the port."""
@@ -170,7 +180,7 @@ class DockerEngine:
 
     def remove(self, container_id: str) -> None:
         """See the port."""
-        self._ask(lambda: self._remove(container_id))
+        self._ask_of(container_id, lambda: self._remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
         """See the port."""
@@ -192,6 +202,18 @@ class DockerEngine:
                     return None
 
         return self._patience.keep(ask)
+
+    def _ask_of(self, container_id: str, question: Callable[[], Any]) -> Any:
+        """As `_ask`; an engine that waits for a file of this container is freed of it before it is asked again."""
+
+        def ask() -> Any:
+            try:
+                return question()
+            except requests.ReadTimeout:
+                self._outside.unblock(container_id)
+                raise
+
+        return self._ask(ask)
 
     def _restart(self, container_id: str) -> None:
         with translated():
@@ -237,29 +259,58 @@ class DockerEngine:
         return str(found["Id"]), False
 
     def _end(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> KillResult:
-        looks = 0
+        looks, blocked = 0, False
+        deadline = time.monotonic() + grace_seconds + _AGAIN_SECONDS
         for _ in range(_KILLER_TRIES):
             try:
                 outcome = self._run_killer(container_id, arguments, grace_seconds, first)
+                looks += outcome.looks
+                if outcome.remaining == 0 and not self._remaining(container_id, arguments):
+                    return KillResult(0, looks, restarted=False)
+                log.warning("a kill has left processes", action="kill", container=container_id)
             except (EngineUnavailable, StepFailed) as error:
                 if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
                     return KillResult(0, looks, restarted=False)
+                if isinstance(error, EngineUnavailable) and error.silent:
+                    if not self._answers():
+                        raise  # it is the engine that is away
+                    blocked = True
                 log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
-                continue
-            looks += outcome.looks
-            if outcome.remaining == 0:
-                return KillResult(0, looks, restarted=False)
-            break
+            if time.monotonic() > deadline:
+                break
+        self._end_all(container_id, blocked=blocked)
+        return KillResult(0, looks, restarted=True)
+
+    def _answers(self) -> bool:
+        try:
+            with translated():
+                return bool(self._quick.ping())
+        except (EngineUnavailable, StepFailed):
+            return False
+
+    def _end_all(self, container_id: str, *, blocked: bool) -> None:
+        """Restart a container to end what is in it; from outside where its files keep the engine from doing so."""
+        if blocked and self._outside.end(container_id):
+            log.warning("ended a container that blocks the engine, from outside", action="kill", container=container_id)
+            return
         log.warning("restarting a container to end its processes", action="kill", container=container_id)
         self._restart(container_id)
-        return KillResult(0, looks, restarted=True)
 
     def _run_killer(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> Outcome:
         command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]
         with translated():
-            exec_id = self._exec(container_id, command, user="0:0", env={}, attach="io")
-        with Conversation(self._api, exec_id, _ANSWER_SECONDS) as killer:
+            created = self._quick.exec_create(container_id, command, stdin=True, stderr=False, user="0:0", workdir="/")
+        with Conversation(self._quick, created["Id"], _ANSWER_SECONDS) as killer:
             return end_processes(killer.ask, grace_seconds, first)
+
+    def _remaining(self, container_id: str, arguments: list[str]) -> list[Seen]:
+        """What a kill was to end and has not, whatever the container's own shell says."""
+        mode, *gids = arguments
+        seen = self._outside.processes(container_id)
+        if seen is None:
+            with translated():
+                seen = parse_top(self._quick.top(container_id, TOP))
+        return chosen(seen, mode, {int(gid) for gid in gids})
 
     def _exec(
         self,

@@ -1,0 +1,114 @@
+"""Ending every process of an execution, verified: the one way to it, for kills, caps, leftovers and broken steps.
+
+An execution's processes are found by its gid. A process of root can change its gid; so where one was possible,
+everything in the container goes that is of no running execution.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from relay_core.domain.errors import RelayError
+from relay_core.postgres import events, executions
+from relay_core.postgres.lifecycle import Claimed
+from relay_core.postgres.reaper import Leftover
+from relay_workers.context import WorkerContext
+from relay_workers.engine.port import EngineUnavailable, KillResult
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of one execution, as far as they can be told from others."""
+
+    execution_id: UUID
+    workspace_id: UUID
+    container_id: str
+    gid: int
+    as_root: bool
+    """One of them was root, and may have changed its gid."""
+
+    @classmethod
+    def of(cls, claimed: Claimed, container_id: str, uid: int) -> "Processes":
+        """Those of an execution of ours whose step runs as ``uid``."""
+        return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
+
+    @classmethod
+    def left(cls, one: Leftover) -> "Processes | None":
+        """Those of an execution that was ended before they were; None where it never got as far."""
+        if one.container_id is None or one.gid is None:
+            return None
+        return cls(one.execution_id, one.workspace_id, one.container_id, one.gid, one.as_root)
+
+
+def end_processes(context: WorkerContext, processes: Processes, *, grace_seconds: float) -> None:
+    """End them all: TERM, ``grace_seconds``, KILL; returns when none is left.
+
+    Raises:
+        RelayError: that cannot be done or verified now; some of them may still run.
+    """
+    result = context.engine.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
+    if processes.as_root and not result.restarted:
+        with _no_start(context, processes.workspace_id):
+            with context.database.connect() as connection:
+                keep = executions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
+            result = context.engine.end_leftovers(processes.container_id, keep)
+    _note(context, processes, result)
+
+
+def are_gone(context: WorkerContext, processes: Processes | None) -> bool:
+    """End what may still run after a step broke; whether nothing of it runs any more, as far as can be verified.
+
+    Args:
+        context: of this worker.
+        processes: None where nothing was started.
+    """
+    if processes is None:
+        return True
+    try:
+        end_processes(context, processes, grace_seconds=0)
+    except RelayError as error:
+        log.warning("processes of a step may still run", error=str(error))
+        return False
+    return True
+
+
+@contextmanager
+def starting(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
+    """Start a step within this block: what ends processes by their gid waits, so that it takes no new one for old."""
+    with _lock(context, workspace_id, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _no_start(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
+    with _lock(context, workspace_id, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _lock(context: WorkerContext, workspace_id: UUID, how: int) -> Iterator[None]:
+    """Between all workers of this node; a worker that dies lets go of it."""
+    directory = context.settings.data_dir / "locks"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(directory / str(workspace_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _note(context: WorkerContext, processes: Processes, result: KillResult) -> None:
+    if result.remaining:
+        raise EngineUnavailable(f"{result.remaining} processes of the step could not be ended", retryable=True)
+    if result.restarted:
+        with context.database.begin() as connection:
+            why = {"why": "processes of an execution could not be ended one by one"}
+            events.append(connection, processes.workspace_id, "workspace.container_restarted", why)

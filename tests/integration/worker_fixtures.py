@@ -1,0 +1,287 @@
+"""A worker without Celery in this process: its context, runner and clocks, on real servers and the real engine."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import docker
+import pytest
+from sqlalchemy import Engine, select
+
+from relay_core.celery_app import make_app
+from relay_core.domain import chain
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import FINAL, RunReason, Scope
+from relay_core.postgres import executions, lifecycle, nodes, runs
+from relay_core.postgres.engine import make_engine
+from relay_core.postgres.tables import Event, ExecutionProcess, Workspace
+from relay_core.postgres.tokens import Principal
+from relay_core.settings import Settings
+from relay_workers import leases
+from relay_workers.bootstrap import make_context
+from relay_workers.context import WorkerContext
+from relay_workers.engine.client import find_engine
+from relay_workers.node import identify
+from relay_workers.runner import Runner
+from relay_workers.tick import Ticker
+
+NETWORK = "relay-test-worker"
+WAIT_SECONDS = 60
+ME = Principal("someone", frozenset({Scope.WRITE}))
+
+
+class EngineLine:
+    """The engine's socket, through a line that can be cut: then it is as if dockerd were away."""
+
+    def __init__(self, path: Path) -> None:
+        self.host = f"unix://{path}"
+        self._engine = find_engine(None, os.environ).removeprefix("unix://")
+        self._whole = threading.Event()
+        self._whole.set()
+        self._open: set[socket.socket] = set()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """All connections end; new ones are closed at once."""
+        self._whole.clear()
+        for one in list(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self._whole.is_set():
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._engine)
+                self._open |= {near, far}
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+            return
+        for one in (source, target):
+            self._open.discard(one)
+            one.close()
+
+
+@dataclass
+class Node:
+    """A node with one worker, and clients of its database."""
+
+    context: WorkerContext
+    runner: Runner
+    line: EngineLine
+    repo: Path
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    @property
+    def db(self) -> Engine:
+        return self.context.database
+
+    def submit(
+        self, *, command: str = "true", limits: Limits | None = None, uid: int | None = None, **of_repo: Any
+    ) -> UUID:
+        """A run of the shell executor; its workspace's id."""
+        repo = runs.RepoInput(f"file://{self.repo}", **of_repo)
+        executor = {"name": "shell", "command": command, "variant": None}
+        run = runs.RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
+        with self.db.begin() as connection:
+            return runs.submit_run(connection, run, ME, self.context.settings).workspace_id
+
+    def step(self, workspace_id: UUID, reason: RunReason) -> dict[str, Any]:
+        """The newest execution of a kind."""
+        with self.db.connect() as connection:
+            rows = connection.execute(
+                select(ExecutionProcess)
+                .where(ExecutionProcess.workspace_id == workspace_id, ExecutionProcess.run_reason == reason)
+                .order_by(ExecutionProcess.created_at)
+            ).mappings()
+            return dict(list(rows)[-1])
+
+    def reasons(self, workspace_id: UUID) -> list[str]:
+        """What was made of the run, in order."""
+        statement = select(ExecutionProcess.run_reason).where(ExecutionProcess.workspace_id == workspace_id)
+        with self.db.connect() as connection:
+            return list(connection.scalars(statement.order_by(ExecutionProcess.created_at)))
+
+    def workspace(self, workspace_id: UUID) -> dict[str, Any]:
+        with self.db.connect() as connection:
+            row = connection.execute(select(Workspace).where(Workspace.id == workspace_id)).mappings().one()
+        return dict(row)
+
+    def kinds(self, workspace_id: UUID) -> list[str]:
+        statement = select(Event.kind).where(Event.workspace_id == workspace_id).order_by(Event.workspace_seq)
+        with self.db.connect() as connection:
+            return list(connection.scalars(statement))
+
+    def begin(self, execution_id: UUID) -> threading.Thread:
+        """Carry it out in a thread of its own, if it is to be had."""
+        thread = threading.Thread(target=self._run, args=(execution_id,), daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        return thread
+
+    def _run(self, execution_id: UUID) -> None:
+        with suppress(Exception):  # how it ended is for Celery
+            self.runner.run(execution_id, 1)
+
+    def run(self, execution_id: UUID) -> dict[str, Any]:
+        """Carry it out to its end."""
+        self.begin(execution_id).join(WAIT_SECONDS)
+        return self.row(execution_id)
+
+    def row(self, execution_id: UUID) -> dict[str, Any]:
+        with self.db.connect() as connection:
+            row = connection.execute(select(ExecutionProcess).where(ExecutionProcess.id == execution_id))
+            return dict(row.mappings().one())
+
+    def chain(self, workspace_id: UUID, until: RunReason) -> dict[str, Any]:
+        """Run the steps before the first one of a kind; that one, still queued."""
+        while (due := self.due(workspace_id))["run_reason"] != until:
+            ended = self.run(due["id"])
+            assert ended["status"] == "completed", ended
+        return due
+
+    def due(self, workspace_id: UUID) -> dict[str, Any]:
+        with self.db.connect() as connection:
+            rows = connection.execute(
+                select(ExecutionProcess)
+                .where(ExecutionProcess.workspace_id == workspace_id, ExecutionProcess.status == "queued")
+                .order_by(ExecutionProcess.created_at)
+            ).mappings()
+            return dict(rows.first() or {"run_reason": None, "id": None})
+
+    def add(self, workspace_id: UUID, script: str, *, as_root: bool = False, reason: str = "setup_script") -> UUID:
+        """A further step at the end of the lane."""
+        step = {
+            "run_reason": reason,
+            "repo": self.repo.name,
+            "script": script,
+            "cwd": f"repos/{self.repo.name}",
+            "as_root": as_root,
+        }
+        session_id = self.step(workspace_id, RunReason.CLONE)["session_id"]
+        group = executions.NewGroup(session_id, workspace_id, [chain.single(step)], "someone")
+        with self.db.begin() as connection:
+            return executions.create_group(connection, group)[0]
+
+    def kill(self, execution_id: UUID) -> None:
+        """As the API does, without its message: the lease's renewal tells of it."""
+        with self.db.begin() as connection:
+            lifecycle.request_kill(connection, execution_id, "someone")
+
+    def wait_status(self, execution_id: UUID, *statuses: str) -> dict[str, Any]:
+        return self.until(lambda: (row := self.row(execution_id))["status"] in statuses and row, f"{statuses}")
+
+    def wait_final(self, execution_id: UUID) -> dict[str, Any]:
+        return self.wait_status(execution_id, *FINAL)
+
+    def until(self, look: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (seen := look()):
+            assert time.monotonic() < deadline, f"never: {what}"
+            time.sleep(0.02)
+        return seen
+
+    def processes(self, workspace_id: UUID) -> str:
+        """Command lines in the container."""
+        with closing(docker.from_env()) as client:
+            listing = client.api.top(f"relay-{workspace_id}", "-eo pid,gid,stat,args")["Processes"]
+        return "\n".join(" ".join(row) for row in listing if not row[2].startswith("Z"))
+
+    def log(self, execution_id: UUID, stream: str = "stdout") -> bytes:
+        logs = self.context.logs
+        return logs.read(execution_id, stream, 0, logs.sizes(execution_id)[stream].bytes)
+
+
+@pytest.fixture(scope="session")
+def tiny_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("repos") / "tiny"
+    path.mkdir()
+    words = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for more in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*words, *more], cwd=path, check=True)
+    return path
+
+
+@pytest.fixture
+def node(database_url: str, redis_url: str, tiny_repo: Path) -> Iterator[Node]:
+    """With an engine's patience of 2 s."""
+    root = Path(tempfile.mkdtemp(prefix="relay-w-"))
+    root.chmod(0o755)
+    line = EngineLine(root / "engine.sock")
+    settings = Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=root / "data",
+        docker_host=line.host,
+        git_allow_file=True,
+        engine_patience_seconds=2,
+        dev_server_start_seconds=20,
+        container_network=NETWORK,
+        node_max_workspaces=1000,
+        node_memory_bytes=1 << 50,
+    )
+    made = _node(settings, line, tiny_repo)
+    clock = Ticker("leases", 0.2, lambda: leases.renew(made.context))
+    clock.start()
+    made.context.pump.start()
+    yield made
+    line.mend()
+    made.context.live.let_all_go()
+    for thread in made.threads:
+        thread.join(10)
+    clock.stop()
+    made.context.pump.stop()
+    made.db.dispose()
+    _remove(made)
+    line.close()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
+    settings.data_dir.mkdir()
+    identity = identify(settings)
+    database = make_engine(settings, application=identity.owner)
+    context = make_context(settings, identity, database, make_app(settings, identity.node_id))
+    with database.begin() as connection:
+        nodes.register(connection, identity.node_id, settings.pool)
+        nodes.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
+    return Node(context, Runner(context), line, repo)
+
+
+def _remove(made: Node) -> None:
+    with closing(docker.from_env()) as client:
+        label = f"relay.node_id={made.context.claimant.node_id}"
+        for container in client.api.containers(all=True, filters={"label": label}):
+            client.api.remove_container(container["Id"], force=True, v=True)
+        with suppress(docker.errors.APIError):
+            client.api.remove_network(NETWORK)
