@@ -132,7 +132,14 @@ class Relay:
 
     def submit(self, repo: Path | str, command: str = "true", **more: Any) -> dict[str, Any]:
         """Post a run with the `shell` executor; fields of the first repo may be given by name."""
-        of_repo = ("target_branch", "working_dir", "setup_script", "cleanup_script", "dev_server_script")
+        of_repo = (
+            "target_branch",
+            "working_dir",
+            "setup_script",
+            "setup_as_root",
+            "cleanup_script",
+            "dev_server_script",
+        )
         first = {"url": repo if isinstance(repo, str) else f"file://{repo}"}
         first |= {name: more.pop(name) for name in of_repo if name in more}
         body = {"repos": [first], "prompt": "do it", "executor": {"name": "shell", "command": command}, **more}

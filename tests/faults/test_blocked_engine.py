@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance.conftest import Relay
 from tests.faults.conftest import Stack, fault_relay
@@ -52,8 +53,6 @@ def test_a_fifo_in_place_of_the_accounts(there: Relay, whole: Stack):
 
 
 def _kinds(there: Relay, run: dict[str, str]) -> list[str]:
-    from sqlalchemy import text
-
     with there.database.connect() as connection:
         statement = text("SELECT kind FROM events WHERE workspace_id = :id")
         return list(connection.scalars(statement, {"id": run["workspace_id"]}))
