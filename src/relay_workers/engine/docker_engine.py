@@ -46,6 +46,7 @@ from relay_workers.engine.port import (
 _ANSWER_SECONDS = 10.0
 """For one look at a container's process table, under any load."""
 _KILLER_TRIES = 2
+_RESTART_TRIES = 3
 _AGAIN_SECONDS = 8.0
 """A killer that has failed after that and the grace is not tried again."""
 
@@ -216,8 +217,12 @@ class DockerEngine:
         return self._ask(ask)
 
     def _restart(self, container_id: str) -> None:
+        """Once more where it was only stopped: so an engine (20.10) leaves it whose execs wrote all the time."""
         with translated():
-            self._api.restart(container_id, timeout=0)
+            for _ in range(_RESTART_TRIES):
+                self._api.restart(container_id, timeout=0)
+                if self._api.inspect_container(container_id)["State"]["Running"]:
+                    return
 
     def _remove(self, container_id: str) -> None:
         try:
