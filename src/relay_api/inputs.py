@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
 from relay_core.domain.branch_name import is_valid_branch
+from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import check_prompt
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
@@ -78,7 +79,7 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
         executor=executor(body.executor, profiles_of(body.project_id, repos[0].url)),
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
-        env={name: _env(given) for name, given in body.env.items()},
+        env={name: _env(name, given) for name, given in body.env.items()},
         secrets=_secrets(body),
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
         project_id=body.project_id,
@@ -118,8 +119,9 @@ def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
     return RepoInput(**values)
 
 
-def _env(given: str | EnvIn) -> EnvValue:
-    return EnvValue(given) if isinstance(given, str) else EnvValue(given.value, given.secret)
+def _env(name: str, given: str | EnvIn) -> EnvValue:
+    value, secret = (given, None) if isinstance(given, str) else (given.value, given.secret)
+    return EnvValue(value, is_secret(name, value) if secret is None else secret)
 
 
 def _secrets(body: RunIn) -> dict[str, str]:

@@ -17,8 +17,11 @@ from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
-from relay_workers.git.service import AfterState, AfterStateRequest
+from relay_workers.git.locks import remove_dead_locks
+from relay_workers.git.ownership import give_back
+from relay_workers.git.service import AfterState, AfterStateRequest, Head
 from relay_workers.git.store import Patch
+from relay_workers.home import remove_snapshots
 from relay_workers.outcome import Outcome
 
 if TYPE_CHECKING:  # process.py calls into this module
@@ -26,6 +29,8 @@ if TYPE_CHECKING:  # process.py calls into this module
 
 PINNED = {RunReason.CODING_AGENT, RunReason.CLEANUP_SCRIPT}
 """Runs after which the whole work tree is kept, on failure and kill too."""
+_EVENT_PATHS = 20
+"""Of what is omitted, so much is in the event; the repo's state has more."""
 
 
 def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended: "Ended") -> Outcome:
@@ -40,7 +45,7 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
         summary = reader.summary and running.mask.text(reader.summary)
         turn = {
             "agent_session_id": running.turn and running.turn.agent_session_id,
-            "agent_message_id": reader.agent_message_id,
+            "agent_message_id": reader.agent_message_id and running.mask.text(reader.agent_message_id),
             "summary": summary,
             "usage": dict(reader.usage) or None,
         }
@@ -102,23 +107,54 @@ def _repo_states(
 ) -> tuple[dict[UUID, Mapping[str, Any]], list[tuple[str, Mapping[str, Any]]]]:
     workspace = running.workspace
     states: dict[UUID, Mapping[str, Any]] = {}
-    noted: list[tuple[str, Mapping[str, Any]]] = []
+    noted = _settle_clones(context, claimed, running)
     heads = context.git.heads(workspace.directory, workspace.repo_names)
     for repo in workspace.row.repos:
         head = heads[repo.name]
-        states[repo.repo_id] = {"after_head_commit": head.commit, "branch": head.branch, "problem": head.problem}
+        states[repo.repo_id] = _head_columns(head, running.mask)
         if claimed.run_reason not in PINNED:
             continue
         try:
             after = context.git.after_state(_request(context, claimed, running, repo, message))
         except RelayError as error:
-            states[repo.repo_id] = {**states[repo.repo_id], "problem": str(error)}
+            states[repo.repo_id] = {**states[repo.repo_id], "problem": running.mask.text(str(error))}
         else:
             states[repo.repo_id] = _columns(after, running.mask)
         problem = states[repo.repo_id]["problem"]
         if problem:
-            noted.append(("execution.evidence_problem", {"repo": repo.name, "message": problem}))
+            omitted = (states[repo.repo_id].get("stat") or {}).get("omitted", [])[:_EVENT_PATHS]
+            told = {"repo": repo.name, "message": problem, **({"omitted": omitted} if omitted else {})}
+            noted.append(("execution.evidence_problem", told))
     return states, noted
+
+
+def _settle_clones(context: WorkerContext, claimed: Claimed, running: "Running") -> list[tuple[str, Mapping[str, Any]]]:
+    """No process of the step is left: its locks go, and what it left as root is given to the workspace's user."""
+    workspace = running.workspace
+    noted: list[tuple[str, Mapping[str, Any]]] = []
+    if claimed.run_reason is RunReason.CODING_AGENT:
+        remove_snapshots(workspace.directory)
+    if claimed.action["step"].get("as_root") and (files := give_back(workspace.directory, workspace.uid)):
+        noted.append(("execution.files_given_back", {"files": files, "uid": workspace.uid}))
+    with context.database.connect() as connection:
+        gids = executions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
+    for name, head in context.git.heads(workspace.directory, workspace.repo_names).items():
+        removed = remove_dead_locks(workspace.directory, name, head.branch, ended=claimed.gid, running=gids)
+        if removed:
+            noted.append(("execution.locks_removed", {"repo": name, "files": removed}))
+    return noted
+
+
+def _head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:
+    """Where a repo stands; the agent has chosen its branch's name, so that is masked like any text."""
+    branch = head.branch and mask.text(head.branch)
+    told = {} if branch == head.branch else {"stat": {"masked_fields": ["branch"]}}
+    return {
+        "after_head_commit": head.commit,
+        "branch": branch,
+        "problem": head.problem and mask.text(head.problem),
+        **told,
+    }
 
 
 def _request(
@@ -137,23 +173,33 @@ def _request(
         gid=claimed.gid,
         execution_id=claimed.execution_id,
         commit_message=message,
+        mask=running.mask,
     )
 
 
 def _columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
+    branch, summary = after.branch and mask.text(after.branch), after.summary
+    if summary.get("paths"):
+        summary = {**summary, "paths": [mask.text(path) for path in summary["paths"]]}
     stat = _stat(after.patch)
     if after.step_patch is not None:
-        stat = {**stat, "step": _stat(after.step_patch)}
+        stat["step"] = _stat(after.step_patch)
+    if after.omitted:
+        stat["omitted"] = [{"path": mask.text(one.path), "why": mask.text(one.why)} for one in after.omitted]
+    fields = {"branch": branch != after.branch, "summary": summary != after.summary}
+    if any(fields.values()):
+        stat["masked_fields"] = [name for name, masked in fields.items() if masked]
+    problem = after.problem or after.commit_problem
     return {
         "after_head_commit": after.after_head,
-        "branch": after.branch,
+        "branch": branch,
         "dirty": after.dirty,
-        "summary": after.summary,
+        "summary": summary,
         "pinned_commit": after.pinned_commit,
         "committed": after.committed,
-        "problem": after.problem or after.commit_problem,
-        "patch": _compressed(after.patch, mask),
-        "step_patch": _compressed(after.step_patch, mask),
+        "problem": problem and mask.text(problem),
+        "patch": _compressed(after.patch),
+        "step_patch": _compressed(after.step_patch),
         "stat": stat or None,
     }
 
@@ -166,8 +212,9 @@ def _stat(patch: Patch | None) -> dict[str, Any]:
         "insertions": patch.insertions,
         "deletions": patch.deletions,
         "truncated": patch.truncated,
+        "masked": list(patch.masked),
     }
 
 
-def _compressed(patch: Patch | None, mask: SecretMask) -> bytes | None:
-    return None if patch is None else zstandard.compress(mask.data(patch.text))
+def _compressed(patch: Patch | None) -> bytes | None:
+    return None if patch is None else zstandard.compress(patch.text)

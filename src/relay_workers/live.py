@@ -13,6 +13,7 @@ from relay_core.domain.vocabulary import Reason
 if TYPE_CHECKING:  # which looks at controls
     from relay_workers.disk import DiskCap
     from relay_workers.ending import Processes
+    from relay_workers.live_secrets import LiveSecrets
 
 
 @dataclass
@@ -40,6 +41,9 @@ class Control:
     """What its workspace may take; known once it is open."""
     ended_by: Reason | None = None
     """A cap that somebody beside its own thread watches, and that it has reached."""
+
+    secrets: "LiveSecrets | None" = None
+    """What is masked in its output, where that may change while it runs."""
 
     on_ready: Callable[[], None] | None = None
     """Called when a dev server's port answers."""

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -16,10 +17,10 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
 from relay_core.domain.masking import SecretMask
-from relay_core.domain.vocabulary import Reason, RunReason
+from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.postgres import executions, lifecycle, secrets, sessions
 from relay_core.postgres.lifecycle import Claimed
-from relay_workers import evidence, leases
+from relay_workers import evidence, leases, live_secrets
 from relay_workers.capture.pump import Capture, CaptureEnd, CaptureRequest
 from relay_workers.context import WorkerContext
 from relay_workers.disk import DiskCap
@@ -31,7 +32,9 @@ from relay_workers.executors.port import StepPlan, TurnRequest
 from relay_workers.executors.registry import get_executor
 from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
+from relay_workers.live_secrets import LiveSecrets
 from relay_workers.outcome import CAP_MESSAGES, LetGo, Outcome
+from relay_workers.raw_output import RawOutput
 from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
 from relay_workers.secret_values import Grant, grant, to_mask
 from relay_workers.turn import Turn
@@ -133,7 +136,7 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
             control.processes = None
             return None
         mask = SecretMask(to_mask(context.secrets, workspace.row))
-        turn = _turn(context, claimed, workspace, mask)
+        turn = _turn(context, claimed, workspace, run_dir, mask)
         capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
     except (FileNotFoundError, Tampered) as error:
         raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
@@ -142,14 +145,16 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
     return Running(workspace, run_dir, capture, claimed.handle.get("exec_id"), mask, processes, turn, began)
 
 
-def _turn(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, mask: SecretMask) -> Turn | None:
+def _turn(
+    context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir, mask: SecretMask
+) -> Turn | None:
     """Understands what a coding agent prints; None for every other step."""
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return None
     request = turn_request(context, claimed, workspace)
-    return Turn(
-        context, claimed, get_executor(_choice(claimed).name).reader(request), mask, resumed=request.resume_session_id
-    )
+    reader = get_executor(_choice(claimed).name).reader(request)
+    raw = RawOutput(partial(run_dir.open_log, Stream.STDOUT))
+    return Turn(context, claimed, reader, mask, raw, resumed=request.resume_session_id)
 
 
 def _attach(
@@ -174,6 +179,8 @@ def _attach(
     )
     if turn is not None and _choice(claimed).kind.conversation:
         turn.start()
+    if workspace.row.used_secrets:
+        control.secrets = LiveSecrets(claimed.workspace_id, mask, capture.learn)
     return capture
 
 
@@ -211,10 +218,10 @@ def start(
     """
     granted = grant(context.secrets, workspace.row, claimed.run_reason)
     mask = SecretMask(to_mask(context.secrets, workspace.row))
-    turn = _turn(context, claimed, workspace, mask)
+    run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.fence)
+    turn = _turn(context, claimed, workspace, run_dir, mask)
     plan = plan_step(context, claimed, workspace)
     uid = _uid(claimed, workspace)
-    run_dir = RunDir(workspace.directory, str(claimed.execution_id), claimed.fence)
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     _note_before(context, claimed, workspace, run_dir, granted)
     capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
@@ -383,6 +390,8 @@ def end(context: WorkerContext, control: Control, running: Running, decision: De
         end_processes(context, running.processes, grace_seconds=0)
     control.processes = None
     leases.confirm(context, control)  # reading may have waited for Postgres, and git comes next
+    if control.secrets is not None:  # what is stored of it from here on is masked as of now
+        live_secrets.refresh(context, [control.secrets])
     lost = isinstance(record, ExitRecord) and record.lost_output and decision.act is not Act.STOP
     return Ended(code, decision.reason or log.stopped_reason or reason, log, lost)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.secret_forms import maskable
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.postgres.secrets import Given
+from relay_core.postgres.secrets import MAX_MASKED_BYTES, Given
 from relay_core.postgres.workspaces import WorkspaceRow
 from relay_core.secret_box import SecretBox, SecretName, SecretsNotConfigured, Undecryptable
 
@@ -25,7 +25,8 @@ def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
     """The secrets of an execution, decrypted; none where its kind gets none.
 
     Raises:
-        StepFailed: `secret_missing`: one was deleted since, or cannot be decrypted.
+        StepFailed: `secret_missing`: one was deleted since, or cannot be decrypted; `start_failed`: they are more than
+            can be masked.
     """
     env: dict[str, str] = {}
     given: list[Given] = []
@@ -36,24 +37,49 @@ def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
             raise StepFailed(Reason.SECRET_MISSING, message)
         env[one.env_name] = _opened(box, row.project_id, Given(one.secret_name, one.ciphertext))
         given.append(Given(one.secret_name, one.ciphertext))
+    if env:
+        _check_size({*_had(box, row), *env.values()})
     return Grant(env, tuple(given))
 
 
 def to_mask(box: SecretBox, row: WorkspaceRow) -> tuple[bytes, ...]:
     """What no log of the workspace may show, in every form: a step may print what another one has written down.
 
+    Of values that no execution has had, as many as can be masked beside the others: `grant` gives out no more.
+
     Raises:
         StepFailed: `secret_missing`: a value that executions have had cannot be decrypted.
     """
-    values = set(row.secrets)
-    values.update(_opened(box, row.project_id, one) for one in row.given_secrets)
+    values = _had(box, row)
+    left = MAX_MASKED_BYTES - _size(values)
     for one in row.used_secrets:
-        if one.ciphertext is not None:
-            try:
-                values.add(_opened(box, row.project_id, Given(one.secret_name, one.ciphertext)))
-            except StepFailed:  # nothing had it, and nothing gets it
-                continue
+        if one.ciphertext is None:
+            continue
+        try:
+            value = _opened(box, row.project_id, Given(one.secret_name, one.ciphertext))
+        except StepFailed:  # nothing had it, and nothing gets it
+            continue
+        if value not in values and (left := left - _size({value})) >= 0:
+            values.add(value)
     return maskable(values)
+
+
+def _check_size(values: set[str]) -> None:
+    size = _size(values)
+    if size > MAX_MASKED_BYTES:
+        raise StepFailed(
+            Reason.START_FAILED,
+            f"the secrets of this workspace, with the values that its executions have had before, have {size} bytes; "
+            f"at most {MAX_MASKED_BYTES} can be masked: store shorter values, or start a new run",
+        )
+
+
+def _had(box: SecretBox, row: WorkspaceRow) -> set[str]:
+    return {*row.secrets, *(_opened(box, row.project_id, one) for one in row.given_secrets)}
+
+
+def _size(values: set[str]) -> int:
+    return sum(len(value.encode("utf-8", "surrogateescape")) for value in values)
 
 
 def _opened(box: SecretBox, project_id: UUID, stored: Given) -> str:

@@ -1,8 +1,9 @@
 """A coding agent's turn while it runs: its stored output is read as it grows, and its conversation is kept.
 
-The reader is given what Postgres has (secrets masked), never the files: so a worker that adopts the turn reads the same
-from the beginning and numbers everything the same, memory is bounded whatever the agent prints, and a slow reader holds
-nobody up.
+The reader is given as much as Postgres has, with the bytes that are masked there as the agent wrote them
+(`raw_output`): a protocol is read before its texts are masked. So a worker that adopts the turn reads the same from the
+beginning and numbers everything the same, memory is bounded whatever the agent prints, and a slow reader holds nobody
+up. What the reader makes of it is masked before it is stored.
 """
 
 import threading
@@ -19,6 +20,7 @@ from relay_core.postgres.lifecycle import Claimed
 from relay_core.postgres.outage import is_away
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
+from relay_workers.raw_output import RawOutput
 
 PAUSE_SECONDS = 0.1
 """Between two looks, so that many small writes become one transaction."""
@@ -37,6 +39,7 @@ class Turn:
         claimed: the execution.
         reader: a new one.
         mask: for what the reader has put together.
+        raw: its output as it wrote it; None: the reader gets what is stored.
         resumed: the agent's id of the conversation that it is to go on with.
     """
 
@@ -46,10 +49,12 @@ class Turn:
         claimed: Claimed,
         reader: TurnReader,
         mask: SecretMask | None = None,
+        raw: RawOutput | None = None,
         *,
         resumed: str | None = None,
     ) -> None:
         self._mask = mask or SecretMask()
+        self._raw = raw
         self._resumed = resumed
         self._context = context
         self._claimed = claimed
@@ -71,8 +76,13 @@ class Turn:
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's id of the session's conversation; never that of another one, begun in its place."""
+        """The agent's id of the session's conversation; never that of another one, begun in its place.
+
+        An id that holds a secret is none: masked it names no conversation.
+        """
         said = self._reader.agent_session_id
+        if said is not None and self._mask.text(said) != said:
+            return None
         return said if self._resumed in {None, said} else None
 
     def start(self) -> None:
@@ -86,6 +96,8 @@ class Turn:
         self.grown.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+        if self._raw is not None:
+            self._raw.close()
 
     def finish(self, size: int, exit_code: int | None) -> Verdict:
         """Read to the end of a log that is complete, and judge.
@@ -95,10 +107,12 @@ class Turn:
         """
         self.close()
         self._read_to(size)
+        if self._raw is not None:
+            self._raw.close()
         verdict = self._reader.verdict(exit_code)
         self._store()
         said = self._reader.agent_session_id
-        if said is not None and self.agent_session_id is None:
+        if said is not None and self._resumed not in {None, said}:
             message = f"the agent went on in another conversation ({said}) than the one it was to resume"
             return Verdict.failed(Reason.CANNOT_RESUME, message)
         return verdict
@@ -133,7 +147,7 @@ class Turn:
         for piece in pieces:
             if self._over.is_set() and threading.current_thread() is self._thread:
                 break  # whoever ends the turn reads on
-            self._reader.feed(piece)
+            self._reader.feed(piece if self._raw is None else self._raw.at(self._offset, piece))
             self._offset += len(piece)
             unstored += len(piece)
             if unstored >= STORE_BYTES:

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID, uuid4
 
+from relay_core.domain.masking import SecretMask
 from relay_core.settings import Settings
 from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import AfterState, AfterStateRequest, CloneRequest, CloneResult, GitService
@@ -85,7 +86,9 @@ class Workspace:
         assert self.result is not None
         return self.result.head_commit
 
-    def after(self, message: str | None = None, before: str | None = None) -> AfterState:
+    def after(
+        self, message: str | None = None, before: str | None = None, mask: SecretMask | None = None
+    ) -> AfterState:
         assert self.result is not None
         request = AfterStateRequest(
             workspace_id=self.id,
@@ -98,6 +101,7 @@ class Workspace:
             gid=GID,
             execution_id=uuid4(),
             commit_message=message,
+            mask=mask or SecretMask(),
         )
         return self.service.after_state(request)
 

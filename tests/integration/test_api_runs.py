@@ -147,6 +147,22 @@ def test_environment_values_are_write_only(api: Api):
     assert stored == {"TOKEN": True, "PLAIN": False}
 
 
+def test_what_is_masked_of_the_environment_is_said_and_can_be_decided(api: Api):
+    made = api.run(
+        env={
+            "NODE_ENV": "production",
+            "API_KEY": "correct horse",
+            "SHORT_KEY": "horse",
+            "JUDGED": {"value": "ghp_0123456789abcdefghijABCDEFGHIJ012345"},
+            "WORD": {"value": "production", "secret": True},
+            "PUBLIC_KEY": {"value": "correct horse", "secret": False},
+        }
+    )
+    assert made["masked_env"] == ["API_KEY", "JUDGED", "WORD"], "what is too short is never masked"
+    assert api.get(f"/v1/workspaces/{made['workspace_id']}").json()["masked_env"] == made["masked_env"]
+    assert api.get("/v1/workspaces").json()["items"][0]["masked_env"] == made["masked_env"]
+
+
 def test_a_wrong_environment_value_is_not_repeated(api: Api):
     for env in ({"A": "sesame\0"}, {"A": {"value": "sesame", "oops": 1}}, {"A": ["sesame"]}, {"A": 12345678}):
         answer = api.post("/v1/runs", RUN | {"env": env})

@@ -36,6 +36,14 @@ class TestCodex(AgentCases):
         assert edits == [(f"{repo}/a.txt",)]
         assert box.sh("cat a.txt", repo) == "hi\n"
 
+    def test_its_environment_is_in_no_file_of_the_home(self, box, repo):
+        key = f"key-{uuid4()}"
+        box.env = {**box.env, "OPENAI_API_KEY": key}
+        ended = self.turn(box, repo, "[[run: echo hello]] [[say: done]]")
+        assert ended.verdict.success
+        assert box.sh("find ~/.codex -name 'rollout-*' | head -1"), "it has written of this turn"
+        assert box.sh(f"grep -rl {key} ~ || true") == ""
+
 
 FLUSHED = """
 export NODE_OPTIONS=--no-warnings

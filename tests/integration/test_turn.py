@@ -13,12 +13,18 @@ from log_fixtures import eventually, running_execution
 from sqlalchemy import Engine, text
 
 from relay_core.domain.errors import Stale
+from relay_core.domain.masking import SecretMask
+from relay_core.domain.secret_forms import maskable
 from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.postgres import conversations
 from relay_core.postgres.lifecycle import Claimed
 from relay_core.postgres.logs import Append, LogStore
 from relay_workers.context import WorkerContext
 from relay_workers.executors.claude_stream import ClaudeReader
+from relay_workers.executors.codex_stream import CodexReader
+from relay_workers.executors.port import TurnReader
+from relay_workers.hostfs import OpenFile, SafeDir
+from relay_workers.raw_output import RawOutput
 from relay_workers.turn import Turn
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +54,22 @@ class Agent:
     def writes(self, data: bytes) -> None:
         self.logs.append([Append(self.owned.id, self.owned.fence, Stream.STDOUT, self.size, data)])
         self.size += len(data)
+
+    def prints(self, data: bytes, mask: SecretMask, folder: Path) -> None:
+        """As its capture does: raw into the file, masked into the store."""
+        with (folder / "stdout").open("ab") as file:
+            file.write(data)
+        self.writes(mask.data(data))
+
+    def turn_with(self, reader: TurnReader, mask: SecretMask, folder: Path) -> Turn:
+        def open_log() -> OpenFile:
+            with SafeDir.open(folder) as directory:
+                return directory.open_file("stdout")
+
+        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.engine))
+        own = self.owned.fence
+        claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
+        return Turn(context, claimed, reader, mask, RawOutput(open_log))
 
     def turn(self, fence: int | None = None) -> Turn:
         context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.engine))
@@ -189,3 +211,71 @@ def test_nothing_is_kept_of_one_that_has_ended(agent: Agent):
         )
     with pytest.raises(Stale):
         agent.turn().finish(agent.size, 0)
+
+
+FRAMES = {
+    "codex": (
+        CodexReader,
+        [
+            {"type": "thread.started", "thread_id": SESSION},
+            {"type": "turn.started"},
+            {"type": "item.completed", "item": {"id": "1", "type": "agent_message", "text": "I am {secret}."}},
+            {"type": "turn.completed", "usage": {"input_tokens": 3, "output_tokens": 1}},
+        ],
+    ),
+    "claude": (
+        ClaudeReader,
+        [
+            {
+                "type": "assistant",
+                "session_id": SESSION,
+                "message": {"content": [{"type": "text", "text": "I am {secret}."}]},
+            },
+            {"type": "result", "subtype": "success", "is_error": False, "session_id": SESSION, "result": "ok"},
+        ],
+    ),
+}
+WORDS = ["completed", "turn.completed", "session_id", "thread_id", "assistant", "agent_message"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("agent_name", FRAMES)
+def test_a_protocol_is_read_before_its_texts_are_masked(agent: Agent, tmp_path: Path, agent_name: str, word: str):
+    """A word of the protocol is the secret: the stored log and the conversation mask it, and the turn is what it was."""
+    reader, frames = FRAMES[agent_name]
+    mask = SecretMask(maskable([word]))
+    lines = [json.dumps(frame).replace("{secret}", word).encode() + b"\n" for frame in frames]
+    agent.prints(lines[0], mask, tmp_path)
+    first = agent.turn_with(reader(), mask, tmp_path)
+    first.start()
+    first.close()
+    for one in lines[1:]:
+        agent.prints(one, mask, tmp_path)
+    turn = agent.turn_with(reader(), mask, tmp_path)  # the worker that takes over
+    verdict = turn.finish(agent.size, 0)
+    assert verdict.success, verdict.message
+    assert turn.agent_session_id == SESSION
+    stars = "*" * len(word)
+    assert [row.content["text"] for row in agent.rows() if row.kind == "assistant"] == [f"I am {stars}."]
+    stored = b"".join(agent.logs.iter_range(agent.owned.id, Stream.STDOUT, 0, agent.size))
+    assert word.encode() not in stored
+    assert (tmp_path / "stdout").read_bytes() == b"".join(lines)
+
+
+def test_a_raw_file_that_is_not_what_was_stored_is_not_believed(agent: Agent, tmp_path: Path):
+    mask = SecretMask(maskable(["a secret word"]))
+    agent.prints(said("I am a secret word"), mask, tmp_path)
+    raw = tmp_path / "stdout"
+    raw.write_bytes(raw.read_bytes().replace(b"I am", b"I'm "))
+    agent.turn_with(ClaudeReader(), mask, tmp_path).finish(agent.size, 0)
+    assert [row.content["text"] for row in agent.rows()] == ["I am " + "*" * 13]
+    raw.unlink()
+    assert agent.turn_with(ClaudeReader(), mask, tmp_path).finish(agent.size, 0) is not None
+
+
+def test_a_session_whose_name_is_a_secret_is_none(agent: Agent, tmp_path: Path):
+    mask = SecretMask(maskable([SESSION]))
+    agent.prints(said("Hello") + END, mask, tmp_path)
+    turn = agent.turn_with(ClaudeReader(), mask, tmp_path)
+    assert turn.finish(agent.size, 0).success
+    assert turn.agent_session_id is None

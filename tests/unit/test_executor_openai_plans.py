@@ -33,7 +33,7 @@ def started(tmp_path: Path):
 
 
 QUIET = ["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false"]
-BYPASS = ["--dangerously-bypass-approvals-and-sandbox", *QUIET]
+BYPASS = ["--dangerously-bypass-approvals-and-sandbox", *QUIET, "-c", "features.shell_snapshot=false"]
 
 
 def test_codex_reads_the_prompt_and_keeps_its_own_provider(started):

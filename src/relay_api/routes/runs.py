@@ -52,7 +52,8 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
         made = runs.submit_run(connection, filled, principal, core.settings)
         ids = {name: value for name, value in vars(made).items() if name != "rings"}
         links = core.links.run(made.workspace_id, made.execution_id, made.task_id)
-        return Made(RunOut(**ids, links=links), lambda: core.bell.ring(made.rings))
+        masked = read.masked_env(connection, [made.workspace_id]).get(made.workspace_id, [])
+        return Made(RunOut(**ids, masked_env=masked, links=links), lambda: core.bell.ring(made.rings))
 
     return creating.answer(principal, body, 202, make)
 

@@ -10,6 +10,13 @@ from relay_api.schemas.common import Input, Links, NextCursor, Output
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 
 
+class OmittedOut(Output):
+    """Something that changed and that Relay has not kept."""
+
+    path: str
+    why: str
+
+
 class RepoStateOut(Output):
     """Git evidence of one repository before and after an execution."""
 
@@ -19,12 +26,20 @@ class RepoStateOut(Output):
     after_head_commit: str | None
     merge_commit: str | None
     branch: str | None = Field(description="Branch of HEAD afterwards; null when detached or not yet known.")
-    dirty: bool | None = Field(description="Whether anything was uncommitted afterwards.")
+    dirty: bool | None = Field(
+        description="Whether anything was uncommitted afterwards; null where that could not be seen."
+    )
     summary: dict[str, Any] | None = Field(description="Counts and first paths of what is modified and untracked.")
     pinned_commit: str | None = Field(description="The whole work tree afterwards as a commit.")
     committed: str | None = Field(description="The commit that Relay made, if it made one.")
     problem: str | None = Field(description="Why a part of the evidence could not be taken.")
     stat: dict[str, Any] | None = Field(description="Files, insertions, deletions against the workspace's base.")
+    masked: list[str] = Field(
+        description="Where secrets are masked: `branch`, `summary`, and `patch:PATH` of files in the patch."
+    )
+    omitted: list[OmittedOut] = Field(
+        description="What changed and is in no commit or patch: nested repositories, submodules, what cannot be read."
+    )
 
 
 class LogOut(Output):
@@ -134,6 +149,16 @@ class DiffOut(Output):
     base_commit: str | None
     head_commit: str | None
     stat: dict[str, Any] | None = Field(description="`{files, insertions, deletions, truncated}`.")
+    applies: bool | None = Field(
+        description="Whether `git apply` makes of the base what the patch shows: it is not cut, and nothing in it is "
+        "masked. Null: there is no patch."
+    )
+    masked: list[str] = Field(
+        description="Files in whose part of the patch secrets are masked (the commits have them as they are)."
+    )
+    omitted: list[OmittedOut] = Field(
+        description="What changed and is not in the patch: nested repositories, submodules, what cannot be read."
+    )
 
 
 class DiffList(Output):

@@ -79,7 +79,11 @@ class EnvIn(Input):
     """An environment value with its kind."""
 
     value: Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
-    secret: bool = Field(default=True, description="Replaced by `*` in logs (values of at least 8 bytes).")
+    secret: bool | None = Field(
+        None,
+        description="Whether it is replaced by `*` in logs, texts and diffs (values of at least 8 bytes); null: "
+        "judged as a plain string is.",
+    )
 
 
 EnvName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -130,7 +134,9 @@ class RunIn(Input):
     env: dict[EnvName, EnvText | EnvIn] = Field(
         default_factory=dict,
         max_length=200,
-        description="Environment of every process of the workspace. Write-only; a plain string is a secret one.",
+        description="Environment of every process of the workspace. Write-only. A plain string is secret where its "
+        "name (KEY, TOKEN, SECRET, PASSWORD, …) or its shape (a known kind of key, a URL with a password, random "
+        "letters) says so; the answer's `masked_env` names those that are. To decide it yourself: `{value, secret}`.",
         json_schema_extra={"additionalProperties": False},
     )
     secrets: Annotated[list[SecretName], Field(max_length=50)] | SecretMapping = Field(
@@ -164,6 +170,7 @@ class RunOut(Output):
     session_id: UUID
     execution_id: UUID = Field(description="The first execution (`clone`); the others follow as each ends.")
     project_id: UUID
+    masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     links: Links
 
 

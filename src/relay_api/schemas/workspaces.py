@@ -58,6 +58,7 @@ class WorkspaceOut(Output):
     image_digest: str | None
     container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
     limits: dict[str, Any]
+    masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     setup_completed_at: datetime | None
     event_cursor: int = Field(description="Cursor of its latest event.")
     created_by: str

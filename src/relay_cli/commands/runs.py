@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -45,7 +46,12 @@ def run(
     cleanup: Annotated[str | None, typer.Option(help="Cleanup script.")] = None,
     dev_server: Annotated[str | None, typer.Option(help="Dev server script, started by request.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image.")] = None,
-    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, kept secret; may be given again.")] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, masked where name or value looks like a secret; may be given again."),
+    ] = None,
+    env_secret: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is masked in any case.")] = None,
+    env_plain: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is never masked.")] = None,
     secret: Annotated[
         list[str] | None, typer.Option(help="NAME of a secret of the project, or NAME=VARIABLE; may be given again.")
     ] = None,
@@ -88,7 +94,7 @@ def run(
         "prompt": sys.stdin.read() if prompt == "-" else prompt,
         "executor": _given(chosen),
         "image": image,
-        "env": pairs(env or [], "--env"),
+        "env": environment(env or [], env_secret or [], env_plain or []),
         "secrets": secret_names(secret or []),
         "secrets_in": secret_in or None,
         "limits": {name: quantity(name, value) for name, value in pairs(limit or [], "--limit").items()},
@@ -101,6 +107,8 @@ def run(
         output.show(made, as_json=as_json)
         return
     note(f"workspace {made['workspace_id']}")
+    if made["masked_env"]:
+        note(f"masked in logs and diffs: {', '.join(made['masked_env'])}")
     ended = _followed(api, made["workspace_id"])
     if as_json:
         output.show(ended, as_json=True)
@@ -177,17 +185,39 @@ def kill(execution: ExecutionId, as_json: Json = False) -> None:
 def diff(
     workspace: Annotated[UUID, typer.Argument(help="Id of a workspace, or of an execution with --execution.")],
     execution: Annotated[bool, typer.Option("--execution", help="What one execution changed.")] = False,
+    repo: Annotated[str | None, typer.Option(help="Only this repository, by its name in the workspace.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Counts per repository, for programs.")] = False,
 ) -> None:
-    """Print what a workspace (or one execution) changed, also when its container is gone."""
+    """Print what a workspace (or one execution) changed, also when its container is gone; `git apply` takes it.
+
+    Example: relay diff 0b8f8f4e-… --repo app | git apply
+    """
     path = f"/v1/{'executions' if execution else 'workspaces'}/{workspace}/diff"
     api = connect()
+    params = {} if repo is None else {"repo": repo}
+    told = api.call("GET", path, params=params)
     if as_json:
-        output.show(api.call("GET", path), as_json=True)
+        output.show(told, as_json=True)
         return
+    for line in diff_notes(told["items"]):
+        note(line)
     writer = log_writers()["stdout"]
-    for piece in api.raw(path, headers={"Accept": "text/x-diff"}):
+    for piece in api.raw(path, params=params, headers={"Accept": "text/x-diff"}):
         writer.write(piece)
+
+
+def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
+    """What a reader of the patch alone would not know."""
+    if len(repos) > 1:
+        names = ", ".join(one["name"] for one in repos)
+        yield f"the patches of {names} follow one another; --repo NAME prints one that `git apply` takes"
+    for one in repos:
+        if one["masked"]:
+            yield f"{one['name']}: secrets are masked in the patch of {', '.join(one['masked'])}, so it does not apply"
+        if (one["stat"] or {}).get("truncated"):
+            yield f"{one['name']}: the patch was too long and is cut, so it does not apply"
+        for omitted in one["omitted"]:
+            yield f"{one['name']}: {omitted['path']}: {omitted['why']}"
 
 
 def remote(given: str) -> str:
@@ -218,6 +248,21 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
         if not name or not equals:
             raise CommandFailed(f"{option} takes NAME=VALUE; got {word!r}", 2)
         found[name] = value
+    return found
+
+
+def environment(env: list[str], secret: list[str], plain: list[str]) -> dict[str, Any]:
+    """The values of a run's `env` as the API has them; whether those of --env are secret is the API's to judge.
+
+    Raises:
+        CommandFailed: a word without a name or without ``=``, or a variable that two options give.
+    """
+    found: dict[str, Any] = dict(pairs(env, "--env"))
+    for given, option, is_secret in ((secret, "--env-secret", True), (plain, "--env-plain", False)):
+        for name, value in pairs(given, option).items():
+            if name in found:
+                raise CommandFailed(f"{name} is given twice; use one of --env, --env-secret and --env-plain", 2)
+            found[name] = {"value": value, "secret": is_secret}
     return found
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from ahocorasick_rs import BytesAhoCorasick
 
 MASK = b"*"
+CUT = "…"
+"""What a text that was shortened ends with."""
 
 HEAD_BYTES = 8
 """All secrets are looked for at once by their first bytes; what follows is compared where those are found."""
@@ -94,21 +96,29 @@ class SecretMask:
     """
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
-        self.secrets = tuple(secrets)
+        self.learn(secrets)
+
+    def learn(self, secrets: Sequence[bytes]) -> None:
+        """From now on, mask these; any thread may be using the mask meanwhile."""
         self._patterns = Patterns(secrets) if secrets else None
+        self.secrets = tuple(secrets)
 
     def data(self, data: bytes) -> bytes:
         """The same with every secret masked."""
-        if self._patterns is None:
+        patterns = self._patterns
+        if patterns is None:
             return data
-        masker = Masker(self._patterns)
+        masker = Masker(patterns)
         return masker.feed(data) + masker.finish()
 
     def text(self, text: str) -> str:
-        """The same with every secret masked; at its end also a beginning of one, for a text may grow."""
-        if self._patterns is None:
+        """The same with every secret masked; at its end also a beginning of one: a text may grow, or be cut."""
+        patterns = self._patterns
+        if patterns is None:
             return text
-        masker = Masker(self._patterns)
+        if text.endswith(CUT):
+            return self.text(text.removesuffix(CUT)) + CUT
+        masker = Masker(patterns)
         decided, held = masker.feed(text.encode("utf-8", "surrogateescape")), masker.held
         rest = MASK * held if held >= HEAD_BYTES else masker.finish()
         return (decided + rest).decode("utf-8", "replace")

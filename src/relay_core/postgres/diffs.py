@@ -29,8 +29,17 @@ class RepoDiff:
     """HEAD afterwards; the patch also has what was not committed."""
     stat: Mapping[str, Any] | None
     """{files, insertions, deletions, truncated}."""
+    masked: Sequence[str]
+    """Files whose part of the patch is not what was written, as secrets are masked in it."""
+    omitted: Sequence[Mapping[str, str]]
+    """{path, why} of what changed and is not in the patch."""
     patch: bytes | None
     """Unified diff; None when there is no evidence."""
+
+    @property
+    def applies(self) -> bool | None:
+        """Whether `git apply` makes of the base what the patch is of; None where there is none."""
+        return None if self.stat is None else not (self.stat.get("truncated") or self.masked)
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
@@ -56,7 +65,7 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
             execution_id,
             row["before_head_commit"],
             row["after_head_commit"],
-            (row["stat"] or {}).get("step") or row["stat"],
+            *_told((row["stat"] or {}).get("step") or row["stat"], row["stat"]),
             _unpacked(row["step_patch"] or row["patch"]) if with_patch else None,
         )
         for row in connection.execute(statement).mappings()
@@ -86,17 +95,24 @@ def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, wi
     )
     row = connection.execute(statement).mappings().one_or_none()
     if row is None:
-        return RepoDiff(repo["repo_id"], repo["name"], None, repo["base_commit"], None, None, None)
-    stat = {key: value for key, value in (row["stat"] or {}).items() if key != "step"} or None
+        return RepoDiff(repo["repo_id"], repo["name"], None, repo["base_commit"], None, None, (), (), None)
     return RepoDiff(
         repo["repo_id"],
         repo["name"],
         row["execution_process_id"],
         repo["base_commit"],
         row["after_head_commit"],
-        stat,
+        *_told(row["stat"], row["stat"]),
         _unpacked(row["patch"]) if with_patch else None,
     )
+
+
+def _told(
+    stat: Mapping[str, Any] | None, whole: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any] | None, Sequence[str], Sequence[Mapping[str, str]]]:
+    """Counts, masked and omitted of one patch; what is omitted is told of the work tree as a whole."""
+    counts = {key: value for key, value in (stat or {}).items() if key not in {"step", "masked", "omitted"}}
+    return counts or None, (stat or {}).get("masked", ()), (whole or {}).get("omitted", ())
 
 
 def _columns(*, with_patch: bool) -> list[Any]:

@@ -131,6 +131,29 @@ def note_given(connection: Connection, workspace_id: UUID, secrets: Iterable[Giv
         connection.execute(upsert(GivenSecret).on_conflict_do_nothing(), rows)
 
 
+def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """What changes whenever the values change that are to be masked in some workspaces that use secrets."""
+    statement = (
+        select(WorkspaceSecret.workspace_id, func.max(ProjectSecret.updated_at), func.count(ProjectSecret.id))
+        .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
+        .join(Task, Task.id == Workspace.task_id)
+        .join(
+            ProjectSecret,
+            (ProjectSecret.project_id == Task.project_id) & (ProjectSecret.name == WorkspaceSecret.secret_name),
+        )
+        .where(WorkspaceSecret.workspace_id.in_(workspace_ids))
+        .group_by(WorkspaceSecret.workspace_id)
+    )
+    stored = {row[0]: tuple(row[1:]) for row in connection.execute(statement)}
+    counted = (
+        select(GivenSecret.workspace_id, func.count())
+        .where(GivenSecret.workspace_id.in_(workspace_ids))
+        .group_by(GivenSecret.workspace_id)
+    )
+    given_to = {row[0]: row[1] for row in connection.execute(counted)}
+    return {one: (stored.get(one), given_to.get(one)) for one in workspace_ids}
+
+
 def forget_given(connection: Connection, workspace_id: UUID) -> None:
     """Nothing of the workspace is left that could print one."""
     connection.execute(delete(GivenSecret).where(GivenSecret.workspace_id == workspace_id))

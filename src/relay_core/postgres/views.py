@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
 from relay_core.domain.errors import NotFound
+from relay_core.domain.secret_forms import MIN_SECRET_BYTES
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
 from relay_core.postgres.paging import Page, PageRequest, cut, paged
 from relay_core.postgres.tables import (
@@ -18,6 +19,7 @@ from relay_core.postgres.tables import (
     LogStream,
     Task,
     Workspace,
+    WorkspaceEnvironment,
     WorkspaceRepo,
 )
 from relay_core.postgres.tokens import Principal
@@ -210,7 +212,7 @@ def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
     )
     states: dict[UUID, list[View]] = {}
     for row in connection.execute(statement).mappings():
-        states.setdefault(row["execution_process_id"], []).append(dict(row))
+        states.setdefault(row["execution_process_id"], []).append(_state_view(row))
     stats = log_stats(connection, ids)
     for view in views:
         view["repo_states"] = states.get(view["id"], [])
@@ -230,6 +232,16 @@ _STATE_FIELDS = (
     "problem",
     "stat",
 )
+
+
+def _state_view(row: RowMapping) -> View:
+    """A repo's state; what is masked in it and what is left out of it by themselves."""
+    stat = dict(row["stat"] or {})
+    patched = stat.pop("masked", [])
+    stat.get("step", {}).pop("masked", None)
+    masked = [*stat.pop("masked_fields", []), *(f"patch:{path}" for path in patched)]
+    omitted = stat.pop("omitted", [])
+    return {**row, "stat": stat or None, "masked": masked, "omitted": omitted}
 
 
 def _log(stored: RowMapping | None, view: View) -> View:
@@ -296,7 +308,9 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
     for row in connection.execute(statement.order_by(WorkspaceRepo.position)).mappings():
         repos.setdefault(row["workspace_id"], []).append(dict(row))
     servers = dev_servers(connection, ids)
+    masked = masked_env(connection, ids)
     for view in views:
+        view["masked_env"] = masked.get(view["id"], [])
         view["repos"] = repos.get(view["id"], [])
         view["task"] = {"id": view["task_id"], "title": view.pop("task_title"), "status": view.pop("task_status")}
         live = next((row for row in servers if row["workspace_id"] == view["id"]), None)
@@ -306,3 +320,15 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
             "url": dev_server_url(live),
         }
     return views
+
+
+def masked_env(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """The variables whose values are masked; shorter ones are not, whatever was said of them."""
+    e = WorkspaceEnvironment
+    statement = select(e.workspace_id, e.name).where(
+        e.workspace_id.in_(ids), e.secret, func.octet_length(e.value) >= MIN_SECRET_BYTES
+    )
+    found: dict[UUID, list[str]] = {}
+    for workspace_id, name in connection.execute(statement.order_by(e.name)):
+        found.setdefault(workspace_id, []).append(name)
+    return found

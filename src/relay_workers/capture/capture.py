@@ -321,7 +321,20 @@ class Capture:
         self._drained.set()
         self.notify()
 
+    def _learn(self, secrets: Sequence[bytes]) -> None:
+        if self._halted or self._drained.is_set():
+            return
+        try:
+            for stream in self.streams.values():
+                stream.learn(secrets)
+        except Tampered:
+            self._tampered()
+
     # the runner's thread
+
+    def learn(self, secrets: Sequence[bytes]) -> None:
+        """Mask these from now on, in all that is not on its way to the store yet; returns at once."""
+        self._call(self, partial(self._learn, secrets))
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
         """Read the log to its end and return what is stored, once it is on disk there.

@@ -48,6 +48,15 @@ class CapturedStream:
             raise Tampered(f"{self.name} is shorter than the {stored} bytes stored of it")
         self._masker = Masker(self._secrets, context)
 
+    def learn(self, secrets: Sequence[bytes]) -> None:
+        """Mask these in all that is not given out yet.
+
+        Raises:
+            Tampered: the file is shorter than what was given out of it.
+        """
+        self._secrets = secrets
+        self.go_to(self.assigned)
+
     def size(self) -> int:
         """Present size of the raw file.
 

@@ -4,12 +4,13 @@ Its program is ours (acp_driver.py): it runs in the container beside the agent, 
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import ACP, program_words
 from relay_workers.executors.acp_stream import AcpReader
+from relay_workers.executors.codex import NO_SNAPSHOTS
 from relay_workers.executors.port import StepPlan, TurnRequest, prompt_bytes
 from relay_workers.executors.programs import ACP_PYTHON
 
@@ -34,7 +35,7 @@ class Acp:
         if not request.prompt.strip():
             raise InvalidInput("prompt is empty: an agent needs one", field="prompt")
         turn = {
-            "command": [*_command(request), *request.args],
+            "command": [*_command(request), *_own_arguments(request), *request.args],
             "session_id": _session_id(request),
             "mode": request.permission_mode,
             "model": request.model,
@@ -55,6 +56,11 @@ def _command(request: TurnRequest) -> tuple[str, ...]:
             field="executor.command",
         )
     return program_words(request.command)
+
+
+def _own_arguments(request: TurnRequest) -> tuple[str, ...]:
+    """Codex behind its adapter leaves its environment in the home, too."""
+    return NO_SNAPSHOTS if PurePosixPath(_command(request)[0]).name == "codex-acp" else ()
 
 
 def _session_id(request: TurnRequest) -> str | None:

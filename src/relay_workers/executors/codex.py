@@ -10,6 +10,8 @@ from relay_workers.executors.port import StepPlan, TurnRequest
 PROGRAM = "codex"
 _QUIET = ("-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false")
 """It would wait for seconds at its end to tell of its use."""
+NO_SNAPSHOTS = ("-c", "features.shell_snapshot=false")
+"""It would write its environment, keys and all, into a file of the home that every later step can read."""
 _PERMISSIONS = "--dangerously-bypass-approvals-and-sandbox"
 """There is no other mode: its read-only sandbox wants namespaces of its own, which a workspace's container denies."""
 _KEY = b"""\
@@ -58,7 +60,7 @@ class Codex:
 
 def _arguments(request: TurnRequest) -> list[str]:
     resume = ["resume"] if request.resume_session_id is not None else []
-    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET]
+    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET, *NO_SNAPSHOTS]
     if request.model is not None:
         arguments += ["-m", request.model]
     if request.reasoning_effort is not None:

@@ -76,10 +76,10 @@ class Verdict:
 class TurnReader(Protocol):
     """Understands an agent's standard output while it is being written.
 
-    Feed it the *stored* bytes (secrets masked), in order, in pieces of any size: its summary becomes a commit message.
-    Whoever adopts a run feeds a new reader from offset 0. Takes linear time and bounded memory; bytes it cannot make
-    sense of are passed over, never an error. After the last byte, `verdict` closes it; before, the properties tell what
-    was understood so far, which is what is known of a run that was killed.
+    Feed it the bytes that the agent wrote, in order, in pieces of any size, as far as they are stored; what it makes of
+    them is masked by whoever stores it. Whoever adopts a run feeds a new reader from offset 0. Takes linear time and
+    bounded memory; bytes it cannot make sense of are passed over, never an error. After the last byte, `verdict` closes
+    it; before, the properties tell what was understood so far, which is what is known of a run that was killed.
     """
 
     @property

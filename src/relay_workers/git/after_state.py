@@ -3,16 +3,17 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.masking import SecretMask
 from relay_core.settings import Settings
 from relay_workers.git import container
 from relay_workers.git.container import AfterStatePlan, Answer, ContainerUser
@@ -23,6 +24,8 @@ from relay_workers.git.tool import ToolRunner
 from relay_workers.hostfs import SafeDir
 
 _STATUS_LIMIT = 8 << 20
+_PATHS_LIMIT = 1 << 20
+_OMITTED_NAMED = 100
 _MESSAGE_LIMIT = 4 << 10
 
 log = structlog.get_logger()
@@ -45,6 +48,15 @@ class AfterStateRequest:
     execution_id: UUID
     commit_message: str | None = None
     """Given: the work tree is committed on its branch first."""
+    mask: SecretMask = field(default_factory=SecretMask)
+    """For the patches."""
+
+
+class Omitted(NamedTuple):
+    """Something that a commit or diff lacks."""
+
+    path: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +69,8 @@ class AfterState:
     """The commit that Relay made."""
     commit_problem: str | None = None
     """Why it made none though asked to; null also where there was nothing to commit."""
-    dirty: bool = False
-    """Whether the work tree differs from HEAD now, untracked files included."""
+    dirty: bool | None = None
+    """Whether the work tree differs from HEAD now, untracked files included; None: it could not be seen."""
     summary: dict[str, Any] = field(default_factory=dict)
     """Before the commit: counts ``staged modified deleted untracked unmerged nested``, ``paths``, ``complete``."""
     pinned_commit: str | None = None
@@ -67,6 +79,8 @@ class AfterState:
     """Base to pinned."""
     step_patch: Patch | None = None
     """Before to pinned; null where that is the same as `patch`, or the state before was not kept."""
+    omitted: tuple[Omitted, ...] = ()
+    """What changed and was not kept, or not in a commit."""
     problem: str | None = None
 
 
@@ -147,10 +161,10 @@ class Recorder:
         if pinned is None:
             return state
         try:
-            patch = store.patch(request.base_commit, pinned, limit)
+            patch = store.patch(request.base_commit, pinned, limit, request.mask)
             step_patch = None
             if before is not None and before != request.base_commit and store.has(before):
-                step_patch = store.patch(before, pinned, limit)
+                step_patch = store.patch(before, pinned, limit, request.mask)
         except StepFailed as error:
             return replace(state, problem=str(error))
         return replace(state, patch=patch, step_patch=step_patch)
@@ -168,23 +182,54 @@ def _described(state: AfterState, answer: Answer, out_dir: Path) -> AfterState:
     after_head = committed or state.after_head
     pinned = answer.commit("pinned")
     with SafeDir.open(out_dir) as results:
-        try:
-            status = results.read_bytes("status", _STATUS_LIMIT)
-        except FileNotFoundError:
-            status = b""
-    summary = container.summarise(status, complete=len(status) < _STATUS_LIMIT)
-    problem = state.problem
-    left_out = not answer.values.keys().isdisjoint({"too_big", "unreadable"})
-    if "too_big" in answer.values:
-        problem = f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"
-    elif "unreadable" in answer.values:
-        problem = f"{answer.values['unreadable']} changed files cannot be read by the workspace's user and are left out"
+        status = _result(results, "status", _STATUS_LIMIT)
+        unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
+        told = _records(_result(results, "omitted", _PATHS_LIMIT))
+    omitted = tuple(Omitted(path, why) for path, why in zip(told[::2], told[1::2], strict=False))
+    summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, but=unchanged)
     return replace(
         state,
         after_head=after_head,
         committed=committed,
         commit_problem=answer.values.get("commit_problem"),
-        dirty=left_out or summary["nested"] > 0 or (pinned != after_head if pinned else bool(status)),
+        dirty=None if status is None else _dirty(answer, summary, omitted, (pinned, after_head)),
         summary=summary,
-        problem=problem,
+        omitted=omitted[:_OMITTED_NAMED],
+        problem=_left_out(answer, omitted) or state.problem,
     )
+
+
+def _dirty(
+    answer: Answer, summary: dict[str, Any], omitted: Sequence[Omitted], commits: tuple[str | None, str | None]
+) -> bool | None:
+    pinned, after_head = commits
+    changed = pinned != after_head if pinned else any(summary[kind] for kind in container.KINDS)
+    if changed or "too_big" in answer.values or "unreadable" in answer.values or summary["nested"]:
+        return True
+    if any(one.why.startswith(container.SUBMODULE_DIFFERS) for one in omitted):
+        return True
+    return None if "unseen" in answer.values else False
+
+
+def _left_out(answer: Answer, omitted: Sequence[Omitted]) -> str | None:
+    """What is not kept, in a sentence."""
+    if "too_big" in answer.values:
+        return f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"
+    if not omitted:
+        return None
+    unreadable = answer.values.get("unreadable")
+    begin = f"{unreadable} changed files cannot be read by the workspace's user; " if unreadable else ""
+    more = f", and {len(omitted) - 1} more" if len(omitted) > 1 else ""
+    return f"{begin}not all changes are kept: {omitted[0].path}: {omitted[0].why}{more} (see `omitted`)"
+
+
+def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
+    try:
+        return results.read_bytes(name, limit)
+    except FileNotFoundError:
+        return None
+
+
+def _records(data: bytes | None) -> list[str]:
+    """NUL-terminated ones; what is after the last NUL was cut."""
+    return [record.decode("utf-8", "replace") for record in (data or b"").split(b"\0")[:-1]]

@@ -1,7 +1,7 @@
 """What the git container is given and what its answer means; pure but for reading its script once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,10 @@ from relay_core.settings import Settings
 from relay_workers.git.tool import ToolMount, ToolResult, ToolRun
 
 PATHS_NAMED = 50
+KINDS = ("staged", "modified", "deleted", "untracked", "unmerged", "nested")
+"""Of changes, as a summary counts them."""
+SUBMODULE_DIFFERS = ("the submodule ", "files of the submodule ", "files were put into the place of a submodule")
+"""How the script begins to say that a submodule's work tree is not what HEAD names."""
 _INDEX_BYTES = 160 << 20
 """Room in the tmpfs for a copy of the clone's index, lists of paths and the like."""
 _CHANGES_PER_PACK = 8
@@ -200,17 +204,26 @@ def ill_end(result: ToolResult, settings: Settings) -> StepFailed | None:
     return None
 
 
-def summarise(status: bytes, *, complete: bool) -> dict[str, Any]:
-    """Counts and first paths of a NUL-separated ``git status --porcelain=v1``; a nested repository ends in ``/``."""
+def summarise(status: bytes, *, complete: bool, but: Collection[str] = ()) -> dict[str, Any]:
+    """Counts and first paths of a NUL-separated ``git status --porcelain=v1``; a nested repository ends in ``/``.
+
+    Args:
+        status: what git wrote.
+        complete: it is all of it.
+        but: paths that are left out.
+    """
     records = status.split(b"\0")
     if not complete:
         records = records[:-1]
-    summary: dict[str, Any] = dict.fromkeys(("staged", "modified", "deleted", "untracked", "unmerged", "nested"), 0)
+    summary: dict[str, Any] = dict.fromkeys(KINDS, 0)
+    but = frozenset(but)
     paths: list[str] = []
     for record in records:
         if len(record) < 4:
             continue
         code, path = record[:2].decode("latin-1"), record[3:].decode("utf-8", "replace")
+        if path in but:
+            continue
         summary[_kind(code, path)] += 1
         if len(paths) < PATHS_NAMED:
             paths.append(f"{code} {path}")

@@ -83,7 +83,8 @@ checkout() {
 }
 
 # ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT ----------------------------------
-# Writes /out/status (git status, NUL-separated, cut at 8 MiB), /out/pack; reads /out/message.
+# Writes /out/status (git status, NUL-separated, cut at 8 MiB), /out/unchanged (paths in it that are as they were),
+# /out/omitted (path, why, path, why, …) and /out/pack; reads /out/message.
 
 git_dir="/workspace/repos/${NAME:-}/.git"
 private=/tmp/git
@@ -105,6 +106,11 @@ make_private() {
     export GIT_DIR="$private" GIT_WORK_TREE="/workspace/repos/$NAME" GIT_INDEX_FILE="$private/index"
 }
 
+# omit WHY: notes the NUL-separated paths of stdin as changes that are not kept, 200 at most.
+omit() {
+    sed -z 200q | why=$1 xargs -0 -r sh -c 'for path; do printf "%s\0%s\0" "$path" "$why"; done' sh >>/tmp/omitted
+}
+
 # Entries of nested repositories are never entered: `git status` in them would run what their configuration says.
 status() {
     git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all >/tmp/status 2>/tmp/errors
@@ -118,19 +124,138 @@ read_status() {
         say index rebuilt
     fi
     head -c 8388608 /tmp/status >/out/status
+    sed -n "s/^warning: could not open directory '\(.*\)': .*/\1/p" /tmp/errors | tr '\n' '\0' >/tmp/closed
+    [ ! -s /tmp/closed ] || say unseen yes
+    omit "the workspace's user cannot read this directory" </tmp/closed
+    sed -zn 's/^?? \(.*\/\)$/\1/p' /tmp/status | omit "a git repository of its own: its files are in no commit and no diff of this one"
 }
 
-# The paths whose files differ from the index, without nested repositories and without what we may not read.
+# The paths whose files differ from the index, without nested repositories and without what we may not read: those that
+# can be committed into /tmp/paths, those of Git LFS and git-crypt, whose filters are never run, into /tmp/held: their
+# content must not be committed as it is. Other filters are treated as git treats one that is not configured.
 changed_paths() {
+    : >/tmp/unreadable
+    : >/tmp/unchanged
+    : >/tmp/filtered
     sed -zn -e '/\/$/b' -e 's/^.[^ ] //p' /tmp/status |
         xargs -0 -r sh -c 'for path; do
-            if [ -L "$path" ] || [ ! -e "$path" ] || [ -r "$path" ]; then printf "%s\0" "$path"; else echo >>/tmp/unreadable; fi
+            if [ -L "$path" ] || [ ! -e "$path" ] || [ -r "$path" ]; then printf "%s\0" "$path"
+            else printf "%s\0" "$path" >>/tmp/unreadable; fi
+        done' sh >/tmp/readable
+    [ ! -s /tmp/unreadable ] || say unreadable "$(tr -dc '\0' </tmp/unreadable | wc -c)"
+    omit "the workspace's user cannot read this file" </tmp/unreadable
+    # Triples of path, attribute and value.
+    git check-attr -z --stdin filter </tmp/readable 2>/dev/null | xargs -0 -r -n 300 -s 1500000 sh -c '
+        while [ $# -gt 2 ]; do
+            case "$3" in
+            lfs | git-crypt | git-crypt-*) printf "%s\0%s\0" "$1" "$3" >>/tmp/filtered ;;
+            *) printf "%s\0" "$1" ;;
+            esac
+            shift 3
         done' sh >/tmp/paths
-    [ ! -e /tmp/unreadable ] || say unreadable "$(wc -l </tmp/unreadable)"
+    : >/tmp/held
+    xargs -0 -r -n 2 sh -c "$judge_filtered" sh </tmp/filtered
+    head -c 1048576 /tmp/unchanged >/out/unchanged
+}
+
+# PATH FILTER: a file that is gone, and a pointer, are committed as they are; content of which the index has the pointer
+# of Git LFS is unchanged; anything else is what the filter has made, and committing it would undo the filter.
+judge_filtered=$(
+    cat <<'END'
+pointer() { head -c 1024 2>/dev/null | grep -a -A 9 '^version https://git-lfs.github.com/spec/' | sed -n "s/^$1//p"; }
+if [ -L "$1" ] || [ ! -f "$1" ] || [ -n "$(pointer 'oid sha256:' <"$1")" ]; then
+    printf '%s\0' "$1" >>/tmp/paths
+    exit 0
+fi
+size=$(git cat-file blob ":0:$1" 2>/dev/null | pointer 'size ')
+if [ -n "$size" ] && [ "$(stat -c %s -- "$1")" = "$size" ]; then
+    wanted=$(git cat-file blob ":0:$1" | pointer 'oid sha256:')
+    found=$(sha256sum <"$1")
+    if [ "${found%% *}" = "$wanted" ]; then
+        printf '%s\0' "$1" >>/tmp/unchanged
+        exit 0
+    fi
+fi
+printf '%s\0' "$1" >>/tmp/held
+printf '%s\0%s\0' "$1" "the filter $2, which Relay does not run, makes its stored form: its content is in the diff and in no commit" >>/tmp/omitted
+END
+)
+
+# ---- submodules: only told of ----
+
+# head_of GIT_DIR: the commit of a repository's HEAD, or nothing.
+head_of() {
+    [ -f "$1/HEAD" ] || return
+    value=$(head -c 1024 "$1/HEAD")
+    case "$value" in
+    'ref: '*)
+        ref=${value#ref: }
+        case "$ref" in *..*) return ;; esac
+        if [ -f "$1/$ref" ]; then
+            value=$(head -c 1024 "$1/$ref")
+        else
+            value=$(awk -v ref="$ref" '$2 == ref { print $1; exit }' "$1/packed-refs" 2>/dev/null)
+        fi
+        ;;
+    esac
+    printf '%s\n' "$value" | grep -x '[0-9a-f]\{40\}'
+}
+
+# differs DIRECTORY GIT_DIR COMMIT: whether a repository's work tree differs from its HEAD, with nothing of it run.
+differs() {
+    rm -rf /tmp/other && mkdir -p /tmp/other/objects/info /tmp/other/refs || return 1
+    printf '%s\n' "$3" >/tmp/other/HEAD
+    printf '[core]\n\trepositoryformatversion = 0\n' >/tmp/other/config
+    printf '%s\n' "$2/objects" >/tmp/other/objects/info/alternates
+    if [ -f "$2/index" ] && [ ! -L "$2/index" ] && [ "$(stat -c %s "$2/index")" -le 16777216 ]; then
+        cp -p "$2/index" /tmp/other/index
+    fi
+    [ -n "$(GIT_DIR=/tmp/other GIT_WORK_TREE="$PWD/$1" GIT_INDEX_FILE=/tmp/other/index \
+        git status --porcelain --ignore-submodules=all --untracked-files=normal 2>/dev/null | head -c 1)" ]
+}
+
+# submodule PATH COMMIT: says what is different in it from what the index names, or nothing.
+submodule() {
+    if [ -L "$1" ] || [ ! -d "$1" ]; then
+        echo "the submodule was removed from the work tree"
+        return
+    fi
+    inner="$PWD/$1/.git"
+    if [ -f "$inner" ] && [ ! -L "$inner" ]; then
+        inner=$(head -c 4096 "$inner" | sed -n 's/^gitdir: //p')
+        case "$inner" in /*) ;; *) inner="$PWD/$1/$inner" ;; esac
+    fi
+    if [ ! -d "$inner" ]; then
+        [ -z "$(ls -A "$1" 2>/dev/null | head -c 1)" ] || echo "files were put into the place of a submodule that is not checked out"
+        return
+    fi
+    now=$(head_of "$inner")
+    if [ "$now" != "$2" ]; then
+        echo "the submodule is at another commit (${now:-none})"
+    elif differs "$1" "$inner" "$2"; then
+        echo "files of the submodule were changed"
+    fi
+}
+
+# 200 are looked at.
+submodules() {
+    git ls-files -s -z 2>/dev/null | sed -zn 's/^160000 \([0-9a-f]*\) 0\t\(.*\)$/\1 \2/p' | sed -z 200q >/tmp/links
+    while IFS= read -r link && [ -n "$link" ]; do
+        said=$(submodule "${link#* }" "${link%% *}")
+        [ -z "$said" ] || printf '%s\0' "${link#* }" | omit "$said"
+    done <<END
+$(tr '\n\0' '?\n' </tmp/links)
+END
+}
+
+# Links to commits of other repositories that the pinned commit has and the base has not.
+new_links() {
+    git diff-tree -r -z --no-renames "$BASE" "$pinned" 2>/dev/null | sed -zn '/^:[0-7]* 160000 /{n;p}' |
+        omit "a commit of another repository (a submodule): the diff has its id, and not its files"
 }
 
 check_size() {
-    bytes=$(xargs -0 -r stat -c %s -- </tmp/paths 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }')
+    bytes=$(cat /tmp/paths /tmp/held | xargs -0 -r stat -c %s -- 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }')
     if [ "$bytes" -gt "$MAX_INPUT" ]; then
         pinned=$HEAD_COMMIT
         say too_big "$bytes"
@@ -211,6 +336,7 @@ commit_on_branch() {
 
 # The work tree as a commit that no branch names; its objects stay in the tmpfs, whose size bounds them.
 pin_work_tree() {
+    cat /tmp/held >>/tmp/paths
     snapshot "$private/objects" || problem "the after-state cannot be stored: $(reason "$code")"
     if [ "$tree" = "$head_tree" ]; then
         pinned=$HEAD_COMMIT
@@ -250,16 +376,25 @@ after_state() {
     if [ -n "$HEAD_COMMIT" ]; then
         head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that is not there"
     fi
+    : >/tmp/omitted
+    trap 'head -c 1048576 /tmp/omitted >/out/omitted' EXIT
     read_status
     changed_paths
+    submodules
     pinned=
     if check_size; then
         [ "$COMMIT" = no ] || commit_on_branch
+        if [ -n "$pinned" ] && [ -s /tmp/held ]; then
+            HEAD_COMMIT=$pinned
+            head_tree=$tree
+            pinned=
+        fi
         [ -n "$pinned" ] || pin_work_tree
     elif [ "$COMMIT" != no ]; then
         say commit_problem "the changed files have $bytes bytes, more than can be stored"
     fi
     [ -n "$pinned" ] || problem "the changed files are too large, and there is no commit to keep instead"
+    new_links
     write_pack
     say pinned "$pinned"
 }

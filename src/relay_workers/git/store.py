@@ -7,7 +7,9 @@ it is checked object by object, bounded, and never put into a mirror that others
 import os
 import re
 import struct
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,8 +18,10 @@ from git import GitCmdObjectDB, Reference, Repo
 from git.exc import GitError
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
+from relay_workers.git.masked_patch import masked_patch
 from relay_workers.git.process import Control, GitJob, OutOfTime, run_git
 
 _CLEAN = {
@@ -33,7 +37,7 @@ _PACK_HEADER = struct.Struct(">4sII")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A unified diff of two commits."""
+    """A unified diff of two commits, binary files and all, as `git apply` takes it."""
 
     text: bytes
     truncated: bool
@@ -41,6 +45,13 @@ class Patch:
     files: int
     insertions: int
     deletions: int
+    masked: tuple[str, ...] = ()
+    """Files whose part of it holds masked places, or lacks content that a secret is in: it is not what they are."""
+
+    @property
+    def applies(self) -> bool:
+        """Whether it gives the same files where it is applied."""
+        return not self.truncated and not self.masked
 
 
 class Store:
@@ -103,13 +114,13 @@ class Store:
                 raise StepFailed(Reason.INTERNAL_ERROR, f"the after-state lacks its commit {commit}")
             Reference(repo, f"refs/relay/{execution_id}").set_object(commit)
 
-    def patch(self, base: str, after: str, max_bytes: int) -> Patch:
-        """The diff between two commits, renames found where cheap; runs no driver and no filter.
+    def patch(self, base: str, after: str, max_bytes: int, mask: SecretMask | None = None) -> Patch:
+        """The diff between two commits with secrets masked, renames found where cheap; runs no driver and no filter.
 
         Raises:
             StepFailed: reason ``internal_error``: a commit is missing, or git ran out of time or memory.
         """
-        shape = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--submodule=short", "-M")
+        shape = ("--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--full-index", "--submodule=short", "-M")
         argv = ("diff", "--shortstat", "--patch", *shape, f"-l{_RENAME_LIMIT}", "--end-of-options", base, after, "--")
         job = GitJob(
             argv,
@@ -123,7 +134,29 @@ class Store:
             raise StepFailed(Reason.INTERNAL_ERROR, "the diff took too long") from error
         if result.exit_code and not result.truncated:
             raise StepFailed(Reason.INTERNAL_ERROR, f"the diff cannot be made: {result.message[:300]}")
-        return _parsed(result.output, max_bytes)
+        patch = _parsed(result.output, max_bytes)
+        text, masked = masked_patch(patch.text, mask or SecretMask(), lambda names: self._blobs(names, 4 * max_bytes))
+        return replace(patch, text=text, masked=masked)
+
+    def _blobs(self, names: Sequence[str], max_bytes: int) -> dict[str, bytes]:
+        """The contents of some blobs by name, as many as fit into so many bytes; without those that are not there."""
+        if not names:
+            return {}
+        with tempfile.TemporaryFile() as asked:
+            asked.write("".join(f"{name}\n" for name in dict.fromkeys(names)).encode())
+            asked.seek(0)
+            job = GitJob(
+                ("cat-file", "--batch"),
+                git_dir=self.path,
+                stdin=asked.fileno(),
+                memory_bytes=self._settings.git_host_memory_bytes,
+                output_limit=max_bytes,
+            )
+            try:
+                output = run_git(job, self._control()).output
+            except OutOfTime:
+                return {}
+        return _blobs_in(output)
 
     def _control(self) -> Control:
         return Control.within(self._settings.git_container_timeout_seconds)
@@ -139,6 +172,21 @@ def _is_commit(repo: Repo, commit: str) -> bool:
         return bytes(repo.odb.info(bytes.fromhex(commit)).type) == b"commit"
     except (ValueError, GitError):
         return False
+
+
+def _blobs_in(output: bytes) -> dict[str, bytes]:
+    """What `cat-file --batch` wrote, as far as it is whole."""
+    found, at = {}, 0
+    while (end := output.find(b"\n", at)) >= 0:
+        name, _, size = output[at:end].decode("latin-1").partition(" blob ")
+        at = end + 1
+        if not size.isdecimal():  # it says that there is none
+            continue
+        content = output[at : at + int(size)]
+        if len(content) == int(size):
+            found[name] = content
+        at += int(size) + 1
+    return found
 
 
 def _parsed(output: bytes, max_bytes: int) -> Patch:
