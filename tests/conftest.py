@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from uuid import uuid4
 
 import pytest
@@ -26,9 +27,19 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
         del os.environ[name]
     get_settings.cache_clear()
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:  # as a shell's background job has it, for all its children
-            signal.signal(number, handler)
+    _let_children_have_signals()
+
+
+def _let_children_have_signals() -> None:
+    """What the caller ignores (nohup, a shell's background job) is inherited by all children; what is caught is not."""
+    for number in signal.valid_signals() - {signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ}:  # the last two: Python's
+        if signal.getsignal(number) is signal.SIG_IGN:
+            catches = signal.default_int_handler if number == signal.SIGINT else _go_on
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGQUIT else catches)
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """As ignoring it, for this process alone."""
 
 
 @pytest.fixture(scope="session")

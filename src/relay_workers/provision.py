@@ -27,6 +27,7 @@ from relay_workers.engine.port import (
     ContainerLimits,
     ContainerSpec,
     ImageInfo,
+    container_name,
     identity_labels,
 )
 from relay_workers.engine.user import free_uid, has_account, resolve_uid
@@ -260,7 +261,7 @@ def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> Contain
     limits = place.row.limits
     cpus = min(limits.cpus, context.engine.platform()[1])
     return ContainerSpec(
-        name=f"relay-{place.row.id}",
+        name=container_name(str(place.row.id)),
         image=place.image.id,
         labels=identity_labels(context.claimant.node_id, str(place.row.id)),
         workspace_dir=place.directory,

@@ -188,7 +188,10 @@ class Relay:
         self.database.dispose()
 
     def container(self, run: dict[str, Any]) -> Any:
-        return docker.from_env().containers.get(f"relay-{run['workspace_id']}")
+        label = f"relay.workspace_id={run['workspace_id']}"
+        filters = {"label": [label, "relay.role=workspace"]}
+        (found,) = docker.from_env().containers.list(all=True, filters=filters)
+        return found
 
     def processes_in(self, run: dict[str, Any]) -> str:
         return "\n".join(" ".join(row) for row in self.container(run).top()["Processes"])

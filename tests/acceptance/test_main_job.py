@@ -163,6 +163,6 @@ def test_deleting_removes_container_and_files_and_keeps_the_record(relay: Relay,
     assert project not in [one["id"] for one in relay.get("/v1/projects")["items"]]
     relay.until(lambda: relay.get(f"/v1/executions/{agent['id']}")["status"] == "killed", 40)
     relay.until(lambda: not (relay.data_dir / "workspaces" / run["workspace_id"]).exists(), 30)
-    names = [one.name for one in docker.from_env().containers.list(all=True)]
-    assert f"relay-{run['workspace_id']}" not in names
+    label = f"relay.workspace_id={run['workspace_id']}"
+    assert not docker.from_env().containers.list(all=True, filters={"label": label})
     assert relay.http.get(f"/v1/workspaces/{run['workspace_id']}").status_code == 404

@@ -40,6 +40,20 @@ def test_each_workspace_has_a_uid_of_its_own_and_no_other_account_reaches_its_fi
     assert {stat.S_IMODE((relay.data_dir / name).stat().st_mode) for name in names} == {0o700}
 
 
+def test_a_neighbour_on_the_bridge_is_told_no_id(relay: Relay, repo):
+    """The engine's DNS answers with the names of containers."""
+    run = relay.submit(repo, "sleep 60")
+    first = relay.wait_step(run, "coding_agent", {"running"})
+    (network,) = relay.container(run).attrs["NetworkSettings"]["Networks"].values()
+    asks = f"python3 -c 'import socket; print(socket.gethostbyaddr(\"{network['IPAddress']}\"))'; hostname"
+    asking = relay.submit(repo, asks)
+    told = relay.log(relay.wait_chain(asking)[-1]["id"], "stdout").decode()
+    relay.kill(first["id"])
+    assert network["IPAddress"] in told, "it was answered"
+    parts = [word for one in (run, asking) for word in one["workspace_id"].split("-") if len(word) > 4]
+    assert not [word for word in parts if word in told]
+
+
 def test_without_auto_commit_the_changes_stay_in_the_work_tree(relay: Relay, repo):
     run = relay.submit(repo, "echo new >made.txt", auto_commit=False)
     agent = relay.wait_chain(run)[-1]

@@ -6,6 +6,7 @@ gone or does not run, `StepFailed` with the reason ``container_missing``.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -39,6 +40,14 @@ class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
 def identity_labels(node_id: str, workspace_id: str) -> dict[str, str]:
     """The labels of a workspace's container: who it is, and nothing that may change or is secret."""
     return {LABEL_NODE: node_id, LABEL_WORKSPACE: workspace_id, LABEL_ROLE: "workspace"}
+
+
+def container_name(workspace_id: str) -> str:
+    """The name of a workspace's container; the same each time, and no way back to the id.
+
+    The engine's DNS tells names to every container of the bridge that asks for an address. The labels have the id.
+    """
+    return f"relay-{sha256(workspace_id.encode()).hexdigest()[:20]}"
 
 
 @dataclass(frozen=True)
