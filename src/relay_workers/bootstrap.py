@@ -26,7 +26,7 @@ from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_workers import disk, divergence, leases, live_secrets, tick
+from relay_workers import disk, divergence, leases, leavings, live_secrets, tick
 from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
@@ -107,7 +107,8 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
     patience = Patience(settings.engine_patience_seconds)
     engine = DockerEngine(api, patience, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
     install_supervisor(settings.data_dir)
-    tool = DockerToolRunner(docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ)), patience)
+    client = docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ))
+    tool = DockerToolRunner(client, patience, identity.owner)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     return WorkerContext(
@@ -141,6 +142,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
         tick.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
+        tick.Ticker("leavings", leavings.SWEEP_SECONDS, lambda: leavings.sweep(context)),
         tick.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context, disk_use).sweep),
         tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),

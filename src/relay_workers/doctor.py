@@ -22,6 +22,7 @@ from relay_workers import divergence, host_facts
 from relay_workers.bootstrap import make_context
 from relay_workers.checks import Check, judge_clock, judge_disk, judge_node, judge_queue
 from relay_workers.context import WorkerContext
+from relay_workers.git.version import git_version, too_old_to_pin
 from relay_workers.node import NodeIdentity, is_dead, read_node_id
 from relay_workers.tick import RING_AGAIN_SECONDS
 
@@ -39,6 +40,7 @@ def examine(settings: Settings) -> list[Check]:
         *_guarded("redis", lambda: _redis(settings)),
         *_guarded("disk", lambda: [_disk(settings)]),
         *_guarded("host", lambda: host_facts.look(settings)),
+        *_guarded("git", lambda: examine_git(settings)),
         *_guarded("engine", lambda: _engine(settings)),
     ]
     if any(check.level == "error" for check in database):
@@ -131,6 +133,23 @@ def _disk(settings: Settings) -> Check:
 def _nodes(settings: Settings) -> list[Check]:
     with _connected(settings) as database, database.connect() as connection:
         return [judge_node(row) for row in nodes.list_nodes(connection)]
+
+
+def examine_git(settings: Settings) -> list[Check]:
+    """Whether the node's git can be held to an address."""
+    version = git_version()
+    old = too_old_to_pin(version)
+    if old is None and version is not None:
+        return [Check("git", "ok", f"git of this node is {version[0]}.{version[1]}")]
+    harmless = version is not None and settings.git_allow_private_hosts
+    return [
+        Check(
+            "git",
+            "warning" if harmless else "error",
+            old or "",
+            "install a newer git on this node, or clone over ssh until then",
+        )
+    ]
 
 
 _LATE = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy import Connection
 
 from relay_core.domain import execution as machine
@@ -10,6 +11,9 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason
 from relay_core.postgres.lifecycle import Evidence
+from relay_workers.engine.port import EngineUnavailable
+
+log = structlog.get_logger(__name__)
 
 
 class LetGo(Exception):  # noqa: N818 - not an error
@@ -35,6 +39,17 @@ def from_failure(error: StepFailed, *, kill_asked: bool) -> Transition:
     if kill_asked or error.reason == Reason.USER:
         return machine.killed(str(error))
     return machine.failed(Reason(error.reason), str(error))
+
+
+def as_failure(error: Exception) -> StepFailed:
+    """Anything that ended a step, as what is told of it; what nobody foresaw goes to the worker's log in full."""
+    if isinstance(error, StepFailed):
+        return error
+    if isinstance(error, EngineUnavailable):
+        return StepFailed(Reason.ENGINE_ERROR, str(error))
+    log.error("a step broke", exc_info=error)
+    message = f"Relay itself failed ({type(error).__name__}); the worker's log has the details"
+    return StepFailed(Reason.INTERNAL_ERROR, message)
 
 
 CAP_MESSAGES = {

@@ -16,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError, Stale, StepFailed
-from relay_core.domain.vocabulary import CloneState, Reason, WorkspaceState
+from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.postgres import workspaces
 from relay_core.postgres.lifecycle import Claimed, Evidence
+from relay_core.postgres.outage import is_away
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
 from relay_workers import leases, usable_image
 from relay_workers.context import WorkerContext
@@ -26,6 +27,7 @@ from relay_workers.engine.port import (
     Account,
     ContainerLimits,
     ContainerSpec,
+    EngineUnavailable,
     ImageInfo,
     container_name,
     identity_labels,
@@ -35,7 +37,7 @@ from relay_workers.environment import HOME, container_environment
 from relay_workers.git.service import CloneRequest, CloneResult
 from relay_workers.live import Control
 from relay_workers.node import container_uid
-from relay_workers.outcome import LetGo, Outcome, from_failure
+from relay_workers.outcome import LetGo, Outcome, as_failure, from_failure
 from relay_workers.steplog import StepLog
 
 log = structlog.get_logger(__name__)
@@ -62,12 +64,35 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
         row = workspaces.load(connection, claimed.workspace_id)
     try:
         return _prepare(context, claimed, row, control, log)
-    except StepFailed as error:
-        leases.confirm(context, control)  # whose it is by now may be at work in the same places
-        log.say(str(error))
-        if not row.prepared:  # a retry that fails leaves the work of the steps before as it is
+    except (LetGo, Stale):
+        raise
+    except Exception as error:
+        if control.lost.is_set() or is_away(error):
+            raise
+        return _given_up(context, row, control, log, as_failure(error))
+
+
+def _given_up(
+    context: WorkerContext, row: WorkspaceRow, control: Control, log: StepLog, failure: StepFailed
+) -> Outcome:
+    """The end of a clone, whatever went wrong; `lifecycle.finish` fails the workspace with it."""
+    leases.confirm(context, control)  # whose it is by now may be at work in the same places
+    log.say(str(failure))
+    removed = False
+    if not row.prepared:  # a retry that fails leaves the work of the steps before as it is
+        try:
             context.git.remove_workspace(row.id, context.workspace_dir(row.id))
-        return _failed(row, error, control, log)
+            removed = True
+        except (StepFailed, EngineUnavailable, OSError) as error:
+            log.say(f"what was made of the workspace is still on the node: {error}")
+
+    def also(connection: Connection) -> None:
+        if removed:  # its files are gone: the uid is free for another workspace
+            workspaces.set_fields(connection, row.id, uid=None)
+
+    return Outcome(
+        from_failure(failure, kill_asked=control.kill.is_set()), Evidence(log_ends=log.ends()), also, gone=True
+    )
 
 
 def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, control: Control, log: StepLog) -> Outcome:
@@ -96,7 +121,7 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
     }
 
     def also(connection: Connection) -> None:
-        for repo, clone in zip(row.repos, clones, strict=True):
+        for repo, clone in sorted(zip(row.repos, clones, strict=True), key=lambda pair: pair[0].repo_id):
             workspaces.record_clone(
                 connection,
                 row,
@@ -108,7 +133,8 @@ def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, contro
         workspaces.set_fields(
             connection, row.id, container_id=container_id, uid=place.uid, image_digest=image.digest or image.id
         )
-        workspaces.set_state(connection, row.id, WorkspaceState.RUNNING)
+        if workspaces.clone_completed(connection, claimed.execution_id):  # else a kill came while it was about to end
+            workspaces.set_state(connection, row.id, WorkspaceState.RUNNING)
 
     return Outcome(machine.completed(0), Evidence(repo_states=states, log_ends=log.ends()), also, gone=True)
 
@@ -137,20 +163,6 @@ def _kept_clones(context: WorkerContext, place: _Place) -> set[str]:
         return set()
     heads = context.git.heads(place.directory, [repo.name for repo in place.row.repos])
     return {name for name, head in heads.items() if head.commit is not None}
-
-
-def _failed(row: WorkspaceRow, error: StepFailed, control: Control, log: StepLog) -> Outcome:
-    clone_failed = error.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
-
-    def also(connection: Connection) -> None:
-        workspaces.set_state(connection, row.id, WorkspaceState.FAILED, str(error))
-        if not row.prepared:  # its files are gone: the uid is free for another workspace
-            workspaces.set_fields(connection, row.id, uid=None)
-        for repo in row.repos if clone_failed else ():
-            workspaces.set_clone_state(connection, row.project_id, repo.repo_id, CloneState.FAILED, error=str(error))
-
-    transition = from_failure(error, kill_asked=control.kill.is_set())
-    return Outcome(transition, Evidence(log_ends=log.ends()), also, gone=True)
 
 
 def _store_place(context: WorkerContext, row: WorkspaceRow, directory: Path) -> None:

@@ -53,6 +53,18 @@ def test_empty_repository(relay: Relay, tmp_path):
     assert "empty" in failed_clone(relay, relay.submit(empty))["error_reason"]
 
 
+def test_a_clone_that_breaks_in_relay_itself_fails_its_workspace(relay: Relay, repo):
+    project = relay.http.post("/v1/projects", json={"name": "broken"}).json()["id"]
+    mirrors = relay.data_dir / "mirrors"
+    mirrors.mkdir(exist_ok=True)
+    (mirrors / project).touch()  # in the place of a directory: no code expects that
+
+    clone = failed_clone(relay, relay.submit(repo, project_id=project))
+
+    assert clone["reason"] == "internal_error"
+    (mirrors / project).unlink()
+
+
 def test_odd_names_many_files_and_submodules(relay: Relay, tmp_path):
     files = {f"many/{number:04}.txt": str(number) for number in range(5000)}
     files |= {"with space.txt": "a", "with\nnewline.txt": "b", "-dash": "c", "umläut": "d"}

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select, text, update
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.postgres import events, executions, lifecycle, stopping
-from relay_core.postgres.tables import Workspace
+from relay_core.postgres.tables import ProjectRepo, Workspace
 
 FAILED = machine.failed(Reason.EXIT_CODE, "the script exited with 7", 7)
 
@@ -324,7 +324,7 @@ def test_a_retry_in_a_stopped_workspace_waits(api, worker):
 def test_a_failed_clone_is_repeated_with_its_whole_chain_on_any_node(api, worker, by):
     made = api.run()
     worker.finish(worker.claim(made["execution_id"]), machine.failed(Reason.CLONE_FAILED, "unreachable"))
-    workspace(api, made, state="failed", error_reason="unreachable")
+    assert (workspace(api, made)["state"], workspace(api, made)["error_reason"]) == ("failed", "unreachable")
     answer = ask(api, made, "retry") if by == "workspace" else retried(api, {"id": made["execution_id"]})
     assert answer.status_code == 202, answer.text
     new = answer.json()
@@ -349,8 +349,26 @@ def test_a_workspace_that_was_ready_once_is_only_prepared_again(api, worker):
 def test_a_clone_that_was_killed_before_it_began_can_be_repeated(api, worker):
     made = api.run()
     api.post(f"/v1/executions/{made['execution_id']}/kill")
-    assert workspace(api, made)["state"] == "starting"
+    assert workspace(api, made)["state"] == "failed"
     assert ask(api, made, "retry").status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("end", "mirror"),
+    [
+        (machine.failed(Reason.INTERNAL_ERROR, "Relay itself failed"), "failed"),
+        (machine.failed(Reason.ENGINE_ERROR, "away"), "failed"),
+        (machine.killed("killed by a user"), "failed"),
+        (machine.completed(0), "cloning"),
+    ],
+)
+def test_every_end_of_a_clone_but_success_fails_workspace_and_mirror(api, worker, end, mirror):
+    made = api.run()
+    worker.finish(worker.claim(made["execution_id"]), end)
+    with api.engine.connect() as connection:
+        states = connection.execute(select(ProjectRepo.state, ProjectRepo.clone_error)).all()
+    assert states == [(mirror, end.error_reason)]
+    assert workspace(api, made)["state"] == ("failed" if mirror == "failed" else "starting")
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"])

@@ -1,5 +1,6 @@
 """What the command line makes of words and answers."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from relay_cli.commands.runs import pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
+from relay_core.domain.git_url import RemotePolicy, parse_git_url
 
 
 def test_events_of_a_stream_cut_off_in_the_middle():
@@ -93,6 +95,13 @@ def test_remotes(tmp_path):
     assert remote(str(tmp_path)) == f"file://{tmp_path}"
     assert remote("git@example.org:a/b.git") == "git@example.org:a/b.git"
     assert remote("https://example.org/a") == "https://example.org/a"
+    for odd in ("per%cent", "per%20cent", "a b#c?d", "ü"):
+        (tmp_path / odd).mkdir()
+        given = remote(str(tmp_path / odd))
+        assert parse_git_url(given, RemotePolicy(allow_file=True)).path == str(tmp_path / odd)
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(CommandFailed, match="not UTF-8"):
+        remote(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
     for wrong in ("/no/such", "./no-such", "nothing"):
         with pytest.raises(CommandFailed, match="no directory"):
             remote(wrong)

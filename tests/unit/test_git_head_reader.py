@@ -116,6 +116,20 @@ def test_symbolic_refs_end(clone):
     assert "too many" in str(head(clone).problem)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_branch_whose_name_is_not_utf8_has_its_commit(clone, packed):
+    (clone / "HEAD").write_bytes(b"ref: refs/heads/caf\xe9\n")
+    if packed:
+        (clone / "packed-refs").write_bytes(b"%s refs/heads/caf\xe9\n" % ONE.encode())
+    else:
+        (clone / "refs/heads" / os.fsdecode(b"caf\xe9")).write_text(ONE)
+
+    found = head(clone)
+
+    assert (found.commit, found.branch) == (ONE, None)
+    assert "caf\\xe9, a name that is not UTF-8" in str(found.problem)
+
+
 def test_a_clone_within_another_repository_is_a_problem(clone):
     (clone / "commondir").write_text("/elsewhere")
     assert "another repository" in str(head(clone).problem)

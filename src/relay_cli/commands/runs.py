@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import typer
@@ -230,10 +231,17 @@ def remote(given: str) -> str:
         return given
     path = Path(given).expanduser()
     if path.exists():
-        return f"file://{path.resolve()}"
+        return f"file://{_quoted(path.resolve())}"
     if ":" not in given or given.startswith(("/", ".", "~")):
         raise CommandFailed(f"there is no directory {given}; --repo takes a path or a URL", 2)
     return given
+
+
+def _quoted(path: Path) -> str:
+    try:
+        return quote(str(path))
+    except UnicodeEncodeError:
+        raise CommandFailed(f"the path {str(path)!r} is not UTF-8; the API takes no such path", 2) from None
 
 
 def pairs(given: list[str], option: str) -> dict[str, str]:

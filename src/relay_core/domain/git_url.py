@@ -99,6 +99,8 @@ def is_public(address: IPAddress) -> bool:
             embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return is_public(embedded)
+        if address.is_site_local:  # fec0::/10: deprecated, and private where it is used
+            return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
@@ -189,7 +191,11 @@ def _scp_like_url(text: str, policy: RemotePolicy) -> GitUrl:
 def _local_url(text: str, parts: SplitResult, policy: RemotePolicy) -> GitUrl:
     if parts.netloc not in {"", "localhost"}:
         raise _has_credentials() if "@" in parts.netloc else _invalid("a file:// URL names no host")
-    return _file_url(text, unquote(text.split("://", 1)[1].removeprefix(parts.netloc)), policy)
+    try:
+        path = unquote(text.split("://", 1)[1].removeprefix(parts.netloc), errors="strict")
+    except UnicodeDecodeError as error:
+        raise _invalid("the path of the git URL is not UTF-8 behind its % signs; write a % itself as %25") from error
+    return _file_url(text, path, policy)
 
 
 def _file_url(text: str, path: str, policy: RemotePolicy) -> GitUrl:

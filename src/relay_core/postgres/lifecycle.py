@@ -17,7 +17,7 @@ from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
-from relay_core.postgres import events, executions, lane, logs
+from relay_core.postgres import events, executions, lane, logs, workspaces
 from relay_core.postgres.tables import CodingAgentTurn, ExecutionProcess, Workspace
 
 E = ExecutionProcess
@@ -268,6 +268,8 @@ def finish(
     for kind, payload in evidence.events:
         events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
     executions.append_end(connection, row.workspace_id, execution_id, transition)
+    if row.run_reason == RunReason.CLONE and transition.target is not Status.COMPLETED:
+        workspaces.preparation_failed(connection, row.workspace_id, transition)
     if not RunReason(row.run_reason).in_lane:
         return Finished(transition, [])
     return Finished(transition, executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id)))
@@ -280,6 +282,8 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
     if not executions.write_transition(connection, execution_id, transition, fence=None):
         return []
     executions.append_end(connection, row.workspace_id, execution_id, transition)
+    if row.run_reason == RunReason.CLONE and transition.target is not Status.COMPLETED:
+        workspaces.preparation_failed(connection, row.workspace_id, transition)
     if not RunReason(row.run_reason).in_lane:
         return []
     return executions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id))

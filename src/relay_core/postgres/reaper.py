@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.doorbell import Ring
 from relay_core.domain.presence import Bounds, end_of_lost_run
-from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
-from relay_core.postgres import lane, lifecycle, logs, stopping, workspaces
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.postgres import lane, lifecycle, logs, stopping
 from relay_core.postgres.lifecycle import Evidence
 from relay_core.postgres.nodes import SILENCE, parameters
 from relay_core.postgres.tables import ExecutionProcess, RuntimeNode
@@ -106,11 +106,7 @@ def end(connection: Connection, lost: Lost, log_ends: Mapping[str, logs.StreamEn
     asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
     transition = end_of_lost_run(lost.node_id, asked_by)
     evidence = Evidence(log_ends=log_ends)
-    due = lifecycle.finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id).rings
-    if lost.run_reason is RunReason.CLONE:
-        why = f"node {lost.node_id} fell silent while it prepared the workspace"
-        workspaces.set_state(connection, lost.workspace_id, WorkspaceState.FAILED, why)
-    return due
+    return lifecycle.finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id).rings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, func, select, update
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
-from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, WorkspaceState
+from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.postgres import events, executions, lane, runs, sessions, stopping
 from relay_core.postgres.runs import AddedStep
 from relay_core.postgres.tables import ExecutionProcess, Workspace
@@ -78,10 +78,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> Adde
     _refuse_workspace(workspace, RunReason.CLONE)
     of_it = (E.workspace_id == workspace_id) & (E.run_reason == RunReason.CLONE)
     last = connection.execute(select(E).where(of_it).order_by(E.created_at.desc(), E.id)).mappings().first()
-    active = connection.scalar(select(func.count()).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)))
-    # A clone that was killed while it was queued leaves the workspace `starting` for ever.
-    stuck = workspace["state"] == WorkspaceState.STARTING and not active
-    if last is None or not (workspace["state"] == WorkspaceState.FAILED or stuck):
+    if last is None or workspace["state"] != WorkspaceState.FAILED:
         message = f"the workspace is {workspace['state']}; only one that failed can be prepared again"
         raise Conflict(message, code="workspace_not_failed")
     prepared = connection.scalar(select(func.count()).where(of_it, E.status == Status.COMPLETED))

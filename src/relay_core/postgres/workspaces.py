@@ -5,13 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, text, true, update
 
+from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
-from relay_core.domain.vocabulary import CloneState, WorkspaceState
+from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
 from relay_core.postgres import events, secrets
 from relay_core.postgres.secrets import Given, UsedSecret
-from relay_core.postgres.tables import ProjectRepo, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+from relay_core.postgres.tables import (
+    ExecutionProcess,
+    ProjectRepo,
+    Session,
+    Task,
+    Workspace,
+    WorkspaceEnvironment,
+    WorkspaceRepo,
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,38 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
     )
     if changed is not None:
         events.append(connection, workspace_id, "workspace.state_changed", {"state": state, "error_reason": error})
+
+
+def preparation_failed(connection: Connection, workspace_id: UUID, why: Transition) -> None:
+    """What every end of a clone but `completed` means for its workspace, and for the mirrors that it was making.
+
+    Called in the transaction that ends the clone, whoever ends it: nothing else would ever change these states.
+    """
+    project_id = connection.scalar(
+        select(Task.project_id)
+        .join(Workspace, Workspace.task_id == Task.id)
+        .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
+    )
+    if project_id is None:
+        return
+    message = why.error_reason or f"the clone ended as {why.target}"
+    set_state(connection, workspace_id, WorkspaceState.FAILED, message)
+    its_own_fault = why.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
+    mirrors = (
+        select(ProjectRepo.repo_id)
+        .join(WorkspaceRepo, WorkspaceRepo.repo_id == ProjectRepo.repo_id)
+        .where(WorkspaceRepo.workspace_id == workspace_id, ProjectRepo.project_id == project_id)
+        .where(true() if its_own_fault else ProjectRepo.state == CloneState.CLONING)
+        .order_by(ProjectRepo.repo_id)
+    )
+    for repo_id in connection.scalars(mirrors).all():  # in one order everywhere
+        set_clone_state(connection, project_id, repo_id, CloneState.FAILED, error=message)
+
+
+def clone_completed(connection: Connection, execution_id: UUID) -> bool:
+    """Whether the end that this transaction wrote is `completed`."""
+    status = connection.scalar(select(ExecutionProcess.status).where(ExecutionProcess.id == execution_id))
+    return bool(status == Status.COMPLETED)
 
 
 def record_clone(

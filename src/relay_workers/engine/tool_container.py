@@ -6,7 +6,7 @@ removal happens behind the caller's back. Docker Engine 20.10: 0.1 s from ``run`
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -25,6 +25,9 @@ from relay_workers.engine.port import EngineUnavailable
 from relay_workers.git.tool import ToolResult, ToolRun
 
 TOOL_LABEL = "relay.tool"
+OWNER_LABEL = "relay.tool.worker"
+"""The life of the worker that runs it."""
+_REMOVED_PER_SWEEP = 20
 _OUTPUT_LIMIT = 1 << 20
 _ERRORS_LIMIT = 16 << 10
 _CANCEL_POLL_SECONDS = 0.1
@@ -40,8 +43,9 @@ log = structlog.get_logger()
 class DockerToolRunner:
     """A `ToolRunner` on a Docker engine; one for a worker process, usable from many threads."""
 
-    def __init__(self, client: docker.DockerClient, patience: Patience | None = None) -> None:
+    def __init__(self, client: docker.DockerClient, patience: Patience | None = None, owner: str = "") -> None:
         self._api = client.api
+        self._labels = {TOOL_LABEL: "1", OWNER_LABEL: owner}
         self._patience = patience or Patience()
         self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
 
@@ -60,17 +64,23 @@ class DockerToolRunner:
             finally:
                 self._removals.submit(self._remove, container)
 
-    def sweep(self, labels: Iterable[str]) -> int:
-        """Remove ended tool containers that a worker left behind when it died; the number of those removed.
+    def sweep(self, is_dead: Callable[[str], bool]) -> int:
+        """Remove tool containers that do not run, of workers that are dead; the number of those removed.
 
         One of git that still runs ends by itself at its timeout and is found by a later sweep.
+
+        Args:
+            is_dead: whether the life of a worker with this name is over; False of workers of other nodes.
         """
         with _engine_errors(""):
-            filters = {"label": [f"{TOOL_LABEL}=1", *labels], "status": ["created", "exited", "dead"]}
-            found = [item["Id"] for item in self._api.containers(all=True, filters=filters)]
-        for container in found:
+            filters = {"label": [f"{TOOL_LABEL}=1"], "status": ["created", "exited", "dead"]}
+            found = {
+                item["Id"]: item["Labels"].get(OWNER_LABEL) for item in self._api.containers(all=True, filters=filters)
+            }
+        left = [container for container, owner in found.items() if owner and is_dead(owner)][:_REMOVED_PER_SWEEP]
+        for container in left:
             self._remove(container)
-        return len(found)
+        return len(left)
 
     def close(self) -> None:
         """Wait for the removals under way."""
@@ -85,7 +95,7 @@ class DockerToolRunner:
             user=spec.user,
             working_dir="/",
             network_disabled=True,
-            labels={**spec.labels, TOOL_LABEL: "1"},
+            labels={**spec.labels, **self._labels},
             host_config=self._host_config(spec),
         )
         return str(answer["Id"])

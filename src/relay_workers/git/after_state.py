@@ -1,8 +1,6 @@
 """Recording what a step left in a clone, after committing it where asked to."""
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from relay_workers.git import container
 from relay_workers.git.container import AfterStatePlan, Answer, ContainerUser
 from relay_workers.git.head_reader import read_head
 from relay_workers.git.process import OutOfTime
+from relay_workers.git.scratch import scratch
 from relay_workers.git.store import Patch, Store
 from relay_workers.git.tool import ToolRunner
 from relay_workers.hostfs import SafeDir
@@ -107,17 +106,13 @@ class Recorder:
 
     @contextmanager
     def _out_directory(self, request: AfterStateRequest) -> Iterator[Path]:
-        """A fresh directory for the container's results, outside of the workspace."""
-        path = self._settings.data_dir / "tmp" / f"out-{secrets.token_hex(8)}"
-        path.mkdir(parents=True, mode=0o700)
-        try:
+        """For the container's results, outside of the workspace."""
+        with scratch(self._settings.data_dir) as path:
             (path / "message").write_bytes(_commit_message(request.commit_message or ""))
             if os.geteuid() == 0:
                 os.chown(path / "message", request.uid, request.gid)
                 os.chown(path, request.uid, request.gid)
             yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
 
     def _record(self, request: AfterStateRequest, state: AfterState, out_dir: Path) -> AfterState:
         store = Store(self._settings, request.workspace_id, request.name)

@@ -12,6 +12,8 @@ _PACKED_REFS_LIMIT = 32 << 20
 _SYMBOLIC_DEPTH = 5
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}")
 _BRANCHES = "refs/heads/"
+_SURROGATE = re.compile("[\udc80-\udcff]")
+"""A byte of a name that is not UTF-8."""
 
 
 class Head(NamedTuple):
@@ -41,20 +43,27 @@ def _read(git_dir: SafeDir) -> Head:
     if git_dir.exists("commondir"):
         return Head(None, None, "the clone's .git directory is part of another repository")
     branch: str | None = None
+    problem: str | None = None
     ref = "HEAD"
     for _ in range(_SYMBOLIC_DEPTH):
         value = _ref_value(git_dir, ref)
         if value is None:
-            return Head(None, branch, f"{ref[:200]} does not exist: the branch has no commit")
+            return Head(None, branch, f"{_shown(ref)} does not exist: the branch has no commit")
         if _OBJECT_ID.fullmatch(value):
-            return Head(value.decode(), branch, None)
+            return Head(value.decode(), branch, problem)
         if not value.startswith(b"ref:"):
-            return Head(None, branch, f"{ref[:200]} contains no commit")
-        ref = value.removeprefix(b"ref:").strip().decode("utf-8", "replace")
-        if not ref.startswith("refs/") or not is_valid_branch(ref):
+            return Head(None, branch, f"{_shown(ref)} contains no commit")
+        ref = value.removeprefix(b"ref:").strip().decode("utf-8", "surrogateescape")
+        if not ref.startswith("refs/") or not is_valid_branch(_SURROGATE.sub("x", ref)):
             return Head(None, None, "HEAD names something that is not a valid ref")
-        branch = ref.removeprefix(_BRANCHES) if ref.startswith(_BRANCHES) else None
+        branch, problem = ref.removeprefix(_BRANCHES) if ref.startswith(_BRANCHES) else None, None
+        if _SURROGATE.search(ref):  # neither the database nor the git container can be given such a name
+            branch, problem = None, f"HEAD is on {_shown(ref)}, a name that is not UTF-8; Relay commits nothing there"
     return Head(None, None, "HEAD leads through too many symbolic refs")
+
+
+def _shown(ref: str) -> str:
+    return ref.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:200]
 
 
 def _ref_value(git_dir: SafeDir, ref: str) -> bytes | None:
@@ -63,7 +72,7 @@ def _ref_value(git_dir: SafeDir, ref: str) -> bytes | None:
         loose = _loose_value(git_dir, ref.split("/"))
     except FileNotFoundError:
         loose = None
-    return loose if loose is not None else _packed_value(git_dir, ref.encode())
+    return loose if loose is not None else _packed_value(git_dir, ref.encode("utf-8", "surrogateescape"))
 
 
 def _loose_value(directory: SafeDir, parts: list[str]) -> bytes | None:

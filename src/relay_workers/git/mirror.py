@@ -78,7 +78,7 @@ class Mirrors:
             with _locked(path.with_suffix(".lock"), control):
                 fetch = _Fetch(url, connect(url, self._settings, control), progress.write, control)
                 if path.is_dir():
-                    _clear_after_crash(path)
+                    clear_after_crash(path)
                     remote = self._update(path, fetch)
                 else:
                     remote = self._create(path, fetch)
@@ -219,7 +219,7 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _clear_after_crash(path: Path) -> None:
+def clear_after_crash(path: Path) -> None:
     """Remove what a killed fetch leaves behind and git would stumble over; the caller holds the lock."""
     marker = path / _DIRTY
     if not marker.exists():
@@ -230,6 +230,7 @@ def _clear_after_crash(path: Path) -> None:
         pack.unlink(missing_ok=True)
     for folder in path.glob("objects/tmp_objdir-*"):
         shutil.rmtree(folder)
+    marker.unlink()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 SECONDS = 5.0
 """Between two states of a line that goes on."""
 _LONGEST_LINE = 64 << 10
-_ENDS = re.compile(rb"[^\r\n]*[\r\n]")
+_BEHIND_ENDS = re.compile(rb"(?<=[\r\n])")
 
 
 class ProgressLog:
@@ -23,12 +23,10 @@ class ProgressLog:
         """Take what git wrote, cut anywhere."""
         data = self._rest + data
         shown = bytearray()
-        end = 0
-        for found in _ENDS.finditer(data):
-            end = found.end()
-            if found[0].endswith(b"\n") or self._due():
-                shown += found[0]
-        self._rest = data[end:]
+        *lines, self._rest = _BEHIND_ENDS.split(data)
+        for line in lines:
+            if line.endswith(b"\n") or self._due():
+                shown += line
         if len(self._rest) > _LONGEST_LINE:
             shown += self._rest
             self._rest = b""

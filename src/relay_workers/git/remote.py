@@ -5,7 +5,6 @@ import socket
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from shlex import quote
 from threading import Thread
 
@@ -13,7 +12,9 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git_url import GitUrl, IPAddress, classify_addresses, redact
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.git.process import Control, GitJob, run_git
+from relay_workers.git.local_remote import vet
+from relay_workers.git.process import Control
+from relay_workers.git.version import git_version, too_old_to_pin
 
 WEB = ("https", "http")
 SHA256 = "it uses SHA-256 object names, which are not supported"
@@ -51,6 +52,9 @@ def connect(url: GitUrl, settings: Settings, control: Control) -> Connection:
     proxy = _proxy_environment(url)
     if proxy:
         return Connection(url.text, config, proxy)
+    old = too_old_to_pin(git_version())
+    if url.scheme in WEB and not settings.git_allow_private_hosts and old is not None:
+        raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {old}")
     addresses = _resolve(url, settings, control)
     if url.scheme in WEB:
         pinned = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)
@@ -169,21 +173,7 @@ def _ssh_command(url: GitUrl, address: IPAddress, settings: Settings) -> str:
 
 
 def _local(url: GitUrl, settings: Settings, config: dict[str, str], control: Control) -> Connection:
-    """A repository on this machine: never one that a container can write, never one that fetches from elsewhere.
-
-    Git runs ``upload-pack`` in it. A promisor remote there could make that run a program, and alternates could reach
-    another project's objects [seen]; so both are refused.
-    """
-    path = Path(url.path).resolve()
-    git_dir = (path / ".git").resolve() if (path / ".git").is_dir() else path
-    if git_dir.is_relative_to(settings.data_dir.resolve()):
-        raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: it lies in Relay's own data directory")
-    if not (git_dir / "objects").is_dir():
-        raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: there is no git repository")
-    job = GitJob(("config", "--file", str(git_dir / "config"), "--includes", "--name-only", "--list"))
-    keys = run_git(job, control).output.decode("utf-8", "replace").lower().split()
-    if any(key.endswith((".promisor", ".partialclone", ".partialclonefilter")) for key in keys):
-        raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: it is a partial clone; clone its origin")
+    path = vet(url, settings.data_dir, control)
     # Git refuses a repository of another user; RELAY_GIT_ALLOW_FILE says that it may be read. Configuration does not
     # reach the other end of a local fetch but in its command line.
     upload_pack = "--upload-pack=git -c safe.directory=* -c protocol.allow=never upload-pack"

@@ -1,6 +1,6 @@
 """The port through which Relay's own tools run in short-lived containers (docs/threat-model.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event
 from typing import NamedTuple, Protocol
@@ -56,5 +56,13 @@ class ToolRunner(Protocol):
 
         Raises:
             StepFailed: reason ``image_unavailable`` or ``engine_error``.
+        """
+        ...
+
+    def sweep(self, is_dead: Callable[[str], bool]) -> int:
+        """Remove what workers that are dead left of their tools, a batch; the number of those removed.
+
+        Raises:
+            StepFailed, EngineUnavailable: the engine cannot be asked.
         """
         ...
