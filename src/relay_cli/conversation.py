@@ -51,17 +51,18 @@ class ConversationWriter:
 def _text(entry: Mapping[str, Any]) -> str:
     kind: str = entry["kind"]
     text: str = entry["text"]
+    who = f"[{entry['agent']}] " if entry.get("agent") else ""
     if entry["tool"]:
-        return _tool(entry["tool"])
+        return _tool(entry["tool"], who)
     if kind == "usage":
         return "usage: " + ", ".join(f"{name} {value:g}" for name, value in (entry["usage"] or {}).items())
-    prefix = {"reasoning": "(thinking) ", "error": "error: ", "notice": "notice: "}.get(kind, "")
+    prefix = who + {"reasoning": "(thinking) ", "error": "error: ", "notice": "notice: "}.get(kind, "")
     return prefix + text + (" […]" if entry["truncated"] else "")
 
 
-def _tool(tool: Mapping[str, Any]) -> str:
+def _tool(tool: Mapping[str, Any], who: str) -> str:
     about = ", ".join(tool["paths"]) or _about(tool["input"])
-    head = f"> {tool['name']}: {about}"
+    head = f"> {who}{tool['name']}: {about}"
     if tool["status"] == "running":
         return head
     lines = tool["result"].strip("\n").splitlines()

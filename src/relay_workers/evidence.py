@@ -1,6 +1,7 @@
 """After a step: the agent's verdict, HEAD of every repo, the pinned after-state, and the outcome made of all that."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -87,12 +88,22 @@ def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tu
     """What the agent said to the end of its log, and how the turn has ended."""
     if running.turn is None:
         raise RuntimeError("a coding agent was started without its reader")
-    verdict = running.turn.finish(ended.log.streams[Stream.STDOUT].bytes, ended.exit_code)
+    stopped = transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}
+    streams = ended.log.streams
+    verdict = running.turn.finish(
+        streams[Stream.STDOUT].bytes, ended.exit_code, stderr_size=streams[Stream.STDERR].bytes, stopped=stopped
+    )
     return running.turn.reader, _agent_verdict(running.mask, verdict, transition, ended)
 
 
 def _agent_verdict(mask: SecretMask, verdict: Verdict, transition: Transition, ended: "Ended") -> Transition:
-    """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are."""
+    """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are.
+
+    One that was silent or ran too long may have tried for ever: the message then has its last error.
+    """
+    if transition.reason in {Reason.TIMEOUT, Reason.NO_OUTPUT} and verdict.last_error:
+        message = f"{transition.error_reason}; the agent's last error: {mask.text(verdict.last_error)}"
+        return replace(transition, error_reason=message)
     if transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}:
         return transition
     if verdict.success:

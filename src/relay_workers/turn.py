@@ -20,6 +20,7 @@ from relay_core.postgres.lifecycle import Claimed
 from relay_core.postgres.outage import is_away
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
+from relay_workers.executors.stderr import TAIL_BYTES
 from relay_workers.raw_output import RawOutput
 
 PAUSE_SECONDS = 0.1
@@ -99,8 +100,14 @@ class Turn:
         if self._raw is not None:
             self._raw.close()
 
-    def finish(self, size: int, exit_code: int | None) -> Verdict:
+    def finish(self, size: int, exit_code: int | None, *, stderr_size: int = 0, stopped: bool = False) -> Verdict:
         """Read to the end of a log that is complete, and judge.
+
+        Args:
+            size: bytes of its standard output.
+            exit_code: None: nobody knows it.
+            stderr_size: bytes of its standard error, whose end tells causes that nothing else does.
+            stopped: Relay has ended it (a kill, a cap).
 
         Raises:
             Stale: the execution is no longer ours.
@@ -109,13 +116,17 @@ class Turn:
         self._read_to(size)
         if self._raw is not None:
             self._raw.close()
-        verdict = self._reader.verdict(exit_code)
+        verdict = self._reader.verdict(exit_code, self._stderr(stderr_size), stopped=stopped)
         self._store()
         said = self._reader.agent_session_id
         if said is not None and self._resumed not in {None, said}:
             message = f"the agent went on in another conversation ({said}) than the one it was to resume"
             return Verdict.failed(Reason.CANNOT_RESUME, message)
         return verdict
+
+    def _stderr(self, size: int) -> bytes:
+        begin = max(0, size - TAIL_BYTES)
+        return b"".join(self._context.logs.iter_range(self._claimed.execution_id, Stream.STDERR, begin, size))
 
     def _follow(self) -> None:
         try:
@@ -175,4 +186,4 @@ def masked(mask: SecretMask, entry: Entry) -> Entry:
         tool = replace(
             tool, name=mask.text(tool.name), input=mask.text(tool.input), result=mask.text(tool.result), paths=paths
         )
-    return replace(entry, text=mask.text(entry.text), tool=tool)
+    return replace(entry, text=mask.text(entry.text), tool=tool, agent=entry.agent and mask.text(entry.agent))

@@ -13,8 +13,13 @@ Directives stand anywhere in a prompt and are obeyed in their order; one tool ca
 ``[[error: 400]]``          answers the HTTP status instead; ``[[error: 500 x2]]`` that often, then goes on
 ``[[drop]]``                breaks the connection off in mid-answer; ``[[drop: x3]]`` that often, then goes on
 ``[[stall: 60]]``           begins an answer, then is silent for that many seconds
+``[[cut]]``                 says what stands before it and breaks off in mid-answer; ``[[cut: x3]]`` that often
+``[[half]]``                likewise, but the answer ends in order: it only lacks its last events
+``[[stop: max_tokens]]``    ends the answer for that reason, as Anthropic names it (``max_tokens``, ``refusal``)
+``[[usage: cached=9]]``     what each answer to this prompt took: input, cached, output, reasoning (11, 0, 7, 0)
 =========================  =============================================================================
 
+Tool arguments spell directives with braces (``{{run: …}}``): for the prompt of a subagent.
 A prompt that says nothing is answered ``DONE history=N result=…``: the prompts the conversation holds, and the first
 line of the last tool result. Nothing is remembered between requests but how often the faults of a prompt were given, so a
 conversation that is resumed, or replayed from a file, gets the same answers.
@@ -29,11 +34,11 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Self
 
-DIRECTIVE = re.compile(r"\[\[(run|tool|say|flood|error|drop|stall)(?::\s*(.*?))?\s*\]\]", re.DOTALL)
+DIRECTIVE = re.compile(r"\[\[(run|tool|say|flood|error|drop|stall|cut|half|stop|usage)(?::\s*(.*?))?\s*\]\]", re.DOTALL)
 TIMES = re.compile(r"\s*x(\d+)$")
 REMINDER = re.compile(r"\s*(# AGENTS\.md |<([A-Za-z_-]+)[ >].*</\2>\s*$)", re.DOTALL)
 """Words that an agent puts among the user's."""
@@ -72,6 +77,16 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer, none of them counted twice."""
+
+    input: int = 11
+    cached: int = 0
+    output: int = 7
+    reasoning: int = 0
+
+
+@dataclass(frozen=True)
 class Reply:
     """One turn of the model: what it says, then perhaps a tool call; and what goes wrong on the way."""
 
@@ -80,7 +95,12 @@ class Reply:
     call_id: str = ""
     error: int | None = None
     drop: bool = False
+    cut: bool = False
+    """Ends after the text, without what makes it whole; with `drop`, the connection breaks off there."""
     stall_seconds: float = 0
+    stop: str | None = None
+    """Why it ended, as Anthropic names it; None: by itself."""
+    usage: Usage = Usage()
 
 
 @dataclass
@@ -93,7 +113,13 @@ class Script:
     def reply(self, conversation: Conversation) -> Reply:
         """The next turn of this conversation."""
         prompt = conversation.prompts[-1] if conversation.prompts else ""
-        turns = _turns(DIRECTIVE.findall(prompt))
+        found = DIRECTIVE.findall(prompt)
+        usage = _usage(" ".join(argument for word, argument in found if word == "usage"))
+        return replace(
+            self._reply(conversation, prompt, _turns([each for each in found if each[0] != "usage"])), usage=usage
+        )
+
+    def _reply(self, conversation: Conversation, prompt: str, turns: list[list[tuple[str, str]]]) -> Reply:
         done = len(conversation.results)
         if conversation.side:
             return Reply("A side request" if conversation.schema is None else json.dumps(_filled(conversation.schema)))
@@ -104,8 +130,14 @@ class Script:
             if word in {"error", "drop"}:
                 if self._due(prompt, done * 1000 + index, argument):
                     return Reply(error=int(TIMES.sub("", argument))) if word == "error" else Reply(drop=True)
+            elif word in {"cut", "half"}:
+                if self._due(prompt, done * 1000 + index, argument):
+                    return Reply("\n".join(said), cut=True, drop=word == "cut")
+                said.clear()
             elif word == "stall":
                 stall += float(argument)
+            elif word == "stop":
+                return Reply("\n".join(said), stop=argument, stall_seconds=stall)
             elif word in {"say", "flood"}:
                 said.append(argument if word == "say" else _flood(int(argument)))
             else:
@@ -136,7 +168,12 @@ def _call(word: str, argument: str, tools: Mapping[str, Mapping[str, Any]]) -> T
     if word == "run":
         return _shell_call(argument, tools)
     name, _, arguments = argument.partition(" ")
-    return ToolCall(name, json.loads(arguments or "{}"))
+    return ToolCall(name, json.loads(arguments.replace("{{", "[[").replace("}}", "]]") or "{}"))
+
+
+def _usage(given: str) -> Usage:
+    """Of ``cached=9 reasoning=3``."""
+    return Usage(**{name: int(count) for name, _, count in (each.partition("=") for each in given.split())})
 
 
 def _shell_call(command: str, tools: Mapping[str, Mapping[str, Any]]) -> ToolCall:
@@ -233,8 +270,12 @@ class AnthropicMessages(Dialect):
             for delta in self._deltas(block):
                 yield _sse({"type": "content_block_delta", "index": index, "delta": delta})
             yield _sse({"type": "content_block_stop", "index": index})
-        stop = {"stop_reason": "tool_use" if reply.call else "end_turn", "stop_sequence": None}
-        yield _sse({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 7}})
+        if reply.cut:
+            return
+        stop = {"stop_reason": self._stop(reply), "stop_sequence": None}
+        yield _sse(
+            {"type": "message_delta", "delta": stop, "usage": {"output_tokens": self._usage(reply)["output_tokens"]}}
+        )
         yield _sse({"type": "message_stop"})
 
     def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
@@ -244,10 +285,19 @@ class AnthropicMessages(Dialect):
             "role": "assistant",
             "model": conversation.model,
             "content": self._content(reply),
-            "stop_reason": "tool_use" if reply.call else "end_turn",
+            "stop_reason": self._stop(reply),
             "stop_sequence": None,
-            "usage": {"input_tokens": 11, "output_tokens": 7},
+            "usage": self._usage(reply),
         }
+
+    def _stop(self, reply: Reply) -> str:
+        return "tool_use" if reply.call else reply.stop or "end_turn"
+
+    def _usage(self, reply: Reply) -> dict[str, Any]:
+        used = reply.usage
+        cached = {"cache_read_input_tokens": used.cached} if used.cached else {}
+        details = {"output_tokens_details": {"thinking_tokens": used.reasoning}} if used.reasoning else {}
+        return {"input_tokens": used.input, **cached, "output_tokens": used.output + used.reasoning, **details}
 
     def error(self, status: int) -> dict[str, Any]:
         kind = self.ERRORS.get(status, "api_error")
@@ -323,13 +373,7 @@ class OpenAI(Dialect):
 class OpenAIResponses(OpenAI):
     """POST /v1/responses (platform.openai.com/docs/api-reference/responses)."""
 
-    USAGE: ClassVar = {
-        "input_tokens": 11,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": 7,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 18,
-    }
+    STOPS: ClassVar = {"max_tokens": "max_output_tokens", "refusal": "content_filter"}
 
     def conversation(self, body: dict[str, Any]) -> Conversation:
         given = body.get("input", [])
@@ -349,8 +393,10 @@ class OpenAIResponses(OpenAI):
             if item["type"] == "message":
                 for piece in _pieces(reply.text):
                     yield _sse({"type": "response.output_text.delta", **place, "content_index": 0, "delta": piece})
+            if reply.cut:
+                return
             yield _sse({"type": "response.output_item.done", **place, "item": item})
-        yield _sse({"type": "response.completed", "response": whole})
+        yield _sse({"type": f"response.{whole['status']}", "response": whole})
 
     def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
         name = f"{len(conversation.prompts)}_{len(conversation.results)}"
@@ -362,13 +408,22 @@ class OpenAIResponses(OpenAI):
         if reply.call:
             called = {"id": f"fc_{name}", "type": "function_call", "status": "completed", "call_id": reply.call_id}
             output.append({**called, "name": reply.call.name, "arguments": json.dumps(reply.call.arguments)})
+        used = reply.usage
+        sent, received = used.input + used.cached, used.output + used.reasoning
         return {
             "id": f"resp_{name}",
             "object": "response",
-            "status": "completed",
+            "status": "incomplete" if reply.stop else "completed",
+            "incomplete_details": {"reason": self.STOPS.get(reply.stop, reply.stop)} if reply.stop else None,
             "model": conversation.model,
             "output": output,
-            "usage": self.USAGE,
+            "usage": {
+                "input_tokens": sent,
+                "input_tokens_details": {"cached_tokens": used.cached},
+                "output_tokens": received,
+                "output_tokens_details": {"reasoning_tokens": used.reasoning},
+                "total_tokens": sent + received,
+            },
         }
 
     def _message(self, item: dict[str, Any]) -> tuple[str, Any]:
@@ -384,7 +439,7 @@ class OpenAIChat(OpenAI):
     holds a directive, and a call of the shell is a fenced block.
     """
 
-    USAGE: ClassVar = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    STOPS: ClassVar = {"max_tokens": "length", "refusal": "content_filter"}
 
     def conversation(self, body: dict[str, Any]) -> Conversation:
         messages = body.get("messages", [])
@@ -402,6 +457,8 @@ class OpenAIChat(OpenAI):
             yield self._chunk(whole, {"content": piece})
         for index, call in enumerate(choice["message"].get("tool_calls", [])):
             yield self._chunk(whole, {"tool_calls": [{"index": index, **call}]})
+        if reply.cut:
+            return
         yield self._chunk(whole, {}, choice["finish_reason"])
         yield self._data({**whole, "object": "chat.completion.chunk", "choices": []})
         yield b"data: [DONE]\n\n"
@@ -414,14 +471,19 @@ class OpenAIChat(OpenAI):
             message["tool_calls"] = [{"id": reply.call_id, "type": "function", "function": function}]
         elif reply.call:
             text = f"{text}\n```bash\n{reply.call.arguments.get('command', '')}\n```".lstrip()
-        reason = "tool_calls" if "tool_calls" in message else "stop"
+        reason = "tool_calls" if "tool_calls" in message else self.STOPS.get(reply.stop or "", reply.stop) or "stop"
+        used = reply.usage
+        sent, received = used.input + used.cached, used.output + used.reasoning
+        details = {"prompt_tokens_details": {"cached_tokens": used.cached}} if used.cached else {}
+        if used.reasoning:
+            details["completion_tokens_details"] = {"reasoning_tokens": used.reasoning}
         return {
             "id": f"chatcmpl-{len(conversation.prompts)}-{len(conversation.results)}",
             "object": "chat.completion",
             "created": 1_750_000_000,
             "model": conversation.model,
             "choices": [{"index": 0, "message": {**message, "content": text or None}, "finish_reason": reason}],
-            "usage": self.USAGE,
+            "usage": {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received, **details},
         }
 
     def _chunk(self, whole: dict[str, Any], delta: dict[str, Any], reason: str | None = None) -> bytes:
@@ -457,7 +519,7 @@ class Gemini(Dialect):
         429: "RESOURCE_EXHAUSTED",
         500: "INTERNAL",
     }
-    USAGE: ClassVar = {"promptTokenCount": 11, "candidatesTokenCount": 7, "totalTokenCount": 18}
+    STOPS: ClassVar = {"max_tokens": "MAX_TOKENS", "refusal": "SAFETY"}
 
     def conversation(self, body: dict[str, Any]) -> Conversation:
         prompts: list[str] = []
@@ -481,26 +543,39 @@ class Gemini(Dialect):
         return Conversation(tuple(prompts), tuple(results), tools, model, not tools, schema)
 
     def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
-        yield self._event(conversation, [{"text": ""}])
+        yield self._event(reply, conversation, [{"text": ""}])
         for piece in _pieces(reply.text):
-            yield self._event(conversation, [{"text": piece}])
-        yield self._event(conversation, self._call(reply), finishReason="STOP")
+            yield self._event(reply, conversation, [{"text": piece}])
+        if not reply.cut:
+            yield self._event(reply, conversation, self._call(reply), finishReason=self._stop(reply))
 
     def whole(self, reply: Reply, conversation: Conversation) -> dict[str, Any]:
         parts = [{"text": reply.text}] if reply.text else []
-        return self._answer(conversation, parts + self._call(reply), finishReason="STOP")
+        return self._answer(reply, conversation, parts + self._call(reply), finishReason=self._stop(reply))
+
+    def _stop(self, reply: Reply) -> str:
+        return self.STOPS.get(reply.stop or "", reply.stop) or "STOP"
 
     def error(self, status: int) -> dict[str, Any]:
         kind = self.ERRORS.get(status, "UNKNOWN")
         return {"error": {"code": status, "message": f"scripted error {status}", "status": kind}}
 
-    def _event(self, conversation: Conversation, parts: list[dict[str, Any]], **more: Any) -> bytes:
-        return f"data: {json.dumps(self._answer(conversation, parts, **more))}\r\n\r\n".encode()
+    def _event(self, reply: Reply, conversation: Conversation, parts: list[dict[str, Any]], **more: Any) -> bytes:
+        return f"data: {json.dumps(self._answer(reply, conversation, parts, **more))}\r\n\r\n".encode()
 
-    def _answer(self, conversation: Conversation, parts: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    def _answer(
+        self, reply: Reply, conversation: Conversation, parts: list[dict[str, Any]], **more: Any
+    ) -> dict[str, Any]:
+        used = reply.usage
+        counts = {"promptTokenCount": used.input + used.cached, "candidatesTokenCount": used.output}
+        if used.cached:
+            counts["cachedContentTokenCount"] = used.cached
+        if used.reasoning:
+            counts["thoughtsTokenCount"] = used.reasoning
+        total = used.input + used.cached + used.output + used.reasoning
         return {
             "candidates": [{"index": 0, "content": {"role": "model", "parts": parts}, **more}],
-            "usageMetadata": self.USAGE,
+            "usageMetadata": {**counts, "totalTokenCount": total},
             "modelVersion": conversation.model,
             "responseId": f"response_{len(conversation.prompts)}_{len(conversation.results)}",
         }
@@ -563,10 +638,14 @@ class Handler(BaseHTTPRequestHandler):
         reply = self.server.script.reply(conversation)
         entry = {"path": self.path, "model": conversation.model, "tools": len(conversation.tools)}
         heard = {"prompts": len(conversation.prompts), "prompt_bytes": sum(map(len, conversation.prompts[-1:]))}
+        effort = body.get("reasoning_effort") or (body.get("reasoning") or body.get("output_config") or {}).get(
+            "effort"
+        )
+        heard["effort"] = effort
         self.server.requests.append({**entry, **heard, "results": conversation.results, "error": reply.error})
         if reply.error:
             self._json(reply.error, dialect.error(reply.error))
-        elif body.get("stream") or reply.drop or reply.stall_seconds:
+        elif body.get("stream") or reply.drop or reply.cut or reply.stall_seconds:
             self._stream(dialect.events(reply, conversation), reply)
         else:
             self._json(200, dialect.whole(reply, conversation))
@@ -578,12 +657,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             self._chunk(next(events))
-            if reply.drop:
+            if reply.drop and not reply.cut:
                 self.close_connection = True
                 return
             self.server.closing.wait(reply.stall_seconds)
             for event in events:
                 self._chunk(event)
+            if reply.drop:
+                self.close_connection = True
+                return
             self._chunk(b"")
         except ConnectionError:  # the agent was killed, or had enough
             self.close_connection = True

@@ -70,7 +70,7 @@ def test_a_call_is_known_by_what_was_told_of_it_so_far():
         END,
     )
     reader.verdict(0)
-    [(kind, tool)] = entries(reader)
+    kind, tool = entries(reader)[0]
     assert (kind, tool.paths, tool.result, tool.status) == (
         EntryKind.FILE_EDIT,
         ("/r/a.py",),
@@ -86,7 +86,7 @@ def test_a_plan_is_a_notice_and_cost_is_usage():
     )
     cost = update("usage_update", used=1, size=2, cost={"amount": 0.5, "currency": "USD"})
     usage = {"inputTokens": 1, "outputTokens": 2, "cachedReadTokens": 3, "cachedWriteTokens": 4, "thoughtTokens": 5}
-    reader = read(SESSION, plan, cost, {**END, "usage": usage})
+    reader = read(SESSION, plan, said("Done."), cost, {**END, "usage": usage})
     assert reader.verdict(0).success
     assert entries(reader)[0] == (EntryKind.NOTICE, "[x] look\n[ ] write")
     assert reader.usage == {
@@ -101,7 +101,7 @@ def test_a_plan_is_a_notice_and_cost_is_usage():
 
 def test_cost_is_of_the_whole_conversation_so_it_counts_only_where_it_began():
     cost = update("usage_update", cost={"amount": 0.5, "currency": "USD"})
-    reader = read({**SESSION, "loaded": True}, cost, {**END, "usage": {"inputTokens": 1}})
+    reader = read({**SESSION, "loaded": True}, cost, said("Done."), {**END, "usage": {"inputTokens": 1}})
     assert (reader.verdict(0).success, reader.usage) == (True, {"input_tokens": 1})
 
 
@@ -121,9 +121,9 @@ def test_what_the_program_says_is_not_the_agents():
 
 def test_a_call_that_was_refused_has_failed():
     asked = {"type": "permission", "tool_call": {"toolCallId": "t", "title": "rm", "kind": "execute"}, "allowed": False}
-    reader = read(SESSION, asked, END)
+    reader = read(SESSION, asked, said("I may not."), END)
     assert reader.verdict(0).success
-    [(_, tool)] = entries(reader)
+    _, tool = entries(reader)[0]
     assert (tool.name, tool.status, tool.result) == ("rm", ToolStatus.FAILED, "Permission was refused.")
 
 
@@ -187,7 +187,7 @@ KINDS = ("agent_message_chunk", "tool_call", "tool_call_update", "plan", "usage_
 )
 def test_nothing_that_an_agent_sends_is_an_error(kind, fields, asked):
     permission = {"type": "permission", "tool_call": asked, "allowed": False}
-    reader = read(SESSION, update(kind, **fields), permission, {**END, "usage": fields})
+    reader = read(SESSION, said("x"), update(kind, **fields), permission, {**END, "usage": fields})
     assert reader.verdict(0).success
     for entry in reader.entries():
         json.dumps(entry.as_json())

@@ -81,11 +81,10 @@ def test_it_begins_a_conversation_that_it_names_and_keeps_out_of_the_clone(tmp_p
     plan = plan_of(command="echo", model="openai/m", args=("--edit-format", "diff"))
     assert plan.stdin == b"fix it"
     said = run(plan, tmp_path, clone).stdout.splitlines()
-    session = AiderReader()
-    session.feed(f"{said[0]}\n".encode())
-    assert uuid.UUID(session.agent_session_id)
+    named = said[0].removeprefix("Conversation ")
+    assert uuid.UUID(named)
     assert "--no-auto-commits --no-dirty-commits --model openai/m --chat-history-file" in said[1]
-    assert said[1].endswith(f"{session.agent_session_id}.input --message-file /dev/stdin --edit-format diff")
+    assert said[1].endswith(f"{named}.input --message-file /dev/stdin --edit-format diff")
     run(plan, tmp_path, clone)
     (clone / ".aider.tags.cache.v4").mkdir()
     (clone / ".aider.tags.cache.v4/x").touch()
@@ -212,6 +211,61 @@ def test_without_an_answer(exit_code, reason):
     assert read(HEAD).verdict(exit_code).reason is reason
 
 
+CUT = "<<<<<<< SElitellm.APIConnectionError: peer closed connection\n"
+DOWN = "The API provider's servers are down or overloaded.\n"
+
+
+def test_a_stream_that_breaks_off_is_an_error_behind_words():
+    half = EDIT.partition("<<<<<<<")[0]
+    reader = read(HEAD, EDIT, TOKENS, REPORT, half, CUT, DOWN, "Retrying in 0.2 seconds...\n", half, CUT)
+    verdict = reader.verdict(0)
+    assert (verdict.reason, verdict.message) == (
+        Reason.AGENT_ERROR,
+        "litellm.APIConnectionError: peer closed connection",
+    )
+    kinds = {entry.text.strip(): entry.kind for entry in reader.entries()}
+    assert kinds[DOWN.strip()] is EntryKind.NOTICE
+    assert "APIConnectionError" not in (reader.summary or "")
+    quoted = read(HEAD, "It prints litellm.APIConnectionError: x\nwhere the net is gone.\n", TOKENS)
+    assert quoted.verdict(0).success
+    assert EntryKind.ERROR not in {entry.kind for entry in quoted.entries()}
+
+
+def test_a_turn_of_which_every_edit_failed_is_no_success():
+    verdict = read(HEAD, EDIT, TOKENS, REPORT, "I cannot do better.\n", TOKENS).verdict(0)
+    assert (verdict.reason, "every edit" in verdict.message) == (Reason.AGENT_ERROR, True)
+    assert read(HEAD, EDIT, TOKENS, REPORT, EDIT, TOKENS, APPLIED).verdict(0).success
+
+
+def test_an_answer_that_broke_off_may_be_carried_out_and_fail():
+    half = EDIT.partition("<<<<<<<")[0]
+    reader = read(HEAD, half, CUT, "\n", REPORT, "A side note.\n", TOKENS)
+    verdict = reader.verdict(0)
+    assert (verdict.reason, "every edit" in verdict.message) == (Reason.AGENT_ERROR, True)
+    assert reader.summary == "A side note."
+    assert [entry.kind for entry in reader.entries() if REPORT[:20] in entry.text] == [EntryKind.NOTICE]
+
+
+def test_the_first_line_of_an_answer_may_be_a_path_and_its_only_one_a_word():
+    reader = read(HEAD, EDIT.split("\n", 2)[2], TOKENS, APPLIED)
+    assert reader.entries()[0].text.startswith("hello.txt\n```")
+    for only in ("Done.", "node.js"):
+        short = read(HEAD, f"\n{only}\n", TOKENS)
+        assert (short.verdict(0).success, short.summary) == (True, only)
+
+
+def test_what_it_asks_itself_is_no_entry():
+    reader = read(HEAD, EDIT, TOKENS, "\nsrc/new.py\n", APPLIED)
+    reader.verdict(0)
+    assert [entry.text for entry in reader.entries() if entry.kind is EntryKind.NOTICE] == []
+
+
+def test_a_conversation_counts_once_the_model_has_answered():
+    assert read(HEAD).agent_session_id is None
+    assert read(HEAD, "I").agent_session_id is None
+    assert read(HEAD, "I will\n").agent_session_id == SID
+
+
 def test_an_error_that_the_model_quotes_is_none():
     ended = read(HEAD, "It says\nlitellm.BadRequestError: no\nbut that is old.\n", TOKENS)
     assert ended.verdict(0).success
@@ -233,11 +287,11 @@ def test_a_prompt_is_never_one_of_its_commands(prompt):
 
 
 def test_tokens_are_read_whatever_is_told():
-    line = "Tokens: 4.2k sent, 1.5k cache write, 1.1M cache hit, 112 received. Cost: $0.12 message, $1.50 session."
+    line = "Tokens: 6.2k sent, 1.5k cache write, 500 cache hit, 112 received. Cost: $0.12 message, $1.50 session."
     assert tokens(line) == {
         "input_tokens": 4200,
         "cache_creation_input_tokens": 1500,
-        "cache_read_input_tokens": 1.1e6,
+        "cache_read_input_tokens": 500,
         "output_tokens": 112,
         "cost_usd": 1.5,
     }

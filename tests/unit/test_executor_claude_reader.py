@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.executors.claude_stream import ClaudeReader
 from relay_workers.executors.json_lines import JsonLines
@@ -68,6 +69,112 @@ def test_pieces_do_not_matter(sizes):
     reader.feed(stream.removesuffix(b"\n"))
     assert reader.verdict(0).success
     assert (reader.agent_session_id, reader.summary) == (SID, "grüße €")
+
+
+NOT_ASKED = {"num_turns": 0, "usage": {"input_tokens": 0, "output_tokens": 0}, "model_usage_since_last_result": {}}
+
+
+def test_a_command_of_its_own_that_no_model_has_seen_is_no_success():
+    verdict = read(INIT, said("/exit isn't available"), result(result="/exit isn't available", **NOT_ASKED)).verdict(0)
+    assert (verdict.success, verdict.reason) == (False, Reason.AGENT_ERROR)
+    assert "without having asked a model" in verdict.message
+
+
+def test_a_turn_without_a_word_is_no_success():
+    assert read(INIT, result(result="")).verdict(0).reason is Reason.AGENT_ERROR
+
+
+def edit(call_id, *, failed):
+    given = {"type": "tool_use", "id": call_id, "name": "Edit", "input": {"file_path": "/r/a.py"}}
+    answer = {"type": "tool_result", "tool_use_id": call_id, "content": "String not found", "is_error": failed}
+    return line(type="assistant", message={"content": [given]}) + line(type="user", message={"content": [answer]})
+
+
+def test_a_turn_of_which_every_edit_failed_is_no_success():
+    verdict = read(INIT, edit("1", failed=True), edit("2", failed=True), said("Done!"), result()).verdict(0)
+    assert verdict.reason is Reason.AGENT_ERROR
+    assert "Edit /r/a.py: String not found" in verdict.message
+    assert read(INIT, edit("1", failed=True), edit("2", failed=False), said("Done!"), result()).verdict(0).success
+    planned = ClaudeReader(may_write=False)
+    planned.feed(INIT + edit("1", failed=True) + said("The plan") + result())
+    assert planned.verdict(0).success
+
+
+def model_usage(**counts):
+    return {"model_usage_since_last_result": {"big": counts, "small": {"inputTokens": 1, "costUSD": 0.5}}}
+
+
+def test_what_was_used_is_the_sum_of_all_results_and_the_cost_of_this_turn():
+    sub = {"parent_tool_use_id": "t1", "subagent_type": "Explore", "task_description": "look"}
+    counts = {"inputTokens": 55, "outputTokens": 44, "thinkingTokens": 9, "cacheReadInputTokens": 300, "costUSD": 0.25}
+    first = result(total_cost_usd=7.5, **model_usage(**counts))
+    last = result(total_cost_usd=8.0, num_turns=1, **model_usage(inputTokens=11, outputTokens=10, costUSD=0.125))
+    reader = read(INIT, said("main"), said("inside", "m2", **sub), first, said("All done.", "m3"), last)
+    assert reader.verdict(0).success
+    assert reader.usage == {
+        "input_tokens": 68,
+        "output_tokens": 45,
+        "reasoning_tokens": 9,
+        "cache_read_input_tokens": 300,
+        "cost_usd": 1.375,
+        "turns": 3,
+        "duration_ms": 798,
+    }
+    assert [entry.agent for entry in reader.entries() if entry.text] == [None, "Explore: look", None]
+
+
+def test_a_killed_turn_has_used_what_its_messages_say():
+    usage = {"input_tokens": 11, "output_tokens": 7, "output_tokens_details": {"thinking_tokens": 2}}
+    message = {"id": "msg_1", "content": [{"type": "text", "text": "I"}], "usage": usage}
+    block = line(type="assistant", message=message)
+    reader = read(INIT, block, block, line(type="assistant", message={**message, "id": "msg_2"}))
+    reader.verdict(143, stopped=True)
+    assert reader.usage == {"input_tokens": 22, "output_tokens": 10, "reasoning_tokens": 4}
+
+
+def test_cost_is_left_out_where_only_that_of_the_conversation_is_told():
+    resumed = ClaudeReader(resumes=True)
+    resumed.feed(INIT + said("All done.") + result())
+    assert "cost_usd" not in resumed.usage
+    assert resumed.usage["input_tokens"] == 22
+
+
+def test_an_error_that_the_result_tells_again_is_one_entry():
+    text = "API Error: 401 no"
+    made_up = said(text, is_api_error_message=True, error="authentication_failed")
+    reader = read(INIT, made_up, result(is_error=True, result=text))
+    reader.verdict(1)
+    errors = [entry.text for entry in reader.entries() if entry.kind is EntryKind.ERROR]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{text}: give the run")
+
+
+def test_a_failed_start_has_its_cause_in_the_verdict_and_in_the_conversation():
+    reader = read()
+    verdict = reader.verdict(1, b"error: unknown option '--no-such-flag'\n")
+    assert verdict.reason is Reason.EXIT_CODE
+    assert verdict.message == "claude ended with exit code 1: error: unknown option '--no-such-flag'"
+    assert [(entry.kind, entry.text) for entry in reader.entries()] == [(EntryKind.ERROR, verdict.message)]
+
+
+def test_a_kill_is_no_error_and_a_cap_names_the_last_one():
+    assert read(INIT).verdict(143, b"", stopped=True).last_error is None
+    again = line(type="system", subtype="api_retry", error="overloaded", error_status=529)
+    reader = read(INIT, again, again)
+    assert reader.verdict(137, stopped=True).last_error == "overloaded (status 529), tried again"
+    notice, error = reader.entries()
+    assert notice.text == "overloaded (status 529), tried again\n(the same 2 times)"
+    assert error.kind is EntryKind.ERROR
+
+
+def test_an_answer_that_was_cut_short_is_told():
+    more = {"isSynthetic": True, "parent_tool_use_id": None}
+    told = line(type="user", message={"content": [{"type": "text", "text": "Output token limit hit."}]}, **more)
+    stopped = line(type="system", subtype="informational", content="Safeguards stopped the response above")
+    reader = read(INIT, said("part"), told, stopped, said("All done."), result())
+    reader.verdict(0)
+    notices = [entry.text for entry in reader.entries() if entry.kind is EntryKind.NOTICE]
+    assert notices == ["Output token limit hit.", "Safeguards stopped the response above"]
 
 
 def test_an_error_hides_behind_the_subtype_success():

@@ -93,7 +93,7 @@ def done(output, status="success", **more):
 
 def result(status="success", **more):
     stats = {"total_tokens": 36, "input_tokens": 25, "output_tokens": 14, "cached": 3, "input": 22, "duration_ms": 393}
-    return line("result", status=status, stats={**stats, "tool_calls": 1, "models": {}}, **more)
+    return line("result", status=status, stats={**stats, "tool_calls": 1, "models": {"m": {}}}, **more)
 
 
 INIT = line("init", session_id=SID, model="gemini-2.5-pro")
@@ -147,11 +147,14 @@ def test_an_error_of_the_model(code, status):
     assert EntryKind.ERROR in {entry.kind for entry in reader.entries()}
 
 
+PIECES = [("half", "2026-11-26T00:29:05.742Z"), ("whole", "2026-11-26T00:29:06.840Z")]
+
+
 def test_going_in_circles_hides_behind_success_and_exit_code_0():
     warned = line("error", severity="warning", message="Loop detected, stopping execution")
     verdict = read(INIT, ASKED, warned, result()).verdict(0)
     assert (verdict.reason, verdict.message) == (Reason.AGENT_ERROR, "Loop detected, stopping execution")
-    other = read(INIT, ASKED, line("error", severity="warning", message="Something"), result())
+    other = read(INIT, ASKED, line("error", severity="warning", message="Something"), said("Done"), result())
     assert other.verdict(0).success
     assert EntryKind.NOTICE in {entry.kind for entry in other.entries()}
 
@@ -168,13 +171,34 @@ def test_going_in_circles_hides_behind_success_and_exit_code_0():
 )
 def test_what_ends_before_its_first_line(exit_code, resumes, reason, words):
     reader = read(resumes=resumes)
-    verdict = reader.verdict(exit_code)
+    verdict = reader.verdict(
+        exit_code, b'Error resuming session: Invalid session identifier "x".\n' if resumes else b""
+    )
     assert verdict.reason is reason
     assert words in verdict.message
     assert reader.agent_session_id is None
 
 
+def test_an_answer_that_is_asked_for_again_is_parted_from_what_broke_off():
+    half, whole = (line("message", role="assistant", content=word, delta=True, timestamp=at) for word, at in PIECES)
+    reader = read(INIT, ASKED, half, whole, result())
+    assert (reader.verdict(0).success, reader.summary) == (True, "half\n\nwhole")
+
+
+def test_tokens_of_reasoning_are_what_the_total_has_more():
+    stats = {"total_tokens": 242, "input_tokens": 222, "output_tokens": 14, "cached": 200, "input": 22}
+    reader = read(INIT, ASKED, said("ok"), line("result", status="success", stats=stats))
+    reader.verdict(0)
+    assert reader.usage == {
+        "input_tokens": 22,
+        "cache_read_input_tokens": 200,
+        "output_tokens": 14,
+        "reasoning_tokens": 6,
+    }
+
+
 def test_a_bad_input_of_a_resumed_conversation_is_no_missing_one():
+    assert read(resumes=True).verdict(42, b"No input provided via stdin.\n").reason is Reason.EXIT_CODE
     assert read(INIT, ASKED, resumes=True).verdict(42).reason is Reason.EXIT_CODE
 
 

@@ -81,7 +81,13 @@ TRAJECTORY = """\
     {
           "usage": {
             "completion_tokens": 7,
-            "prompt_tokens": 11
+            "prompt_tokens": 11,
+            "prompt_tokens_details": {
+              "cached_tokens": 3
+            },
+            "completion_tokens_details": {
+              "reasoning_tokens": 5
+            }
           }
     },
     {
@@ -97,6 +103,7 @@ TRAJECTORY = """\
 
 def end(status="Submitted"):
     counts = '"instance_cost": 0.250000, "api_calls": 2, "prompt_tokens": 23, "completion_tokens": 15'
+    counts += ', "cached_tokens": 3, "reasoning_tokens": 5'
     return f'{{"mini": {{"exit_status": "{status}", {counts}}}}}\n'
 
 
@@ -120,7 +127,9 @@ def program(tmp_path):
         plan = plan_of(command=str(file), model="openai/m", args=("--cost-limit", "1"))
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPENAI_BASE_URL": "http://x/v1"}
         command = ["/bin/sh", "-c", plan.script.decode()]
-        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
         process.stdin.write(plan.stdin)
         process.stdin.close()
         return process
@@ -141,12 +150,19 @@ def test_the_script_runs_it_and_tells_how_it_ended(program, tmp_path):
     assert list((tmp_path / ".config/mini-swe-agent/relay").iterdir()) == [], "it holds what the agent has printed"
 
 
-def test_the_script_passes_a_signal_on_and_waits(program):
+def test_the_script_stays_until_the_program_has_ended(program):
     process = program("trap 'echo stopped; exit 143' TERM\necho ready\nwhile :; do sleep 0.05; done")
     assert process.stdout.readline() == b"ready\n"
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # as Relay does: to each of its processes
     assert process.stdout.read() == b"stopped\n"
     assert process.wait() == 143
+
+
+def test_what_it_starts_does_not_ignore_an_interrupt(program):
+    process = program("grep SigIgn /proc/self/status")
+    ignored = int(process.stdout.read().split()[1], 16)
+    assert process.wait() == 0
+    assert not ignored & 1 << (signal.SIGINT - 1)
 
 
 @pytest.mark.parametrize("given", [{"prompt": " "}, {"resume_session_id": "x"}])
@@ -166,12 +182,21 @@ def test_a_turn_that_submits():
     reader = read(HEAD, STEP, LAST, "Exit:\nAll done ✓\n", SAVED, end())
     assert reader.verdict(0).success
     assert (reader.summary, reader.agent_session_id) == ("All done ✓", None)
-    assert reader.usage == {"input_tokens": 23, "output_tokens": 15, "cost_usd": 0.25, "turns": 2}
-    said, failed, finishing, submitted, usage = reader.entries()
+    assert reader.usage == {
+        "input_tokens": 20,
+        "cache_read_input_tokens": 3,
+        "output_tokens": 10,
+        "reasoning_tokens": 5,
+        "cost_usd": 0.25,
+        "turns": 2,
+    }
+    said, failed, finishing, submitted, last, usage = reader.entries()
     assert (said.kind, said.text) == (EntryKind.ASSISTANT, "I will.")
     assert (failed.tool.input, failed.tool.status) == ('{"command": "echo hi\\nexit 3"}', ToolStatus.FAILED)
     assert failed.tool.result == "<returncode>\n3\n<output>\nhi"
     assert (finishing.text, submitted.tool.status) == ("finishing", ToolStatus.COMPLETED)
+    assert "not executed" not in submitted.tool.result
+    assert (last.kind, last.text) == (EntryKind.ASSISTANT, "All done ✓")
     assert usage.kind is EntryKind.USAGE
 
 

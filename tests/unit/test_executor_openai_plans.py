@@ -80,7 +80,16 @@ def test_qwen_resumes_plans_and_takes_a_key(started):
 
 def test_opencode_reads_the_prompt_and_keeps_its_own_provider(started):
     args, stdin, env = started("opencode", model="anthropic/claude-sonnet-4-5")
-    assert args == ["run", "--format", "json", "--model", "anthropic/claude-sonnet-4-5", "--title", "Relay"]
+    assert args == [
+        "run",
+        "--format",
+        "json",
+        "--thinking",
+        "--model",
+        "anthropic/claude-sonnet-4-5",
+        "--title",
+        "Relay",
+    ]
     assert stdin == b"fix it"
     assert json.loads(env["OPENCODE_CONFIG_CONTENT"])["permission"] == "allow"
     assert "provider" not in env["OPENCODE_CONFIG_CONTENT"]
@@ -89,17 +98,17 @@ def test_opencode_reads_the_prompt_and_keeps_its_own_provider(started):
 @pytest.mark.parametrize(("model", "own"), [("m-1", "m-1"), ("relay/vendor/m", "vendor/m")])
 def test_opencode_serves_a_model_at_the_address_of_the_run(started, model, own):
     args, _, env = started("opencode", {"OPENAI_API_KEY": "secret"}, model=model)
-    assert args[3:] == ["--model", f"relay/{own}", "--title", "Relay"]
+    assert args[4:] == ["--model", f"relay/{own}", "--title", "Relay"]
     config = json.loads(env["OPENCODE_CONFIG_CONTENT"])
     assert config["provider"]["relay"]["models"] == {own: {"name": own}}
-    assert config["provider"]["relay"]["options"]["apiKey"] == "{env:OPENAI_API_KEY}"
+    assert config["provider"]["relay"]["env"] == ["OPENAI_API_KEY"]
     assert "secret" not in env["OPENCODE_CONFIG_CONTENT"]
 
 
 def test_opencode_resumes_plans_and_thinks(started):
     given = {"permission_mode": "plan", "reasoning_effort": "high", "resume_session_id": "ses_4a1B"}
     args, _, _ = started("opencode", **given, args=("--print-logs",))
-    assert args[3:] == ["--agent", "plan", "--variant", "high", "--session", "ses_4a1B", "--print-logs"]
+    assert args[4:] == ["--agent", "plan", "--variant", "high", "--session", "ses_4a1B", "--print-logs"]
 
 
 @pytest.mark.parametrize("executor", AGENTS)

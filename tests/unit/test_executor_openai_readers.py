@@ -65,7 +65,7 @@ def test_codex_a_turn_that_succeeds():
     )
     assert reader.verdict(0).success
     assert (reader.agent_session_id, reader.summary) == (THREAD, "All done.")
-    assert reader.usage == {"input_tokens": 44, "cache_read_input_tokens": 20, "output_tokens": 28}
+    assert reader.usage == {"input_tokens": 24, "cache_read_input_tokens": 20, "output_tokens": 28}
     notice, thought, run, edit, mcp, answer, usage = entries_of(reader)
     assert (notice.kind, thought.kind, thought.text) == (EntryKind.NOTICE, EntryKind.REASONING, "**Thinking**")
     assert (run.kind, run.tool.status, run.tool.result) == (EntryKind.TOOL_CALL, ToolStatus.FAILED, "x\n")
@@ -82,7 +82,21 @@ def test_codex_counts_the_tokens_of_this_turn():
         "cache_read_input_tokens": 0,
         "output_tokens": 7,
     }
-    assert codex(*STARTED, COUNTED, ANSWER, COMPLETED).usage["input_tokens"] == 44
+    assert codex(*STARTED, ANSWER, COMPLETED).usage["input_tokens"] == 24
+
+
+def test_codex_counts_the_tokens_of_a_turn_that_failed_or_was_killed():
+    total = {**TOTAL, "input_tokens": 53, "cached_input_tokens": 30, "output_tokens": 26, "reasoning_output_tokens": 2}
+    after = {"type": "event_msg", "payload": {"type": "token_count", "info": {"total_token_usage": total}}}
+    failed = {"type": "turn.failed", "error": {"message": "no"}}
+    reader = codex(COUNTED, *STARTED, failed, after, resumed=THREAD)
+    assert not reader.verdict(1).success
+    assert reader.usage == {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 10,
+        "output_tokens": 3,
+        "reasoning_tokens": 2,
+    }
 
 
 def test_codex_tells_an_error_once_and_in_words():
@@ -260,11 +274,24 @@ def test_qwen_an_error_of_the_api_is_not_its_words(status, advised):
 # ---- all of them
 
 
-@pytest.mark.parametrize(("executor", "known"), [("codex", THREAD), ("opencode", SES), ("qwen", THREAD)])
-def test_a_conversation_that_is_not_known_is_told(executor, known):
-    verdict = read(executor, resumed=known).verdict(1)
+@pytest.mark.parametrize(
+    ("executor", "known", "stderr"),
+    [
+        (
+            "codex",
+            THREAD,
+            b"Error: thread/resume: thread/resume failed: no rollout found for thread id x (code -32600)",
+        ),
+        ("opencode", SES, b"\x1b[91m\x1b[1mError: \x1b[0mSession not found"),
+        ("qwen", THREAD, b"No saved session found with ID x. Run `qwen --resume` without an ID"),
+    ],
+)
+def test_a_conversation_that_is_not_known_is_told_and_no_other_early_end_is_taken_for_it(executor, known, stderr):
+    verdict = read(executor, resumed=known).verdict(1, stderr)
     assert verdict.reason is Reason.CANNOT_RESUME
     assert known in verdict.message
+    other = read(executor, resumed=known).verdict(1, b"error: unknown option '--no-such-flag'\n")
+    assert (other.reason, "--no-such-flag" in other.message) == (Reason.EXIT_CODE, True)
     assert read(executor).verdict(1).reason is Reason.EXIT_CODE
     assert read(executor, resumed=known).verdict(143).reason is Reason.EXIT_CODE
 

@@ -29,6 +29,7 @@ class EntryOut(Output):
     tool: ToolOut | None = Field(description="Of a tool call or file edit.")
     usage: dict[str, float] | None = Field(description="Of a usage: tokens, cost_usd, … by name.")
     truncated: bool = Field(description="It was longer; the raw log has all of it.")
+    agent: str | None = Field(default=None, description="The subagent whose it is; null: the agent itself.")
     created_at: datetime
 
 

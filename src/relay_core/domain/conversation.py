@@ -69,9 +69,11 @@ class Entry:
     usage: Mapping[str, float] | None = None
     truncated: bool = False
     """Some of its text was too long and is only in the raw log."""
+    agent: str | None = None
+    """The subagent whose it is; None: the agent itself."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything but index, sequence and kind, as it is stored."""
         tool = self.tool and {**vars(self.tool), "paths": list(self.tool.paths)}
         usage = None if self.usage is None else dict(self.usage)
-        return {"text": self.text, "tool": tool, "usage": usage, "truncated": self.truncated}
+        return {"text": self.text, "tool": tool, "usage": usage, "truncated": self.truncated, "agent": self.agent}

@@ -10,8 +10,10 @@ from typing import Final
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import ACP, program_words
 from relay_workers.executors.acp_stream import AcpReader
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.codex import NO_SNAPSHOTS
-from relay_workers.executors.port import StepPlan, TurnRequest, prompt_bytes
+from relay_workers.executors.command_line import spoken_prompt
+from relay_workers.executors.port import StepPlan, TurnRequest
 from relay_workers.executors.programs import ACP_PYTHON
 
 _DRIVER = Path(__file__).with_name("acp_driver.py")
@@ -32,8 +34,6 @@ class Acp:
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """The driver with this turn's settings at its end; without Python's own environment variables."""
-        if not request.prompt.strip():
-            raise InvalidInput("prompt is empty: an agent needs one", field="prompt")
         turn = {
             "command": [*_command(request), *_own_arguments(request), *request.args],
             "session_id": _session_id(request),
@@ -42,11 +42,11 @@ class Acp:
             "effort": request.reasoning_effort,
         }
         script = f"#!{ACP_PYTHON} -IB\n{_DRIVER.read_text()}\n\nmain({json.dumps(turn)!r})\n"
-        return StepPlan(script.encode(), prompt_bytes(request), _ROOT_ENV if request.as_root else {})
+        return StepPlan(script.encode(), spoken_prompt(request), _ROOT_ENV if request.as_root else {})
 
-    def reader(self, request: TurnRequest) -> AcpReader:  # noqa: ARG002 - the port's
+    def reader(self, request: TurnRequest) -> AcpReader:
         """Understands the driver's lines."""
-        return AcpReader()
+        return AcpReader(may_write=may_write(request))
 
 
 def _command(request: TurnRequest) -> tuple[str, ...]:

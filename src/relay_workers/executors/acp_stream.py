@@ -7,7 +7,7 @@ counts only where the turn began it.
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from relay_core.domain.conversation import MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind
 from relay_core.domain.vocabulary import Reason
@@ -53,12 +53,14 @@ class _Call:
 class AcpReader(JsonTurn):
     """Of any such agent."""
 
-    def __init__(self) -> None:
+    program: ClassVar = "the agent"
+
+    def __init__(self, *, may_write: bool = True) -> None:
         self._message: list[str] = []
         self._room = _LATE_BYTES
         self._speaking = False
         self._message_id: str | None = None
-        super().__init__()
+        super().__init__(may_write=may_write)
         self._opened: str | None = None
         self._loaded = False
         self._calls: dict[str, _Call] = {}
@@ -93,7 +95,7 @@ class AcpReader(JsonTurn):
             self.usage = (numbers(line.get("usage"), _USAGE) or self._counted) | self._cost
         elif kind == "error":
             self._last = line
-            self.transcript.say(_complaint(line), kind=EntryKind.ERROR)
+            self.transcript.complain(_complaint(line))
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes an `end` line with the reason end_turn *and* exit code 0."""

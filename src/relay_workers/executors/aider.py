@@ -3,6 +3,7 @@
 from typing import Final
 
 from relay_core.domain.executor_names import AIDER, AUTO, PLAN
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.aider_text import NO_SUCH_CONVERSATION, AiderReader
 from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
 from relay_workers.executors.port import StepPlan, TurnRequest
@@ -69,8 +70,6 @@ class Aider:
     def plan(self, request: TurnRequest) -> StepPlan:
         """Prepare its files, then the command line as one `exec`, so that signals reach the program itself."""
         prompt = spoken_prompt(request)
-        if prompt.startswith((b"/", b"!")):  # its commands: what a client says is for the model
-            prompt = b"\n" + prompt
         words = [*program_of(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
         if request.model is not None:
             words += ["--model", request.model]
@@ -81,6 +80,6 @@ class Aider:
         line = b" ".join((b"exec", shell_line(words), _FILES, shell_line(request.args))).rstrip()
         return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, _ENV)
 
-    def reader(self, request: TurnRequest) -> AiderReader:  # noqa: ARG002 - the port's
+    def reader(self, request: TurnRequest) -> AiderReader:
         """Understands the lines that it prints for people."""
-        return AiderReader()
+        return AiderReader(may_write=may_write(request))

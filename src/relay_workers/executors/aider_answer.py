@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from relay_workers.executors.usage import CACHED, WRITTEN, disjoint
+
 MAX_CHARACTERS = 64 << 10
 """Kept of an answer; its summary is shorter still."""
 
@@ -27,7 +29,8 @@ def tokens(line: str) -> dict[str, float] | None:
     """
     if not _TOKENS.match(line):
         return None
-    used = {_NAMES[what]: float(count) * _SCALE[unit] for count, unit, what in _COUNT.findall(line)}
+    counted = {_NAMES[what]: float(count) * _SCALE[unit] for count, unit, what in _COUNT.findall(line)}
+    used = disjoint(counted, input_has=[CACHED, WRITTEN])
     cost = _COST.search(line)
     return {**used, "cost_usd": float(cost[1])} if cost else used
 
@@ -49,17 +52,21 @@ class Answer:
         """Whether it has said anything."""
         return bool(self._lines)
 
-    def add(self, line: str) -> None:
-        """The next line."""
+    def add(self, line: str) -> list[str]:
+        """The next line; returns those that are now known to be of the answer."""
         fence = _FENCE.match(line)
-        if self.title is not None:
-            first, self.title = self.title, None
-            if fence:
-                self.add(first)
+        first, self.title = self.title, None
+        before = self.add(first) if first is not None and fence else []
         self.in_block ^= bool(fence)
         if self._room > 0:
             self._lines.append(line[: self._room])
             self._room -= len(line) + 1
+        return [*before, line]
+
+    def only_title(self) -> list[str]:
+        """At the end of the answer: the line that was held back, if it is all of it."""
+        first, self.title = self.title, None
+        return [] if first is None or self.begun else self.add(first)
 
     def text(self, *, without_edits: bool) -> str:
         """All of it, or what is left without blocks and the paths above them."""

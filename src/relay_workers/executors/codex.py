@@ -3,8 +3,16 @@
 from typing import Final
 
 from relay_core.domain.executor_names import CODEX
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.codex_stream import CodexReader
-from relay_workers.executors.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.executors.command_line import (
+    STAY,
+    needed_program,
+    program_of,
+    resumed_uuid,
+    shell_line,
+    spoken_prompt,
+)
 from relay_workers.executors.port import StepPlan, TurnRequest
 
 PROGRAM = "codex"
@@ -28,11 +36,26 @@ if [ -n "${OPENAI_BASE_URL-}" ]; then
 fi
 """
 """It heeds no OPENAI_BASE_URL, but takes another provider by its configuration."""
-_USED_SO_FAR = b"""\
-find "${CODEX_HOME:-$HOME/.codex}/sessions" -name 'rollout-*-%s.jsonl' \\
-  -exec grep -h '"token_count","info":{"total_token_usage"' {} + 2>/dev/null | tail -n 1
+_USED = b"""\
+used() {
+  find "${CODEX_HOME:-$HOME/.codex}/sessions" -name "rollout-*-$1.jsonl" $2 2>/dev/null | sort | head -n 1 |
+    while read -r file; do
+      grep -h '"token_count","info":{"total_token_usage"' "$file" | tail -n 1
+    done
+}
 """
-"""It counts the tokens of a conversation, not of a turn: the reader takes off what is printed here."""
+"""Of the conversation $1, or of the oldest that is as new as $2 says: others are those of its subagents.
+
+It counts the tokens of a conversation, not of a turn: the reader takes off what is printed before it."""
+_RUN = b"""\
+mark=$(mktemp)
+"$@" %s
+code=$?
+used '%s' "-newer $mark"
+rm -f "$mark"
+exit "$code"
+"""
+"""A turn that fails or is killed tells no tokens: they are looked up once it is over. TERM reaches every process."""
 
 
 class Codex:
@@ -45,17 +68,25 @@ class Codex:
         return needed_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Arguments, then those that hang on the run's environment; an `exec`, so that signals reach the program."""
+        """Arguments, then those that hang on the run's environment; a script that stays, to count at the end."""
         resumed = resumed_uuid(request)
         words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])
-        before = b"" if resumed is None else _USED_SO_FAR % resumed.encode()
-        script = b'%s%sset -- %s\n%sexec "$@" %s\n' % (before, _KEY, words, _PROVIDER, end)
+        before = b"" if resumed is None else b"used %s\n" % resumed.encode()
+        script = b"%s%s%s%sset -- %s\n%s%s" % (
+            STAY,
+            _USED,
+            before,
+            _KEY,
+            words,
+            _PROVIDER,
+            _RUN % (end, (resumed or "*").encode()),
+        )
         return StepPlan(script, spoken_prompt(request))
 
     def reader(self, request: TurnRequest) -> CodexReader:
         """Understands the JSON lines of ``exec --json``."""
-        return CodexReader(request.resume_session_id)
+        return CodexReader(request.resume_session_id, may_write=may_write(request))
 
 
 def _arguments(request: TurnRequest) -> list[str]:

@@ -8,22 +8,25 @@ A turn prints ``thread.started``, ``turn.started``, ``item.started``, ``item.upd
   ``turn.failed``; an *item* of that type is a warning.
 - ``thread.started`` comes before the conversation is saved: killed there, it cannot be resumed. After ``turn.started``
   it can (seen in 5 of 5 runs).
-- Tokens are those of the whole conversation; in a turn that resumes one, the script prints its last ``token_count``
-  first.
+- Tokens are those of the whole conversation, and only of a turn that completed. So the script prints the last
+  ``token_count`` that Codex has noted in its own files: before a turn that resumes one, and at the end of each.
+- Its input has the cached tokens too, its output those of reasoning.
 - A conversation that is not there is told on stderr only.
 """
 
 import json
-from typing import Any, Final
+import re
+from typing import Any, ClassVar
 
 from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
+from relay_workers.executors import usage as used
 from relay_workers.executors.json_turn import JsonTurn, an_id, numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.resuming import not_resumed
 from relay_workers.executors.words import words
 
-_PROGRAM: Final = "codex"
+_UNKNOWN = re.compile(rb"no rollout found for thread id [^(\n]*")
 _USAGE = {
     "input_tokens": "input_tokens",
     "cached_input_tokens": "cache_read_input_tokens",
@@ -42,14 +45,21 @@ _OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_co
 class CodexReader(JsonTurn):
     """What one turn said, how it ended, and what it used."""
 
-    def __init__(self, resumed: str | None = None) -> None:
-        super().__init__()
+    program: ClassVar = "codex"
+
+    def __init__(self, resumed: str | None = None, *, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
         self._resumed = resumed
         self._thread: str | None = None
         self._before: dict[str, float] = {}
         self._error: str | None = None
         self._failed = False
         self._completed = False
+
+    @property
+    def last_error(self) -> str | None:
+        """What it complained of last, if nothing good came after it."""
+        return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""
@@ -62,26 +72,33 @@ class CodexReader(JsonTurn):
             self._take_item(object_of(line.get("item")), ended=kind == "item.completed")
         elif kind == "turn.completed":
             self._completed, self._error = True, None
-            used = numbers(line.get("usage"), _USAGE)
-            self.usage = {name: max(0.0, value - self._before.get(name, 0.0)) for name, value in used.items()}
+            self._count(numbers(line.get("usage"), _USAGE))
         elif kind == "turn.failed":
             self._failed = True
             self._complain(text_of(object_of(line.get("error")).get("message")))
         elif kind == "error":
             self._complain(text_of(line.get("message")))
-        elif kind == "event_msg" and self._thread is None:
+        elif kind == "event_msg":
             told = object_of(object_of(line.get("payload")).get("info"))
-            self._before = numbers(told.get("total_token_usage"), _USAGE)
+            total = numbers(told.get("total_token_usage"), _USAGE)
+            if self._thread is None:
+                self._before = total
+            else:
+                self._count(total)
+
+    def _count(self, total: dict[str, float]) -> None:
+        turn = used.growth(self._before, total)
+        self.usage = used.disjoint(turn, input_has=[used.CACHED, used.WRITTEN], output_has=[used.REASONING])
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes ``turn.completed`` *and* exit code 0."""
-        if other := not_resumed(_PROGRAM, self._resumed, self._thread, exit_code):
+        if other := not_resumed(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
             return other
         if self._failed:
-            return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{_PROGRAM} reports that the turn failed")
-        by_code = exit_verdict(_PROGRAM, exit_code)
+            return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{self.program} reports that the turn failed")
+        by_code = exit_verdict(self.program, exit_code)
         if by_code.success and not self._completed:
-            message = self._error or f"{_PROGRAM} ended without turn.completed: its turn is not complete"
+            message = self._error or f"{self.program} ended without turn.completed: its turn is not complete"
             return Verdict.failed(Reason.AGENT_ERROR, message)
         if not by_code.success and self._error is not None:
             return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
@@ -95,7 +112,10 @@ class CodexReader(JsonTurn):
         said = words(plain)
         if said and said != self._error:
             self._error = said
-            self.transcript.say(said, kind=EntryKind.NOTICE if again else EntryKind.ERROR)
+            if again:
+                self.transcript.say(said, kind=EntryKind.NOTICE)
+            else:
+                self.transcript.complain(said)
 
     def _take_item(self, item: dict[str, Any], *, ended: bool) -> None:
         kind = text_of(item.get("type"))

@@ -24,6 +24,14 @@ launcher, which Qwen Code has. No blank and no double quote may be in it: NODE_O
 """
 
 
+STAY = b"trap : TERM INT HUP\n"
+"""For scripts that do something after their program has ended, whatever ended it.
+
+Relay's signals reach every process of an execution, so the program hears them by itself, in the foreground: one that a
+shell starts in the background ignores SIGINT, and so do its children.
+"""
+
+
 def program_of(request: TurnRequest, program: str) -> tuple[str, ...]:
     """The words that start it: the agent's own program, or what ``command`` names in its place."""
     return program_words(request.command) if request.command else (program,)
@@ -35,15 +43,23 @@ def needed_program(request: TurnRequest, program: str) -> tuple[str, ...]:
     return () if "/" in first and not first.startswith("/") else (first,)
 
 
+COMMAND_SIGNS = (b"/", b"!", b"?")
+"""What begins a command of an agent's own (``/clear``, ``!ls``), in one agent or another."""
+
+
 def spoken_prompt(request: TurnRequest) -> bytes:
-    """The prompt as standard input.
+    """The prompt as standard input: text for the model, never a command of the agent's own.
+
+    A line break before the sign keeps it from being one, in every agent that was tried. A command would be answered
+    without the model, or be forgotten when the conversation goes on.
 
     Raises:
         InvalidInput: it says nothing, or cannot be encoded.
     """
     if not request.prompt.strip():
         raise InvalidInput("prompt is empty: a coding agent needs one", field="prompt")
-    return prompt_bytes(request)
+    prompt = prompt_bytes(request)
+    return b"\n" + prompt if prompt.startswith(COMMAND_SIGNS) else prompt
 
 
 def resumed_uuid(request: TurnRequest) -> str | None:

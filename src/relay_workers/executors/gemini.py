@@ -3,6 +3,7 @@
 from typing import Final
 
 from relay_core.domain.executor_names import AUTO, GEMINI, PLAN
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.command_line import (
     FLUSHED_NODE,
     needed_program,
@@ -42,8 +43,8 @@ fi
 class Gemini:
     """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does.
 
-    A prompt that begins with a slash or a question mark is one of its commands, if there is such a one; else it is said
-    to the model, but forgotten when the conversation is resumed.
+    A prompt that begins with a slash or a question mark would be one of its commands, or be forgotten when the
+    conversation is resumed: `spoken_prompt` keeps it from both.
     """
 
     name: Final = GEMINI.name
@@ -60,7 +61,7 @@ class Gemini:
 
     def reader(self, request: TurnRequest) -> GeminiReader:
         """Understands the JSON lines of ``stream-json``."""
-        return GeminiReader(resumes=request.resume_session_id is not None)
+        return GeminiReader(resumes=request.resume_session_id is not None, may_write=may_write(request))
 
 
 def _arguments(request: TurnRequest) -> list[str]:

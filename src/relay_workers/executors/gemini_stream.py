@@ -12,21 +12,23 @@ A turn prints ``init``, ``message`` (the user's, then the assistant's in pieces)
 """
 
 import re
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
+from relay_workers.executors import usage as used
 from relay_workers.executors.json_turn import JsonTurn, an_id, numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.words import LastWords, words
 
 _USAGE = {
-    "input": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cached": "cache_read_input_tokens",
+    "input": used.INPUT,
+    "output_tokens": used.OUTPUT,
+    "cached": used.CACHED,
     "duration_ms": "duration_ms",
 }
-"""Its own ``input_tokens`` count the cached ones too."""
+"""Its own ``input_tokens`` count the cached ones too. Tokens of reasoning are in the total only."""
 _EDITS = {"write_file", "replace"}
 _GIVEN_UP = ("loop detected", "agent execution blocked")
 _EXITED = "Command exited with code: "
@@ -36,17 +38,37 @@ _KEY_ADVICE = "give the run a valid GEMINI_API_KEY in `env` or `secrets`"
 _KEY_TROUBLE = re.compile(r'"code": ?40[13]\b|api.key|UNAUTHENTICATED', re.IGNORECASE)
 
 
+_UNKNOWN = re.compile(rb"Error resuming session: [^\n]*")
+_PAUSE_SECONDS = 1.0
+"""It waits at least so long before it asks for an answer again that broke off, and tells nothing of it."""
+
+
 class GeminiReader(JsonTurn):
     """What one turn said, how it ended, and what it used."""
 
-    def __init__(self, *, resumes: bool = False) -> None:
-        super().__init__()
+    program: ClassVar = "gemini"
+
+    def __init__(self, *, resumes: bool = False, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
+        self._spoke_at: float | None = None
+        """Of the piece of an answer before this one: seconds, on its clock."""
         self._resumes = resumes
         self._begun: str | None = None
         self._final = LastWords()
         self._said: str | None = None
         self._given_up: str | None = None
         self._result: dict[str, Any] | None = None
+
+    @property
+    def asked_model(self) -> bool:
+        """Its own commands are answered without a model."""
+        stats = object_of((self._result or {}).get("stats"))
+        return bool(stats.get("total_tokens")) or stats.get("models") != {}
+
+    @property
+    def last_error(self) -> str | None:
+        """Why it gave up."""
+        return self._given_up
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes; the summary is made once for all the pieces of an answer that are among them."""
@@ -76,7 +98,7 @@ class GeminiReader(JsonTurn):
             return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
         if self._given_up is not None:
             return Verdict.failed(Reason.AGENT_ERROR, words(self._given_up))
-        if self._begun is None and exit_code == _BAD_INPUT and self._resumes:
+        if self._begun is None and exit_code == _BAD_INPUT and self._resumes and _UNKNOWN.search(self.stderr):
             return Verdict.failed(Reason.CANNOT_RESUME, "gemini has no conversation of that id in this workspace")
         if exit_code == _NO_AUTH:
             return Verdict.failed(Reason.AGENT_ERROR, f"gemini found no way to authenticate: {_KEY_ADVICE}")
@@ -90,10 +112,15 @@ class GeminiReader(JsonTurn):
         if line.get("role") != "assistant":
             return
         text = text_of(line.get("content"))
+        now = _seconds(line.get("timestamp"))
+        if now is not None and self._spoke_at is not None and now - self._spoke_at >= _PAUSE_SECONDS:
+            text = f"\n\n{text}"  # perhaps the same answer, once more
+        self._spoke_at = now
         self.transcript.stream(text)
         self._final.add(text)
 
     def _take_call(self, line: dict[str, Any]) -> None:
+        self._spoke_at = None
         name, given = text_of(line.get("tool_name")), object_of(line.get("parameters"))
         path = given.get("file_path")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
@@ -109,16 +136,22 @@ class GeminiReader(JsonTurn):
     def _take_error(self, line: dict[str, Any]) -> None:
         message = text_of(line.get("message"))
         fatal = line.get("severity") == "error" or message.lower().startswith(_GIVEN_UP)
-        self.transcript.say(message, kind=EntryKind.ERROR if fatal else EntryKind.NOTICE)
         if fatal:
-            self._given_up = message
+            self._given_up = words(message)
+            self.transcript.complain(message)
+        else:
+            self.transcript.say(message, kind=EntryKind.NOTICE)
 
     def _take_end(self, result: dict[str, Any]) -> None:
         self._result = result
-        self.usage = numbers(result.get("stats"), _USAGE)
+        stats = object_of(result.get("stats"))
+        self.usage = numbers(stats, _USAGE)
+        counts = numbers(stats, {"total_tokens": "all", "input_tokens": "sent", "output_tokens": "received"})
+        if (thought := counts.get("all", 0.0) - counts.get("sent", 0.0) - counts.get("received", 0.0)) > 0:
+            self.usage = {**self.usage, used.REASONING: thought}
         said = text_of(object_of(result.get("error")).get("message"))
         if said:
-            self.transcript.say(self._complaint(result) or "", kind=EntryKind.ERROR)
+            self.transcript.complain(self._complaint(result) or "")
 
     def _complaint(self, result: dict[str, Any]) -> str | None:
         said = text_of(object_of(result.get("error")).get("message")) or self._given_up
@@ -126,3 +159,10 @@ class GeminiReader(JsonTurn):
         if _KEY_TROUBLE.search(text):
             text = f"{text}: {_KEY_ADVICE}"
         return words(text)
+
+
+def _seconds(timestamp: object) -> float | None:
+    try:
+        return datetime.fromisoformat(text_of(timestamp)).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,59 +1,52 @@
 """What the readers of agents that print JSON lines have in common."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeGuard
 
-from relay_core.domain.conversation import Entry
+from relay_workers.executors.agent_turn import AgentTurn
 from relay_workers.executors.json_lines import JsonLines
-from relay_workers.executors.port import Verdict
-from relay_workers.executors.transcript import Transcript
 from relay_workers.executors.words import words
 
 MAX_ID = 200
 """Longest id of a session or message that is believed."""
 
 
-class JsonTurn:
+class JsonTurn(AgentTurn):
     """Feeds lines to `take_line`; a subclass sets `agent_session_id`, `summary` and the rest as it learns them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
         self._lines = JsonLines()
-        self.transcript = Transcript()
-        self.agent_session_id: str | None = None
-        self.agent_message_id: str | None = None
-        self.summary: str | None = None
-        self.usage: Mapping[str, float] = {}
+        self._summary: str | None = None
+
+    @property
+    def summary(self) -> str | None:
+        """Its last words."""
+        return self._summary
+
+    @summary.setter
+    def summary(self, said: str | None) -> None:
+        self._summary = said
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         for line in self._lines.feed(data):
             self._take(line)
 
-    def entries(self) -> Sequence[Entry]:
-        """What is new or changed in the conversation."""
-        return self.transcript.take()
-
-    def verdict(self, exit_code: int | None) -> Verdict:
-        """Judge the ended turn."""
+    def _read_to_end(self) -> None:
         for line in self._lines.finish():
             self._take(line)
-        self.transcript.close()
-        self.transcript.use(self.usage)
-        return self.judge(exit_code)
 
     def _take(self, line: dict[str, Any]) -> None:
         """A line may be anything: what no agent prints (a list where a word belongs, endless depth) is passed over."""
         with suppress(TypeError, ValueError, AttributeError, RecursionError):
             self.take_line(line)
 
+    @abstractmethod
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""
-        raise NotImplementedError
-
-    def judge(self, exit_code: int | None) -> Verdict:
-        """What the lines and the exit code say together."""
-        raise NotImplementedError
 
 
 def an_id(value: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import MINI
-from relay_workers.executors.command_line import needed_program, program_of, shell_line, spoken_prompt
+from relay_workers.executors.command_line import STAY, needed_program, program_of, shell_line, spoken_prompt
 from relay_workers.executors.mini_text import MiniReader
 from relay_workers.executors.port import StepPlan, TurnRequest
 
@@ -28,15 +28,8 @@ mkdir -p "$dir"
 base="$dir/$(cat /proc/sys/kernel/random/uuid)"
 (umask 077; cat >"$base.yaml")
 if [ -z "${OPENAI_API_BASE-}" ] && [ -n "${OPENAI_BASE_URL-}" ]; then export OPENAI_API_BASE="$OPENAI_BASE_URL"; fi
-%s --config "${MSWEA_MINI_CONFIG_PATH:-mini.yaml}" --config "$base.yaml" --output "$base.traj.json" %s </dev/null &
-pid=$!
-trap 'kill -TERM "$pid" 2>/dev/null' TERM INT HUP
-wait "$pid"
+%s --config "${MSWEA_MINI_CONFIG_PATH:-mini.yaml}" --config "$base.yaml" --output "$base.traj.json" %s </dev/null
 code=$?
-while kill -0 "$pid" 2>/dev/null; do
-    wait "$pid"
-    code=$?
-done
 rm -f "$base.yaml"
 [ ! -f "$base.traj.json" ] || awk '
     /^    "exit_status": "/ { split($0, part, "\\""); status = part[4] }
@@ -44,10 +37,13 @@ rm -f "$base.yaml"
     /^      "api_calls": [0-9]/ { calls = $2 + 0 }
     /^ +"prompt_tokens": [0-9]/ { sent += $2 }
     /^ +"completion_tokens": [0-9]/ { received += $2 }
+    /^ +"cached_tokens": [0-9]/ { cached += $2 }
+    /^ +"reasoning_tokens": [0-9]/ { thought += $2 }
     END {
         printf "{\\"mini\\": {\\"exit_status\\": \\"%%s\\", \\"instance_cost\\": %%f, ", status, cost
         printf "\\"api_calls\\": %%d, \\"prompt_tokens\\": %%d, ", calls, sent
-        printf "\\"completion_tokens\\": %%d}}\\n", received
+        printf "\\"completion_tokens\\": %%d, \\"cached_tokens\\": %%d, ", received, cached
+        printf "\\"reasoning_tokens\\": %%d}}\\n", thought
     }' "$base.traj.json"
 rm -f "$base.traj.json"
 exit "$code"
@@ -66,7 +62,7 @@ class Mini:
         return needed_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """A script that stays, passes signals on, and has the program's exit code."""
+        """A script that stays, and has the program's exit code."""
         if request.resume_session_id is not None:
             raise InvalidInput("mini-swe-agent cannot go on with a conversation", field="session_id")
         spoken_prompt(request)
@@ -75,7 +71,7 @@ class Mini:
             words += ["--model", request.model]
         task = json.dumps({"run": {"task": request.prompt}}, ensure_ascii=False)
         task = _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", task)
-        script = _SCRIPT % (shell_line(words), shell_line(request.args))
+        script = STAY + _SCRIPT % (shell_line(words), shell_line(request.args))
         return StepPlan(script, task.encode(), _ENV)
 
     def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's

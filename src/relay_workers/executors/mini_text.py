@@ -7,14 +7,15 @@ steps. How the turn ended is in the trajectory alone; its exit code is 0 also wh
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from relay_core.domain.conversation import Entry, EntryKind
+from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
+from relay_workers.executors.agent_turn import AgentTurn
 from relay_workers.executors.json_turn import numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.text_lines import TextLines
-from relay_workers.executors.transcript import Transcript
+from relay_workers.executors.usage import CACHED, REASONING, disjoint
 from relay_workers.executors.words import words
 
 MAX_BLOCK_CHARACTERS = 1 << 20
@@ -24,9 +25,12 @@ _RULE = re.compile("─{20,}$")
 _END = '{"mini": {'
 _RETURN_CODE = re.compile(r"<returncode>\n(-?\d+)\n")
 _NOT_RUN = "action was not executed"
+_SUBMITTED = "The work was submitted."
 _USAGE = {
     "prompt_tokens": "input_tokens",
     "completion_tokens": "output_tokens",
+    "cached_tokens": "cache_read_input_tokens",
+    "reasoning_tokens": "reasoning_tokens",
     "instance_cost": "cost_usd",
     "api_calls": "turns",
 }
@@ -34,13 +38,15 @@ _KEY = re.compile(r"AuthenticationError|PermissionDenied|\b40[13]\b|api[ _]key",
 _ADVICE = "give the run a valid key of the model's provider (OPENAI_API_KEY, …) in `env` or `secrets`"
 
 
-class MiniReader:
+class MiniReader(AgentTurn):
     """What one turn said, how it ended, and what it used."""
 
-    agent_session_id: None = None
-    agent_message_id: None = None
+    program: ClassVar = "mini"
+    must_speak: ClassVar = False
+    """A submission says that it is done, with words or without."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._lines = TextLines()
         self._head = ""
         self._block: list[str] = []
@@ -51,8 +57,6 @@ class MiniReader:
         self._said: str | None = None
         self._last: str | None = None
         self._ended: dict[str, object] = {}
-        self.transcript = Transcript()
-        self.usage: Mapping[str, float] = {}
 
     @property
     def summary(self) -> str | None:
@@ -65,23 +69,15 @@ class MiniReader:
         for line in self._lines.feed(data):
             self._take(line)
 
-    def entries(self) -> Sequence[Entry]:
-        """What is new or changed in the conversation."""
-        return self.transcript.take()
-
-    def verdict(self, exit_code: int | None) -> Verdict:
-        """Success takes a submission *and* exit code 0."""
+    def _read_to_end(self) -> None:
         for line in self._lines.finish():
             self._take(line)
         self._close_block()
-        verdict = self._judge(exit_code)
-        if verdict.reason is Reason.AGENT_ERROR:
-            self.transcript.say(verdict.message or "", kind=EntryKind.ERROR)
-        self.transcript.close()
-        self.transcript.use(self.usage)
-        return verdict
 
-    def _judge(self, exit_code: int | None) -> Verdict:
+    def judge(self, exit_code: int | None) -> Verdict:
+        """Success takes a submission *and* exit code 0."""
+        if self._last and text_of(self._ended.get("exit_status")) == "Submitted":
+            self.transcript.say(self._last)
         status = text_of(self._ended.get("exit_status"))
         by_code = exit_verdict("mini", exit_code)
         if status == "Submitted" or (not status and not by_code.success):
@@ -106,7 +102,7 @@ class MiniReader:
             self._ended = object_of(json.loads(line).get("mini"))
         except (ValueError, RecursionError):
             return
-        self.usage = numbers(self._ended, _USAGE)
+        self.usage = disjoint(numbers(self._ended, _USAGE), input_has=[CACHED], output_has=[REASONING])
 
     def _close_block(self) -> None:
         head, text = self._head, "\n".join(self._block).strip("\n")
@@ -139,8 +135,9 @@ class MiniReader:
         if not self._open:
             return
         code = _RETURN_CODE.match(text)
-        failed = code is not None and code[1] != "0" and _NOT_RUN not in text
-        self.transcript.result(self._open.pop(0), text, failed=failed)
+        submits = _NOT_RUN in text  # the command that says that it is done is not run, but taken as its last words
+        failed = code is not None and code[1] != "0" and not submits
+        self.transcript.result(self._open.pop(0), _SUBMITTED if submits else text, failed=failed)
 
 
 def _actions(text: str) -> tuple[str, list[str]]:

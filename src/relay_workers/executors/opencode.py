@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import AUTO, OPENCODE, PLAN
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.command_line import needed_program, program_of, shell_line, spoken_prompt
 from relay_workers.executors.opencode_stream import OpenCodeReader
 from relay_workers.executors.port import StepPlan, TurnRequest
@@ -20,6 +21,13 @@ _PERMISSIONS: dict[str, Any] = {
     # Its own plan agent is only told not to write, and may run any command.
     PLAN: {"*": "allow", "edit": "deny", "bash": "deny"},
 }
+_HOLD_PLAN = b"""\
+if [ "$OPENCODE_CONFIG_CONTENT" != %s ]; then
+  echo "error: the run or its profile gives OPENCODE_CONFIG_CONTENT, which would take the mode 'plan' away" >&2
+  exit 64
+fi
+"""
+"""Its plan is a part of the configuration that goes over all others."""
 _TITLE = ("--title", "Relay")
 """Of a new conversation; it would ask the model for one otherwise."""
 _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
@@ -42,16 +50,18 @@ class OpenCode:
     def plan(self, request: TurnRequest) -> StepPlan:
         """The command line as one `exec`, so that signals reach the program itself; its configuration as variable."""
         line = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
-        env = {**_ENV, "OPENCODE_CONFIG_CONTENT": json.dumps(_config(request))}
-        return StepPlan(b"exec %s\n" % line, spoken_prompt(request), env)
+        config = json.dumps(_config(request))
+        env = {**_ENV, "OPENCODE_CONFIG_CONTENT": config}
+        hold = _HOLD_PLAN % shell_line([config]) if request.permission_mode == PLAN else b""
+        return StepPlan(b"%sexec %s\n" % (hold, line), spoken_prompt(request), env)
 
     def reader(self, request: TurnRequest) -> OpenCodeReader:
         """Understands the JSON lines of ``run --format json``."""
-        return OpenCodeReader(request.resume_session_id)
+        return OpenCodeReader(request.resume_session_id, may_write=may_write(request))
 
 
 def _arguments(request: TurnRequest) -> list[str]:
-    arguments = ["run", "--format", "json", *_AGENTS[request.permission_mode or AUTO]]
+    arguments = ["run", "--format", "json", "--thinking", *_AGENTS[request.permission_mode or AUTO]]
     if request.model is not None:
         own = _own_model(request.model)
         arguments += ["--model", request.model if own is None else f"{PROVIDER}/{own}"]
@@ -71,14 +81,21 @@ def _config(request: TurnRequest) -> dict[str, Any]:
     """What goes over the configuration of the user and of the repository; holds names of variables, no values."""
     permission = _PERMISSIONS[request.permission_mode or AUTO]
     config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "snapshot": False, "permission": permission}
+    if request.permission_mode == PLAN:
+        # Of the rules that fit the last one counts: one for "*" would come behind a repository's own.
+        config |= {"agent": {"plan": {"permission": {"edit": "deny", "bash": "deny"}}}}
     own = _own_model(request.model or "")
     if own:
-        options = {"baseURL": "{env:OPENAI_BASE_URL}", "apiKey": "{env:OPENAI_API_KEY}"}
+        effort = request.reasoning_effort
+        # An effort is a variant of a model, and a model of ours has those that it is told of.
+        variants = {"reasoning": True, "variants": {effort: {"reasoningEffort": effort}}} if effort else {}
         served = {
             "npm": "@ai-sdk/openai-compatible",
             "name": PROVIDER,
-            "options": options,
-            "models": {own: {"name": own}},
+            # The key by its name: put into this text, one with a quote in it would break it.
+            "env": ["OPENAI_API_KEY"],
+            "options": {"baseURL": "{env:OPENAI_BASE_URL}"},
+            "models": {own: {"name": own, **variants}},
         }
         config |= {"provider": {PROVIDER: served}}
     return config

@@ -9,16 +9,19 @@ stand ``text``, ``reasoning`` and ``tool_use``. What the words do not say:
 - A conversation that is not there is told on stderr only.
 """
 
-from typing import Any, Final
+import re
+from typing import Any, ClassVar
 
 from relay_core.domain.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
+from relay_workers.executors import usage as used
 from relay_workers.executors.json_turn import JsonTurn, an_id, numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.resuming import not_resumed
 from relay_workers.executors.words import words
 
-_PROGRAM: Final = "opencode"
+_UNKNOWN = re.compile(rb"Session not found[^\n]*")
+_GOOD_ENDS = ("stop", "tool-calls")
 _TOKENS = {"input": "input_tokens", "output": "output_tokens", "reasoning": "reasoning_tokens"}
 _CACHE = {"read": "cache_read_input_tokens", "write": "cache_creation_input_tokens"}
 _KEY_ADVICE = "give the run a valid key of the model's provider in `env` or `secrets`"
@@ -28,12 +31,23 @@ _EDITS = {"edit", "write", "multiedit", "patch", "apply_patch"}
 class OpenCodeReader(JsonTurn):
     """What one turn said, how it ended, and what it used."""
 
-    def __init__(self, resumed: str | None = None) -> None:
-        super().__init__()
+    program: ClassVar = "opencode"
+
+    def __init__(self, resumed: str | None = None, *, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
         self._resumed = resumed
         self._error: str | None = None
         self._stopped: str | None = None
         """Why the last step of the model ended."""
+        self._last_stop: str | None = None
+        """Likewise, of the last step that ended."""
+
+    @property
+    def last_error(self) -> str | None:
+        """An error, or an answer of the model that did not end well and was followed by no other that did."""
+        if self._error is None and self._last_stop not in {None, *_GOOD_ENDS}:
+            return f"the model's last answer ended with {self._last_stop!r}"
+        return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""
@@ -56,14 +70,14 @@ class OpenCodeReader(JsonTurn):
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes a last step that ended by itself, no error *and* exit code 0."""
-        if other := not_resumed(_PROGRAM, self._resumed, self.agent_session_id, exit_code):
+        if other := not_resumed(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
             return other
         if self._error is not None:
             return Verdict.failed(Reason.AGENT_ERROR, self._error)
-        by_code = exit_verdict(_PROGRAM, exit_code)
+        by_code = exit_verdict(self.program, exit_code)
         if by_code.success and self._stopped != "stop":
             ended = f"its last step ended with {self._stopped!r}" if self._stopped else "its last step did not end"
-            return Verdict.failed(Reason.AGENT_ERROR, f"{_PROGRAM} did not complete its turn: {ended}")
+            return Verdict.failed(Reason.AGENT_ERROR, f"{self.program} did not complete its turn: {ended}")
         return by_code
 
     def _take_tool(self, part: dict[str, Any]) -> None:
@@ -77,10 +91,10 @@ class OpenCodeReader(JsonTurn):
         self.transcript.result(call_id, said, failed=failed)
 
     def _take_step(self, part: dict[str, Any]) -> None:
-        self._stopped = text_of(part.get("reason"))
+        self._stopped = self._last_stop = text_of(part.get("reason"))
         tokens = object_of(part.get("tokens"))
-        used = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
-        self.usage = {name: self.usage.get(name, 0.0) + value for name, value in used.items()}
+        taken = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
+        self.usage = used.total(self.usage, taken)
         if self._stopped == "stop":
             self.agent_message_id = an_id(part.get("messageID"))
 
@@ -90,4 +104,4 @@ class OpenCodeReader(JsonTurn):
         if data.get("statusCode") in (401, 403):
             text = f"{text.rstrip('. ')}: {_KEY_ADVICE}"
         self._error = words(text)
-        self.transcript.say(text, kind=EntryKind.ERROR)
+        self.transcript.complain(self._error or text)

@@ -66,6 +66,8 @@ class Verdict:
     reason: Reason | None = None
     message: str | None = None
     """For people: the agent's own words where it had some, at most 4 KiB."""
+    last_error: str | None = None
+    """The last error that the agent told and did not overcome: the cause of a turn that a cap has ended."""
 
     @classmethod
     def failed(cls, reason: Reason, message: str | None) -> "Verdict":
@@ -113,8 +115,14 @@ class TurnReader(Protocol):
         """
         ...
 
-    def verdict(self, exit_code: int | None) -> Verdict:
-        """Judge the ended turn; an exit code of None is one that nobody knows."""
+    def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:
+        """Judge the ended turn.
+
+        Args:
+            exit_code: None: nobody knows it.
+            stderr: the end of its standard error.
+            stopped: Relay has ended it (a kill, a cap).
+        """
         ...
 
 

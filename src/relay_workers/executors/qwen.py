@@ -4,7 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from relay_core.domain.conversation import EntryKind
 from relay_core.domain.executor_names import AUTO, PLAN, QWEN
+from relay_workers.executors import usage as used
+from relay_workers.executors.agent_turn import may_write
 from relay_workers.executors.claude_stream import ClaudeLike
 from relay_workers.executors.command_line import (
     FLUSHED_NODE,
@@ -49,7 +52,8 @@ fi
 """
 """Without a key the login of its home counts."""
 _USAGE = {name: name for name in ("input_tokens", "output_tokens", "cache_read_input_tokens")}
-_API_ERROR = re.compile(r"\[API Error: (?:(\d{3})\b)?.*\]\s*", re.DOTALL)
+_API_ERROR = re.compile(r"\[API Error: (?:(\d{3})\b)?[^\n]*\]\s*\Z")
+_UNKNOWN = re.compile(rb"No saved session found with ID [^.\n]*")
 
 
 class Qwen:
@@ -69,41 +73,52 @@ class Qwen:
 
     def reader(self, request: TurnRequest) -> "QwenReader":
         """Understands the JSON lines of ``stream-json``."""
-        return QwenReader(request.resume_session_id)
+        return QwenReader(request.resume_session_id, may_write=may_write(request))
 
 
 class QwenReader(ClaudeLike):
-    """Its lines are those of Claude Code, but for three things.
+    """Its lines are those of Claude Code, but for four things.
 
     - An error of the model's API is the text of an ``assistant`` line, and tells no kind.
-    - The ``result`` counts the tokens of the whole conversation, so those of the turn's messages are added up.
+    - The ``result`` counts the tokens of the whole conversation, so those of the turn's messages are added up. Their
+      input has the cached ones too, and their output those of reasoning, which are not told apart.
+    - An answer that broke off is asked for again (``retry``); where it keeps what it has, both are one message.
     - That it knows no such session it says on stderr only.
     """
 
     program = PROGRAM
     key_advice = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
 
-    def __init__(self, resumed: str | None = None) -> None:
-        super().__init__()
+    def __init__(self, resumed: str | None = None, *, may_write: bool = True) -> None:
+        super().__init__(resumes=resumed is not None, may_write=may_write)
         self._resumed = resumed
-        self._used: dict[str, float] = {}
+        self._turn: dict[str, float] = {}
 
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""
         message = object_of(line.get("message")) if line.get("type") == "assistant" else {}
-        for name, value in numbers(message.get("usage"), _USAGE).items():
-            self._used[name] = self._used.get(name, 0.0) + value
-        error = _API_ERROR.fullmatch(_only_text(message))
+        counted = used.disjoint(numbers(message.get("usage"), _USAGE), input_has=[used.CACHED])
+        self._turn = used.total(self._turn, counted)
+        error = _API_ERROR.search(_only_text(message))
+        if error and error.start() > 0:  # it stands behind the words of an answer that broke off
+            super().take_line({**line, "message": {**message, "content": _only_text(message)[: error.start()]}})
         told = "authentication_failed" if error and error[1] in {"401", "403"} else "unknown"
-        super().take_line({**line, "is_api_error_message": True, "error": told} if error else line)
-        self.usage = {**self.usage, **self._used}
+        made_up = {"content": error[0] if error else ""}
+        api_error = {**line, "message": made_up, "is_api_error_message": True, "error": told}
+        super().take_line(api_error if error else line)
+        if line.get("type") == "system" and line.get("subtype") == "retry":
+            self._error = "the model's answer broke off and was asked for again"
+            self.transcript.say(self._error, kind=EntryKind.NOTICE)
+        self.usage = {**self.usage, **self._turn}
 
     def judge(self, exit_code: int | None) -> Verdict:
         """As Claude Code's, and a conversation that did not go on is told."""
-        other = not_resumed(PROGRAM, self._resumed, self.agent_session_id, exit_code)
-        if self._result is not None and self.agent_session_id is None:
-            other = None  # it went on, and failed before the model had said anything
+        other = not_resumed(PROGRAM, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN)
         return other or super().judge(exit_code)
+
+    def result_usage(self, result: dict[str, Any]) -> dict[str, float]:  # noqa: ARG002 - Claude Code's
+        """Nothing: the messages have told it."""
+        return {}
 
 
 def _only_text(message: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ class ShellReader:
         """None: lines are no conversation."""
         return ()
 
-    def verdict(self, exit_code: int | None) -> Verdict:
+    def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:  # noqa: ARG002 - the port's
         """The exit code decides."""
         return exit_verdict("the command", exit_code)
 

@@ -19,6 +19,11 @@ from relay_core.domain.conversation import (
 OPEN_CALLS = 256
 """Tool calls that may be open at once; the oldest beyond that stay as they are."""
 
+MAX_REASON = 500
+"""Characters of a failed edit's result that are told as the reason."""
+_MAY_WRITE = {"bash", "shell", "run_shell_command", "command_execution", "execute", "exec", "terminal", "local_shell"}
+"""Tools that may have written in place of an edit that failed."""
+
 # A column takes no NUL, and JSON halves of surrogate pairs are no text; colours and newlines are left to the reader.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -35,6 +40,9 @@ class _Draft:
     tool: Tool | None = None
     usage: Mapping[str, float] | None = None
     truncated: bool = False
+    agent: str | None = None
+    times: int = 1
+    """How often in a row this whole message was said."""
 
     def add(self, text: str) -> None:
         kept, cut = _cut(text, MAX_TEXT_BYTES - self.size)
@@ -45,7 +53,12 @@ class _Draft:
 
     def entry(self) -> Entry:
         self.pieces = ["".join(self.pieces)]
-        return Entry(self.index, self.sequence, self.kind, self.pieces[0], self.tool, self.usage, self.truncated)
+        text = self.pieces[0] if self.times == 1 else f"{self.pieces[0]}\n(the same {self.times} times)"
+        return Entry(self.index, self.sequence, self.kind, text, self.tool, self.usage, self.truncated, self.agent)
+
+    def says(self, text: str, kind: EntryKind, agent: str | None) -> bool:
+        """Whether it is this message, whole."""
+        return (self.kind, self.agent) == (kind, agent) and "".join(self.pieces) == text
 
 
 class Transcript:
@@ -58,6 +71,20 @@ class Transcript:
         self._speaking: _Draft | None = None
         """What streamed text belongs to."""
         self._calls: dict[str, _Draft] = {}
+        self._last: _Draft | None = None
+        """The newest entry, if it is a whole message."""
+        self._edits = 0
+        """Edits that went well, and whatever else may have written files since the last that failed."""
+        self.agent: str | None = None
+        """The subagent that what follows is of; None: the agent itself."""
+        self.has_error = False
+        """Whether an error is among the entries."""
+        self._failed_edit: str | None = None
+
+    @property
+    def failed_edit(self) -> str | None:
+        """Why the last edit failed, where none went well and nothing else can have written in its place."""
+        return self._failed_edit
 
     def take(self) -> list[Entry]:
         """The entries that are new or changed since this was last asked, in the order of their `sequence`."""
@@ -66,14 +93,36 @@ class Transcript:
         return entries
 
     def say(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """A whole message."""
-        if text.strip():
-            self.stream(text, kind=kind)
-            self._speaking = None
+        """A whole message; said again at once, it is counted and makes no entry of its own."""
+        if not text.strip():
+            return
+        self.has_error |= kind is EntryKind.ERROR
+        self._speaking = None
+        if self._last is not None and self._last.says(_clean(text), kind, self.agent):
+            self._last.times += 1
+            self._touch(self._last)
+            return
+        self.stream(text, kind=kind)
+        self._last, self._speaking = self._speaking, None
+
+    def complain(self, text: str) -> None:
+        """An error; told again with more words, it is still one."""
+        last = self._last
+        if last is not None and last.kind is EntryKind.ERROR and text.startswith("".join(last.pieces).rstrip(". ")):
+            last.pieces, last.size = [], 0
+            last.add(text)
+            self._touch(last)
+        else:
+            self.say(text, kind=EntryKind.ERROR)
+
+    def part(self) -> None:
+        """What is streamed next is a message of its own."""
+        self._speaking = None
 
     def stream(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
         """A piece of a message, which goes on with the next piece of that kind unless something comes between."""
-        if self._speaking is None or self._speaking.kind is not kind:
+        speaking = self._speaking
+        if speaking is None or (speaking.kind, speaking.agent) != (kind, self.agent):
             self._speaking = self._new(kind)
         if self._speaking is not None and text:
             self._speaking.add(text)
@@ -106,6 +155,17 @@ class Transcript:
         draft.tool = Tool(draft.tool.name, draft.tool.input, status, kept, draft.tool.paths)
         draft.truncated |= cut
         self._touch(draft)
+        self._judge_edit(draft, failed=failed)
+
+    def _judge_edit(self, draft: _Draft, *, failed: bool) -> None:
+        if draft.tool is None:
+            return
+        if draft.kind is EntryKind.FILE_EDIT and failed:
+            if not self._edits:
+                said = draft.tool.result.strip()[:MAX_REASON] or "nothing is told of why"
+                self._failed_edit = f"{draft.tool.name} {', '.join(draft.tool.paths)}: {said}"
+        elif not failed and (draft.kind is EntryKind.FILE_EDIT or draft.tool.name.lower() in _MAY_WRITE):
+            self._edits, self._failed_edit = self._edits + 1, None
 
     def use(self, usage: Mapping[str, float]) -> None:
         """What the turn took."""
@@ -125,10 +185,10 @@ class Transcript:
 
     def _new(self, kind: EntryKind) -> _Draft | None:
         """The next entry; None beyond the last that is kept."""
-        self._speaking = None
+        self._speaking = self._last = None
         if self._count >= MAX_ENTRIES:
             return None
-        draft = _Draft(self._count, kind)
+        draft = _Draft(self._count, kind, agent=self.agent)
         self._count += 1
         if self._count == MAX_ENTRIES:
             draft.kind = EntryKind.NOTICE
