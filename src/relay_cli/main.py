@@ -45,7 +45,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run a command; what can be expected to go wrong ends with one line on stderr."""
+    """Run a command; what can be expected to go wrong ends with its message on stderr, without a traceback."""
     try:
         app()
     except CommandFailed as error:
@@ -57,7 +57,10 @@ def main() -> None:
     except ValidationError as error:
         note(wrong_settings(error))
         sys.exit(2)
-    except (RelayError, httpx.TransportError) as error:
+    except RelayError as error:
+        note(str(error))  # all of it: the end of a build's output, say
+        sys.exit(1)
+    except httpx.TransportError as error:
         note(str(error).splitlines()[0])
         sys.exit(1)
     except DBAPIError as error:

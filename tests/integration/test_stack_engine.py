@@ -7,17 +7,21 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import docker
 import psutil
 import pytest
 
+from relay_cli import main
+from relay_cli.stack.consent import Consent
 from relay_cli.stack.engine import Engine, Reach, find_engine, probe
 from relay_cli.stack.engine_start import Daemon, start_detached, started_engine, stop_engine
 from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.images import RECIPE_LABEL, Recipe, build_image, made_by
+from relay_cli.stack.images import RECIPE_LABEL, RECIPES, Recipe, build_image, made_by, take_common_name
 from relay_cli.stack.leftovers import remember_present, remove_new
-from relay_cli.stack.own_images import BASE_TAG
+from relay_cli.stack.own_images import BASE_TAG, ensure_image, ensure_images
+from relay_cli.stack.rootfs import ensure_rootfs
 
 pytestmark = pytest.mark.docker
 
@@ -35,6 +39,12 @@ def client() -> Iterator[docker.DockerClient]:
     client = found.client()
     yield client
     client.close()
+
+
+@pytest.fixture
+def own_base(client: docker.DockerClient, services_dir: Path) -> str:
+    """The base image of this very recipe, whatever ``:latest`` is here."""
+    return ensure_images(client, services_dir, Consent(yes=True)).base
 
 
 def test_what_a_probe_tells_apart(short_folder):
@@ -111,10 +121,82 @@ def test_a_build_that_fails_shows_the_end_of_its_output(client, tmp_path):
         build_image(client, Recipe("relay-test-broken", tmp_path), tmp_path / "logs")
 
 
-def test_the_base_image_has_what_projects_expect(client):
-    command = ["sh", "-c", "git --version && python -m venv /tmp/v && /tmp/v/bin/pip --version && ps && id -un 1000"]
-    output = client.containers.run(BASE_TAG, command, remove=True, network_mode="none").decode()
-    assert "git version" in output
+def test_the_end_of_a_build_that_fails_is_on_the_screen(monkeypatch, capsys):
+    """The command printed the first line of the problem alone."""
+
+    told = "Building x failed (all of it in /y):\nwhat happened"
+
+    def fail() -> None:
+        raise StackProblem(told)
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert capsys.readouterr().err.split() == ["relay:", *told.replace("\n", " ").split(" ")]
+
+
+def test_installations_with_different_recipes_do_not_fight_over_a_name(client, tmp_path):
+    repository = f"relay-test-{uuid4().hex[:8]}"
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(f"FROM {BASE_TAG}\nLABEL of={folder.name}\n")
+
+    def installs(folder: Path, *, always: bool = False) -> tuple[str, str]:
+        name = ensure_image(client, repository, Recipe(repository, folder), tmp_path / "logs")
+        take_common_name(client, name, always=always)
+        return name, client.images.get(name).id
+
+    try:
+        one, two = (installs(folder) for folder in folders)
+        assert one[0] != two[0]
+        assert one[1] != two[1]
+        client.images.get(one[0]).tag(repository, "latest")
+        client.images.remove(one[0], noprune=True)  # made before images had names of their own
+        logs = set((tmp_path / "logs").iterdir())
+        assert (installs(folders[0]), installs(folders[1])) == (one, two)
+        assert set((tmp_path / "logs").iterdir()) == logs
+        assert client.images.get(f"{repository}:latest").id == one[1], "who came first"
+        installs(folders[1], always=True)
+        assert client.images.get(f"{repository}:latest").id == two[1]
+    finally:
+        for image in client.images.list(repository):
+            client.images.remove(image.id, force=True)
+
+
+def test_without_root_a_root_file_system_that_is_here_is_taken(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    found = ensure_rootfs(client, tmp_path, Consent(yes=False))
+    assert RECIPE_LABEL in client.images.get(found).labels
+    assert any(name.startswith("relay-rootfs:") for name in client.images.get(found).tags)
+
+
+@pytest.mark.parametrize(
+    ("before", "account"),
+    [
+        ("userdel agent", "agent"),
+        ("usermod --login ubuntu agent && groupmod --new-name ubuntu agent", "ubuntu"),
+        ("usermod --uid 1500 agent", "relay-agent"),
+        ("userdel agent && groupadd --gid 1000 users1000", "agent"),
+    ],
+)
+def test_a_base_in_which_uid_1000_or_the_name_is_taken_gets_its_account(client, own_base, before, account):
+    script = (RECIPES / "base" / "account.sh").read_text()
+    command = ["bash", "-ec", f'{before}\nsh -c "$1"\ngetent passwd 1000', "bash", script]
+    entry = client.containers.run(own_base, command, user="0", remove=True, network_mode="none").decode()
+    assert entry.splitlines()[-1].split(":")[::5] == [account, "/workspace/home"]
+
+
+def test_the_base_image_has_what_projects_expect(client, own_base):
+    programs = "make jq rg curl git patch unzip xz file"
+    look = f"for one in {programs}; do command -v $one >/dev/null || echo no $one; done"
+    command = [
+        "sh",
+        "-c",
+        f"{look}; git --version && python -m venv /tmp/v && /tmp/v/bin/pip --version && ps && id -un 1000",
+    ]
+    output = client.containers.run(own_base, command, remove=True, network_mode="none").decode()
+    assert output.startswith("git version"), output
     assert output.endswith("agent\n")
 
 

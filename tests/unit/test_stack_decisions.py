@@ -126,6 +126,8 @@ def test_where_the_root_file_system_comes_from():
     assert plan_rootfs({}, archive, is_root=True) == Bootstrap(archive)
     assert plan_rootfs({}, archive, is_root=False) == Pull(FALLBACK_IMAGE)
     assert plan_rootfs({}, None, is_root=True) == Pull(FALLBACK_IMAGE)
+    assert plan_rootfs({}, archive, is_root=False, here="relay-rootfs:1") == Pull("relay-rootfs:1")
+    assert plan_rootfs({}, archive, is_root=True, here="relay-rootfs:1") == Bootstrap(archive)
 
 
 def test_restarts_back_off_and_a_stable_process_starts_at_once():

@@ -14,7 +14,6 @@ from relay_cli.stack.bring_up import UpOptions, bring_up
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.down import describe, take_down
 from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.own_images import BASE_TAG
 from relay_cli.stack.status import current_state
 from relay_cli.stack.up import prepare_machine
 from relay_core.postgres.migrate import upgrade
@@ -85,7 +84,9 @@ def db_upgrade(as_json: Json = False) -> None:
 @image.command("build")
 def image_build(
     agents: Annotated[list[str], typer.Argument(metavar="AGENT…", help=f"What it shall hold: {', '.join(AGENTS)}.")],
-    below: Annotated[str, typer.Option("--from", metavar="IMAGE", help="The image to put them on.")] = BASE_TAG,
+    below: Annotated[
+        str | None, typer.Option("--from", metavar="IMAGE", help="The image to put them on; else Relay's base image.")
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(help="Its name; else relay-AGENT:latest, of several relay-agents:latest.")
     ] = None,
@@ -99,15 +100,17 @@ def image_build(
         choose_agents(agents)
     except StackProblem as problem:
         raise CommandFailed(str(problem), 2) from problem
-    if below != BASE_TAG and tag is None:
+    if below is not None and tag is None:
         raise CommandFailed("--from makes another image than the one of that name: give it a name with --tag", 2)
     data_dir = get_settings().data_dir
-    client = prepare_machine(data_dir, Consent(yes=False)).client()
-    built = build_agents_image(client, agents, data_dir / "build" / "logs", below=below, tag=tag)
+    machine = prepare_machine(data_dir, Consent(yes=False))
+    base = machine.images.base
+    client = machine.engine.client()
+    built = build_agents_image(client, agents, data_dir / "build" / "logs", base=base, below=below, tag=tag)
     if as_json:
         print(json.dumps({"image": built.tag, **{key: value for key, value in vars(built).items() if key != "tag"}}))
         return
     note(
-        f"{built.tag} is ready ({built.size / 1e6:.0f} MB, {built.added / 1e6:.0f} MB of them added to {below}): "
-        f"relay run --image {built.tag} …"
+        f"{built.tag} is ready ({built.size / 1e6:.0f} MB, {built.added / 1e6:.0f} MB of them added to "
+        f"{below or base}): relay run --image {built.tag} …"
     )

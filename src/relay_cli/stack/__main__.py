@@ -51,12 +51,12 @@ def main(words: list[str]) -> int:
 
 
 def _prepare(data_dir: Path, consent: Consent) -> str:
-    engine = prepare_machine(data_dir, consent)
+    machine = prepare_machine(data_dir, consent, common_names=True)
     try:
         ensure_browser(data_dir, consent)
     except StackProblem as problem:  # the tests that need it fail and say so; all others can run
         say(str(problem))
-    return engine.host
+    return machine.engine.host
 
 
 def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:

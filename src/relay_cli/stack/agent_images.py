@@ -77,7 +77,8 @@ def build_agents_image(
     names: Sequence[str],
     log_folder: Path,
     *,
-    below: str = BASE_TAG,
+    base: str = BASE_TAG,
+    below: str | None = None,
     tag: str | None = None,
 ) -> BuiltImage:
     """Builds an image with agents, unless one of the same recipe is there.
@@ -88,22 +89,23 @@ def build_agents_image(
         client: of the engine.
         names: of `AGENTS`.
         log_folder: gets the whole output of the build.
-        below: the image that the agents are put on.
+        base: Relay's own base image, whose tools fetch and build.
+        below: the image that the agents are put on; None: `base`.
         tag: None: `default_tag`.
 
     Raises:
         StackProblem: an image is not there, `below` lacks what an agent needs, or the build failed; with what to do.
     """
     agents, tag = choose_agents(names), tag or default_tag(names)
-    tools = _present(client, BASE_TAG, "`relay up` makes it")
-    base = tools if below == BASE_TAG else _present(client, below, f"get it first (docker pull {below})")
-    if image_id(client, tag) == base:
+    tools = _present(client, base, "`relay up` makes it")
+    bottom = tools if below is None else _present(client, below, f"get it first (docker pull {below})")
+    if image_id(client, tag) == bottom:
         raise StackProblem(f"{tag} is the image to build on; give the new one another name with --tag")
-    recipe = Recipe(tag, RECIPES / "agents", {"BASE": base, "TOOLS": tools, "AGENTS": " ".join(agents)})
-    if below != BASE_TAG:
+    recipe = Recipe(tag, RECIPES / "agents", {"BASE": bottom, "TOOLS": tools, "AGENTS": " ".join(agents)})
+    if below is not None:
         check_image(client, below, {name: AGENTS[name] for name in agents})
     built = build_image(client, recipe, log_folder)
-    size, below_size = (int(client.images.get(each).attrs["Size"]) for each in (built, base))
+    size, below_size = (int(client.images.get(each).attrs["Size"]) for each in (built, bottom))
     return BuiltImage(tag, built, agents, size, size - below_size)
 
 

@@ -35,9 +35,9 @@ def bring_up(options: UpOptions) -> int:
     data_dir = data_dir_of_settings()
     if stack_is_up(data_dir):
         return _already_up(data_dir)
-    engine = prepare_machine(data_dir, Consent(options.yes))
+    machine = prepare_machine(data_dir, Consent(options.yes))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a TERM ends it as Ctrl-C does
-    stack = start_stack(data_dir, engine, tied=not options.detach)
+    stack = start_stack(data_dir, machine, tied=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)
         print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)

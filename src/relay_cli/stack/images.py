@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ RECIPES = Path(__file__).with_name("images")
 RECIPE_LABEL = "relay.recipe"
 """Image label: hash of everything the image was made from."""
 PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""The engine paints what a step of a build writes to stderr."""
 CA_FILE = "ca-bundle.crt"
 """In every build context; empty where the machine has no certificates of its own."""
 
@@ -67,6 +70,29 @@ def made_by(client: docker.DockerClient, tag: str) -> str | None:
     return labels.get(RECIPE_LABEL)
 
 
+def named(repository: str, digest: str) -> str:
+    """The name of the image of one recipe: installations with different recipes share an engine, and no name."""
+    return f"{repository}:{digest[:12]}"
+
+
+def find_made(client: docker.DockerClient, repository: str, digest: str) -> str | None:
+    """The image of a recipe by its own name, given to it where it has only the common one; None where there is none."""
+    own = named(repository, digest)
+    if made_by(client, own) == digest:
+        return own
+    if made_by(client, f"{repository}:latest") != digest:
+        return None
+    client.api.tag(f"{repository}:latest", repository, own.rpartition(":")[2])
+    return own
+
+
+def take_common_name(client: docker.DockerClient, image: str, *, always: bool) -> None:
+    """Call an image ``…:latest``, for people and for Compose; not in another installation's stead, unless `always`."""
+    repository = image.rpartition(":")[0]
+    if always or image_id(client, f"{repository}:latest") is None:
+        client.api.tag(image, repository, "latest")
+
+
 def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -> str:
     """Builds the image unless one of the same recipe is there; returns its id.
 
@@ -104,7 +130,7 @@ def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
         for event in stream:
             text = str(event.get("stream") or event.get("status") or event.get("error") or "")
             log.write(text)
-            tail = [*tail, *text.splitlines()][-25:]
+            tail = [*tail, *_COLOURS.sub("", text).splitlines()][-25:]
             step = text if text.startswith("Step ") else step
             if text.startswith(" ---> Running in") and " : RUN " in step:  # the others take no time
                 say(f"  {tag}: {step.partition(' : ')[0].lower()}")

@@ -15,11 +15,11 @@ import docker
 from relay_cli.stack.apt_sources import HostArchive, read_host
 from relay_cli.stack.consent import Consent
 from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.images import RECIPE_LABEL, image_id, made_by
+from relay_cli.stack.images import RECIPE_LABEL, find_made, image_id, named, take_common_name
 from relay_cli.stack.packages import install, program
 from relay_cli.stack.report import say
 
-ROOTFS_TAG = "relay-rootfs:latest"
+ROOTFS = "relay-rootfs"
 FALLBACK_IMAGE = "debian:stable-slim"
 """Pulled where the host cannot make a file system itself."""
 DEBOOTSTRAP_RECIPE = "1"
@@ -40,13 +40,19 @@ class Bootstrap:
     archive: HostArchive
 
 
-def plan_rootfs(environment: Mapping[str, str], archive: HostArchive | None, *, is_root: bool) -> Pull | Bootstrap:
-    """Where the root file system comes from: RELAY_ROOTFS_IMAGE, else the host's mirror (as root), else a registry."""
+def plan_rootfs(
+    environment: Mapping[str, str], archive: HostArchive | None, *, is_root: bool, here: str | None = None
+) -> Pull | Bootstrap:
+    """Where the root file system comes from.
+
+    RELAY_ROOTFS_IMAGE, else the host's mirror (as root), else one that Relay has made on this engine before, under
+    whatever account (``here``), else a registry.
+    """
     if image := environment.get("RELAY_ROOTFS_IMAGE"):
         return Pull(image)
     if archive is not None and is_root:
         return Bootstrap(archive)
-    return Pull(FALLBACK_IMAGE)
+    return Pull(here or FALLBACK_IMAGE)
 
 
 def ensure_rootfs(client: docker.DockerClient, scratch: Path, consent: Consent) -> str:
@@ -55,15 +61,31 @@ def ensure_rootfs(client: docker.DockerClient, scratch: Path, consent: Consent) 
     Raises:
         StackProblem: neither way works here; with what to do.
     """
-    plan = plan_rootfs(os.environ, read_host(), is_root=os.geteuid() == 0)
+    archive = read_host()
+    plan = plan_rootfs(os.environ, archive, is_root=os.geteuid() == 0, here=_here(client, archive))
     if isinstance(plan, Pull):
         return _pull(client, plan.image)
-    digest = hashlib.sha256(repr((DEBOOTSTRAP_RECIPE, plan, platform.machine())).encode()).hexdigest()
-    if made_by(client, ROOTFS_TAG) != digest:
+    digest = _digest(plan)
+    own = find_made(client, ROOTFS, digest)
+    if own is None:
+        own = named(ROOTFS, digest)
         if program("debootstrap") is None:
             install(("debootstrap",), needed_by="making the base image", consent=consent, log_folder=scratch / "logs")
         _bootstrap(client, plan.archive, scratch, digest)
-    return image_id(client, ROOTFS_TAG) or ""
+    take_common_name(client, own, always=False)
+    return image_id(client, own) or ""
+
+
+def _digest(plan: Bootstrap) -> str:
+    return hashlib.sha256(repr((DEBOOTSTRAP_RECIPE, plan, platform.machine())).encode()).hexdigest()
+
+
+def _here(client: docker.DockerClient, archive: HostArchive | None) -> str | None:
+    """A root file system that Relay has made on this engine: that of this host's archive, else the newest."""
+    if archive is not None and (own := find_made(client, ROOTFS, _digest(Bootstrap(archive)))):
+        return own
+    names = [name for image in client.images.list(ROOTFS, filters={"label": RECIPE_LABEL}) for name in image.tags]
+    return names[0] if names else None
 
 
 def _pull(client: docker.DockerClient, image: str) -> str:
@@ -113,7 +135,7 @@ def _finish(folder: Path, archive: HostArchive) -> None:
 
 
 def _import(client: docker.DockerClient, folder: Path, digest: str) -> None:
-    repository, _, tag = ROOTFS_TAG.partition(":")
+    repository, _, tag = named(ROOTFS, digest).partition(":")
     words = ("tar", "--numeric-owner", "--one-file-system", "-C", str(folder), "-c", ".")
     with subprocess.Popen(words, stdout=subprocess.PIPE) as packer:
         client.api.import_image_from_stream(

@@ -17,7 +17,7 @@ from relay_cli.stack.engine import Engine
 from relay_cli.stack.engine_start import ensure_engine
 from relay_cli.stack.errors import StackProblem
 from relay_cli.stack.layout import open_data_dir, stack_is_up
-from relay_cli.stack.own_images import ensure_images
+from relay_cli.stack.own_images import OwnImages, ensure_images
 from relay_cli.stack.process import TETHER, last_lines
 from relay_cli.stack.report import say
 from relay_cli.stack.state import StackState, read_state
@@ -34,8 +34,21 @@ class RunningStack:
     supervisor: psutil.Process
 
 
-def prepare_machine(data_dir: Path, consent: Consent) -> Engine:
+@dataclass(frozen=True)
+class Machine:
+    """What a stack runs on."""
+
+    engine: Engine
+    images: OwnImages
+
+
+def prepare_machine(data_dir: Path, consent: Consent, *, common_names: bool = False) -> Machine:
     """Data directory, account, engine and images: all that may change the machine, ask, or take minutes.
+
+    Args:
+        data_dir: where it keeps everything.
+        consent: to change the machine.
+        common_names: see `ensure_images`.
 
     Raises:
         StackProblem: something is missing that cannot be had; with what to do.
@@ -46,18 +59,18 @@ def prepare_machine(data_dir: Path, consent: Consent) -> Engine:
     engine = ensure_engine(data_dir, consent)
     client = engine.client()
     try:
-        ensure_images(client, data_dir, consent)
+        images = ensure_images(client, data_dir, consent, common_names=common_names)
     finally:
         client.close()
-    return engine
+    return Machine(engine, images)
 
 
-def start_stack(data_dir: Path, engine: Engine, *, tied: bool) -> RunningStack:
+def start_stack(data_dir: Path, machine: Machine, *, tied: bool) -> RunningStack:
     """Starts the supervisor and returns when all processes are ready.
 
     Args:
         data_dir: where it keeps everything.
-        engine: what runs its containers.
+        machine: what runs its containers, and their images.
         tied: the stack ends when the calling process does, however that comes; else it goes on.
 
     Raises:
@@ -71,7 +84,7 @@ def start_stack(data_dir: Path, engine: Engine, *, tied: bool) -> RunningStack:
     log_file.parent.mkdir(exist_ok=True)
     reading, writing = os.pipe()
     with log_file.open("ab") as log, os.fdopen(reading) as announcements:
-        words = (sys.executable, "-m", "relay_cli.stack", "supervise", str(data_dir), engine.host, str(writing))
+        words = (sys.executable, "-m", "relay_cli.stack", "supervise", str(data_dir), machine.engine.host, str(writing))
         tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), "15", "-") if tied else ()
         process = subprocess.Popen(
             (*tether, *words),
@@ -79,6 +92,7 @@ def start_stack(data_dir: Path, engine: Engine, *, tied: bool) -> RunningStack:
             stdout=log,
             stderr=log,
             pass_fds=(writing,),
+            env={**os.environ, **machine.images.environment(os.environ)},
             start_new_session=True,
         )
         os.close(writing)

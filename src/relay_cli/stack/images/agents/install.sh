@@ -46,6 +46,8 @@ install_npm() {
     PATH=/opt/node/bin:$PATH npm install -g --no-update-notifier --no-fund --no-audit --cache /tmp/npm \
         --prefix "/opt/agents/$agent" "$package"
     rm -rf /tmp/npm
+    # Packed without its x bit (Qwen Code), so that every search of the agent begins with EACCES.
+    find "/opt/agents/$agent" -type f -name rg -exec chmod 755 {} +
     join_hard_links "/opt/agents/$agent"
     launcher "$(readlink -f "/opt/agents/$agent/bin/$program")" "/opt/agents/bin/$program"
 }
