@@ -15,5 +15,7 @@ RUN if [ -f ca-bundle.crt ]; then export PIP_CERT=/opt/relay/ca-bundle.crt; fi \
     && pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN if [ -f ca-bundle.crt ]; then export PIP_CERT=/opt/relay/ca-bundle.crt; fi \
-    && pip install --no-cache-dir --no-deps .
+# Built with the locked setuptools; nothing is fetched any more.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --no-index .
+# Of API and Flower; a worker is root (docker-compose.yml).
+RUN useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin relay

@@ -1,4 +1,4 @@
-# Sourced by scripts/up and scripts/test: makes .venv with exactly what requirements.lock says.
+# Sourced by scripts/up and scripts/test: makes .venv with exactly what requirements.lock says, for tests requirements-dev.lock.
 # Needs bash, a Python of at least 3.11 with `venv`, and git.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -47,14 +47,17 @@ ensure_venv_module() {
   die "$1 cannot make virtual environments (its module ensurepip is missing). On Debian and Ubuntu, as root: $command"
 }
 
+# ensure_environment [dev]: what Relay runs with, or what it is also developed and tested with.
 ensure_environment() {
   [ "$(uname -s)" = Linux ] || die "Relay runs on Linux only; this is $(uname -s)"
   command -v git >/dev/null || die "git is needed, and not found. On Debian and Ubuntu, as root: apt-get install git"
-  local python stamp wanted
+  local python stamp lock present wanted
   stamp="$root/.venv/relay-stamp"
-  wanted="$(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1) $root"
-  if [ -x "$root/.venv/bin/python" ] && "$root/.venv/bin/python" -c '' && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-    return
+  lock="$root/requirements${1:+-$1}.lock"
+  present="$(cat "$stamp" 2>/dev/null)"
+  wanted="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
+  if [ -x "$root/.venv/bin/python" ] && "$root/.venv/bin/python" -c ''; then
+    case "$present" in *"$wanted"*" $root") return ;; esac
   fi
   python="$(find_python)" || exit 1
   if ! has_pip && ! { "$root/.venv/bin/python" -m ensurepip >/dev/null 2>&1 && has_pip; }; then
@@ -63,9 +66,11 @@ ensure_environment() {
     "$python" -m venv --clear "$root/.venv" || die "Cannot make $root/.venv"
   fi
   note "Installing the locked packages into $root/.venv (a minute or two the first time)"
-  install_packages --require-hashes -r "$root/requirements.lock"
-  install_packages --no-deps -e "$root"
-  printf '%s' "$wanted" >"$stamp"
+  install_packages --require-hashes -r "$lock"
+  install_packages --no-deps --no-build-isolation -e "$root" # with the locked setuptools
+  # What development needs is more than what running needs, so its environment is good for both.
+  [ -z "${1:-}" ] || wanted="$wanted $(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
+  printf '%s %s' "$wanted" "$root" >"$stamp"
 }
 
 has_pip() { "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1; }

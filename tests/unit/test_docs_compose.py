@@ -66,3 +66,18 @@ def test_flower_is_told_the_same_as_in_the_local_stack():
 def test_nothing_starts_on_an_old_schema():
     for name in ("api", "worker", "flower"):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_no_service_has_more_rights_than_it_needs():
+    for name, service in SERVICES.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert {name for name, service in SERVICES.items() if service.get("cap_add")} == {*STORES, "worker"}
+    ours = {name: service["user"] for name, service in SERVICES.items() if name not in STORES}
+    assert ours == {"migrate": "relay", "api": "relay", "worker": "root", "flower": "relay"}
+
+
+def test_flower_knows_the_queue_alone():
+    environment = SERVICES["flower"]["environment"]
+    assert "RELAY_REDIS_URL" in environment
+    assert not {"RELAY_DATABASE_URL", "RELAY_SECRET_KEYS"} & environment.keys()

@@ -29,7 +29,9 @@ LOCAL_POLICY = {
 
 
 SECRET_KEYS = ("RELAY_SECRET_KEYS", "RELAY_SECRET_KEYS_FILE")
-"""Where keys of secrets may come from; Flower gets none."""
+"""Where keys of secrets may come from."""
+NOT_FOR_FLOWER = {*SECRET_KEYS, "RELAY_DATABASE_URL"}
+"""It reads the queue alone."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def flower_words(port: int, state_file: Path) -> tuple[str, ...]:
     It keeps its view over a restart, so that what still runs can be ended there; Relay reads nothing of it.
     """
     return (
-        *(sys.executable, "-m", "celery", "-A", "relay_core.celery_app:app", "flower"),
+        *(sys.executable, "-m", "celery", "-A", "relay_core.flower_app:app", "flower"),
         *("--address=127.0.0.1", f"--port={port}", f"--task-runtime-metric-buckets={RUNTIME_BUCKETS}"),
         *("--persistent=True", f"--db={state_file}", f"--state-save-interval={FLOWER_SAVE_MILLISECONDS}"),
         *(f"--max-tasks={FLOWER_MAX_TASKS}", f"--inspect-timeout={FLOWER_INSPECT_MILLISECONDS}"),
@@ -114,7 +116,7 @@ def flower_words(port: int, state_file: Path) -> tuple[str, ...]:
 def app_programs(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
     """How to run API, worker and Flower, by name."""
     environment = environment_of(ends, data_dir, base)
-    of_flower = {name: value for name, value in environment.items() if name not in SECRET_KEYS}
+    of_flower = {name: value for name, value in environment.items() if name not in NOT_FOR_FLOWER}
     logs = data_dir / "logs"
     return {
         "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),

@@ -3,8 +3,10 @@
 This guards the private parts of Celery that `relay_workers.tasks` builds on (docs/adr/0003-celery.md).
 """
 
+import base64
 import re
 
+import httpx
 import pytest
 from redis import Redis
 
@@ -154,3 +156,17 @@ def passwords(relay: Relay):
 
 def test_metrics_tell_hours_apart(flower: Flower):
     assert 'le="28800.0"' in flower.client.get("/metrics").text
+
+
+def test_flower_is_framed_by_nobody_and_tells_strangers_nothing(flower: Flower):
+    page = flower.client.get("/workers")
+    assert page.status_code == 200
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert flower.client.get("/metrics").status_code == 200
+    with httpx.Client(base_url=flower.url, timeout=10) as stranger:
+        assert stranger.get("/metrics").status_code == 401
+        assert stranger.get("/healthcheck").status_code == 200
+        credentials = base64.b64encode("jürgen:geheim".encode()).decode()
+        refused = stranger.get("/workers", headers={"Authorization": f"Basic {credentials}"})
+        assert (refused.status_code, "Traceback" in refused.text) == (401, False)
