@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
 from relay_core.domain.branch_name import is_valid_branch
 from relay_core.domain.env_secrets import is_secret
+from relay_core.domain.environment import check_environment
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.executor_names import check_prompt
 from relay_core.domain.git_url import RemotePolicy, parse_git_url
@@ -71,6 +72,8 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
         InvalidInput: a URL, branch, executor or limit that cannot be used here.
     """
     check_prompt(body.executor.name, body.prompt)
+    env = {name: _env(name, given) for name, given in body.env.items()}
+    check_environment({name: given.value for name, given in env.items()})
     wanted = body.limits.model_dump(exclude_unset=True)
     repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
     return RunInput(
@@ -79,7 +82,7 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
         executor=executor(body.executor, profiles_of(body.project_id, repos[0].url)),
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
-        env={name: _env(name, given) for name, given in body.env.items()},
+        env=env,
         secrets=_secrets(body),
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
         project_id=body.project_id,

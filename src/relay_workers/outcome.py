@@ -63,6 +63,7 @@ CAP_MESSAGES = {
     Reason.LOG_TAMPERED: "its log was changed behind Relay's back; what was stored before is kept",
     Reason.SUPERVISOR_LOST: "its supervisor in the container was ended from inside, so its exit code is not known",
     Reason.CONTAINER_MISSING: "the workspace's container was ended or removed outside of Relay while it ran",
+    Reason.START_FAILED: "its first process could not be started; its log says why",
     Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
 }
 """What a person is told, by reason."""

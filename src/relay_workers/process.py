@@ -338,7 +338,7 @@ def _await_start(context: WorkerContext, control: Control, running: Running) -> 
         raise StepFailed(
             Reason.START_FAILED,
             f"the step did not start within {context.settings.start_timeout_seconds:g} s{code}; "
-            "the image needs /bin/sh and cat, and the working directory must exist",
+            "a script that ran as root may have replaced /bin/sh",
         )
 
 

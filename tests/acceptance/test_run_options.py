@@ -54,6 +54,21 @@ def test_a_neighbour_on_the_bridge_is_told_no_id(relay: Relay, repo):
     assert not [word for word in parts if word in told]
 
 
+def test_as_much_environment_as_is_taken_can_be_used(relay: Relay, repo):
+    """Linux passes 2 MiB to a program; more was accepted, and no step could start."""
+    env = {f"V{number}": {"value": "x" * 65_000, "secret": False} for number in range(16)}
+    run = relay.submit(repo, 'sh -c "env | wc -c"', env=env)
+    steps = relay.wait_chain(run)
+    assert [step["status"] for step in steps] == ["completed"] * 2
+    assert int(relay.log(steps[-1]["id"], "stdout")) > 16 * 65_000
+    body = {"repos": [{"url": f"file://{repo}"}], "prompt": "x", "executor": {"name": "shell", "command": "true"}}
+    refused = relay.http.post("/v1/runs", json={**body, "env": {**env, "W": {"value": "x" * 65_000, "secret": False}}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "env_too_large")
+    assert "1048576" in refused.json()["detail"]
+    refused = relay.http.post("/v1/runs", json={**body, "env": {"W": {"value": "€" * 50_000, "secret": False}}})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "env.W")
+
+
 def test_without_auto_commit_the_changes_stay_in_the_work_tree(relay: Relay, repo):
     run = relay.submit(repo, "echo new >made.txt", auto_commit=False)
     agent = relay.wait_chain(run)[-1]

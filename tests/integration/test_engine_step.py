@@ -42,9 +42,10 @@ def test_a_step_from_start_to_end(workspace):
 
 
 def test_an_exec_that_fails_has_never_started(workspace):
+    workspace.run("rm /bin/sh", uid=0)
     run = workspace.prepare("echo never")
     with pytest.raises(StepFailed) as caught:
-        workspace.engine.start(workspace.container, StepStart(run.container_path, f"{UID}:20001", "/absent", {}))
+        workspace.engine.start(workspace.container, StepStart(run.container_path, f"{UID}:20001", "/", {}))
     assert caught.value.reason == Reason.START_FAILED
     assert run.declare_never_started()
     assert not run.has_started()

@@ -47,7 +47,7 @@ class Supervised:
 def supervise(request, tmp_path):
     made = []
 
-    def start(script, stdin=b"", prepare=None):
+    def start(script, stdin=b"", prepare=None, cwd="/"):
         run = RunDir(tmp_path, str(uuid4()), 1)
         prepare_run_dir(run, ME, script.encode(), stdin)
         directory = tmp_path / "runs" / run.execution_id / "1"
@@ -55,7 +55,7 @@ def supervise(request, tmp_path):
             prepare(run, directory)
         alive = run.open_alive()
         with as_file(files("relay_workers.engine").joinpath("supervise.sh")) as supervisor:
-            process = subprocess.Popen([*request.param, supervisor, directory], stderr=subprocess.DEVNULL)
+            process = subprocess.Popen([*request.param, supervisor, directory, cwd], stderr=subprocess.DEVNULL)
         made.append(Supervised(run, process, alive))
         return made[-1]
 
@@ -101,11 +101,37 @@ def test_an_interpreter_line_is_followed(supervise):
     assert step.log() == b"py []\n"
 
 
-def test_a_missing_interpreter_is_said_in_the_log(supervise):
-    step = supervise("#!/no/such/interpreter\n")
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("#!/no/such/interpreter -x", "asks for /no/such/interpreter, which is no program here\n"),
+        ("#! /no/such", "asks for /no/such, which is no program here\n"),
+        ("#!/bin/sh\r", "/bin/sh\r, which is no program here: the line ends with a carriage return"),
+    ],
+)
+def test_a_missing_interpreter_is_named_in_the_log(supervise, line, told):
+    step = supervise(f"{line}\ntrue\n")
     step.until()
-    assert step.run.read_exit().code in {126, 127}
-    assert step.log(Stream.STDERR)
+    record = step.run.read_exit()
+    assert (record.code, record.drained) == (127, True)
+    assert told in step.log(Stream.STDERR).decode()
+
+
+def test_the_step_runs_in_its_directory_and_learns_of_no_other(supervise, tmp_path):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "link").symlink_to("a b")
+    step = supervise("pwd -P; env | grep -c ^OLDPWD=", cwd=str(tmp_path / "link"))
+    step.until()
+    assert step.log().decode().splitlines() == [str((tmp_path / "a b").resolve()), "0"]
+
+
+def test_a_directory_that_cannot_be_entered_is_no_end_of_the_step_but_no_start(supervise, tmp_path):
+    (tmp_path / "file").touch()
+    for cwd in (tmp_path / "gone", tmp_path / "file"):
+        step = supervise("echo never", cwd=str(cwd))
+        step.until()
+        assert (step.run.read_exit().code, step.log()) == (None, b"")
+        assert f"the working directory {cwd} cannot be entered" in step.log(Stream.STDERR).decode()
 
 
 def test_term_to_all_of_it_ends_the_step_and_leaves_a_record(supervise, tmp_path):

@@ -129,11 +129,11 @@ class DockerEngine:
 
     def start(self, container_id: str, step: StepStart) -> str:
         """See the port."""
-        command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir]
+        command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir, step.cwd]
         if step.deadline_seconds is not None:
             command.append(str(math.ceil(step.deadline_seconds)))
         with translated():
-            exec_id = self._exec(container_id, command, user=step.user, env=step.env, cwd=step.cwd)
+            exec_id = self._exec(container_id, command, user=step.user, env=step.env)
             self._api.exec_start(exec_id, detach=True)
             return exec_id
 
@@ -324,7 +324,6 @@ class DockerEngine:
         *,
         user: str,
         env: Mapping[str, str],
-        cwd: str = "/",
         attach: str = "",
     ) -> str:
         created = self._api.exec_create(
@@ -335,7 +334,7 @@ class DockerEngine:
             stderr=False,
             user=user,
             environment=dict(env),
-            workdir=cwd,
+            workdir="/",  # a path in the container, which its links may lead astray, is not for the runtime to enter
         )
         return str(created["Id"])
 

@@ -1,5 +1,6 @@
-# supervise.sh RUN_DIR [SECONDS]: runs one step and leaves a record of its end. POSIX sh (dash, bash, busybox).
+# supervise.sh RUN_DIR CWD [SECONDS]: runs one step and leaves a record of its end. POSIX sh (dash, bash, busybox).
 #
+# CWD is entered here, as the step's user, and not by the engine: a repository's symlinks lead the one who follows them.
 # RUN_DIR is made beforehand by the host (rundir.py). The step writes to two FIFOs; a copier for each appends to a file.
 # Everything between the announcement and the record is done by builtins: a full pids limit or a full disk
 # cannot keep the record from being written (it overwrites bytes that the host has laid out).
@@ -64,10 +65,10 @@ err=$!
 exec 7<&- 8<&-
 
 watch=
-if [ -n "$2" ]; then
+if [ -n "$3" ]; then
     (
         trap 'kill "$clock"; exit' TERM
-        sleep "$2" &
+        sleep "$3" &
         clock=$!
         wait "$clock" || exit
         trap '' TERM
@@ -86,15 +87,32 @@ if [ -n "$2" ]; then
     watch=$!
 fi
 
+fault=
+if ! cd "$2" 2>/dev/null; then
+    fault="the working directory $2 cannot be entered: it is missing, no directory, or closed to this user"
+elif [ -x "$run/step" ]; then   # it has a line of its own for its interpreter, which the kernel follows without a word
+    read -r first rest <"$run/step"
+    first=${first#"#!"}
+    [ -n "$first" ] || first=${rest%%[ 	]*}
+    if [ ! -x "$first" ]; then
+        code=127
+        fault="the first line of the script asks for $first, which is no program here"
+        case $first in *"$(printf '\r')") fault="$fault: the line ends with a carriage return (save the script with LF)" ;; esac
+    fi
+fi
+unset OLDPWD
+[ -z "$fault" ] || printf 'relay: %s\n' "$fault" >&6
+
 # In the foreground: a background child of a shell without job control would ignore INT and QUIT for ever.
-(
+[ -n "$fault" ] || (
     trap - HUP INT QUIT TERM USR1 USR2 PIPE ALRM EXIT
     if [ -x "$run/step" ]; then set -- "$run/step"; else set -- /bin/sh "$run/step"; fi
     # A session of its own keeps a step's `kill 0` from this supervisor, where the image can make one.
     if command -v setsid >/dev/null; then exec setsid "$@"; fi
     exec "$@"
 ) <&4 >&5 2>&6 3>&- 4<&- 5>&- 6>&- 9>&-
-code=$?
+ended=$?
+[ -n "$fault" ] || code=$ended
 exec 4<&- 5>&- 6>&-
 record
 [ -n "$watch" ] && kill "$watch"
@@ -105,4 +123,4 @@ out=$?
 wait $err
 err=$?
 printf 'stdout_copier=%s\nstderr_copier=%s\ndrained\n' "$out" "$err" >&3
-exit "$code"
+exit "${code:-113}"

@@ -1,0 +1,32 @@
+"""How much environment a run may bring: what Linux passes to a program, with room for arguments. Pure."""
+
+from collections.abc import Mapping
+
+from relay_core.domain.errors import InvalidInput
+
+MAX_BYTES = 1 << 20
+"""Of all names and values together. Linux takes 2 MiB for environment and arguments of a program together; stored
+secrets and Relay's own variables come on top."""
+MAX_VARIABLE_BYTES = 96 << 10
+"""Of one name and value; Linux takes 128 KiB."""
+_EACH = 10
+"""Besides name and value: ``=``, the final NUL, and a pointer."""
+
+
+def check_environment(env: Mapping[str, str]) -> None:
+    """Refuse an environment with which no program could be started.
+
+    Raises:
+        InvalidInput: `env_too_large`; the message says what fits.
+    """
+    sizes = {name: len(name.encode()) + len(value.encode()) + _EACH for name, value in env.items()}
+    for name, size in sizes.items():
+        if size > MAX_VARIABLE_BYTES:
+            raise _too_large(f"{name} has {size} bytes; one variable may have {MAX_VARIABLE_BYTES}", name)
+    if (total := sum(sizes.values())) > MAX_BYTES:
+        raise _too_large(f"the variables have {total} bytes together, and {MAX_BYTES} fit", None)
+
+
+def _too_large(what: str, name: str | None) -> InvalidInput:
+    message = f"{what}; put large values into a file of the repository, or have the setup script write one"
+    return InvalidInput(message, code="env_too_large", field=f"env.{name}" if name else "env")
