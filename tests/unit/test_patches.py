@@ -79,6 +79,10 @@ def test_a_patch_without_a_secret_is_left_as_it_is_and_applies(tmp_path: Path):
     git(other, "apply", "--check", given=patch)
 
 
+def test_an_empty_patch_stays_empty():
+    assert masked_patch(b"", SecretMask(maskable([SECRET])), lambda _: {}) == (b"", ())
+
+
 def test_files_with_a_masked_place_are_named(tmp_path: Path):
     where = repository(tmp_path / "r")
     patch = change(where, binary=NOISE[::-1])

@@ -1,5 +1,6 @@
 """A patch as git writes it, taken apart by file."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class FilePart(NamedTuple):
 def file_parts(patch: bytes) -> Iterator[FilePart]:
     """The parts of a patch, in order; together they are the whole of it."""
     starts = [found.start() for found in _FILE.finditer(patch)]
-    for start, end in zip(starts, [*starts[1:], len(patch)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(patch)]):
         hunk = patch.find(b"\n@@ ", start, end)
         binary = _BINARY.search(patch, start, end if hunk < 0 else hunk)
         head = patch[start : binary.start() if binary else end if hunk < 0 else hunk + 1]
