@@ -15,6 +15,8 @@ from relay_core.domain.executor_names import EXECUTORS
 
 BACKOFF_SECONDS = (0.2, 0.5, 1, 2, 5)
 """Between attempts to take a broken stream up again."""
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.05, 2.0
+"""Between two looks at a step that is queued."""
 END = "end"
 """In the place of an event's id: the log was shown to its end."""
 KILLED_EXIT_CODE = 130
@@ -104,6 +106,7 @@ def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWrit
     if execution["id"] not in shown:
         note(f"{name} …")
         shown[execution["id"]] = ""
+    await_start(api, execution)
     began = time.monotonic()
     if has_conversation(execution):
         follow_conversation(api, execution["id"], writers["stdout"], shown)
@@ -114,6 +117,21 @@ def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWrit
     why = f": {ended['error_reason']}" if ended.get("error_reason") else ""
     note(f"{name} {ended['status']} after {time.monotonic() - began:.1f} s{why}")
     return ended
+
+
+def await_start(api: Api, execution: dict[str, Any]) -> None:
+    """Return once a step is no longer queued; say what it waits for, once."""
+    told = False
+    pause = FIRST_PAUSE_SECONDS
+    while execution["status"] == "queued":
+        execution = api.call("GET", f"/v1/executions/{execution['id']}")
+        waits = (execution.get("queue") or {}).get("waits")
+        if waits and not told:
+            note(f"waits: {waits}")
+            told = True
+        if execution["status"] == "queued":
+            time.sleep(pause)
+            pause = min(LAST_PAUSE_SECONDS, 1.5 * pause)
 
 
 def has_conversation(execution: Mapping[str, Any]) -> bool:

@@ -1,19 +1,20 @@
 """Ringing: after commit, bounded in time, and allowed to fail, because a sweep rings again."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.celery_app import declare
 from relay_core.domain.doorbell import Ring, task_name
 from relay_core.postgres import executions
+from relay_core.postgres.executions import Unrung
 
 BROKER_SECONDS = 2.0
 """For a connection to the broker."""
@@ -27,8 +28,35 @@ class Doorbell(Protocol):
     def ring(self, rings: Iterable[Ring]) -> None:
         """Send one message for each; never raises for a queue that is away."""
 
-    def ring_again(self, rings: Sequence[Ring]) -> int:
+    def ring_again(self, unrung: Sequence[Unrung]) -> int:
         """Send those that seem to be lost; how many."""
+
+
+def send(app: Celery, ring: Ring) -> None:
+    """Send one message, by nothing that Redis has to remember.
+
+    By the anonymous exchange, straight into the queue's list. A named exchange is a set of bindings in Redis, which
+    Kombu writes once for each connection: where that set was lost, every later message is dropped without a word.
+    """
+    app.send_task(
+        task_name(ring.run_reason),
+        args=(str(ring.execution_id), ring.attempt),
+        task_id=ring.task_id,
+        queue=declare(ring.queue),
+        declare=[],
+        ignore_result=True,
+    )
+
+
+def _length(client: Any, queue: str) -> int:
+    try:
+        return int(client.llen(queue))
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        log.warning("removed a key that lay in place of a queue", queue=queue)
+        client.delete(queue)
+        return 0
 
 
 class CeleryDoorbell:
@@ -38,19 +66,17 @@ class CeleryDoorbell:
         self._app = app
         self._engine = engine
 
-    def ring_again(self, rings: Sequence[Ring]) -> int:
+    def ring_again(self, unrung: Sequence[Unrung]) -> int:
         """Ring for rows whose message may be lost, the oldest first: as many as there are messages too few.
 
-        A full queue is no lost message: ringing for all that wait would double it with each sweep.
+        A full queue is no lost message: ringing for all that wait would double it with each sweep. Which of its rows
+        has lost its message is not known; the oldest come first, as theirs would have been taken first.
         """
-        by_queue: dict[str, list[Ring]] = {}
-        for ring in rings:
-            by_queue.setdefault(ring.queue, []).append(ring)
         rung = 0
-        for queue, due in by_queue.items():
-            waiting = self._waiting(queue)
+        for queue in unrung:
+            waiting = self._waiting(queue.queue)
             if waiting is not None:
-                lost = due[: max(0, len(due) - waiting)]
+                lost = queue.rings[: max(0, queue.startable - waiting)]
                 self.ring(lost)
                 rung += len(lost)
         return rung
@@ -60,7 +86,7 @@ class CeleryDoorbell:
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-                return int(connection.default_channel.client.llen(queue))
+                return _length(connection.default_channel.client, queue)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the queue is away; a later sweep will ring", error=str(error))
             return None
@@ -69,17 +95,8 @@ class CeleryDoorbell:
         """Send one message for each and note it; a failure is logged, and the sweep repairs it."""
         sent = []
         for ring in rings:
-            queue = declare(ring.queue)
             try:
-                self._app.send_task(
-                    task_name(ring.run_reason),
-                    args=(str(ring.execution_id), ring.attempt),
-                    task_id=ring.task_id,
-                    exchange=queue.exchange,
-                    routing_key=queue.routing_key,
-                    declare=[queue],
-                    ignore_result=True,
-                )
+                send(self._app, ring)
             except (OperationalError, RedisError, OSError) as error:
                 log.warning(
                     "the queue is away; a sweep will ring again", execution_id=ring.execution_id, error=str(error)

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     worker_concurrency: int | None = Field(None, ge=1, le=1000, description="Slots; from RAM and CPU otherwise.")
     worker_http_host: str = Field("127.0.0.1", description="Address of a worker's /healthz and /metrics.")
     worker_http_port: int | None = Field(None, ge=0, le=65535, description="Its port; none: no such page.")
-    node_max_workspaces: int = Field(50, ge=1, description="Workspaces of this node in which something runs.")
+    node_max_workspaces: int = Field(50, ge=1, description="Workspaces of this node in which a chain is under way.")
     node_memory_bytes: int | None = Field(
         None, ge=64 << 20, description="Sum of their memory limits; the host's otherwise."
     )

@@ -26,7 +26,7 @@ def main() -> None:
         sys.exit(f"relay worker: the database does not answer: {str(error.orig).strip()}")
     except (RelayError, OSError) as error:
         sys.exit(f"relay worker: {error}")
-    worker.app.worker_main(worker.argv())
+    sys.exit(worker.run())
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ import docker
 import redis
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.state import active_requests
 
+from relay_core.background import BackgroundDoorbell
 from relay_core.celery_app import make_app
-from relay_core.doorbell import CeleryDoorbell
+from relay_core.domain.doorbell import node_queue, pool_queue
+from relay_core.doorbell import CeleryDoorbell, Doorbell
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.log import bind_to_logs, configure_logging
 from relay_core.postgres import nodes
@@ -26,9 +28,9 @@ from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_workers import disk, divergence, leases, leavings, live_secrets, tick
+from relay_workers import disk, divergence, leases, leavings, live_secrets, presence, tick
 from relay_workers.adoption import Adoption
-from relay_workers.capacity import Admission
+from relay_workers.capacity import Admission, capacity_of
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
 from relay_workers.context import WorkerContext
 from relay_workers.engine.client import KILL_TIMEOUT_SECONDS, connect, find_engine
@@ -40,6 +42,7 @@ from relay_workers.engine.patience import Patience
 from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.health import Health, HealthServer, Tick, judge
+from relay_workers.intake import Intake, RelayConsumer
 from relay_workers.live import LiveRuns
 from relay_workers.metrics import Metrics, oldest
 from relay_workers.node import NodeIdentity, default_concurrency, identify
@@ -68,6 +71,17 @@ class Worker:
             *("--loglevel", settings.log_level, "-E", "--without-gossip", "--without-mingle"),
         ]
 
+    def run(self) -> int:
+        """Work until told to go; the exit code, which is 1 where the worker broke."""
+        began: list[Any] = []
+
+        @celeryd_after_setup.connect(weak=False)
+        def keep(instance: Any, **_: Any) -> None:
+            began.append(instance)
+
+        self.app.worker_main(self.argv())
+        return next((int(one.exitcode or 0) for one in began), 1)
+
 
 def make_worker(settings: Settings) -> Worker:
     """Check what a worker needs and connect it.
@@ -86,22 +100,25 @@ def make_worker(settings: Settings) -> Worker:
     with database.connect() as connection:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
-    context = make_context(settings, identity, database, app)
+    doorbell = BackgroundDoorbell(CeleryDoorbell(app, database))
+    context = make_context(settings, identity, database, doorbell)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     with database.begin() as connection:
-        nodes.register(connection, identity.node_id, settings.pool)
+        nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
     runner = Runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
     revocations = Revocations(database, context.doorbell, context.live)
     RunRequest.live, RunRequest.revocations = context.live, revocations
+    RelayConsumer.intake = context.admission.intake
     register_commands(revocations)
     _tie(context, runner, revocations)
+    worker_shutdown.connect(lambda **_: doorbell.close(), weak=False)
     return Worker(app, identity, context)
 
 
-def make_context(settings: Settings, identity: NodeIdentity, database: Any, app: Celery) -> WorkerContext:
+def make_context(settings: Settings, identity: NodeIdentity, database: Any, doorbell: Doorbell) -> WorkerContext:
     """The ports of a worker, connected; nothing is started."""
     api = connect(settings.docker_host)
     patience = Patience(settings.engine_patience_seconds)
@@ -115,7 +132,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds),
         database=database,
-        doorbell=CeleryDoorbell(app, database),
+        doorbell=doorbell,
         engine=engine,
         patience=patience,
         tool=tool,
@@ -125,7 +142,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, app:
         live_logs=live_logs,
         forwarder=Forwarder(engine, api),
         live=LiveRuns(),
-        admission=Admission(app, settings, identity.worker),
+        admission=Admission(settings, Intake({node_queue(identity.node_id): True, pool_queue(settings.pool): False})),
         metrics=Metrics(),
         secrets=SecretBox.of(settings),
     )
@@ -140,6 +157,10 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),
         tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
+        admission := tick.Ticker("admission", tick.SWEEP_SECONDS, lambda: tick.admit(context)),
+        tick.Ticker("messages", tick.SWEEP_SECONDS, lambda: tick.ring_again(context)),
+        tick.Ticker("engine", tick.SWEEP_SECONDS, lambda: tick.carry_out(context)),
+        tick.Ticker("reaper", tick.SWEEP_SECONDS, lambda: presence.reap(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
         tick.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
         tick.Ticker("leavings", leavings.SWEEP_SECONDS, lambda: leavings.sweep(context)),
@@ -147,7 +168,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
         tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
-
+    context.admission.look_soon = admission.soon
     _serve_health(context, tickers)
 
     @worker_init.connect(weak=False)
@@ -169,8 +190,8 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         context.pump.stop()
 
 
-VITAL = {"heartbeat", "leases", "sweeps", "adoption"}
-"""Clocks whose standing still is a reason to start the worker anew."""
+VITAL = {"heartbeat", "leases", "sweeps", "admission", "adoption"}
+"""Clocks whose standing still is a reason to start the worker anew: they need Postgres, and nothing else."""
 
 
 def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> None:

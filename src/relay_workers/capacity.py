@@ -1,78 +1,85 @@
-"""Whether this node takes new workspaces: a pure decision, and the switch on the pool's queue that follows it."""
+"""Whether this node takes new workspaces, and what follows: the pool's queue is consumed, or not.
+
+Each claim decides for its own workspace, under the lock of the node's row (`relay_core.postgres.admission`). This only
+keeps messages from coming here in vain: what is refused goes back, so that another node may take it.
+"""
 
 import shutil
-from dataclasses import dataclass
-from typing import Any
+import threading
+from collections.abc import Callable
+from uuid import UUID
 
 import psutil
 import structlog
-from celery import Celery
-from sqlalchemy import BigInteger, Connection, cast, exists, func, select
 
-from relay_core.domain.doorbell import pool_queue
-from relay_core.domain.vocabulary import Status
-from relay_core.postgres.tables import ExecutionProcess, RuntimeNode, Workspace
+from relay_core.domain.doorbell import Ring, pool_queue
+from relay_core.domain.room import Capacity
 from relay_core.settings import Settings
+from relay_workers.intake import Intake
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True)
-class Load:
-    """What a node carries."""
-
-    workspaces: int
-    """Those in which something runs."""
-    memory_bytes: int
-    """Sum of their memory limits."""
-    free_bytes: int
-    """Of the disk that holds the data directory."""
-    draining: bool
+MOST_WAITING = 1000
+"""Refused steps whose messages this worker sends again; others are found by the sweep."""
 
 
-def why_full(load: Load, settings: Settings, host_memory_bytes: int) -> str | None:
-    """Why no new workspace fits, or None where one does."""
-    if load.draining:
-        return "draining"
-    if load.workspaces >= settings.node_max_workspaces:
-        return f"{load.workspaces} workspaces, RELAY_NODE_MAX_WORKSPACES is {settings.node_max_workspaces}"
-    memory = settings.node_memory_bytes or host_memory_bytes
-    if load.memory_bytes >= memory:
-        return f"memory limits of workspaces add up to {load.memory_bytes} of {memory} bytes"
-    if load.free_bytes < settings.node_min_free_bytes:
-        return f"{load.free_bytes} bytes free, RELAY_NODE_MIN_FREE_BYTES is {settings.node_min_free_bytes}"
-    return None
+def capacity_of(settings: Settings) -> Capacity:
+    """What this node may promise."""
+    return Capacity(settings.node_max_workspaces, settings.node_memory_bytes or psutil.virtual_memory().total)
 
 
-def read_load(connection: Connection, node_id: str, settings: Settings) -> Load:
-    """The present load of a node."""
-    memory = cast(Workspace.limits["memory_bytes"].as_string(), BigInteger)
-    busy = exists().where(ExecutionProcess.workspace_id == Workspace.id, ExecutionProcess.status == Status.RUNNING)
-    here = (Workspace.node_id == node_id) & busy  # an idle container holds next to nothing
-    count, total = connection.execute(select(func.count(), func.coalesce(func.sum(memory), 0)).where(here)).one()
-    draining = connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id))
-    return Load(count, int(total), shutil.disk_usage(settings.data_dir).free, bool(draining))
+def why_disk_full(settings: Settings) -> str | None:
+    """Why the disk takes no new workspace, or None."""
+    free = shutil.disk_usage(settings.data_dir).free
+    if free >= settings.node_min_free_bytes:
+        return None
+    return f"{free} bytes free, RELAY_NODE_MIN_FREE_BYTES is {settings.node_min_free_bytes}"
 
 
 class Admission:
-    """Stops consuming the pool's queue while the node is full; its own queue is served all the time."""
+    """Closes the pool's queue while the node is full, and sends what was refused again; its own queue stays open."""
 
-    def __init__(self, app: Celery, settings: Settings, worker: str) -> None:
-        self._app: Any = app
-        self._settings = settings
-        self._worker = worker
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._pool = pool_queue(settings.pool)
+        self.intake = intake
+        self._lock = threading.Lock()
+        self._waiting: dict[UUID, Ring] = {}
         self._full: str | None = None
+        self.look_soon: Callable[[], None] = lambda: None
+        """Has `follow` called; set by the bootstrap."""
 
-    @property
-    def full(self) -> str | None:
-        """Why the node takes no new workspace at present."""
-        return self._full
+    def refused(self, ring: Ring) -> None:
+        """A step found no room here. The next ones of its size would not either, so the pool's queue is closed."""
+        if ring.node_id is None:
+            self.intake.want(self._pool, consumed=False)
+        with self._lock:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting[ring.execution_id] = ring
 
-    def update(self, load: Load) -> None:
-        """Follow the load; idempotent, a lost switch is repeated with the next change."""
-        full = why_full(load, self._settings, psutil.virtual_memory().total)
-        if (full is None) != (self._full is None):
-            log.info("the node takes new workspaces" if full is None else "the node is full", why=full)
-            switch = self._app.control.add_consumer if full is None else self._app.control.cancel_consumer
-            switch(pool_queue(self._settings.pool), destination=[self._worker])
+    def room_made(self) -> None:
+        """A step has ended here."""
+        if self._full is not None or self._waiting:
+            self.look_soon()
+
+    def follow(self, full: str | None) -> list[Ring]:
+        """Open or close the pool's queue.
+
+        Args:
+            full: why the node takes no workspace of the usual size.
+
+        Returns:
+            Messages that are due again: of this node's own steps when it has room, of unplaced ones also when others
+            may take them.
+        """
+        if full != self._full:
+            log.info("the node takes new workspaces" if full is None else "the node takes no new workspace", why=full)
         self._full = full
+        self.intake.want(self._pool, consumed=full is None)
+        with self._lock:
+            due = [ring for ring in self._waiting.values() if full is None or self._is_for_others(ring)]
+            for ring in due:
+                del self._waiting[ring.execution_id]
+        return due
+
+    def _is_for_others(self, ring: Ring) -> bool:
+        return ring.node_id is None and not self.intake.consumes(self._pool)

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from relay_core.celery_app import KEY_PREFIX, make_app
 from relay_core.domain.doorbell import node_queue, pool_queue
 from relay_core.domain.errors import RelayError, StepFailed
-from relay_core.postgres import adoption, executions, nodes
+from relay_core.doorbell import CeleryDoorbell
+from relay_core.postgres import admission, adoption, executions, nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
@@ -81,7 +82,8 @@ def _inspector(settings: Settings) -> Iterator[WorkerContext]:
     node_id = read_node_id(settings.data_dir)
     identity = NodeIdentity(node_id, f"doctor@{node_id}", f"doctor@{node_id}#", -1)
     with _connected(settings) as database:
-        context = make_context(settings, identity, database, make_app(settings, node_id))
+        doorbell = CeleryDoorbell(make_app(settings, node_id), database)
+        context = make_context(settings, identity, database, doorbell)
         context.patience.end()  # an engine that is away is what we want to hear of
         yield context
 
@@ -170,7 +172,8 @@ def _late_rows(settings: Settings) -> list[Check]:
     todo = "see that a worker of its pool runs and is not full: `relay nodes`"
     with _connected(settings) as database, database.connect() as connection:
         waiting = executions.startable(connection, LATE_SECONDS, limit=ROWS)
-        queued = [Check("queued", "warning", f"execution {one} waits for a worker", todo) for one in waiting]
+        whys = {one: admission.why_waits(connection, one) or "for a worker" for one in waiting}
+        queued = [Check("queued", "warning", f"execution {one} waits: {why}", todo) for one, why in whys.items()]
         return queued + [check for name in _LATE for check in _late(connection, name)]
 
 

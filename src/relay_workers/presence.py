@@ -13,8 +13,6 @@ from relay_core.domain.errors import Stale
 from relay_core.postgres import nodes, reaper
 from relay_core.postgres.nodes import Change
 from relay_core.postgres.reaper import Lost
-from relay_workers import leftovers
-from relay_workers.capacity import read_load
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import EngineUnavailable
 from relay_workers.node import default_concurrency
@@ -61,7 +59,7 @@ class Pulse:
         with self._context.database.begin() as connection:
             health = presence.health(
                 engine_answers=self._engine_answers,
-                draining=read_load(connection, by.node_id, settings).draining,
+                draining=nodes.is_draining(connection, by.node_id),
                 free_bytes=shutil.disk_usage(settings.data_dir).free,
                 min_free_bytes=settings.node_min_free_bytes,
             )
@@ -76,15 +74,17 @@ class Pulse:
 
 
 def sweep(context: WorkerContext) -> None:
-    """Lower the liveness of silent nodes, end the runs of those that are offline, and clean up after our own return."""
-    bounds = context.settings.presence
+    """Lower the liveness of silent nodes."""
     with context.database.begin() as connection:
-        changes = nodes.sweep(connection, bounds)
+        changes = nodes.sweep(connection, context.settings.presence)
     each(changes, lambda change: _tell(context, change))
+
+
+def reap(context: WorkerContext) -> None:
+    """End the runs of nodes that are offline. It reads their whole logs, so it has a clock of its own."""
     with context.database.connect() as connection:
-        gone = reaper.lost_nodes(connection, bounds)
+        gone = reaper.lost_nodes(connection, context.settings.presence)
     each(gone, lambda node_id: _reap(context, node_id))
-    leftovers.sweep(context)
 
 
 def each(items: Iterable[T], act: Callable[[T], None]) -> None:

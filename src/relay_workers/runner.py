@@ -20,6 +20,7 @@ from relay_core.postgres.lifecycle import Claimed, Evidence, Finished, NotClaime
 from relay_core.postgres.logs import StreamEnd
 from relay_core.postgres.outage import is_away
 from relay_workers import dev_server, evidence, leases, process, provision
+from relay_workers.capacity import why_disk_full
 from relay_workers.context import WorkerContext
 from relay_workers.ending import are_gone
 from relay_workers.engine.port import EngineUnavailable
@@ -80,8 +81,12 @@ class Runner:
     def _claim(self, execution_id: UUID, attempt: int) -> Claimed:
         with self._context.database.begin() as connection:
             context = self._context
-            full = context.admission.full
+            full = why_disk_full(context.settings)
             claimed = lifecycle.claim(connection, execution_id, attempt, context.claimant, full=full)
+        if isinstance(claimed, NotClaimed) and claimed.waits is not None:
+            context.admission.refused(claimed.waits)
+            log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
+            raise Ignore
         if isinstance(claimed, NotClaimed) and claimed.ended is None:
             claimed = self._take_over(execution_id, attempt, claimed)
         if isinstance(claimed, NotClaimed):
@@ -208,6 +213,7 @@ class Runner:
         self._context.live_logs.end(claimed.execution_id)
         self._context.doorbell.ring(ended.rings)
         self._context.metrics.ended(claimed.run_reason, ended.transition)
+        self._context.admission.room_made()
         log.info("ended", status=ended.transition.target, reason=ended.transition.reason, gone=outcome.gone)
         return ended.transition
 

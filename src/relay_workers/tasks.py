@@ -120,9 +120,10 @@ class RunTask(Task):
 
 def register(app: Celery, run: Callable[[UUID, int], None]) -> None:
     """Give the app the six tasks; each calls ``run(execution_id, attempt)``."""
+    app.conf.worker_consumer = "relay_workers.intake:RelayConsumer"
     for reason in RunReason:
 
         def body(execution_id: str, attempt: int) -> None:
             run(UUID(execution_id), attempt)
 
-        app.task(body, name=task_name(reason), base=RunTask)
+        app.task(body, name=task_name(reason), base=RunTask, shared=False)

@@ -1,16 +1,19 @@
-"""The worker's own clock: leases on one thread, sweeps on another; no beat, no leader."""
+"""The worker's own clocks, each on a thread of its own; no beat, no leader.
+
+A clock waits for one thing at most: what needs Postgres only never waits for the engine or for Redis.
+"""
 
 import threading
 import time
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from relay_core.postgres import executions, idempotency
+from relay_core.postgres import admission, executions, idempotency
 from relay_core.postgres.outage import is_away
-from relay_workers import presence, stopping
-from relay_workers.capacity import read_load
+from relay_workers import leftovers, presence, stopping
+from relay_workers.capacity import why_disk_full
 from relay_workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -29,7 +32,8 @@ class Ticker:
         self.seconds = seconds
         self._ran_through = time.monotonic()
         self._act = act
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -38,8 +42,13 @@ class Ticker:
 
     def stop(self) -> None:
         """No call begins after this has returned; one that is under way has a moment to end."""
-        self._stopped.set()
+        self._stopped = True
+        self._woken.set()
         self._thread.join(STOP_SECONDS)
+
+    def soon(self) -> None:
+        """Have the next call begin now, or right after the one that is under way."""
+        self._woken.set()
 
     @property
     def age_seconds(self) -> float:
@@ -47,7 +56,8 @@ class Ticker:
         return time.monotonic() - self._ran_through
 
     def _loop(self) -> None:
-        while True:
+        while not self._stopped:
+            self._woken.clear()
             try:
                 self._act()
                 self._ran_through = time.monotonic()
@@ -56,19 +66,38 @@ class Ticker:
                     log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
                 else:
                     log.exception("a tick broke", thread=self._thread.name)
-            if self._stopped.wait(self.seconds):
-                return
+            self._woken.wait(self.seconds)
 
 
 def sweep(context: WorkerContext) -> None:
-    """What any worker may do for all (one at a time), then what concerns this node."""
+    """What any worker may do for all, by Postgres alone."""
     with context.database.begin() as connection:
-        mine = connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.ring'))"))
-        due = executions.unrung(connection, RING_AGAIN_SECONDS) if mine else []
-        if mine:
+        if _alone(connection, "housekeeping"):
             idempotency.forget_old(connection, context.settings.idempotency_ttl_hours)
-        load = read_load(connection, context.claimant.node_id, context.settings)
-    context.admission.update(load)
-    context.metrics.swept("rung_again", context.doorbell.ring_again(due))
     presence.sweep(context)
+
+
+def admit(context: WorkerContext) -> None:
+    """Open or close the pool's queue, as this node has room or not."""
+    with context.database.begin() as connection:
+        full = admission.why_closed(connection, context.claimant.node_id)
+    context.doorbell.ring(context.admission.follow(full or why_disk_full(context.settings)))
+
+
+def ring_again(context: WorkerContext) -> None:
+    """Send messages again that seem to be lost; one worker at a time looks for them."""
+    with context.database.begin() as connection:
+        due = executions.unrung(connection, RING_AGAIN_SECONDS) if _alone(connection, "ring") else []
+    if due:
+        context.metrics.swept("rung_again", context.doorbell.ring_again(due))
+
+
+def carry_out(context: WorkerContext) -> None:
+    """What this node's engine has to do: stops and resumes, and the end of what lost runs left."""
     stopping.sweep(context)
+    leftovers.sweep(context)
+
+
+def _alone(connection: Connection, sweep: str) -> bool:
+    lock = text("SELECT pg_try_advisory_xact_lock(hashtext(:name))")
+    return bool(connection.scalar(lock, {"name": f"relay.sweep.{sweep}"}))

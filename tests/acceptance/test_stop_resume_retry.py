@@ -218,16 +218,16 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
         live_logs = LiveLogPublisher(settings)
         by = Claimant("w1@elsewhere", "elsewhere", "default", 30)
         rung: list = []
-        presence.sweep(
-            SimpleNamespace(
-                settings=settings,
-                claimant=by,
-                database=relay.database,
-                logs=LogStore(relay.database),
-                live_logs=live_logs,
-                doorbell=SimpleNamespace(ring=rung.extend),
-            )
+        elsewhere = SimpleNamespace(
+            settings=settings,
+            claimant=by,
+            database=relay.database,
+            logs=LogStore(relay.database),
+            live_logs=live_logs,
+            doorbell=SimpleNamespace(ring=rung.extend),
         )
+        presence.sweep(elsewhere)
+        presence.reap(elsewhere)
         lost = relay.get(f"/v1/executions/{agent['id']}")
         assert (lost["status"], lost["reason"]) == ("failed", "node_lost")
         assert (lost["logs"]["stdout"]["truncated"], lost["logs"]["stdout"]["closed"]) == (True, True)

@@ -8,8 +8,9 @@ import redis
 from sqlalchemy import text
 
 from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import Ring, task_name
+from relay_core.domain.doorbell import Ring
 from relay_core.domain.vocabulary import RunReason
+from relay_core.doorbell import send
 from relay_core.settings import Settings
 from tests.faults.conftest import Stack, lines, numbered
 
@@ -137,20 +138,12 @@ def test_fifty_copies_of_a_message_are_one_run(stack: Stack):
         node = connection.scalar(text("SELECT node_id FROM workspaces WHERE id = :id"), {"id": run["workspace_id"]})
     ring = Ring(UUID(agent["id"]), 1, RunReason.CODING_AGENT, "default", node)
     for _ in range(50):
-        app.send_task(
-            task_name(ring.run_reason), args=(str(ring.execution_id), 1), task_id=ring.task_id, queue=_queue(ring)
-        )
+        send(app, ring)
     ended = stack.agent(run)
     assert ended["status"] == "completed"
     assert stack.relay.log(agent["id"], "stdout") == b"once\n"
     assert starts(stack, agent["id"]) == 1
     stack.must_be_whole(agent["id"])
-
-
-def _queue(ring: Ring):
-    from relay_core.celery_app import declare
-
-    return declare(ring.queue)
 
 
 def test_the_api_dies_and_its_client_comes_again(stack: Stack):

@@ -5,10 +5,10 @@ import time
 from uuid import uuid4
 
 import pytest
-from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Ignore
+from tests.integration.celery_bench import Bench, working
 
-from relay_core.celery_app import declare, make_app
+from relay_core.celery_app import make_app
 from relay_core.domain.doorbell import task_id
 from relay_core.settings import Settings
 from relay_workers.live import Control
@@ -16,52 +16,6 @@ from relay_workers.tasks import RunRequest, register
 from relay_workers.telling import Beside, RunFailed, RunKilled, announce_started
 
 HOUR = 3600
-
-
-class Bench:
-    """One worker whose tasks do what a test says, and the events that it sends."""
-
-    def __init__(self, app) -> None:
-        self.app = app
-        self.events = []
-        self._behaviour = {}
-        self._more = threading.Condition()
-
-    def run(self, execution_id, attempt) -> None:
-        self._behaviour[execution_id]()
-
-    def add(self, event) -> None:
-        with self._more:
-            self.events.append(event)
-            self._more.notify_all()
-
-    def wait(self, kind, uuid):
-        with self._more:
-            assert self._more.wait_for(lambda: any(self._is(event, kind, uuid) for event in self.events), 15), kind
-            return next(event for event in self.events if self._is(event, kind, uuid))
-
-    def _is(self, event, kind, uuid) -> bool:
-        return event["type"] == kind and (uuid is None or event["uuid"] == uuid)
-
-    def kinds(self, uuid):
-        mine = [event for event in list(self.events) if event.get("uuid") == uuid]
-        return [event["type"] for event in mine if event["type"] != "task-sent"]
-
-    def send(self, behave, execution_id=None) -> str:
-        """Queue a task that does this; returns its id."""
-        execution_id = execution_id or uuid4()
-        self._behaviour[execution_id] = behave
-        uuid = task_id(execution_id, 1)
-        queue = declare("pool.default")
-        self.app.send_task(
-            "relay.setup_script",
-            args=(str(execution_id), 1),
-            task_id=uuid,
-            exchange=queue.exchange,
-            routing_key=queue.routing_key,
-            declare=[queue],
-        )
-        return uuid
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +28,12 @@ def bench(redis_url):
         receiver = app.events.Receiver(connection, handlers={"*": bench.add})
         listener = threading.Thread(target=receiver.capture, kwargs={"limit": None, "timeout": None}, daemon=True)
         listener.start()
-        yield from working(bench)
+        with working(bench):
+            bench.wait("worker-heartbeat", None)
+            yield bench
         receiver.should_stop = True
         listener.join(10)
     app.close()
-
-
-def working(bench: Bench):
-    with start_worker(
-        bench.app, pool="threads", concurrency=1, perform_ping_check=False, task_events=True, without_heartbeat=False
-    ):
-        bench.wait("worker-heartbeat", None)
-        yield bench
 
 
 def after_the_claim(end):

@@ -12,6 +12,7 @@ from test_lifecycle import OTHER, WORKER, claim, column, db, finish, ids_of, sub
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.presence import Bounds
+from relay_core.domain.room import Capacity
 from relay_core.domain.vocabulary import NodeHealth, Status
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres import events, executions, lifecycle, nodes, reaper
@@ -62,6 +63,11 @@ def silent(db: Engine, node_id: str, seconds: float) -> None:  # noqa: F811
 def sweep(db: Engine) -> list[tuple[str, str, str]]:  # noqa: F811
     with db.begin() as connection:
         return [(one.node_id, one.before, one.after) for one in nodes.sweep(connection, BOUNDS)]
+
+
+def sweep_and_reap(context) -> None:
+    presence.sweep(context)
+    presence.reap(context)
 
 
 def node(db: Engine, node_id: str = "node-1"):  # noqa: F811
@@ -124,8 +130,8 @@ def test_a_worker_that_only_comes_up_does_not_bring_its_node_back(at_work):
     silent(at_work, "node-1", 100)
     sweep(at_work)
     with at_work.begin() as connection:
-        nodes.register(connection, "node-1", "default")
-        nodes.register(connection, "node-9", "default")
+        nodes.register(connection, "node-1", "default", Capacity(1, 2))
+        nodes.register(connection, "node-9", "default", Capacity(None, None))
     assert node(at_work)["liveness"] == "offline"
     assert node(at_work, "node-9")["liveness"] == "online"
 
@@ -197,7 +203,7 @@ def test_one_that_breaks_does_not_keep_the_others_from_their_turn(context, at_wo
         )
     for lost in ("node-0", "node-1"):
         silent(at_work, lost, 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert [node(at_work, one)["liveness"] for one in ("node-0", "node-1")] == ["offline", "offline"]
     assert column(at_work, first.execution_id, "status") == "running"
     assert column(at_work, second.execution_id, "reason") == "node_lost"
@@ -212,7 +218,7 @@ def test_an_offline_nodes_run_ends_once_as_lost_with_its_log_closed_as_cut(conte
     context.logs.append_one(Append(setup, claimed.fence, "stdout", 0, b"half a lo"))
     silent(at_work, "node-1", 61)
     for _ in range(3):
-        presence.sweep(context)
+        sweep_and_reap(context)
     assert (column(at_work, setup, "status"), column(at_work, setup, "reason")) == ("failed", "node_lost")
     assert terminal(at_work, setup) == ["execution.failed"]
     out = context.logs.sizes(setup)["stdout"]
@@ -229,7 +235,7 @@ def test_a_run_whose_end_was_asked_for_ends_as_killed(context, at_work):
     with at_work.begin() as connection:
         lifecycle.request_kill(connection, claimed.execution_id, "ann")
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert column(at_work, claimed.execution_id, "status") == "killed"
     assert column(at_work, claimed.execution_id, "reason") == "user"
     assert "ann" in column(at_work, claimed.execution_id, "error_reason")
@@ -241,7 +247,7 @@ def test_sweepers_that_race_end_a_run_once(context, at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: presence.sweep(context), range(12)))
+        list(pool.map(lambda _: sweep_and_reap(context), range(12)))
     for run in runs:
         assert terminal(at_work, run.execution_id) == ["execution.failed"]
         assert column(at_work, run.execution_id, "fence") == 2
@@ -252,7 +258,7 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     """T003-29: its end, its fields and its log bytes; what was decided stays."""
     claimed = claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     beat(at_work)
     with at_work.begin() as connection:
         assert executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
@@ -266,7 +272,7 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     seen = node(at_work)
     assert (seen["liveness"], seen["epoch"]) == ("online", 2)
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert node(at_work)["epoch"] == 3, "each absence is an epoch"
 
 
@@ -297,7 +303,7 @@ def test_a_live_lease_keeps_a_run_whatever_became_of_the_heartbeat(context, at_w
     silent(at_work, "node-1", 61)
     with at_work.begin() as connection:
         assert executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert node(at_work)["liveness"] == "offline"
     assert column(at_work, claimed.execution_id, "status") == "running"
     finish(at_work, claimed)
@@ -306,7 +312,7 @@ def test_a_live_lease_keeps_a_run_whatever_became_of_the_heartbeat(context, at_w
 def test_a_degraded_node_loses_nothing(context, at_work):
     claimed = claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 59)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert node(at_work)["liveness"] == "degraded"
     assert column(at_work, claimed.execution_id, "status") == "running"
 
@@ -322,7 +328,7 @@ def test_a_lost_agent_is_not_run_again(context, at_work):
     claims = [claim(at_work, agent) for _ in range(5)]
     assert sum(isinstance(one, Claimed) for one in claims) == 1
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert all(isinstance(claim(at_work, agent, by), NotClaimed) for by in (WORKER, OTHER))
     assert ids_of(at_work, submitted.workspace_id)[-1] == agent
     assert column(at_work, agent, "reason") == "node_lost"
@@ -333,23 +339,25 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     submitted, unplaced = submit(at_work), submit(at_work)
     due = finish(at_work, claim(at_work, submitted.execution_id))
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'")))
-        rung = [ring.execution_id for ring in executions.unrung(connection, 15)]
+        rung = [ring.execution_id for queue in executions.unrung(connection, 15) for ring in queue.rings]
     assert rung == [unplaced.execution_id], "nobody would take its messages away"
     assert column(at_work, due[0].execution_id, "status") == "queued"
     assert isinstance(claim(at_work, unplaced.execution_id, OTHER), Claimed)
     beat(at_work)
     with at_work.begin() as connection:
-        assert [ring.execution_id for ring in executions.unrung(connection, 15)] == [due[0].execution_id]
+        assert [ring.execution_id for queue in executions.unrung(connection, 15) for ring in queue.rings] == [
+            due[0].execution_id
+        ]
 
 
 def test_a_clone_that_was_lost_fails_its_workspace(context, at_work):
     submitted = submit(at_work)
     claim(at_work, submitted.execution_id)
     silent(at_work, "node-1", 61)
-    presence.sweep(context)
+    sweep_and_reap(context)
     with at_work.connect() as connection:
         assert connection.scalar(select(Workspace.state)) == "failed"
         kinds = connection.scalars(select(Event.kind).order_by(Event.id)).all()
@@ -365,8 +373,8 @@ def test_nobody_is_lost_for_an_outage_of_ours(context, at_work):
     silent(at_work, "node-1", 90)
     with at_work.begin() as connection:
         connection.execute(text("UPDATE presence_sweeps SET swept_at = now() - interval '90 seconds'"))
-    presence.sweep(context)
-    presence.sweep(context)
+    sweep_and_reap(context)
+    sweep_and_reap(context)
     assert node(at_work)["liveness"] == "online"
     for since, found in ((15 + 30, "online"), (15 + 31, "degraded"), (15 + 59, "degraded"), (15 + 61, "offline")):
         with at_work.begin() as connection:
@@ -374,7 +382,7 @@ def test_nobody_is_lost_for_an_outage_of_ours(context, at_work):
             nodes.sweep(connection, BOUNDS)
         assert node(at_work)["liveness"] == found, f"{since} s after the outage"
         assert column(at_work, claimed.execution_id, "status") == "running"
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert column(at_work, claimed.execution_id, "reason") == "node_lost", "it never came back"
 
 
@@ -384,7 +392,7 @@ def test_a_node_found_offline_before_an_outage_is_not_reaped_right_after_it(cont
     sweep(at_work)
     with at_work.begin() as connection:
         connection.execute(text("UPDATE presence_sweeps SET swept_at = now() - interval '1 hour'"))
-    presence.sweep(context)
+    sweep_and_reap(context)
     assert node(at_work)["liveness"] == "offline"
     assert column(at_work, claimed.execution_id, "status") == "running"
 

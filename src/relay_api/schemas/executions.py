@@ -113,6 +113,10 @@ class QueueOut(Output):
 
     ahead: int = Field(description="Queued executions of this workspace that come first.")
     waits_for: list[UUID] = Field(description="Executions that hold the workspace's lane now.")
+    waits: str | None = Field(
+        description="What else keeps it: no node has room, none is online, or its workspace is stopped. "
+        "Null where a worker is about to take it."
+    )
 
 
 class TurnOut(Output):

@@ -29,6 +29,8 @@ class NewGroup:
     created_by: str
     lane_position: int | None = None
     """That of the chain they belong to; None: the end of the queue."""
+    node_id: str | None = None
+    """Of a chain that is going on: its node keeps room for them."""
 
 
 def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
@@ -52,6 +54,7 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
                 created_at=func.clock_timestamp(),
                 group_id=group_id,
                 lane_position=position,
+                node_id=group.node_id,
             )
         )
         if step["run_reason"] == RunReason.CODING_AGENT:
@@ -202,34 +205,62 @@ def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_
 
 
 _STARTABLE = """
-    SELECT e.id FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
+    FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
     JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
     WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
       AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
-      AND {since} < now() - make_interval(secs => :age)
       AND (e.run_reason = 'dev_server' OR (
         (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
             AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
-    ORDER BY e.created_at LIMIT :limit
     """
 
 
 def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
-    """Queued rows of that age which nothing but a worker keeps from starting.
+    """Queued rows of that age which nothing but a worker, or room on a node, keeps from starting.
 
     Rows that wait behind another group are none of them, nor are those of a stopped workspace or of a node that is
-    offline (nobody would take its messages away).
+    offline (no worker would take its messages away).
     """
-    statement = text(_STARTABLE.format(since="coalesce(e.not_before, e.created_at)"))
+    statement = text(
+        f"SELECT e.id {_STARTABLE} AND coalesce(e.not_before, e.created_at) < now() - make_interval(secs => :age) "
+        "ORDER BY e.created_at LIMIT :limit"
+    )
     return list(connection.scalars(statement, {"age": older_than_seconds, "limit": limit}))
 
 
-def unrung(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[Ring]:
-    """Rows that could start, and whose doorbell was lost or never rung."""
-    statement = text(_STARTABLE.format(since="coalesce(e.published_at, e.created_at)"))
-    due = connection.scalars(statement, {"age": older_than_seconds, "limit": limit})
-    return rings(connection, list(due))
+@dataclass(frozen=True)
+class Unrung:
+    """Rows of one queue that could start and whose message is old: some of them may have none."""
+
+    queue: str
+    startable: int
+    """All rows that this queue should hold a message of, old or new."""
+    rings: Sequence[Ring]
+    """The old ones, the oldest first, and no more than the limit."""
+
+
+def unrung(connection: Connection, older_than_seconds: float, limit_per_queue: int = 200) -> list[Unrung]:
+    """Rows that could start and have not been rung for so long, by queue: a long queue hides no other."""
+    statement = text(
+        f"""
+        SELECT id, queue, startable FROM (
+          SELECT id, queue, old, count(*) OVER (PARTITION BY queue) AS startable,
+            row_number() OVER (PARTITION BY queue, old ORDER BY created_at, id) AS place
+          FROM (
+            SELECT e.id, e.created_at, coalesce('node ' || w.node_id, 'pool ' || w.pool) AS queue,
+              coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age) AS old
+            {_STARTABLE}) AS could_start) AS placed
+        WHERE old AND place <= :limit
+        """  # noqa: S608 - nothing of a client's
+    )
+    rows = connection.execute(statement, {"age": older_than_seconds, "limit": limit_per_queue}).all()
+    totals = {row.queue: row.startable for row in rows}
+    of_row = {row.id: row.queue for row in rows}
+    by_queue: dict[str, list[Ring]] = {}
+    for ring in rings(connection, list(of_row)):
+        by_queue.setdefault(of_row[ring.execution_id], []).append(ring)
+    return [Unrung(due[0].queue, totals[queue], due) for queue, due in by_queue.items()]
 
 
 class OfTask(NamedTuple):

@@ -72,7 +72,12 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     killed = any(member.kill_asked for member in members)
     if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
         group = executions.NewGroup(
-            first.session_id, workspace_id, actions, first.created_by, lane_position=first.lane_position
+            first.session_id,
+            workspace_id,
+            actions,
+            first.created_by,
+            lane_position=first.lane_position,
+            node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
         )
         return executions.create_group(connection, group)
     set_task_status(connection, workspace_id, TaskStatus.INREVIEW)

@@ -1,6 +1,6 @@
 """Claim, finish and kill: the three transactions through which an execution passes.
 
-Locks are taken in one order everywhere: lane, execution, workspace.
+Locks are taken in one order everywhere: lane, execution, workspace, node.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
-from relay_core.postgres import events, executions, lane, logs, workspaces
+from relay_core.postgres import admission, events, executions, lane, logs, workspaces
 from relay_core.postgres.tables import CodingAgentTurn, ExecutionProcess, Workspace
 
 E = ExecutionProcess
@@ -68,6 +68,8 @@ class NotClaimed:
     rings: Sequence[Ring] = ()
     ended: Transition | None = None
     """How it ended without having started: nobody else will tell Celery."""
+    waits: Ring | None = None
+    """Its message is due again once its node has room."""
 
 
 def claim(
@@ -83,7 +85,8 @@ def claim(
         execution_id: from the message.
         attempt: from the message.
         by: who asks.
-        full: why the claimant takes no workspace that is not its own yet; then such a one stays queued.
+        full: why the claimant's disk takes no workspace that is not its own yet; what its node has promised is read
+            here, under the lock of the node's row.
     """
     row = connection.execute(
         select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
@@ -108,7 +111,10 @@ def claim(
     if gone:
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         return NotClaimed(gone, end_queued(connection, execution_id, refused), refused)
-    why = _why_elsewhere(workspace, by, full) or _why_held(connection, row.workspace_id, by)
+    why = _why_elsewhere(workspace, by) or _why_held(connection, row.workspace_id, by)
+    if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
+        ring = Ring(execution_id, attempt, reason, workspace["pool"], workspace["node_id"])
+        return NotClaimed(f"the node has no room: {no_room}", waits=ring)
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
@@ -131,13 +137,11 @@ def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -
     return machine.refused(Reason(row.reason), row.error_reason)
 
 
-def _why_elsewhere(workspace: RowMapping, by: Claimant, full: str | None) -> str | None:
+def _why_elsewhere(workspace: RowMapping, by: Claimant) -> str | None:
     if workspace["requested_state"] is not None or workspace["state"] == WorkspaceState.STOPPED:
         return "the workspace is stopped"
     if workspace["node_id"] not in (None, by.node_id):
         return "placed on another node"
-    if workspace["node_id"] is None and full is not None:
-        return f"the node is full: {full}"
     return None
 
 
@@ -146,6 +150,12 @@ def _why_held(connection: Connection, workspace_id: UUID, by: Claimant) -> str |
     left = select(E.id).where(E.workspace_id == workspace_id, E.leftover_on == by.node_id)
     first = connection.scalar(left.limit(1))
     return None if first is None else f"processes of execution {first} may still run"
+
+
+def _why_no_room(connection: Connection, workspace: RowMapping, by: Claimant, full: str | None) -> str | None:
+    if workspace["node_id"] is None and full is not None:
+        return full
+    return admission.why_refused(connection, by.node_id, workspace)
 
 
 def _why_gone(workspace: RowMapping, reason: RunReason) -> str | None:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import NotFound
 from relay_core.domain.presence import OUTAGE_SECONDS, Bounds
+from relay_core.domain.room import Capacity
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_core.postgres.tables import RuntimeNode
 
@@ -19,10 +20,11 @@ SILENCE = (
 """How long the node ``n`` has been silent; what it missed while we ourselves were away does not count."""
 
 
-def register(connection: Connection, node_id: str, pool: str) -> None:
-    """Have a row for a new node, which a claim can name; of one that is known this says nothing, least of all life."""
-    row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now())
-    connection.execute(row.on_conflict_do_nothing())
+def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
+    """Have a row for a node, which a claim can name, and say what it may promise; of its life this says nothing."""
+    said = {"max_workspaces": capacity.max_workspaces, "memory_bytes": capacity.memory_bytes}
+    row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
+    connection.execute(row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said))
 
 
 def heartbeat(
@@ -110,6 +112,11 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool) -> Map
     if connection.execute(node.values(draining=draining)).rowcount == 0:
         raise NotFound(f"there is no node {node_id}")
     return next(row for row in list_nodes(connection) if row["node_id"] == node_id)
+
+
+def is_draining(connection: Connection, node_id: str) -> bool:
+    """Whether it was told to take no new workspaces."""
+    return bool(connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id)))
 
 
 def list_nodes(connection: Connection) -> list[Mapping[str, Any]]:

@@ -367,6 +367,7 @@ class ExecutionProcess(Base):
     """Grows with each claim; every write of an owner is conditional on it."""
     owner: Mapped[str | None]
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"))
+    """Where it runs or ran; while it is queued: the node that keeps room for it, as its chain is going on there."""
     lease_until: Mapped[datetime | None]
     handle: Mapped[dict[str, Any] | None]
     """What an adopter needs: {exec_id, run_dir, gid, attempt, port}."""
@@ -556,6 +557,10 @@ class RuntimeNode(Base):
     client_version: Mapped[str | None]
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    max_workspaces: Mapped[int | None]
+    """What it may promise, said by its worker at each start; null: no limit is known."""
+    memory_bytes: Mapped[int | None]
+    """The same for the sum of memory limits."""
     epoch: Mapped[int] = mapped_column(server_default=text("1"))
     """Grows each time the node was offline and its runs were ended for it."""
     reaped_at: Mapped[datetime | None]

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, select
 from relay_core.domain.errors import NotFound
 from relay_core.domain.secret_forms import MIN_SECRET_BYTES
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
+from relay_core.postgres import admission
 from relay_core.postgres.paging import Page, PageRequest, cut, paged
 from relay_core.postgres.tables import (
     CodingAgentTurn,
@@ -253,9 +254,9 @@ def _log(stored: RowMapping | None, view: View) -> View:
 
 
 def _queue(connection: Connection, row: RowMapping) -> View:
-    """What a queued execution waits for; without the lane nothing but a worker."""
+    """What a queued execution waits for: others of its workspace, then room on a node."""
     if row["run_reason"] == RunReason.DEV_SERVER:
-        return {"ahead": 0, "waits_for": []}
+        return {"ahead": 0, "waits_for": [], "waits": admission.why_waits(connection, row["id"])}
     queued = (E.status == Status.QUEUED) & (E.run_reason != RunReason.DEV_SERVER)
     ahead = connection.scalar(
         select(func.count()).where(
@@ -267,7 +268,10 @@ def _queue(connection: Connection, row: RowMapping) -> View:
         .join(Lane, (Lane.workspace_id == E.workspace_id) & (Lane.group_id == E.group_id))
         .where(E.workspace_id == row["workspace_id"], E.status == Status.RUNNING, E.group_id != row["group_id"])
     )
-    return {"ahead": ahead or 0, "waits_for": list(connection.scalars(holders))}
+    waits_for = list(connection.scalars(holders))
+    first = not ahead and not waits_for
+    waits = admission.why_waits(connection, row["id"]) if first else None
+    return {"ahead": ahead or 0, "waits_for": waits_for, "waits": waits}
 
 
 def _workspaces(principal: Principal) -> Select[Any]:

@@ -86,12 +86,25 @@ def celery_app(relay: Relay):
 
 @contextmanager
 def closed(app: Any, queue: str) -> Iterator[None]:
-    """The worker does not listen to a queue within the block; its messages wait."""
+    """The worker does not listen to a queue within the block; its messages wait.
+
+    It opens the queue again at its next tick, so it is closed again and again.
+    """
     quick = {"reply": True, "timeout": 10, "limit": 1}
+    over = threading.Event()
+
+    def close() -> None:
+        while not over.wait(0.5):
+            app.control.cancel_consumer(queue, **quick)
+
     app.control.cancel_consumer(queue, **quick)
+    closing = threading.Thread(target=close)
+    closing.start()
     try:
         yield
     finally:
+        over.set()
+        closing.join()
         app.control.add_consumer(queue, exchange=queue, exchange_type="direct", routing_key=queue, **quick)
 
 

@@ -5,13 +5,15 @@ This guards the private parts of Celery that `relay_workers.tasks` builds on (do
 
 import base64
 import re
+from uuid import UUID
 
 import httpx
 import pytest
 from redis import Redis
 
-from relay_core.celery_app import declare
-from relay_core.domain.doorbell import node_queue
+from relay_core.domain.doorbell import Ring, node_queue
+from relay_core.domain.vocabulary import RunReason
+from relay_core.doorbell import send
 from tests.acceptance.conftest import Relay
 from tests.acceptance.flower.conftest import PASSWORD, Events, Flower, celery_id, closed
 
@@ -20,16 +22,7 @@ pytestmark = pytest.mark.docker
 
 def ring(app, node_id, execution):
     """One more copy of the message of a run, as a sweep or a broker would deliver it."""
-    queue = declare(node_queue(node_id))
-    app.send_task(
-        f"relay.{execution['run_reason']}",
-        args=(execution["id"], 1),
-        task_id=celery_id(execution["id"]),
-        exchange=queue.exchange,
-        routing_key=queue.routing_key,
-        declare=[queue],
-        ignore_result=True,
-    )
+    send(app, Ring(UUID(execution["id"]), 1, RunReason(execution["run_reason"]), "default", node_id))
 
 
 def ring_fifty_times(app, node_id, execution):

@@ -1,0 +1,43 @@
+"""Whether a node has room for one more workspace: a pure decision, the same for the claim, the API and the doctor."""
+
+from dataclasses import dataclass
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a node may promise; None where it has not said."""
+
+    max_workspaces: int | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a node has promised: to workspaces in which a step runs, or in which a chain is between two steps."""
+
+    workspaces: int
+    memory_bytes: int
+    """Sum of their memory limits."""
+
+
+def why_no_room(load: Load, capacity: Capacity, wanted_bytes: int) -> str | None:
+    """Why one more workspace does not fit, or None where it does.
+
+    A node that carries nothing takes any one: a limit is no reservation, and a workspace larger than every node would
+    wait for ever.
+
+    Args:
+        load: of the node, without that workspace.
+        capacity: of the node.
+        wanted_bytes: memory limit of that workspace.
+    """
+    if load.workspaces == 0:
+        return None
+    if capacity.max_workspaces is not None and load.workspaces >= capacity.max_workspaces:
+        return f"{load.workspaces} of {capacity.max_workspaces} workspaces are at work"
+    if capacity.memory_bytes is not None and load.memory_bytes + wanted_bytes > capacity.memory_bytes:
+        promised, of, more = (f"{size / GB:.1f}" for size in (load.memory_bytes, capacity.memory_bytes, wanted_bytes))
+        return f"{promised} of {of} GB promised, {more} GB more asked for"
+    return None

@@ -1,0 +1,90 @@
+"""Room on nodes: what each has promised, and whether one more workspace may start there."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Connection, RowMapping, cast, func, select
+
+from relay_core.domain.limits import Limits
+from relay_core.domain.room import Capacity, Load, why_no_room
+from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth, WorkspaceState
+from relay_core.postgres.tables import ExecutionProcess, RuntimeNode, Workspace
+
+E, N, W = ExecutionProcess, RuntimeNode, Workspace
+
+_PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
+"""A running step, and a queued one that goes on with a chain: its node is known, and keeps the room."""
+
+
+def load_of(connection: Connection, node_id: str) -> Load:
+    """What a node has promised."""
+    memory = cast(W.limits["memory_bytes"].as_string(), BigInteger)
+    here = select(E.workspace_id).where(_PROMISED, E.node_id == node_id)
+    left = select(E.workspace_id).where(E.leftover_on == node_id)  # processes that may still run
+    total = func.coalesce(func.sum(memory), 0)
+    count, bytes_ = connection.execute(select(func.count(), total).where(W.id.in_(here.union(left)))).one()
+    return Load(count, int(bytes_))
+
+
+def why_refused(connection: Connection, node_id: str, workspace: RowMapping) -> str | None:
+    """Why a step of a workspace may not start on a node now, or None; to be asked by the claim, in its transaction.
+
+    The node's row stays locked until the end of the transaction: of two claims the second one sees what the first one
+    took. A workspace that has room already (something of it runs, or its chain is between two steps) is not asked.
+    """
+    if _has_room(connection, node_id, workspace["id"]):
+        return None
+    columns = (N.draining, N.max_workspaces, N.memory_bytes)
+    node = connection.execute(select(*columns).where(N.node_id == node_id).with_for_update(key_share=True)).one()
+    if workspace["node_id"] is None and node.draining:
+        return "it is draining"
+    capacity = Capacity(node.max_workspaces, node.memory_bytes)
+    return why_no_room(load_of(connection, node_id), capacity, _wanted(workspace))
+
+
+def why_closed(connection: Connection, node_id: str) -> str | None:
+    """Why a node takes no workspace of the usual size at present, or None."""
+    node = connection.execute(select(N.draining, N.max_workspaces, N.memory_bytes).where(N.node_id == node_id)).one()
+    if node.draining:
+        return "it is draining"
+    capacity = Capacity(node.max_workspaces, node.memory_bytes)
+    return why_no_room(load_of(connection, node_id), capacity, Limits().memory_bytes)
+
+
+def why_waits(connection: Connection, execution_id: UUID) -> str | None:
+    """What keeps a queued step from starting beside its own lane, for people; None: a worker is about to take it."""
+    columns = (W.id, W.node_id, W.pool, W.limits, W.state, W.requested_state, E.node_id.label("kept_on"))
+    found = select(*columns).join(E, E.workspace_id == W.id).where(E.id == execution_id)
+    workspace = connection.execute(found).mappings().one()
+    if workspace["requested_state"] is not None or workspace["state"] == WorkspaceState.STOPPED:
+        return "the workspace is stopped"
+    own = workspace["node_id"]
+    candidates = N.node_id == own if own is not None else N.pool == workspace["pool"]
+    nodes = connection.execute(select(N).where(candidates).order_by(N.node_id)).mappings().all()
+    living = [node for node in nodes if node["liveness"] != Liveness.OFFLINE]
+    if not living:
+        return f"its node {own} is offline" if own else f"no node of the pool {workspace['pool']} is online"
+    whys = [_why_not_there(connection, node, workspace) for node in living]
+    if None in whys:
+        return None
+    return f"no node has room ({'; '.join(dict.fromkeys(why for why in whys if why is not None))})"
+
+
+def _why_not_there(connection: Connection, node: RowMapping, workspace: RowMapping) -> str | None:
+    if _has_room(connection, node["node_id"], workspace["id"]):
+        return None
+    if workspace["node_id"] is None and node["draining"]:
+        return f"{node['node_id']} is draining"
+    if workspace["node_id"] is None and node["reported_health"] == NodeHealth.DISK_PRESSURE:
+        return f"{node['node_id']} is short of disk space"
+    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
+    return why_no_room(load_of(connection, node["node_id"]), capacity, _wanted(workspace))
+
+
+def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
+    mine = select(E.id).where(E.workspace_id == workspace_id, _PROMISED, E.node_id == node_id).limit(1)
+    return connection.scalar(mine) is not None
+
+
+def _wanted(workspace: RowMapping | dict[str, Any]) -> int:
+    return int(Limits.from_row(workspace["limits"]).memory_bytes)

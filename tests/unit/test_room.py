@@ -1,0 +1,83 @@
+"""When a node has room, and which messages are a worker's."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from relay_core.domain.doorbell import Ring, task_id
+from relay_core.domain.room import Capacity, Load, why_no_room
+from relay_core.domain.vocabulary import RunReason
+from relay_core.settings import Settings
+from relay_workers.capacity import Admission, capacity_of, why_disk_full
+from relay_workers.intake import Intake
+from relay_workers.message import Unreadable, checked_headers
+
+GIB = 1 << 30
+ROOMY = Capacity(10, 16 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("load", "capacity", "says"),
+    [
+        (Load(3, 6 * GIB), ROOMY, None),
+        (Load(3, 14 * GIB), ROOMY, None),
+        (Load(3, 14 * GIB + 1), ROOMY, "15.0 of 17.2 GB promised, 2.1 GB more asked for"),
+        (Load(9, GIB), ROOMY, None),
+        (Load(10, GIB), ROOMY, "10 of 10 workspaces are at work"),
+        (Load(10, 99 * GIB), Capacity(None, None), None),
+        (Load(0, 0), Capacity(1, 1), None),
+    ],
+)
+def test_room(load, capacity, says):
+    assert why_no_room(load, capacity, 2 * GIB) == says
+
+
+def test_a_node_says_what_it_may_promise(tmp_path):
+    settings = Settings(node_max_workspaces=3, node_memory_bytes=GIB, data_dir=tmp_path, node_min_free_bytes=0)
+    assert capacity_of(settings) == Capacity(3, GIB)
+    assert capacity_of(Settings()).memory_bytes > 0
+    assert why_disk_full(settings) is None
+    assert "RELAY_NODE_MIN_FREE_BYTES" in why_disk_full(Settings(data_dir=tmp_path, node_min_free_bytes=1 << 60))
+
+
+def ring(node_id=None) -> Ring:
+    return Ring(uuid4(), 1, RunReason.CLONE, "default", node_id)
+
+
+def test_what_was_refused_is_sent_again_when_somebody_can_take_it():
+    intake = Intake({})
+    admission = Admission(Settings(), intake)
+    unplaced, mine = ring(), ring("me")
+    looked = []
+    admission.look_soon = lambda: looked.append(1)
+    admission.room_made()
+    assert not looked
+    admission.refused(unplaced)
+    admission.refused(mine)
+    admission.room_made()
+    assert looked
+    assert admission.follow("it is full") == [unplaced], "the pool's queue is closed here: it is for others"
+    assert admission.follow(None) == [mine]
+    assert admission.follow(None) == []
+
+
+def body(*content) -> str:
+    return json.dumps(content)
+
+
+def test_a_message_is_an_execution_and_an_attempt():
+    execution_id = uuid4()
+    headers = {"task": "relay.clone", "id": task_id(execution_id, 2), "eta": "2999", "lang": "py", "argsrepr": 7}
+    content = body([str(execution_id), 2], {}, {"callbacks": None})
+    assert checked_headers(headers, content, {"relay.clone"}) == {
+        "task": "relay.clone",
+        "id": headers["id"],
+        "lang": "py",
+    }
+    assert checked_headers(headers, content.encode(), {"relay.clone"})
+    for wrong in ({**headers, "id": str(uuid4())}, {**headers, "task": "relay.other"}, [], None):
+        with pytest.raises(Unreadable):
+            checked_headers(wrong, content, {"relay.clone"})
+    with pytest.raises(Unreadable):
+        checked_headers(headers, body([str(execution_id), 2], {"more": 1}, {}), {"relay.clone"})
