@@ -28,6 +28,7 @@ def pytest_configure() -> None:
         del os.environ[name]
     get_settings.cache_clear()
     _let_children_have_signals()
+    os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own
 
 
 def _let_children_have_signals() -> None:

@@ -236,5 +236,7 @@ def prepare_logs(level: str) -> None:
 def prepare_environment() -> None:
     """TERM means: detach and go at once (docs/adr/0003-celery.md). Must come before Celery installs its handlers."""
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+    # Whatever the caller's: containers' users read run directories and mirrors. `private_dirs` is the wall.
+    os.umask(0o022)
     # Celery warns a worker of root for the sake of pickle; messages are JSON, and mounts and chown need root.
     warnings.filterwarnings("ignore", message=".*superuser privileges.*")

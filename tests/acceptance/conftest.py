@@ -74,7 +74,12 @@ class Relay:
         log = (self.root / f"{name}.log").open("ab")
         module = "relay_api" if name == "api" else "relay_workers"
         self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", module], env=self.environment, stdout=log, stderr=log, cwd=self.root
+            [sys.executable, "-m", module],
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            cwd=self.root,
+            umask=0o077,  # the strictest that a machine may have
         )
         before = self.log_of(name).count(READY)
         ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name, before)

@@ -55,6 +55,7 @@ def up(data_dir: Path, *words: str, **environment: str) -> Iterator[subprocess.P
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        umask=0o077,  # the strictest that a machine may have
     )
     with process:
         try:

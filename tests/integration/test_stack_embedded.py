@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from relay_cli.stack.account import first_closed_folder
 from relay_cli.stack.postgres import EmbeddedPostgres, installed_folder
+from relay_cli.stack.process import Account
 from relay_cli.stack.valkey import EmbeddedValkey
 
 
@@ -143,6 +146,21 @@ def test_a_server_left_behind_is_ended_before_a_new_one_starts(open_folder: Path
     finally:
         for server in (left_postgres, left_valkey, postgres, valkey):
             server.stop()
+
+
+def test_a_copy_of_programs_installed_with_a_strict_umask_is_open_to_the_account(open_folder: Path) -> None:
+    installed = open_folder / "closed" / "package" / "pginstall"
+    (installed / "bin").mkdir(parents=True)
+    (installed.parents[1] / "package.libs").mkdir()
+    for path, mode in ((installed / "bin" / "postgres", 0o700), (installed / "share", 0o600)):
+        path.touch()
+        path.chmod(mode)
+    for path in (installed.parents[1], installed.parent, installed, installed / "bin"):
+        path.chmod(0o700)
+    copy = EmbeddedPostgres(open_folder)._copy_of(installed)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (copy / "bin", *copy.rglob("*"))}
+    assert found == {"bin": 0o755, "postgres": 0o755, "share": 0o644}
+    assert first_closed_folder(copy / "bin", Account("nobody", 65534, 65534)) is None
 
 
 def test_programs_copied_from_a_closed_folder_find_their_libraries(open_folder: Path) -> None:

@@ -40,7 +40,7 @@ class Recipe:
         seen = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
         for path in _files(self.folder):
             content = path.read_bytes()
-            seen.update(f"{path.relative_to(self.folder)}\0{path.stat().st_mode & 0o111}\0{len(content)}\0".encode())
+            seen.update(f"{path.relative_to(self.folder)}\0{_mode(path) & 0o111}\0{len(content)}\0".encode())
             seen.update(content)
         return seen.hexdigest()
 
@@ -143,13 +143,18 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
+def _mode(path: Path) -> int:
+    """The same whatever umask a checkout was made with."""
+    return 0o755 if path.stat().st_mode & 0o100 else 0o644
+
+
 def _context(folder: Path) -> io.BytesIO:
     """The folder and the CA bundle as a tar, with fixed times so that the engine's own cache works."""
     packed = io.BytesIO()
     bundle = own_ca_bundle()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path in _files(folder):
-            _add(archive, str(path.relative_to(folder)), path.read_bytes(), path.stat().st_mode & 0o755 | 0o644)
+            _add(archive, str(path.relative_to(folder)), path.read_bytes(), _mode(path))
         _add(archive, CA_FILE, bundle.read_bytes() if bundle else b"", 0o644)
     packed.seek(0)
     return packed

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -223,6 +224,7 @@ class EmbeddedPostgres:
             # The wheel's programs find their libraries by `$ORIGIN/../../../NAME.libs`: the copy keeps these places.
             for folder in (Path(package.name, installed.name), Path(f"{package.name}.libs")):
                 shutil.copytree(package.parent / folder, copy / folder, ignore=_NOT_RUN, symlinks=True)
+            _open_to_others(copy)
             mark.write_text(stamp)
         return copy / package.name / installed.name
 
@@ -250,6 +252,14 @@ class EmbeddedPostgres:
     @property
     def _password_file(self) -> Path:
         return self.root / "password"
+
+
+def _open_to_others(folder: Path) -> None:
+    """An installation that was made with a strict umask is its user's alone, and so is a copy of it."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if executable else 0o644)
 
 
 def installed_folder() -> Path:

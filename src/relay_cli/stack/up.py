@@ -53,6 +53,9 @@ def prepare_machine(data_dir: Path, consent: Consent, *, common_names: bool = Fa
     Raises:
         StackProblem: something is missing that cannot be had; with what to do.
     """
+    os.umask(
+        0o022
+    )  # whatever the caller's: Postgres' account passes the data directory, an image's users read its files
     open_data_dir(data_dir)
     if not os.environ.get("RELAY_DATABASE_URL"):
         postgres_account()
