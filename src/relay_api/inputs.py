@@ -17,6 +17,7 @@ from relay_core.domain.git_url import RemotePolicy, parse_git_url
 from relay_core.domain.limits import Limits
 from relay_core.domain.profiles import Profiles, choose
 from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.working_dir import normal_working_dir
 from relay_core.postgres import projects
 from relay_core.postgres.runs import EnvValue, RepoInput, RunInput
 from relay_core.settings import Settings
@@ -119,6 +120,8 @@ def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
         raise InvalidInput(message, code="branch_invalid", field=f"{field}.target_branch")
     values = repo.model_dump()
     values["url"] = checked_url(repo.url, f"{field}.url", settings)
+    if repo.working_dir is not None:
+        values["working_dir"] = normal_working_dir(repo.working_dir, f"{field}.working_dir")
     return RepoInput(**values)
 
 

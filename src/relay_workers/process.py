@@ -39,6 +39,7 @@ from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
 from relay_workers.secret_values import Grant, grant, to_mask
 from relay_workers.turn import Turn
 from relay_workers.watch import Act, Decision, Seen, decide
+from relay_workers.working_dir import check_working_dir
 from relay_workers.workspace import WorkspaceHandle, open_workspace
 
 log = structlog.get_logger(__name__)
@@ -222,6 +223,7 @@ def start(
     turn = _turn(context, claimed, workspace, run_dir, mask)
     plan = plan_step(context, claimed, workspace)
     uid = _uid(claimed, workspace)
+    check_working_dir(workspace.directory, claimed.action["step"]["cwd"])
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     _note_before(context, claimed, workspace, run_dir, granted)
     capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))

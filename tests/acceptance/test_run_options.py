@@ -98,6 +98,12 @@ def test_a_step_that_could_not_start_has_its_heads_too(relay: Relay, repo):
     assert [state["after_head_commit"] for state in step["repo_states"]] == [before]
 
 
+def test_a_working_directory_that_is_not_there_is_named(relay: Relay, repo):
+    step = relay.wait_chain(relay.submit(repo, working_dir="./no/such/"))[-1]
+    assert (step["status"], step["reason"]) == ("failed", "start_failed")
+    assert f"the working directory repos/{repo.name}/no/such does not exist" in step["error_reason"]
+
+
 def test_the_first_token_of_a_server_needs_no_api(relay: Relay):
     command = [sys.executable, "-m", "relay_cli.main", "token", "create", "first", "--owner", "operator"]
     made = subprocess.run(

@@ -103,13 +103,13 @@ def test_remotes_that_may_not_be_cloned_are_refused(api: Api, url: str, code: st
     assert "hunter2" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/etc", "../x", "a/../b", "a//b", "./a", "a/\0"])
+@pytest.mark.parametrize("path", ["/etc", "../x", "a/../b", "a/\0"])
 def test_a_working_dir_stays_in_the_repository(api: Api, path: str):
     answer = api.post("/v1/runs", RUN | {"repos": [{**RUN["repos"][0], "working_dir": path}]})
     assert problem_of(answer) == (422, "validation_failed", ["repos.0.working_dir"])
 
 
-@pytest.mark.parametrize("path", ["a", "a/b", "..a", ".hidden/x", "with space/ü", "new\nline"])
+@pytest.mark.parametrize("path", ["a", "a/b", "..a", ".hidden/x", "with space/ü", "new\nline", "a//b/", "./a", "."])
 def test_any_name_below_the_repository_is_a_working_dir(api: Api, path: str):
     api.run(repos=[{**RUN["repos"][0], "working_dir": path}])
 

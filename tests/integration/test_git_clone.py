@@ -518,6 +518,28 @@ def test_submodules_are_reported_and_left_empty(bench, remote, tmp_path):
     assert (state.dirty, state.problem) == (False, None)
 
 
+def test_files_of_lfs_are_reported_and_left_as_pointers(bench, remote):
+    """A real pointer, as git-lfs 3 writes it; nothing here runs git-lfs."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 5\n"
+    remote.commit(
+        {
+            ".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+            "data/big one.bin": pointer,
+            "new\nhead x.bin": pointer,
+            "raw.bin": "committed by mistake",
+            "text": pointer,
+        }
+    )
+
+    workspace = bench.clone(remote.url)
+
+    assert (workspace.clone / "data/big one.bin").read_text() == pointer
+    told = [line for line in b"".join(workspace.output).decode().splitlines() if "LFS" in line]
+    assert told == ['Files of Git LFS are left as pointers: data/big one.bin, "new\\nhead x.bin"']
+    assert workspace.base == git(remote.path, "rev-parse", "main")
+    assert not workspace.after().dirty
+
+
 def test_odd_names_links_and_modes_arrive(bench, remote):
     odd = {"with space": "1", "new\nline": "2", "tab\there": "3", 'quo"te': "4", "-dash": "5", "ü/ñ": "6", "*": "7"}
     remote.commit(odd)

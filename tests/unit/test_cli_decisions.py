@@ -8,7 +8,7 @@ import pytest
 
 import relay_cli
 from relay_cli import sse
-from relay_cli.commands.runs import pairs, quantity, remote, secret_names
+from relay_cli.commands.runs import environment, pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
@@ -45,6 +45,14 @@ def test_pairs():
     assert pairs(["A=b=c", "D="], "--env") == {"A": "b=c", "D": ""}
     with pytest.raises(CommandFailed, match="--env takes NAME=VALUE"):
         pairs(["novalue"], "--env")
+
+
+def test_a_variable_alone_has_its_value_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "a=b")
+    assert environment(["TEST_KEY", "B=c"], [], []) == {"TEST_KEY": "a=b", "B": "c"}
+    assert environment([], ["TEST_KEY"], []) == {"TEST_KEY": {"value": "a=b", "secret": True}}
+    with pytest.raises(CommandFailed, match="TEST_NONE is not set in this environment"):
+        environment(["TEST_NONE"], [], [])
 
 
 def test_names_of_secrets():

@@ -8,16 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 NO_NUL = r"^[^\u0000]*$"
 """Postgres' text has no NUL; lone surrogates are refused by pydantic itself."""
 
-RELATIVE_DIR = (
-    r"^(?:[^/.\u0000][^/\u0000]*|\.[^/.\u0000][^/\u0000]*|\.\.[^/\u0000]+)"
-    r"(?:/(?:[^/.\u0000][^/\u0000]*|\.[^/.\u0000][^/\u0000]*|\.\.[^/\u0000]+))*$"
-)
-"""Relative, without empty, `.` and `..` components."""
-
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024, pattern=NO_NUL)]
-RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=RELATIVE_DIR)]
+RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
 GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_NUL)]
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 ImageText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]

@@ -39,7 +39,9 @@ class RepoIn(Input):
         None, description="Branch that the work starts from; null: the remote's default branch.", examples=["main"]
     )
     working_dir: RelativeDir | None = Field(
-        None, description="Directory in the repository where its scripts and the agent run.", examples=["services/api"]
+        None,
+        description="Directory in the repository where its scripts and the agent run; relative, without `..`.",
+        examples=["services/api"],
     )
     setup_script: Script | None = Field(None, description="sh script that runs before the agent.")
     cleanup_script: Script | None = Field(None, description="sh script that runs after a successful agent.")

@@ -1,5 +1,6 @@
 """`relay run | ps | show | logs | kill | diff`: jobs."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -49,10 +50,13 @@ def run(
     image: Annotated[str | None, typer.Option(help="Container image.")] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, masked where name or value looks like a secret; may be given again."),
+        typer.Option(
+            help="NAME=VALUE, or NAME to pass on the one of this environment; masked where it looks like a secret. "
+            "May be given again."
+        ),
     ] = None,
-    env_secret: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is masked in any case.")] = None,
-    env_plain: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that is never masked.")] = None,
+    env_secret: Annotated[list[str] | None, typer.Option(help="NAME=VALUE or NAME that is masked in any case.")] = None,
+    env_plain: Annotated[list[str] | None, typer.Option(help="NAME=VALUE or NAME that is never masked.")] = None,
     secret: Annotated[
         list[str] | None, typer.Option(help="NAME of a secret of the project, or NAME=VARIABLE; may be given again.")
     ] = None,
@@ -259,15 +263,28 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
     return found
 
 
+def variables(given: list[str], option: str) -> dict[str, Any]:
+    """NAME=VALUE words, or NAME alone for the value in this command's own environment: not seen in lists of processes.
+
+    Raises:
+        CommandFailed: a word without a name, or a variable that is not set here.
+    """
+    missing = [word for word in given if "=" not in word and word not in os.environ]
+    if missing:
+        why = f"{', '.join(missing)} is not set in this environment"
+        raise CommandFailed(f"{option} takes NAME=VALUE, or NAME with the value that it has here; {why}", 2)
+    return pairs([word if "=" in word else f"{word}={os.environ[word]}" for word in given], option)
+
+
 def environment(env: list[str], secret: list[str], plain: list[str]) -> dict[str, Any]:
     """The values of a run's `env` as the API has them; whether those of --env are secret is the API's to judge.
 
     Raises:
-        CommandFailed: a word without a name or without ``=``, or a variable that two options give.
+        CommandFailed: a word without a name, one that is not in this environment, or one that two options give.
     """
-    found: dict[str, Any] = dict(pairs(env, "--env"))
+    found: dict[str, Any] = variables(env, "--env")
     for given, option, is_secret in ((secret, "--env-secret", True), (plain, "--env-plain", False)):
-        for name, value in pairs(given, option).items():
+        for name, value in variables(given, option).items():
             if name in found:
                 raise CommandFailed(f"{name} is given twice; use one of --env, --env-secret and --env-plain", 2)
             found[name] = {"value": value, "secret": is_secret}

@@ -82,7 +82,9 @@ class Cloner:
         head = self._head_of_clone(request, answer)
         request.on_output(f"Branch {request.branch} from {target.branch or 'a HEAD on no branch'} at {head}\n".encode())
         if answer.submodules:
-            request.on_output(f"Submodules are left empty: {', '.join(answer.submodules)}\n".encode())
+            request.on_output(f"Submodules are left empty: {_some(answer.submodules)}\n".encode())
+        if answer.pointers:
+            request.on_output(f"Files of Git LFS are left as pointers: {_some(answer.pointers)}\n".encode())
         return CloneResult(head, target.branch, mirror.path, answer.submodules)
 
     def _prepare_workspace(self, request: CloneRequest) -> None:
@@ -135,3 +137,7 @@ class Cloner:
             state = head.problem or f"it is on branch {head.branch}"
             raise StepFailed(Reason.CLONE_FAILED, f"repos/{request.name} is not the clone it should be: {state}")
         return answer.commit("head") or head.commit
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    return ", ".join(paths) + (" and perhaps more" if len(paths) == container.NAMED else "")

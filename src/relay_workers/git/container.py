@@ -13,6 +13,8 @@ from relay_core.settings import Settings
 from relay_workers.git.tool import ToolMount, ToolResult, ToolRun
 
 PATHS_NAMED = 50
+NAMED = 20
+"""Submodules, and pointers of Git LFS, that the checkout names."""
 KINDS = ("staged", "modified", "deleted", "untracked", "unmerged", "nested")
 """Of changes, as a summary counts them."""
 SUBMODULE_DIFFERS = ("the submodule ", "files of the submodule ", "files were put into the place of a submodule")
@@ -90,6 +92,8 @@ class Answer:
     values: Mapping[str, str]
     submodules: tuple[str, ...]
     """Paths, quoted by git where they are odd; 20 at most."""
+    pointers: tuple[str, ...] = ()
+    """The same of files that are left as pointers of Git LFS."""
 
     def commit(self, key: str) -> str | None:
         """A value that is an object name."""
@@ -185,7 +189,8 @@ def parse_answer(result: ToolResult) -> Answer:
     """Take the script's lines apart."""
     lines = result.output.decode("utf-8", "replace").splitlines()
     pairs = [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
-    return Answer(dict(pairs), tuple(value for key, value in pairs if key == "submodule"))
+    submodules, pointers = (tuple(value for key, value in pairs if key == kind) for kind in ("submodule", "lfs"))
+    return Answer(dict(pairs), submodules, pointers)
 
 
 def ill_end(result: ToolResult, settings: Settings) -> StepFailed | None:

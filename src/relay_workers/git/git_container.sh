@@ -43,6 +43,18 @@ packed_refs() {
     git --git-dir="$MIRROR" for-each-ref --format='%(objectname) %(refname)' refs/tags
 }
 
+# The files that Git LFS would fill in and that are pointers now: at most 20 are named, in git's quoting.
+pointers() (
+    cd -P "./$PARTIAL" || return
+    export GIT_DIR=.git GIT_WORK_TREE=.
+    git ls-files -z -- .gitattributes '*/.gitattributes' | xargs -0 -r grep -lsF filter=lfs -- | grep -q . || return
+    git ls-files -z | git check-attr --stdin -z filter | tr '\n\0' '\0\n' | awk 'NR % 3 == 1 { path = $0 }
+        NR % 3 == 0 && $0 == "lfs" && looked++ < 200 { print path }' | tr '\n\0' '\0\n' >/tmp/lfs
+    xargs -0 -r -n 1 sh -c '
+        head -c 64 -- "$1" 2>/dev/null | grep -aq "^version https://git-lfs.github.com/spec/" || exit 0
+        printf "lfs %s\n" "$(git --literal-pathspecs ls-files -- "$1")"' sh </tmp/lfs | head -n 20
+)
+
 checkout() {
     cd -P /workspace/repos || problem "the workspace has no directory for clones"
     rm -rf -- "./$NAME.partial-"*
@@ -75,6 +87,7 @@ checkout() {
     git --git-dir="$own" --work-tree="$PARTIAL" read-tree --reset -u --no-recurse-submodules HEAD 2>/tmp/errors
     code=$?
     if [ "$code" -eq 0 ]; then
+        pointers
         mv -T -- "$PARTIAL" "$NAME" && say head "$COMMIT" && return
     fi
     text=$(reason "$code")

@@ -1,0 +1,16 @@
+"""The directory of a repository in which its scripts and the agent run, as a request names it."""
+
+from relay_core.domain.errors import InvalidInput
+
+
+def normal_working_dir(text: str, field: str) -> str | None:
+    """The path without ``.`` and doubled or trailing slashes; None for the repository itself.
+
+    Raises:
+        InvalidInput: it is absolute or leaves the repository.
+    """
+    parts = [part for part in text.split("/") if part not in {"", "."}]
+    if text.startswith("/") or ".." in parts:
+        message = "working_dir is a directory in the repository, relative to its root and without '..', as services/api"
+        raise InvalidInput(message, code="validation_failed", field=field)
+    return "/".join(parts) or None
