@@ -59,17 +59,25 @@ class _Place:
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Prepare the workspace, or say why it cannot be, leaving no partial directory."""
-    log = StepLog(context.logs, context.live_logs, claimed.execution_id, claimed.fence)
     with context.database.connect() as connection:
         row = workspaces.load(connection, claimed.workspace_id)
-    try:
-        return _prepare(context, claimed, row, control, log)
-    except (LetGo, Stale):
-        raise
-    except Exception as error:
-        if control.lost.is_set() or is_away(error):
+    writes = StepLog(
+        context.logs,
+        context.live_logs,
+        claimed.execution_id,
+        claimed.fence,
+        log_bytes=row.limits.log_bytes,
+        lost=control.lost,
+    )
+    with writes as log:
+        try:
+            return _prepare(context, claimed, row, control, log)
+        except (LetGo, Stale):
             raise
-        return _given_up(context, row, control, log, as_failure(error))
+        except Exception as error:
+            if control.lost.is_set() or is_away(error):
+                raise
+            return _given_up(context, row, control, log, as_failure(error))
 
 
 def _given_up(

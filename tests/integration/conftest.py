@@ -1,6 +1,41 @@
 """Tests of real agents are collected where the agent is wanted (tests/agents_wanted.py)."""
 
+import threading
+from collections.abc import Iterator
+
+import pytest
+from log_fixtures import cut_connections
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 from tests.agents_wanted import wanted
 
 _EVERY = ("claude-code", "codex", "opencode", "qwen", "gemini", "aider", "mini")
 collect_ignore = [f"test_executor_{name.replace('-', '_')}.py" for name in _EVERY if name not in wanted(_EVERY)]
+
+
+@pytest.fixture
+def outage(engine: Engine, database_url: str) -> Iterator[threading.Event]:
+    """Set: the database takes no connections and has cut all it had."""
+    admin = create_engine(
+        make_url(database_url).set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
+    )
+    name = engine.url.database
+
+    class Switch(threading.Event):
+        def set(self) -> None:
+            self._allow(False)
+            cut_connections(engine, database_url)
+            super().set()
+
+        def clear(self) -> None:
+            self._allow(True)
+            super().clear()
+
+        def _allow(self, allowed: bool) -> None:
+            with admin.connect() as connection:
+                connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {str(allowed).lower()}'))
+
+    switch = Switch()
+    yield switch
+    switch.clear()

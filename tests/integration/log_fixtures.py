@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
@@ -61,6 +63,16 @@ def eventually(what: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+def cut_connections(engine: Engine, database_url: str) -> None:
+    """End every session of the test's database."""
+    admin = create_engine(make_url(database_url).set(database="postgres"), poolclass=NullPool)
+    with admin.connect() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
+            {"name": engine.url.database},
+        )
 
 
 class Run:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from log_fixtures import WAIT_SECONDS, Bench, Owned, Run, eventually, running_execution, taken_over
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.pool import NullPool
+from log_fixtures import WAIT_SECONDS, Bench, Owned, Run, cut_connections, eventually, running_execution, taken_over
+from sqlalchemy import Engine, text
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason, Stream
@@ -306,15 +304,6 @@ def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, engine
     assert bench.sizes(owned)["stdout"] < 32 * MIB
 
 
-def _restart_every_connection(engine: Engine, database_url: str) -> None:
-    admin = create_engine(make_url(database_url).set(database="postgres"), poolclass=NullPool)
-    with admin.connect() as connection:
-        connection.execute(
-            text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": engine.url.database},
-        )
-
-
 def test_cut_connections_lose_and_double_nothing(bench: Bench, engine: Engine, database_url: str, owned: Owned) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
@@ -325,36 +314,9 @@ def test_cut_connections_lose_and_double_nothing(bench: Bench, engine: Engine, d
         data = chance.randbytes(chance.randrange(MIB))
         run.write("stdout", data)
         written += data
-        _restart_every_connection(engine, database_url)
+        cut_connections(engine, database_url)
     run.end()
     _check(bench, owned, capture.finish(TAIL), {"stdout": bytes(written), "stderr": b""})
-
-
-@pytest.fixture
-def outage(engine: Engine, database_url: str) -> Iterator[threading.Event]:
-    """Set: the database takes no connections and has cut all it had."""
-    admin = create_engine(
-        make_url(database_url).set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
-    )
-    name = engine.url.database
-
-    class Switch(threading.Event):
-        def set(self) -> None:
-            self._allow(False)
-            _restart_every_connection(engine, database_url)
-            super().set()
-
-        def clear(self) -> None:
-            self._allow(True)
-            super().clear()
-
-        def _allow(self, allowed: bool) -> None:
-            with admin.connect() as connection:
-                connection.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {str(allowed).lower()}'))
-
-    switch = Switch()
-    yield switch
-    switch.clear()
 
 
 def test_during_an_outage_the_pump_listens_waits_and_then_goes_on(
