@@ -1,5 +1,6 @@
 """`python -m relay_api`: the API, served by uvicorn."""
 
+import logging
 import sys
 
 import structlog
@@ -8,8 +9,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from relay_api.app import create_app
+from relay_api.connections import AcceptTrouble, protocol
 from relay_core.domain.errors import RelayError
 from relay_core.log import configure_logging
+from relay_core.open_files import raise_open_files
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
 from relay_core.postgres.outage import is_away
@@ -35,6 +38,8 @@ def main() -> int:
         sys.stderr.write(f"relay-api: the database does not answer: {str(error.orig).strip()}\n")
         return 1
     configure_logging(settings.log_level)
+    logging.getLogger("asyncio").addFilter(AcceptTrouble())
+    most = min(settings.api_max_connections, raise_open_files() * 3 // 4)
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
@@ -43,6 +48,7 @@ def main() -> int:
         log_config=None,  # as all other lines
         access_log=settings.log_level == "DEBUG",
         server_header=False,
+        http=protocol(most),
         # Open event streams end here; their clients come again.
         timeout_graceful_shutdown=3,
         timeout_keep_alive=30,

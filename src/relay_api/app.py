@@ -12,10 +12,11 @@ from redis.retry import Retry
 
 from relay_api import openapi, problems
 from relay_api.bell import Bell
+from relay_api.body_limit import BodyLimit
 from relay_api.event_watch import ConversationWatch, EventWatch
 from relay_api.links import Links
 from relay_api.metrics import Metrics
-from relay_api.middleware import BodyLimit, Counting, HostAllowList, SecurityHeaders
+from relay_api.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.routes import (
     admin,
     agents,
@@ -33,6 +34,7 @@ from relay_api.routes import (
     workspaces,
 )
 from relay_api.services import Services
+from relay_api.streams import Streams
 from relay_core.celery_app import make_app
 from relay_core.live_logs import LiveLog
 from relay_core.postgres.engine import make_engine
@@ -117,6 +119,7 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         live=LiveLog(settings, logs),
         events=EventWatch(engine),
         conversations=ConversationWatch(engine),
+        streams=Streams(settings.api_max_streams, settings.api_max_streams_per_token),
         secrets=SecretBox.of(settings),
         profiles=load_profiles(settings),
     )

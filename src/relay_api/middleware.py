@@ -1,4 +1,4 @@
-"""What happens to every request before a route sees it: Host, size, headers, counting."""
+"""What happens to every request before a route sees it: Host, headers, counting."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from relay_api.headers import SECURITY_HEADERS
 from relay_api.metrics import Metrics
-from relay_api.problems import ApiError, problem
+from relay_api.problems import problem
 
 
 class HostAllowList:
@@ -38,38 +38,6 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host[: host.find("]") + 1]
     return host.partition(":")[0].removesuffix(".")
-
-
-class BodyLimit:
-    """Refuses a request body that is too large, said or streamed."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, or 413."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        said = Headers(scope=scope).get("content-length", "")
-        if said.isascii() and said.isdigit() and int(said[:20]) > self._max_bytes:
-            await problem(413, "body_too_large", self._detail())(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise ApiError(413, "body_too_large", self._detail())
-            return message
-
-        await self._app(scope, counted, send)
-
-    def _detail(self) -> str:
-        return f"a request body has at most {self._max_bytes} bytes here (RELAY_API_MAX_BODY_BYTES)"
 
 
 class SecurityHeaders:

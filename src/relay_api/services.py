@@ -11,6 +11,7 @@ from relay_api.bell import Bell
 from relay_api.event_watch import ConversationWatch, EventWatch
 from relay_api.links import Links
 from relay_api.metrics import Metrics
+from relay_api.streams import Streams
 from relay_core.domain.profiles import Profiles
 from relay_core.live_logs import LiveLog
 from relay_core.postgres.logs import LogStore
@@ -33,6 +34,7 @@ class Services:
     live: LiveLog
     events: EventWatch
     conversations: ConversationWatch
+    streams: Streams
     secrets: SecretBox
     profiles: Profiles
     """Of this deployment; a project's own go over them."""

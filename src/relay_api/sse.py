@@ -3,15 +3,19 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from relay_core.settings import Settings
+from relay_api.problems import ApiError, problem
+from relay_api.services import Services
+from relay_api.streams import Streams
+from relay_core.postgres.tokens import Principal
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +31,32 @@ def frame(data: Mapping[str, Any], *, event: str | None = None, last_id: str | N
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def response(frames: AsyncIterator[bytes], settings: Settings) -> StreamingResponse:
-    """An answer that streams frames with heartbeats in between, for a bounded time."""
+def response(frames: AsyncIterator[bytes], core: Services, principal: Principal) -> StreamingResponse:
+    """An answer that streams frames with heartbeats in between, for a bounded time; 429 where there are too many."""
+    settings = core.settings
     body = with_heartbeats(frames, settings.api_sse_heartbeat_seconds, settings.api_sse_max_seconds)
-    # X-Accel-Buffering: nginx would hold events back.
-    return StreamingResponse(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return _EventStream(body, core.streams, principal.token_id or principal.owner)
+
+
+class _EventStream(StreamingResponse):
+    """Counted as long as it is being sent, however that ends: a body that nobody reads would never tell."""
+
+    def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
+        # X-Accel-Buffering: nginx would hold events back.
+        super().__init__(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._streams = streams
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or the problem."""
+        try:
+            with self._streams.one(self._token):
+                await super().__call__(scope, receive, send)
+        except ApiError as error:
+            refusal = problem(
+                error.status_code, error.code, error.detail, headers=error.headers, instance=scope["path"]
+            )
+            await refusal(scope, receive, send)
 
 
 async def with_heartbeats(

@@ -19,11 +19,11 @@ from relay_core.settings import Settings
 
 LOOK_SECONDS = 5.0
 """A reader that hears nothing looks into Postgres this often."""
-LOOK_WITHOUT_REDIS_SECONDS = 0.5
+LOOK_WITHOUT_REDIS_SECONDS = 1.0
 READ_BYTES = 256 << 10
 ENTRIES_AT_ONCE = 16
-MAX_CONNECTIONS = 2000
-"""Each waiting reader has one; more readers than that use Postgres."""
+MAX_CONNECTIONS = 500
+"""Each waiting reader has one; more readers than that use Postgres. A Redis takes 10,000 of all its clients."""
 HISTORY_THREADS = 8
 
 T = TypeVar("T")

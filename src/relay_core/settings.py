@@ -55,6 +55,12 @@ class Settings(BaseSettings):
         description="An event stream is then ended; the client reconnects, its token rechecked.",
     )
 
+    api_max_connections: int = Field(
+        4096, ge=16, le=60000, description="Connections of clients at once; at most three quarters of its open files."
+    )
+    api_max_streams: int = Field(2000, ge=1, le=60000, description="Open streams of logs and events, of all clients.")
+    api_max_streams_per_token: int = Field(250, ge=1, le=60000, description="Of them those of one token.")
+
     # which remotes may be cloned
     git_allow_http: bool = Field(False, description="http:// remotes; https:// always is.")
     git_allow_file: bool = Field(False, description="file:// remotes of the node, outside of the data directory.")

@@ -12,10 +12,12 @@ def main() -> None:
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     from relay_core.domain.errors import RelayError  # noqa: PLC0415
+    from relay_core.open_files import raise_open_files  # noqa: PLC0415
     from relay_core.postgres.outage import is_away  # noqa: PLC0415
     from relay_core.settings import get_settings, wrong_settings  # noqa: PLC0415
     from relay_workers.bootstrap import make_worker  # noqa: PLC0415
 
+    raise_open_files()
     try:
         worker = make_worker(get_settings())
     except ValidationError as error:

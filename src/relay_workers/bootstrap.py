@@ -28,7 +28,7 @@ from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_workers import disk, divergence, leases, leavings, live_secrets, presence, tick
+from relay_workers import disk, divergence, leases, leavings, live_secrets, presence, tick, upkeep
 from relay_workers.adoption import Adoption
 from relay_workers.capacity import Admission, capacity_of
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
@@ -161,6 +161,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("messages", tick.SWEEP_SECONDS, lambda: tick.ring_again(context)),
         tick.Ticker("engine", tick.SWEEP_SECONDS, lambda: tick.carry_out(context)),
         tick.Ticker("reaper", tick.SWEEP_SECONDS, lambda: presence.reap(context)),
+        tick.Ticker("upkeep", upkeep.SECONDS, lambda: upkeep.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
         tick.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
         tick.Ticker("leavings", leavings.SWEEP_SECONDS, lambda: leavings.sweep(context)),

@@ -10,6 +10,11 @@ Level = Literal["ok", "warning", "error"]
 
 CLOCK_SECONDS = 5.0
 LONG_QUEUE = 1000
+FILES_OF_A_WORKER = 256
+"""Sockets of the database, Redis and the engine, and what the interpreter has open."""
+FILES_OF_A_RUN = 8
+"""Two logs and a FIFO of its process, pipes of git, sockets while something is asked for."""
+FILES_OF_AN_API = 2048
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,16 @@ def judge_clock(difference_seconds: float) -> Check:
         return Check("clock", "ok", f"this host's clock and Postgres' differ by {difference_seconds:.1f} s")
     message = f"this host's clock is {difference_seconds:+.0f} s from Postgres'"
     return Check("clock", "warning", message, "synchronise the clocks: times in logs and in Flower are wrong")
+
+
+def judge_open_files(limit: int, slots: int) -> Check:
+    """What a worker with so many slots may open; ``limit`` is what it raises its own to."""
+    needed = FILES_OF_A_WORKER + slots * FILES_OF_A_RUN
+    told = f"a process may have {limit} open files; a worker with {slots} slots needs {needed}"
+    if limit >= needed and limit >= FILES_OF_AN_API:
+        return Check("open files", "ok", told)
+    todo = "raise the hard limit of open files (LimitNOFILE= of systemd, --ulimit nofile= of Docker) to 65536"
+    return Check("open files", "warning", f"{told}, an API {FILES_OF_AN_API} for a thousand followers", todo)
 
 
 def judge_queue(name: str, length: int) -> Check:

@@ -45,7 +45,8 @@ def find_all(context: WorkerContext) -> list[Finding]:
     """Everything that differs on this node, at this moment."""
     containers = context.engine.list_ours(context.claimant.node_id)  # first: a row is always there before its container
     with context.database.connect() as connection:
-        rows = node_rows.workspaces_of(connection, context.claimant.node_id)
+        named = [_workspace_of(one) for one in containers]
+        rows = node_rows.workspaces_of(connection, context.claimant.node_id, named)
     return [
         *unwanted_containers(context, containers, rows),
         *vanished_containers(context, containers, rows),
@@ -182,8 +183,8 @@ def _give_up(context: WorkerContext, row: NodeWorkspace) -> None:
 
 def _remove_unwanted(context: WorkerContext, one: OurContainer) -> None:
     with context.database.connect() as connection:
-        rows = node_rows.workspaces_of(connection, context.claimant.node_id, _workspace_of(one))
-    if _is_unwanted(rows.get(_workspace_of(one))):
+        row = node_rows.workspace_of(connection, context.claimant.node_id, _workspace_of(one))
+    if _is_unwanted(row):
         context.engine.remove(one.id)
 
 

@@ -15,16 +15,17 @@ from relay_core.celery_app import KEY_PREFIX, make_app
 from relay_core.domain.doorbell import node_queue, pool_queue
 from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.doorbell import CeleryDoorbell
+from relay_core.open_files import raise_open_files
 from relay_core.postgres import admission, adoption, executions, nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
 from relay_core.settings import Settings
 from relay_workers import divergence, host_facts
 from relay_workers.bootstrap import make_context
-from relay_workers.checks import Check, judge_clock, judge_disk, judge_node, judge_queue
+from relay_workers.checks import Check, judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.context import WorkerContext
 from relay_workers.git.version import git_version, too_old_to_pin
-from relay_workers.node import NodeIdentity, is_dead, read_node_id
+from relay_workers.node import NodeIdentity, default_concurrency, is_dead, read_node_id
 from relay_workers.tick import RING_AGAIN_SECONDS
 
 LATE_SECONDS = 60.0
@@ -40,6 +41,7 @@ def examine(settings: Settings) -> list[Check]:
         *database,
         *_guarded("redis", lambda: _redis(settings)),
         *_guarded("disk", lambda: [_disk(settings)]),
+        *_guarded("open files", lambda: [_open_files(settings)]),
         *_guarded("host", lambda: host_facts.look(settings)),
         *_guarded("git", lambda: examine_git(settings)),
         *_guarded("engine", lambda: _engine(settings)),
@@ -116,6 +118,10 @@ def _database(settings: Settings) -> list[Check]:
         check_schema(connection)
         there = float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
     return [Check("schema", "ok", "the database has this version's schema"), judge_clock(time.time() - there)]
+
+
+def _open_files(settings: Settings) -> Check:
+    return judge_open_files(raise_open_files(), settings.worker_concurrency or default_concurrency())
 
 
 def _redis(settings: Settings) -> list[Check]:

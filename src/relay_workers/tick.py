@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Connection, text
 
-from relay_core.postgres import admission, executions, idempotency
+from relay_core.postgres import admission, executions
 from relay_core.postgres.outage import is_away
 from relay_workers import leftovers, presence, stopping
 from relay_workers.capacity import why_disk_full
@@ -71,9 +71,6 @@ class Ticker:
 
 def sweep(context: WorkerContext) -> None:
     """What any worker may do for all, by Postgres alone."""
-    with context.database.begin() as connection:
-        if _alone(connection, "housekeeping"):
-            idempotency.forget_old(connection, context.settings.idempotency_ttl_hours)
     presence.sweep(context)
 
 

@@ -285,7 +285,8 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert api.client.put(f"/v1/workspaces/{NOBODY}").headers["allow"] == "DELETE, GET"
     headers = api.as_("ann") | {"Content-Type": "application/json"}
     assert problem_of(api.client.post("/v1/runs", content=b"{", headers=headers))[0] == 422
-    assert problem_of(api.client.post("/v1/runs", content=b"[" * 100_000, headers=headers))[0] == 400
+    assert problem_of(api.client.post("/v1/runs", content=b"[" * 4_000, headers=headers))[0] == 400
+    assert problem_of(api.client.post("/v1/runs", content=b"[" * 100_000, headers=headers))[0] == 422
     assert problem_of(api.client.post("/v1/runs", content=b"9" * 10_000, headers=headers))[0] in {400, 422}
     assert problem_of(api.client.post("/v1/runs", content=b"\xff", headers=headers))[0] in {400, 422}
     assert problem_of(api.get("/v1/executions/not-a-uuid"))[2] == ["path.execution_id"]

@@ -122,6 +122,10 @@ def test_headers_of_a_download(api: Api, worker: Worker):
     beyond = api.get(path, headers={"Range": "bytes=10-"})
     assert problem_of(beyond)[:2] == (416, "range_not_satisfiable")
     assert beyond.headers["content-range"] == "bytes */10"
+    head = api.client.head(path, headers=api.as_("ann") | {"Range": "bytes=2-3"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers} == {**answer.headers}, "a range is for GET alone"
+    assert api.client.head(path, headers=api.as_("bob")).status_code == 404
     assert api.get(path, params={"stream": "no"}).status_code == 422
     queued = api.get(f"/v1/executions/{api.run()['execution_id']}/logs")
     assert (queued.status_code, queued.content, "etag" in queued.headers) == (200, b"", False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay_core.domain.vocabulary import Liveness, NodeHealth
-from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_queue
+from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
 from relay_workers.host_checks import judge_mount, judge_privacy, judge_uids
 
@@ -42,6 +42,13 @@ def test_the_doctor_tells_a_wrong_clock_and_a_long_queue():
     assert judge_clock(-7200.0).level == "warning"
     assert "-7200 s" in judge_clock(-7200.0).message
     assert (judge_queue("q", 999).level, judge_queue("q", 1000).level) == ("ok", "warning")
+
+
+def test_the_doctor_tells_a_limit_of_open_files_that_is_too_low():
+    assert judge_open_files(65536, 200).level == "ok"
+    assert judge_open_files(1024, 20).level == "warning", "enough for the worker, not for an API"
+    few = judge_open_files(2048, 1000)
+    assert (few.level, "8256" in few.message, "LimitNOFILE" in few.what_to_do) == ("warning", True, True)
 
 
 def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():

@@ -65,7 +65,7 @@ async def stream_conversation(
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
-    return sse.response(_frames(core, execution_id, start), core.settings)
+    return sse.response(_frames(core, execution_id, start), core, principal)
 
 
 async def _frames(core: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:

@@ -62,7 +62,7 @@ async def stream_workspace_events(
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
-    return sse.response(_workspace_frames(core, workspace_id, start), core.settings)
+    return sse.response(_workspace_frames(core, workspace_id, start), core, principal)
 
 
 @router.get("/events", responses=problems(), summary="List events of all workspaces")
@@ -84,7 +84,7 @@ async def stream_events(
 ) -> StreamingResponse:
     """The same as a stream. One that breaks off is taken up by `Last-Event-ID`."""
     start = _parsed(last_event_id or after)
-    return sse.response(_global_frames(core, start, principal.only), core.settings)
+    return sse.response(_global_frames(core, start, principal.only), core, principal)
 
 
 async def _workspace_frames(core: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -23,6 +23,7 @@ RangeHeader = Annotated[str | None, Header(description="One range of bytes.", ex
 _BYTES = "application/octet-stream"
 
 
+@router.head("", include_in_schema=False)
 @router.get(
     "",
     response_class=StreamingResponse,
@@ -34,6 +35,7 @@ _BYTES = "application/octet-stream"
     summary="Download a log",
 )
 def download_log(
+    request: Request,
     execution_id: UUID,
     core: Core,
     principal: Reader,
@@ -51,6 +53,8 @@ def download_log(
     size = log["bytes"] if log else 0
     etag = f'"{log["sha256"]}"' if log and log["closed"] and log["sha256"] else None
     wanted = range if if_range is None or if_range == etag else None
+    if request.method == "HEAD":
+        wanted = None  # a range is for GET alone (RFC 9110 §14.2)
     try:
         span = byte_range.parse(wanted, size)
     except byte_range.Unsatisfiable as error:
@@ -64,6 +68,8 @@ def download_log(
     }
     headers |= {"ETag": etag} if etag else {}
     headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
+    if request.method == "HEAD":
+        return Response(None, 200, headers, media_type=_BYTES)
     body = core.logs.iter_range(execution_id, stream, part.start, part.end)
     return StreamingResponse(body, 206 if span else 200, headers, media_type=_BYTES)
 
@@ -98,4 +104,4 @@ async def stream_log(
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else offset
     frames = log_frames.follow(core, log_frames.Wanted(execution_id, stream, start, view))
-    return sse.response(frames, core.settings)
+    return sse.response(frames, core, principal)

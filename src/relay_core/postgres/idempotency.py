@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 
@@ -19,6 +19,7 @@ from relay_core.domain.errors import Conflict
 from relay_core.postgres.tables import IdempotencyKey
 
 K = IdempotencyKey
+FORGOTTEN_AT_ONCE = 1000
 WAIT_SECONDS = 10
 """How long a copy waits for the first request to end."""
 
@@ -84,9 +85,13 @@ def finish(connection: Connection, request: Request, status: int, body: Mapping[
 
 
 def forget_old(connection: Connection, ttl_hours: int) -> int:
-    """Delete keys older than their time; returns how many (for a sweep)."""
+    """Delete keys older than their time, the oldest first and some at a time; returns how many (for a sweep)."""
     age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
-    return connection.execute(delete(K).where(K.created_at < age)).rowcount
+    oldest = select(K.owner, K.key).where(K.created_at < age).order_by(K.created_at).limit(FORGOTTEN_AT_ONCE)
+    found = connection.execute(oldest.with_for_update(skip_locked=True)).all()
+    if not found:
+        return 0
+    return connection.execute(delete(K).where(tuple_(K.owner, K.key).in_([tuple(row) for row in found]))).rowcount
 
 
 def _in_use() -> Conflict:

@@ -7,14 +7,25 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.errors import RelayError
+from relay_core.postgres.outage import LOCK_NOT_AVAILABLE, sqlstate
 
 
 class SchemaMismatch(RelayError):  # noqa: N818 - named for what it says
     """The database's schema is not the one this version of Relay works with."""
 
     code = "schema_mismatch"
+
+
+class SchemaLocked(RelayError):  # noqa: N818 - named for what it says
+    """A migration did not get the lock of a table in time; nothing was changed."""
+
+    code = "schema_locked"
+
+
+LOCK_SECONDS = 10
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -46,13 +57,25 @@ def upgrade(database_url: str) -> str:
 
     Raises:
         SchemaMismatch: the database was migrated by a newer version of Relay.
+        SchemaLocked: a table was in use for too long. A statement that waits for it makes all later ones wait, too,
+            so the API and the workers would stand still as long.
     """
     engine = create_engine(database_url)
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay.migrations'))"))
-        _refuse_unknown(current_revision(connection))
-        command.upgrade(_config(connection), "head")
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay.migrations'))"))
+            _refuse_unknown(current_revision(connection))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            command.upgrade(_config(connection), "head")
+    except DBAPIError as error:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
+            raise
+        raise SchemaLocked(
+            f"a table was in use for {LOCK_SECONDS} s, so nothing was changed: end the long transaction "
+            "(pg_stat_activity shows it), or stop the API and the workers, then run: relay db upgrade"
+        ) from error
+    finally:
+        engine.dispose()
     return head_revision()
 
 

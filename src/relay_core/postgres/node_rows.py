@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from relay_core.domain.vocabulary import FINAL, Status, WorkspaceState
 from relay_core.postgres import lane
@@ -34,14 +34,27 @@ class NodeWorkspace:
         return self.busy or not (self.deleted or self.state is WorkspaceState.FAILED)
 
 
-def workspaces_of(connection: Connection, node_id: str, only: UUID | None = None) -> dict[UUID, NodeWorkspace]:
-    """All of them, or the one that is given, by id."""
+def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID]) -> dict[UUID, NodeWorkspace]:
+    """Those that run, those that are deleted and still there, and those that are ``named``; by id.
+
+    Not every workspace that the node ever had: there are more of them every day.
+    """
+    w = Workspace
+    there = w.container_ref.is_not(None) & (w.deleted_at.is_not(None) | (w.state == WorkspaceState.RUNNING))
+    return _workspaces(connection, node_id, there | w.id.in_(named))
+
+
+def workspace_of(connection: Connection, node_id: str, workspace_id: UUID) -> NodeWorkspace | None:
+    """One of them, whatever became of it."""
+    return _workspaces(connection, node_id, Workspace.id == workspace_id).get(workspace_id)
+
+
+def _workspaces(connection: Connection, node_id: str, which: ColumnElement[bool]) -> dict[UUID, NodeWorkspace]:
     active = E.status.in_([Status.QUEUED, Status.RUNNING])
     busy = select(E.id).where(E.workspace_id == Workspace.id, active).exists()
     w = Workspace
     columns = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, busy.label("busy"))
-    mine = select(*columns).where(w.node_id == node_id)
-    rows = connection.execute(mine if only is None else mine.where(w.id == only))
+    rows = connection.execute(select(*columns).where(w.node_id == node_id, which))
     return {
         row.id: NodeWorkspace(
             row.id,
@@ -59,7 +72,7 @@ def workspaces_of(connection: Connection, node_id: str, only: UUID | None = None
 def is_still(connection: Connection, found: NodeWorkspace, node_id: str) -> bool:
     """Whether a workspace is as it was found; then it stays so until this transaction ends."""
     lane.lock(connection, found.id)
-    return workspaces_of(connection, node_id, found.id).get(found.id) == found
+    return workspace_of(connection, node_id, found.id) == found
 
 
 def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:

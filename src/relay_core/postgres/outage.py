@@ -10,6 +10,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay_core.domain.errors import RelayError
 
+LOCK_NOT_AVAILABLE = "55P03"
+"""A lock was not to be had in time."""
 _AWAY_CLASSES = {
     "08",  # the connection
     "40",  # the transaction was rolled back: serialization, deadlock
@@ -21,7 +23,7 @@ _AWAY = {
     "25006",  # read-only: a standby, or a provider whose disk is full
     "25P03",  # idle in a transaction for too long
     "25P04",  # the transaction took too long
-    "55P03",  # a lock was not to be had in time
+    LOCK_NOT_AVAILABLE,
 }
 _OF_THE_DATA = {"22", "23"}
 

@@ -89,6 +89,8 @@ class IdempotencyKey(Base):
     body: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _created()
 
+    __table_args__ = (Index("idempotency_keys_created", "created_at"),)
+
 
 class Project(Base):
     """Groups repos and tasks."""
@@ -246,6 +248,12 @@ class Workspace(Base):
         _one_of("state", WorkspaceState, "workspaces_state"),
         CheckConstraint("requested_state IN ('stopped', 'running')", name="workspaces_requested_state"),
         Index("workspaces_requested", "node_id", postgresql_where=text("requested_state IS NOT NULL")),
+        Index("workspaces_of_owner", "created_by", "created_at", "id"),
+        Index(
+            "workspaces_there",
+            "node_id",
+            postgresql_where=text("container_ref IS NOT NULL AND (deleted_at IS NOT NULL OR state = 'running')"),
+        ),
     )
 
 
@@ -517,8 +525,17 @@ class LogStream(Base):
     truncated: Mapped[bool] = mapped_column(server_default=text("false"))
     """The process wrote more than is stored."""
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    compacted_to: Mapped[int | None] = mapped_column(server_default=text("0"))
+    """Of `all`: up to which offset its chunks were put together; null when they all were."""
 
-    __table_args__ = (_one_of("stream", Stream, "log_streams_stream"),)
+    __table_args__ = (
+        _one_of("stream", Stream, "log_streams_stream"),
+        Index(
+            "log_streams_to_compact",
+            "execution_id",
+            postgresql_where=text("stream = 'all' AND closed AND compacted_to IS NOT NULL"),
+        ),
+    )
 
 
 class LogChunk(Base):

@@ -23,6 +23,7 @@ class Principal:
 
     owner: str
     scopes: frozenset[str]
+    token_id: UUID | None = None
 
     @property
     def sees_all(self) -> bool:
@@ -92,13 +93,13 @@ def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str
 def find_principal(connection: Connection, text: str) -> Principal | None:
     """Whom a token stands for; None when it is unknown, expired or revoked."""
     row = connection.execute(
-        select(Token.owner, Token.scopes).where(
+        select(Token.owner, Token.scopes, Token.id).where(
             Token.token_hash == _hash(text),
             Token.revoked_at.is_(None),
             or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
         )
     ).one_or_none()
-    return Principal(row.owner, frozenset(row.scopes)) if row else None
+    return Principal(row.owner, frozenset(row.scopes), row.id) if row else None
 
 
 def list_tokens(connection: Connection) -> list[TokenInfo]:
