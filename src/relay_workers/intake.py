@@ -16,6 +16,8 @@ from relay_workers.transport import Transport
 
 log = structlog.get_logger(__name__)
 _celery_log = get_logger(__name__)
+_TRANSPORT = f"{Transport.__module__}:{Transport.__qualname__}"
+"""By name: `inspect stats`, which Flower and the local stack ask for, has to write it as JSON."""
 
 
 class Intake:
@@ -80,7 +82,7 @@ class RelayConsumer(Consumer):
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         """The connection whose messages are read."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        connection.transport_cls = Transport
+        connection.transport_cls = _TRANSPORT
         return self.ensure_connected(connection)
 
     def create_task_handler(self, *words: Any, **options: Any) -> Any:

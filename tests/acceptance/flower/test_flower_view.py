@@ -133,6 +133,7 @@ def test_nothing_secret_is_shown(relay: Relay, repo, flower: Flower, events: Eve
         assert answer.status_code == 200, path
         shown += answer.text
     inspect = celery_app.control.inspect(timeout=10, limit=1)
+    assert inspect.stats(), "an answer that Redis cannot carry is none"
     shown += repr([inspect.conf(), inspect.report(), inspect.stats(), inspect.active(), inspect.registered()])
     shown += events.text()
     assert "visibility_timeout" in shown, "the worker's configuration is among it"
