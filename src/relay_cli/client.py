@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,11 @@ from relay_cli.stack.state import read_state
 from relay_core.settings import get_settings
 
 PAGE = 100
+_NOT_NOW = {502, 503, 504}
+
+
+class ApiAway(CommandFailed):
+    """No API answers, or it says that it cannot now."""
 
 
 class Api:
@@ -20,10 +26,20 @@ class Api:
         CommandFailed: from every method: the API is away, or refuses.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, stack_dir: Path | None = None) -> None:
+        """With ``stack_dir`` it is the API of the local stack whose data directory that is."""
         self.url = url
+        self._stack_dir = stack_dir
         headers = {"Authorization": f"Bearer {token}"}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(30, read=60))
+
+    def find_again(self) -> None:
+        """Where it is that of the local stack: the stack may have been started again, with other ports."""
+        state = read_state(self._stack_dir) if self._stack_dir is not None else None
+        if state is not None:
+            self.url = state.api_url
+            self.http.base_url = httpx.URL(state.api_url)
+            self.http.headers["Authorization"] = f"Bearer {state.token}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; None for an empty one."""
@@ -82,15 +98,16 @@ def connect() -> Api:
         return Api(url, token)
     if url or token:
         raise CommandFailed("set both RELAY_API_URL and RELAY_TOKEN, or neither to use the local stack", 2)
-    state = read_state(get_settings().data_dir)
+    data_dir = get_settings().data_dir
+    state = read_state(data_dir)
     if state is None:
         raise CommandFailed("no local stack is up; start one with `relay up`, or set RELAY_API_URL and RELAY_TOKEN")
-    return Api(state.api_url, state.token)
+    return Api(state.api_url, state.token, stack_dir=data_dir)
 
 
-def away(url: str, error: httpx.TransportError) -> CommandFailed:
+def away(url: str, error: httpx.TransportError) -> ApiAway:
     """The API does not answer."""
-    return CommandFailed(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
+    return ApiAway(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
 
 
 def check(answer: httpx.Response) -> None:
@@ -100,7 +117,13 @@ def check(answer: httpx.Response) -> None:
     try:
         problem = answer.json()
     except ValueError:
-        raise CommandFailed(f"the API answered {answer.status_code} {answer.reason_phrase}") from None
+        raise _failure(answer.status_code, f"the API answered {answer.status_code} {answer.reason_phrase}") from None
     code = problem.get("code", answer.status_code)
     message = f"{problem.get('detail') or problem.get('title')} [{code}]"
-    raise CommandFailed(message, 2 if answer.status_code in {400, 404, 409, 422} else 1)
+    raise _failure(answer.status_code, message)
+
+
+def _failure(status: int, message: str) -> CommandFailed:
+    if status in _NOT_NOW:
+        return ApiAway(message)
+    return CommandFailed(message, 2 if status in {400, 404, 409, 422} else 1)

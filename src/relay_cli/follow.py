@@ -5,17 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import httpx
-
 from relay_cli import sse
 from relay_cli.client import Api, check
 from relay_cli.conversation import ConversationWriter
+from relay_cli.outage import AWAY, FIRST_PAUSE_SECONDS, Outage, steadily
 from relay_cli.output import LogWriter, note
 from relay_core.domain.executor_names import EXECUTORS
 
-BACKOFF_SECONDS = (0.2, 0.5, 1, 2, 5)
-"""Between attempts to take a broken stream up again."""
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.05, 2.0
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.05, 2.0
 """Between two looks at a step that is queued."""
 END = "end"
 """In the place of an event's id: the log was shown to its end."""
@@ -54,30 +51,32 @@ def _followed(
     api: Api, path: str, params: dict[str, str], take: Callable[[sse.ServerEvent], None], place: tuple[str, Shown]
 ) -> dict[str, Any]:
     execution_id, shown = place
-    failures = 0
+    outage = Outage(api, _see_log(execution_id))
     while True:
         try:
-            for event in _events(api, path, params, shown.get(execution_id)):
-                failures = 0
+            for event in _events(api, path, params, shown.get(execution_id), outage):
                 if event.name == "end":
                     ended: dict[str, Any] = event.data
                     return ended
                 take(event)
                 shown[execution_id] = event.id or shown.get(execution_id, "")
-        except httpx.TransportError as error:
-            if failures >= len(BACKOFF_SECONDS):
-                raise
-            note(f"the stream broke off ({error or type(error).__name__}); taking it up again")
-        time.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
-        failures += 1
+        except AWAY as error:
+            outage.wait(error)
+        else:
+            time.sleep(FIRST_PAUSE_SECONDS)  # it was ended in an orderly way, and is taken up again
 
 
-def _events(api: Api, path: str, params: dict[str, str], last: str | None) -> Iterator[sse.ServerEvent]:
+def _see_log(execution_id: str) -> str:
+    return f"relay logs -f {execution_id}"
+
+
+def _events(api: Api, path: str, params: dict[str, str], last: str | None, outage: Outage) -> Iterator[sse.ServerEvent]:
     headers = {"Last-Event-ID": last} if last else {}
     with api.http.stream("GET", path, params=params, headers=headers) as answer:
         if answer.is_error:
             answer.read()
         check(answer)
+        outage.over()
         yield from sse.parse(answer.iter_lines())
 
 
@@ -89,13 +88,27 @@ def follow_chain(api: Api, workspace_id: str, writers: Mapping[str, LogWriter], 
     seen: set[str] = set()
     decisive: dict[str, Any] = {}
     while True:
-        path = f"/v1/workspaces/{workspace_id}/executions"
-        fresh = [one for one in api.items(path) if one["id"] not in seen and one["run_reason"] != "dev_server"]
+        fresh = [one for one in _chain(api, workspace_id) if one["id"] not in seen]
         if not fresh:
             return decisive
         for one in fresh:
             seen.add(one["id"])
             decisive = worse(decisive, show_step(api, one, writers, shown))
+
+
+def _chain(api: Api, workspace_id: str) -> list[dict[str, Any]]:
+    path = f"/v1/workspaces/{workspace_id}/executions"
+    see_also = f"relay ps --workspace {workspace_id}"
+    found = steadily(api, see_also, lambda: list(api.items(path)))
+    return [one for one in found if one["run_reason"] != "dev_server"]
+
+
+def _look(api: Api, execution_id: str) -> dict[str, Any]:
+    def ask() -> dict[str, Any]:
+        found: dict[str, Any] = api.call("GET", f"/v1/executions/{execution_id}")
+        return found
+
+    return steadily(api, _see_log(execution_id), ask)
 
 
 def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter], shown: Shown) -> dict[str, Any]:
@@ -113,7 +126,7 @@ def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWrit
     else:
         follow_log(api, execution["id"], writers, shown=shown)
     shown[execution["id"]] = END
-    ended: dict[str, Any] = api.call("GET", f"/v1/executions/{execution['id']}")
+    ended = _look(api, execution["id"])
     why = f": {ended['error_reason']}" if ended.get("error_reason") else ""
     note(f"{name} {ended['status']} after {time.monotonic() - began:.1f} s{why}")
     return ended
@@ -122,16 +135,16 @@ def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWrit
 def await_start(api: Api, execution: dict[str, Any]) -> None:
     """Return once a step is no longer queued; say what it waits for, once."""
     told = False
-    pause = FIRST_PAUSE_SECONDS
+    pause = FIRST_LOOK_SECONDS
     while execution["status"] == "queued":
-        execution = api.call("GET", f"/v1/executions/{execution['id']}")
+        execution = _look(api, execution["id"])
         waits = (execution.get("queue") or {}).get("waits")
         if waits and not told:
             note(f"waits: {waits}")
             told = True
         if execution["status"] == "queued":
             time.sleep(pause)
-            pause = min(LAST_PAUSE_SECONDS, 1.5 * pause)
+            pause = min(LAST_LOOK_SECONDS, 1.5 * pause)
 
 
 def has_conversation(execution: Mapping[str, Any]) -> bool:

@@ -68,7 +68,9 @@ def run(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the task.")] = None,
     project: Annotated[UUID | None, typer.Option(help="Project to run in.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--detach", help="Follow it and exit with its code.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--detach", help="Follow it, exit with its code (125: the API is away).")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Run a job on a repository: clone, setup, agent, cleanup, each in the workspace's container.

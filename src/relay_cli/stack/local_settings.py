@@ -15,12 +15,22 @@ def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None
     write_private(_file(data_dir), json.dumps(ours, indent=2))
 
 
+def remembered_environment(data_dir: Path) -> dict[str, str]:
+    """What they were given the last time; empty where there was none."""
+    try:
+        found: dict[str, str] = json.loads(_file(data_dir).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
 def settings_of_this_machine() -> Settings:
     """Where RELAY_DATABASE_URL is set, the environment says it all; else the local stack's processes are asked."""
     own = get_settings()
-    if "RELAY_DATABASE_URL" in os.environ or not _file(own.data_dir).exists():
+    remembered = remembered_environment(own.data_dir)
+    if "RELAY_DATABASE_URL" in os.environ or not remembered:
         return own
-    for name, value in json.loads(_file(own.data_dir).read_text()).items():
+    for name, value in remembered.items():
         os.environ.setdefault(name, value)
     get_settings.cache_clear()
     return get_settings()

@@ -59,17 +59,33 @@ class Endpoints:
         return f"http://127.0.0.1:{self.flower_port}"
 
 
-def choose_port(variable: str, usual: int, environment: Mapping[str, str], tell: Callable[[str], None]) -> int:
-    """The port that a variable demands, else the usual one, else a free one.
+def choose_port(
+    variable: str,
+    usual: int,
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    last: Mapping[str, str] | None = None,
+) -> int:
+    """The port that a variable demands, else the one of the last time, else the usual one, else a free one.
+
+    Args:
+        variable: a demanded port's.
+        usual: where the stack has none of its own yet.
+        environment: of this start.
+        tell: gets a line where it becomes another port than usual.
+        last: what the stack's processes were given the last time: who watches it finds it again.
 
     Raises:
         StackProblem: the demanded port is taken.
     """
     demanded = environment.get(variable)
-    wanted = int(demanded) if demanded else usual
+    before = int((last or {}).get(variable) or usual)
+    wanted = int(demanded) if demanded else before
     port = free_port(wanted)
     if port != wanted and demanded:
         raise StackProblem(f"Port {wanted}, which {variable} demands, is taken. Free it, or unset {variable}.")
+    if port != wanted and before != usual:
+        port = free_port(usual)
     if port != wanted:
         tell(f"Port {wanted} is taken; using {port}")
     return port

@@ -13,7 +13,7 @@ import psutil
 from relay_cli.stack.app_service import AppService
 from relay_cli.stack.layout import stack_lock
 from relay_cli.stack.local_secrets import ensure_secrets
-from relay_cli.stack.local_settings import remember_environment
+from relay_cli.stack.local_settings import remember_environment, remembered_environment
 from relay_cli.stack.plan import Endpoints, app_programs, choose_port, environment_of
 from relay_cli.stack.postgres import EmbeddedPostgres
 from relay_cli.stack.state import ProcessState, StackState, forget_state, write_state
@@ -98,13 +98,14 @@ def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announ
     database_url = _start_database(watch, data_dir, announcer)
     redis_url = _start_queue(watch, data_dir, announcer)
     secrets = ensure_secrets(data_dir, database_url)
+    last = remembered_environment(data_dir)
     ends = Endpoints(
         database_url=database_url,
         redis_url=redis_url,
         docker_host=docker_host,
-        api_port=choose_port("RELAY_API_PORT", 8700, os.environ, announcer.say),
-        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, announcer.say),
-        worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, announcer.say),
+        api_port=choose_port("RELAY_API_PORT", 8700, os.environ, announcer.say, last),
+        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, announcer.say, last),
+        worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, announcer.say, last),
         flower_user=get_settings().flower_user,
         flower_password=get_settings().flower_password or secrets.flower_password,
         secret_key=secrets.secret_key,
