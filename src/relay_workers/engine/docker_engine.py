@@ -173,6 +173,7 @@ class DockerEngine:
 
     def stop(self, container_id: str) -> None:
         """See the port."""
+        self._outside.unblock(container_id)
         self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
@@ -181,6 +182,7 @@ class DockerEngine:
 
     def remove(self, container_id: str) -> None:
         """See the port."""
+        self._outside.unblock(container_id)
         self._ask_of(container_id, lambda: self._remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
@@ -218,6 +220,7 @@ class DockerEngine:
 
     def _restart(self, container_id: str) -> None:
         """Once more where it was only stopped: so an engine (20.10) leaves it whose execs wrote all the time."""
+        self._outside.unblock(container_id)
         with translated():
             for _ in range(_RESTART_TRIES):
                 self._api.restart(container_id, timeout=0)
@@ -264,7 +267,7 @@ class DockerEngine:
         return str(found["Id"]), False
 
     def _end(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> KillResult:
-        looks, blocked = 0, False
+        looks = 0
         deadline = time.monotonic() + grace_seconds + _AGAIN_SECONDS
         for _ in range(_KILLER_TRIES):
             try:
@@ -276,14 +279,12 @@ class DockerEngine:
             except (EngineUnavailable, StepFailed) as error:
                 if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
                     return KillResult(0, looks, restarted=False)
-                if isinstance(error, EngineUnavailable) and error.silent:
-                    if not self._answers():
-                        raise  # it is the engine that is away
-                    blocked = True
+                if isinstance(error, EngineUnavailable) and error.silent and not self._answers():
+                    raise  # it is the engine that is away
                 log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
             if time.monotonic() > deadline:
                 break
-        self._end_all(container_id, blocked=blocked)
+        self._end_all(container_id)
         return KillResult(0, looks, restarted=True)
 
     def _answers(self) -> bool:
@@ -293,13 +294,16 @@ class DockerEngine:
         except (EngineUnavailable, StepFailed):
             return False
 
-    def _end_all(self, container_id: str, *, blocked: bool) -> None:
-        """Restart a container to end what is in it; from outside where its files keep the engine from doing so."""
-        if blocked and self._outside.end(container_id):
-            log.warning("ended a container that blocks the engine, from outside", action="kill", container=container_id)
-            return
+    def _end_all(self, container_id: str) -> None:
+        """End all in a container, from outside first, as its files may keep the engine from it; then it runs again."""
         log.warning("restarting a container to end its processes", action="kill", container=container_id)
-        self._restart(container_id)
+        ended = self._outside.end(container_id)
+        try:
+            self._restart(container_id)
+        except (EngineUnavailable, StepFailed) as error:
+            if not ended:
+                raise
+            log.warning("a container was ended and stays so", container=container_id, error=str(error))
 
     def _run_killer(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> Outcome:
         command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]

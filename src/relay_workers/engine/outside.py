@@ -7,6 +7,8 @@ to be had, `OutsideView.processes` answers None, and the engine is asked (`ps` o
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -15,10 +17,9 @@ from typing import Any, NamedTuple
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
-_ACCOUNTS = ("passwd", "group")
+_ACCOUNTS = ("/etc/passwd", "/etc/group")
 """The files of a container that the engine opens at each exec."""
 _END_SECONDS = 5.0
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid"
 """What `ps` of the engine's host is asked for."""
 
@@ -82,9 +83,10 @@ class OutsideView:
         init = self.init_of(container_id)
         if init is None:
             return False
+        for one in self.processes(container_id) or ():  # so that nothing makes anew what is taken away
+            _signal(one.pid, signal.SIGSTOP)
         self.unblock(container_id)
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(init, signal.SIGKILL)  # the kernel ends the rest of its namespace before it is gone
+        _signal(init, signal.SIGKILL)  # the kernel ends the rest of its namespace before it is gone
         deadline = time.monotonic() + _END_SECONDS
         while _is_init(init, container_id):
             if time.monotonic() > deadline:
@@ -93,28 +95,46 @@ class OutsideView:
         return True
 
     def unblock(self, container_id: str) -> None:
-        """Let go an engine that waits for the other end of a FIFO in the place of a container's account file."""
+        """Remove a FIFO in the place of a container's account file, and let go an engine that waits for its other end.
+
+        To be done before a container is stopped: without its first process there is no way to the file.
+        """
         init = self.init_of(container_id)
-        if init is None:
-            return
-        with suppress(OSError):
-            root = os.open(_PROC / str(init) / "root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                etc = os.open("etc", _DIRECTORY, dir_fd=root)
-            finally:
-                os.close(root)
-            try:
-                for name in _ACCOUNTS:
-                    _open_other_end(etc, name)
-            finally:
-                os.close(etc)
+        with suppress(OSError, subprocess.TimeoutExpired):
+            if init is not None and not _has_plain_accounts(_PROC / str(init) / "root"):
+                command = [sys.executable, "-I", "-S", "-c", _OPEN_OTHER_ENDS, str(init), *_ACCOUNTS]
+                subprocess.run(command, check=False, capture_output=True, timeout=_END_SECONDS)
 
 
-def _open_other_end(directory: int, name: str) -> None:
-    with suppress(OSError):  # ENXIO: nobody waits
-        if stat.S_ISFIFO(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, dir_fd=directory))
+_OPEN_OTHER_ENDS = """
+import os, stat, sys
+os.chroot(f"/proc/{sys.argv[1]}/root")  # so that no link leads out of the container
+os.chdir("/")
+for name in sys.argv[2:]:
+    try:
+        if not stat.S_ISFIFO(os.stat(name).st_mode):
+            continue
+        end = os.open(name, os.O_RDWR | os.O_NONBLOCK)  # both ends: it waits for nobody
+        os.unlink(name)
+        os.close(end)
+    except OSError:  # not there
+        pass
+"""
+
+
+def _has_plain_accounts(root: Path) -> bool:
+    """Whether both are files of their own; no link is followed."""
+    etc = os.open(root / "etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        modes = [os.stat(Path(name).name, dir_fd=etc, follow_symlinks=False).st_mode for name in _ACCOUNTS]
+    finally:
+        os.close(etc)
+    return all(stat.S_ISREG(mode) for mode in modes)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _pids() -> list[int]:
