@@ -273,9 +273,11 @@ class DockerEngine:
             try:
                 outcome = self._run_killer(container_id, arguments, grace_seconds, first)
                 looks += outcome.looks
-                if outcome.remaining == 0 and not self._remaining(container_id, arguments):
+                unseen = self._remaining(container_id, arguments) if outcome.remaining == 0 else []
+                if not (outcome.remaining or unseen):
                     return KillResult(0, looks, restarted=False)
-                log.warning("a kill has left processes", action="kill", container=container_id)
+                left = {"remaining": outcome.remaining, "unseen": len(unseen)}
+                log.warning("a kill has left processes", action="kill", container=container_id, **left)
             except (EngineUnavailable, StepFailed) as error:
                 if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
                     return KillResult(0, looks, restarted=False)
