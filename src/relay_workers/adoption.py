@@ -35,12 +35,17 @@ class Adoption:
         self._rung: dict[UUID, float] = {}
 
     def sweep(self) -> None:
-        """One look at this node's running executions."""
+        """One look at this node's running executions.
+
+        One that this very worker left, because Postgres was away when it was needed, is an orphan, too: any other
+        worker would have to wait for the end of its lease.
+        """
         with self._context.database.begin() as connection:
-            held = adoption.held_by_others(connection, self._context.claimant)
-        live = {control.execution_id for control in self._context.live.all()}
-        held = [one for one in held if one.ring.execution_id not in live]
-        orphans = adoption.orphans(held, partial(is_dead, self._context.settings.data_dir))
+            held = adoption.held(connection, self._context.claimant)
+        own = self._context.claimant.owner
+        left = [one for one in held if one.owner == own and self._context.live.is_left(one.ring.execution_id)]
+        others = [one for one in held if one.owner != own]
+        orphans = [*left, *adoption.orphans(others, partial(is_dead, self._context.settings.data_dir))]
         now = time.monotonic()
         self._rung = {one.ring.execution_id: self._rung.get(one.ring.execution_id, now) for one in orphans}
         new = [one for one in orphans if self._rung[one.ring.execution_id] == now]

@@ -208,7 +208,7 @@ def _engine(settings: Settings) -> list[Check]:
 
 def _orphans(context: WorkerContext) -> list[adoption.Held]:
     with context.database.connect() as connection:
-        held = adoption.held_by_others(connection, context.claimant)
+        held = adoption.held(connection, context.claimant)
     return adoption.orphans(held, partial(is_dead, context.settings.data_dir))
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,7 +73,29 @@ class LiveRuns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._controls: dict[UUID, Control] = {}
+        self._at_work: Counter[UUID] = Counter()
         self._closing = False
+
+    @contextmanager
+    def at_work(self, execution_id: UUID) -> Iterator[None]:
+        """A thread of this process is at an execution, from before it claims it until it has done with it."""
+        with self._lock:
+            self._at_work[execution_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work[execution_id] -= 1
+                if not self._at_work[execution_id]:
+                    del self._at_work[execution_id]
+
+    def is_left(self, execution_id: UUID, but: int = 0) -> bool:
+        """Whether no thread of this process is at an execution, nor will be; ``but`` so many of those that were told.
+
+        A worker that goes away leaves nothing to itself.
+        """
+        with self._lock:
+            return not self._closing and execution_id not in self._controls and self._at_work[execution_id] <= but
 
     @contextmanager
     def holding(self, control: Control) -> Iterator[Control]:

@@ -63,6 +63,10 @@ class Runner:
             Ignore: the message was not for us, or the run was left to another worker; nothing to show.
             RunFailed, RunKilled: how the run ended, for Flower.
         """
+        with self._context.live.at_work(execution_id):
+            self._run(execution_id, attempt)
+
+    def _run(self, execution_id: UUID, attempt: int) -> None:
         try:
             claimed = self._claim(execution_id, attempt)
         except SQLAlchemyError as error:
@@ -104,7 +108,12 @@ class Runner:
         data_dir = self._context.settings.data_dir
         with self._context.database.begin() as connection:
             by = self._context.claimant
-            taken = adoption.adopt(connection, execution_id, attempt, by, partial(is_dead, data_dir))
+            left = self._context.live.is_left(execution_id, but=1)  # but this thread
+
+            def is_gone(owner: str) -> bool:
+                return left if owner == by.owner else is_dead(data_dir, owner)
+
+            taken = adoption.adopt(connection, execution_id, attempt, by, is_gone)
         if isinstance(taken, NotClaimed):
             return NotClaimed(f"{refusal.why}; {taken.why}")
         self._context.metrics.adopted()

@@ -32,13 +32,13 @@ def _expired(lease_seconds: float) -> ColumnElement[bool]:
     return (E.lease_until < func.now()) & grace_is_over
 
 
-def held_by_others(connection: Connection, by: Claimant) -> list[Held]:
-    """Running executions of this node whose owner is another worker or an earlier life of this one, or has given up."""
+def held(connection: Connection, by: Claimant) -> list[Held]:
+    """Running executions of this node, whoever owns them."""
     expired = _expired(by.lease_seconds).label("expired")
     statement = (
         select(E.id, E.attempt, E.run_reason, E.owner, E.node_id, Workspace.pool, expired)
         .join(Workspace, Workspace.id == E.workspace_id)
-        .where(E.status == Status.RUNNING, E.node_id == by.node_id, (E.owner != by.owner) | _expired(by.lease_seconds))
+        .where(E.status == Status.RUNNING, E.node_id == by.node_id)
         .order_by(E.started_at, E.id)
     )
     return [
@@ -47,10 +47,10 @@ def held_by_others(connection: Connection, by: Claimant) -> list[Held]:
     ]
 
 
-def orphans(held: Sequence[Held], is_dead: Callable[[str], bool]) -> list[Held]:
+def orphans(found: Sequence[Held], is_dead: Callable[[str], bool]) -> list[Held]:
     """Those whose owner is provably dead, or has lost its lease."""
-    dead = {owner: is_dead(owner) for owner in {one.owner for one in held}}
-    return [one for one in held if one.expired or dead[one.owner]]
+    dead = {owner: is_dead(owner) for owner in {one.owner for one in found}}
+    return [one for one in found if one.expired or dead[one.owner]]
 
 
 def end_sessions(connection: Connection, owner: str, older_than_seconds: float) -> int:
@@ -79,7 +79,7 @@ def adopt(
         execution_id: from the message or the sweep.
         attempt: as well.
         by: who asks.
-        is_dead: whether an owner is provably dead; one that is not has until its lease ends.
+        is_dead: whether an owner provably does nothing more for it; one that may has until its lease ends.
     """
     workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if workspace_id is None:
@@ -88,7 +88,7 @@ def adopt(
     row = _running(connection, execution_id, attempt, by)
     if row is None:
         return NotClaimed("neither queued nor running here")
-    if not (row["expired"] or (row["owner"] != by.owner and is_dead(row["owner"]))):
+    if not (row["expired"] or is_dead(row["owner"])):
         return NotClaimed(f"{row['owner']} holds it")
     return _take_over(connection, row, by)
 
@@ -115,7 +115,8 @@ def _take_over(connection: Connection, row: RowMapping, by: Claimant) -> Claimed
         .returning(E.fence)
     ).scalar_one()
     logs.open_streams(connection, row["id"], fence)
-    payload = {"from": row["owner"], "by": by.owner, "why": "lease expired" if row["expired"] else "worker died"}
+    why = "let go" if row["owner"] == by.owner else "lease expired" if row["expired"] else "worker died"
+    payload = {"from": row["owner"], "by": by.owner, "why": why}
     events.append(connection, row["workspace_id"], "execution.adopted", payload, operation_id=row["id"])
     handle = row["handle"] or {}
     return Claimed(
