@@ -1,7 +1,8 @@
 """A tiny agent that speaks the Agent Client Protocol, for tests of the other end: the prompt says what it does.
 
 Plain JSON lines and no library, so that a misunderstanding of the library's shows. It keeps its conversations in the
-file that its first argument names; with ``--no-load`` it says that it cannot load them.
+file that its first argument names; with ``--no-load`` it says that it cannot load them, with ``--no-asking`` it has no
+mode in which it asks before it acts.
 """
 
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 
 SESSIONS = Path(sys.argv[1])
 MODES = {"currentModeId": "code", "availableModes": [{"id": "code", "name": "Code"}, {"id": "plan", "name": "Plan"}]}
+if "--no-asking" not in sys.argv:
+    MODES["availableModes"].append({"id": "default", "name": "Ask"})
 CHOICES = [{"id": "m", "category": "model", "type": "select", "options": [{"value": "big", "name": "Big"}]}]
 
 DONE = {"stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}}
@@ -56,6 +59,12 @@ def files(_):
     speak(json.loads(sys.stdin.readline())["error"]["message"])
 
 
+def odd(_):
+    """Lines that are JSON and no message."""
+    print('null\n[1]\n7\n"x"\n{"half', flush=True)
+    speak("went on")
+
+
 def die(_):
     speak("so far")
     sys.exit(7)
@@ -80,6 +89,7 @@ SCENES = {
     "files": files,
     "flood": lambda size: speak("x" * int(size)),
     "die": die,
+    "odd": odd,
     "hang": hang,
     "stop": lambda reason: {"stopReason": reason},
     "fail": fail,

@@ -18,6 +18,7 @@ from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.workspaces import WorkspaceRepoRow
 from relay_workers.context import WorkerContext
 from relay_workers.executors.port import TurnReader, Verdict
+from relay_workers.executors.registry import BEGINS_ANEW
 from relay_workers.git.locks import remove_dead_locks
 from relay_workers.git.ownership import give_back
 from relay_workers.git.service import AfterState, AfterStateRequest, Head
@@ -54,6 +55,8 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
     commits = wanted and claimed.run_reason in PINNED and transition.target is Status.COMPLETED
     message = (summary or f"{claimed.run_reason.replace('_', ' ')}") if commits else None
     states, noted = _repo_states(context, claimed, running, message)
+    if running.turn is not None and running.turn.begins_anew:
+        noted.append(("execution.conversation_begun_anew", {"message": BEGINS_ANEW}))
     if ended.log.cut:
         noted.append(
             ("execution.log_cut", {"message": "a background process held the log open; its later output is cut"})

@@ -29,7 +29,7 @@ from relay_workers.engine.judge import End, judge_end
 from relay_workers.engine.port import EngineUnavailable, StepStart
 from relay_workers.environment import step_environment
 from relay_workers.executors.port import StepPlan, TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.executors.registry import get_executor, reader_of
 from relay_workers.hostfs import Tampered
 from relay_workers.live import Control
 from relay_workers.live_secrets import LiveSecrets
@@ -45,10 +45,6 @@ from relay_workers.workspace import WorkspaceHandle, open_workspace
 log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
-NOTHING_TO_RESUME = (
-    "this session has no conversation to go on with: its turns ended before the agent named one; "
-    "start a new session with a coding_agent step of the workspace"
-)
 
 
 @dataclass
@@ -153,9 +149,11 @@ def _turn(
     if claimed.run_reason is not RunReason.CODING_AGENT:
         return None
     request = turn_request(context, claimed, workspace)
-    reader = get_executor(_choice(claimed).name).reader(request)
+    reader = reader_of(_choice(claimed).name, request)
     raw = RawOutput(partial(run_dir.open_log, Stream.STDOUT))
-    return Turn(context, claimed, reader, mask, raw, resumed=request.resume_session_id)
+    turn = Turn(context, claimed, reader, mask, raw, resumed=request.resume_session_id)
+    turn.begins_anew = request.begins_anew
+    return turn
 
 
 def _attach(
@@ -301,18 +299,16 @@ def _choice(claimed: Claimed) -> ExecutorChoice:
 def turn_request(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> TurnRequest:
     """What the agent is asked; a follow-up names the conversation that it goes on with.
 
-    Raises:
-        StepFailed: `cannot_resume`: there is none.
+    Where no turn of the session has left one (the agent was ended before it spoke), it begins one.
     """
     step: Step = claimed.action["step"]
     resumed = None
     if step.get("follow_up"):
         with context.database.connect() as connection:
             resumed = sessions.agent_session_before(connection, claimed.session_id, claimed.execution_id)
-        if resumed is None:
-            raise StepFailed(Reason.CANNOT_RESUME, NOTHING_TO_RESUME)
     as_root = _uid(claimed, workspace) == 0
-    return TurnRequest.of(_choice(claimed), step["prompt"], resume_session_id=resumed, as_root=as_root)
+    request = TurnRequest.of(_choice(claimed), step["prompt"], resume_session_id=resumed, as_root=as_root)
+    return replace(request, begins_anew=bool(step.get("follow_up")) and resumed is None)
 
 
 def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:

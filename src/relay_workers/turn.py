@@ -61,6 +61,8 @@ class Turn:
         self._claimed = claimed
         self._reader = reader
         self._offset = 0
+        self.begins_anew = False
+        """The session had no conversation to go on with: this turn is its first in a new one."""
         self._pending: list[Entry] = []
         self._session_id: str | None = None
         """As it is stored."""

@@ -92,7 +92,8 @@ def test_mode_and_model_are_set_before_the_prompt(tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"permission_mode": "yolo"}, "no mode 'yolo'; there are: code, plan"),
+        ({"permission_mode": "yolo"}, "no mode 'yolo'; there are: code, plan, default"),
+        ({"permission_mode": "reject", "arguments": ("--no-asking",)}, "no mode in which it asks before it acts among"),
         ({"model": "small"}, "no model 'small'; there are: big"),
         ({"reasoning_effort": "high"}, "no thought_level 'high': it offers no choice"),
     ],
@@ -113,6 +114,17 @@ def test_a_line_of_megabytes(tmp_path):
     assert run.verdict.success
     assert max(len(line["update"]["content"]["text"]) for line in run.lines if line["type"] == "update") == MEGABYTES
     assert run.reader.summary.startswith("xxx")
+
+
+def test_reject_chooses_a_mode_in_which_the_agent_asks(tmp_path):
+    assert Run(tmp_path, "ask", permission_mode="reject").verdict.success
+    assert (tmp_path / "settings").read_text() == "session/set_mode default\n"
+
+
+def test_a_line_that_is_json_and_no_object_does_not_end_the_turn(tmp_path):
+    run = Run(tmp_path, "odd")
+    assert (run.outcome, run.reader.summary) == ((0, True, None), "went on")
+    assert "no message: null" in run.stderr
 
 
 def test_an_agent_that_dies_in_the_middle(tmp_path):

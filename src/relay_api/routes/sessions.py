@@ -45,8 +45,10 @@ def create_follow_up(
 ) -> JSONResponse:
     """Queue the next turn: the agent resumes its own conversation in the same container, directory and home.
 
-    It starts when the lane of the workspace is free; one per session may wait. Where there is no conversation to go on
-    with, it ends as `failed` with the reason `cannot_resume`: a new one is never begun in its place.
+    It starts when the lane of the workspace is free; one per session may wait. Where the agent does not know the
+    conversation any more, it ends as `failed` with the reason `cannot_resume`: a new one is never begun in its place.
+    Where no earlier turn has left one (the agent was ended before it spoke), this turn begins it; a notice in the
+    conversation and the event `execution.conversation_begun_anew` say so.
     """
 
     def make(connection: Connection) -> Made:

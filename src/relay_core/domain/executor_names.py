@@ -40,6 +40,8 @@ class ExecutorKind:
     permission_modes: tuple[str, ...] = (AUTO,)
     """The first is meant where none is given."""
     reasoning_efforts: tuple[str, ...] = ()
+    harmless_args: frozenset[str] = frozenset()
+    """Options that `args` and `command` may hold in another mode than auto: any other might take the mode away."""
 
 
 SHELL = ExecutorKind(
@@ -56,6 +58,23 @@ CLAUDE_CODE = ExecutorKind(
     program="claude",
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
+    reasoning_efforts=("low", "medium", "high", "xhigh", "max"),
+    harmless_args=frozenset(
+        (
+            "--model",
+            "--fallback-model",
+            "--effort",
+            "--append-system-prompt",
+            "--max-turns",
+            "--max-budget-usd",
+            "--add-dir",
+            "--disallowedTools",
+            "--disallowed-tools",
+            "--restricted",
+            "--strict-mcp-config",
+            "--betas",
+        )
+    ),
 )
 ACP = ExecutorKind(
     "acp",
@@ -79,6 +98,7 @@ OPENCODE = ExecutorKind(
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    harmless_args=frozenset(("--thinking", "--print-logs", "--log-level", "--title", "--variant", "--file", "-f")),
 )
 QWEN = ExecutorKind(
     "qwen",
@@ -86,6 +106,9 @@ QWEN = ExecutorKind(
     program="qwen",
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
+    harmless_args=frozenset(
+        ("--debug", "-d", "--max-session-turns", "--max-wall-time", "--max-tool-calls", "--exclude-tools")
+    ),
 )
 GEMINI = ExecutorKind(
     "gemini",
@@ -93,6 +116,7 @@ GEMINI = ExecutorKind(
     program="gemini",
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
+    harmless_args=frozenset(("--debug", "-d", "--include-directories", "--raw-output", "--accept-raw-output-risk")),
 )
 AIDER = ExecutorKind(
     "aider",
@@ -100,6 +124,22 @@ AIDER = ExecutorKind(
     program="aider",
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
+    harmless_args=frozenset(
+        (
+            "--weak-model",
+            "--reasoning-effort",
+            "--thinking-tokens",
+            "--map-tokens",
+            "--read",
+            "--timeout",
+            "--cache-prompts",
+            "--stream",
+            "--no-stream",
+            "--max-chat-history-tokens",
+            "--verbose",
+            "--chat-language",
+        )
+    ),
 )
 MINI = ExecutorKind(
     "mini",
@@ -172,16 +212,20 @@ def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
         raise InvalidInput(
             f"executor.command is required for {kind.name}: the command line to run", field="executor.command"
         )
-    if command is not None and kind.command_is_program:
-        program_words(command)
+    words = program_words(command) if command is not None and kind.command_is_program else ()
+    mode = _one_of(kind, "permission_mode", _text(given, "permission_mode"), kind.permission_modes)
+    args = _args(given)
+    if mode not in (None, AUTO):
+        _hold_mode(kind, mode, "executor.command", words[1:])
+        _hold_mode(kind, mode, "executor.args", args)
     return ExecutorChoice(
         kind.name,
         command,
         _text(given, "variant"),
         _model(kind, _text(given, "model")),
         _one_of(kind, "reasoning_effort", _text(given, "reasoning_effort"), kind.reasoning_efforts),
-        _one_of(kind, "permission_mode", _text(given, "permission_mode"), kind.permission_modes),
-        _args(given),
+        mode,
+        args,
         _env(given),
     )
 
@@ -209,6 +253,35 @@ def program_words(command: str) -> tuple[str, ...]:
     if not words or not words[0]:
         raise InvalidInput("executor.command names no program", field="executor.command")
     return words
+
+
+_MODE_OPTION = re.compile(
+    r"--?(?:yolo|y|approval-?mode|permission-?mode|allowed-?tools|dangerously-.*|allow-dangerously-.*|policy|admin-policy|"
+    r"settings|full-auto|sandbox|ask-for-approval|trust-.*)(?:=.*)?|(?:-c=?|--config=)?(?:sandbox_mode|approval_policy)=.*",
+    re.IGNORECASE,
+)
+"""Words by which one agent or another is told what it may do, on the command line of an `acp` agent."""
+
+
+def _hold_mode(kind: ExecutorKind, mode: str | None, field_name: str, words: tuple[str, ...]) -> None:
+    """A mode holds whatever else is given.
+
+    Of an agent that Relay starts by its own arguments only those options pass that are known to leave the mode alone;
+    an ACP agent takes its mode by the protocol, and only what would go over that is refused.
+
+    Raises:
+        InvalidInput: one of the words might take the mode away.
+    """
+    for word in words:
+        option = word.partition("=")[0]
+        if kind.command_required:
+            broken = _MODE_OPTION.fullmatch(word) is not None
+        else:
+            broken = word.startswith("-") and option not in kind.harmless_args
+        if broken:
+            there = f"; {mode} takes: {', '.join(sorted(kind.harmless_args))}" if kind.harmless_args else ""
+            message = f"{field_name}: {option!r} might take the permission mode {mode!r} of {kind.name} away{there}"
+            raise InvalidInput(message, field=field_name)
 
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")

@@ -18,9 +18,11 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -39,6 +41,14 @@ REPLIES = {True: ("allow_once", "allow_always"), False: ("reject_once", "reject_
 """Kinds of answers to a request for permission; what holds for always would be written into the repository."""
 OWN_MODES = {"auto": True, "reject": False}
 """Modes that only say how requests are answered; any other is the agent's own."""
+ASKING_MODES = ("default", "ask", "manual", "read-only")
+"""What agents call the mode in which they ask before they act; `reject` needs it."""
+OPENCODE = "OpenCode"
+"""It has no such mode: what it asks for is a part of its configuration, which a variable goes over."""
+OPENCODE_PERMISSIONS = {
+    "reject": {"edit": "ask", "bash": "ask", "webfetch": "ask", "external_directory": "ask"},
+    "plan": {"edit": "deny", "bash": "deny"},
+}
 OLDER_WAYS = {
     "mode": ("modes", "availableModes", "id", "session/set_mode", "modeId"),
     "model": ("models", "availableModels", "modelId", "session/set_model", "modelId"),
@@ -131,16 +141,20 @@ async def converse(peer: Peer, turn: Turn, prompt: str) -> dict[str, Any]:
         raise TurnFailed("initialize", f"the agent speaks version {version} of the protocol, not {PROTOCOL_VERSION}")
     session = await open_session(peer, turn, agent)
     say({"type": "session", "session_id": peer.session_id, "loaded": bool(turn.session_id), "replayed": peer.replayed})
-    if turn.mode is not None and turn.mode not in OWN_MODES:
+    if turn.mode == "reject":
+        await have_it_ask(peer, session, agent)
+    elif turn.mode is not None and turn.mode not in OWN_MODES:
         await choose(peer, session, "mode", turn.mode)
     if turn.model is not None:
         await choose(peer, session, "model", turn.model)
     if turn.effort is not None:
         await choose(peer, session, "thought_level", turn.effort)
     peer.prompting = True
+    began = time.time()
     content = [{"type": "text", "text": prompt}]
     ended = await peer.ask("prompt", "session/prompt", {"sessionId": peer.session_id, "prompt": content})
-    return {"type": "end", "stop_reason": ended.get("stopReason"), "usage": ended.get("usage")}
+    end = {"type": "end", "stop_reason": ended.get("stopReason"), "usage": ended.get("usage")}
+    return {**end, **opencode_end(began, end)} if name_of(agent) == OPENCODE else end
 
 
 async def open_session(peer: Peer, turn: Turn, agent: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +177,53 @@ async def open_session(peer: Peer, turn: Turn, agent: dict[str, Any]) -> dict[st
     if not peer.replayed:
         raise TurnFailed("load", f"the agent brought nothing back of the conversation {turn.session_id}")
     return session
+
+
+async def have_it_ask(peer: Peer, session: dict[str, Any], agent: dict[str, Any]) -> None:
+    """Choose a mode in which the agent asks before it acts; what it then asks for is refused.
+
+    Raises:
+        TurnFailed: it has none, so it might act without asking.
+    """
+    if name_of(agent) == OPENCODE:
+        return
+    offered = way_to_set(session, "mode", "")[2]
+    asking = next((mode for mode in ASKING_MODES if mode in offered), None)
+    if asking is None:
+        there_are = f" among {', '.join(offered)}" if offered else ": it offers no choice"
+        message = f"the agent has no mode in which it asks before it acts{there_are}; so 'reject' cannot be kept"
+        raise TurnFailed("mode", message)
+    await choose(peer, session, "mode", asking)
+
+
+def name_of(agent: dict[str, Any]) -> Any:
+    """What the agent calls itself."""
+    return (agent.get("agentInfo") or {}).get("name")
+
+
+def opencode_end(began: float, end: dict[str, Any]) -> dict[str, Any]:
+    """What opencode notes and does not tell: the tokens of all requests since, and how the last answer ended."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111 - as the agent does it
+    try:
+        database = sqlite3.connect(f"file:{data}/opencode/opencode.db?mode=ro", uri=True)
+        with closing(database):
+            rows = database.execute(
+                "SELECT data FROM message WHERE time_created >= ? ORDER BY time_created", (int(began * 1000),)
+            )
+            answers = [said for row in rows if (said := json.loads(row[0])).get("role") == "assistant"]
+        tokens = [each["tokens"] for each in answers if each.get("tokens")]
+        usage = {
+            "inputTokens": sum(each["input"] for each in tokens),
+            "outputTokens": sum(each["output"] for each in tokens),
+            "thoughtTokens": sum(each["reasoning"] for each in tokens),
+            "cachedReadTokens": sum(each["cache"]["read"] for each in tokens),
+            "cachedWriteTokens": sum(each["cache"]["write"] for each in tokens),
+            "cost_usd": sum(each.get("cost") or 0 for each in answers),
+        }
+        reason = {"length": "max_tokens", "content-filter": "refusal"}.get(answers[-1].get("finish"))
+    except (sqlite3.Error, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return {"usage": None}  # what it tells by the protocol is that of its last request: none is better than that
+    return {"usage": usage, "stop_reason": reason or end["stop_reason"]}
 
 
 async def choose(peer: Peer, session: dict[str, Any], what: str, value: str) -> None:
@@ -197,13 +258,15 @@ async def drive(turn: Turn, prompt: str) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     try:
         agent = await asyncio.create_subprocess_exec(
-            *turn.command, stdin=PIPE, stdout=PIPE, limit=CHUNK_BYTES, start_new_session=True
+            *turn.command, stdin=PIPE, stdout=PIPE, limit=CHUNK_BYTES, start_new_session=True, env=environment(turn)
         )
     except OSError as error:
         say(TurnFailed("start", f"{turn.command[0]} could not be started: {error.strerror}").line)
         return 1
     peer = Peer(allow=OWN_MODES.get(turn.mode or "auto", turn.mode != "plan"))
-    peer.connection = Connection(peer.answer, agent.stdin, agent.stdout, observers=[peer.watch])  # type: ignore[arg-type]
+    lines = asyncio.StreamReader(limit=CHUNK_BYTES)
+    sieve = asyncio.create_task(pass_objects(agent.stdout, lines))
+    peer.connection = Connection(peer.answer, agent.stdin, lines, observers=[peer.watch])  # type: ignore[arg-type]
     talk = asyncio.create_task(converse(peer, turn, prompt))
     stop = asyncio.create_task(stopping.wait())
     death = asyncio.create_task(ended(agent))
@@ -219,8 +282,32 @@ async def drive(turn: Turn, prompt: str) -> int:
         await asyncio.wait({death}, timeout=EXIT_SECONDS)
     code = conclude(talk, agent)
     stop.cancel()
+    sieve.cancel()
     await end_agent(agent, death, at_once=stopping.is_set())
     return 128 + signal.SIGTERM if stopping.is_set() else code
+
+
+def environment(turn: Turn) -> dict[str, str]:
+    """The agent's: as it is, but that a mode goes over what opencode's own configuration allows."""
+    held = OPENCODE_PERMISSIONS.get(turn.mode or "")
+    return {**os.environ, **({"OPENCODE_PERMISSION": json.dumps(held)} if held else {})}
+
+
+async def pass_objects(source: asyncio.StreamReader | None, target: asyncio.StreamReader) -> None:
+    """Pass on the lines that can be messages; at any other that is JSON, such as `null`, the library would end."""
+    held: list[bytes] = []
+    while source is not None and (chunk := await source.read(1 << 16)):
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            line = b"".join([*held, piece]).strip()
+            held.clear()
+            if line.startswith(b"{"):
+                target.feed_data(line + b"\n")
+            elif line:
+                print(f"acp: no message: {line[:200].decode(errors='replace')}", file=sys.stderr)  # noqa: T201
+        if rest:
+            held.append(rest)
+    target.feed_eof()
 
 
 def conclude(talk: asyncio.Task[dict[str, Any]], agent: Process) -> int:

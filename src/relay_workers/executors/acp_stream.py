@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from relay_core.domain.conversation import MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind
 from relay_core.domain.vocabulary import Reason
+from relay_workers.executors import usage as used
 from relay_workers.executors.json_turn import JsonTurn, an_id, is_number, numbers, object_of, text_of
 from relay_workers.executors.port import Verdict, exit_verdict
 from relay_workers.executors.transcript import OPEN_CALLS
@@ -22,6 +23,7 @@ _USAGE = {
     "cachedReadTokens": "cache_read_input_tokens",
     "cachedWriteTokens": "cache_creation_input_tokens",
     "thoughtTokens": "reasoning_tokens",
+    "cost_usd": "cost_usd",
 }
 _STOPPED = {
     "refusal": "the model refuses to go on with this conversation",
@@ -92,7 +94,7 @@ class AcpReader(JsonTurn):
         elif kind == "end":
             self._last, self.agent_session_id = line, self._opened
             self.agent_message_id = self._message_id
-            self.usage = (numbers(line.get("usage"), _USAGE) or self._counted) | self._cost
+            self.usage = self._cost | (numbers(line.get("usage"), _USAGE) or self._counted)
         elif kind == "error":
             self._last = line
             self.transcript.complain(_complaint(line))
@@ -140,8 +142,10 @@ class AcpReader(JsonTurn):
     def _take_words(self, update: dict[str, Any]) -> None:
         text, message_id = _content(update.get("content")), an_id(update.get("messageId"))
         meta = object_of(update.get("_meta"))
-        for name, count in numbers(meta.get("usage"), _USAGE).items():  # Qwen Code's way
-            self._counted[name] = self._counted.get(name, 0) + count
+        # Qwen Code's way: of each request, with the cached and the reasoning ones counted among the others.
+        taken = used.disjoint(numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING])
+        self._counted = used.total(self._counted, taken)
+        self.usage = self._cost | self._counted
         if object_of(meta.get("claudeCode")).get("kind") == "informational":
             self.transcript.say(text, kind=EntryKind.NOTICE)
             return
@@ -184,6 +188,7 @@ class AcpReader(JsonTurn):
     def _take_cost(self, cost: dict[str, Any]) -> None:
         if cost.get("currency") == "USD" and not self._loaded and is_number(amount := cost.get("amount")):
             self._cost = {"cost_usd": float(amount)}
+            self.usage = self._cost | self._counted
 
 
 def _merge(call: _Call, update: dict[str, Any]) -> None:

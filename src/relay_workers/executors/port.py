@@ -28,6 +28,8 @@ class TurnRequest:
     """One of the executor's `permission_modes`; None: the first."""
     args: tuple[str, ...] = ()
     """More arguments, put before the prompt."""
+    begins_anew: bool = False
+    """A follow-up of a session whose earlier turns have left no conversation to go on with."""
 
     @classmethod
     def of(

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
+from relay_core.domain.conversation import EntryKind
 from relay_core.domain.executor_names import executor_kind
 from relay_workers.executors.acp import Acp
+from relay_workers.executors.agent_turn import AgentTurn
 from relay_workers.executors.aider import Aider
 from relay_workers.executors.claude_code import ClaudeCode
 from relay_workers.executors.codex import Codex
 from relay_workers.executors.gemini import Gemini
 from relay_workers.executors.mini import Mini
 from relay_workers.executors.opencode import OpenCode
-from relay_workers.executors.port import Executor
+from relay_workers.executors.port import Executor, TurnReader, TurnRequest
 from relay_workers.executors.qwen import Qwen
 from relay_workers.executors.shell import Shell
 
@@ -26,6 +28,23 @@ _EXECUTORS: tuple[Executor, ...] = (
     Acp(),
 )
 _ALL: Mapping[str, Executor] = {executor.name: executor for executor in _EXECUTORS}
+
+
+BEGINS_ANEW = (
+    "No earlier turn of this session has left a conversation: this one begins it, and the agent knows nothing of them."
+)
+
+
+def reader_of(name: str, request: TurnRequest) -> TurnReader:
+    """A reader for one run of this turn, whose conversation begins with what Relay has to say about it.
+
+    Raises:
+        InvalidInput: there is no such executor.
+    """
+    reader = get_executor(name).reader(request)
+    if request.begins_anew and isinstance(reader, AgentTurn):
+        reader.transcript.say(BEGINS_ANEW, kind=EntryKind.NOTICE)
+    return reader
 
 
 def get_executor(name: str) -> Executor:
