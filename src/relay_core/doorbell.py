@@ -49,14 +49,17 @@ def send(app: Celery, ring: Ring) -> None:
 
 
 def _length(client: Any, queue: str) -> int:
-    try:
-        return int(client.llen(queue))
-    except ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
-            raise
-        log.warning("removed a key that lay in place of a queue", queue=queue)
-        client.delete(queue)
-        return 0
+    """Messages in a queue; a key of another kind that lies in the way of it, or of Kombu's books, is removed."""
+    looks = {queue: client.llen, "unacked": client.hlen, "unacked_index": lambda key: client.zrange(key, 0, 0)}
+    for key, look in looks.items():
+        try:
+            look(key)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            log.warning("removed a key of Redis that is of the wrong kind", key=key)
+            client.delete(key)
+    return int(client.llen(queue))
 
 
 class CeleryDoorbell:

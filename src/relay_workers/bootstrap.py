@@ -26,6 +26,7 @@ from relay_core.postgres.engine import make_engine
 from relay_core.postgres.lifecycle import Claimant
 from relay_core.postgres.logs import LogStore
 from relay_core.postgres.migrate import check_schema
+from relay_core.redis_check import why_unfit
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_workers import disk, divergence, leases, leavings, live_secrets, presence, tick, upkeep
@@ -213,18 +214,15 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
     def health() -> Health:
         ticks = {one.name: Tick(one.age_seconds, one.seconds, one.name in VITAL) for one in tickers}
         ticks["log pump"] = Tick(context.pump.age_seconds, SCAN_SECONDS, vital=True)
-        return judge(ticks, redis_answers=_redis_answers(settings))
+        return judge(ticks, redis_takes_writes=_redis_takes_writes(settings))
 
     server = HealthServer((settings.worker_http_host, settings.worker_http_port), health, context.metrics.text)
     structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
 
 
-def _redis_answers(settings: Settings) -> bool:
+def _redis_takes_writes(settings: Settings) -> bool:
     with redis.Redis.from_url(settings.redis_url, socket_timeout=1, socket_connect_timeout=1) as client:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
+        return why_unfit(client) is None
 
 
 def prepare_logs(level: str) -> None:

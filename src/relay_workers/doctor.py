@@ -19,6 +19,7 @@ from relay_core.open_files import raise_open_files
 from relay_core.postgres import admission, adoption, executions, nodes
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.migrate import check_schema
+from relay_core.redis_check import why_unfit
 from relay_core.settings import Settings
 from relay_workers import divergence, host_facts
 from relay_workers.bootstrap import make_context
@@ -128,9 +129,17 @@ def _redis(settings: Settings) -> list[Check]:
     queues = [pool_queue(settings.pool), node_queue(read_node_id(settings.data_dir))]
     with redis.Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
         client.ping()
+        why = why_unfit(client)
         answers: list[Any] = [client.llen(KEY_PREFIX + name) for name in queues]
     waiting = [judge_queue(name, int(length)) for name, length in zip(queues, answers, strict=True)]
-    return [Check("redis", "ok", "Redis answers"), *waiting]
+    return [_judge_redis(why), *waiting]
+
+
+def _judge_redis(why: str | None) -> Check:
+    if why is None:
+        return Check("redis", "ok", "Redis answers and takes writes")
+    todo = "see its maxmemory, its disk and its role: until it takes writes, no queued run starts"
+    return Check("redis", "error", f"Redis {why}", todo)
 
 
 def _disk(settings: Settings) -> Check:

@@ -37,11 +37,11 @@ class Health(NamedTuple):
     degraded: list[str]
 
 
-def judge(ticks: Mapping[str, Tick], *, redis_answers: bool) -> Health:
+def judge(ticks: Mapping[str, Tick], *, redis_takes_writes: bool) -> Health:
     """Whether a worker does its work, by what is seen of it."""
     late = {name: tick for name, tick in ticks.items() if tick.age_seconds > 3 * tick.interval_seconds + SLACK_SECONDS}
     stuck = [name for name, tick in late.items() if tick.vital]
-    degraded = [name for name, tick in late.items() if not tick.vital] + ([] if redis_answers else ["redis"])
+    degraded = [name for name, tick in late.items() if not tick.vital] + ([] if redis_takes_writes else ["redis"])
     return Health(stuck, degraded)
 
 

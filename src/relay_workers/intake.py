@@ -4,6 +4,7 @@ Not by Celery's remote control, which goes through Redis: a command that is sent
 worker has connected, is lost, and a worker that remembers it as done takes no work for ever.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,6 +19,10 @@ log = structlog.get_logger(__name__)
 _celery_log = get_logger(__name__)
 _TRANSPORT = f"{Transport.__module__}:{Transport.__qualname__}"
 """By name: `inspect stats`, which Flower and the local stack ask for, has to write it as JSON."""
+
+
+REFUSED_SECONDS = 1.0
+"""Before a new connection to a Redis that answers, and refuses to do what it is asked for."""
 
 
 class Intake:
@@ -84,6 +89,12 @@ class RelayConsumer(Consumer):
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         connection.transport_cls = _TRANSPORT
         return self.ensure_connected(connection)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Connect anew; where Redis answers and refuses, not at once."""
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, self.channel_errors):
+            time.sleep(REFUSED_SECONDS)
 
     def create_task_handler(self, *words: Any, **options: Any) -> Any:
         """What is done with each message: it is given to its task's strategy, or dropped for good."""

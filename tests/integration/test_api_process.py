@@ -17,6 +17,7 @@ import redis
 from api_fixtures import RUN, Api, Worker, api_in_process, make_tokens, settings_for, wait_until
 from sqlalchemy import Engine, text
 
+from relay_cli.stack.valkey import EmbeddedValkey
 from relay_core.celery_app import make_app
 from relay_core.domain.doorbell import task_id
 from relay_core.postgres import idempotency
@@ -136,6 +137,21 @@ def test_a_silent_redis_delays_no_answer(engine: Engine, database_url: str):
         assert api.post(f"/v1/executions/{made['execution_id']}/kill").status_code == 202
         assert time.monotonic() - begun < 2
         assert api.client.get("/healthz").json()["status"] == "degraded"
+
+
+def test_a_redis_that_refuses_writes_is_not_ok(engine: Engine, database_url: str, tmp_path):
+    """F18: it answers a PING, and no message can be sent."""
+    server = EmbeddedValkey(tmp_path / "full", durable=False)
+    url = server.start()
+    try:
+        with api_in_process(engine, settings_for(database_url, url)) as api, redis.Redis.from_url(url) as client:
+            assert api.client.get("/healthz").json()["status"] == "ok"
+            client.config_set("maxmemory", "1")
+            health = api.client.get("/healthz").json()
+            assert health["status"] == "degraded"
+            assert health["checks"]["redis"] == {"ok": False, "error": "refuses writes"}
+    finally:
+        server.stop()
 
 
 def test_the_message_is_on_the_pools_queue(api: Api, redis_url: str):

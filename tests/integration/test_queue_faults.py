@@ -1,6 +1,8 @@
 """Redis is never believed: a real worker stays alive while its Valkey forgets, lies, fills up or goes away."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -9,11 +11,15 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 from tests.integration.celery_bench import Bench, working
 
 from relay_cli.stack.valkey import EmbeddedValkey
 from relay_core.celery_app import KEY_PREFIX, make_app
 from relay_core.domain.doorbell import node_queue, pool_queue, task_id
+from relay_core.doorbell import CeleryDoorbell
+from relay_core.postgres.executions import Unrung
+from relay_core.redis_check import why_unfit
 from relay_core.settings import Settings
 from relay_workers.intake import Intake, RelayConsumer
 from relay_workers.tasks import register
@@ -209,6 +215,51 @@ class TestOneWorkerAllTheTime:
         assert bench.runs(NODE)
 
 
+REFUSALS = {
+    "full": (["maxmemory", "1"], ["maxmemory", "0"]),
+    "too few replicas": (["min-replicas-to-write", "1"], ["min-replicas-to-write", "0"]),
+}
+
+
+@contextmanager
+def refusing(client, how):
+    """Valkey answers and takes no writes."""
+    if how == "replica":
+        client.replicaof("127.0.0.1", "1")
+    else:
+        client.config_set(*REFUSALS[how][0])
+    try:
+        yield
+    finally:
+        if how == "replica":
+            client.replicaof("NO", "ONE")
+        else:
+            client.config_set(*REFUSALS[how][1])
+
+
+@pytest.mark.parametrize("how", [*REFUSALS, "replica"])
+def test_a_worker_outlives_a_server_that_refuses_writes_which_is_told(valkey, client, how):
+    with worker(valkey) as (bench, _):
+        assert why_unfit(client) is None
+        with refusing(client, how):
+            assert why_unfit(client).startswith("refuses writes: ")
+            with pytest.raises((OperationalError, redis.RedisError)):
+                bench.send(lambda: None)
+            time.sleep(2)  # the worker meets it, too
+        assert bench.runs(NODE, 40)
+    with redis.Redis.from_url("redis://127.0.0.1:1") as nobody:
+        assert why_unfit(nobody) == "no answer"
+
+
+@pytest.mark.parametrize("name", [OWN, "unacked", "unacked_index"])
+def test_a_key_of_another_kind_stops_no_queue_for_long(valkey, client, name):
+    doorbell = CeleryDoorbell(app_of(valkey), None)
+    with worker(valkey) as (bench, _):
+        client.set(KEY_PREFIX + name, "no list")
+        until(lambda: doorbell.ring_again([Unrung(OWN, 0, [])]) == 0 and client.type(KEY_PREFIX + name) != b"string")
+        assert bench.runs(NODE, 40)
+
+
 def test_what_lies_unacknowledged_and_cannot_be_read_stops_no_start(valkey, client):
     """Kombu reads it back at each start of a worker."""
     bad = ["", "{", "[]", "null", "[1, 2, 3]", json.dumps([{}, "", OWN]), json.dumps([json.loads(message()), "", OWN])]
@@ -257,3 +308,29 @@ def test_a_queue_that_was_closed_from_outside_is_opened_again(valkey):
         until(lambda: not intake.consumes(OWN))
         intake.compare()  # as the clock does
         assert bench.runs(NODE)
+
+
+BROKEN_WORKER = """
+import sys
+from types import SimpleNamespace
+from celery.worker.consumer import Consumer
+from relay_core.celery_app import make_app
+from relay_core.settings import Settings
+from relay_workers.bootstrap import Worker
+
+class Broken(Consumer):
+    def start(self):
+        raise RuntimeError("broken")
+
+settings = Settings(redis_url=sys.argv[1], worker_concurrency=1)
+app = make_app(settings, "node")
+app.conf.worker_consumer = Broken
+sys.exit(Worker(app, SimpleNamespace(worker="w1@node"), SimpleNamespace(settings=settings)).run())
+"""
+
+
+def test_a_worker_that_breaks_says_so_by_its_exit_code(valkey):
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_WORKER, valkey.url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr[-2000:]

@@ -20,14 +20,14 @@ LATE = 3 * 5.0 + SLACK_SECONDS + 0.1
 
 
 def test_a_worker_whose_clocks_tick_is_well():
-    assert judge(FRESH, redis_answers=True) == Health([], [])
+    assert judge(FRESH, redis_takes_writes=True) == Health([], [])
 
 
 def test_what_makes_a_worker_stuck_and_what_only_degraded():
     late = {name: tick._replace(age_seconds=LATE) for name, tick in FRESH.items() if name != "log pump"}
-    assert judge(late, redis_answers=True) == Health(["leases"], ["disk"])
+    assert judge(late, redis_takes_writes=True) == Health(["leases"], ["disk"])
     dead = FRESH | {"log pump": Tick(math.inf, 1.0, vital=True)}
-    assert judge(dead, redis_answers=False) == Health(["log pump"], ["redis"])
+    assert judge(dead, redis_takes_writes=False) == Health(["log pump"], ["redis"])
 
 
 def test_a_port_that_is_taken_is_one_clear_message():

@@ -3,7 +3,6 @@
 from importlib.metadata import version
 
 from fastapi import APIRouter
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
@@ -13,6 +12,7 @@ from relay_api.problems import problem
 from relay_api.responses import problem_doc, problems, raw
 from relay_api.schemas.admin import Check, Checks, Health
 from relay_api.services import Services
+from relay_core import redis_check
 
 router = APIRouter(tags=["health"])
 
@@ -51,8 +51,5 @@ def _database(core: Services) -> Check:
 
 
 def _redis(core: Services) -> Check:
-    try:
-        core.redis.ping()
-    except (RedisError, OSError):
-        return Check(ok=False, error="no answer")
-    return Check(ok=True)
+    why = redis_check.why_unfit(core.redis)
+    return Check(ok=why is None, error=why and why.partition(":")[0])
