@@ -9,7 +9,7 @@ from uuid import UUID
 import zstandard
 
 from relay_core.domain import execution as machine
-from relay_core.domain.errors import RelayError
+from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, RunReason, Status, Stream
@@ -25,6 +25,7 @@ from relay_workers.git.service import AfterState, AfterStateRequest, Head
 from relay_workers.git.store import Patch
 from relay_workers.home import remove_snapshots
 from relay_workers.outcome import Outcome
+from relay_workers.secret_values import to_mask
 
 if TYPE_CHECKING:  # process.py calls into this module
     from relay_workers.process import Ended, Running
@@ -72,19 +73,17 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
 def after_heads(context: WorkerContext, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:
     """Where every repo stands after a step that could not go on; empty where the clones are gone."""
     with context.database.connect() as connection:
-        repos = workspaces.load(connection, workspace_id).repos
+        row = workspaces.load(connection, workspace_id)
+    repos = row.repos
     directory = context.workspace_dir(workspace_id)
     if not (directory / "repos").is_dir():
         return {}
     heads = context.git.heads(directory, [repo.name for repo in repos])
-    return {
-        repo.repo_id: {
-            "after_head_commit": heads[repo.name].commit,
-            "branch": heads[repo.name].branch,
-            "problem": heads[repo.name].problem,
-        }
-        for repo in repos
-    }
+    try:
+        mask = SecretMask(to_mask(context.secrets, row))
+    except StepFailed:  # only commits are shown, as what else there is cannot be masked
+        return {repo.repo_id: {"after_head_commit": heads[repo.name].commit} for repo in repos}
+    return {repo.repo_id: _head_columns(heads[repo.name], mask) for repo in repos}
 
 
 def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tuple[TurnReader, Transition]:

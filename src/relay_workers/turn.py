@@ -188,4 +188,5 @@ def masked(mask: SecretMask, entry: Entry) -> Entry:
         tool = replace(
             tool, name=mask.text(tool.name), input=mask.text(tool.input), result=mask.text(tool.result), paths=paths
         )
-    return replace(entry, text=mask.text(entry.text), tool=tool, agent=entry.agent and mask.text(entry.agent))
+    shown = replace(entry, text=mask.text(entry.text), tool=tool, agent=entry.agent and mask.text(entry.agent))
+    return entry if shown == entry else replace(shown, masked=True)

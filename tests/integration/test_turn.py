@@ -256,7 +256,8 @@ def test_a_protocol_is_read_before_its_texts_are_masked(agent: Agent, tmp_path: 
     assert verdict.success, verdict.message
     assert turn.agent_session_id == SESSION
     stars = "*" * len(word)
-    assert [row.content["text"] for row in agent.rows() if row.kind == "assistant"] == [f"I am {stars}."]
+    said = [row.content for row in agent.rows() if row.kind == "assistant"]
+    assert [(one["text"], one["masked"]) for one in said] == [(f"I am {stars}.", True)]
     stored = b"".join(agent.logs.iter_range(agent.owned.id, Stream.STDOUT, 0, agent.size))
     assert word.encode() not in stored
     assert (tmp_path / "stdout").read_bytes() == b"".join(lines)

@@ -30,6 +30,7 @@ class EntryOut(Output):
     usage: dict[str, float] | None = Field(description="Of a usage: tokens, cost_usd, … by name.")
     truncated: bool = Field(description="It was longer; the raw log has all of it.")
     agent: str | None = Field(default=None, description="The subagent whose it is; null: the agent itself.")
+    masked: bool = Field(default=False, description="Something in it is a secret and is shown as asterisks.")
     created_at: datetime
 
 

@@ -71,9 +71,12 @@ class Entry:
     """Some of its text was too long and is only in the raw log."""
     agent: str | None = None
     """The subagent whose it is; None: the agent itself."""
+    masked: bool = False
+    """Something in it is a secret and is shown as asterisks."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything but index, sequence and kind, as it is stored."""
         tool = self.tool and {**vars(self.tool), "paths": list(self.tool.paths)}
         usage = None if self.usage is None else dict(self.usage)
-        return {"text": self.text, "tool": tool, "usage": usage, "truncated": self.truncated, "agent": self.agent}
+        told = {"truncated": self.truncated, "agent": self.agent, "masked": self.masked}
+        return {"text": self.text, "tool": tool, "usage": usage, **told}
