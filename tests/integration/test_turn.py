@@ -265,7 +265,7 @@ def test_a_protocol_is_read_before_its_texts_are_masked(agent: Agent, tmp_path: 
 
 def test_a_raw_file_that_is_not_what_was_stored_is_not_believed(agent: Agent, tmp_path: Path):
     mask = SecretMask(maskable(["a secret word"]))
-    agent.prints(said("I am a secret word"), mask, tmp_path)
+    agent.prints(said("I am a secret word") + END, mask, tmp_path)
     raw = tmp_path / "stdout"
     raw.write_bytes(raw.read_bytes().replace(b"I am", b"I'm "))
     agent.turn_with(ClaudeReader(), mask, tmp_path).finish(agent.size, 0)
