@@ -15,7 +15,7 @@ from git_bench import BRANCH, UID, Bench, Remote, git, own, write
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers import doctor
-from relay_workers.git import mirror
+from relay_workers.git import advertisement, mirror
 from relay_workers.git.version import git_version
 
 pytest_plugins = ["git_fixtures"]
@@ -409,6 +409,15 @@ def test_a_branch_whose_name_is_not_utf8(bench, remote):
 def git_commit(remote: Remote) -> bytes:
     """A commit that no branch is at."""
     return git(remote.path, "commit-tree", "-m", "x", "main^{tree}", "-p", "main").encode()
+
+
+def test_a_remote_with_too_many_branches_is_refused(bench, remote, monkeypatch):
+    bench.clone(remote.url)
+    monkeypatch.setattr(advertisement, "MOST_REFS", 3)
+    for name in ("a", "b", "c"):
+        git(remote.path, "branch", name)
+
+    assert "more than 3 branches and tags" in refused(bench, Reason.CLONE_FAILED, remote.url)
 
 
 def test_sha256_is_named(bench, tmp_path):

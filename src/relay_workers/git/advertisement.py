@@ -10,10 +10,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from relay_core.domain.errors import RelayError
+
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
 RELAY_HEAD = "refs/relay/HEAD"
 """Where a mirror has its remote's HEAD."""
+
+MOST_REFS = 500_000
+"""Branches and tags of one remote; a hostile one could name them without end, and each takes the worker's memory."""
 
 _PACKET = re.compile(r"packet: +(?!upload-pack)\S+< (.*)")
 _REF = re.compile(r"([0-9a-f]{40}(?:[0-9a-f]{24})?|unborn) (\S+?)(\\0.*| .*|)")
@@ -21,6 +26,10 @@ _SYMREF = re.compile(r"(?: symref-target:| symref=HEAD:|\\0symref=HEAD:)(\S+)")
 _ESCAPED = re.compile(r"\\(37777777[0-7]{3}|[0-7]{3})")
 """How git writes a byte above 126: in octal, where `char` is signed with the sign's bits before it."""
 _LISTED = re.compile(r"(?:ref: (?P<target>\S+)|(?P<object>[0-9a-f]{40,64}))\t(?P<name>\S+)")
+
+
+class TooManyRefs(RelayError):  # noqa: N818 - named for what it says
+    """The remote has more than `MOST_REFS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,11 @@ class Advertisement:
 
 
 def read_trace(lines: Iterable[str]) -> Advertisement | None:
-    """What the packet trace of a fetch or clone tells; None where no packet came from the remote."""
+    """What the packet trace of a fetch or clone tells; None where no packet came from the remote.
+
+    Raises:
+        TooManyRefs: more than are taken.
+    """
     found = _Refs()
     spoke = False
     for line in lines:
@@ -89,6 +102,8 @@ class _Refs:
             self._head_ref = target or self._head_ref
         elif object_id is not None and name.startswith((HEADS, TAGS)) and not name.endswith("^{}"):
             self._refs[name] = object_id
+            if len(self._refs) > MOST_REFS:
+                raise TooManyRefs(f"it has more than {MOST_REFS} branches and tags")
 
     def advertisement(self) -> Advertisement:
         return Advertisement(self._refs, self._head, self._head_ref)

@@ -22,7 +22,15 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.git_url import GitUrl
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.git.advertisement import HEADS, RELAY_HEAD, TAGS, Advertisement, read_listing, read_trace
+from relay_workers.git.advertisement import (
+    HEADS,
+    RELAY_HEAD,
+    TAGS,
+    Advertisement,
+    TooManyRefs,
+    read_listing,
+    read_trace,
+)
 from relay_workers.git.process import Control, GitJob, GitResult, OutOfTime, run_git
 from relay_workers.git.progress import ProgressLog
 from relay_workers.git.remote import NOT_GIT, SHA256, WEB, Connection, connect, explain_failure
@@ -83,6 +91,8 @@ class Mirrors:
                 else:
                     remote = self._create(path, fetch)
                 return describe(path, remote)
+        except TooManyRefs as error:
+            raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {error}") from error
         except OutOfTime as error:
             raise StepFailed(Reason.CLONE_TIMEOUT, f"cloning {url.display} took too long") from error
         finally:
