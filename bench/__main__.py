@@ -77,6 +77,7 @@ def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]
         "RELAY_WORKER_CONCURRENCY": "200",
         "RELAY_NODE_MAX_WORKSPACES": "1000",
         "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
+        "RELAY_NODE_PIDS": str(1 << 30),
         "RELAY_CONTAINER_NETWORK": f"relay-bench-{os.getpid()}",
     }
 

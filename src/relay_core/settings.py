@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     node_memory_bytes: int | None = Field(
         None, ge=64 << 20, description="Sum of their memory limits; the host's otherwise."
     )
+    node_pids: int | None = Field(
+        None, ge=64, description="Sum of their limits.pids; three quarters of what the host can have otherwise."
+    )
     node_heartbeat_seconds: float = Field(15, ge=0.1, le=600, description="Between two heartbeats of a node.")
     node_degraded_seconds: float = Field(30, ge=0.1, le=3600, description="A node silent for longer is degraded.")
     node_offline_seconds: float = Field(

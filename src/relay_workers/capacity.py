@@ -7,6 +7,7 @@ keeps messages from coming here in vain: what is refused goes back, so that anot
 import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import psutil
@@ -23,9 +24,18 @@ MOST_WAITING = 1000
 """Refused steps whose messages this worker sends again; others are found by the sweep."""
 
 
+_KERNEL = Path("/proc/sys/kernel")
+
+
 def capacity_of(settings: Settings) -> Capacity:
     """What this node may promise."""
-    return Capacity(settings.node_max_workspaces, settings.node_memory_bytes or psutil.virtual_memory().total)
+    memory = settings.node_memory_bytes or psutil.virtual_memory().total
+    return Capacity(settings.node_max_workspaces, memory, settings.node_pids or host_pids() * 3 // 4)
+
+
+def host_pids(kernel: Path = _KERNEL) -> int:
+    """Processes and threads that this host can have at one time."""
+    return min(int((kernel / name).read_text()) for name in ("pid_max", "threads-max"))
 
 
 def why_disk_full(settings: Settings) -> str | None:

@@ -24,6 +24,20 @@ def judge_mount(data_dir: Path, missing: tuple[str, ...]) -> Check:
     return Check("mount", "ok", told, f"advice: a file system of its own for it, mounted {','.join(missing)}")
 
 
+def judge_pids(*, most_of_one: int, promised: int, host: int) -> Check:
+    """Processes and threads: RELAY_MAX_PIDS, what the node promises to all workspaces, and what the host can have."""
+    told = f"workspaces may have {promised} processes of the {host} that this host can have"
+    if promised >= host:
+        todo = (
+            "lower RELAY_NODE_PIDS, or raise kernel.pid_max: they could take all, and nothing of the host starts then"
+        )
+        return Check("pids", "warning", told, todo)
+    if most_of_one > promised:
+        todo = "a larger limit is cut to that; lower RELAY_MAX_PIDS, or raise kernel.pid_max"
+        return Check("pids", "warning", f"{told}, and one may ask for {most_of_one} (RELAY_MAX_PIDS)", todo)
+    return Check("pids", "ok", told)
+
+
 def judge_uids(*, one_uid: int | None, root: bool, span: range, delegated: Iterable[range]) -> Check:
     """Whose uids the workspaces have.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay_core.settings import Settings
 from relay_workers import host_checks
+from relay_workers.capacity import capacity_of, host_pids
 from relay_workers.checks import Check
 from relay_workers.node import container_uid
 from relay_workers.private_dirs import PRIVATE
@@ -17,6 +18,9 @@ _SUBUID = Path("/etc/subuid")
 def look(settings: Settings) -> list[Check]:
     """What there is to say of this host."""
     return [
+        host_checks.judge_pids(
+            most_of_one=settings.max_pids, promised=capacity_of(settings).pids or 0, host=host_pids()
+        ),
         host_checks.judge_privacy(_open_directories(settings.data_dir)),
         host_checks.judge_mount(settings.data_dir, _missing_options(settings.data_dir)),
         host_checks.judge_uids(

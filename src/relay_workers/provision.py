@@ -22,6 +22,7 @@ from relay_core.postgres.lifecycle import Claimed, Evidence
 from relay_core.postgres.outage import is_away
 from relay_core.postgres.workspaces import WorkspaceRepoRow, WorkspaceRow
 from relay_workers import leases, usable_image
+from relay_workers.capacity import capacity_of
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import (
     Account,
@@ -280,13 +281,16 @@ def _clone(
 def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> ContainerSpec:
     limits = place.row.limits
     cpus = min(limits.cpus, context.engine.platform()[1])
+    pids = min(
+        limits.pids, capacity_of(context.settings).pids or limits.pids
+    )  # one alone must not take all of the host's
     return ContainerSpec(
         name=container_name(str(place.row.id)),
         image=place.image.id,
         labels=identity_labels(context.claimant.node_id, str(place.row.id)),
         workspace_dir=place.directory,
         supervisor_dir=context.settings.data_dir / "supervisor",
-        limits=ContainerLimits(limits.memory_bytes, cpus, limits.pids, limits.nofile),
+        limits=ContainerLimits(limits.memory_bytes, cpus, pids, limits.nofile),
         account=Account(place.uid, HOME),
         network=context.settings.container_network,
         mirror_dirs=tuple(mirrors),

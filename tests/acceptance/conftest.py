@@ -239,6 +239,7 @@ def environment_of(root: Path, database_url: str, redis_url: str) -> dict[str, s
         "RELAY_CONTAINER_NETWORK": f"relay-test-{os.getpid()}",
         "RELAY_NODE_MAX_WORKSPACES": "1000",
         "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
+        "RELAY_NODE_PIDS": str(1 << 30),
         "RELAY_SECRET_KEYS": base64.b64encode(os.urandom(32)).decode(),
     }
     if own_ca := own_ca_bundle():

@@ -28,9 +28,14 @@ def one_node(db: Engine) -> Engine:  # noqa: F811
     return db
 
 
-def capacity(db: Engine, max_workspaces: int | None = None, memory_bytes: int | None = None) -> None:  # noqa: F811
+def capacity(
+    db: Engine,  # noqa: F811
+    max_workspaces: int | None = None,
+    memory_bytes: int | None = None,
+    pids: int | None = None,
+) -> None:
     with db.begin() as connection:
-        nodes.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes))
+        nodes.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
 
 
 def submit_small(db: Engine, memory_bytes: int) -> runs.Submitted:  # noqa: F811
@@ -79,6 +84,15 @@ def test_ten_claims_at_once_promise_no_more_memory_than_there_is(one_node):
         results = list(pool.map(lambda one: claim(one_node, one.execution_id), submitted))
     assert sum(isinstance(one, Claimed) for one in results) == 2
     assert isinstance(claim(one_node, submit_small(one_node, GIB).execution_id), Claimed), "what fits comes in"
+
+
+def test_ten_claims_at_once_promise_no_more_processes_than_the_host_can_have(one_node):
+    capacity(one_node, pids=3 * Limits().pids + 1)
+    submitted = [submit(one_node) for _ in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        claims = list(pool.map(lambda run: claim(one_node, run.execution_id), submitted))
+    assert sum(isinstance(one, Claimed) for one in claims) == 3
+    assert waits(one_node, submitted[-1].execution_id) or waits(one_node, submitted[0].execution_id)
 
 
 def test_a_workspace_between_two_steps_keeps_its_room(one_node):

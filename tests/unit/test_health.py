@@ -9,7 +9,7 @@ import pytest
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
-from relay_workers.host_checks import judge_mount, judge_privacy, judge_uids
+from relay_workers.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids
 
 FRESH = {
     "leases": Tick(1.0, 5.0, vital=True),
@@ -94,3 +94,10 @@ def test_the_doctor_tells_open_directories_and_advises_mount_options():
 )
 def test_the_doctor_tells_whose_uids_workspaces_have(one_uid, root, delegated, level):
     assert judge_uids(one_uid=one_uid, root=root, span=range(70, 80), delegated=delegated).level == level
+
+
+@pytest.mark.parametrize(
+    ("most_of_one", "promised", "level"), [(500, 750, "ok"), (751, 750, "warning"), (500, 1000, "warning")]
+)
+def test_the_doctor_judges_processes_against_what_the_host_can_have(most_of_one, promised, level):
+    assert judge_pids(most_of_one=most_of_one, promised=promised, host=1000).level == level

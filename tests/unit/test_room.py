@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.doorbell import Ring, task_id
-from relay_core.domain.room import Capacity, Load, why_no_room
+from relay_core.domain.room import Capacity, Load, Wanted, why_no_room
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
-from relay_workers.capacity import Admission, capacity_of, why_disk_full
+from relay_workers.capacity import Admission, capacity_of, host_pids, why_disk_full
 from relay_workers.intake import Intake
 from relay_workers.message import Unreadable, checked_headers
 
@@ -26,17 +26,25 @@ ROOMY = Capacity(10, 16 * GIB)
         (Load(9, GIB), ROOMY, None),
         (Load(10, GIB), ROOMY, "10 of 10 workspaces are at work"),
         (Load(10, 99 * GIB), Capacity(None, None), None),
-        (Load(0, 0), Capacity(1, 1), None),
+        (Load(0, 0), Capacity(1, 1, 1), None),
+        (Load(3, GIB, 900), Capacity(None, None, 1000), None),
+        (Load(3, GIB, 901), Capacity(None, None, 1000), "901 of 1000 processes promised, 100 more asked for"),
     ],
 )
 def test_room(load, capacity, says):
-    assert why_no_room(load, capacity, 2 * GIB) == says
+    assert why_no_room(load, capacity, Wanted(2 * GIB, 100)) == says
 
 
 def test_a_node_says_what_it_may_promise(tmp_path):
-    settings = Settings(node_max_workspaces=3, node_memory_bytes=GIB, data_dir=tmp_path, node_min_free_bytes=0)
-    assert capacity_of(settings) == Capacity(3, GIB)
+    settings = Settings(
+        node_max_workspaces=3, node_memory_bytes=GIB, node_pids=77, data_dir=tmp_path, node_min_free_bytes=0
+    )
+    assert capacity_of(settings) == Capacity(3, GIB, 77)
     assert capacity_of(Settings()).memory_bytes > 0
+    assert capacity_of(Settings()).pids == host_pids() * 3 // 4
+    for name, value in (("pid_max", "4194304"), ("threads-max", "190000")):
+        (tmp_path / name).write_text(f"{value}\n")
+    assert host_pids(tmp_path) == 190_000
     assert why_disk_full(settings) is None
     assert "RELAY_NODE_MIN_FREE_BYTES" in why_disk_full(Settings(data_dir=tmp_path, node_min_free_bytes=1 << 60))
 

@@ -11,6 +11,16 @@ class Capacity:
 
     max_workspaces: int | None
     memory_bytes: int | None
+    pids: int | None = None
+    """Processes and threads."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one workspace asks for: its limits."""
+
+    memory_bytes: int
+    pids: int
 
 
 @dataclass(frozen=True)
@@ -20,9 +30,11 @@ class Load:
     workspaces: int
     memory_bytes: int
     """Sum of their memory limits."""
+    pids: int = 0
+    """Sum of their limits of processes and threads."""
 
 
-def why_no_room(load: Load, capacity: Capacity, wanted_bytes: int) -> str | None:
+def why_no_room(load: Load, capacity: Capacity, wanted: Wanted) -> str | None:
     """Why one more workspace does not fit, or None where it does.
 
     A node that carries nothing takes any one: a limit is no reservation, and a workspace larger than every node would
@@ -31,13 +43,17 @@ def why_no_room(load: Load, capacity: Capacity, wanted_bytes: int) -> str | None
     Args:
         load: of the node, without that workspace.
         capacity: of the node.
-        wanted_bytes: memory limit of that workspace.
+        wanted: by that workspace.
     """
     if load.workspaces == 0:
         return None
     if capacity.max_workspaces is not None and load.workspaces >= capacity.max_workspaces:
         return f"{load.workspaces} of {capacity.max_workspaces} workspaces are at work"
-    if capacity.memory_bytes is not None and load.memory_bytes + wanted_bytes > capacity.memory_bytes:
-        promised, of, more = (f"{size / GB:.1f}" for size in (load.memory_bytes, capacity.memory_bytes, wanted_bytes))
+    if capacity.memory_bytes is not None and load.memory_bytes + wanted.memory_bytes > capacity.memory_bytes:
+        promised, of, more = (
+            f"{size / GB:.1f}" for size in (load.memory_bytes, capacity.memory_bytes, wanted.memory_bytes)
+        )
         return f"{promised} of {of} GB promised, {more} GB more asked for"
+    if capacity.pids is not None and load.pids + wanted.pids > capacity.pids:
+        return f"{load.pids} of {capacity.pids} processes promised, {wanted.pids} more asked for"
     return None

@@ -3,10 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, RowMapping, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, cast, func, select
 
 from relay_core.domain.limits import Limits
-from relay_core.domain.room import Capacity, Load, why_no_room
+from relay_core.domain.room import Capacity, Load, Wanted, why_no_room
 from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth, WorkspaceState
 from relay_core.postgres.tables import ExecutionProcess, RuntimeNode, Workspace
 
@@ -18,12 +18,11 @@ _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
 
 def load_of(connection: Connection, node_id: str) -> Load:
     """What a node has promised."""
-    memory = cast(W.limits["memory_bytes"].as_string(), BigInteger)
+    memory, pids = (func.coalesce(func.sum(_limit(name)), 0) for name in ("memory_bytes", "pids"))
     here = select(E.workspace_id).where(_PROMISED, E.node_id == node_id)
     left = select(E.workspace_id).where(E.leftover_on == node_id)  # processes that may still run
-    total = func.coalesce(func.sum(memory), 0)
-    count, bytes_ = connection.execute(select(func.count(), total).where(W.id.in_(here.union(left)))).one()
-    return Load(count, int(bytes_))
+    found = select(func.count(), memory, pids).where(W.id.in_(here.union(left)))
+    return Load(*(int(number) for number in connection.execute(found).one()))
 
 
 def why_refused(connection: Connection, node_id: str, workspace: RowMapping) -> str | None:
@@ -34,21 +33,22 @@ def why_refused(connection: Connection, node_id: str, workspace: RowMapping) -> 
     """
     if _has_room(connection, node_id, workspace["id"]):
         return None
-    columns = (N.draining, N.max_workspaces, N.memory_bytes)
+    columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
     node = connection.execute(select(*columns).where(N.node_id == node_id).with_for_update(key_share=True)).one()
     if workspace["node_id"] is None and node.draining:
         return "it is draining"
-    capacity = Capacity(node.max_workspaces, node.memory_bytes)
-    return why_no_room(load_of(connection, node_id), capacity, _wanted(workspace))
+    capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
+    return why_no_room(load_of(connection, node_id), capacity, _wanted(workspace["limits"]))
 
 
 def why_closed(connection: Connection, node_id: str) -> str | None:
     """Why a node takes no workspace of the usual size at present, or None."""
-    node = connection.execute(select(N.draining, N.max_workspaces, N.memory_bytes).where(N.node_id == node_id)).one()
+    columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
+    node = connection.execute(select(*columns).where(N.node_id == node_id)).one()
     if node.draining:
         return "it is draining"
-    capacity = Capacity(node.max_workspaces, node.memory_bytes)
-    return why_no_room(load_of(connection, node_id), capacity, Limits().memory_bytes)
+    capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
+    return why_no_room(load_of(connection, node_id), capacity, _wanted({}))
 
 
 def why_waits(connection: Connection, execution_id: UUID) -> str | None:
@@ -77,8 +77,8 @@ def _why_not_there(connection: Connection, node: RowMapping, workspace: RowMappi
         return f"{node['node_id']} is draining"
     if workspace["node_id"] is None and node["reported_health"] == NodeHealth.DISK_PRESSURE:
         return f"{node['node_id']} is short of disk space"
-    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
-    return why_no_room(load_of(connection, node["node_id"]), capacity, _wanted(workspace))
+    capacity = Capacity(node["max_workspaces"], node["memory_bytes"], node["pids"])
+    return why_no_room(load_of(connection, node["node_id"]), capacity, _wanted(workspace["limits"]))
 
 
 def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
@@ -86,5 +86,11 @@ def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
     return connection.scalar(mine) is not None
 
 
-def _wanted(workspace: RowMapping | dict[str, Any]) -> int:
-    return int(Limits.from_row(workspace["limits"]).memory_bytes)
+def _wanted(limits: dict[str, Any]) -> Wanted:
+    """Of stored limits; what they do not say is the default."""
+    found = Limits.from_row(limits)
+    return Wanted(int(found.memory_bytes), int(found.pids))
+
+
+def _limit(name: str) -> ColumnElement[int]:
+    return cast(W.limits[name].as_string(), BigInteger)

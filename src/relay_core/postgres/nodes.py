@@ -1,7 +1,7 @@
 """Runtime nodes: who they are and that they live, on Postgres' clock alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
@@ -22,7 +22,7 @@ SILENCE = (
 
 def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
     """Have a row for a node, which a claim can name, and say what it may promise; of its life this says nothing."""
-    said = {"max_workspaces": capacity.max_workspaces, "memory_bytes": capacity.memory_bytes}
+    said = asdict(capacity)
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
     connection.execute(row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said))
 

@@ -578,6 +578,8 @@ class RuntimeNode(Base):
     """What it may promise, said by its worker at each start; null: no limit is known."""
     memory_bytes: Mapped[int | None]
     """The same for the sum of memory limits."""
+    pids: Mapped[int | None]
+    """Sum of the limits of processes and threads that it may promise."""
     epoch: Mapped[int] = mapped_column(server_default=text("1"))
     """Grows each time the node was offline and its runs were ended for it."""
     reaped_at: Mapped[datetime | None]
