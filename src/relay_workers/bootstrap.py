@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ from relay_workers.engine.tool_container import DockerToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.health import Health, HealthServer, Tick, judge
 from relay_workers.intake import Intake, RelayConsumer
-from relay_workers.live import LiveRuns
+from relay_workers.live import LiveRuns, awake_and_asleep
 from relay_workers.metrics import Metrics, oldest
 from relay_workers.node import NodeIdentity, default_concurrency, identify
 from relay_workers.presence import LOOK_SECONDS, Pulse
@@ -133,6 +132,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, door
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds),
         database=database,
+        lease_database=make_engine(settings, application=identity.owner, connections=1),
         doorbell=doorbell,
         engine=engine,
         patience=patience,
@@ -162,6 +162,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         tick.Ticker("messages", tick.SWEEP_SECONDS, lambda: tick.ring_again(context)),
         tick.Ticker("engine", tick.SWEEP_SECONDS, lambda: tick.carry_out(context)),
         tick.Ticker("reaper", tick.SWEEP_SECONDS, lambda: presence.reap(context)),
+        tick.Ticker("watchdog", upkeep.SECONDS, lambda: upkeep.end_without_pump(context)),
         tick.Ticker("upkeep", upkeep.SECONDS, lambda: upkeep.sweep(context)),
         tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
         tick.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
@@ -203,7 +204,7 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
             "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
             "slots_used": lambda: len(active_requests),
             "runs_live": lambda: len(live.all()),
-            "lease_age_seconds": lambda: oldest([time.monotonic() - one.renewed_at for one in live.all()]),
+            "lease_age_seconds": lambda: oldest([awake_and_asleep() - one.renewed_at for one in live.all()]),
             "log_unstored_bytes": lambda: sum(one.unstored_bytes for one in context.pump.backlogs().values()),
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }

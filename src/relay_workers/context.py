@@ -29,6 +29,8 @@ class WorkerContext:
     settings: Settings
     claimant: Claimant
     database: Engine
+    lease_database: Engine
+    """One connection for the renewal of leases, which must not wait for the threads of runs."""
     doorbell: Doorbell
     engine: ContainerEngine
     patience: Patience

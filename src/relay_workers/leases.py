@@ -1,16 +1,16 @@
 """The leases of what this worker runs: renewed together, and asked for singly before what cannot be undone."""
 
-import time
 from collections.abc import Sequence
 
 import structlog
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.postgres import executions
 from relay_core.postgres.outage import is_away
 from relay_core.postgres.transaction import transact
 from relay_workers.context import WorkerContext
-from relay_workers.live import Control
+from relay_workers.live import Control, awake_and_asleep
 from relay_workers.outcome import LetGo
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ def renew(context: WorkerContext) -> None:
     """Prolong what this process runs in one statement; the answer says what was lost and what is to be killed."""
     live = context.live.all()
     if live:
-        _renew(context, live)
+        _renew(context, context.lease_database, live)
 
 
 def confirm(context: WorkerContext, control: Control) -> None:
@@ -36,10 +36,10 @@ def confirm(context: WorkerContext, control: Control) -> None:
     """
     backoff = FIRST_BACKOFF_SECONDS
     while not control.lost.is_set():
-        if time.monotonic() - control.renewed_at < context.settings.lease_seconds:
+        if awake_and_asleep() - control.renewed_at < context.settings.lease_seconds:
             return
         try:
-            _renew(context, [control])
+            _renew(context, context.database, [control])
         except SQLAlchemyError as error:
             if not is_away(error):
                 raise
@@ -49,13 +49,11 @@ def confirm(context: WorkerContext, control: Control) -> None:
     raise LetGo("its lease was lost")
 
 
-def _renew(context: WorkerContext, live: Sequence[Control]) -> None:
-    asked_at = time.monotonic()
+def _renew(context: WorkerContext, database: Engine, live: Sequence[Control]) -> None:
+    asked_at = awake_and_asleep()
     by = context.claimant
     ids = [control.execution_id for control in live]
-    leases = transact(
-        context.database, lambda connection: executions.renew_leases(connection, by.owner, ids, by.lease_seconds)
-    )
+    leases = transact(database, lambda connection: executions.renew_leases(connection, by.owner, ids, by.lease_seconds))
     held = {lease.execution_id: lease for lease in leases}
     for control in live:
         lease = held.get(control.execution_id)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # which looks at controls
     from relay_workers.live_secrets import LiveSecrets
 
 
+def awake_and_asleep() -> float:
+    """Seconds on a clock that goes on while the host is suspended, as leases do and `time.monotonic` does not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @dataclass
 class Control:
     """The switches of one live execution; whoever sets one also sets `wake`."""
@@ -33,8 +38,8 @@ class Control:
     stop: threading.Event = field(default_factory=threading.Event)
     """Either of the two: what a step without a process (a clone) waits for."""
     made_at: float = field(default_factory=time.monotonic)
-    renewed_at: float = field(default_factory=time.monotonic)
-    """When the renewal that was last granted was asked for, on the monotonic clock."""
+    renewed_at: float = field(default_factory=awake_and_asleep)
+    """When the renewal that was last granted was asked for, on the clock of `awake_and_asleep`."""
 
     processes: "Processes | None" = None
     """What may run of it now; None where nothing was started, or all of it is gone and its log stored."""

@@ -1,5 +1,7 @@
 """What keeps the database small: any worker does it for all, one at a time, a little in each round."""
 
+import os
+import signal
 import time
 
 import structlog
@@ -28,6 +30,13 @@ def sweep(context: WorkerContext) -> None:
             return
         if step.complete:
             context.metrics.swept("log_compacted")
+
+
+def end_without_pump(context: WorkerContext) -> None:
+    """End this worker when its log pump is dead: it is started anew, and its next life adopts its runs."""
+    if context.pump.is_dead:
+        log.critical("the log pump is dead; this worker ends, so that another one takes its runs")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _forget_keys(context: WorkerContext) -> None:

@@ -19,6 +19,7 @@ from relay_core.postgres import logs
 from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
 from relay_workers.capture.pump import Capture, CaptureEnd
+from relay_workers.capture.stream import CapturedStream
 from relay_workers.hostfs import Tampered
 from relay_workers.steplog import stored_ends
 
@@ -473,6 +474,54 @@ def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, e
         leaver.join(WAIT_SECONDS)
         assert not leaver.is_alive()
         blocking.rollback()
+
+
+def test_a_fault_in_the_middle_of_a_batch_loses_and_holds_up_nothing(
+    bench: Bench, engine: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory runs out after bytes were read, with the batch of another run half made."""
+    other = running_execution(engine)
+    broken, whole = bench.run(), bench.run()
+    faults = 3
+    take = CapturedStream.take
+
+    def takes(stream: CapturedStream, end: int) -> bytes:
+        nonlocal faults
+        data = take(stream, end)
+        if data.startswith(b"broken") and faults:
+            faults -= 1
+            raise MemoryError
+        return data
+
+    monkeypatch.setattr(CapturedStream, "take", takes)
+    captures = [bench.attach(other, whole), bench.attach(owned, broken)]
+    for run in (whole, broken):
+        run.begin()
+    whole.write("stdout", b"whole\n" * 100)
+    broken.write("stderr", b"before\n")
+    broken.write("stdout", b"broken\n" * 100)
+    for run in (whole, broken):
+        run.end()
+    ends = [capture.finish(5) for capture in captures]
+    assert faults == 0
+    _check(bench, other, ends[0], {"stdout": b"whole\n" * 100, "stderr": b""})
+    _check(bench, owned, ends[1], {"stdout": b"broken\n" * 100, "stderr": b"before\n"})
+    assert ends[1].stopped_reason is None
+
+
+def test_a_dead_thread_of_the_pump_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not bench.pump.is_dead
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(bench.pump, "_run_calls", _exits)
+    bench.pump._ears.call()
+    eventually(lambda: bench.pump.is_dead)
+    monkeypatch.undo()
+    bench.pump.stop()
+    assert not bench.pump.is_dead, "one that was told to stop is not"
+
+
+def _exits() -> None:
+    raise SystemExit
 
 
 def test_detached_runs_leave_no_descriptor_behind(bench: Bench, engine: Engine) -> None:

@@ -81,3 +81,10 @@ def test_flower_knows_the_queue_alone():
     environment = SERVICES["flower"]["environment"]
     assert "RELAY_REDIS_URL" in environment
     assert not {"RELAY_DATABASE_URL", "RELAY_SECRET_KEYS"} & environment.keys()
+
+
+def test_postgres_has_connections_for_twenty_workers():
+    command = SERVICES["postgres"]["command"]
+    most = int(re.search(r"max_connections=(\d+)", " ".join(command))[1])
+    of_one = 2 * Settings().database_pool_size + 1
+    assert 22 * of_one < most

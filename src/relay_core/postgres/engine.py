@@ -9,17 +9,18 @@ from relay_core.postgres.outage import is_read_only
 from relay_core.settings import Settings
 
 
-def make_engine(settings: Settings, *, application: str = "relay") -> Engine:
+def make_engine(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
     """An engine whose connections fail rather than hang: connect, statement and idle limits.
 
     Args:
         settings: where the database is and how many connections this process keeps.
         application: name shown in pg_stat_activity.
+        connections: most at once; None: twice the settings' pool.
     """
     engine = create_engine(
         settings.database_url,
-        pool_size=settings.database_pool_size,
-        max_overflow=settings.database_pool_size,
+        pool_size=connections or settings.database_pool_size,
+        max_overflow=0 if connections else settings.database_pool_size,
         pool_timeout=10,
         pool_pre_ping=True,
         hide_parameters=True,  # an error goes into a log, and values are prompts, secrets and output

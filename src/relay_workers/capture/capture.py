@@ -228,6 +228,22 @@ class Capture:
             self._end_here()
         return Collected(appends, more and not self._halted)
 
+    def assigned(self) -> dict[str, int]:
+        """Of each stream: bytes that are stored or on their way."""
+        return {name: stream.assigned for name, stream in self.streams.items()}
+
+    def read_again(self, assigned: Mapping[str, int]) -> None:
+        """Go on behind these bytes: what was read since is in no batch."""
+        self._digests = None
+        try:
+            for name, stream in self.streams.items():
+                stream.go_to(assigned[name])
+        except Tampered:
+            self._tampered()
+        except OSError:
+            self._log.exception("a log cannot be read")
+            self.stop(Reason.INTERNAL_ERROR)
+
     def sent(self) -> None:
         """A batch with bytes of it is on its way."""
         self._on_their_way += 1
@@ -306,11 +322,7 @@ class Capture:
         self._digests = None
         if self.stopped_reason is Reason.LOG_LIMIT:
             self._halted = False
-        try:
-            for stream in self.streams.values():
-                stream.go_to(sizes[stream.name])
-        except Tampered:
-            self._tampered()
+        self.read_again(sizes)
 
     def _end_at_present_size(self) -> None:
         self._target = {name: os.fstat(stream.fd).st_size for name, stream in self.streams.items()}

@@ -16,9 +16,10 @@ import structlog
 
 from relay_core.domain.errors import RelayError
 from relay_core.domain.log_append import AppendResult
+from relay_core.domain.vocabulary import Reason
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.logs import Append, LogStore
-from relay_workers.capture.capture import Backlog, Capture, CaptureEnd, CaptureRequest
+from relay_workers.capture.capture import Backlog, Capture, CaptureEnd, CaptureRequest, Collected
 from relay_workers.capture.ears import Ears, Heard
 from relay_workers.capture.writer import ChunkWriter
 
@@ -107,6 +108,12 @@ class LogPump:
         return time.monotonic() - self._went_round if pumps else math.inf
 
     @property
+    def is_dead(self) -> bool:
+        """Whether a thread of it has ended unasked: nothing is captured any more, and no run can end."""
+        begun = self._thread.ident is not None
+        return begun and not self._stopping.is_set() and not (self._thread.is_alive() and self._writer.alive)
+
+    @property
     def store_wait_seconds(self) -> float:
         """Since the batch that is being stored was taken up; 0 where none is."""
         return self._writer.wait_seconds
@@ -188,7 +195,7 @@ class LogPump:
         while self._ready and size < BATCH_BYTES:
             capture = next(iter(self._ready))
             del self._ready[capture]
-            collected = capture.collect()
+            collected = self._collect(capture)
             if collected.appends and capture not in aboard:
                 aboard.add(capture)
                 capture.sent()
@@ -201,11 +208,25 @@ class LogPump:
             self._writer.put(batch)
             self._next_round = time.monotonic() + (PAUSE_SECONDS if size < SMALL_BATCH_BYTES else 0.0)
 
+    def _collect(self, capture: Capture) -> Collected:
+        """A fault at one capture (no memory, say) must lose neither its bytes nor the batch of all others."""
+        before = capture.assigned()
+        try:
+            return capture.collect()
+        except Exception:
+            log.exception("a log could not be read; it is read again", execution_id=str(capture.execution_id))
+            capture.read_again(before)
+            return Collected([], more=False)  # the scan comes to it again
+
     def _settle(self, result: AppendResult) -> None:
         stored = {one.append.execution_id for one in result.stored}
         for capture in self._on_their_way.popleft():
             refused = result.refused.get(capture.execution_id)
-            capture.settle(refused, broken=refused is None and capture.execution_id not in stored)
+            try:
+                capture.settle(refused, broken=refused is None and capture.execution_id not in stored)
+            except Exception:  # the others of the batch must be settled all the same
+                log.exception("a capture broke", execution_id=str(capture.execution_id))
+                capture.stop(Reason.INTERNAL_ERROR)
             if self._captures.get(capture.execution_id) is capture:
                 self._ready[capture] = None
 

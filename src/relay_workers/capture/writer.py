@@ -74,7 +74,10 @@ class ChunkWriter:
                 return
             self._taken_up_at = None
             self._done(result)
-            self._live.publish(result.stored)
+            try:
+                self._live.publish(result.stored)
+            except Exception:  # a thread's top; a reader finds in Postgres what the tail does not have
+                log.exception("a live tail was not told")
 
     def _store_patiently(self, batch: Sequence[Append]) -> AppendResult | None:
         """Through an outage of any length; None when the worker goes away during one."""
