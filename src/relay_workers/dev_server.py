@@ -65,9 +65,11 @@ def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Start it, forward a port of the node to it, and watch it until it ends."""
     port = FIRST_PORT + claimed.gid % 1000
     running = process.begin(context, claimed, control, {"PORT": str(port), "HOST": "0.0.0.0"})  # noqa: S104 - inside the container
+    running.answered = "forward_port" in claimed.handle
     try:
         decision = _await_port(context, claimed, control, running, port)
         if decision is None:
+            running.answered = True
             _publish(context, claimed, running, port)
             if control.on_ready:
                 control.on_ready()

@@ -30,6 +30,8 @@ from relay_workers.secret_values import to_mask
 if TYPE_CHECKING:  # process.py calls into this module
     from relay_workers.process import Ended, Running
 
+MOST_NAMES_TOLD = 50
+"""Of processes that a step left behind."""
 PINNED = {RunReason.CODING_AGENT, RunReason.CLEANUP_SCRIPT}
 """Runs after which the whole work tree is kept, on failure and kill too."""
 _EVENT_PATHS = 20
@@ -62,6 +64,9 @@ def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended:
         noted.append(
             ("execution.log_cut", {"message": "a background process held the log open; its later output is cut"})
         )
+    if ended.left:
+        names = [running.mask.text(name) for name in ended.left[:MOST_NAMES_TOLD]]
+        noted.append(("execution.leftovers_ended", {"count": len(ended.left), "names": names}))
     if ended.lost_output:
         noted.append(
             ("execution.log_incomplete", {"message": "some output could not be written (a full disk?) and is lost"})

@@ -13,7 +13,7 @@ import structlog
 
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Step
-from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.errors import InvalidInput, RelayError, StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.executor_names import ExecutorChoice, check_executor
 from relay_core.domain.masking import SecretMask
@@ -45,6 +45,10 @@ from relay_workers.workspace import WorkspaceHandle, open_workspace
 log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
+MOST_NAMES = 20
+CRLF_HINT = "; its lines end with carriage returns (CRLF), which a shell takes for a part of its words: save it with LF"
+IN_BACKGROUND = "its script ended and left the server in the background, which ends with it: start it in the foreground"
+NEVER_SERVED = "it ended with code 0 before anything listened on $PORT; the script has to stay as long as the server"
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Running:
     turn: Turn | None = None
     """Of a coding agent."""
     began: float = field(default_factory=time.monotonic)
+    answered: bool = False
+    """A dev server's port has answered."""
 
     def leave(self, context: WorkerContext) -> None:
         """Watch it no longer; the process goes on, if it still runs."""
@@ -80,6 +86,8 @@ class Ended:
     log: CaptureEnd
     lost_output: bool
     """A copier in the container could not write everything."""
+    left: tuple[str, ...] = ()
+    """Names of the processes that it left running, and that were ended."""
 
 
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
@@ -379,19 +387,36 @@ def _look(control: Control, running: Running) -> Seen:
 def end(context: WorkerContext, control: Control, running: Running, decision: Decision) -> Ended:
     """End what is left of the process, read its log to the end, and say how it ended."""
     leases.confirm(context, control)
-    if decision.act is Act.STOP:
-        end_processes(context, running.processes, grace_seconds=running.workspace.row.limits.kill_grace_seconds)
+    stopped = decision.act is Act.STOP
+    left = () if stopped else _left_behind(context, running)
+    # What a step leaves behind must not run beside the next one. It goes before the log is closed: what holds that open
+    # is among it, and the supervisor ends by itself when the last of them has let go.
+    grace = running.workspace.row.limits.kill_grace_seconds if stopped else 0
+    end_processes(context, running.processes, grace_seconds=grace)
     log = running.capture.finish(context.settings.log_tail_seconds)
     record = _read_record(running)
-    code, reason = _judge(context, running, record)  # before leftovers are ended: the supervisor may be among them
-    if decision.act is not Act.STOP:  # what a step leaves behind must not run beside the next one
-        end_processes(context, running.processes, grace_seconds=0)
+    code, reason = _judge(context, running, record)
     control.processes = None
     leases.confirm(context, control)  # reading may have waited for Postgres, and git comes next
     if control.secrets is not None:  # what is stored of it from here on is masked as of now
         live_secrets.refresh(context, [control.secrets])
     lost = isinstance(record, ExitRecord) and record.lost_output and decision.act is not Act.STOP
-    return Ended(code, decision.reason or log.stopped_reason or reason, log, lost)
+    return Ended(code, decision.reason or log.stopped_reason or reason, log, lost, left)
+
+
+def _left_behind(context: WorkerContext, running: Running) -> tuple[str, ...]:
+    """Names of the processes that are about to be ended with their step, told in the log of one that is no agent's."""
+    processes = running.processes
+    try:
+        names = tuple(context.engine.left_behind(processes.container_id, processes.gid))
+        if names and running.turn is None:
+            count, end = (f"{len(names)} processes", "end") if len(names) > 1 else ("1 process", "ends")
+            told = f"relay: {count} that this step left running {end} with it: {', '.join(names[:MOST_NAMES])}\n"
+            running.run_dir.append(Stream.STDERR, told.encode())
+    except (RelayError, OSError) as error:
+        log.warning("what a step has left running is not told", error=str(error))
+        return ()
+    return names
 
 
 def _read_record(running: Running) -> ExitRecord | Tampered | None:
@@ -444,7 +469,9 @@ def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transitio
         return machine.failed(ended.reason, message, ended.exit_code)
     if ended.reason is not None or ended.exit_code != 0:
         name = claimed.run_reason.replace("_", " ")
-        return machine.failed(
-            ended.reason or Reason.EXIT_CODE, f"the {name} exited with {ended.exit_code}", ended.exit_code
-        )
+        hint = CRLF_HINT if "\r\n" in claimed.action["step"].get("script", "") else ""
+        message = f"the {name} exited with {ended.exit_code}{hint}"
+        return machine.failed(ended.reason or Reason.EXIT_CODE, message, ended.exit_code)
+    if claimed.run_reason is RunReason.DEV_SERVER and (ended.left or not running.answered):
+        return machine.failed(Reason.NO_PORT, IN_BACKGROUND if ended.left else NEVER_SERVED, ended.exit_code)
     return machine.completed(0)

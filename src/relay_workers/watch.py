@@ -23,6 +23,10 @@ class Act(Enum):
     """It is not ours any more: touch nothing."""
 
 
+TAIL_QUIET_SECONDS = 0.5
+"""So long a silent background process may hold the log of a step that has exited."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """One look at a running process."""
@@ -77,7 +81,9 @@ def decide(seen: Seen, limits: Limits, *, has_deadline: bool, tail_seconds: floa
 
 
 def _drain(seen: Seen, tail_seconds: float) -> Decision:
-    left = 0.0 if seen.gone else tail_seconds - seen.seconds_ended
+    """What holds the log of a step that has exited is ended once it is silent; it will be in any case."""
+    quiet = min(seen.seconds_silent, seen.seconds_ended)
+    left = 0.0 if seen.gone else min(tail_seconds - seen.seconds_ended, TAIL_QUIET_SECONDS - quiet)
     return Decision(Act.WAIT, wait_seconds=left) if left > 0 else Decision(Act.DRAIN)
 
 

@@ -142,8 +142,9 @@ def test_a_background_child_that_holds_the_log(relay: Relay, repo):
     step = agent_of(relay, run)
     assert step["status"] == "completed"
     assert relay.log(step["id"], "stdout") == b"done\n"
-    kinds = [event["kind"] for event in relay.get(f"/v1/executions/{step['id']}/events")["items"]]
-    assert kinds[-2:] == ["execution.log_cut", "execution.completed"]
+    events = relay.get(f"/v1/executions/{step['id']}/events")["items"]
+    assert [event["kind"] for event in events][-2:] == ["execution.leftovers_ended", "execution.completed"]
+    assert (events[-2]["payload"]["count"], set(events[-2]["payload"]["names"])) == (2, {"sh", "sleep"})
     assert "sleep 300" not in relay.processes_in(run)
 
 

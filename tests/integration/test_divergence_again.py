@@ -5,6 +5,7 @@ import pytest
 
 from relay_core.domain.vocabulary import RunReason
 from relay_workers import divergence
+from relay_workers.engine.port import container_name
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -18,7 +19,7 @@ def idle(node):
 
 def remove(workspace) -> None:
     client = docker.from_env()
-    client.api.remove_container(f"relay-{workspace}", force=True)
+    client.api.remove_container(container_name(str(workspace)), force=True)
     client.close()
 
 

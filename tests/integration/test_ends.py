@@ -74,14 +74,14 @@ def test_a_step_that_breaks_relay_after_its_start_is_ended_with_its_processes(no
 
 
 def test_a_kill_while_a_background_process_holds_the_log(node):
-    workspace = node.submit(setup_script="sleep 985 & echo done")
+    workspace = node.submit(setup_script="(while sleep 0.1; do echo on; sleep 0.0985; done) & echo done")
     setup = node.chain(workspace, RunReason.SETUP_SCRIPT)["id"]
     node.begin(setup)
-    node.until(lambda: node.log(setup) == b"done\n", "it has exited")
+    node.until(lambda: node.log(setup).startswith(b"done\non\n"), "it has exited, and its log is held")
     node.kill(setup)
     ended = node.wait_final(setup)
     assert (ended["status"], ended["reason"], ended["exit_code"]) == ("killed", "user", 0)
-    assert "sleep 985" not in node.processes(workspace)
+    assert "sleep 0.0985" not in node.processes(workspace)
     assert node.reasons(workspace) == ["clone", "setup_script"], "nothing follows a killed step"
 
 

@@ -22,6 +22,7 @@ from relay_core.celery_app import make_app
 from relay_core.domain import chain
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import FINAL, RunReason, Scope
+from relay_core.doorbell import CeleryDoorbell
 from relay_core.postgres import executions, lifecycle, nodes, runs
 from relay_core.postgres.engine import make_engine
 from relay_core.postgres.tables import Event, ExecutionProcess, Workspace
@@ -29,8 +30,10 @@ from relay_core.postgres.tokens import Principal
 from relay_core.settings import Settings
 from relay_workers import leases
 from relay_workers.bootstrap import make_context
+from relay_workers.capacity import capacity_of
 from relay_workers.context import WorkerContext
 from relay_workers.engine.client import find_engine
+from relay_workers.engine.port import container_name
 from relay_workers.node import identify
 from relay_workers.runner import Runner
 from relay_workers.tick import Ticker
@@ -214,7 +217,7 @@ class Node:
     def processes(self, workspace_id: UUID) -> str:
         """Command lines in the container."""
         with closing(docker.from_env()) as client:
-            listing = client.api.top(f"relay-{workspace_id}", "-eo pid,gid,stat,args")["Processes"]
+            listing = client.api.top(container_name(str(workspace_id)), "-eo pid,gid,stat,args")["Processes"]
         return "\n".join(" ".join(row) for row in listing if not row[2].startswith("Z"))
 
     def log(self, execution_id: UUID, stream: str = "stdout") -> bytes:
@@ -271,9 +274,10 @@ def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
     settings.data_dir.mkdir()
     identity = identify(settings)
     database = make_engine(settings, application=identity.owner)
-    context = make_context(settings, identity, database, make_app(settings, identity.node_id))
+    doorbell = CeleryDoorbell(make_app(settings, identity.node_id), database)
+    context = make_context(settings, identity, database, doorbell)
     with database.begin() as connection:
-        nodes.register(connection, identity.node_id, settings.pool)
+        nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
         nodes.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
     return Node(context, Runner(context), line, repo)
 

@@ -6,7 +6,7 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
-from relay_workers.watch import LONGEST_WAIT_SECONDS, Act, Decision, Seen, decide
+from relay_workers.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Seen, decide
 
 QUIET = Seen(
     ended=False,
@@ -27,8 +27,17 @@ LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
     ("change", "expected"),
     [
         ({}, Decision(Act.WAIT, wait_seconds=9)),
-        ({"ended": True}, Decision(Act.WAIT, wait_seconds=TAIL)),
-        ({"ended": True, "seconds_ended": 2.0}, Decision(Act.WAIT, wait_seconds=TAIL - 2)),
+        ({"ended": True}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS)),
+        ({"ended": True, "seconds_ended": 0.25}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS - 0.25)),
+        ({"ended": True, "seconds_ended": 2.0}, Decision(Act.DRAIN)),
+        (
+            {"ended": True, "seconds_ended": 2.0, "seconds_silent": 0.0},
+            Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS),
+        ),
+        (
+            {"ended": True, "seconds_ended": TAIL - 0.25, "seconds_silent": 0.0},
+            Decision(Act.WAIT, wait_seconds=0.25),
+        ),
         ({"ended": True, "seconds_ended": TAIL}, Decision(Act.DRAIN)),
         ({"ended": True, "gone": True}, Decision(Act.DRAIN)),
         ({"gone": True}, Decision(Act.DRAIN)),
@@ -38,7 +47,7 @@ LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
         ({"capture_stopped": Reason.LOG_LIMIT}, Decision(Act.STOP, Reason.LOG_LIMIT)),
         ({"capped": Reason.DISK_LIMIT}, Decision(Act.STOP, Reason.DISK_LIMIT)),
         ({"capped": Reason.DISK_LIMIT, "gone": True}, Decision(Act.DRAIN)),
-        ({"capped": Reason.DISK_LIMIT, "ended": True}, Decision(Act.WAIT, wait_seconds=TAIL)),
+        ({"capped": Reason.DISK_LIMIT, "ended": True}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS)),
         ({"capped": Reason.DISK_LIMIT, "kill_asked": True}, Decision(Act.STOP, Reason.USER)),
         ({"seconds_running": 100.0}, Decision(Act.STOP, Reason.TIMEOUT)),
         ({"seconds_silent": 10.0}, Decision(Act.STOP, Reason.NO_OUTPUT)),

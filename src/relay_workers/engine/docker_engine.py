@@ -22,7 +22,7 @@ from relay_workers.engine.image import ensure_image
 from relay_workers.engine.install import pid1_command
 from relay_workers.engine.killer import Outcome, Stage, end_processes
 from relay_workers.engine.network import ensure_network
-from relay_workers.engine.outside import TOP, OutsideView, Seen, chosen, parse_top
+from relay_workers.engine.outside import TOP, OutsideView, Seen, chosen, left_behind, parse_top
 from relay_workers.engine.passwd import add_account
 from relay_workers.engine.patience import Patience
 from relay_workers.engine.port import (
@@ -141,6 +141,10 @@ class DockerEngine:
         """See the port."""
         found = self._ask(lambda: self._api.exec_inspect(exec_id))
         return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
+
+    def left_behind(self, container_id: str, gid: int) -> list[str]:
+        """See the port."""
+        return left_behind(self._processes(container_id), gid)
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
         """See the port."""
@@ -317,11 +321,14 @@ class DockerEngine:
     def _remaining(self, container_id: str, arguments: list[str]) -> list[Seen]:
         """What a kill was to end and has not, whatever the container's own shell says."""
         mode, *gids = arguments
+        return chosen(self._processes(container_id), mode, {int(gid) for gid in gids})
+
+    def _processes(self, container_id: str) -> list[Seen]:
         seen = self._outside.processes(container_id)
         if seen is None:
             with translated():
                 seen = parse_top(self._quick.top(container_id, TOP))
-        return chosen(seen, mode, {int(gid) for gid in gids})
+        return seen
 
     def _exec(
         self,

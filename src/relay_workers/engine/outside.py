@@ -20,7 +20,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 """The files of a container that the engine opens at each exec."""
 _END_SECONDS = 5.0
-TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid"
+TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid,comm"
 """What `ps` of the engine's host is asked for."""
 
 
@@ -31,12 +31,14 @@ class Seen(NamedTuple):
     parent: int
     gids: tuple[int, ...]
     """Real, effective, saved, of its files."""
+    name: str = ""
+    """Of its program, 15 bytes at most."""
 
 
 def parse_top(answer: Mapping[str, Any]) -> list[Seen]:
     """The live processes in an answer of the engine's ``top``."""
     rows = [row for row in answer.get("Processes") or () if row[2][0] not in "XZ" or "l" in row[2]]
-    return [Seen(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7])) for row in rows]
+    return [Seen(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
 
 
 def chosen(seen: Sequence[Seen], mode: str, gids: Collection[int]) -> list[Seen]:
@@ -50,6 +52,15 @@ def chosen(seen: Sequence[Seen], mode: str, gids: Collection[int]) -> list[Seen]
     return [
         one for one in seen if not set(one.gids) & set(gids) and not (one.parent not in inside and one.gids[0] == 0)
     ]
+
+
+def left_behind(seen: Sequence[Seen], gid: int) -> list[str]:
+    """Names of what a step of this ``gid`` has left running: all but its supervisor and what that has started."""
+    inside = {one.pid for one in seen}
+    spared = {one.pid for one in seen if one.gids[0] == gid and one.parent not in inside}
+    while more := {one.pid for one in seen if one.parent in spared} - spared:
+        spared |= more
+    return sorted(one.name for one in seen if gid in one.gids and one.pid not in spared)
 
 
 class OutsideView:
@@ -172,7 +183,8 @@ def _look(pid: int) -> Seen | None:
     except OSError:
         return None
     dead = status["State"].startswith(("X", "Z")) and status.get("Threads", "1") == "1"
-    return None if dead else Seen(pid, int(status["PPid"]), tuple(int(gid) for gid in status["Gid"].split()))
+    gids = tuple(int(gid) for gid in status["Gid"].split())
+    return None if dead else Seen(pid, int(status["PPid"]), gids, status["Name"])
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -247,6 +247,9 @@ class ContainerEngine(Protocol):
     def exec_state(self, exec_id: str) -> ExecState | None:
         """A started step, or None when the engine knows it no more."""
 
+    def left_behind(self, container_id: str, gid: int) -> list[str]:
+        """Names of the processes of that gid, but its supervisor and what keeps its log."""
+
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
         """End every process of that gid: TERM, ``grace_seconds``, KILL, verified; returns when none is left."""
 
