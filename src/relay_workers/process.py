@@ -301,7 +301,10 @@ def plan_step(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHand
 
 
 def _choice(claimed: Claimed) -> ExecutorChoice:
-    return check_executor(claimed.action["step"]["executor"])
+    try:
+        return check_executor(claimed.action["step"]["executor"])
+    except InvalidInput as error:  # a session of an older version, which took what is refused now
+        raise StepFailed(Reason.START_FAILED, str(error)) from error
 
 
 def turn_request(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> TurnRequest:

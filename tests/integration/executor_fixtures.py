@@ -101,7 +101,7 @@ class AgentBox:
                 if watch:
                     watch(out)
         exit_code = api.exec_inspect(started)["ExitCode"]
-        return Turn(exit_code, reader.verdict(exit_code), reader, stderr.decode())
+        return Turn(exit_code, reader.verdict(exit_code, stderr), reader, stderr.decode())
 
 
 @contextmanager

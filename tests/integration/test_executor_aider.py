@@ -116,6 +116,7 @@ def test_an_edit_that_does_not_fit_fails_the_turn(box, repo):
     notices = [entry.text for entry in entries_of(ended) if entry.kind is EntryKind.NOTICE]
     assert any("failed to match" in text for text in notices)
     assert ended.reader.summary == "A side request"
+    assert (ended.verdict.reason, "every edit" in ended.verdict.message) == (Reason.AGENT_ERROR, True)
     assert box.sh("cat a.txt", repo) == "one\n"
 
 

@@ -52,6 +52,34 @@ def test_it_edits_commits_and_goes_on_in_the_next_turn(box, repo):
     assert second.reader.agent_session_id == session
 
 
+def test_a_prompt_is_never_one_of_its_commands(box, repo):
+    ended = turn(box, repo, "/exit code is wrong in main; fix it [[say: fixed]]")
+    assert (ended.verdict.success, ended.reader.summary) == (True, "fixed")
+
+
+def test_an_effort_is_sent(box, repo):
+    assert turn(box, repo, "Hello", reasoning_effort="high").verdict.success
+    assert requests_of(box.container)[-1]["effort"] == "high"
+
+
+def test_what_it_used_is_of_the_turn_with_its_subagents(box, repo):
+    task = json.dumps(
+        {"description": "look", "prompt": "{{run: echo inside}} {{say: sub done}}", "subagent_type": "general-purpose"}
+    )
+    asked = len(requests_of(box.container))
+    first = turn(box, repo, f"[[tool: Agent {task}]] [[say: main done]]")
+    assert first.verdict.success, first.verdict
+    requests = len(requests_of(box.container)) - asked
+    assert requests >= 4
+    assert first.reader.usage["input_tokens"] == 11 * requests
+    assert first.reader.usage["output_tokens"] == 7 * requests
+    agents = {entry.agent for entry in first.reader.entries() if entry.agent}
+    assert agents == {"general-purpose: look"}
+    again = turn(box, repo, "Again", resume_session_id=first.reader.agent_session_id)
+    assert again.reader.usage["input_tokens"] == 11
+    assert again.reader.usage["cost_usd"] == pytest.approx(first.reader.usage["cost_usd"] / requests)
+
+
 def test_a_long_prompt_arrives_whole(box, repo):
     prompt = "word " * 60_000 + "[[say: read it]]"
     ended = turn(box, repo, prompt)
@@ -140,6 +168,7 @@ def test_a_refusal_to_start_is_an_exit_code(box, repo):
     ended = turn(box, repo, "x", command="claude --no-such-option")
     assert ended.verdict.reason is Reason.EXIT_CODE
     assert "no-such-option" in ended.stderr
+    assert "unknown option '--no-such-option'" in ended.verdict.message
     missing = turn(box, repo, "x", command="/opt/none/claude")
     assert (missing.exit_code, missing.verdict.reason) == (127, Reason.EXIT_CODE)
     assert "could not be started" in missing.verdict.message

@@ -10,6 +10,7 @@ from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
 
 from relay_core.domain.conversation import EntryKind
+from relay_core.domain.vocabulary import Reason
 from relay_workers.executors.command_line import FLUSHED_NODE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -35,6 +36,25 @@ class TestCodex(AgentCases):
         edits = [entry.tool.paths for entry in entries_of(ended) if entry.kind is EntryKind.FILE_EDIT]
         assert edits == [(f"{repo}/a.txt",)]
         assert box.sh("cat a.txt", repo) == "hi\n"
+
+    def test_what_it_used_is_of_the_turn_also_where_that_failed(self, box, repo):
+        usage = "[[usage: cached=100 reasoning=3]]"
+        failed = self.turn(box, repo, f"[[run: echo a]] [[error: 400]] {usage}")
+        one = {
+            "input_tokens": 11,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": 7,
+            "reasoning_tokens": 3,
+        }
+        assert (failed.verdict.success, failed.reader.usage) == (False, one)
+        again = self.turn(box, repo, f"Again {usage}", resume_session_id=failed.reader.agent_session_id)
+        assert (again.verdict.success, again.reader.usage) == (True, one)
+
+    def test_an_early_end_is_not_taken_for_a_missing_conversation(self, box, repo):
+        ended = self.turn(box, repo, "x", resume_session_id=self.unknown_session, args=("--no-such-option",))
+        assert ended.verdict.reason is Reason.EXIT_CODE
+        assert "--no-such-option" in ended.verdict.message
 
     def test_its_environment_is_in_no_file_of_the_home(self, box, repo):
         key = f"key-{uuid4()}"

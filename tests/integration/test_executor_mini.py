@@ -45,8 +45,9 @@ def test_it_edits_and_commits(box, repo):
     assert ended.reader.usage["input_tokens"] == 22
     assert ended.reader.agent_session_id is None
     assert box.sh("git log --format=%s && cat hello.txt && git status --short", repo) == "Add hello\ninit\ngrüße\n"
-    said, call, last, usage = entries_of(ended)
-    assert (said.text, call.tool.status, last.kind) == ("I will.", ToolStatus.COMPLETED, EntryKind.TOOL_CALL)
+    said, call, submitted, last, usage = entries_of(ended)
+    assert (said.text, call.tool.status, submitted.kind) == ("I will.", ToolStatus.COMPLETED, EntryKind.TOOL_CALL)
+    assert (last.kind, last.text) == (EntryKind.ASSISTANT, "Added hello.txt ✓")
     assert usage.kind is EntryKind.USAGE
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
+from tests.model_server.in_container import requests_of
 
 from relay_core.domain.conversation import EntryKind
 
@@ -35,6 +36,11 @@ class TestOpenCode(AgentCases):
         edits = [entry.tool.paths for entry in entries_of(ended) if entry.kind is EntryKind.FILE_EDIT]
         assert edits == [(f"{repo}/a.txt",)]
         assert box.sh("cat a.txt", repo).strip() == "hi"
+        assert [asked["effort"] for asked in requests_of(box.container) if asked["tools"]][-1] == "high"
+
+    def test_a_key_may_hold_a_quote(self, box, repo):
+        ended = self.turn(box, repo, "[[say: heard]]", env={"OPENAI_API_KEY": 'te"st'})
+        assert (ended.verdict.success, ended.reader.summary) == (True, "heard"), ended.stderr
 
     def test_plan_writes_nothing(self, box, repo):
         file = json.dumps({"filePath": f"{repo}/plan.txt", "content": "x"})

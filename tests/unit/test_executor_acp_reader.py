@@ -80,6 +80,31 @@ def test_a_call_is_known_by_what_was_told_of_it_so_far():
     assert json.loads(tool.input) == {"a": 1}
 
 
+def test_of_a_command_its_words_and_its_output_are_kept():
+    command = {"command": ["/bin/bash", "-lc", "echo a"], "cwd": "/r"}
+    given = {"call_id": "c", "turn_id": "t", "started_at_ms": 1, "source": "x", "parsed_cmd": [], **command}
+    ended = {**given, "aggregated_output": "a\n", "formatted_output": "a\n", "exit_code": 0}
+    reader = read(
+        SESSION,
+        update("tool_call", toolCallId="t", title="echo a", kind="execute", rawInput=given),
+        update("tool_call_update", toolCallId="t", status="completed", rawOutput=ended),
+    )
+    _, tool = entries(reader)[0]
+    assert (json.loads(tool.input), tool.result) == (command, "a\n")
+
+
+def test_tokens_of_each_request_are_parted_and_known_of_a_killed_turn():
+    counts = {"inputTokens": 111, "outputTokens": 10, "thoughtTokens": 3, "cachedReadTokens": 100}
+    reader = read(SESSION, said("", _meta={"usage": counts}))
+    reader.verdict(143, stopped=True)
+    assert reader.usage == {
+        "input_tokens": 11,
+        "cache_read_input_tokens": 100,
+        "output_tokens": 7,
+        "reasoning_tokens": 3,
+    }
+
+
 def test_a_plan_is_a_notice_and_cost_is_usage():
     plan = update(
         "plan", entries=[{"content": "look", "status": "completed"}, {"content": "write", "status": "pending"}]

@@ -263,6 +263,7 @@ def test_what_it_asks_itself_is_no_entry():
 def test_a_conversation_counts_once_the_model_has_answered():
     assert read(HEAD).agent_session_id is None
     assert read(HEAD, "I").agent_session_id is None
+    assert read(HEAD, "litellm.BadRequestError: no\n").agent_session_id == SID
     assert read(HEAD, "I will\n").agent_session_id == SID
 
 

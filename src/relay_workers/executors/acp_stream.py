@@ -31,6 +31,8 @@ _STOPPED = {
     "max_turn_requests": "the agent reached its limit of model requests in a turn",
     "cancelled": "the turn was cancelled",
 }
+_PLUMBING = {"call_id", "process_id", "turn_id", "started_at_ms", "parsed_cmd", "source"}
+_PRINTED = ("formatted_output", "aggregated_output", "output")
 _CHANGES = {"edit", "delete", "move"}
 """Kinds of tool calls that write files."""
 _AUTH_REQUIRED = -32000
@@ -195,16 +197,30 @@ def _merge(call: _Call, update: dict[str, Any]) -> None:
     call.name = text_of(update.get("name")) or call.name or text_of(update.get("title"))
     call.kind = text_of(update.get("kind")) or call.kind
     if (given := update.get("rawInput")) is not None:
-        call.given = _text(given)[: MAX_INPUT_BYTES + 1]
+        call.given = _text(_without_plumbing(given))[: MAX_INPUT_BYTES + 1]
     content = _objects(update.get("content"))
     diffs = [text_of(each.get("path")) for each in content if each.get("type") == "diff"]
     shown = "\n".join(filter(None, (_content(each.get("content")) for each in content)))
     if not shown and not call.shown and update.get("rawOutput") is not None:
-        shown = _text(update["rawOutput"])
+        shown = _output(update["rawOutput"])
     call.shown = shown[: MAX_TEXT_BYTES + 1] or call.shown
     located = [text_of(each.get("path")) for each in _objects(update.get("locations"))]
     if found := tuple(filter(None, dict.fromkeys([*diffs, *(located if call.kind in _CHANGES else [])]))):
         call.paths = found
+
+
+def _without_plumbing(given: Any) -> Any:
+    """What a tool was given, without what an agent (codex-acp) notes beside it for itself."""
+    if not isinstance(given, dict) or "call_id" not in given:
+        return given
+    return {key: value for key, value in given.items() if key not in _PLUMBING}
+
+
+def _output(told: Any) -> str:
+    """What a tool printed, where that is one field of what is told; else all of it."""
+    printed = (object_of(told).get(name) for name in _PRINTED)
+    found = next((one for one in printed if isinstance(one, str)), None)
+    return _text(told) if found is None else found
 
 
 def _content(block: object) -> str:

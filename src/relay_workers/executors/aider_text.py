@@ -8,7 +8,8 @@ carried out is reported at length and asked for again. What the words do not say
 - A turn that ran out of tries ("Only 3 reflections allowed") ends with exit code 0, too.
 - A stream that breaks off leaves the error behind the words that came, on one line.
 - What it asks and answers itself ("Add file to the chat?") leaves only a path on a line of its own.
-- Its file of the conversation is there before the prompt is in it: an id counts once the model has answered.
+- Its file of the conversation is there before the prompt is in it: an id counts once the model has answered, or
+  refused to.
 """
 
 import re
@@ -214,6 +215,7 @@ class AiderReader(AgentTurn):
             self.transcript.say(line, kind=EntryKind.NOTICE)
         elif _ERROR.match(line):
             self._error, self._answer.in_block = words(line), False
+            self.agent_session_id = self._begun
             self.transcript.complain(line)
         elif self._error is not None and _EXPLAINED.match(line):
             self.transcript.say(line, kind=EntryKind.NOTICE)
