@@ -150,6 +150,7 @@ def test_a_call_that_was_refused_has_failed():
     assert reader.verdict(0).success
     _, tool = entries(reader)[0]
     assert (tool.name, tool.status, tool.result) == ("rm", ToolStatus.FAILED, "Permission was refused.")
+    assert "refused a permission" in (read(SESSION, asked, END).verdict(0).message or "")
 
 
 def test_a_conversation_counts_once_the_agent_has_answered_in_it():

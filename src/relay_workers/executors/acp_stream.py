@@ -166,6 +166,7 @@ class AcpReader(JsonTurn):
 
     def _take_permission(self, line: dict[str, Any]) -> None:
         """Some agents tell of a call only by asking, and nothing more of one that was refused."""
+        self.refused |= line.get("allowed") is not True
         asked = object_of(line.get("tool_call"))
         refused = {"status": "failed", "content": [_REFUSED]} if line.get("allowed") is not True else {}
         self._take_call({**asked, **refused})

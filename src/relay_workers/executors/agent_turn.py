@@ -32,6 +32,8 @@ class AgentTurn(ABC):
     def __init__(self, *, may_write: bool = True) -> None:
         self._may_write = may_write
         self.transcript = Transcript()
+        self.refused = False
+        """Whether it asked for a permission and got none."""
         self.stderr = b""
         """The end of its standard error; known once the turn has ended."""
         self.agent_session_id: str | None = None
@@ -88,7 +90,8 @@ class AgentTurn(ABC):
         elif self._may_write and (failed := self.failed_edit):
             message = f"every edit that {self.program} tried has failed; the last: {failed}"
         elif self.must_speak and self.summary is None:
-            message = f"{self.program} ended without a word of its model"
+            after = ", after it was refused a permission" if self.refused else ""
+            message = f"{self.program} ended without a word of its model{after}"
         else:
             return None
         return Verdict.failed(Reason.AGENT_ERROR, words(message))
