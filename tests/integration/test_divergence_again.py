@@ -17,7 +17,7 @@ def idle(node):
     return workspace
 
 
-def remove(workspace) -> None:
+def remove(node, workspace) -> None:
     client = docker.from_env()
     client.api.remove_container(container_name(str(workspace)), force=True)
     client.close()
@@ -29,7 +29,7 @@ def vanished(node):
 
 def test_what_was_found_is_looked_at_again(node):
     first, second = idle(node), idle(node)
-    remove(first)
+    remove(node, first)
     (found,) = vanished(node)
     assert found.grace_seconds == divergence.VANISHED_GRACE_SECONDS
     step = node.add(first, "echo next")  # so it is not idle any more: the step's own end tells
@@ -43,7 +43,7 @@ def test_what_was_found_is_looked_at_again(node):
 def test_an_engine_without_any_container_of_the_node_is_given_time(node):
     both = [idle(node), idle(node)]
     for workspace in both:
-        remove(workspace)
+        remove(node, workspace)
     sweep = divergence.Sweep(node.context)
     sweep()
     assert [one.grace_seconds for one in vanished(node)] == [divergence.CONTAINER_GRACE_SECONDS] * 2

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
+from relay_core.postgres import lifecycle
 from relay_workers import leftovers
 
 pytest_plugins = ["worker_fixtures"]
@@ -52,8 +53,8 @@ def test_an_engine_that_is_away_for_a_moment_does_not_end_a_dev_server(node):
     node.begin(server)
     node.wait_status(server, "running")
     node.until(lambda: "sleep 1" in node.processes(workspace), "it starts")
-    node.line.cut()
-    threading.Event().wait(0.5)
+    node.line.cut_at(b"/exec")  # of the probe of its port
+    threading.Event().wait(0.3)
     node.line.mend()
     node.until(lambda: "dev_server.ready" in node.kinds(workspace), "it answers")
     assert node.row(server)["status"] == "running"
@@ -117,18 +118,18 @@ def test_a_kill_before_the_start_does_not_wait_for_an_engine_that_is_away(node):
 
 @pytest.mark.parametrize("reason", [RunReason.CLONE, AGENT])
 def test_a_kill_between_the_last_look_and_the_terminal_transaction(node, reason):
-    """In the evidence of an agent, or after a clone is done: held up by the lane's lock, behind which the kill waits."""
-    workspace = node.submit(cleanup_script="echo never")
+    """In the evidence of an agent, or after a clone is done: its end waits for the lane's lock, which the kill has."""
+    workspace = node.submit(command="sleep 1", cleanup_script="echo never")
     step = node.chain(workspace, reason)["id"]
-    with node.db.connect() as blocker, blocker.begin():
-        blocker.execute(text("SELECT 1 FROM lanes WHERE workspace_id = :id FOR UPDATE"), {"id": workspace})
-        thread = node.begin(step)
-        killer = threading.Thread(target=node.kill, args=(step,))
-        killer.start()
-        node.until(lambda: waits_for_a_lock(node) >= 1, "the kill waits")
+    thread = node.begin(step)
+    node.wait_status(step, "running")
+    with node.db.connect() as killer, killer.begin():
+        killer.execute(text("SELECT 1 FROM lanes WHERE workspace_id = :id FOR UPDATE"), {"id": workspace})
+        node.until(lambda: waits_for_a_lock(node), "the end waits")
+        lifecycle.request_kill(killer, step, "someone")
     thread.join(60)
-    killer.join()
-    assert node.row(step)["status"] == "killed"
+    ended = node.row(step)
+    assert (ended["status"], ended["reason"], ended["exit_code"]) == ("killed", "user", 0)
     assert node.reasons(workspace)[-1] == reason, "nothing follows a killed step"
 
 

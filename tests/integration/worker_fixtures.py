@@ -51,6 +51,8 @@ class EngineLine:
         self._engine = find_engine(None, os.environ).removeprefix("unix://")
         self._whole = threading.Event()
         self._whole.set()
+        self._was_cut = threading.Event()
+        self._words: bytes | None = None
         self._open: set[socket.socket] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -63,8 +65,16 @@ class EngineLine:
         for one in list(self._open):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        self._was_cut.set()
+
+    def cut_at(self, words: bytes) -> None:
+        """Cut it in the midst of the next request that has these words; returns then."""
+        self._words = words
+        assert self._was_cut.wait(WAIT_SECONDS), f"no request with {words!r}"
 
     def mend(self) -> None:
+        self._words = None
+        self._was_cut.clear()
         self._whole.set()
 
     def close(self) -> None:
@@ -87,6 +97,8 @@ class EngineLine:
     def _copy(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
+                if self._words is not None and self._words in data:
+                    self.cut()
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
             return
