@@ -42,3 +42,12 @@ class TestQwen(AgentCases):
         ended = self.turn(box, repo, prompt, permission_mode="plan")
         assert box.sh("ls", repo) == ""
         assert (ended.verdict.success, ended.reader.summary) == (True, "My plan"), ended.verdict
+
+    def test_the_search_that_it_brings_runs(self, box, repo):
+        """Its package has lost the x bit."""
+        found = box.sh("find /opt/agents/qwen -type f -name rg", repo).split()
+        assert found
+        machine = {"x86_64": "x64", "aarch64": "arm64"}[box.sh("uname -m", repo).strip()]
+        (mine,) = [path for path in found if f"{machine}-linux" in path]
+        assert box.sh(f"{mine} --version | head -1", repo).startswith("ripgrep ")
+        assert box.sh("find /opt/agents/qwen -type f -name rg ! -perm -111", repo) == ""
