@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import docker
@@ -209,6 +210,7 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }
     )
+    context.metrics.watch_clocks({one.name: partial(_age, one) for one in tickers})
     if settings.worker_http_port is None:
         return
 
@@ -219,6 +221,10 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
 
     server = HealthServer((settings.worker_http_host, settings.worker_http_port), health, context.metrics.text)
     structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
+
+
+def _age(ticker: tick.Ticker) -> float:
+    return ticker.age_seconds
 
 
 def _redis_takes_writes(settings: Settings) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from relay_core.domain import room
+from relay_core.domain.room import Capacity
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 
 Level = Literal["ok", "warning", "error"]
@@ -67,7 +69,9 @@ def judge_node(row: Mapping[str, Any]) -> Check:
     """A node by its row: what its silence tells, and what it says of itself."""
     age = row["age_seconds"]
     beat = "it has never beaten" if age is None else f"its last heartbeat is {age:.0f} s old"
-    told = f"{row['node_id']} is {row['liveness']}, says {row['reported_health']}; {beat}"
+    load, capacity = row["promised"], Capacity(row["max_workspaces"], row["memory_bytes"])
+    promised = room.told(load.workspaces, load.memory_bytes, capacity)
+    told = f"{row['node_id']} is {row['liveness']}, says {row['reported_health']}; {beat}; {promised} are promised"
     if row["liveness"] != Liveness.ONLINE:
         return Check("node", "warning", told, "start a worker there, or see its log")
     if row["reported_health"] in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:

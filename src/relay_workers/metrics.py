@@ -37,6 +37,12 @@ class Metrics:
         )
         self._adopted = Counter("relay_adoptions", "Runs taken over from other workers.", registry=registry)
         self._swept = Counter("relay_sweep_actions", "What sweeps did.", ["kind"], registry=registry)
+        self._clocks = Gauge(
+            "relay_clock_age_seconds",
+            "Seconds since a clock of this worker ran through without an error.",
+            ["clock"],
+            registry=registry,
+        )
         self._registry_gauges = {
             name: Gauge(f"relay_{name}", text, registry=registry)
             for name, text in (
@@ -73,6 +79,11 @@ class Metrics:
         """Say how to read the numbers that are only looked at when somebody asks."""
         for name, read in gauges.items():
             self._registry_gauges[name].set_function(read)
+
+    def watch_clocks(self, ages: dict[str, Callable[[], float]]) -> None:
+        """Say how to read since when each clock has not run through."""
+        for name, read in ages.items():
+            self._clocks.labels(name).set_function(read)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.acceptance.conftest import Relay
+from tests.acceptance.conftest import Relay, free_port
+from tests.faults.clock_ages import VITAL, clock_ages
 from tests.faults.conftest import Stack, fault_relay, lines, numbered
 from tests.faults.own_engine import OwnEngine
 
@@ -58,6 +60,28 @@ def test_dockerd_goes_and_comes_back_under_a_run(
     assert steps[1]["repo_states"][0]["after_head_commit"] is not None
     assert steps[1]["repo_states"][0]["problem"] is None
     whole.must_be_whole(agent["id"])
+
+
+def test_no_clock_that_matters_waits_for_an_engine_that_is_away(there: Relay, own_engine: OwnEngine, whole: Stack):
+    """A stop is asked for meanwhile: it waits, and nothing else does."""
+    port = free_port()
+    there.environment["RELAY_WORKER_HTTP_PORT"] = str(port)
+    there.start("worker")
+    run = there.submit(whole.repo, "true")
+    there.wait_chain(run)
+    own_engine.end_dockerd(signal.SIGTERM)
+    try:
+        stop = there.http.post(f"/v1/workspaces/{run['workspace_id']}/stop")
+        assert stop.status_code == 202, stop.text
+        url = f"http://127.0.0.1:{port}"
+        there.until(lambda: clock_ages(url)["engine"] > 9, 40, "the clock of the engine waits")
+        assert {name: age for name, age in clock_ages(url).items() if name in VITAL and age > 8} == {}
+        assert clock_ages(url)["messages"] < 8
+        assert httpx.get(f"{url}/healthz").status_code == 200
+    finally:
+        own_engine.start()
+    workspace = f"/v1/workspaces/{run['workspace_id']}"
+    there.until(lambda: there.get(workspace)["state"] == "stopped", 60, "the stop")
 
 
 def test_two_engines_are_two_nodes(there: Relay, stack: Stack):

@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance.conftest import Relay, free_port
+from tests.faults.clock_ages import VITAL, clock_ages
 from tests.faults.conftest import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -90,6 +92,28 @@ def test_a_worker_without_its_database_is_stuck_and_without_its_queue_degraded(s
     finally:
         whole.postgres.start()
     relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 200, 60, "200 again")
+
+
+def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay, str], whole: Stack):
+    """It takes connections and never answers; a run ends meanwhile, and an orphan is found."""
+    relay, url = served
+    run = relay.submit(whole.repo, "sleep 3", cleanup_script="true")
+    whole.agent(run, {"running"})
+    server = psutil.Process(whole.valkey._process.pid)
+    server.suspend()
+    try:
+        whole.agent(run, {"completed"})
+        with relay.database.begin() as connection:  # due at once: the clock of messages has something to send
+            connection.execute(
+                text("UPDATE execution_processes SET created_at = now() - interval '1 hour' WHERE status = 'queued'")
+            )
+        relay.until(lambda: clock_ages(url)["messages"] > 9, 40, "the clock of messages waits")
+        assert {name: age for name, age in clock_ages(url).items() if name in VITAL and age > 8} == {}
+        answer = httpx.get(f"{url}/healthz")
+        assert (answer.status_code, answer.json()["stuck"]) == (200, [])
+    finally:
+        server.resume()
+    assert [step["status"] for step in relay.wait_chain(run, 90)] == ["completed"] * 3
 
 
 def test_metrics_tell_slots_in_use(served: tuple[Relay, str], whole: Stack):

@@ -248,7 +248,7 @@ def test_a_further_step_waits_for_the_lane(api: Api, engine: Engine):
     answer = api.post(path, {"run_reason": "cleanup_script"})
     assert answer.status_code == 202
     added = answer.json()
-    assert added["queue"] == {"ahead": 0, "waits_for": [agent["id"]]}
+    assert added["queue"] == {"ahead": 0, "waits_for": [agent["id"]], "waits": None}
     assert added["action"]["script"] == "true"
     follow_up = api.post(path, {"run_reason": "coding_agent", "prompt": "more"}).json()
     assert follow_up["queue"]["ahead"] == 1

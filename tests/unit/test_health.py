@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relay_core.domain.room import Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
@@ -67,8 +68,11 @@ def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():
     ],
 )
 def test_a_node_by_what_it_says_and_by_its_silence(liveness: Liveness, says: NodeHealth, level: str):
-    found = judge_node({"node_id": "n", "liveness": liveness, "reported_health": says, "age_seconds": 41.6})
+    row = {"node_id": "n", "liveness": liveness, "reported_health": says, "age_seconds": 41.6}
+    room = {"promised": Load(3, 6 * 10**9), "max_workspaces": 50, "memory_bytes": None}
+    found = judge_node(row | room)
     assert found.level == level
+    assert "3 of 50 workspaces, 6.0 of any number of GB are promised" in found.message
     assert "42 s old" in found.message
 
 

@@ -46,6 +46,13 @@ class TokenList(Output):
     items: list[TokenOut]
 
 
+class LoadOut(Output):
+    """What a node has promised: to workspaces in which a chain is under way."""
+
+    workspaces: int
+    memory_bytes: int = Field(description="Sum of their memory limits.")
+
+
 class NodeOut(Output):
     """A host with a container engine and Relay workers."""
 
@@ -59,6 +66,9 @@ class NodeOut(Output):
     client_version: str | None
     capabilities: dict[str, Any]
     draining: bool = Field(description="It was told to take no new workspaces.")
+    max_workspaces: int | None = Field(description="Workspaces that may be at work there at once.")
+    memory_bytes: int | None = Field(description="The most that their memory limits may add up to.")
+    promised: LoadOut
     created_at: datetime
 
 

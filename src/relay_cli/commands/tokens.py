@@ -1,6 +1,6 @@
 """`relay token create | list | revoke` and `relay nodes`: for the operator."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -9,6 +9,7 @@ from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.output import Json, note
 from relay_cli.stack.local_settings import settings_of_this_machine
+from relay_core.domain.room import Capacity, told
 from relay_core.postgres.tokens import create_token
 
 tokens = typer.Typer(help="Bearer tokens of the API.", no_args_is_help=True)
@@ -59,9 +60,19 @@ def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_j
 
 def nodes(as_json: Json = False) -> None:
     """List the nodes that run jobs: what each says of itself, and what its silence tells."""
-    columns = "node_id pool liveness reported_health draining epoch age_seconds last_heartbeat_at client_version"
-    rows = [{**node, "age_seconds": _whole(node["age_seconds"])} for node in connect().items("/v1/nodes")]
+    columns = (
+        "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
+    )
+    rows = [
+        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else {"promised": _promised(node)})}
+        for node in connect().items("/v1/nodes")
+    ]
     output.show_list(rows, columns.split(), as_json=as_json)
+
+
+def _promised(node: dict[str, Any]) -> str:
+    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
+    return told(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
 
 
 def _whole(seconds: float | None) -> int | None:

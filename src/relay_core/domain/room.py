@@ -34,6 +34,13 @@ class Load:
     """Sum of their limits of processes and threads."""
 
 
+def told(workspaces: int, memory_bytes: int, capacity: Capacity) -> str:
+    """What is promised of what there is, in a few words."""
+    most = "any number of" if capacity.max_workspaces is None else capacity.max_workspaces
+    size = "any number of" if capacity.memory_bytes is None else f"{capacity.memory_bytes / GB:.1f}"
+    return f"{workspaces} of {most} workspaces, {memory_bytes / GB:.1f} of {size} GB"
+
+
 def why_no_room(load: Load, capacity: Capacity, wanted: Wanted) -> str | None:
     """Why one more workspace does not fit, or None where it does.
 

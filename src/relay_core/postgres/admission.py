@@ -16,13 +16,22 @@ _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
 """A running step, and a queued one that goes on with a chain: its node is known, and keeps the room."""
 
 
-def load_of(connection: Connection, node_id: str) -> Load:
-    """What a node has promised."""
+def loads(connection: Connection, *only: str) -> dict[str, Load]:
+    """What nodes have promised, all of them or ``only`` some; one that has promised nothing is left out."""
+    at_work = select(E.node_id, E.workspace_id).where(_PROMISED)
+    left = select(E.leftover_on, E.workspace_id).where(E.leftover_on.is_not(None))  # processes that may still run
+    held = at_work.union(left).subquery()
     memory, pids = (func.coalesce(func.sum(_limit(name)), 0) for name in ("memory_bytes", "pids"))
-    here = select(E.workspace_id).where(_PROMISED, E.node_id == node_id)
-    left = select(E.workspace_id).where(E.leftover_on == node_id)  # processes that may still run
-    found = select(func.count(), memory, pids).where(W.id.in_(here.union(left)))
-    return Load(*(int(number) for number in connection.execute(found).one()))
+    statement = select(held.c.node_id, func.count(), memory, pids).join(W, W.id == held.c.workspace_id)
+    if only:
+        statement = statement.where(held.c.node_id.in_(only))
+    rows = connection.execute(statement.group_by(held.c.node_id))
+    return {node_id: Load(*(int(number) for number in numbers)) for node_id, *numbers in rows}
+
+
+def load_of(connection: Connection, node_id: str) -> Load:
+    """What one node has promised."""
+    return loads(connection, node_id).get(node_id, Load(0, 0))
 
 
 def why_refused(connection: Connection, node_id: str, workspace: RowMapping) -> str | None:

@@ -9,8 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import NotFound
 from relay_core.domain.presence import OUTAGE_SECONDS, Bounds
-from relay_core.domain.room import Capacity
+from relay_core.domain.room import Capacity, Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_core.postgres import admission
 from relay_core.postgres.tables import RuntimeNode
 
 SILENCE = (
@@ -120,9 +121,17 @@ def is_draining(connection: Connection, node_id: str) -> bool:
 
 
 def list_nodes(connection: Connection) -> list[Mapping[str, Any]]:
-    """All nodes, by name, with the seconds since each one's last heartbeat; nothing is concluded from them here."""
+    """All nodes, by name, with the seconds since each one's last heartbeat and its load; nothing is concluded here."""
     age = func.extract("epoch", func.now() - RuntimeNode.last_heartbeat_at).label("age_seconds")
     statement = select(RuntimeNode, age).order_by(RuntimeNode.node_id)
     columns = [*RuntimeNode.__table__.columns, age]
-    rows = connection.execute(statement.with_only_columns(*columns)).mappings()
-    return [{**row, "age_seconds": None if row["age_seconds"] is None else float(row["age_seconds"])} for row in rows]
+    rows = connection.execute(statement.with_only_columns(*columns)).mappings().all()
+    promised = admission.loads(connection)
+    return [
+        {
+            **row,
+            "age_seconds": None if row["age_seconds"] is None else float(row["age_seconds"]),
+            "promised": promised.get(row["node_id"], Load(0, 0)),
+        }
+        for row in rows
+    ]

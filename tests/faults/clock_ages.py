@@ -1,0 +1,12 @@
+"""Since when each clock of a worker has not run through, as its page says."""
+
+import re
+
+import httpx
+
+VITAL = ("heartbeat", "leases", "sweeps", "admission", "adoption")
+
+
+def clock_ages(url: str) -> dict[str, float]:
+    found = re.findall(r'relay_clock_age_seconds\{clock="(\w+)"\} (\S+)', httpx.get(f"{url}/metrics").text)
+    return {name: float(age) for name, age in found}
