@@ -151,7 +151,7 @@ def test_a_run_without_a_project_gets_those_of_the_repositorys_own(api: Api):
         ({"secrets": {"X-Y": "TOKEN"}}, "validation_failed"),
         ({"secrets_in": ["clone"]}, "validation_failed"),
         ({"secrets_in": []}, "validation_failed"),
-        ({"env": {f"E{n}": "x" * 60_000 for n in range(5)}}, "secrets_too_large"),
+        ({"env": {f"KEY{n}": "x" * 60_000 for n in range(5)}}, "secrets_too_large"),
     ],
 )
 def test_what_a_run_may_not_ask_for(api: Api, body: dict, code: str):
@@ -170,7 +170,7 @@ def test_without_a_key_secrets_are_refused_and_all_else_works(engine: Engine, da
 
 
 def test_only_the_named_kinds_of_executions_get_it_and_all_mask_it(api: Api):
-    row = row_of(api, api.run(project_id=with_secret(api), secrets={"MINE": "TOKEN"}, env={"E": "a-secret-of-env"}))
+    row = row_of(api, api.run(project_id=with_secret(api), secrets={"MINE": "TOKEN"}, env={"KEY": "a-secret-of-env"}))
     box = SecretBox([KEY])
     assert grant(box, row, RunReason.CODING_AGENT).env == {"MINE": VALUE}
     for reason in (RunReason.SETUP_SCRIPT, RunReason.CLEANUP_SCRIPT, RunReason.DEV_SERVER, RunReason.ARCHIVE_SCRIPT):

@@ -583,3 +583,18 @@ def test_files_of_root_are_given_to_the_workspaces_user(workspace, tmp_path):
     assert (workspace.clone / "sub/made").stat().st_uid == UID
     assert outside.stat().st_uid == 0
     assert workspace.after("message").committed
+
+
+def test_a_clone_of_a_shallow_remote_is_recorded(bench, remote, tmp_path):
+    remote.commit({"README": "second\n"})
+    git(tmp_path, "clone", "-q", "--depth", "1", remote.url, "copy")
+    workspace = bench.clone(f"file://{tmp_path}/copy")
+    write(workspace.clone / "new")
+    state = workspace.after("first")
+    assert (state.problem, state.dirty, bool(state.committed)) == (None, False, True)
+    write(workspace.clone / "newer")
+    state = workspace.after("second", before=state.after_head)
+    assert (state.problem, bool(state.committed)) == (None, True)
+    assert state.patch is not None
+    assert state.step_patch is not None
+    assert (state.patch.files, state.step_patch.files) == (2, 1)
