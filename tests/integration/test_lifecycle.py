@@ -262,6 +262,32 @@ def test_readers_never_see_after_heads_without_a_final_status(db):
     assert column(db, claimed.execution_id, "status") == "completed"
 
 
+def test_the_cursor_of_a_reader_passes_what_is_not_shown_to_it(db):
+    workspace_id = submit(db).workspace_id
+    owner = column_of_workspace(db, workspace_id, "created_by")
+
+    def looks(cursor: events.GlobalCursor, who: str) -> events.GlobalPage:
+        with db.connect() as connection:
+            return events.of_everything(connection, cursor, created_by=who)
+
+    foreign = looks(events.GlobalCursor(), "somebody else")
+    assert (foreign.events, foreign.cursor > events.GlobalCursor()) == ([], True)
+    mine = looks(events.GlobalCursor(), owner)
+    assert foreign.cursor == mine.cursor == mine.events[-1].place, "the same place, though nothing was shown"
+    with db.connect() as open_early, open_early.begin():
+        open_early.execute(text("SELECT pg_current_xact_id()"))
+        with db.begin() as connection:
+            events.append(connection, workspace_id, "test", {})
+        assert looks(foreign.cursor, "somebody else").cursor == foreign.cursor, "not past one that is still open"
+        events.append(open_early, workspace_id, "test", {})
+    assert [event.kind for event in looks(foreign.cursor, owner).events] == ["test", "test"]
+
+
+def column_of_workspace(db, workspace_id, name):
+    with db.connect() as connection:
+        return connection.execute(text(f"SELECT {name} FROM workspaces WHERE id = :id"), {"id": workspace_id}).scalar()
+
+
 @pytest.mark.parametrize("scope", ["workspace", "global"])
 def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
     """Writers on several connections, some holding their transaction open; a reader that only goes forward."""

@@ -128,9 +128,21 @@ def of_everything(
     if created_by is not None:
         mine = select(Workspace.id).where(Workspace.created_by == created_by)
         statement = statement.where(Event.workspace_id.in_(mine))
+    # What the last shown transaction is may not be asked for afterwards: more may be shown by then.
+    newest = _newest(connection, oldest_open) if created_by is not None else None
     rows: Sequence[Any] = connection.execute(statement).mappings().all()
-    cursor = GlobalCursor(rows[-1]["xid"], rows[-1]["id"]) if rows else after
+    if len(rows) == limit or created_by is None:
+        cursor = GlobalCursor(rows[-1]["xid"], rows[-1]["id"]) if rows else after
+    else:  # all up to there are seen, others' too: they need not be looked at again
+        cursor = max(after, newest or after, *(GlobalCursor(row["xid"], row["id"]) for row in rows[-1:]))
     return GlobalPage([_row(row) for row in rows], cursor)
+
+
+def _newest(connection: Connection, oldest_open: ColumnElement[int]) -> GlobalCursor | None:
+    """The last event that a reader may see by now."""
+    statement = select(Event.xid, Event.id).where(Event.xid < oldest_open)
+    row = connection.execute(statement.order_by(Event.xid.desc(), Event.id.desc()).limit(1)).one_or_none()
+    return GlobalCursor(row.xid, row.id) if row else None
 
 
 def _row(row: Any) -> EventRow:
