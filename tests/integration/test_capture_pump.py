@@ -294,6 +294,38 @@ def test_lines_stay_whole_in_all_when_both_streams_flood(bench: Bench, owned: Ow
     assert sorted(merged) == sorted((lines["stdout"] + lines["stderr"]).splitlines())
 
 
+def test_a_line_written_in_pieces_is_not_cut_by_the_other_stream(
+    bench: Bench, owned: Owned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell with `set -x` writes it: `+ echo`, then ` line1`, and what the command itself prints meanwhile."""
+    monkeypatch.setattr("relay_workers.capture.stream.LINE_SECONDS", 60.0)
+    run = bench.run()
+    capture = bench.attach(owned, run)
+    run.begin()
+    run.write("stdout", b"begin\n")
+    eventually(lambda: bench.stored(owned, "stdout") == b"begin\n")  # from now on both streams are in use
+    for number in range(12):
+        run.write("stderr", b"+ echo")
+        run.write("stdout", b"line%d\n" % number)
+        eventually(lambda: b"line%d\n" % number in bench.stored(owned, "stdout"))  # noqa: B023
+        run.write("stderr", b" line%d\n" % number)
+    eventually(lambda: bench.stored(owned, "stderr").endswith(b" line11\n"))
+    monkeypatch.undo()
+    run.write("stdout", b"a prompt? ")
+    eventually(lambda: bench.stored(owned, "stdout").endswith(b"a prompt? "), 5)
+    run.write("stderr", b"x" * 5000)
+    run.write("stdout", b"and no end")
+    run.end()
+    end = capture.finish(TAIL)
+    expected = {
+        "stdout": b"begin\n" + b"".join(b"line%d\n" % number for number in range(12)) + b"a prompt? and no end",
+        "stderr": b"".join(b"+ echo line%d\n" % number for number in range(12)) + b"x" * 5000,
+    }
+    _check(bench, owned, end, expected)
+    lines = bench.stored(owned, Stream.ALL).split(b"\n")
+    assert sum(line.startswith(b"+ echo line") for line in lines) == 12
+
+
 def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, engine: Engine, owned: Owned) -> None:
     flood, quiet = bench.run(), bench.run()
     flood.write("stdout", random.Random(1).randbytes(32 * MIB))
@@ -485,9 +517,9 @@ def test_a_fault_in_the_middle_of_a_batch_loses_and_holds_up_nothing(
     faults = 3
     take = CapturedStream.take
 
-    def takes(stream: CapturedStream, end: int) -> bytes:
+    def takes(stream: CapturedStream, end: int, *, whole_lines: bool) -> bytes:
         nonlocal faults
-        data = take(stream, end)
+        data = take(stream, end, whole_lines=whole_lines)
         if data.startswith(b"broken") and faults:
             faults -= 1
             raise MemoryError

@@ -95,6 +95,8 @@ class Collected:
     appends: list[Append]
     more: bool
     """There is more to read at once."""
+    again_at: float | None = None
+    """When a line that is held back will have waited long enough, on the monotonic clock."""
 
 
 class Capture:
@@ -124,6 +126,8 @@ class Capture:
         """Why its log cannot be stored any further."""
         self.stale = False
         """The log is another owner's."""
+        self.faults = 0
+        """How often reading it broke."""
         self._request = request
         self._store = store
         self._call = call
@@ -213,11 +217,12 @@ class Capture:
                     more = False
                     break
                 end = stream.size() if self._target is None else min(stream.size(), self._target[stream.name])
-                data = stream.take(end)
+                lines = self._target is None and self._both_in_use(stream)
+                data = stream.take(end, whole_lines=lines)
                 if self._target is not None and stream.read >= end:
                     data += stream.rest()
                 self._assign(stream, data, appends)
-                more |= stream.read < end
+                more |= stream.read < end and not (lines and stream.waits_for_line)
         except Tampered as error:
             self._log.warning("a log was tampered with", error=str(error))
             self._tampered()
@@ -226,7 +231,13 @@ class Capture:
             self.stop(Reason.INTERNAL_ERROR)
         if not (appends or more or self._on_their_way or self._target is None or self._drained.is_set()):
             self._end_here()
-        return Collected(appends, more and not self._halted)
+        waits = [at for stream in self.streams.values() if (at := stream.waits_for_line) is not None]
+        again_at = min(waits) if waits and not (self._halted or self._target) else None
+        return Collected(appends, more and not self._halted, again_at)
+
+    def _both_in_use(self, stream: CapturedStream) -> bool:
+        """Whether the other stream could come in between, so that in `all` a line would be cut."""
+        return any(other.assigned or other.has_changed() for other in self.streams.values() if other is not stream)
 
     def assigned(self) -> dict[str, int]:
         """Of each stream: bytes that are stored or on their way."""

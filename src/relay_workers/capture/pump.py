@@ -31,6 +31,8 @@ SCAN_SECONDS = 1.0
 BATCH_BYTES = 4 << 20
 """No turn is added to a batch beyond this."""
 BATCHES_ON_THEIR_WAY = 2
+FAULTS_OF_A_CAPTURE = 6
+"""So often reading a log may break, once a second; its process is ended after that, as its output cannot be kept."""
 SMALL_BATCH_BYTES = 256 << 10
 PAUSE_SECONDS = 0.01
 """After a small batch, so that many small writes become one transaction."""
@@ -49,6 +51,8 @@ class LogPump:
         self._by_watch: dict[int, Capture] = {}
         self._ready: dict[Capture, None] = {}
         """Captures to look at, in turn."""
+        self._later: dict[Capture, float] = {}
+        """When to look at captures again that hold back a line."""
         self._on_their_way: deque[set[Capture]] = deque()
         """By batch, in their order: whose bytes are in it."""
         self._next_scan = 0.0
@@ -154,7 +158,7 @@ class LogPump:
                 self._stopping.wait(PAUSE_SECONDS * 10)
 
     def _patience(self) -> float:
-        due = self._next_scan
+        due = min([self._next_scan, *self._later.values()])
         if self._ready and len(self._on_their_way) < BATCHES_ON_THEIR_WAY:
             due = min(due, self._next_round)
         return max(0.0, due - time.monotonic())
@@ -181,6 +185,9 @@ class LogPump:
 
     def _scan(self) -> None:
         now = time.monotonic()
+        for capture in [one for one, at in self._later.items() if now >= at]:
+            del self._later[capture]
+            self._ready[capture] = None
         if now >= self._next_scan:
             self._next_scan = now + SCAN_SECONDS
             self._ready.update((one, None) for one in self._captures.values() if one.has_changed())
@@ -203,6 +210,8 @@ class LogPump:
             size += sum(len(append.data) for append in collected.appends)
             if collected.more:
                 self._ready[capture] = None
+            if collected.again_at is not None:
+                self._later[capture] = collected.again_at
         if batch:
             self._on_their_way.append(aboard)
             self._writer.put(batch)
@@ -216,6 +225,9 @@ class LogPump:
         except Exception:
             log.exception("a log could not be read; it is read again", execution_id=str(capture.execution_id))
             capture.read_again(before)
+            capture.faults += 1
+            if capture.faults == FAULTS_OF_A_CAPTURE:
+                capture.stop(Reason.INTERNAL_ERROR)
             return Collected([], more=False)  # the scan comes to it again
 
     def _settle(self, result: AppendResult) -> None:
@@ -246,6 +258,7 @@ class LogPump:
         del self._captures[capture.execution_id]
         del self._by_fifo[capture.alive_fd]
         self._ready.pop(capture, None)
+        self._later.pop(capture, None)
         for watch in [watch for watch, one in self._by_watch.items() if one is capture]:
             del self._by_watch[watch]
             self._ears.forget_file(watch)

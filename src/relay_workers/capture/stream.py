@@ -10,7 +10,9 @@ from relay_workers.hostfs import OpenFile, Tampered
 READ_BYTES = 1 << 20
 """Read from one file in one turn, so that a flood does not keep other runs waiting."""
 LINE_SEARCH_BYTES = 4 << 10
-"""A turn that does not reach the end of the file ends at a newline, if there is one this near."""
+"""A turn ends at a newline, if there is one this near to where it would end."""
+LINE_SECONDS = 0.1
+"""A line without an end waits so long for it where both streams are in use: a shell writes a line in pieces."""
 
 
 class CapturedStream:
@@ -34,6 +36,8 @@ class CapturedStream:
         """The process wrote more than is stored."""
         self.last_growth = time.monotonic()
         self._secrets = secrets
+        self._line_since: float | None = None
+        """When the line that waits for its end was first seen."""
         self.go_to(stored)
 
     def go_to(self, stored: int) -> None:
@@ -46,6 +50,7 @@ class CapturedStream:
         """Raw bytes read."""
         if len(context) < stored - begin:
             raise Tampered(f"{self.name} is shorter than the {stored} bytes stored of it")
+        self._line_since = None
         self._masker = Masker(self._secrets, context)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
@@ -75,16 +80,42 @@ class CapturedStream:
         status = os.fstat(self.fd)
         return status.st_size != self.read or status.st_nlink != 1
 
-    def take(self, end: int) -> bytes:
-        """The next masked bytes towards the raw offset ``end``; empty when there are none or none is decided yet."""
+    def take(self, end: int, *, whole_lines: bool = False) -> bytes:
+        """The next masked bytes towards the raw offset ``end``; empty when there are none or none is decided yet.
+
+        With ``whole_lines`` a line without an end stays for `LINE_SECONDS`: `waits_for_line` says when to come again.
+        """
         if self.read >= end:
             return b""
         data = os.pread(self.fd, min(READ_BYTES, end - self.read), self.read)
         if self.read + len(data) < end:
             data = _to_line_end(data)
+        elif whole_lines:
+            data = self._complete(data)
+        if not data:
+            return b""
         self.read += len(data)
         self.last_growth = time.monotonic()
         return self._masker.feed(data)
+
+    def _complete(self, data: bytes) -> bytes:
+        """Without the line at the end that is not complete, unless it has waited long enough."""
+        begin = data.rfind(b"\n") + 1
+        now = time.monotonic()
+        if begin == len(data) or len(data) - begin > LINE_SEARCH_BYTES:
+            self._line_since = None
+            return data
+        if begin or self._line_since is None:
+            self._line_since = now
+        elif now - self._line_since >= LINE_SECONDS:
+            self._line_since = None
+            return data
+        return data[:begin]
+
+    @property
+    def waits_for_line(self) -> float | None:
+        """When the line that was held back is taken, on the monotonic clock; None where none was."""
+        return None if self._line_since is None else self._line_since + LINE_SECONDS
 
     def rest(self) -> bytes:
         """What the masker holds back; the stream ends here."""
