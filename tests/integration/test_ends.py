@@ -62,6 +62,30 @@ def test_an_engine_that_is_away_for_a_moment_does_not_end_a_dev_server(node):
     assert node.wait_final(server)["status"] == "killed"
 
 
+def test_a_dev_server_keeps_its_url_when_another_worker_takes_it_over(node):
+    workspace = node.submit()
+    node.run(node.chain(workspace, AGENT)["id"])
+    server = node.add(workspace, "exec python3 -m http.server $PORT --bind $HOST", reason="dev_server")
+    first = node.begin(server)
+    node.until(lambda: node.kinds(workspace).count("dev_server.ready") == 1, "it answers")
+    before = node.row(server)["handle"]["forward_port"]
+    (control,) = node.context.live.all()
+    control.let_go()
+    first.join(10)
+    node.until(lambda: not node.context.live.all(), "it is let go")
+    expired = text("UPDATE execution_processes SET lease_until = now() - interval '1 second' WHERE id = :id")
+    old_enough = text("SELECT pg_postmaster_start_time() + interval '31 seconds' < now()")  # else there is a grace
+    with node.db.begin() as connection:
+        connection.execute(expired, {"id": server})
+    with node.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        node.until(lambda: connection.scalar(old_enough), "the grace is over")
+    node.begin(server)
+    node.until(lambda: node.kinds(workspace).count("dev_server.ready") == 2, "it is taken over")
+    assert node.row(server)["handle"]["forward_port"] == before
+    node.kill(server)
+    assert node.wait_final(server)["status"] == "killed"
+
+
 def test_a_step_that_breaks_relay_after_its_start_is_ended_with_its_processes(node):
     """The row refuses the handle, as any bug after the start would."""
     workspace = node.submit(command=ticking("986"))

@@ -45,3 +45,12 @@ def test_an_unhappy_end_needs_a_reason(target):
 def test_a_happy_end_has_none():
     with pytest.raises(IllegalTransition, match="has no reason"):
         Transition(Status.RUNNING, Status.COMPLETED, Reason.TIMEOUT)
+
+
+def test_a_kill_before_the_end_was_written_decides_its_name_and_keeps_what_happened():
+    done = machine.heeding_kill(machine.completed(0))
+    assert (done.target, done.reason, done.exit_code) == (Status.KILLED, Reason.USER, 0)
+    failed = machine.heeding_kill(machine.failed(Reason.TIMEOUT, "too long", 143))
+    assert (failed.target, failed.exit_code) == (Status.KILLED, 143)
+    assert "too long" in (failed.error_reason or "")
+    assert machine.heeding_kill(machine.killed("by ann")) == machine.killed("by ann")
