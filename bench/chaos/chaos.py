@@ -126,10 +126,16 @@ class Chaos:
         self.report.recoveries = self._recoveries()
 
     def _recoveries(self) -> list[float]:
-        deaths = self._context.deaths
-        if not deaths:
-            return []
-        asked = "SELECT extract(epoch FROM created_at) FROM events WHERE kind = 'execution.adopted'"
+        """Seconds from each death to the next adoption of each execution that the dead worker had, if there was one."""
+        asked = (
+            "SELECT min(extract(epoch FROM created_at)) FROM events "
+            "WHERE operation_id = :id AND kind = 'execution.adopted' AND extract(epoch FROM created_at) > :at"
+        )
+        found = []
         with self._world.api.database.connect() as connection:
-            adopted = sorted(float(at) for at in connection.execute(text(asked)).scalars())
-        return [at - max(death for death in deaths if death <= at) for at in adopted if deaths[0] <= at]
+            for death in self._context.deaths:
+                for execution_id in death.executions:
+                    adopted = connection.scalar(text(asked), {"id": execution_id, "at": death.at})
+                    if adopted is not None:
+                        found.append(float(adopted) - death.at)
+        return found

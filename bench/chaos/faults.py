@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import redis
 from bench.chaos.world import World
@@ -27,17 +27,35 @@ AWAY_SECONDS = 3.0
 MALFORMED = (b"", b"[]", b"{", b"null", b"\xff\xfe", b'{"body": "W10=", "headers": {}}')
 
 
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker, and what it carried out then."""
+
+    at: float
+    """Seconds since the epoch."""
+    executions: frozenset[UUID]
+
+
 @dataclass
 class Context:
-    """A world and the moments at which workers of it died (seconds since the epoch)."""
+    """A world and the deaths of its workers."""
 
     world: World
     random: Random
-    deaths: list[float]
+    deaths: list[Death]
 
     def node(self) -> Relay:
         """Any node."""
         return self.random.choice(self.world.nodes)
+
+    def kill(self, node: Relay, worker: str) -> None:
+        """`kill -9` of a worker; what it carried out has to be adopted."""
+        node_id = (node.data_dir / "node_id").read_text().strip()
+        asked = "SELECT id FROM execution_processes WHERE status = 'running' AND node_id = :node_id"
+        with self.world.api.database.connect() as connection:
+            running = frozenset(connection.execute(text(asked), {"node_id": node_id}).scalars())
+        node.kill_9(worker)
+        self.deaths.append(Death(time.time(), running))
 
     def pause(self) -> None:
         """The time for which a server is away: the length of the fault."""
@@ -47,8 +65,7 @@ class Context:
 def kill_worker(context: Context) -> None:
     """`kill -9`, and a new worker at once."""
     node = context.node()
-    node.kill_9("worker")
-    context.deaths.append(time.time())
+    context.kill(node, "worker")
     node.start("worker")
 
 
@@ -60,8 +77,7 @@ def stop_worker(context: Context) -> None:
     node.start("worker-2")
     time.sleep(LEASE_SECONDS + context.random.uniform(0, 4))
     os.kill(pid, signal.SIGCONT)
-    node.kill_9("worker-2")
-    context.deaths.append(time.time())
+    context.kill(node, "worker-2")
 
 
 def kill_api(context: Context) -> None:

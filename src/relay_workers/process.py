@@ -45,6 +45,8 @@ from relay_workers.workspace import WorkspaceHandle, open_workspace
 log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
+SILENT_START_SECONDS = 2.0
+"""For a step to begin whose start the engine did not confirm, before it is ruled out and begun anew."""
 MOST_NAMES = 20
 CRLF_HINT = "; its lines end with carriage returns (CRLF), which a shell takes for a part of its words: save it with LF"
 IN_BACKGROUND = "its script ended and left the server in the background, which ends with it: start it in the foreground"
@@ -254,7 +256,7 @@ def start(
             control.processes = running.processes  # from here on it may run
             running.exec_id = _start(context, workspace, step)
             running.began = time.monotonic()
-            _await_start(context, control, running)
+            _await_start(context, claimed, control, running)
         context.metrics.started(claimed.run_reason, control.made_at)
         _store_handle(context, claimed, running)
     except BaseException:
@@ -326,12 +328,15 @@ def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
     return 0 if claimed.action["step"].get("as_root") else workspace.uid
 
 
-def _await_start(context: WorkerContext, control: Control, running: Running) -> None:
+def _await_start(context: WorkerContext, claimed: Claimed, control: Control, running: Running) -> None:
     """A detached start answers 200 even when the exec failed, so only the supervisor's own word counts.
 
-    A kill does not wait for it: either the step has started by then, or it never will.
+    A kill does not wait for it: either the step has started by then, or it never will. A step whose engine fell silent
+    at the start (a restart of dockerd) is left to the adoption of this node, which begins it once more: after
+    `declare_never_started` a late start of the first one ends at once.
     """
-    deadline = time.monotonic() + context.settings.start_timeout_seconds
+    asked = running.exec_id is not None
+    deadline = time.monotonic() + (context.settings.start_timeout_seconds if asked else SILENT_START_SECONDS)
     while not running.capture.started.is_set() and not control.kill.is_set() and time.monotonic() < deadline:
         control.wake.wait(max(0.0, deadline - time.monotonic()))
         control.wake.clear()
@@ -341,6 +346,8 @@ def _await_start(context: WorkerContext, control: Control, running: Running) -> 
         control.processes = None
         _heed_kill(control)
         if running.exec_id is None:
+            if claimed.seconds_running < context.settings.engine_patience_seconds:
+                raise LetGo("the engine fell silent at the start, and nothing was started: it is begun anew")
             raise StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
         state = context.engine.exec_state(running.exec_id)
         code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""

@@ -86,6 +86,38 @@ def test_a_dev_server_keeps_its_url_when_another_worker_takes_it_over(node):
     assert node.wait_final(server)["status"] == "killed"
 
 
+def test_a_start_that_the_engine_did_not_get_is_begun_anew_once(node):
+    """Found by bench.chaos: a restart of dockerd in the moment of a start ended the step as `engine_error`."""
+    object.__setattr__(node.context.settings, "engine_patience_seconds", 300)
+    workspace = node.submit(command="echo once")
+    agent = node.chain(workspace, AGENT)["id"]
+    cutting = threading.Thread(target=node.line.cut_at, args=(b"/start HTTP",))
+    cutting.start()
+    first = node.begin(agent)
+    cutting.join()
+    node.line.mend()
+    first.join()
+    assert node.row(agent)["status"] == "running", "it was left, not ended"
+    ended = node.run(agent)  # as the node's next look at what is left does
+    assert (ended["status"], ended["error_reason"]) == ("completed", None)
+    assert node.log(agent) == b"once\n"
+    assert node.kinds(workspace).count("execution.started") == 2, "the clone, and the agent once"
+
+
+def test_an_engine_that_is_silent_at_every_start_ends_the_step(node):
+    object.__setattr__(node.context.settings, "engine_patience_seconds", 0)
+    workspace = node.submit(command="echo never")
+    agent = node.chain(workspace, AGENT)["id"]
+    cutting = threading.Thread(target=node.line.cut_at, args=(b"/start HTTP",))
+    cutting.start()
+    node.begin(agent)
+    cutting.join()
+    node.line.mend()
+    ended = node.wait_final(agent)
+    assert (ended["status"], ended["reason"], ended["leftover_on"]) == ("failed", "engine_error", None)
+    assert node.log(agent) == b""
+
+
 def test_a_step_that_breaks_relay_after_its_start_is_ended_with_its_processes(node):
     """The row refuses the handle, as any bug after the start would."""
     workspace = node.submit(command=ticking("986"))
