@@ -65,6 +65,15 @@ def test_a_credential_is_a_secret_by_its_name_or_its_shape(name: str, value: str
     assert is_secret(name, value)
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "piece", ["x", "x1", "a://", "a://:", ":", "/a", "-----BEGIN A", "?key=", "password=", "A ", "~/."]
+)
+def test_a_large_value_is_judged_at_once(piece: str):
+    is_secret("X", piece * (65536 // len(piece)))
+    is_secret(("A" + piece) * (255 // len(piece)), "x")
+
+
 def test_generated_keys_are_found():
     letters, drawn = string.ascii_letters + string.digits, random.Random(1)
     found = sum(is_secret("X", "".join(drawn.choices(letters, k=32))) for _ in range(1000))

@@ -34,11 +34,13 @@ _CREDENTIAL = re.compile(
 """How keys of known services begin."""
 _WITHIN = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|(?i:[a-z][a-z0-9+.-]*://[^/?#\s@]*:[^/?#\s@]+@)"  # a URL with a password
+    r"|(?i:://[^/?#\s@:]{0,256}:[^/?#\s@]{1,1024}@)"  # a URL with a password
     r"|(?i:[?&;](?:access_?token|token|api_?key|key|sig|signature|password|secret)=[^&\s]{8,})"
     r"|(?i:\b(?:password|pwd|accountkey|sharedaccesskey)=[^;\s]{4,};?)"  # connection strings
 )
 
+_SEARCHED = 16 << 10
+"""So much of a value is looked at: a client may send many, and large ones."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _RANDOM_CHANGES = 0.25
@@ -53,7 +55,7 @@ def is_secret(name: str, value: str) -> bool:
     with a password, or is one word of twenty or more letters and digits that look drawn at random (no hexadecimal
     digits: those are mostly commits and sums).
     """
-    value = value.strip()
+    value = value[:_SEARCHED].strip()
     if _CREDENTIAL.match(value) or _WITHIN.search(value):
         return True
     ordinary = _PATH.fullmatch(value) is not None and not _looks_random(value.replace("/", ""))
