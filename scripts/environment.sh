@@ -54,7 +54,7 @@ ensure_environment() {
   local python stamp lock present wanted
   stamp="$root/.venv/relay-stamp"
   lock="$root/requirements${1:+-$1}.lock"
-  present="$(cat "$stamp" 2>/dev/null)"
+  present="$(cat "$stamp" 2>/dev/null || true)" # none in a fresh clone, which is no error
   wanted="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
   if [ -x "$root/.venv/bin/python" ] && "$root/.venv/bin/python" -c ''; then
     case "$present" in *"$wanted"*" $root") return ;; esac
