@@ -86,12 +86,15 @@ class CrashingPostgres(EmbeddedPostgres):
     """One that can be taken down as a power cut does."""
 
     def crash(self) -> None:
-        """`kill -9` of all its processes."""
+        """`kill -9` of all its processes; returns when all are gone, as the next start needs their shared memory."""
         assert self._process is not None
-        for process in [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]:
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        for process in [*children, psutil.Process(self._process.pid)]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert not alive
         self._process = None
 
 

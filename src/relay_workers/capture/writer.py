@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
 TRIES_OF_THE_UNKNOWN = 6
-"""How often bytes of one execution are tried again after an error that Relay does not know (about 6 s in all): its
+"""How often bytes of one execution are tried again after an error that Relay does not know (about 3 s in all): its
 process is ended after that, as its output cannot be kept."""
 
 
