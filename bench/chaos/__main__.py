@@ -2,10 +2,10 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import bench.chaos as package
 from bench.chaos import Chaos, Report, made_world
@@ -21,6 +21,8 @@ def main() -> int:
     parser.add_argument("--stacks", type=int, default=1, help="independent stacks beside each other")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     options = parser.parse_args()
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where the caller ignores them: what runs is to be ended
+        signal.signal(stop, lambda *_: sys.exit(1))
     began = time.monotonic()
     if options.stacks > 1:
         report = _beside_each_other(options)
@@ -37,20 +39,29 @@ def main() -> int:
 def _beside_each_other(options: argparse.Namespace) -> Report:
     total = Report()
     shares = [options.kills // options.stacks + (n < options.kills % options.stacks) for n in range(options.stacks)]
-    with ThreadPoolExecutor(options.stacks) as pool:
-        for report in pool.map(lambda n: _stack(options, n, shares[n]), range(options.stacks)):
-            total.add(report)
+    stacks = [_start(options, number, kills) for number, kills in enumerate(shares)]
+    try:
+        for number, stack in enumerate(stacks):
+            output, _ = stack.communicate()
+            total.add(_read(number, stack.returncode, output))
+    finally:
+        for stack in stacks:
+            stack.terminate()  # nothing happens to one that has ended
+            stack.wait()
     return total
 
 
-def _stack(options: argparse.Namespace, number: int, kills: int) -> Report:
+def _start(options: argparse.Namespace, number: int, kills: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bench.chaos", "--json", f"--kills={kills}", f"--runs={options.runs}"]
     command += [f"--seed={options.seed * 1000 + number}", f"--quiet={options.quiet}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _read(number: int, code: int, output: str) -> Report:
     try:
-        return Report.from_json(json.loads(done.stdout.splitlines()[-1]))
+        return Report.from_json(json.loads(output.splitlines()[-1]))
     except (IndexError, ValueError):
-        return Report(problems=[f"stack {number} broke with exit code {done.returncode}; its error is above"])
+        return Report(problems=[f"stack {number} broke with exit code {code}; its error is above"])
 
 
 if __name__ == "__main__":
