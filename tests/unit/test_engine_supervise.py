@@ -47,7 +47,7 @@ class Supervised:
 def supervise(request, tmp_path):
     made = []
 
-    def start(script, stdin=b"", prepare=None, cwd="/"):
+    def start(script, stdin=b"", prepare=None, cwd="/", seconds=()):
         run = RunDir(tmp_path, str(uuid4()), 1)
         prepare_run_dir(run, ME, script.encode(), stdin)
         directory = tmp_path / "runs" / run.execution_id / "1"
@@ -55,7 +55,8 @@ def supervise(request, tmp_path):
             prepare(run, directory)
         alive = run.open_alive()
         with as_file(files("relay_workers.engine").joinpath("supervise.sh")) as supervisor:
-            process = subprocess.Popen([*request.param, supervisor, directory, cwd], stderr=subprocess.DEVNULL)
+            arguments = [supervisor, directory, cwd, *seconds]
+            process = subprocess.Popen([*request.param, *arguments], stderr=subprocess.DEVNULL)
         made.append(Supervised(run, process, alive))
         return made[-1]
 
@@ -193,3 +194,16 @@ def test_binary_output_of_both_streams_is_whole(supervise, tmp_path):
     step.until()
     assert step.log() == data
     assert step.log(Stream.STDERR) == data
+
+
+def test_its_own_clock_ends_before_the_supervisor_does(supervise, tmp_path, monkeypatch):
+    """An orphan of it would be told as a process that the step has left running."""
+    (tmp_path / "bin").mkdir()
+    clock = tmp_path / "bin" / "sleep"  # deaf, as each process is for a moment after its fork
+    clock.write_text(f"#!/bin/sh\ntrap '' TERM\nexec {shutil.which('sleep')} \"$@\"\n")
+    clock.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    seconds = str(10**6 + uuid4().int % 10**6)
+    step = supervise("/bin/sleep 0.3", seconds=[seconds])
+    assert step.process.wait(20) == 0
+    assert subprocess.run(["pgrep", "-f", seconds], capture_output=True, check=False).stdout == b""

@@ -67,10 +67,16 @@ exec 7<&- 8<&-
 watch=
 if [ -n "$3" ]; then
     (
-        trap 'kill "$clock"; exit' TERM
+        told=
+        trap 'told=1' TERM
         sleep "$3" &
-        clock=$!
-        wait "$clock" || exit
+        [ -n "$told" ] || wait $!
+        if [ -n "$told" ]; then   # what has lost its parent passes for a process that the step left: so wait for it
+            trap '' TERM
+            kill -KILL $!
+            wait $!
+            exit
+        fi
         trap '' TERM
         kill -USR2 $$
         gid=$(while read -r key value rest; do [ "$key" = Gid: ] && echo "$value"; done </proc/$$/status)
@@ -123,4 +129,8 @@ out=$?
 wait $err
 err=$?
 printf 'stdout_copier=%s\nstderr_copier=%s\ndrained\n' "$out" "$err" >&3
+# The watch ends before its parent, for the same reason. It is told again and again: the first time it may not have had
+# its trap yet. Once the step is late it is at work, and is not waited for.
+while [ -n "$watch" ] && [ -z "$late" ] && kill "$watch" && read -r me name state rest <"/proc/$watch/stat" &&
+    [ "$state" != Z ]; do :; done 2>/dev/null
 exit "${code:-113}"
