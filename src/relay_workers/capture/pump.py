@@ -19,8 +19,9 @@ from relay_core.domain.log_append import AppendResult
 from relay_core.domain.vocabulary import Reason
 from relay_core.live_logs import LiveLogPublisher
 from relay_core.postgres.logs import Append, LogStore
-from relay_workers.capture.capture import Backlog, Capture, CaptureEnd, CaptureRequest, Collected
+from relay_workers.capture.capture import Capture
 from relay_workers.capture.ears import Ears, Heard
+from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected
 from relay_workers.capture.writer import ChunkWriter
 
 __all__ = ["Backlog", "Capture", "CaptureEnd", "CaptureRequest", "LogPump"]
