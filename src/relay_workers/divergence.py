@@ -15,6 +15,7 @@ import structlog
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.postgres import events, node_rows, secrets, workspaces
 from relay_core.postgres.node_rows import NodeWorkspace
+from relay_workers import node_lock
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import LABEL_WORKSPACE, OurContainer
 from relay_workers.hostfs import SafeDir, Tampered
@@ -197,6 +198,7 @@ def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
     if row.container_id is not None:
         context.engine.remove(row.container_id)
     context.git.remove_workspace(row.id, context.workspace_dir(row.id))
+    node_lock.forget(context.settings.data_dir, str(row.id))
     with context.database.begin() as connection:
         workspaces.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
         workspaces.set_state(connection, row.id, WorkspaceState.STOPPED)

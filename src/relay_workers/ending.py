@@ -4,8 +4,6 @@ An execution's processes are found by its gid. A process of root can change its 
 everything in the container goes that is of no running execution.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from relay_core.postgres.lifecycle import Claimed
 from relay_core.postgres.reaper import Leftover
 from relay_workers.context import WorkerContext
 from relay_workers.engine.port import EngineUnavailable, KillResult
+from relay_workers.node_lock import held
 
 log = structlog.get_logger(__name__)
 
@@ -82,27 +81,14 @@ def are_gone(context: WorkerContext, processes: Processes | None) -> bool:
 @contextmanager
 def starting(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
     """Start a step within this block: what ends processes by their gid waits, so that it takes no new one for old."""
-    with _lock(context, workspace_id, fcntl.LOCK_SH):
+    with held(context.settings.data_dir, str(workspace_id), shared=True):
         yield
 
 
 @contextmanager
 def _no_start(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
-    with _lock(context, workspace_id, fcntl.LOCK_EX):
+    with held(context.settings.data_dir, str(workspace_id), shared=False):
         yield
-
-
-@contextmanager
-def _lock(context: WorkerContext, workspace_id: UUID, how: int) -> Iterator[None]:
-    """Between all workers of this node; a worker that dies lets go of it."""
-    directory = context.settings.data_dir / "locks"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(directory / str(workspace_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, how)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _note(context: WorkerContext, processes: Processes, result: KillResult) -> None:

@@ -4,6 +4,7 @@ from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.postgres import stopping
 from relay_core.postgres.stopping import Requested
 from relay_workers.context import WorkerContext
+from relay_workers.node_lock import alone
 from relay_workers.presence import each
 
 
@@ -15,14 +16,25 @@ def sweep(context: WorkerContext) -> None:
 
 
 def _carry_out(context: WorkerContext, wanted: Requested) -> None:
-    with context.database.begin() as connection:
-        if not stopping.begin(connection, wanted):
-            return
-        if wanted.state is WorkspaceState.STOPPED:
-            context.engine.stop(wanted.container_id)
-        elif not _started(context, wanted):
+    """One worker of the node at a time, through an engine that hangs and a Postgres that goes away meanwhile."""
+    with alone(context.settings.data_dir, f"{wanted.workspace_id}.state") as mine:
+        if mine and _is_due(context, wanted):
+            _act(context, wanted)
+
+
+def _is_due(context: WorkerContext, wanted: Requested) -> bool:
+    with context.database.connect() as connection:
+        return stopping.is_due(connection, wanted)
+
+
+def _act(context: WorkerContext, wanted: Requested) -> None:
+    if wanted.state is WorkspaceState.STOPPED:
+        context.engine.stop(wanted.container_id)
+    elif not _started(context, wanted):
+        with context.database.begin() as connection:
             stopping.give_up(connection, wanted, "its container was removed outside of Relay")
-            return
+        return
+    with context.database.begin() as connection:
         due = stopping.settle(connection, wanted)
     context.doorbell.ring(due)
     context.metrics.swept(f"workspace_{wanted.state}")

@@ -66,7 +66,7 @@ def node_acts(api: Api) -> list:
     with api.engine.begin() as connection:
         due = []
         for wanted in stopping.requested(connection, NODE):
-            if stopping.begin(connection, wanted):
+            if stopping.is_due(connection, wanted):
                 due += stopping.settle(connection, wanted)
         return [ring.execution_id for ring in due]
 
@@ -136,18 +136,15 @@ def test_a_resume_before_the_stop_was_carried_out_wins(api, worker):
     assert (seen["state"], seen["requested_state"]) == ("running", None)
 
 
-def test_one_worker_of_a_node_carries_a_request_out(api, worker):
+def test_what_was_carried_out_is_not_due(api, worker):
     made = started(api, worker)
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
-    with api.engine.connect() as first, first.begin():
-        (wanted,) = stopping.requested(first, NODE)
-        assert stopping.begin(first, wanted)
-        with api.engine.connect() as second, second.begin():
-            assert not stopping.begin(second, wanted)
-        stopping.settle(first, wanted)
-    with api.engine.connect() as third, third.begin():
-        assert not stopping.begin(third, wanted), "it is done"
+    with api.engine.begin() as connection:
+        (wanted,) = stopping.requested(connection, NODE)
+        assert stopping.is_due(connection, wanted)
+        stopping.settle(connection, wanted)
+        assert not stopping.is_due(connection, wanted)
 
 
 def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker):

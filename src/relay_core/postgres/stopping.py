@@ -77,14 +77,8 @@ def requested(connection: Connection, node_id: str) -> list[Requested]:
     return [Requested(row.id, row.container_id, WorkspaceState(row.requested_state)) for row in rows]
 
 
-def begin(connection: Connection, wanted: Requested) -> bool:
-    """Be the only one who carries it out until this transaction ends; False when it is another's, done, or not yet due.
-
-    An advisory lock: the engine may be slow, and rows of the workspace must not stay locked meanwhile.
-    """
-    lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended('relay.workspace', 0) # hashtextextended(:id, 0))")
-    if not connection.scalar(lock, {"id": str(wanted.workspace_id)}):
-        return False
+def is_due(connection: Connection, wanted: Requested) -> bool:
+    """Whether it is still asked for and may be done now."""
     due = select(Workspace.id).where(
         Workspace.id == wanted.workspace_id,
         Workspace.requested_state == wanted.state,

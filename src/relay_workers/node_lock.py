@@ -1,0 +1,47 @@
+"""Locks between the workers of one node, as files: they hold through an outage of Postgres, and no transaction does.
+
+A worker that dies lets go of what it holds.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
+    """Wait for a lock, and hold it for the length of the block; ``shared``: beside others that share it."""
+    with _file(data_dir, name) as fd:
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alone(data_dir: Path, name: str) -> Iterator[bool]:
+    """Hold a lock for the length of the block; False where another one has it."""
+    with _file(data_dir, name) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def forget(data_dir: Path, name: str) -> None:
+    """Remove the files of a lock, and of those named after it, that nobody will ask for any more."""
+    for path in (data_dir / "locks").glob(f"{name}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _file(data_dir: Path, name: str) -> Iterator[int]:
+    directory = data_dir / "locks"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
