@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 NAMED_FILE = re.compile(r"`((?:tests|src|docs|scripts|bench|unit|integration|acceptance)/[\w./-]+)`")
+TEST_FILE = re.compile(r"`(?:[\w./-]+/)?(test_\w+\.py)(?:::(\w+))?`")
 SETTING = re.compile(r"`RELAY_([A-Z_]+)`")
 OF_THE_CLI = {"API_URL", "TOKEN"}
 OF_STEPS = {"PROJECT_ID", "TASK_ID", "WORKSPACE_ID", "EXECUTION_ID", "BRANCH"}
@@ -35,6 +36,15 @@ def test_links_lead_somewhere(page):
 def test_named_files_exist(page):
     named = NAMED_FILE.findall(page.read_text())
     assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "tests" / name).exists()] == []
+
+
+@every_page
+def test_named_tests_exist(page):
+    """Also those named without their folder, as in the table of promises after the first mention."""
+    for name, function in TEST_FILE.findall(page.read_text()):
+        found = [path.read_text() for path in (ROOT / "tests").rglob(name)]
+        assert found, f"{name} is named and not there"
+        assert any(f"def {function}(" in text for text in found) or not function, f"{name}::{function}"
 
 
 @every_page
