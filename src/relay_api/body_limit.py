@@ -21,7 +21,7 @@ _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class BodyLimit:
-    """Reads a request's body and refuses one that is too large, too slow or too manifold."""
+    """Reads a request's body and refuses one that is too large, too slow, or holds too many values."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, read_seconds: float = READ_SECONDS) -> None:
         self._app = app

@@ -120,10 +120,10 @@ def check(answer: httpx.Response) -> None:
         raise _failure(answer.status_code, f"the API answered {answer.status_code} {answer.reason_phrase}") from None
     code = problem.get("code", answer.status_code)
     message = f"{problem.get('detail') or problem.get('title')} [{code}]"
-    raise _failure(answer.status_code, message)
+    raise _failure(answer.status_code, message, str(code))
 
 
-def _failure(status: int, message: str) -> CommandFailed:
+def _failure(status: int, message: str, code: str | None = None) -> CommandFailed:
     if status in _NOT_NOW:
-        return ApiAway(message)
-    return CommandFailed(message, 2 if status in {400, 404, 409, 422} else 1)
+        return ApiAway(message, code=code)
+    return CommandFailed(message, 2 if status in {400, 404, 409, 422} else 1, code)

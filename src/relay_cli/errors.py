@@ -6,8 +6,10 @@ class CommandFailed(Exception):  # noqa: N818 - named for what it says
 
     Attributes:
         exit_code: 2 for a request that has to change, else 1.
+        code: of the API's problem, where the API refused.
     """
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
+    def __init__(self, message: str, exit_code: int = 1, code: str | None = None) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.code = code

@@ -8,16 +8,12 @@ from datetime import datetime
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
 
 from relay_cli.terminal import RESET, TerminalText, indented, safe, safe_line
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 """The option of every command that prints."""
-
-_WIDE = 400
-"""Ids are there to be copied: a table is never narrowed, a narrow terminal wraps it."""
 
 
 class LogWriter:
@@ -50,30 +46,28 @@ def note(message: str) -> None:
 
 
 def show(value: Any, *, as_json: bool) -> None:
-    """One thing: JSON, or a line for each field that says something."""
+    """One thing: JSON, or a line for each field that says something; never cut, a narrow terminal wraps it."""
     if as_json:
         print(json.dumps(value, indent=2))
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, field in value.items():
-        if field not in (None, [], {}):
-            text = field if isinstance(field, str) else json.dumps(field, ensure_ascii=False)
-            table.add_row(safe_line(name), safe(text), style=None)
-    _console().print(table)
+    fields = {safe_line(name): field for name, field in value.items() if field not in (None, [], {})}
+    width = max(map(cell_len, fields), default=0)
+    for name, field in fields.items():
+        text = safe(field if isinstance(field, str) else json.dumps(field, ensure_ascii=False))
+        print(f"{set_cell_size(name, width)}  {text}".replace("\n", "\n" + " " * (width + 2)))
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Many things: a JSON array, or a table."""
+    """Many things: a JSON array, or a table; never cut, as ids are there to be copied."""
     rows = list(items)
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(plain(row.get(column)) for column in columns))
-    Console(highlight=False, markup=False, width=_WIDE).print(table)
+    table = [list(columns), *([plain(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*table, strict=True)]
+    for cells in table:
+        line = "  ".join(set_cell_size(cell, width) for cell, width in zip(cells, widths, strict=True))
+        print(line.rstrip())  # blanks at the end would make a narrow terminal begin another line
 
 
 def plain(value: Any) -> str:
@@ -83,7 +77,3 @@ def plain(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT.*", value):
         return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return safe_line(str(value))
-
-
-def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False, markup=False)

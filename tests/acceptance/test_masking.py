@@ -85,7 +85,7 @@ def test_an_agents_turn_and_diff_are_what_they_are_whatever_is_masked(relay: Rel
     assert (app["applies"], app["masked"]) == (False, ["*********/file", "state"])
     assert (second["applies"], second["masked"], second["omitted"]) == (True, [], [])
     shown = relay_command(relay, "diff", run["workspace_id"])
-    assert "secrets are masked in the patch of *********/file, state, so it does not apply" in shown.stderr
+    assert "secrets are masked in the patch of *********/file, state: it does not make" in shown.stderr
     assert "--repo NAME" in shown.stderr
     patch = diff_of(relay, run, "app")
     assert b"-mode: production\n+kind: production\n" in patch, "an ordinary word is none"

@@ -3,11 +3,15 @@
 import os
 import re
 from pathlib import Path
+from uuid import UUID
 
+import httpx
 import pytest
 
 import relay_cli
 from relay_cli import sse
+from relay_cli.client import check
+from relay_cli.commands import workspaces
 from relay_cli.commands.runs import environment, pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
@@ -92,6 +96,7 @@ def test_the_quantity_of_a_limit(name, text, value):
         ("memory_bytes", "2h"),
         ("memory_bytes", "g"),
         ("cpus", ""),
+        ("timeout_seconds", "1e999"),
     ],
 )
 def test_what_is_no_quantity_is_said_with_the_units_that_there_are(name, text):
@@ -122,3 +127,23 @@ def test_the_client_derives_no_status():
     for path, source in sources.items():
         assert "iterdir" not in source, path
         assert not re.search(r"exit_code[\"']?\]? *(==|!=|<|>)", source), path
+
+
+class Refusing:
+    """An API that answers every call with one problem."""
+
+    def __init__(self, code):
+        self.answer = httpx.Response(409, json={"code": code, "detail": "say `run_agent_again: true`"})
+
+    def call(self, *_words, **_options):
+        check(self.answer)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("agent_not_confirmed", "relay retry --agent 0"), ("workspace_failed", "run_agent_again")]
+)
+def test_a_retry_of_an_agent_that_is_refused_names_the_option_of_the_command(monkeypatch, code, said):
+    monkeypatch.setattr(workspaces, "connect", lambda: Refusing(code))
+    with pytest.raises(CommandFailed, match=said) as refused:
+        workspaces.retry(UUID(int=0))
+    assert (refused.value.exit_code, refused.value.code) == (2, code)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_cli.output import plain
+from relay_cli.output import plain, show, show_list
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,14 @@ from relay_cli.output import plain
 )
 def test_cells(value, cell):
     assert plain(value) == cell
+
+
+def test_one_thing_is_shown_whole_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    show({"id": "x" * 70, "empty": None, "logs": {"sha256": "a" * 64}, "why": "one\ntwo"}, as_json=False)
+    assert capsys.readouterr().out == f'id    {"x" * 70}\nlogs  {{"sha256": "{"a" * 64}"}}\nwhy   one\n      two\n'
+
+
+def test_a_table_has_no_blanks_at_the_end_of_its_lines(capsys):
+    show_list([{"a": "longer", "b": None}, {"a": "日本", "b": "value"}], ["a", "b"], as_json=False)
+    assert capsys.readouterr().out == "a       b\nlonger  -\n日本    value\n"

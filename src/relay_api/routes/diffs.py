@@ -80,7 +80,8 @@ def _wants_patch(asked: str | None, accept: str | None) -> bool:
 def _only(found: Sequence[diffs.RepoDiff], repo: str | None) -> list[diffs.RepoDiff]:
     wanted = [diff for diff in found if repo in (None, diff.name)]
     if repo is not None and not wanted:
-        raise ApiError(404, "not_found", "there is no diff of a repository of that name here")
+        names = ", ".join(diff.name for diff in found) or "none"
+        raise ApiError(404, "not_found", f"there is no diff of a repository of that name here; there are: {names}")
     return wanted
 
 

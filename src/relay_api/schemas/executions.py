@@ -154,8 +154,8 @@ class DiffOut(Output):
     head_commit: str | None
     stat: dict[str, Any] | None = Field(description="`{files, insertions, deletions, truncated}`.")
     applies: bool | None = Field(
-        description="Whether `git apply` makes of the base what the patch shows: it is not cut, and nothing in it is "
-        "masked. Null: there is no patch."
+        description="Whether `git apply` makes of the base what the workspace has: the patch is not cut, and nothing "
+        "in it is masked. Null: there is no patch."
     )
     masked: list[str] = Field(
         description="Files in whose part of the patch secrets are masked (the commits have them as they are)."

@@ -220,7 +220,10 @@ def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
         yield f"the patches of {names} follow one another; --repo NAME prints one that `git apply` takes"
     for one in repos:
         if one["masked"]:
-            yield f"{one['name']}: secrets are masked in the patch of {', '.join(one['masked'])}, so it does not apply"
+            yield (
+                f"{one['name']}: secrets are masked in the patch of {', '.join(one['masked'])}: "
+                "it does not make these files what they are in the workspace"
+            )
         if (one["stat"] or {}).get("truncated"):
             yield f"{one['name']}: the patch was too long and is cut, so it does not apply"
         for omitted in one["omitted"]:
@@ -327,10 +330,10 @@ def quantity(name: str, text: str) -> float:
     try:
         value = int(digits) if digits.lstrip("-").isdecimal() else float(digits)
         value *= units[short] if unit else 1
-    except (ValueError, KeyError):
-        known = f", or with a unit ({', '.join(units)})" if units else ""
+        return int(value) if value == int(value) else value
+    except (ValueError, KeyError, OverflowError):
+        known = f" (it may have a unit: {', '.join(units)})" if units else ""
         raise CommandFailed(f"--limit takes NAME=NUMBER; {text!r} is no number for {name}{known}", 2) from None
-    return int(value) if value == int(value) else value
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -356,6 +359,7 @@ def _interrupted(api: Api, workspace_id: str) -> None:
                 "\nThe run goes on. [k]ill it, [d]etach, or [c]ontinue watching?", default="d", err=True
             )
         except (KeyboardInterrupt, typer.Abort):
+            typer.echo(err=True)  # the question's line has no end yet
             answer = "d"
     if answer.startswith("c"):
         return

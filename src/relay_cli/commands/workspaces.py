@@ -8,6 +8,7 @@ import typer
 from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.commands.runs import ExecutionId
+from relay_cli.errors import CommandFailed
 from relay_cli.output import Json, note
 
 WorkspaceId = Annotated[UUID, typer.Argument(help="Id of a workspace.", show_default=False)]
@@ -25,7 +26,13 @@ def retry(
     Example: relay retry 0b8f8f4e-…
     """
     body = {"run_agent_again": agent}
-    made = connect().call("POST", f"/v1/executions/{execution}/retry", json=body)
+    try:
+        made = connect().call("POST", f"/v1/executions/{execution}/retry", json=body)
+    except CommandFailed as refused:
+        if refused.code != "agent_not_confirmed":
+            raise
+        why = f"a coding agent may have changed files before it ended; to run it again: relay retry --agent {execution}"
+        raise CommandFailed(why, refused.exit_code, refused.code) from refused
     if as_json:
         output.show(made, as_json=True)
     else:

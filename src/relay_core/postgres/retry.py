@@ -55,7 +55,7 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
         message = f"the workspace has failed ({workspace['error_reason']}); retry the workspace first"
         raise Conflict(message, code="workspace_failed")
     if row["run_reason"] == RunReason.CODING_AGENT and not run_agent_again:
-        message = "a coding agent may have changed anything before it ended; say run_agent_again to run it once more"
+        message = "a coding agent may have changed anything before it ended; say `run_agent_again: true` to run it"
         raise Conflict(message, code="agent_not_confirmed")
     if row["executor_action"]["step"].get("follow_up"):
         sessions.refuse_second_follow_up(connection, row["session_id"])
