@@ -4,6 +4,7 @@ An error for each of 380,000 unknown keys kept the event loop, and with it all o
 """
 
 import asyncio
+import json
 import re
 
 from starlette.datastructures import Headers
@@ -73,8 +74,19 @@ class BodyLimit:
 
 def count_values(body: bytes) -> int:
     """About how many keys and items a JSON text has, without making them; never less. Linear in its length."""
-    bare = _TEXT.sub(b"", body)
+    bare = _TEXT.sub(b"", _utf8(body))
     return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+
+
+def _utf8(body: bytes) -> bytes:
+    """A JSON text that `json.loads` would read as UTF-16 or UTF-32, in which a byte like a quote need not be one."""
+    encoding = json.detect_encoding(body)
+    if encoding == "utf-8":
+        return body
+    try:
+        return body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return body  # it is no JSON, and refused without being read further
 
 
 def _has_body(headers: Headers) -> bool:

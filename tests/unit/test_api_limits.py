@@ -90,3 +90,10 @@ print(raise_open_files())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["512 (512, 512)", "512"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_values_are_counted_in_every_encoding_that_is_read(encoding):
+    text = json.dumps({"\u2200": 0, **dict.fromkeys(map(str, range(5000)), 1)}, ensure_ascii=False)
+    assert json.loads(text.encode(encoding)), "such a body is read"
+    assert count_values(text.encode(encoding)) >= 5000
