@@ -12,10 +12,11 @@ from relay_core.domain.vocabulary import Reason, Status
 from relay_core.postgres import events, executions
 from relay_core.postgres.lifecycle import Claimed
 from relay_workers import evidence, process
+from relay_workers.beginning import begin
 from relay_workers.context import WorkerContext
 from relay_workers.live import Control
 from relay_workers.outcome import LetGo, Outcome
-from relay_workers.process import Running
+from relay_workers.running import Running
 from relay_workers.telling import RunFailed, RunKilled
 from relay_workers.watch import Act, Decision
 
@@ -64,7 +65,7 @@ def in_background(claimed: Claimed, carry_out: CarryOut) -> None:
 def run(context: WorkerContext, claimed: Claimed, control: Control) -> Outcome:
     """Start it, forward a port of the node to it, and watch it until it ends."""
     port = FIRST_PORT + claimed.gid % 1000
-    running = process.begin(context, claimed, control, {"PORT": str(port), "HOST": "0.0.0.0"})  # noqa: S104 - inside the container
+    running = begin(context, claimed, control, {"PORT": str(port), "HOST": "0.0.0.0"})  # noqa: S104 - inside the container
     running.answered = "forward_port" in claimed.handle
     try:
         decision = _await_port(context, claimed, control, running, port)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import zstandard
@@ -25,10 +25,8 @@ from relay_workers.git.service import AfterState, AfterStateRequest, Head
 from relay_workers.git.store import Patch
 from relay_workers.home import remove_snapshots
 from relay_workers.outcome import Outcome
+from relay_workers.running import Ended, Running, transition_of
 from relay_workers.secret_values import to_mask
-
-if TYPE_CHECKING:  # process.py calls into this module
-    from relay_workers.process import Ended, Running
 
 MOST_NAMES_TOLD = 50
 """Of processes that a step left behind."""
@@ -38,10 +36,8 @@ _EVENT_PATHS = 20
 """Of what is omitted, so much is in the event; the repo's state has more."""
 
 
-def outcome(context: WorkerContext, claimed: Claimed, running: "Running", ended: "Ended") -> Outcome:
+def outcome(context: WorkerContext, claimed: Claimed, running: Running, ended: Ended) -> Outcome:
     """The end of a step with everything that is stored with it."""
-    from relay_workers.process import transition_of  # noqa: PLC0415 - the two modules make one pipeline
-
     transition = transition_of(claimed, running, ended)
     turn: dict[str, Any] | None = None
     summary = None
@@ -91,7 +87,7 @@ def after_heads(context: WorkerContext, workspace_id: UUID) -> dict[UUID, Mappin
     return {repo.repo_id: _head_columns(heads[repo.name], mask) for repo in repos}
 
 
-def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tuple[TurnReader, Transition]:
+def _read_turn(running: Running, ended: Ended, transition: Transition) -> tuple[TurnReader, Transition]:
     """What the agent said to the end of its log, and how the turn has ended."""
     if running.turn is None:
         raise RuntimeError("a coding agent was started without its reader")
@@ -103,7 +99,7 @@ def _read_turn(running: "Running", ended: "Ended", transition: Transition) -> tu
     return running.turn.reader, _agent_verdict(running.mask, verdict, transition, ended)
 
 
-def _agent_verdict(mask: SecretMask, verdict: Verdict, transition: Transition, ended: "Ended") -> Transition:
+def _agent_verdict(mask: SecretMask, verdict: Verdict, transition: Transition, ended: Ended) -> Transition:
     """The agent's protocol may tell a failure that its exit code does not; caps and kills stay what they are.
 
     One that was silent or ran too long may have tried for ever: the message then has its last error.
@@ -121,7 +117,7 @@ def _agent_verdict(mask: SecretMask, verdict: Verdict, transition: Transition, e
 
 
 def _repo_states(
-    context: WorkerContext, claimed: Claimed, running: "Running", message: str | None
+    context: WorkerContext, claimed: Claimed, running: Running, message: str | None
 ) -> tuple[dict[UUID, Mapping[str, Any]], list[tuple[str, Mapping[str, Any]]]]:
     workspace = running.workspace
     states: dict[UUID, Mapping[str, Any]] = {}
@@ -146,7 +142,7 @@ def _repo_states(
     return states, noted
 
 
-def _settle_clones(context: WorkerContext, claimed: Claimed, running: "Running") -> list[tuple[str, Mapping[str, Any]]]:
+def _settle_clones(context: WorkerContext, claimed: Claimed, running: Running) -> list[tuple[str, Mapping[str, Any]]]:
     """No process of the step is left: its locks go, and what it left as root is given to the workspace's user."""
     workspace = running.workspace
     noted: list[tuple[str, Mapping[str, Any]]] = []
@@ -176,7 +172,7 @@ def _head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:
 
 
 def _request(
-    context: WorkerContext, claimed: Claimed, running: "Running", repo: WorkspaceRepoRow, message: str | None
+    context: WorkerContext, claimed: Claimed, running: Running, repo: WorkspaceRepoRow, message: str | None
 ) -> AfterStateRequest:
     with context.database.connect() as connection:
         before = executions.before_head(connection, claimed.execution_id, repo.repo_id)
