@@ -124,7 +124,8 @@ def test_headers_of_a_download(api: Api, worker: Worker):
     assert beyond.headers["content-range"] == "bytes */10"
     head = api.client.head(path, headers=api.as_("ann") | {"Range": "bytes=2-3"})
     assert (head.status_code, head.content) == (200, b"")
-    assert {**head.headers} == {**answer.headers}, "a range is for GET alone"
+    timeless = [{name: value for name, value in one.headers.items() if name != "date"} for one in (head, answer)]
+    assert timeless[0] == timeless[1], "a range is for GET alone"
     assert api.client.head(path, headers=api.as_("bob")).status_code == 404
     assert api.get(path, params={"stream": "no"}).status_code == 422
     queued = api.get(f"/v1/executions/{api.run()['execution_id']}/logs")

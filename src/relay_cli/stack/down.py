@@ -1,22 +1,24 @@
 """`relay down`: ends the stack, and says (or, with `everything`, also ends) what outlives it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import psutil
 import requests
-from docker.models.containers import Container
 
 from relay_cli.stack.engine import Engine, find_engine
 from relay_cli.stack.engine_start import started_engine, stop_engine
 from relay_cli.stack.layout import stack_is_up
+from relay_cli.stack.report import say
 from relay_cli.stack.state import StackState, forget_state, read_state
 from relay_cli.stack.up import stop_supervisor
 
 NODE_LABEL = "relay.node_id"
 """On every container and network that a node made; its value is the node's id."""
-CONTAINER_STOP_SECONDS = 10
+ENGINE_SECONDS = 30
+"""For one answer of the engine."""
 
 
 @dataclass(frozen=True)
@@ -86,28 +88,37 @@ def _end(state: StackState, *, alive: bool) -> None:
 
 
 def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, int]:
+    """How many of this node's containers are left, and how many were removed.
+
+    By lists alone: an engine may wait for ever where it is asked for one whose files a step has made to block it.
+    """
     node_file = data_dir / "node_id"
     if not node_file.exists():
         return 0, 0
-    client = engine.client()
-    label = f"{NODE_LABEL}={node_file.read_text().strip()}"
+    client = docker.DockerClient(base_url=engine.host, timeout=ENGINE_SECONDS)
+    filters = {"label": f"{NODE_LABEL}={node_file.read_text().strip()}"}
     try:
-        found = client.containers.list(all=True, filters={"label": label})
+        found = client.api.containers(all=True, filters=filters)
         if not remove:
-            return sum(1 for one in found if one.status == "running"), 0
-        for container in found:
-            _remove(container)
-        for network in client.networks.list(filters={"label": label}):
-            network.remove()
-        return 0, len(found)
-    except requests.RequestException:
+            return sum(1 for one in found if one["State"] == "running"), 0
+        removed = sum(_remove(client, one["Id"]) for one in found)
+        for network in client.api.networks(filters=filters):
+            with suppress(docker.errors.APIError):  # a container that is left is in it
+                client.api.remove_network(network["Id"])
+        return len(found) - removed, removed
+    except requests.RequestException as error:
+        say(f"The containers of this node are not known: the engine did not answer ({type(error).__name__})")
         return 0, 0
     finally:
         client.close()
 
 
-def _remove(container: Container) -> None:
+def _remove(client: docker.DockerClient, container_id: str) -> bool:
     try:
-        container.remove(force=True, v=True)
+        client.api.remove_container(container_id, force=True, v=True)
     except docker.errors.NotFound:
-        return
+        return True
+    except (docker.errors.APIError, requests.RequestException) as error:
+        say(f"The container {container_id[:12]} cannot be removed: {error}")
+        return False
+    return True

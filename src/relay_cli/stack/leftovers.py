@@ -45,8 +45,9 @@ def is_abandoned(facts: dict[str, Any]) -> bool:
 
 
 def _ours(client: docker.DockerClient) -> set[str]:
-    containers = client.containers.list(all=True, ignore_removed=True)
-    return {str(one.id) for one in containers if any(key.startswith(OWN_LABELS) for key in one.labels)}
+    # By the list alone: an engine may wait for ever where it is asked for one whose files a step has made to block it.
+    containers = client.api.containers(all=True)
+    return {str(one["Id"]) for one in containers if any(key.startswith(OWN_LABELS) for key in one["Labels"] or {})}
 
 
 def _file(data_dir: Path) -> Path:
