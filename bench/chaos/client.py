@@ -13,6 +13,10 @@ SERVER_ERROR = 500
 Waiting = Generator[None, None, Any]
 
 
+class ChainEndedError(Exception):
+    """A chain ended before the step that was waited for."""
+
+
 class Client:
     """Calls of the API that outlast a dead API, with one idempotency key per call."""
 
@@ -46,11 +50,18 @@ class Client:
         return (yield from self.call("GET", f"/v1/workspaces/{workspace_id}/executions"))["items"]
 
     def step(self, workspace_id: str, reason: str, status: frozenset[str], count: int = 1) -> Waiting:
-        """The ``count``-th execution of a kind once it has one of these statuses."""
+        """The ``count``-th execution of a kind once it has one of these statuses.
+
+        Raises:
+            ChainEndedError: everything in the workspace has ended, and nothing follows.
+        """
         while True:
-            found = [one for one in (yield from self.steps(workspace_id)) if one["run_reason"] == reason]
+            steps = yield from self.steps(workspace_id)
+            found = [one for one in steps if one["run_reason"] == reason]
             if len(found) >= count and found[count - 1]["status"] in status:
                 return found[count - 1]
+            if all(one["status"] in FINAL for one in steps):  # an end and what follows it are one transaction
+                raise ChainEndedError
             yield
 
     def final(self, execution_id: str) -> Waiting:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -41,7 +41,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """JSON object from which `from_json` makes an equal report."""
-        return asdict(self)
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> "Report":

@@ -1,15 +1,22 @@
 """An engine that goes away and comes back, and two engines that are two nodes."""
 
+import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import docker
 import httpx
 import pytest
+import requests
 
+from relay_workers.engine.docker_engine import DockerEngine
+from relay_workers.engine.docker_failure import start_was_interrupted
 from tests.acceptance.conftest import Relay, free_port
 from tests.faults.clock_ages import VITAL, clock_ages
 from tests.faults.conftest import Stack, fault_relay, lines, numbered
@@ -109,3 +116,40 @@ def test_two_engines_are_two_nodes(there: Relay, stack: Stack):
     assert here["reason"] is None
     liveness = {node["node_id"]: node["liveness"] for node in stack.relay.get("/v1/nodes")["items"]}
     assert (liveness[here_id], liveness[there_id]) == ("online", "offline")
+
+
+def test_a_container_whose_start_died_with_dockerd_is_started(own_engine: OwnEngine):
+    """Found by bench.chaos: containerd keeps the task of that start, and dockerd refuses each later one."""
+    container_id = interrupted_start(own_engine)
+    engine = DockerEngine(docker.APIClient(base_url=own_engine.host))
+    engine.restart(container_id)
+    assert engine.inspect(container_id).running
+    engine.remove(container_id)
+
+
+def interrupted_start(own_engine: OwnEngine) -> str:
+    """A container that dockerd refuses to start; the moment of the kill decides, so it may take several."""
+    for _ in range(12):
+        api = own_engine.client().api
+        made = api.create_container(
+            "relay-base:latest", ["sleep", "600"], host_config=api.create_host_config(network_mode="none")
+        )["Id"]
+        starting = threading.Thread(target=start_quietly, args=(api, made))
+        starting.start()
+        time.sleep(random.uniform(0.1, 0.4))  # the moment is the fault's own
+        own_engine.end_dockerd(signal.SIGKILL)
+        starting.join()
+        own_engine.start()
+        api = own_engine.client().api
+        try:
+            api.start(made)
+        except docker.errors.APIError as error:
+            if start_was_interrupted(str(error.explanation)):
+                return made
+        api.remove_container(made, force=True)
+    raise AssertionError("no start was interrupted")
+
+
+def start_quietly(api: docker.APIClient, container_id: str) -> None:
+    with suppress(docker.errors.DockerException, requests.RequestException):
+        api.start(container_id)

@@ -17,7 +17,7 @@ from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.engine.attached import Conversation
 from relay_workers.engine.create_request import create_request
-from relay_workers.engine.docker_failure import refuses_file_limit, translated
+from relay_workers.engine.docker_failure import refuses_file_limit, start_was_interrupted, translated
 from relay_workers.engine.image import ensure_image
 from relay_workers.engine.install import pid1_command
 from relay_workers.engine.killer import Outcome, Stage, end_processes
@@ -47,6 +47,7 @@ _ANSWER_SECONDS = 10.0
 """For one look at a container's process table, under any load."""
 _KILLER_TRIES = 2
 _RESTART_TRIES = 3
+_STALE_TASK_SECONDS, _STALE_TASK_PAUSE_SECONDS = 10.0, 0.2
 _AGAIN_SECONDS = 8.0
 """A killer that has failed after that and the grace is not tried again."""
 
@@ -227,7 +228,7 @@ class DockerEngine:
         self._outside.unblock(container_id)
         with translated():
             for _ in range(_RESTART_TRIES):
-                self._api.restart(container_id, timeout=0)
+                self._run_up(container_id, lambda: self._api.restart(container_id, timeout=0))
                 if self._api.inspect_container(container_id)["State"]["Running"]:
                     return
 
@@ -243,12 +244,27 @@ class DockerEngine:
         try:
             if spec.account is not None and (made or self._never_ran(container_id)):
                 add_account(self._api, container_id, spec.image, spec.account)
-            self._api.start(container_id)
-        except APIError:
-            if made:
+            self._run_up(container_id, lambda: self._api.start(container_id))
+        except APIError as error:
+            if made or (start_was_interrupted(str(error.explanation)) and self._never_ran(container_id)):
                 self._api.remove_container(container_id, force=True, v=True)
             raise
         return container_id
+
+    def _run_up(self, container_id: str, start: Callable[[], object]) -> None:
+        """Start a container, also after an engine that died in the midst of an earlier start of it."""
+        deadline = time.monotonic() + _STALE_TASK_SECONDS
+        while True:
+            try:
+                start()
+            except APIError as error:
+                if not start_was_interrupted(str(error.explanation)) or time.monotonic() > deadline:
+                    raise
+                if self._outside.end_stale_shim(container_id):
+                    log.warning("ended what an interrupted start has left", container_id=container_id)
+                time.sleep(_STALE_TASK_PAUSE_SECONDS)  # containerd forgets the task a moment after its shim
+            else:
+                return
 
     def _never_ran(self, container_id: str) -> bool:
         """Whether a worker before this one has made it and died before the start."""

@@ -31,7 +31,8 @@ def classify_failure(status: int | None, text: str) -> RelayError:
     said = f"the container engine says: {text.strip() or 'nothing'}"
     reason = _reason(status, text.lower())
     if reason is None:
-        silent = status >= 500 and any(words in text.lower() for words in _RESTARTING)
+        restarted = start_was_interrupted(text) or any(words in text.lower() for words in _RESTARTING)
+        silent = status >= 500 and restarted
         return EngineUnavailable(f"{said} (status {status})", retryable=True, silent=silent)
     return StepFailed(reason, f"{said}; free space on this node" if reason is Reason.DISK_PRESSURE else said)
 
@@ -52,6 +53,11 @@ def _reason(status: int, text: str) -> Reason | None:
 def refuses_file_limit(text: str) -> bool:
     """Whether a start failed because the engine may not set the number of open files (runc 1.1; 7 is RLIMIT_NOFILE)."""
     return "error setting rlimit type 7" in text.lower()
+
+
+def start_was_interrupted(text: str) -> bool:
+    """Whether a start failed because an earlier one of this container died with its engine (20.10: dockerd killed)."""
+    return "task " in text and "already exists" in text
 
 
 def _no_answer(text: str) -> EngineUnavailable:

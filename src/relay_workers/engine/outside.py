@@ -116,6 +116,18 @@ class OutsideView:
                 command = [sys.executable, "-I", "-S", "-c", _OPEN_OTHER_ENDS, str(init), *_ACCOUNTS]
                 subprocess.run(command, check=False, capture_output=True, timeout=_END_SECONDS)
 
+    def end_stale_shim(self, container_id: str) -> bool:
+        """End what a start has left that died with its engine; only for a container that the engine does not run.
+
+        containerd keeps the task as long as its shim lives, and refuses a new one ("already exists").
+        """
+        shims = [pid for pid in _pids() if _is_shim(pid, container_id)]
+        for pid in shims:
+            for child in _children(pid):
+                _signal(child, signal.SIGKILL)
+            _signal(pid, signal.SIGKILL)
+        return bool(shims)
+
 
 _OPEN_OTHER_ENDS = """
 import os, stat, sys
@@ -162,6 +174,21 @@ def _is_init(pid: int, container_id: str) -> bool:
         return False
     numbers = status.get("NSpid", "").split()
     return len(numbers) > 1 and numbers[-1] == "1" and not status["State"].startswith(("Z", "X"))
+
+
+def _is_shim(pid: int, container_id: str) -> bool:
+    """Whether it is the containerd-shim of a container."""
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return Path(words[0]).name.startswith("containerd-shim") and container_id in words
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError, ValueError):
+        return [int(word) for word in (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    return []
 
 
 def _members(init: int) -> list[int] | None:
