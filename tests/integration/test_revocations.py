@@ -135,7 +135,7 @@ def test_a_revoke_outlasts_an_outage_of_the_database(engine: Engine, worker, dat
 def test_rows_from_before_the_column_are_found(engine: Engine, database_url: str):
     one = submit(engine)
     with engine.begin() as connection:
-        command.downgrade(migrate._config(connection), "-1")
+        command.downgrade(migrate._config(connection), "0003")
     migrate.upgrade(database_url)
     with engine.connect() as connection:
         assert executions.of_tasks(connection, [one.task_id]) == [one]
