@@ -3,11 +3,11 @@
 import pytest
 from bench.chaos import FAULTS, Chaos, made_world
 
-QUIET_SECONDS = 15
+QUIET_SECONDS = 30
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_each_kind_of_fault_loses_nothing_and_doubles_nothing():
     with made_world() as world:
         report = Chaos(world, seed=20, quiet_seconds=QUIET_SECONDS).run(len(FAULTS))
