@@ -1,5 +1,6 @@
 """What became of a run, compared with what it should be."""
 
+import time
 from collections import Counter
 
 from bench.chaos.client import FINAL
@@ -7,6 +8,8 @@ from bench.chaos.load import Expected, Job
 from bench.chaos.report import Report
 from bench.chaos.world import World
 from tests.acceptance.conftest import Relay
+
+HELPERS_SECONDS = 20.0
 
 
 def look_at(world: World, job: Job, report: Report) -> None:
@@ -69,8 +72,13 @@ def _compare(api: Relay, execution_id: str, told: str, expected: Expected, repor
 
 
 def left_running(world: World, report: Report) -> None:
-    """Processes beside init in containers in which nothing should run any more."""
-    for container in world.containers():
-        processes = container.top()["Processes"]
-        if len(processes) > 1:
-            report.problems.append(f"{container.name}: still runs {[row[-1] for row in processes[1:]]}")
+    """Report processes beside init in containers in which nothing should run any more; helpers have a moment to end."""
+    until = time.monotonic() + HELPERS_SECONDS
+    while (left := _running(world)) and time.monotonic() < until:
+        time.sleep(1)  # a process table offers no event
+    report.problems += [f"{name}: still runs {processes}" for name, processes in left.items()]
+
+
+def _running(world: World) -> dict[str, list[str]]:
+    listed = {container.name: container.top()["Processes"] for container in world.containers()}
+    return {name: [row[-1] for row in rows[1:]] for name, rows in listed.items() if len(rows) > 1}

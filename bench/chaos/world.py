@@ -5,7 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def _end_node(node: Relay) -> None:
         client = node_client(node)
         label = f"relay.node_id={(node.data_dir / 'node_id').read_text().strip()}"
         for container in client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
-            container.remove(force=True)
+            with suppress(docker.errors.APIError):  # a worker was killed in the midst of its removal
+                container.remove(force=True)
         for network in client.networks.list(names=[f"^{node.environment['RELAY_CONTAINER_NETWORK']}$"]):
             network.remove()
         client.close()

@@ -1,6 +1,7 @@
 """Keeps processes alive: starts them in order, starts again one that dies, ends them in the opposite order."""
 
 import logging
+import math
 import os
 import select
 import signal
@@ -94,11 +95,13 @@ class Watch:
     def keep(self) -> None:
         """Starts again what dies, until StopRequested is raised."""
         with _wakeups() as wakeup:
+            woken = select.poll()  # select() takes no descriptor above 1023
+            woken.register(wakeup, select.POLLIN)
             while True:
                 self._look(time.monotonic())
                 due = [child.due for child in self._children if child.due is not None]
                 timeout = max(0.0, min(due) - time.monotonic()) if due else None
-                if select.select([wakeup], [], [], timeout)[0]:
+                if woken.poll(None if timeout is None else math.ceil(timeout * 1000)):
                     os.read(wakeup, 4096)
 
     def stop(self) -> None:
