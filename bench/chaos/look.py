@@ -1,4 +1,4 @@
-"""What became of a run, compared with what it should be."""
+"""Compares each run of the load with how it had to end."""
 
 import time
 from collections import Counter
