@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ PATIENT = {
     "RELAY_NODE_OFFLINE_SECONDS": "90",
 }
 """Longer than any fault here on a busy machine: what ends by these clocks would end rightly and prove nothing."""
+
+
+REMOVAL_SECONDS = 60.0
 
 
 class CrashingValkey(EmbeddedValkey):
@@ -129,11 +133,29 @@ def _end_node(node: Relay) -> None:
         node.kill_9(name)
     if (node.data_dir / "node_id").exists():
         client = node_client(node)
-        label = f"relay.node_id={(node.data_dir / 'node_id').read_text().strip()}"
-        for container in client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
-            with suppress(docker.errors.APIError):  # a worker was killed in the midst of its removal
-                container.remove(force=True)
+        _remove_containers(client, f"relay.node_id={(node.data_dir / 'node_id').read_text().strip()}")
         for network in client.networks.list(names=[f"^{node.environment['RELAY_CONTAINER_NETWORK']}$"]):
-            network.remove()
+            _remove_network(network)
         client.close()
     node.database.dispose()
+
+
+def _remove_containers(client: Any, label: str) -> None:
+    """Remove all containers with this label; those whose removal a killed worker has begun are waited for."""
+    until = time.monotonic() + REMOVAL_SECONDS
+    while containers := client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
+        if time.monotonic() > until:
+            raise TimeoutError(f"containers are not removed: {[container.name for container in containers]}")
+        for container in containers:
+            with suppress(docker.errors.APIError):  # gone, or its removal has begun
+                container.remove(force=True)
+        time.sleep(0.2)  # the end of a removal that another client has begun is not told to this one
+
+
+def _remove_network(network: Any) -> None:
+    """Remove a network; an engine that was killed may have endpoints of containers in it that are no longer there."""
+    network.reload()
+    for endpoint in network.attrs["Containers"].values():
+        with suppress(docker.errors.APIError):  # it has ended meanwhile
+            network.disconnect(endpoint["Name"], force=True)
+    network.remove()
