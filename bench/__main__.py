@@ -18,9 +18,9 @@ import docker
 from bench.live import live_latencies
 from tests.acceptance.conftest import Relay, free_port, make_repo
 
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.postgres.migrate import upgrade
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 
 IMAGE = "relay-base:latest"
 STAMP = "date +%s%N"

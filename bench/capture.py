@@ -21,16 +21,16 @@ from uuid import UUID, uuid4
 import psutil
 from sqlalchemy import Engine, text
 
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_logs import LiveLog, LiveLogPublisher
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.logs import LogStore
-from relay_core.postgres.migrate import upgrade
+from relay_core.live_log.port import LiveLog, LiveLogPublisher
 from relay_core.settings import Settings
+from relay_core.store.database import make_engine
+from relay_core.store.logs.log_store import LogStore
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
-from relay_workers.hostfs import OpenFile, SafeDir
+from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
 MIB = 1 << 20
 SECRETS = [b"sk-0123456789abcdef0123456789", b"password-of-the-database", b"ghp_ABCDEFGHIJKLMNOPQRST"]

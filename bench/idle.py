@@ -11,9 +11,9 @@ import psutil
 from bench.__main__ import clean, environment
 from tests.acceptance.conftest import Relay, make_repo
 
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.postgres.migrate import upgrade
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 
 MEASURED_SECONDS = 60.0
 SMALL = {"memory_bytes": 32 << 20, "pids": 64}

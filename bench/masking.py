@@ -7,8 +7,8 @@ import random
 import resource
 import time
 
-from relay_core.domain.masking import Masker
-from relay_core.domain.secret_forms import maskable
+from relay_core.domain.logs.masking import Masker
+from relay_core.domain.logs.secret_forms import maskable
 
 MB = 1_000_000
 FEED_BYTES = 1 << 20

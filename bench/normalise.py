@@ -19,12 +19,12 @@ from bench.capture import MIB, executions, services
 from sqlalchemy import Engine, text
 
 from relay_core.domain.vocabulary import RunReason, Stream
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.lifecycle import Claimed
-from relay_core.postgres.logs import Append, LogStore
-from relay_workers.context import WorkerContext
-from relay_workers.executors.claude_stream import ClaudeReader
-from relay_workers.turn import Turn
+from relay_core.store.database import make_engine
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.logs.log_store import Append, LogStore
+from relay_workers.agents.claude_code.reader import ClaudeReader
+from relay_workers.execution.agent_turn import Turn
+from relay_workers.execution.context import WorkerContext
 
 LONG_LINE = 5 * MIB
 PIECE = 256 << 10

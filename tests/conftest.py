@@ -14,10 +14,10 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.postgres.migrate import upgrade
 from relay_core.settings import get_settings
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 
 TEMPLATE = "relay_template"
 

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from tests.acceptance.conftest import Relay
 from tests.faults.conftest import LEASE_SECONDS
 
-from relay_core.celery_app import KEY_PREFIX, make_app
-from relay_core.domain.doorbell import Ring, node_queue, pool_queue
+from relay_core.domain.message import Ring, node_queue, pool_queue
 from relay_core.domain.vocabulary import RunReason
-from relay_core.doorbell import CeleryDoorbell
+from relay_core.queue.celery_app import KEY_PREFIX, make_app
+from relay_core.queue.dispatcher import CeleryDoorbell
 from relay_core.settings import Settings
 
 AWAY_SECONDS = 3.0

@@ -16,8 +16,8 @@ from tests.acceptance.conftest import Relay, make_repo
 from tests.faults.conftest import CrashingPostgres, Stack, fault_relay
 from tests.faults.own_engine import OwnEngine
 
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.postgres.migrate import upgrade
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.valkey import EmbeddedValkey
 
 PATIENT = {
     "RELAY_CLONE_TIMEOUT_SECONDS": "120",

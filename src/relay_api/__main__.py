@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from relay_api.app import create_app
-from relay_api.connections import AcceptTrouble, protocol
+from relay_api.http.connections import AcceptTrouble, protocol
 from relay_core.domain.errors import RelayError
-from relay_core.log import configure_logging
+from relay_core.logging_setup import configure_logging
 from relay_core.open_files import raise_open_files
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.migrate import check_schema
-from relay_core.postgres.outage import is_away
 from relay_core.settings import Settings, get_settings, wrong_settings
+from relay_core.store.database import make_engine
+from relay_core.store.outage import is_away
+from relay_core.store.schema.migrate import check_schema
 
 log = structlog.get_logger(__name__)
 

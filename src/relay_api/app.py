@@ -10,13 +10,12 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay_api import openapi, problems
-from relay_api.bell import Bell
-from relay_api.body_limit import BodyLimit
-from relay_api.event_watch import ConversationWatch, EventWatch
-from relay_api.links import Links
+from relay_api.dispatch import Bell
+from relay_api.http import openapi, problems
+from relay_api.http.body_limit import BodyLimit
+from relay_api.http.links import Links
+from relay_api.http.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.metrics import Metrics
-from relay_api.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.routes import (
     admin,
     agents,
@@ -34,15 +33,16 @@ from relay_api.routes import (
     workspaces,
 )
 from relay_api.services import Services
-from relay_api.streams import Streams
-from relay_core.celery_app import make_app
-from relay_core.live_logs import LiveLog
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.logs import LogStore
-from relay_core.postgres.migrate import check_schema
+from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
+from relay_api.streaming.open_streams import Streams
+from relay_core.live_log.port import LiveLog
 from relay_core.profile_file import load_profiles
+from relay_core.queue.celery_app import make_app
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
+from relay_core.store.database import make_engine
+from relay_core.store.logs.log_store import LogStore
+from relay_core.store.schema.migrate import check_schema
 
 
 def create_app(settings: Settings) -> FastAPI:

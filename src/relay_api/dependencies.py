@@ -10,12 +10,13 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.problems import ApiError
+from relay_api.http.problems import ApiError
 from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
-from relay_core.postgres import idempotency, paging
-from relay_core.postgres.tokens import Principal, find_principal
-from relay_core.postgres.transaction import transact
+from relay_core.store import idempotency
+from relay_core.store.tokens import Principal, find_principal
+from relay_core.store.transaction import transact
+from relay_core.store.views import paging
 
 Core = Annotated[Services, Depends(services)]
 

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from sqlalchemy import Connection, func, select
 
 from relay_core.domain.vocabulary import ACTIVE
-from relay_core.postgres.tables import ExecutionProcess, RuntimeNode
+from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 

@@ -7,16 +7,16 @@ from redis import Redis
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
-from relay_api.bell import Bell
-from relay_api.event_watch import ConversationWatch, EventWatch
-from relay_api.links import Links
+from relay_api.dispatch import Bell
+from relay_api.http.links import Links
 from relay_api.metrics import Metrics
-from relay_api.streams import Streams
-from relay_core.domain.profiles import Profiles
-from relay_core.live_logs import LiveLog
-from relay_core.postgres.logs import LogStore
+from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
+from relay_api.streaming.open_streams import Streams
+from relay_core.domain.agents.profiles import Profiles
+from relay_core.live_log.port import LiveLog
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
+from relay_core.store.logs.log_store import LogStore
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from relay_cli.errors import CommandFailed
-from relay_cli.stack.state import read_state
 from relay_core.settings import get_settings
+from relay_stack.state import read_state
 
 PAGE = 100
 _NOT_NOW = {502, 503, 504}

@@ -10,7 +10,7 @@ from relay_cli.client import Api, check
 from relay_cli.conversation import ConversationWriter
 from relay_cli.outage import AWAY, FIRST_PAUSE_SECONDS, Outage, steadily
 from relay_cli.output import LogWriter, note
-from relay_core.domain.executor_names import EXECUTORS
+from relay_core.domain.agents.executors import EXECUTORS
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.05, 2.0
 """Between two looks at a step that is queued."""

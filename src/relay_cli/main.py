@@ -12,8 +12,8 @@ from relay_cli.errors import CommandFailed
 from relay_cli.output import note
 from relay_core import __version__
 from relay_core.domain.errors import InvalidInput, RelayError
-from relay_core.postgres.outage import is_away
 from relay_core.settings import wrong_settings
+from relay_core.store.outage import is_away
 
 app = typer.Typer(
     help="Run coding agents, and the scripts and dev servers around them, as jobs in containers.",

@@ -1,7 +1,7 @@
 """The profiles of a deployment: what is built in, and its file."""
 
+from relay_core.domain.agents.profiles import BUILT_IN, Profiles, overlay, parse
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.profiles import BUILT_IN, Profiles, overlay, parse
 from relay_core.settings import Settings
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from relay_core.domain.git_url import RemotePolicy
-from relay_core.domain.presence import Bounds
+from relay_core.domain.git.url import RemotePolicy
+from relay_core.domain.nodes.presence import Bounds
 
 
 def _default_data_dir() -> Path:

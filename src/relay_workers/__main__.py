@@ -13,8 +13,8 @@ def main() -> None:
 
     from relay_core.domain.errors import RelayError  # noqa: PLC0415
     from relay_core.open_files import raise_open_files  # noqa: PLC0415
-    from relay_core.postgres.outage import is_away  # noqa: PLC0415
     from relay_core.settings import get_settings, wrong_settings  # noqa: PLC0415
+    from relay_core.store.outage import is_away  # noqa: PLC0415
     from relay_workers.bootstrap import make_worker  # noqa: PLC0415
 
     raise_open_files()

@@ -15,43 +15,45 @@ from celery import Celery
 from celery.signals import celeryd_after_setup, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.state import active_requests
 
-from relay_core.background import BackgroundDoorbell
-from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import node_queue, pool_queue
-from relay_core.doorbell import CeleryDoorbell, Doorbell
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.log import bind_to_logs, configure_logging
-from relay_core.postgres import nodes
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.lifecycle import Claimant
-from relay_core.postgres.logs import LogStore
-from relay_core.postgres.migrate import check_schema
-from relay_core.redis_check import why_unfit
+from relay_core.domain.message import node_queue, pool_queue
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.logging_setup import bind_to_logs, configure_logging
+from relay_core.queue.background import BackgroundDoorbell
+from relay_core.queue.celery_app import make_app
+from relay_core.queue.dispatcher import CeleryDoorbell, Doorbell
+from relay_core.queue.redis_check import why_unfit
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_workers import disk, divergence, leases, leavings, live_secrets, presence, tick, upkeep
-from relay_workers.adoption import Adoption
-from relay_workers.capacity import Admission, capacity_of
+from relay_core.store.database import make_engine
+from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.logs.log_store import LogStore
+from relay_core.store.nodes import registry
+from relay_core.store.schema.migrate import check_schema
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
-from relay_workers.context import WorkerContext
-from relay_workers.engine.client import KILL_TIMEOUT_SECONDS, connect, find_engine
-from relay_workers.engine.data_dir_probe import IN_CONTAINER, check_data_dir
-from relay_workers.engine.docker_engine import DockerEngine
-from relay_workers.engine.forward import Forwarder
-from relay_workers.engine.install import install_supervisor
-from relay_workers.engine.patience import Patience
-from relay_workers.engine.tool_container import DockerToolRunner
+from relay_workers.celery.intake import Intake, RelayConsumer
+from relay_workers.celery.revocations import Revocations, register_commands
+from relay_workers.celery.tasks import RunRequest, register
+from relay_workers.containers.docker.client import KILL_TIMEOUT_SECONDS, connect, find_engine
+from relay_workers.containers.docker.data_dir_probe import IN_CONTAINER, check_data_dir
+from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.forward import Forwarder
+from relay_workers.containers.docker.tool_container import DockerToolRunner
+from relay_workers.containers.in_container.install import install_supervisor
+from relay_workers.containers.patience import Patience
+from relay_workers.diagnostics.health import Health, HealthServer, Tick, judge
+from relay_workers.execution import live_secrets
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.runner import Runner
 from relay_workers.git.service import GitService
-from relay_workers.health import Health, HealthServer, Tick, judge
-from relay_workers.intake import Intake, RelayConsumer
-from relay_workers.live import LiveRuns, awake_and_asleep
+from relay_workers.host_files.private_dirs import close_to_others
+from relay_workers.maintenance import database_upkeep, disk, divergence, presence, ticks, tool_leftovers
+from relay_workers.maintenance.adoption import Adoption
+from relay_workers.maintenance.presence import LOOK_SECONDS, Pulse
 from relay_workers.metrics import Metrics, oldest
-from relay_workers.node import NodeIdentity, default_concurrency, identify
-from relay_workers.presence import LOOK_SECONDS, Pulse
-from relay_workers.private_dirs import close_to_others
-from relay_workers.revocations import Revocations, register_commands
-from relay_workers.runner import Runner
-from relay_workers.tasks import RunRequest, register
+from relay_workers.ownership import leases
+from relay_workers.ownership.admission import Admission, capacity_of
+from relay_workers.ownership.live_executions import LiveRuns, awake_and_asleep
+from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def make_worker(settings: Settings) -> Worker:
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     with database.begin() as connection:
-        nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+        registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
     runner = Runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
@@ -155,22 +157,22 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
     pulse = Pulse(context)
     disk_use = disk.DiskUse(context)
     tickers = [
-        tick.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
-        tick.Ticker("capabilities", LOOK_SECONDS, pulse.look),
-        tick.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
-        tick.Ticker("sweeps", tick.SWEEP_SECONDS, lambda: tick.sweep(context)),
-        admission := tick.Ticker("admission", tick.SWEEP_SECONDS, lambda: tick.admit(context)),
-        tick.Ticker("messages", tick.SWEEP_SECONDS, lambda: tick.ring_again(context)),
-        tick.Ticker("engine", tick.SWEEP_SECONDS, lambda: tick.carry_out(context)),
-        tick.Ticker("reaper", tick.SWEEP_SECONDS, lambda: presence.reap(context)),
-        tick.Ticker("watchdog", upkeep.SECONDS, lambda: upkeep.end_without_pump(context)),
-        tick.Ticker("upkeep", upkeep.SECONDS, lambda: upkeep.sweep(context)),
-        tick.Ticker("divergence", tick.SWEEP_SECONDS, divergence.Sweep(context)),
-        tick.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
-        tick.Ticker("leavings", leavings.SWEEP_SECONDS, lambda: leavings.sweep(context)),
-        tick.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context, disk_use).sweep),
-        tick.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
-        tick.Ticker("adoption", tick.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
+        ticks.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
+        ticks.Ticker("capabilities", LOOK_SECONDS, pulse.look),
+        ticks.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
+        ticks.Ticker("sweeps", ticks.SWEEP_SECONDS, lambda: ticks.sweep(context)),
+        admission := ticks.Ticker("admission", ticks.SWEEP_SECONDS, lambda: ticks.admit(context)),
+        ticks.Ticker("messages", ticks.SWEEP_SECONDS, lambda: ticks.ring_again(context)),
+        ticks.Ticker("engine", ticks.SWEEP_SECONDS, lambda: ticks.carry_out(context)),
+        ticks.Ticker("reaper", ticks.SWEEP_SECONDS, lambda: presence.reap(context)),
+        ticks.Ticker("watchdog", database_upkeep.SECONDS, lambda: database_upkeep.end_without_pump(context)),
+        ticks.Ticker("upkeep", database_upkeep.SECONDS, lambda: database_upkeep.sweep(context)),
+        ticks.Ticker("divergence", ticks.SWEEP_SECONDS, divergence.Sweep(context)),
+        ticks.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
+        ticks.Ticker("leavings", tool_leftovers.SWEEP_SECONDS, lambda: tool_leftovers.sweep(context)),
+        ticks.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context, disk_use).sweep),
+        ticks.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
+        ticks.Ticker("adoption", ticks.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
     context.admission.look_soon = admission.soon
     _serve_health(context, tickers)
@@ -198,7 +200,7 @@ VITAL = {"heartbeat", "leases", "sweeps", "admission", "adoption"}
 """Clocks whose standing still is a reason to start the worker anew: they need Postgres, and nothing else."""
 
 
-def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> None:
+def _serve_health(context: WorkerContext, tickers: Sequence[ticks.Ticker]) -> None:
     settings, live = context.settings, context.live
     context.metrics.watch(
         {
@@ -223,7 +225,7 @@ def _serve_health(context: WorkerContext, tickers: Sequence[tick.Ticker]) -> Non
     structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
 
 
-def _age(ticker: tick.Ticker) -> float:
+def _age(ticker: ticks.Ticker) -> float:
     return ticker.age_seconds
 
 

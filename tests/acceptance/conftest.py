@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from relay_cli.stack.images import own_ca_bundle
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_core.postgres.tokens import create_token
+from relay_core.store.tokens import create_token
+from relay_stack.images.build import own_ca_bundle
+from relay_stack.services.postgres import EmbeddedPostgres
 
 FINAL = {"completed", "failed", "killed"}
 READY = ' ready."'

@@ -14,9 +14,9 @@ import docker
 import httpx
 import pytest
 
-from relay_cli.stack.consent import Consent
-from relay_cli.stack.images import own_ca_bundle
-from relay_cli.stack.packages import install, program
+from relay_stack.images.build import own_ca_bundle
+from relay_stack.machine.consent import Consent
+from relay_stack.machine.packages import install, program
 from tests.acceptance.conftest import free_port, git, make_repo
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]

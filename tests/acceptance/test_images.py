@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from relay_workers.engine import programs
+from relay_workers.containers.in_container import programs
 from tests.acceptance.conftest import FINAL, Relay
 from tests.acceptance.odd_images import built, loaded
 from tests.integration.registry_fixtures import SECRET, serving

@@ -17,15 +17,15 @@ import httpx
 import psutil
 import pytest
 
-from relay_cli.stack.down import take_down
-from relay_cli.stack.state import StackState
-from relay_cli.stack.status import current_state
+from relay_stack.down import take_down
+from relay_stack.state import StackState
+from relay_stack.status import current_state
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 UP = """
 import sys
-from relay_cli.stack.bring_up import UpOptions, bring_up
+from relay_stack.bring_up import UpOptions, bring_up
 sys.exit(bring_up(UpOptions(detach="detach" in sys.argv, yes=True, sample="sample" in sys.argv)))
 """
 NAMES = ["postgres", "redis", "api", "worker", "flower"]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.lifecycle import Claimant
-from relay_core.postgres.logs import LogStore
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_workers import presence
+from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.logs.log_store import LogStore
+from relay_workers.maintenance import presence
 from tests.acceptance.conftest import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker

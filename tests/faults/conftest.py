@@ -10,9 +10,9 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.postgres.migrate import upgrade
+from relay_core.store.schema.migrate import upgrade
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 from tests.acceptance.conftest import FINAL, Relay, environment_of, make_repo
 
 LEASE_SECONDS = 6

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import requests
 
-from relay_workers.engine.docker_engine import DockerEngine
-from relay_workers.engine.docker_failure import start_was_interrupted
+from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.failure import start_was_interrupted
 from tests.acceptance.conftest import Relay, free_port
 from tests.faults.clock_ages import VITAL, clock_ages
 from tests.faults.conftest import Stack, fault_relay, lines, numbered

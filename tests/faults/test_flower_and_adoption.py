@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay_core.celery_app import make_app
+from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
 from tests.acceptance.flower.conftest import Events, Flower, recording
 from tests.faults.conftest import Stack, numbered

@@ -7,10 +7,10 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import Ring
+from relay_core.domain.message import Ring
 from relay_core.domain.vocabulary import RunReason
-from relay_core.doorbell import send
+from relay_core.queue.celery_app import make_app
+from relay_core.queue.dispatcher import send
 from relay_core.settings import Settings
 from tests.faults.conftest import Stack, lines, numbered
 

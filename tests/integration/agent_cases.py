@@ -8,9 +8,9 @@ import pytest
 from tests.integration.executor_fixtures import UID, AgentBox, Turn
 from tests.model_server.in_container import requests_of
 
-from relay_core.domain.conversation import Entry, EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import Entry, EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.port import TurnRequest
+from relay_workers.agents.port import TurnRequest
 
 BUSY = "[[run: echo begun; touch /tmp/begun; exec tail -f /dev/null]]"
 

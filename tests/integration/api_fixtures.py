@@ -18,11 +18,13 @@ from sqlalchemy import Engine, update
 from relay_api.app import create_app
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres import lifecycle, nodes, tokens
-from relay_core.postgres.logs import Append, LogStore, StreamEnd
-from relay_core.postgres.tables import Workspace
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
+from relay_core.store import tokens
+from relay_core.store.executions import lifecycle
+from relay_core.store.logs.log_store import Append, LogStore, StreamEnd
+from relay_core.store.nodes import registry
+from relay_core.store.schema.tables import Workspace
 
 NODE = "test-node"
 RUN = {
@@ -128,7 +130,7 @@ class Worker:
         self.logs = LogStore(engine)
         self.live = live
         with engine.begin() as connection:
-            nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
+            registry.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
 
     def claim(self, execution_id: UUID | str) -> lifecycle.Claimed:
         by = lifecycle.Claimant("worker@test", NODE, "default", 60)

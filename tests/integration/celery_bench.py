@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from relay_core.domain.doorbell import Ring, task_id
+from relay_core.domain.message import Ring, task_id
 from relay_core.domain.vocabulary import RunReason
-from relay_core.doorbell import send
+from relay_core.queue.dispatcher import send
 
 
 class Bench:

@@ -16,11 +16,11 @@ import pytest
 from docker.errors import APIError
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.engine.client import connect
-from relay_workers.engine.docker_engine import DockerEngine
-from relay_workers.engine.install import install_supervisor
-from relay_workers.engine.port import ContainerLimits, ContainerSpec, StepStart, identity_labels
-from relay_workers.rundir import ExitRecord, Owner, RunDir, prepare_run_dir
+from relay_workers.containers.docker.client import connect
+from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.in_container.install import install_supervisor
+from relay_workers.containers.port import ContainerLimits, ContainerSpec, StepStart, identity_labels
+from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, prepare_run_dir
 
 UID = 1000
 NETWORK = "relay-test"

@@ -11,11 +11,11 @@ import docker
 from docker.models.containers import Container
 from tests.model_server.in_container import start_in_container
 
-from relay_cli.stack.agent_images import AGENT_TAGS, ensure_agent_image
-from relay_cli.stack.consent import Consent
-from relay_cli.stack.own_images import ensure_images
-from relay_workers.executors.port import TurnReader, TurnRequest, Verdict
-from relay_workers.executors.registry import get_executor
+from relay_stack.images.agent_images import AGENT_TAGS, ensure_agent_image
+from relay_stack.images.own_images import ensure_images
+from relay_stack.machine.consent import Consent
+from relay_workers.agents.port import TurnReader, TurnRequest, Verdict
+from relay_workers.agents.registry import get_executor
 
 UID = os.getuid() or 1000
 GID = 20001

@@ -7,9 +7,9 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID, uuid4
 
-from relay_core.domain.masking import SecretMask
+from relay_core.domain.logs.masking import SecretMask
 from relay_core.settings import Settings
-from relay_workers.engine.tool_container import DockerToolRunner
+from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.git.service import AfterState, AfterStateRequest, CloneRequest, CloneResult, GitService
 
 UID = os.geteuid() or 1000

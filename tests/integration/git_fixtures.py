@@ -8,7 +8,7 @@ import pytest
 from git_bench import Bench, Remote, git
 
 from relay_core.settings import Settings
-from relay_workers.engine.tool_container import DockerToolRunner
+from relay_workers.containers.docker.tool_container import DockerToolRunner
 
 
 @pytest.fixture(scope="session")

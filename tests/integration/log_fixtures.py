@@ -14,14 +14,17 @@ from sqlalchemy.pool import NullPool
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres import lifecycle, logs, nodes, runs
-from relay_core.postgres.lifecycle import Claimant, Claimed
-from relay_core.postgres.logs import LogStore
-from relay_core.postgres.tokens import Principal
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
+from relay_core.store.executions import lifecycle
+from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.logs import log_store
+from relay_core.store.logs.log_store import LogStore
+from relay_core.store.nodes import registry
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
 from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
-from relay_workers.hostfs import OpenFile, SafeDir
+from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
 EXECUTOR = {"name": "shell", "command": "true", "variant": None}
 WAIT_SECONDS = 20
@@ -37,9 +40,9 @@ class Owned:
 
 def running_execution(engine: Engine) -> Owned:
     with engine.begin() as connection:
-        nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
-        run = runs.RunInput((runs.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
-        submitted = runs.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
+        submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
         claimed = lifecycle.claim(connection, submitted.execution_id, 1, Claimant("w", "node-1", "default", 30))
     assert isinstance(claimed, Claimed)
     return Owned(claimed.execution_id, claimed.fence)
@@ -48,14 +51,14 @@ def running_execution(engine: Engine) -> Owned:
 def taken_over(engine: Engine, owned: Owned) -> Owned:
     """The same execution after a new claim of its log."""
     with engine.begin() as connection:
-        logs.open_streams(connection, owned.id, owned.fence + 1)
+        log_store.open_streams(connection, owned.id, owned.fence + 1)
     return Owned(owned.id, owned.fence + 1)
 
 
 def close_log(engine: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
-    ends = {name: logs.StreamEnd(info.bytes, sha256) for name, info in LogStore(engine).sizes(owned.id).items()}
+    ends = {name: log_store.StreamEnd(info.bytes, sha256) for name, info in LogStore(engine).sizes(owned.id).items()}
     with engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, ends)
+        log_store.close(connection, owned.id, owned.fence, ends)
 
 
 def eventually(what: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

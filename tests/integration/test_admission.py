@@ -8,15 +8,18 @@ from test_lifecycle import ME, OTHER, WORKER, claim, column, db, finish, submit 
 
 from relay_core.domain.chain import RepoScripts, script_step, single
 from relay_core.domain.limits import Limits
-from relay_core.domain.room import Capacity
+from relay_core.domain.nodes.room import Capacity
 from relay_core.domain.vocabulary import NodeHealth, RunReason
-from relay_core.postgres import admission, executions, lifecycle, nodes, runs, views
-from relay_core.postgres.lifecycle import Claimed, NotClaimed
-from relay_core.postgres.tables import RuntimeNode, Workspace
 from relay_core.settings import Settings
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimed, NotClaimed
+from relay_core.store.nodes import admission, registry
+from relay_core.store.schema.tables import RuntimeNode, Workspace
+from relay_core.store.views import api_views
+from relay_core.store.workspaces import submission
 
 GIB = 1 << 30
-REPO = runs.RepoInput("https://example.org/a.git", setup_script="s")
+REPO = submission.RepoInput("https://example.org/a.git", setup_script="s")
 
 
 @pytest.fixture
@@ -35,14 +38,14 @@ def capacity(
     pids: int | None = None,
 ) -> None:
     with db.begin() as connection:
-        nodes.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
+        registry.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
 
 
-def submit_small(db: Engine, memory_bytes: int) -> runs.Submitted:  # noqa: F811
+def submit_small(db: Engine, memory_bytes: int) -> submission.Submitted:  # noqa: F811
     executor = {"name": "shell", "command": "true", "variant": None}
-    run = runs.RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
+    run = submission.RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
     with db.begin() as connection:
-        return runs.submit_run(connection, run, ME, Settings())
+        return submission.submit_run(connection, run, ME, Settings())
 
 
 def to_the_end(db: Engine, rings) -> None:  # noqa: F811
@@ -56,15 +59,15 @@ def make_ready(db: Engine) -> None:  # noqa: F811
         connection.execute(update(Workspace).values(state="running"))
 
 
-def add_step(db: Engine, submitted: runs.Submitted):  # noqa: F811
+def add_step(db: Engine, submitted: submission.Submitted):  # noqa: F811
     step = single(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
-        return runs.add_step(connection, submitted.workspace_id, step, ME)
+        return submission.add_step(connection, submitted.workspace_id, step, ME)
 
 
 def waits(db: Engine, execution_id) -> str | None:  # noqa: F811
     with db.connect() as connection:
-        return views.execution(connection, execution_id, ME)["queue"]["waits"]
+        return api_views.execution(connection, execution_id, ME)["queue"]["waits"]
 
 
 def test_ten_claims_at_once_take_no_more_than_the_node_has_room_for(one_node):
@@ -132,7 +135,7 @@ def test_a_draining_node_finishes_what_it_has_and_takes_nothing_new(one_node):
     first, second = submit(one_node), submit(one_node)
     due = finish(one_node, claim(one_node, first.execution_id))
     with one_node.begin() as connection:
-        nodes.set_draining(connection, "node-1", draining=True)
+        registry.set_draining(connection, "node-1", draining=True)
     assert "draining" in claim(one_node, second.execution_id).why
     assert waits(one_node, second.execution_id) == "no node has room (node-1 is draining)"
     to_the_end(one_node, due)
@@ -177,10 +180,10 @@ def test_a_lost_message_is_found_behind_a_long_queue(one_node):
     (lost,) = finish(one_node, claim(one_node, first.execution_id))
     waiting = [submit(one_node) for _ in range(12)]
     with one_node.begin() as connection:
-        connection.execute(update(executions.E).values(published_at=None, created_at="2020-01-01"))
+        connection.execute(update(transitions.E).values(published_at=None, created_at="2020-01-01"))
         connection.execute(
-            update(executions.E).where(executions.E.id == lost.execution_id).values(created_at="2020-01-02")
+            update(transitions.E).where(transitions.E.id == lost.execution_id).values(created_at="2020-01-02")
         )
-        unrung = {one.queue: one for one in executions.unrung(connection, 15, limit_per_queue=5)}
+        unrung = {one.queue: one for one in transitions.unrung(connection, 15, limit_per_queue=5)}
     assert [ring.execution_id for ring in unrung["node.node-1"].rings] == [lost.execution_id]
     assert (unrung["pool.default"].startable, len(unrung["pool.default"].rings)) == (len(waiting), 5)

@@ -8,11 +8,11 @@ from uuid import uuid4
 import docker
 import pytest
 
-from relay_cli.stack.agent_images import AGENTS, build_agents_image
-from relay_cli.stack.consent import Consent
-from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.image_needs import check_image
-from relay_cli.stack.own_images import BASE_TAG, GIT_TAG, ensure_images
+from relay_stack.errors import StackProblem
+from relay_stack.images.agent_images import AGENTS, build_agents_image
+from relay_stack.images.image_needs import check_image
+from relay_stack.images.own_images import BASE_TAG, GIT_TAG, ensure_images
+from relay_stack.machine.consent import Consent
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ import pytest
 from api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
 from sqlalchemy import Engine, func, select
 
-from relay_core.postgres.tables import Workspace
+from relay_core.store.schema.tables import Workspace
 
 KEY = base64.urlsafe_b64encode(bytes(32)).decode()
 

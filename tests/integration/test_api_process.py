@@ -17,11 +17,11 @@ import redis
 from api_fixtures import RUN, Api, Worker, api_in_process, make_tokens, settings_for, wait_until
 from sqlalchemy import Engine, text
 
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import task_id
-from relay_core.postgres import idempotency
-from relay_core.postgres.tables import IdempotencyKey
+from relay_core.domain.message import task_id
+from relay_core.queue.celery_app import make_app
+from relay_core.store import idempotency
+from relay_core.store.schema.tables import IdempotencyKey
+from relay_stack.services.valkey import EmbeddedValkey
 
 
 def environment(database_url: str, redis_url: str, **more: str) -> dict[str, str]:

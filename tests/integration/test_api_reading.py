@@ -11,8 +11,8 @@ from sqlalchemy.pool import NullPool
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.postgres import migrate
-from relay_core.postgres.tables import Base, Workspace, WorkspaceRepo
+from relay_core.store.schema import migrate
+from relay_core.store.schema.tables import Base, Workspace, WorkspaceRepo
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 

@@ -9,7 +9,7 @@ import pytest
 from api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 from sqlalchemy import Engine, func, select
 
-from relay_core.postgres.tables import ExecutionProcess, Workspace, WorkspaceEnvironment
+from relay_core.store.schema.tables import ExecutionProcess, Workspace, WorkspaceEnvironment
 
 
 @pytest.fixture

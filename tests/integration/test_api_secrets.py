@@ -10,11 +10,11 @@ from sqlalchemy import Engine, func, select, text
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres import secrets as stored_secrets
-from relay_core.postgres import workspaces
-from relay_core.postgres.tables import GivenSecret, ProjectSecret, Workspace
 from relay_core.secret_box import SecretBox, SecretName
-from relay_workers.secret_values import grant, to_mask
+from relay_core.store.projects import secrets as stored_secrets
+from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Workspace
+from relay_core.store.workspaces import workspace_rows
+from relay_workers.execution.secret_values import grant, to_mask
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
@@ -45,9 +45,9 @@ def with_secret(api: Api, *names: str) -> str:
     return made
 
 
-def row_of(api: Api, run: dict) -> workspaces.WorkspaceRow:
+def row_of(api: Api, run: dict) -> workspace_rows.WorkspaceRow:
     with api.engine.connect() as connection:
-        return workspaces.load(connection, UUID(run["workspace_id"]))
+        return workspace_rows.load(connection, UUID(run["workspace_id"]))
 
 
 def test_a_secret_is_stored_encrypted_listed_by_name_replaced_and_deleted(api: Api):
@@ -182,7 +182,7 @@ def test_what_was_given_is_masked_after_it_was_replaced_and_deleted(api: Api):
     made = with_secret(api)
     run, box = api.run(project_id=made, secrets=["TOKEN"]), SecretBox([KEY])
 
-    def start() -> workspaces.WorkspaceRow:
+    def start() -> workspace_rows.WorkspaceRow:
         row = row_of(api, run)
         with api.engine.begin() as connection:
             stored_secrets.note_given(connection, row.id, grant(box, row, RunReason.CODING_AGENT).given)

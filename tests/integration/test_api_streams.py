@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_logs import LiveLogPublisher
+from relay_core.live_log.port import LiveLogPublisher
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from sqlalchemy import Engine, text
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_core.postgres import logs
-from relay_core.postgres.logs import LogStore
 from relay_core.settings import Settings
+from relay_core.store.logs import log_store
+from relay_core.store.logs.log_store import LogStore
 from relay_workers.capture.pump import Capture, CaptureEnd
 from relay_workers.capture.stream import CapturedStream
-from relay_workers.hostfs import Tampered
-from relay_workers.steplog import stored_ends
+from relay_workers.execution.step_log import stored_ends
+from relay_workers.host_files.safe_dir import Tampered
 
 MIB = 1 << 20
 TAIL = 0.3
@@ -486,7 +486,7 @@ def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_
     leaver.join(WAIT_SECONDS)
     ends = stored_ends(bench.store, owned.id)
     with engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, ends)
+        log_store.close(connection, owned.id, owned.fence, ends)
     assert bench.stored(owned, "all") == b"first\nsecond\n"
     for name, info in bench.store.sizes(owned.id).items():
         assert (info.sha256, info.closed) == (_sha256(bench.stored(owned, name)), True)

@@ -8,12 +8,12 @@ import pytest
 from celery.exceptions import Ignore
 from tests.integration.celery_bench import Bench, working
 
-from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import task_id
+from relay_core.domain.message import task_id
+from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
-from relay_workers.live import Control
-from relay_workers.tasks import RunRequest, register
-from relay_workers.telling import Beside, RunFailed, RunKilled, announce_started
+from relay_workers.celery.reporting import Beside, RunFailed, RunKilled, announce_started
+from relay_workers.celery.tasks import RunRequest, register
+from relay_workers.ownership.live_executions import Control
 
 HOUR = 3600
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from relay_workers.engine.data_dir_probe import DataDirElsewhere, check_data_dir
-from relay_workers.engine.tool_container import DockerToolRunner
-from relay_workers.git.tool import ToolResult, ToolRun
+from relay_workers.containers.docker.data_dir_probe import DataDirElsewhere, check_data_dir
+from relay_workers.containers.docker.tool_container import DockerToolRunner
+from relay_workers.containers.tool import ToolResult, ToolRun
 
 pytestmark = pytest.mark.docker
 IMAGE = "relay-git:latest"

@@ -9,12 +9,16 @@ from sqlalchemy import Connection, Engine, text
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope
-from relay_core.postgres import deletion, executions, lifecycle, nodes, projects, runs, transaction
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.lifecycle import Claimant, Claimed
-from relay_core.postgres.tokens import Principal
-from relay_core.postgres.transaction import transact
 from relay_core.settings import Settings
+from relay_core.store import transaction
+from relay_core.store.database import make_engine
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.nodes import registry
+from relay_core.store.projects import catalog
+from relay_core.store.tokens import Principal
+from relay_core.store.transaction import transact
+from relay_core.store.workspaces import deletion, submission
 
 ANN = Principal("ann", frozenset({Scope.WRITE}))
 URLS = [f"https://example.org/{name}.git" for name in "abcd"]
@@ -25,7 +29,7 @@ WORKER = Claimant("w1", "node-1", "default", 30)
 def database(database_url: str) -> Iterator[Engine]:
     engine = make_engine(Settings(database_url=database_url))
     with engine.begin() as connection:
-        nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
     yield engine
     engine.dispose()
 
@@ -36,9 +40,9 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "TRIES", 1)
 
 
-def _run(urls: Sequence[str], project_id: UUID | None = None) -> runs.RunInput:
-    repos = [runs.RepoInput(url) for url in urls]
-    return runs.RunInput(repos, "go", {"name": "shell", "command": "true"}, Limits(), project_id=project_id)
+def _run(urls: Sequence[str], project_id: UUID | None = None) -> submission.RunInput:
+    repos = [submission.RepoInput(url) for url in urls]
+    return submission.RunInput(repos, "go", {"name": "shell", "command": "true"}, Limits(), project_id=project_id)
 
 
 def _beside_each_other(*works: Callable[[], None]) -> None:
@@ -67,13 +71,13 @@ def test_runs_of_the_same_repos_in_another_order_never_lock_each_other_out(
     project_id = None
     if in_a_project:
         with database.begin() as connection:
-            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+            project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
 
     def submit(urls: Sequence[str]) -> Callable[[], None]:
         def work() -> None:
             for _ in range(15):
                 with database.begin() as connection:
-                    runs.submit_run(connection, _run(urls, project_id), ANN, Settings())
+                    submission.submit_run(connection, _run(urls, project_id), ANN, Settings())
 
         return work
 
@@ -84,7 +88,7 @@ def _running(database: Engine, project_id: UUID, count: int) -> list[UUID]:
     ids = []
     for _ in range(count):
         with database.begin() as connection:
-            made = runs.submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
+            made = submission.submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
             assert isinstance(lifecycle.claim(connection, made.execution_id, 1, WORKER), Claimed)
         ids.append(made.execution_id)
     return ids
@@ -94,19 +98,19 @@ def _running(database: Engine, project_id: UUID, count: int) -> list[UUID]:
 def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Engine) -> None:
     for _ in range(2):
         with database.begin() as connection:
-            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+            project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
         ids = _running(database, project_id, 25)
         deleted = threading.Event()
 
         def renew(ids: list[UUID] = ids, deleted: threading.Event = deleted) -> None:
             while not deleted.is_set():
                 with database.begin() as connection:
-                    leases = executions.renew_leases(connection, WORKER.owner, ids[::-1], 30)
+                    leases = transitions.renew_leases(connection, WORKER.owner, ids[::-1], 30)
                 assert len(leases) == len(ids)
 
         def delete(project_id: UUID = project_id, deleted: threading.Event = deleted) -> None:
             try:
-                assert len(projects.delete(database, project_id, ANN).task_ids) == 25
+                assert len(catalog.delete(database, project_id, ANN).task_ids) == 25
             finally:
                 deleted.set()
 
@@ -117,9 +121,9 @@ def test_a_deletion_that_was_interrupted_goes_on_when_it_is_asked_for_again(
     database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.begin() as connection:
-        project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
+        project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
     _running(database, project_id, 3)
-    monkeypatch.setattr(projects, "WORKSPACES_AT_ONCE", 1)
+    monkeypatch.setattr(catalog, "WORKSPACES_AT_ONCE", 1)
     done = []
 
     def dies(connection: Connection, ids: Sequence[UUID], by: str) -> deletion.Killed:
@@ -129,12 +133,12 @@ def test_a_deletion_that_was_interrupted_goes_on_when_it_is_asked_for_again(
         return deletion.delete_workspaces(connection, ids, by)
 
     with monkeypatch.context() as patch:
-        patch.setattr(projects, "delete_workspaces", dies)
+        patch.setattr(catalog, "delete_workspaces", dies)
         with pytest.raises(ConnectionResetError):
-            projects.delete(database, project_id, ANN)
-    assert len(projects.delete(database, project_id, ANN).task_ids) == 2
-    with pytest.raises(projects.NotFound):
-        projects.delete(database, project_id, ANN)
+            catalog.delete(database, project_id, ANN)
+    assert len(catalog.delete(database, project_id, ANN).task_ids) == 2
+    with pytest.raises(catalog.NotFound):
+        catalog.delete(database, project_id, ANN)
 
 
 def test_a_transaction_that_met_another_one_is_repeated(database: Engine) -> None:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from engine_fixtures import base_image, eventually
 
-from relay_workers.disk import DiskCap, DiskUse
-from relay_workers.disk_usage import Use, processes_by_container
+from relay_workers.maintenance.disk import DiskCap, DiskUse
+from relay_workers.maintenance.disk_usage import Use, processes_by_container
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -4,8 +4,8 @@ import docker
 import pytest
 
 from relay_core.domain.vocabulary import RunReason
-from relay_workers import divergence
-from relay_workers.engine.port import container_name
+from relay_workers.containers.port import container_name
+from relay_workers.maintenance import divergence
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -51,11 +51,12 @@ def test_an_engine_without_any_container_of_the_node_is_given_time(node):
 
 
 def test_an_unwanted_container_whose_workspace_is_prepared_again_stays(node):
-    from relay_core.postgres import retry, workspaces
+    from relay_core.store.executions import retry
+    from relay_core.store.workspaces import workspace_rows
 
     workspace = idle(node)
     with node.db.begin() as connection:
-        workspaces.set_state(connection, workspace, divergence.WorkspaceState.FAILED, "for a test")
+        workspace_rows.set_state(connection, workspace, divergence.WorkspaceState.FAILED, "for a test")
     (found,) = [one for one in divergence.find_all(node.context) if one.kind == "container_without_workspace"]
     with node.db.begin() as connection:
         retry.retry_workspace(connection, workspace, "someone")

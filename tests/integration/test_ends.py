@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres import lifecycle
-from relay_workers import leftovers
+from relay_core.store.executions import lifecycle
+from relay_workers.maintenance import leftovers
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]

@@ -10,11 +10,11 @@ from engine_fixtures import LIMITS, NETWORK, UID, base_image, eventually
 
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_workers.engine.client import connect
-from relay_workers.engine.docker_engine import DockerEngine
-from relay_workers.engine.network import ensure_network
-from relay_workers.engine.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
-from relay_workers.engine.programs import IDLE_SHELL
+from relay_workers.containers.docker.client import connect
+from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.network import ensure_network
+from relay_workers.containers.in_container.programs import IDLE_SHELL
+from relay_workers.containers.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 from engine_fixtures import eventually
 
-from relay_workers.engine.forward import Forwarder
+from relay_workers.containers.docker.forward import Forwarder
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

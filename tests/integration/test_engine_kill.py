@@ -7,9 +7,9 @@ import pytest
 from engine_fixtures import eventually
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.engine.attached import Conversation
-from relay_workers.engine.outside import TOP, OutsideView, chosen, parse_top
-from relay_workers.engine.port import KillResult
+from relay_workers.containers.docker.attached import Conversation
+from relay_workers.containers.docker.host_view import TOP, OutsideView, chosen, parse_top
+from relay_workers.containers.port import KillResult
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -11,8 +11,8 @@ from registry_fixtures import SECRET, Registry, serving
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.engine.port import PullTerms
-from relay_workers.engine.registry import vet_registry
+from relay_workers.containers.docker.registry import vet_registry
+from relay_workers.containers.port import PullTerms
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -7,9 +7,9 @@ from engine_fixtures import UID, eventually
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_workers.engine.judge import End, judge_end
-from relay_workers.engine.port import ExecState, StepStart
-from relay_workers.hostfs import Tampered
+from relay_workers.containers.port import ExecState, StepStart
+from relay_workers.execution.exit_verdict import End, judge_end
+from relay_workers.host_files.safe_dir import Tampered
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from tests.integration.executor_fixtures import UID, AgentBox, agent_box
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors import programs
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents import programs
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 AGENT = "claude-agent-acp"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 AGENT = Path(__file__).parents[1] / "acp_agent.py"
 MEGABYTES = 5_000_000

@@ -10,9 +10,9 @@ from tests.integration.agent_cases import entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
 from tests.model_server.in_container import requests_of
 
-from relay_core.domain.conversation import EntryKind
+from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.port import TurnRequest
+from relay_workers.agents.port import TurnRequest
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -9,10 +9,10 @@ import pytest
 from tests.integration.executor_fixtures import UID, AgentBox, agent_box
 from tests.model_server.in_container import requests_of
 
-from relay_cli.stack.own_images import BASE_TAG
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors import programs
-from relay_workers.executors.port import TurnRequest
+from relay_stack.images.own_images import BASE_TAG
+from relay_workers.agents import programs
+from relay_workers.agents.port import TurnRequest
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -9,9 +9,9 @@ import pytest
 from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
 
-from relay_core.domain.conversation import EntryKind
+from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.command_line import FLUSHED_NODE
+from relay_workers.agents.shared.command_line import FLUSHED_NODE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.agent_cases import AgentCases, entries_of
 from tests.integration.executor_fixtures import AgentBox, agent_box
 
-from relay_core.domain.conversation import EntryKind
+from relay_core.domain.agents.conversation import EntryKind
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -7,11 +7,11 @@ import pytest
 from git_bench import BRANCH, GID, UID, Bench, Remote, Workspace, git, own, write
 
 from relay_core.domain.errors import StepFailed
-from relay_core.domain.masking import SecretMask
-from relay_core.domain.secret_forms import maskable
-from relay_workers.git.locks import remove_dead_locks
-from relay_workers.git.ownership import give_back
-from relay_workers.git.store import Store
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.logs.secret_forms import maskable
+from relay_workers.git.host.store import Store
+from relay_workers.git.sandbox.file_owners import give_back
+from relay_workers.git.sandbox.locks import remove_dead_locks
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker

@@ -14,9 +14,9 @@ from git_bench import BRANCH, UID, Bench, Remote, git, own, write
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers import doctor
-from relay_workers.git import advertisement, mirror
-from relay_workers.git.version import git_version
+from relay_workers.diagnostics import doctor
+from relay_workers.git.host import advertisement, mirror
+from relay_workers.git.host.version import git_version
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker
@@ -168,7 +168,7 @@ def test_a_loopback_remote_is_refused_by_a_server(bench):
 def test_a_name_that_resolves_to_a_private_address_is_refused_at_the_fetch(bench, monkeypatch):
     # No public name can be resolved here: the resolver is told what such a name would answer.
     answer = [(2, 1, 6, "", ("127.0.0.1", 443))]
-    monkeypatch.setattr("relay_workers.git.remote.socket.getaddrinfo", lambda *_, **__: answer)
+    monkeypatch.setattr("relay_workers.git.host.remote.socket.getaddrinfo", lambda *_, **__: answer)
     strict = bench.with_settings(git_allow_private_hosts=False)
 
     message = refused(strict, Reason.CLONE_FAILED, "https://rebind.example.com/a")
@@ -462,7 +462,7 @@ def test_the_disk_that_fills_during_a_fetch_ends_it(bench, silent_server, monkey
     usage = shutil.disk_usage(bench.settings.data_dir.parent)
     free = iter([usage.free, usage.free])
     monkeypatch.setattr(
-        "relay_workers.git.mirror.shutil.disk_usage", lambda _: usage._replace(free=next(free, 0))
+        "relay_workers.git.host.mirror.shutil.disk_usage", lambda _: usage._replace(free=next(free, 0))
     )  # a disk cannot be filled here without harm to others
 
     refused(bench, Reason.DISK_LIMIT, f"git://127.0.0.1:{silent_server.getsockname()[1]}/a")

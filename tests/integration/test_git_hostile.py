@@ -8,7 +8,7 @@ from git_bench import BRANCH, Bench, Remote, Workspace, git, own, write
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.store import Store
+from relay_workers.git.host.store import Store
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker

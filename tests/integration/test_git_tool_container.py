@@ -5,7 +5,7 @@ from threading import Event, Timer
 import pytest
 
 from relay_core.settings import Settings
-from relay_workers.git.tool import ToolMount, ToolRun
+from relay_workers.containers.tool import ToolMount, ToolRun
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker

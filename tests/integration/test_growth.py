@@ -11,10 +11,12 @@ from log_fixtures import Owned, running_execution
 from sqlalchemy import Engine, event, text
 
 from relay_core.domain.vocabulary import Stream
-from relay_core.postgres import compaction, idempotency, logs, node_rows
-from relay_core.postgres.logs import Append, LogStore
-from relay_core.postgres.migrate import SchemaLocked, _config, upgrade
-from relay_workers.steplog import stored_ends
+from relay_core.store import idempotency
+from relay_core.store.logs import compaction, log_store
+from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.nodes import node_rows
+from relay_core.store.schema.migrate import SchemaLocked, _config, upgrade
+from relay_workers.execution.step_log import stored_ends
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def _write(store: LogStore, owned: Owned, pieces: list[tuple[str, bytes]]) -> di
 
 def _close(store: LogStore, engine: Engine, owned: Owned) -> None:
     with engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
+        log_store.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
 
 
 def _mixed(seed: int) -> list[tuple[str, bytes]]:
@@ -206,7 +208,7 @@ def test_a_tick_reads_what_is_there_and_not_what_ever_was(engine: Engine, owned:
 def test_a_migration_does_not_make_everybody_wait_for_a_table(
     engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_core.postgres.migrate.LOCK_SECONDS", 1)
+    monkeypatch.setattr("relay_core.store.schema.migrate.LOCK_SECONDS", 1)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.execute(text("DROP INDEX idempotency_keys_created"))

@@ -11,9 +11,9 @@ import pytest
 from git_bench import Bench, Remote
 
 from relay_core.settings import Settings
-from relay_workers.git import scratch
-from relay_workers.leavings import died_here
-from relay_workers.node import identify
+from relay_workers.git.sandbox import scratch
+from relay_workers.maintenance.tool_leftovers import died_here
+from relay_workers.ownership.node_identity import identify
 
 pytest_plugins = ["git_fixtures"]
 pytestmark = pytest.mark.docker

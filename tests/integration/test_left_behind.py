@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres.tables import Event
+from relay_core.store.schema.tables import Event
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]

@@ -17,19 +17,21 @@ from sqlalchemy.exc import OperationalError
 from relay_core.domain import execution as machine
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres import nodes, runs
-from relay_core.postgres.lifecycle import Claimant, Claimed
-from relay_core.postgres.tokens import Principal
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_workers import adoption, runner
-from relay_workers.adoption import Adoption
-from relay_workers.context import WorkerContext
-from relay_workers.live import Control, LiveRuns
+from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.nodes import registry
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
+from relay_workers.execution import runner
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.outcome import Outcome
+from relay_workers.execution.runner import Runner
+from relay_workers.maintenance import adoption
+from relay_workers.maintenance.adoption import Adoption
 from relay_workers.metrics import Metrics
-from relay_workers.node import identify
-from relay_workers.outcome import Outcome
-from relay_workers.runner import Runner
+from relay_workers.ownership.live_executions import Control, LiveRuns
+from relay_workers.ownership.node_identity import identify
 
 
 class Doorbell:
@@ -46,7 +48,7 @@ def context(engine: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
     identity = identify(settings)
     live_logs = LiveLogPublisher(settings)
     with engine.begin() as connection:
-        nodes.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
+        registry.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
     yield SimpleNamespace(
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, "default", 30),
@@ -61,12 +63,12 @@ def context(engine: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
 
 
 def _queued(engine: Engine) -> UUID:
-    run = runs.RunInput(
-        (runs.RepoInput("https://example.org/a.git"),), "go", {"name": "shell", "command": "true"}, Limits()
+    run = submission.RunInput(
+        (submission.RepoInput("https://example.org/a.git"),), "go", {"name": "shell", "command": "true"}, Limits()
     )
     with engine.begin() as connection:
         principal = Principal("someone", frozenset({Scope.WRITE}))
-        return runs.submit_run(connection, run, principal, Settings()).execution_id
+        return submission.submit_run(connection, run, principal, Settings()).execution_id
 
 
 def _row(engine: Engine, execution_id: UUID) -> Any:

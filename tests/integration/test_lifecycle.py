@@ -13,11 +13,14 @@ from relay_core.domain.chain import RepoScripts, script_step, single
 from relay_core.domain.errors import Stale
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason, RunReason, Scope, Status
-from relay_core.postgres import events, executions, lifecycle, nodes, runs, workspaces
-from relay_core.postgres.lifecycle import Claimant, Claimed, NotClaimed
-from relay_core.postgres.tables import Event, ExecutionProcess, Lane, Task, Workspace
-from relay_core.postgres.tokens import Principal
 from relay_core.settings import Settings
+from relay_core.store import events
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
+from relay_core.store.nodes import registry
+from relay_core.store.schema.tables import Event, ExecutionProcess, Lane, Task, Workspace
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission, workspace_rows
 
 ME = Principal("someone", frozenset({Scope.WRITE}))
 WORKER = Claimant("w1@node-1", "node-1", "default", 30)
@@ -29,15 +32,15 @@ EXECUTOR = {"name": "shell", "command": "true", "variant": None}
 def db(engine: Engine) -> Engine:
     with engine.begin() as connection:
         for node in ("node-1", "node-2"):
-            nodes.heartbeat(connection, node, pool="default", client_version="0", capabilities={})
+            registry.heartbeat(connection, node, pool="default", client_version="0", capabilities={})
     return engine
 
 
-def submit(db: Engine, *repos: runs.RepoInput, **more) -> runs.Submitted:
-    repos = repos or (runs.RepoInput("https://example.org/a.git", setup_script="s", cleanup_script="c"),)
-    run = runs.RunInput(repos, "do it", EXECUTOR, Limits(), **more)
+def submit(db: Engine, *repos: submission.RepoInput, **more) -> submission.Submitted:
+    repos = repos or (submission.RepoInput("https://example.org/a.git", setup_script="s", cleanup_script="c"),)
+    run = submission.RunInput(repos, "do it", EXECUTOR, Limits(), **more)
     with db.begin() as connection:
-        return runs.submit_run(connection, run, ME, Settings())
+        return submission.submit_run(connection, run, ME, Settings())
 
 
 def claim(db: Engine, execution_id: UUID, by: Claimant = WORKER, attempt: int = 1):
@@ -57,7 +60,7 @@ def column(db: Engine, execution_id: UUID, name: str):
         return connection.scalar(select(getattr(ExecutionProcess, name)).where(ExecutionProcess.id == execution_id))
 
 
-def task_status(db: Engine, submitted: runs.Submitted) -> str:
+def task_status(db: Engine, submitted: submission.Submitted) -> str:
     with db.connect() as connection:
         return connection.scalar(select(Task.status).where(Task.id == submitted.task_id))
 
@@ -115,17 +118,17 @@ def test_a_stale_fence_writes_nothing(db):
     with pytest.raises(Stale), db.begin() as connection:
         lifecycle.finish(connection, claimed.execution_id, claimed.fence, machine.completed(0))
     with pytest.raises(Stale), db.begin() as connection:
-        executions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
+        transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     assert column(db, claimed.execution_id, "status") == "running"
 
 
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
-    submitted = submit(db, runs.RepoInput("https://example.org/a.git"))
+    submitted = submit(db, submission.RepoInput("https://example.org/a.git"))
     finish(db, claim(db, submitted.execution_id))
     step = single(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
         connection.execute(update(Workspace).values(state="running"))
-        added = runs.add_step(connection, submitted.workspace_id, step, ME)
+        added = submission.add_step(connection, submitted.workspace_id, step, ME)
     refused = claim(db, added.execution_id)
     assert isinstance(refused, NotClaimed)
     assert refused.why == "lane is busy"
@@ -168,7 +171,7 @@ def test_the_database_itself_refuses_two_lane_holders(db):
 
 def test_parallel_setup_scripts_share_the_lane_and_one_failure_ends_the_chain_after_the_siblings(db):
     repos = [
-        runs.RepoInput(f"https://example.org/{name}.git", setup_script="s", parallel_setup_script=True)
+        submission.RepoInput(f"https://example.org/{name}.git", setup_script="s", parallel_setup_script=True)
         for name in ("a", "b")
     ]
     submitted = submit(db, *repos)
@@ -210,8 +213,8 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
         with db.begin() as connection:
             assert lifecycle.request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
     with db.begin() as connection:
-        leases = executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
-        assert executions.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
+        leases = transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert transitions.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
     assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in leases] == [
         (claimed.execution_id, 1, True)
     ]
@@ -291,7 +294,7 @@ def column_of_workspace(db, workspace_id, name):
 @pytest.mark.parametrize("scope", ["workspace", "global"])
 def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
     """Writers on several connections, some holding their transaction open; a reader that only goes forward."""
-    workspaces = [submit(db).workspace_id for _ in range(3)]
+    workspace_rows = [submit(db).workspace_id for _ in range(3)]
     writers, each, done = 6, 25, threading.Event()
 
     def write(number: int) -> None:
@@ -299,13 +302,13 @@ def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
             with db.begin() as connection:
                 connection.execute(text("SELECT pg_current_xact_id()"))  # the id is taken early …
                 connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number * 7 + turn) % 5) / 1000})
-                events.append(connection, workspaces[number % 3], "test", {"writer": number, "turn": turn})
+                events.append(connection, workspace_rows[number % 3], "test", {"writer": number, "turn": turn})
                 connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number + turn) % 3) / 1000})  # … committed late
 
     seen: list[tuple[int, int]] = []
 
     def read() -> None:
-        cursors, cursor = dict.fromkeys(workspaces, 0), events.GlobalCursor()
+        cursors, cursor = dict.fromkeys(workspace_rows, 0), events.GlobalCursor()
         while True:
             last_round = done.is_set()
             with db.connect() as connection:
@@ -313,7 +316,7 @@ def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
                     rows, cursor = events.of_everything(connection, cursor)
                 else:
                     rows = []
-                    for workspace_id in workspaces:
+                    for workspace_id in workspace_rows:
                         page = events.of_workspace(connection, workspace_id, cursors[workspace_id])
                         cursors[workspace_id] = page[-1].cursor if page else cursors[workspace_id]
                         rows += page
@@ -339,7 +342,7 @@ def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Engine):
 
     def reserve(workspace_id: UUID) -> int | None:
         with db.begin() as connection:
-            return workspaces.reserve_uid(
+            return workspace_rows.reserve_uid(
                 connection, workspace_id, "node-1", lambda taken: min(set(range(70, 75)) - taken, default=None)
             )
 

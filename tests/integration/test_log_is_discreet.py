@@ -18,11 +18,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from test_api_process import environment, free_port
 
-from relay_core import log
+from relay_core import logging_setup
 from relay_core.domain.vocabulary import Reason
-from relay_core.log import bind_to_logs, configure_logging
-from relay_core.postgres.engine import make_engine
+from relay_core.logging_setup import bind_to_logs, configure_logging
 from relay_core.settings import Settings
+from relay_core.store.database import make_engine
 from relay_workers.capture.pump import SCAN_SECONDS
 
 SECRET = "swordfish-swordfish"
@@ -80,7 +80,7 @@ def a_worker() -> Iterator[None]:
     try:
         yield
     finally:
-        log._BOUND.clear()
+        logging_setup._BOUND.clear()
         structlog.reset_defaults()
         root.handlers[:] = before
         root.setLevel(level)

@@ -12,12 +12,12 @@ import redis
 from log_fixtures import close_log, eventually, running_execution
 from sqlalchemy import Engine, text
 
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.domain.log_append import Append
-from relay_core.live_entries import key
-from relay_core.live_logs import LiveLog, LiveLogPublisher
-from relay_core.postgres.logs import LogStore
+from relay_core.domain.logs.append import Append
+from relay_core.live_log.port import LiveLog, LiveLogPublisher
+from relay_core.live_log.redis_entries import key
 from relay_core.settings import Settings
+from relay_core.store.logs.log_store import LogStore
+from relay_stack.services.valkey import EmbeddedValkey
 
 
 class Author:

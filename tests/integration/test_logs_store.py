@@ -10,11 +10,11 @@ from log_fixtures import Owned, close_log, running_execution, taken_over
 from sqlalchemy import Engine, event, text
 
 from relay_core.domain.errors import RelayError, Stale
-from relay_core.domain.log_append import Append, Refused
+from relay_core.domain.logs.append import Append, Refused
 from relay_core.domain.vocabulary import Stream
-from relay_core.postgres import logs
-from relay_core.postgres.logs import LogStore, LogStoreUnavailable
-from relay_workers.steplog import stored_ends
+from relay_core.store.logs import log_store
+from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
+from relay_workers.execution.step_log import stored_ends
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_a_log_is_closed_only_with_the_sum_of_the_bytes_it_holds(store: LogStore
     ends = stored_ends(store, owned.id)
     store.append([Append(owned.id, owned.fence, "stderr", 0, b"late")])
     with pytest.raises(Stale, match="no longer has the 0 bytes"), engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, ends)
+        log_store.close(connection, owned.id, owned.fence, ends)
     assert not any(info.closed or info.sha256 for info in store.sizes(owned.id).values())
     with engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
+        log_store.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
     assert store.sizes(owned.id)["all"].sha256 == hashlib.sha256(b"late").hexdigest()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from engine_fixtures import Workspace
 
-from relay_workers.engine.port import Account
-from relay_workers.private_dirs import close_to_others
+from relay_workers.containers.port import Account
+from relay_workers.host_files.private_dirs import close_to_others
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker

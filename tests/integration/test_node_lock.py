@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres import stopping as requests
-from relay_workers import divergence, stopping
-from relay_workers.node_lock import alone
+from relay_core.store.workspaces import stop_resume as requests
+from relay_workers.maintenance import divergence, workspace_requests
+from relay_workers.ownership.node_lock import alone
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -28,7 +28,7 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     context, locks = node.context, node.context.settings.data_dir / "locks"
     with alone(context.settings.data_dir, f"{made}.state") as mine:  # another worker of this node is at it
         assert mine
-        stopping.sweep(context)
+        workspace_requests.sweep(context)
         assert node.workspace(made)["requested_state"] == "stopped"
     seen = []
 
@@ -37,7 +37,7 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
             seen.append(connection.scalar(OPEN))
         context.engine.stop(container_id)
 
-    stopping.sweep(replace(context, engine=Mock(wraps=context.engine, stop=stop)))
+    workspace_requests.sweep(replace(context, engine=Mock(wraps=context.engine, stop=stop)))
     assert seen == [0]
     assert (node.workspace(made)["state"], node.workspace(made)["requested_state"]) == ("stopped", None)
     assert [path for path in locks.iterdir() if str(made) in path.name]

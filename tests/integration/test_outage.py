@@ -9,9 +9,9 @@ from log_fixtures import Bench, Owned, eventually, running_execution
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.outage import is_away, is_conflict, is_of_the_data, sqlstate
 from relay_core.settings import Settings
+from relay_core.store.database import make_engine
+from relay_core.store.outage import is_away, is_conflict, is_of_the_data, sqlstate
 
 
 @pytest.fixture

@@ -11,16 +11,18 @@ from test_lifecycle import OTHER, WORKER, claim, column, db, finish, ids_of, sub
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
-from relay_core.domain.presence import Bounds
-from relay_core.domain.room import Capacity
+from relay_core.domain.nodes.presence import Bounds
+from relay_core.domain.nodes.room import Capacity
 from relay_core.domain.vocabulary import NodeHealth, Status
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres import events, executions, lifecycle, nodes, reaper
-from relay_core.postgres.lifecycle import Claimed, NotClaimed
-from relay_core.postgres.logs import Append, LogStore
-from relay_core.postgres.tables import Event, ExecutionProcess, RuntimeNode, Workspace
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_workers import presence
+from relay_core.store import events
+from relay_core.store.executions import lifecycle, offline_nodes, transitions
+from relay_core.store.executions.lifecycle import Claimed, NotClaimed
+from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.nodes import registry
+from relay_core.store.schema.tables import Event, ExecutionProcess, RuntimeNode, Workspace
+from relay_workers.maintenance import presence
 
 BOUNDS = Bounds()
 
@@ -62,7 +64,7 @@ def silent(db: Engine, node_id: str, seconds: float) -> None:  # noqa: F811
 
 def sweep(db: Engine) -> list[tuple[str, str, str]]:  # noqa: F811
     with db.begin() as connection:
-        return [(one.node_id, one.before, one.after) for one in nodes.sweep(connection, BOUNDS)]
+        return [(one.node_id, one.before, one.after) for one in registry.sweep(connection, BOUNDS)]
 
 
 def sweep_and_reap(context) -> None:
@@ -72,12 +74,12 @@ def sweep_and_reap(context) -> None:
 
 def node(db: Engine, node_id: str = "node-1"):  # noqa: F811
     with db.connect() as connection:
-        return next(row for row in nodes.list_nodes(connection) if row["node_id"] == node_id)
+        return next(row for row in registry.list_nodes(connection) if row["node_id"] == node_id)
 
 
 def beat(db: Engine, node_id: str = "node-1", **more) -> None:  # noqa: F811
     with db.begin() as connection:
-        nodes.heartbeat(connection, node_id, pool="default", client_version="1", **more)
+        registry.heartbeat(connection, node_id, pool="default", client_version="1", **more)
 
 
 def terminal(db: Engine, execution_id: UUID) -> list[str]:  # noqa: F811
@@ -91,7 +93,7 @@ def test_the_thresholds_are_exact(at_work, seconds, found):
     with at_work.begin() as connection:
         ago = text(f"now() - interval '{seconds} seconds'")
         connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == "node-1").values(last_heartbeat_at=ago))
-        nodes.sweep(connection, BOUNDS)
+        registry.sweep(connection, BOUNDS)
     assert node(at_work)["liveness"] == found
     assert node(at_work, "node-2")["liveness"] == "online"
 
@@ -130,8 +132,8 @@ def test_a_worker_that_only_comes_up_does_not_bring_its_node_back(at_work):
     silent(at_work, "node-1", 100)
     sweep(at_work)
     with at_work.begin() as connection:
-        nodes.register(connection, "node-1", "default", Capacity(1, 2))
-        nodes.register(connection, "node-9", "default", Capacity(None, None))
+        registry.register(connection, "node-1", "default", Capacity(1, 2))
+        registry.register(connection, "node-9", "default", Capacity(None, None))
     assert node(at_work)["liveness"] == "offline"
     assert node(at_work, "node-9")["liveness"] == "online"
 
@@ -161,8 +163,8 @@ def test_only_the_databases_clock_is_asked(at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.begin() as connection:
-        assert reaper.lost_nodes(connection, BOUNDS) == ["node-1"]
-        assert reaper.take_over(connection, "node-1", "w", 60, BOUNDS)
+        assert offline_nodes.lost_nodes(connection, BOUNDS) == ["node-1"]
+        assert offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
     assert given == []
 
 
@@ -261,11 +263,11 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     sweep_and_reap(context)
     beat(at_work)
     with at_work.begin() as connection:
-        assert executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
+        assert transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
     with pytest.raises(Stale):
         finish(at_work, claimed, machine.completed(0))
     with pytest.raises(Stale), at_work.begin() as connection:
-        executions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
+        transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     with pytest.raises(Stale):
         context.logs.append_one(Append(claimed.execution_id, claimed.fence, "stdout", 0, b"late"))
     assert column(at_work, claimed.execution_id, "reason") == "node_lost"
@@ -282,19 +284,19 @@ def test_a_worker_is_refused_from_the_moment_its_run_is_taken(at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.begin() as connection:
-        (lost,) = reaper.take_over(connection, "node-1", "w", 60, BOUNDS)
+        (lost,) = offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
     with pytest.raises(Stale):
         finish(at_work, claimed)
     with at_work.begin() as connection:
-        assert reaper.take_over(connection, "node-1", "w", 60, BOUNDS) == []
+        assert offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS) == []
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(lease_until=text("now() - interval '1 second'")))
-        assert reaper.lost_nodes(connection, BOUNDS) == ["node-1"], "a reaper that died is followed by another"
-        (again,) = reaper.take_over(connection, "node-1", "w", 60, BOUNDS)
+        assert offline_nodes.lost_nodes(connection, BOUNDS) == ["node-1"], "a reaper that died is followed by another"
+        (again,) = offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
     with pytest.raises(Stale), at_work.begin() as connection:
-        reaper.end(connection, lost, {})
+        offline_nodes.end(connection, lost, {})
     with at_work.begin() as connection:
-        reaper.end(connection, again, {})
+        offline_nodes.end(connection, again, {})
     assert terminal(at_work, claimed.execution_id) == ["execution.failed"]
 
 
@@ -302,7 +304,7 @@ def test_a_live_lease_keeps_a_run_whatever_became_of_the_heartbeat(context, at_w
     claimed = claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 61)
     with at_work.begin() as connection:
-        assert executions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
     sweep_and_reap(context)
     assert node(at_work)["liveness"] == "offline"
     assert column(at_work, claimed.execution_id, "status") == "running"
@@ -342,13 +344,13 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     sweep_and_reap(context)
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'")))
-        rung = [ring.execution_id for queue in executions.unrung(connection, 15) for ring in queue.rings]
+        rung = [ring.execution_id for queue in transitions.unrung(connection, 15) for ring in queue.rings]
     assert rung == [unplaced.execution_id], "nobody would take its messages away"
     assert column(at_work, due[0].execution_id, "status") == "queued"
     assert isinstance(claim(at_work, unplaced.execution_id, OTHER), Claimed)
     beat(at_work)
     with at_work.begin() as connection:
-        assert [ring.execution_id for queue in executions.unrung(connection, 15) for ring in queue.rings] == [
+        assert [ring.execution_id for queue in transitions.unrung(connection, 15) for ring in queue.rings] == [
             due[0].execution_id
         ]
 
@@ -363,7 +365,7 @@ def test_a_clone_that_was_lost_fails_its_workspace(context, at_work):
         kinds = connection.scalars(select(Event.kind).order_by(Event.id)).all()
     assert kinds.count("execution.failed") == 1
     with at_work.connect() as connection:
-        (left,) = reaper.leftovers(connection, "node-1")
+        (left,) = offline_nodes.leftovers(connection, "node-1")
     assert left.execution_id == submitted.execution_id
 
 
@@ -379,7 +381,7 @@ def test_nobody_is_lost_for_an_outage_of_ours(context, at_work):
     for since, found in ((15 + 30, "online"), (15 + 31, "degraded"), (15 + 59, "degraded"), (15 + 61, "offline")):
         with at_work.begin() as connection:
             connection.execute(text(f"UPDATE presence_sweeps SET resumed_at = now() - interval '{since} seconds'"))
-            nodes.sweep(connection, BOUNDS)
+            registry.sweep(connection, BOUNDS)
         assert node(at_work)["liveness"] == found, f"{since} s after the outage"
         assert column(at_work, claimed.execution_id, "status") == "running"
     sweep_and_reap(context)
@@ -410,12 +412,12 @@ def test_a_heartbeat_in_the_middle_of_a_reap_comes_before_or_after(at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.connect() as beating, beating.begin():
-        nodes.heartbeat(beating, "node-1", pool="default", client_version="1")
+        registry.heartbeat(beating, "node-1", pool="default", client_version="1")
         with ThreadPoolExecutor(1) as pool:
 
             def reap():
                 with at_work.begin() as connection:
-                    return reaper.take_over(connection, "node-1", "w", 60, BOUNDS)
+                    return offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
 
             reaping = pool.submit(reap)
             waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")

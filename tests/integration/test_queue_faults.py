@@ -14,15 +14,15 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from tests.integration.celery_bench import Bench, working
 
-from relay_cli.stack.valkey import EmbeddedValkey
-from relay_core.celery_app import KEY_PREFIX, make_app
-from relay_core.domain.doorbell import node_queue, pool_queue, task_id
-from relay_core.doorbell import CeleryDoorbell
-from relay_core.postgres.executions import Unrung
-from relay_core.redis_check import why_unfit
+from relay_core.domain.message import node_queue, pool_queue, task_id
+from relay_core.queue.celery_app import KEY_PREFIX, make_app
+from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
-from relay_workers.intake import Intake, RelayConsumer
-from relay_workers.tasks import register
+from relay_core.store.executions.transitions import Unrung
+from relay_stack.services.valkey import EmbeddedValkey
+from relay_workers.celery.intake import Intake, RelayConsumer
+from relay_workers.celery.tasks import register
 
 NODE = "node-of-this-test"
 POOL, OWN = pool_queue("default"), node_queue(NODE)

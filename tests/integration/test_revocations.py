@@ -10,30 +10,33 @@ from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.event import listens_for
 
-from relay_core.celery_app import make_app
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Status
-from relay_core.doorbell import CeleryDoorbell
-from relay_core.postgres import executions, lifecycle, migrate, nodes, runs
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.lifecycle import Claimant, NotClaimed
-from relay_core.postgres.tables import Event, ExecutionProcess
-from relay_core.postgres.tokens import Principal
+from relay_core.queue.celery_app import make_app
+from relay_core.queue.dispatcher import CeleryDoorbell
 from relay_core.settings import Settings
-from relay_workers.live import Control, LiveRuns
-from relay_workers.revocations import Revocations
+from relay_core.store.database import make_engine
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimant, NotClaimed
+from relay_core.store.nodes import registry
+from relay_core.store.schema import migrate
+from relay_core.store.schema.tables import Event, ExecutionProcess
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
+from relay_workers.celery.revocations import Revocations
+from relay_workers.ownership.live_executions import Control, LiveRuns
 
 EXECUTOR = {"name": "shell", "command": "true", "variant": None}
 E = ExecutionProcess
 
 
-def submit(engine: Engine) -> executions.OfTask:
-    run = runs.RunInput((runs.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
+def submit(engine: Engine) -> transitions.OfTask:
+    run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
     with engine.begin() as connection:
-        nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
-        submitted = runs.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
-        [ring] = executions.rings(connection, [submitted.execution_id])
-        [found] = executions.of_tasks(connection, [UUID(ring.task_id), uuid4()])
+        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+        [ring] = transitions.rings(connection, [submitted.execution_id])
+        [found] = transitions.of_tasks(connection, [UUID(ring.task_id), uuid4()])
     assert found.execution_id == submitted.execution_id
     return found
 
@@ -138,4 +141,4 @@ def test_rows_from_before_the_column_are_found(engine: Engine, database_url: str
         command.downgrade(migrate._config(connection), "0003")
     migrate.upgrade(database_url)
     with engine.connect() as connection:
-        assert executions.of_tasks(connection, [one.task_id]) == [one]
+        assert transitions.of_tasks(connection, [one.task_id]) == [one]

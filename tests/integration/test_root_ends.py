@@ -4,7 +4,7 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
-from relay_workers import leftovers
+from relay_workers.maintenance import leftovers
 
 pytest_plugins = ["worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]

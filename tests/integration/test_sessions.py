@@ -12,10 +12,11 @@ from sqlalchemy import Engine, update
 
 from relay_cli import sse
 from relay_core.domain import execution as machine
-from relay_core.domain.conversation import Entry, EntryKind, Tool, ToolStatus
+from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_core.postgres import conversations, sessions
-from relay_core.postgres.tables import Workspace
+from relay_core.store.executions import conversations
+from relay_core.store.schema.tables import Workspace
+from relay_core.store.workspaces import sessions
 
 AGENT = {"name": "claude-code"}
 SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"

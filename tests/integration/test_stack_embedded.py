@@ -17,10 +17,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay_cli.stack.account import first_closed_folder
-from relay_cli.stack.postgres import EmbeddedPostgres, installed_folder
-from relay_cli.stack.process import Account
-from relay_cli.stack.valkey import EmbeddedValkey
+from relay_stack.machine.account import first_closed_folder
+from relay_stack.services.postgres import EmbeddedPostgres, installed_folder
+from relay_stack.services.process import Account
+from relay_stack.services.valkey import EmbeddedValkey
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_valkey_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
 STARTER = """
 import sys, signal
 from pathlib import Path
-from relay_cli.stack.postgres import EmbeddedPostgres
-from relay_cli.stack.valkey import EmbeddedValkey
+from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 root = Path(sys.argv[1])
 EmbeddedPostgres(root / "postgres", durable=False).start()
 EmbeddedValkey(root / "valkey").start()

@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from relay_cli import main
-from relay_cli.stack.consent import Consent
-from relay_cli.stack.engine import Engine, Reach, find_engine, probe
-from relay_cli.stack.engine_start import Daemon, start_detached, started_engine, stop_engine
-from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.images import RECIPE_LABEL, RECIPES, Recipe, build_image, made_by, take_common_name
-from relay_cli.stack.leftovers import remember_present, remove_new
-from relay_cli.stack.own_images import BASE_TAG, ensure_image, ensure_images
-from relay_cli.stack.rootfs import ensure_rootfs
+from relay_stack.errors import StackProblem
+from relay_stack.images.build import RECIPE_LABEL, RECIPES, Recipe, build_image, made_by, take_common_name
+from relay_stack.images.own_images import BASE_TAG, ensure_image, ensure_images
+from relay_stack.images.rootfs import ensure_rootfs
+from relay_stack.machine.consent import Consent
+from relay_stack.machine.container_engine import Engine, Reach, find_engine, probe
+from relay_stack.machine.engine_start import Daemon, start_detached, started_engine, stop_engine
+from relay_stack.machine.leftovers import remember_present, remove_new
 
 pytestmark = pytest.mark.docker
 

@@ -10,12 +10,12 @@ from log_fixtures import Owned, eventually, running_execution, taken_over
 from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres import logs
-from relay_core.postgres.logs import LogStore
+from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_workers.outcome import LetGo
-from relay_workers.steplog import WAITING_BYTES, StepLog
+from relay_core.store.logs import log_store
+from relay_core.store.logs.log_store import LogStore
+from relay_workers.execution.outcome import LetGo
+from relay_workers.execution.step_log import WAITING_BYTES, StepLog
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_an_outage_of_postgres_takes_no_time_from_who_writes_and_nothing_is_lost
         for number in range(1000):
             log.write(b"remote: counting %d\r" % number)
         assert time.monotonic() - began < 1, "a fetch that waits here runs into its deadline"
-        ends: list[dict[str, logs.StreamEnd]] = []
+        ends: list[dict[str, log_store.StreamEnd]] = []
         ender = threading.Thread(target=lambda: ends.append(log.ends()))
         ender.start()
         ender.join(0.5)
@@ -60,7 +60,7 @@ def test_an_outage_of_postgres_takes_no_time_from_who_writes_and_nothing_is_lost
     assert stored == b"relay: before\n" + b"".join(b"remote: counting %d\r" % number for number in range(1000))
     assert ends[0]["stdout"] == ends[0]["all"] == (len(stored), hashlib.sha256(stored).hexdigest(), False)
     with engine.begin() as connection:
-        logs.close(connection, owned.id, owned.fence, ends[0])
+        log_store.close(connection, owned.id, owned.fence, ends[0])
 
 
 def test_memory_is_bounded_while_postgres_is_away(

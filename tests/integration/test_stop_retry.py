@@ -10,8 +10,10 @@ from sqlalchemy import Engine, select, text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.postgres import events, executions, lifecycle, stopping
-from relay_core.postgres.tables import ProjectRepo, Workspace
+from relay_core.store import events
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.schema.tables import ProjectRepo, Workspace
+from relay_core.store.workspaces import stop_resume
 
 FAILED = machine.failed(Reason.EXIT_CODE, "the script exited with 7", 7)
 
@@ -65,9 +67,9 @@ def node_acts(api: Api) -> list:
     """What the node's sweep does, without an engine; the doorbells it rings."""
     with api.engine.begin() as connection:
         due = []
-        for wanted in stopping.requested(connection, NODE):
-            if stopping.is_due(connection, wanted):
-                due += stopping.settle(connection, wanted)
+        for wanted in stop_resume.requested(connection, NODE):
+            if stop_resume.is_due(connection, wanted):
+                due += stop_resume.settle(connection, wanted)
         return [ring.execution_id for ring in due]
 
 
@@ -127,9 +129,9 @@ def test_a_resume_before_the_stop_was_carried_out_wins(api, worker):
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
     with api.engine.begin() as connection:
-        (stop,) = stopping.requested(connection, NODE)
+        (stop,) = stop_resume.requested(connection, NODE)
         assert ask(api, made, "resume").status_code == 202
-        stopping.settle(connection, stop)
+        stop_resume.settle(connection, stop)
     assert workspace(api, made)["requested_state"] == "running", "the container may be stopped already: it is due"
     node_acts(api)
     seen = workspace(api, made)
@@ -141,10 +143,10 @@ def test_what_was_carried_out_is_not_due(api, worker):
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
     with api.engine.begin() as connection:
-        (wanted,) = stopping.requested(connection, NODE)
-        assert stopping.is_due(connection, wanted)
-        stopping.settle(connection, wanted)
-        assert not stopping.is_due(connection, wanted)
+        (wanted,) = stop_resume.requested(connection, NODE)
+        assert stop_resume.is_due(connection, wanted)
+        stop_resume.settle(connection, wanted)
+        assert not stop_resume.is_due(connection, wanted)
 
 
 def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker):
@@ -165,7 +167,7 @@ def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker)
     )
     with api.engine.begin() as connection:
         connection.execute(text("UPDATE execution_processes SET created_at = now() - interval '1 hour'"))
-        assert executions.unrung(connection, 15) == []
+        assert transitions.unrung(connection, 15) == []
     ask(api, made, "resume")
     assert node_acts(api) == [UUID(waiting["id"])]
     assert worker.claim(waiting["id"])

@@ -13,19 +13,19 @@ from log_fixtures import eventually, running_execution
 from sqlalchemy import Engine, text
 
 from relay_core.domain.errors import Stale
-from relay_core.domain.masking import SecretMask
-from relay_core.domain.secret_forms import maskable
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.logs.secret_forms import maskable
 from relay_core.domain.vocabulary import Reason, RunReason, Stream
-from relay_core.postgres import conversations
-from relay_core.postgres.lifecycle import Claimed
-from relay_core.postgres.logs import Append, LogStore
-from relay_workers.context import WorkerContext
-from relay_workers.executors.claude_stream import ClaudeReader
-from relay_workers.executors.codex_stream import CodexReader
-from relay_workers.executors.port import TurnReader
-from relay_workers.hostfs import OpenFile, SafeDir
-from relay_workers.raw_output import RawOutput
-from relay_workers.turn import Turn
+from relay_core.store.executions import conversations
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.logs.log_store import Append, LogStore
+from relay_workers.agents.claude_code.reader import ClaudeReader
+from relay_workers.agents.codex.reader import CodexReader
+from relay_workers.agents.port import TurnReader
+from relay_workers.execution.agent_turn import Turn
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.raw_output import RawOutput
+from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
 ROOT = Path(__file__).parents[2]
 SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"

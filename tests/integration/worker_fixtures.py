@@ -18,25 +18,27 @@ import docker
 import pytest
 from sqlalchemy import Engine, select
 
-from relay_core.celery_app import make_app
 from relay_core.domain import chain
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import FINAL, RunReason, Scope
-from relay_core.doorbell import CeleryDoorbell
-from relay_core.postgres import executions, lifecycle, nodes, runs
-from relay_core.postgres.engine import make_engine
-from relay_core.postgres.tables import Event, ExecutionProcess, Workspace
-from relay_core.postgres.tokens import Principal
+from relay_core.queue.celery_app import make_app
+from relay_core.queue.dispatcher import CeleryDoorbell
 from relay_core.settings import Settings
-from relay_workers import leases
+from relay_core.store.database import make_engine
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.nodes import registry
+from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
 from relay_workers.bootstrap import make_context
-from relay_workers.capacity import capacity_of
-from relay_workers.context import WorkerContext
-from relay_workers.engine.client import find_engine
-from relay_workers.engine.port import container_name
-from relay_workers.node import identify
-from relay_workers.runner import Runner
-from relay_workers.tick import Ticker
+from relay_workers.containers.docker.client import find_engine
+from relay_workers.containers.port import container_name
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.runner import Runner
+from relay_workers.maintenance.ticks import Ticker
+from relay_workers.ownership import leases
+from relay_workers.ownership.admission import capacity_of
+from relay_workers.ownership.node_identity import identify
 
 NETWORK = "relay-test-worker"
 WAIT_SECONDS = 60
@@ -125,11 +127,11 @@ class Node:
         self, *, command: str = "true", limits: Limits | None = None, uid: int | None = None, **of_repo: Any
     ) -> UUID:
         """A run of the shell executor; its workspace's id."""
-        repo = runs.RepoInput(f"file://{self.repo}", **of_repo)
+        repo = submission.RepoInput(f"file://{self.repo}", **of_repo)
         executor = {"name": "shell", "command": command, "variant": None}
-        run = runs.RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
+        run = submission.RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
         with self.db.begin() as connection:
-            return runs.submit_run(connection, run, ME, self.context.settings).workspace_id
+            return submission.submit_run(connection, run, ME, self.context.settings).workspace_id
 
     def step(self, workspace_id: UUID, reason: RunReason) -> dict[str, Any]:
         """The newest execution of a kind."""
@@ -204,9 +206,9 @@ class Node:
             "as_root": as_root,
         }
         session_id = self.step(workspace_id, RunReason.CLONE)["session_id"]
-        group = executions.NewGroup(session_id, workspace_id, [chain.single(step)], "someone")
+        group = transitions.NewGroup(session_id, workspace_id, [chain.single(step)], "someone")
         with self.db.begin() as connection:
-            return executions.create_group(connection, group)[0]
+            return transitions.create_group(connection, group)[0]
 
     def kill(self, execution_id: UUID) -> None:
         """As the API does, without its message: the lease's renewal tells of it."""
@@ -289,8 +291,8 @@ def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
     doorbell = CeleryDoorbell(make_app(settings, identity.node_id), database)
     context = make_context(settings, identity, database, doorbell)
     with database.begin() as connection:
-        nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
-        nodes.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
+        registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+        registry.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
     return Node(context, Runner(context), line, repo)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_api.byte_range import Span, Unsatisfiable, parse
+from relay_api.http.byte_range import Span, Unsatisfiable, parse
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from relay_api import sse
-from relay_api.middleware import host_name
-from relay_api.problems import validation_errors
+from relay_api.http.middleware import host_name
+from relay_api.http.problems import validation_errors
+from relay_api.streaming import sse
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.working_dir import normal_working_dir
-from relay_core.postgres.paging import Position, decode, encode
+from relay_core.store.views.paging import Position, decode, encode
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from relay_api.body_limit import count_values
-from relay_api.connections import AcceptTrouble, Seldom
-from relay_api.problems import ApiError
-from relay_api.streams import Streams
+from relay_api.http.body_limit import count_values
+from relay_api.http.connections import AcceptTrouble, Seldom
+from relay_api.http.problems import ApiError
+from relay_api.streaming.open_streams import Streams
 
 
 def _really(value: object) -> int:

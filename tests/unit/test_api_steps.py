@@ -3,7 +3,7 @@
 import pytest
 
 from relay_api.schemas.runs import ExecutorIn, StepIn
-from relay_api.steps import plan
+from relay_api.schemas.steps import plan
 from relay_core.domain.chain import RepoScripts
 from relay_core.domain.errors import InvalidInput
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from relay_core.domain.log_append import Append, Stored
-from relay_core.live_entries import BURST_BYTES, ENTRY_BYTES, entries, piece_for
+from relay_core.domain.logs.append import Append, Stored
+from relay_core.live_log.redis_entries import BURST_BYTES, ENTRY_BYTES, entries, piece_for
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.stream import READ_BYTES, CapturedStream
-from relay_workers.hostfs import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, Tampered
 
 
 def _sha256(data: bytes) -> str:

@@ -16,7 +16,7 @@ from relay_cli.commands.runs import environment, pairs, quantity, remote, secret
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
-from relay_core.domain.git_url import RemotePolicy, parse_git_url
+from relay_core.domain.git.url import RemotePolicy, parse_git_url
 
 
 def test_events_of_a_stream_cut_off_in_the_middle():

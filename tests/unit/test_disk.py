@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay_workers.disk import DiskCap, Sample, floor_after_relief, growth, to_end_under_pressure
-from relay_workers.disk_usage import Use, processes_by_container, used_by, used_without_name
+from relay_workers.maintenance.disk import DiskCap, Sample, floor_after_relief, growth, to_end_under_pressure
+from relay_workers.maintenance.disk_usage import Use, processes_by_container, used_by, used_without_name
 
 ONE, TWO = Path("/one"), Path("/two")
 MIB = 1 << 20

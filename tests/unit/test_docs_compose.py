@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from relay_cli.stack.plan import flower_words
 from relay_core.settings import Settings
+from relay_stack.plan import flower_words
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 TEXT = FILE.read_text()

@@ -8,15 +8,15 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.engine.attached import FrameReader
-from relay_workers.engine.client import find_engine
-from relay_workers.engine.create_request import create_request
-from relay_workers.engine.docker_failure import classify_failure, refuses_file_limit
-from relay_workers.engine.judge import End, judge_end
-from relay_workers.engine.killer import ORDERS, Look, Progress, Stage, end_processes, next_stage, parse_look
-from relay_workers.engine.port import ContainerLimits, ContainerSpec, EngineUnavailable
-from relay_workers.engine.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
-from relay_workers.rundir import ExitRecord
+from relay_workers.containers.docker.attached import FrameReader
+from relay_workers.containers.docker.client import find_engine
+from relay_workers.containers.docker.create_request import create_request
+from relay_workers.containers.docker.failure import classify_failure, refuses_file_limit
+from relay_workers.containers.docker.killer import ORDERS, Look, Progress, Stage, end_processes, next_stage, parse_look
+from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
+from relay_workers.containers.port import ContainerLimits, ContainerSpec, EngineUnavailable
+from relay_workers.execution.exit_verdict import End, judge_end
+from relay_workers.host_files.run_dir import ExitRecord
 
 SPEC = ContainerSpec(
     name="relay-1",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from relay_workers.engine import programs
-from relay_workers.engine.install import install_supervisor, pid1_command
+from relay_workers.containers.in_container import programs
+from relay_workers.containers.in_container.install import install_supervisor, pid1_command
 
-SOURCES = files("relay_workers.engine")
+SOURCES = files("relay_workers.containers.in_container")
 
 
 def tools(machine: str) -> tuple[str, str] | None:

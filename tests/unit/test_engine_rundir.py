@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.hostfs import Tampered
-from relay_workers.rundir import ExitRecord, Owner, RunDir, argv_script, parse_exit, prepare_run_dir
+from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, argv_script, parse_exit, prepare_run_dir
+from relay_workers.host_files.safe_dir import Tampered
 
 ME = Owner(os.geteuid(), os.getegid())
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.rundir import Owner, RunDir, prepare_run_dir
+from relay_workers.host_files.run_dir import Owner, RunDir, prepare_run_dir
 
 ME = Owner(os.geteuid(), os.getegid())
 SHELLS = [
@@ -54,7 +54,7 @@ def supervise(request, tmp_path):
         if prepare:
             prepare(run, directory)
         alive = run.open_alive()
-        with as_file(files("relay_workers.engine").joinpath("supervise.sh")) as supervisor:
+        with as_file(files("relay_workers.containers.in_container").joinpath("supervise.sh")) as supervisor:
             arguments = [supervisor, directory, cwd, *seconds]
             process = subprocess.Popen([*request.param, *arguments], stderr=subprocess.DEVNULL)
         made.append(Supervised(run, process, alive))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_core.domain.conversation import MAX_TEXT_BYTES, EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import MAX_TEXT_BYTES, EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.acp_stream import AcpReader
+from relay_workers.agents.acp.reader import AcpReader
 
 SESSION = {"type": "session", "session_id": "s1", "loaded": False, "replayed": 0}
 END = {"type": "end", "stop_reason": "end_turn", "usage": None}

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.aider_answer import tokens
-from relay_workers.executors.aider_text import AiderReader
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
-from relay_workers.executors.text_lines import MAX_LINE_BYTES, TextLines
+from relay_workers.agents.aider.answer import tokens
+from relay_workers.agents.aider.reader import AiderReader
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
+from relay_workers.agents.shared.text_lines import MAX_LINE_BYTES, TextLines
 
 SID = "a309ccce-483a-4fef-91d3-92fadd397d97"
 HEAD = f"""\

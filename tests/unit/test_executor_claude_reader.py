@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_core.domain.conversation import EntryKind
+from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.claude_stream import ClaudeReader
-from relay_workers.executors.json_lines import JsonLines
-from relay_workers.executors.words import MAX_BYTES
+from relay_workers.agents.claude_code.reader import ClaudeReader
+from relay_workers.agents.shared.json_lines import JsonLines
+from relay_workers.agents.shared.plain_text import MAX_BYTES
 
 SID = "a2c28c7a-3fd9-482d-ae62-791d5dd6ab98"
 OTHER = "00000000-0000-4000-8000-000000000000"

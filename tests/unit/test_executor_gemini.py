@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.gemini_stream import GeminiReader
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
-from relay_workers.executors.words import MAX_BYTES
+from relay_workers.agents.gemini.reader import GeminiReader
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
+from relay_workers.agents.shared.plain_text import MAX_BYTES
 
 SID = "83ac4835-709a-447a-b3c6-da2a5598b7cc"
 ERROR = '[API Error: {"error":{"code":%d,"message":"scripted error %d","status":"%s"}}]'

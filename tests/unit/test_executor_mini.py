@@ -9,12 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.mini_text import MiniReader
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents.mini.reader import MiniReader
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 RULE = "─" * 500 + "\n"
 HEAD = f"""\

@@ -1,8 +1,8 @@
 import pytest
 
+from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES, ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.executor_names import EXECUTORS, MAX_COMMAND_BYTES, ExecutorChoice, check_executor
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents.registry import get_executor
 
 
 def test_every_name_the_api_accepts_has_an_executor():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay_core.domain.errors import InvalidInput
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 SESSION = "019aa4f2-94d1-7a51-9b2c-8b3d2b2c7b11"
 AGENTS = ("codex", "opencode", "qwen")

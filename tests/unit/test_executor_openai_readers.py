@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 THREAD = "01a1fd3f-9db1-7030-a2f4-7c7bd5a00745"
 SES = "ses_e02b6e257ffe78ltJxyNJSBJAt"

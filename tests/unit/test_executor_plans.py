@@ -3,12 +3,12 @@ import shlex
 
 import pytest
 
+from relay_core.domain.agents.executors import check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
-from relay_core.domain.executor_names import check_executor
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors import programs
-from relay_workers.executors.port import TurnRequest
-from relay_workers.executors.registry import get_executor
+from relay_workers.agents import programs
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
 
 SESSION = "a2c28c7a-3fd9-482d-ae62-791d5dd6ab98"
 

@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_core.domain.vocabulary import Reason
-from relay_workers.executors.shell import ShellReader
-from relay_workers.executors.words import MAX_BYTES, words
+from relay_workers.agents.shared.plain_text import MAX_BYTES, words
+from relay_workers.agents.shell import ShellReader
 
 
 def summary(*pieces):

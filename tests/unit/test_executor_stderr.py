@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_workers.executors.stderr import MAX_CHARACTERS, TAIL_BYTES, cause
+from relay_workers.agents.shared.stderr import MAX_CHARACTERS, TAIL_BYTES, cause
 
 CODEX = b"""\
 WARNING: proceeding, even though we could not create PATH aliases: x

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_workers.git.advertisement import Advertisement, read_listing, read_trace
+from relay_workers.git.host.advertisement import Advertisement, read_listing, read_trace
 
 ONE, TWO, LONG = "1" * 40, "2" * 40, "3" * 64
 

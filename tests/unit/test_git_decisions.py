@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from relay_core.domain.git_url import RemotePolicy, parse_git_url
+from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.git.advertisement import Advertisement
-from relay_workers.git.container import clone_config, ill_end, parse_answer, summarise
-from relay_workers.git.remote import explain_failure
-from relay_workers.git.start import Mirror, RemoteHead, Target, choose_default, describe
-from relay_workers.git.store import _parsed
-from relay_workers.git.tool import ToolResult
+from relay_workers.containers.tool import ToolResult
+from relay_workers.git.host.advertisement import Advertisement
+from relay_workers.git.host.remote import explain_failure
+from relay_workers.git.host.start import Mirror, RemoteHead, Target, choose_default, describe
+from relay_workers.git.host.store import _parsed
+from relay_workers.git.sandbox.container import clone_config, ill_end, parse_answer, summarise
 
 URL = parse_git_url("https://example.com/a", RemotePolicy())
 

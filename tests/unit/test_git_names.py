@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.branch_name import (
+from relay_core.domain.errors import InvalidInput
+from relay_core.domain.git.branch_name import (
     branch_name,
     is_valid_branch,
     is_valid_repo_name,
     repo_name_from_url,
     unique_names,
 )
-from relay_core.domain.errors import InvalidInput
 
 WORKSPACE = UUID("1a2b3c4d-0000-4000-8000-000000000000")
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_workers.git.progress import ProgressLog
+from relay_workers.git.host.progress import ProgressLog
 
 BAR = (
     b"".join(b"remote: Counting objects: %3d%%\r" % n for n in range(100))

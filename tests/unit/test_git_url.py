@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.git_url import RemotePolicy, classify_addresses, parse_git_url, redact
+from relay_core.domain.git.url import RemotePolicy, classify_addresses, parse_git_url, redact
 
 PUBLIC = RemotePolicy()
 OPEN = RemotePolicy(allow_http=True, allow_git_protocol=True, allow_file=True, allow_private_hosts=True)

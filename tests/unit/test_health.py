@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from relay_core.domain.room import Load
+from relay_core.domain.nodes.room import Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
-from relay_workers.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
-from relay_workers.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
-from relay_workers.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids
+from relay_workers.diagnostics.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
+from relay_workers.diagnostics.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
+from relay_workers.diagnostics.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids
 
 FRESH = {
     "leases": Tick(1.0, 5.0, vital=True),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relay_workers.home import remove_snapshots
+from relay_workers.execution.home import remove_snapshots
 
 
 def test_snapshots_of_a_shell_go_and_nothing_else(tmp_path: Path):

@@ -3,9 +3,9 @@
 import pytest
 
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.git_url import RemotePolicy
+from relay_core.domain.git.url import RemotePolicy
 from relay_core.domain.images import check_registry, registry_of
-from relay_workers.engine.pull import Download, explain
+from relay_workers.containers.docker.pull import Download, explain
 
 STRICT = RemotePolicy()
 

@@ -2,7 +2,7 @@
 
 import json
 
-from relay_workers.executors.json_lines import BIG_LINE_BYTES, MAX_VALUES, JsonLines
+from relay_workers.agents.shared.json_lines import BIG_LINE_BYTES, MAX_VALUES, JsonLines
 
 
 def read(line: bytes) -> list[dict]:

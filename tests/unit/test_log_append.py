@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from relay_core.domain.log_append import Append, Refused, StreamState, decide
+from relay_core.domain.logs.append import Append, Refused, StreamState, decide
 from relay_core.domain.vocabulary import Stream
 
 A, B = UUID(int=1), UUID(int=2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.masking import SEARCH_BYTES, Masker, SecretMask, context_bytes
+from relay_core.domain.logs.masking import SEARCH_BYTES, Masker, SecretMask, context_bytes
 
 LETTERS = st.sampled_from(b"ab")
 SECRETS = st.lists(st.lists(LETTERS, min_size=1, max_size=7).map(bytes), min_size=1, max_size=4)

@@ -3,7 +3,7 @@
 import multiprocessing
 from pathlib import Path
 
-from relay_workers.node import read_node_id
+from relay_workers.ownership.node_identity import read_node_id
 
 ROUNDS, REPLICAS = 40, 3
 

@@ -5,10 +5,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from relay_core.domain.masking import SecretMask
-from relay_core.domain.patches import file_parts
-from relay_core.domain.secret_forms import maskable
-from relay_workers.git.masked_patch import masked_patch
+from relay_core.domain.git.patches import file_parts
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.logs.secret_forms import maskable
+from relay_workers.git.host.masked_patch import masked_patch
 
 SECRET = "hunter2-hunter2"
 NOISE = bytes(range(256)) * 8

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from relay_workers.private_dirs import PRIVATE, NotPrivate, close_to_others
+from relay_workers.host_files.private_dirs import PRIVATE, NotPrivate, close_to_others
 
 
 def test_they_are_made_closed_and_open_ones_are_closed(tmp_path):

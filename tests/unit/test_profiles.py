@@ -2,8 +2,8 @@
 
 import pytest
 
+from relay_core.domain.agents.profiles import BUILT_IN, check, choose, overlay, parse
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.profiles import BUILT_IN, check, choose, overlay, parse
 from relay_core.profile_file import load_profiles
 from relay_core.settings import Settings
 

@@ -8,9 +8,9 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers import provision
-from relay_workers.live import Control
-from relay_workers.outcome import LetGo
+from relay_workers.execution import clone
+from relay_workers.execution.outcome import LetGo
+from relay_workers.ownership.live_executions import Control
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def control() -> Control:
 def test_a_kill_does_not_wait_for_a_container_that_the_engine_never_makes(control):
     Timer(0.05, control.ask_kill).start()
     with pytest.raises(StepFailed) as caught:
-        provision._await(Future(), control)
+        clone._await(Future(), control)
     assert caught.value.reason == Reason.USER
 
 
 def test_a_worker_that_goes_away_says_nothing_of_the_run(control):
     control.let_go()
     with pytest.raises(LetGo):
-        provision._await(Future(), control)
+        clone._await(Future(), control)

@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from relay_core.domain.doorbell import Ring, task_id
-from relay_core.domain.room import Capacity, Load, Wanted, why_no_room
+from relay_core.domain.message import Ring, task_id
+from relay_core.domain.nodes.room import Capacity, Load, Wanted, why_no_room
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
-from relay_workers.capacity import Admission, capacity_of, host_pids, why_disk_full
-from relay_workers.intake import Intake
-from relay_workers.message import Unreadable, checked_headers
+from relay_workers.celery.intake import Intake
+from relay_workers.celery.message import Unreadable, checked_headers
+from relay_workers.ownership.admission import Admission, capacity_of, host_pids, why_disk_full
 
 GIB = 1 << 30
 ROOMY = Capacity(10, 16 * GIB)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.masking import Masker
-from relay_core.domain.secret_forms import ANY_COLUMN_BYTES, MIN_SECRET_BYTES, forms, maskable
+from relay_core.domain.logs.masking import Masker
+from relay_core.domain.logs.secret_forms import ANY_COLUMN_BYTES, MIN_SECRET_BYTES, forms, maskable
 
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 SECRET = st.one_of(

@@ -8,10 +8,10 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.postgres.secrets import MAX_MASKED_BYTES, Given, UsedSecret
-from relay_core.postgres.workspaces import WorkspaceRow
 from relay_core.secret_box import SecretBox, SecretName
-from relay_workers.secret_values import grant, to_mask
+from relay_core.store.projects.secrets import MAX_MASKED_BYTES, Given, UsedSecret
+from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_workers.execution.secret_values import grant, to_mask
 
 PROJECT = uuid4()
 BOX = SecretBox(["A" * 43 + "="])

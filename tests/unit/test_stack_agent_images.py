@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from relay_cli.stack.agent_images import AGENT_TAGS, AGENTS, choose_agents, default_tag
-from relay_cli.stack.errors import StackProblem
-from relay_cli.stack.image_needs import lacks, read_facts
-from relay_cli.stack.images import RECIPES
-from relay_workers.executors import programs
+from relay_stack.errors import StackProblem
+from relay_stack.images.agent_images import AGENT_TAGS, AGENTS, choose_agents, default_tag
+from relay_stack.images.build import RECIPES
+from relay_stack.images.image_needs import lacks, read_facts
+from relay_workers.agents import programs
 
 RECIPE = RECIPES / "agents"
 

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from relay_cli.stack.account import first_closed_folder
-from relay_cli.stack.apt_sources import HostArchive, Source, choose, parse_deb822, parse_one_line, read_host
-from relay_cli.stack.consent import Answer, decide
-from relay_cli.stack.engine import usual_hosts
-from relay_cli.stack.images import Recipe, own_ca_bundle
-from relay_cli.stack.plan import Endpoints, app_programs, environment_of
-from relay_cli.stack.process import Account
-from relay_cli.stack.rootfs import FALLBACK_IMAGE, Bootstrap, Pull, plan_rootfs
-from relay_cli.stack.watch import LONGEST_DELAY_SECONDS, restart_delay
+from relay_stack.images.build import Recipe, own_ca_bundle
+from relay_stack.images.rootfs import FALLBACK_IMAGE, Bootstrap, Pull, plan_rootfs
+from relay_stack.machine.account import first_closed_folder
+from relay_stack.machine.apt_sources import HostArchive, Source, choose, parse_deb822, parse_one_line, read_host
+from relay_stack.machine.consent import Answer, decide
+from relay_stack.machine.container_engine import usual_hosts
+from relay_stack.plan import Endpoints, app_programs, environment_of
+from relay_stack.services.keep_alive import LONGEST_DELAY_SECONDS, restart_delay
+from relay_stack.services.process import Account
 
 MIRROR = "http://mirror.example/debian"
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from relay_cli.stack.down import Ended, describe
-from relay_cli.stack.sample_job import SampleResult
-from relay_cli.stack.sample_repo import PROMPT, SERVED_TEXT, make_sample_repo
-from relay_cli.stack.state import ProcessState, StackState, forget_state, read_state, write_state
-from relay_cli.stack.summary import sample_summary, where_everything_is
+from relay_stack.down import Ended, describe
+from relay_stack.sample.sample_job import SampleResult
+from relay_stack.sample.sample_repo import PROMPT, SERVED_TEXT, make_sample_repo
+from relay_stack.state import ProcessState, StackState, forget_state, read_state, write_state
+from relay_stack.summary import sample_summary, where_everything_is
 
 
 def _sh(script: str, folder, **keywords) -> str:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay_core.domain.conversation import MAX_ENTRIES, MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind, ToolStatus
-from relay_workers.executors import transcript as module
-from relay_workers.executors.claude_stream import ClaudeReader
-from relay_workers.executors.transcript import Transcript
+from relay_core.domain.agents.conversation import MAX_ENTRIES, MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind, ToolStatus
+from relay_workers.agents.claude_code.reader import ClaudeReader
+from relay_workers.agents.shared import transcript as module
+from relay_workers.agents.shared.transcript import Transcript
 
 
 def latest(entries):

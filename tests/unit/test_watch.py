@@ -6,7 +6,7 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
-from relay_workers.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Seen, decide
+from relay_workers.execution.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Seen, decide
 
 QUIET = Seen(
     ended=False,

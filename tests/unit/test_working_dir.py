@@ -2,7 +2,7 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.working_dir import check_working_dir
+from relay_workers.execution.working_dir import check_working_dir
 
 
 def test_what_is_missing_or_no_directory_is_said_in_plain_words(tmp_path):

@@ -23,4 +23,4 @@ def test_every_start_of_a_process_takes_a_handle():
     for path in Path(relay_workers.__file__).parent.rglob("*.py"):
         source = path.read_text()
         places += [path.name] * source.count("engine.start(")
-    assert places == ["beginning.py"]
+    assert places == ["starting.py"]

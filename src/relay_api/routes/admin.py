@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
 from relay_api.dependencies import Admin, Core, Creating, Made, Reader
-from relay_api.responses import problems
+from relay_api.http.responses import problems
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
 from relay_api.services import Services
-from relay_core.postgres import nodes, tokens
+from relay_core.store import tokens
+from relay_core.store.nodes import registry
 
 router = APIRouter(prefix="/v1", tags=["admin"])
 
@@ -55,7 +56,7 @@ def revoke_token(token_id: UUID, core: Core, principal: Admin) -> Response:  # n
 def list_nodes(core: Core, principal: Reader) -> NodeList:  # noqa: ARG001 - asks for the scope
     """Hosts that run executions."""
     with core.engine.connect() as connection:
-        return NodeList(items=[NodeOut.model_validate(row) for row in nodes.list_nodes(connection)])
+        return NodeList(items=[NodeOut.model_validate(row) for row in registry.list_nodes(connection)])
 
 
 NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -75,4 +76,4 @@ def undrain_node(node_id: NodeId, core: Core, principal: Admin) -> NodeOut:  # n
 
 def _set_draining(core: Services, node_id: str, *, draining: bool) -> NodeOut:
     with core.engine.begin() as connection:
-        return NodeOut.model_validate(nodes.set_draining(connection, node_id, draining=draining))
+        return NodeOut.model_validate(registry.set_draining(connection, node_id, draining=draining))

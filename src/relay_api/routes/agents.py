@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from relay_api.dependencies import Core, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
 from relay_api.schemas.agents import AgentList, AgentOut, ProfilesIn, ProfilesOut, VariantOut
 from relay_api.services import Services
-from relay_core.domain import profiles
-from relay_core.domain.executor_names import EXECUTORS, ExecutorKind
-from relay_core.domain.profiles import Profiles
-from relay_core.postgres import projects
+from relay_core.domain.agents import profiles
+from relay_core.domain.agents.executors import EXECUTORS, ExecutorKind
+from relay_core.domain.agents.profiles import Profiles
+from relay_core.store.projects import catalog
 
 router = APIRouter(prefix="/v1", tags=["agents"])
 
@@ -29,8 +29,8 @@ def list_agents(
     found = core.profiles
     if project_id is not None:
         with core.engine.connect() as connection:
-            projects.get(connection, project_id, principal)
-            found = profiles.overlay(found, projects.agent_profiles(connection, project_id))
+            catalog.get(connection, project_id, principal)
+            found = profiles.overlay(found, catalog.agent_profiles(connection, project_id))
     return AgentList(items=[_agent(kind, found) for kind in EXECUTORS.values()])
 
 
@@ -38,8 +38,8 @@ def list_agents(
 def get_profiles(project_id: UUID, core: Core, principal: Reader) -> ProfilesOut:
     """What differs from the deployment's."""
     with core.engine.connect() as connection:
-        projects.get(connection, project_id, principal)
-        return ProfilesOut(project_id=project_id, profiles=dict(projects.agent_profiles(connection, project_id)))
+        catalog.get(connection, project_id, principal)
+        return ProfilesOut(project_id=project_id, profiles=dict(catalog.agent_profiles(connection, project_id)))
 
 
 @router.put(
@@ -49,8 +49,8 @@ def put_profiles(project_id: UUID, body: ProfilesIn, core: Core, principal: Writ
     """From the next run on; `{}` takes them all back. Field by field they win over the deployment's."""
     checked = profiles.check(body.root)
     with core.engine.begin() as connection:
-        projects.get(connection, project_id, principal)
-        projects.set_agent_profiles(connection, project_id, checked)
+        catalog.get(connection, project_id, principal)
+        catalog.set_agent_profiles(connection, project_id, checked)
     return ProfilesOut(project_id=project_id, profiles=body.root)
 
 
@@ -58,7 +58,7 @@ def profiles_in(core: Services, connection: Connection, project_id: UUID | None)
     """All layers, for a run in a project."""
     if project_id is None:
         return core.profiles
-    return profiles.overlay(core.profiles, projects.agent_profiles(connection, project_id))
+    return profiles.overlay(core.profiles, catalog.agent_profiles(connection, project_id))
 
 
 def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from relay_api import sse
 from relay_api.dependencies import Core, Reader
-from relay_api.responses import problems, raw
+from relay_api.http.responses import problems, raw
 from relay_api.schemas.conversations import ConversationPage, EntryOut
 from relay_api.services import Services
-from relay_core.postgres import conversations
-from relay_core.postgres import views as read
-from relay_core.postgres.conversations import EntryRow, Progress
+from relay_api.streaming import sse
+from relay_core.store.executions import conversations
+from relay_core.store.executions.conversations import EntryRow, Progress
+from relay_core.store.views import api_views as read
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/conversation", tags=["conversations"])
 

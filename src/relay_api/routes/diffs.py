@@ -7,15 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from relay_api import views
 from relay_api.dependencies import Core, Reader
-from relay_api.links import Links
-from relay_api.problems import ApiError
-from relay_api.responses import problems, raw
+from relay_api.http.links import Links
+from relay_api.http.problems import ApiError
+from relay_api.http.responses import problems, raw
+from relay_api.schemas import answers
 from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
-from relay_core.postgres import diffs
-from relay_core.postgres import views as read
+from relay_core.store.views import api_views as read
+from relay_core.store.workspaces import diffs
 
 router = APIRouter(prefix="/v1", tags=["diffs"])
 
@@ -87,7 +87,7 @@ def _only(found: Sequence[diffs.RepoDiff], repo: str | None) -> list[diffs.RepoD
 
 def _answer(found: list[diffs.RepoDiff], path: str, links: Links, *, patch: bool) -> Response:
     if not patch:
-        return Response(views.diff_list(found, path, links).model_dump_json(), media_type="application/json")
+        return Response(answers.diff_list(found, path, links).model_dump_json(), media_type="application/json")
     disposition = {"Content-Disposition": 'attachment; filename="changes.patch"'}
     # No charset parameter: a patch holds whatever bytes the files hold.
     return Response(diffs.joined(found), headers={**disposition, "Content-Type": PATCH_TYPE})

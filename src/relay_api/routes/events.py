@@ -8,14 +8,15 @@ from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from relay_api import sse, views
 from relay_api.dependencies import Core, Reader
-from relay_api.responses import problems, raw
+from relay_api.http.responses import problems, raw
+from relay_api.schemas import answers
 from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
 from relay_api.services import Services
-from relay_core.postgres import events
-from relay_core.postgres import views as read
-from relay_core.postgres.events import GlobalCursor
+from relay_api.streaming import sse
+from relay_core.store import events
+from relay_core.store.events import GlobalCursor
+from relay_core.store.views import api_views as read
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -42,7 +43,7 @@ def list_workspace_events(
     with core.engine.connect() as connection:
         read.require_workspace(connection, workspace_id, principal, deleted_too=True)
         rows = events.of_workspace(connection, workspace_id, after, limit)
-    return WorkspaceEventList(items=views.events(rows), next_after=rows[-1].cursor if rows else after)
+    return WorkspaceEventList(items=answers.events(rows), next_after=rows[-1].cursor if rows else after)
 
 
 @router.get(
@@ -70,7 +71,7 @@ def list_events(core: Core, principal: Reader, after: GlobalAfter = "0-0", limit
     """Events of all workspaces behind a cursor, in an order that misses none."""
     with core.engine.connect() as connection:
         page = events.of_everything(connection, _parsed(after), limit, principal.only)
-    return GlobalEventList(items=views.events(page.events), next_after=_word(page.cursor))
+    return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
 
 
 @router.get(
@@ -90,7 +91,7 @@ async def stream_events(
 async def _workspace_frames(core: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:
     def page() -> list[EventOut]:
         with core.engine.connect() as connection:
-            return views.events(events.of_workspace(connection, workspace_id, after, PAGE))
+            return answers.events(events.of_workspace(connection, workspace_id, after, PAGE))
 
     while True:
         rows = await run_in_threadpool(page)
@@ -109,7 +110,7 @@ async def _global_frames(core: Services, after: GlobalCursor, owner: str | None)
     seen = after
     while True:
         found = await run_in_threadpool(page)
-        for row, shown in zip(found.events, views.events(found.events), strict=True):
+        for row, shown in zip(found.events, answers.events(found.events), strict=True):
             yield sse.frame(shown.model_dump(mode="json"), last_id=_word(row.place))
         after = found.cursor
         if len(found.events) < PAGE:

@@ -7,14 +7,16 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api import views
 from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
+from relay_api.schemas import answers
 from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
 from relay_core.domain.vocabulary import RunReason, Status
-from relay_core.postgres import deletion, events, retry
-from relay_core.postgres import views as read
-from relay_core.postgres.transaction import transact
+from relay_core.store import events
+from relay_core.store.executions import retry
+from relay_core.store.transaction import transact
+from relay_core.store.views import api_views as read
+from relay_core.store.workspaces import deletion
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
@@ -31,14 +33,14 @@ def list_executions(
     """Executions of all workspaces, those of deleted ones too: they are the record of what happened."""
     wanted = read.ExecutionFilter(status or (), run_reason or (), workspace_id)
     with core.engine.connect() as connection:
-        return views.execution_page(read.list_executions(connection, principal, wanted, page), core.links)
+        return answers.execution_page(read.list_executions(connection, principal, wanted, page), core.links)
 
 
 @router.get("/{execution_id}", responses=problems(404), summary="Get an execution")
 def get_execution(execution_id: UUID, core: Core, principal: Reader) -> ExecutionDetail:
     """One execution; `status` alone says how it stands, whatever its log looks like."""
     with core.engine.connect() as connection:
-        return views.execution_detail(read.execution(connection, execution_id, principal), core.links)
+        return answers.execution_detail(read.execution(connection, execution_id, principal), core.links)
 
 
 @router.get("/{execution_id}/events", responses=problems(404), summary="List an execution's events")
@@ -46,7 +48,7 @@ def list_execution_events(execution_id: UUID, core: Core, principal: Reader) -> 
     """All events of one operation by `sequence` (1..n); the terminal one is the last."""
     with core.engine.connect() as connection:
         read.require_execution(connection, execution_id, principal)
-        return EventList(items=views.events(events.of_operation(connection, execution_id)))
+        return EventList(items=answers.events(events.of_operation(connection, execution_id)))
 
 
 @router.post("/{execution_id}/kill", status_code=202, responses=problems(404), summary="Kill an execution")
@@ -64,7 +66,7 @@ def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> Executi
     due, view = transact(core.engine, ask)
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
-    return views.execution_detail(view, core.links)
+    return answers.execution_detail(view, core.links)
 
 
 @router.post(
@@ -88,6 +90,6 @@ def retry_execution(
         read.require_execution(connection, execution_id, principal)
         added = retry.retry_execution(connection, execution_id, principal.owner, run_agent_again=again)
         view = read.execution(connection, added.execution_id, principal)
-        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+        return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
 
     return creating.answer(principal, body, 202, make)

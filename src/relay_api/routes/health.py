@@ -8,11 +8,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
 from relay_api.dependencies import Core, Reader
-from relay_api.problems import problem
-from relay_api.responses import problem_doc, problems, raw
+from relay_api.http.problems import problem
+from relay_api.http.responses import problem_doc, problems, raw
 from relay_api.schemas.admin import Check, Checks, Health
 from relay_api.services import Services
-from relay_core import redis_check
+from relay_core.queue import redis_check
 
 router = APIRouter(tags=["health"])
 

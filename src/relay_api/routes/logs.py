@@ -7,12 +7,13 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from relay_api import byte_range, log_frames, sse
 from relay_api.dependencies import Core, Reader
-from relay_api.problems import ApiError
-from relay_api.responses import problems, raw
+from relay_api.http import byte_range
+from relay_api.http.problems import ApiError
+from relay_api.http.responses import problems, raw
+from relay_api.streaming import log_frames, sse
 from relay_core.domain.vocabulary import Stream
-from relay_core.postgres import views as read
+from relay_core.store.views import api_views as read
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/logs", tags=["logs"])
 

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api import inputs, views
 from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
+from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
-from relay_core.postgres import projects
-from relay_core.postgres.projects import ProjectInput, ProjectRepoInput
+from relay_core.store.projects import catalog
+from relay_core.store.projects.catalog import ProjectInput, ProjectRepoInput
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 
@@ -35,8 +35,8 @@ def create_project(body: ProjectIn, core: Core, principal: Writer, creating: Cre
     wanted = ProjectInput(body.name, body.default_image, repos, default_for)
 
     def make(connection: Connection) -> Made:
-        project_id = projects.create(connection, wanted, principal)
-        return Made(views.project(projects.get(connection, project_id, principal), core.links))
+        project_id = catalog.create(connection, wanted, principal)
+        return Made(answers.project(catalog.get(connection, project_id, principal), core.links))
 
     return creating.answer(principal, body, 201, make)
 
@@ -53,20 +53,20 @@ def list_projects(
     """Projects that are not deleted; also those that runs without a `project_id` made."""
     url = inputs.checked_url(default_for, "query.default_for", core.settings) if default_for else None
     with core.engine.connect() as connection:
-        return views.project_page(projects.listed(connection, principal, page, default_for=url), core.links)
+        return answers.project_page(catalog.listed(connection, principal, page, default_for=url), core.links)
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
 def get_project(project_id: UUID, core: Core, principal: Reader) -> ProjectOut:
     """One project with its repositories and the state of their mirrors."""
     with core.engine.connect() as connection:
-        return views.project(projects.get(connection, project_id, principal), core.links)
+        return answers.project(catalog.get(connection, project_id, principal), core.links)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
 def delete_project(project_id: UUID, core: Core, principal: Writer) -> Deleted:
     """Hide it and its workspaces and end what runs in them; nodes then remove containers and files."""
-    due = projects.delete(core.engine, project_id, principal)
+    due = catalog.delete(core.engine, project_id, principal)
     core.bell.revoke(due.task_ids)
     return Deleted(id=project_id, killed=len(due.task_ids))
 
@@ -75,4 +75,4 @@ def delete_project(project_id: UUID, core: Core, principal: Writer) -> Deleted:
 def get_task(task_id: UUID, core: Core, principal: Reader) -> TaskOut:
     """One task; its status follows its runs."""
     with core.engine.connect() as connection:
-        return views.task(projects.task(connection, task_id, principal), core.links)
+        return answers.task(catalog.task(connection, task_id, principal), core.links)

@@ -6,19 +6,20 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api import inputs, steps, views
 from relay_api.dependencies import Core, Creating, Made, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
 from relay_api.routes.agents import profiles_in
+from relay_api.schemas import answers, inputs, steps
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
 from relay_core.domain import chain
-from relay_core.domain.profiles import Profiles
+from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.vocabulary import RunReason
-from relay_core.postgres import lane, projects, runs, sessions
-from relay_core.postgres import views as read
-from relay_core.postgres.tokens import Principal
+from relay_core.store.projects import catalog
+from relay_core.store.tokens import Principal
+from relay_core.store.views import api_views as read
+from relay_core.store.workspaces import lane, sessions, submission
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -40,16 +41,16 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
     def make(connection: Connection) -> Made:
         def profiles_of(project_id: UUID | None, url: str) -> Profiles:
             if project_id is None:
-                project_id = projects.implicit_project(connection, url, principal)
+                project_id = catalog.implicit_project(connection, url, principal)
             else:
-                projects.get(connection, project_id, principal)  # one that is not theirs is not there
+                catalog.get(connection, project_id, principal)  # one that is not theirs is not there
             return profiles_in(core, connection, project_id)
 
         wanted = inputs.run(body, core.settings, profiles_of)
         if wanted.secrets:
             core.secrets.check()
         filled = inputs.with_project_scripts(connection, wanted)
-        made = runs.submit_run(connection, filled, principal, core.settings)
+        made = submission.submit_run(connection, filled, principal, core.settings)
         ids = {name: value for name, value in vars(made).items() if name != "rings"}
         links = core.links.run(made.workspace_id, made.execution_id, made.task_id)
         masked = read.masked_env(connection, [made.workspace_id]).get(made.workspace_id, [])
@@ -103,15 +104,15 @@ def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Service
     read.require_workspace(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
     if body.executor:
-        found = profiles_in(core, connection, projects.of_workspace(connection, workspace_id))
+        found = profiles_in(core, connection, catalog.of_workspace(connection, workspace_id))
         executor = inputs.executor(body.executor, found)
     else:
         executor = sessions.latest_executor(connection, workspace_id)
-    step = steps.plan(body, runs.repo_scripts(connection, workspace_id), executor)
+    step = steps.plan(body, submission.repo_scripts(connection, workspace_id), executor)
     if step["run_reason"] == RunReason.DEV_SERVER:
-        runs.refuse_second_server(connection, workspace_id, step)
+        submission.refuse_second_server(connection, workspace_id, step)
     if step["run_reason"] == RunReason.CODING_AGENT:  # to go on with a conversation there are follow-ups
         sessions.open_session(connection, workspace_id, executor)
-    added = runs.add_step(connection, workspace_id, chain.single(step), principal)
+    added = submission.add_step(connection, workspace_id, chain.single(step), principal)
     view = read.execution(connection, added.execution_id, principal)
-    return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+    return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))

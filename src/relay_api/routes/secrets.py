@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Response
 
 from relay_api.dependencies import Core, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
 from relay_api.schemas.secrets import SecretIn, SecretList, SecretName, SecretOut
 from relay_core.domain.errors import InvalidInput
-from relay_core.postgres import projects, secrets
 from relay_core.secret_box import SecretName as Place
+from relay_core.store.projects import catalog, secrets
 
 router = APIRouter(prefix="/v1/projects/{project_id}/secrets", tags=["secrets"])
 
@@ -21,7 +21,7 @@ Name = Annotated[SecretName, Path(description="Also the name of the environment 
 def list_secrets(project_id: UUID, core: Core, principal: Reader) -> SecretList:
     """Names and times; values are shown to nobody."""
     with core.engine.connect() as connection:
-        projects.get(connection, project_id, principal)
+        catalog.get(connection, project_id, principal)
         return SecretList(items=[SecretOut(**one) for one in secrets.listed(connection, project_id)])
 
 
@@ -38,7 +38,7 @@ def put_secret(project_id: UUID, name: Name, body: SecretIn, core: Core, princip
         message = f"a secret may have {secrets.MAX_SECRET_BYTES} bytes"
         raise InvalidInput(message, code="secret_too_large", field="value")
     with core.engine.begin() as connection:
-        projects.get(connection, project_id, principal)
+        catalog.get(connection, project_id, principal)
         sealed = core.secrets.seal(Place(project_id, name), body.value)
         secrets.put(connection, project_id, name, sealed, principal.owner)
 
@@ -50,5 +50,5 @@ def delete_secret(project_id: UUID, name: Name, core: Core, principal: Writer) -
     Workspaces that had it keep it encrypted until they are deleted, to mask it.
     """
     with core.engine.begin() as connection:
-        projects.get(connection, project_id, principal)
+        catalog.get(connection, project_id, principal)
         secrets.remove(connection, project_id, name)

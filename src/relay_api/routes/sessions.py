@@ -6,13 +6,13 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api import views
 from relay_api.dependencies import Core, Creating, Made, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
+from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
 from relay_api.schemas.executions import ExecutionDetail
-from relay_core.postgres import sessions
-from relay_core.postgres import views as read
+from relay_core.store.views import api_views as read
+from relay_core.store.workspaces import sessions
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
 
@@ -23,14 +23,14 @@ def list_sessions(workspace_id: UUID, core: Core, principal: Reader) -> SessionL
     with core.engine.connect() as connection:
         read.require_workspace(connection, workspace_id, principal, deleted_too=True)
         found = sessions.of_workspace(connection, workspace_id, principal)
-    return SessionList(items=[views.session(one, core.links) for one in found])
+    return SessionList(items=[answers.session(one, core.links) for one in found])
 
 
 @router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
 def get_session(session_id: UUID, core: Core, principal: Reader) -> SessionOut:
     """One agent thread: what was asked, what was answered, and the agent's own id of the conversation."""
     with core.engine.connect() as connection:
-        return views.session(sessions.session(connection, session_id, principal), core.links)
+        return answers.session(sessions.session(connection, session_id, principal), core.links)
 
 
 @router.post(
@@ -54,6 +54,6 @@ def create_follow_up(
     def make(connection: Connection) -> Made:
         added = sessions.add_follow_up(connection, session_id, body.prompt, principal)
         view = read.execution(connection, added.execution_id, principal)
-        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+        return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
 
     return creating.answer(principal, body, 202, make)

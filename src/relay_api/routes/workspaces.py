@@ -7,16 +7,17 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api import views
 from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
-from relay_api.responses import problems
+from relay_api.http.responses import problems
+from relay_api.schemas import answers
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionOut, ExecutionPage
 from relay_api.schemas.workspaces import Deleted, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.postgres import deletion, retry, stopping
-from relay_core.postgres import views as read
-from relay_core.postgres.transaction import transact
+from relay_core.store.executions import retry
+from relay_core.store.transaction import transact
+from relay_core.store.views import api_views as read
+from relay_core.store.workspaces import deletion, stop_resume
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
@@ -33,14 +34,14 @@ def list_workspaces(
     """Workspaces that are not deleted."""
     wanted = read.WorkspaceFilter(state, project_id, task_id)
     with core.engine.connect() as connection:
-        return views.workspace_page(read.list_workspaces(connection, principal, wanted, page), core.links)
+        return answers.workspace_page(read.list_workspaces(connection, principal, wanted, page), core.links)
 
 
 @router.get("/{workspace_id}", responses=problems(404), summary="Get a workspace")
 def get_workspace(workspace_id: UUID, core: Core, principal: Reader) -> WorkspaceOut:
     """One workspace with its task, repositories and live dev server."""
     with core.engine.connect() as connection:
-        return views.workspace(read.workspace(connection, workspace_id, principal), core.links)
+        return answers.workspace(read.workspace(connection, workspace_id, principal), core.links)
 
 
 @router.get("/{workspace_id}/executions", responses=problems(404), summary="List a workspace's executions")
@@ -48,7 +49,7 @@ def list_workspace_executions(workspace_id: UUID, core: Core, principal: Reader,
     """Executions in the order of their creation."""
     with core.engine.connect() as connection:
         found = read.workspace_executions(connection, workspace_id, principal, page)
-        return views.execution_page(found, core.links)
+        return answers.execution_page(found, core.links)
 
 
 @router.delete("/{workspace_id}", status_code=202, responses=problems(404), summary="Delete a workspace")
@@ -77,7 +78,7 @@ def stop_dev_server(workspace_id: UUID, core: Core, principal: Writer) -> Execut
         read.require_workspace(connection, workspace_id, principal)
         ids = [row["id"] for row in read.dev_servers(connection, [workspace_id])]
         due = deletion.kill(connection, ids, principal.owner)
-        return due, [views.execution(read.execution(connection, one, principal), core.links) for one in ids]
+        return due, [answers.execution(read.execution(connection, one, principal), core.links) for one in ids]
 
     due, stopped = transact(core.engine, kill)
     core.bell.ring(due.rings)
@@ -94,13 +95,13 @@ def stop_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Workspa
 
     def stop(connection: Connection) -> tuple[deletion.Killed, read.View]:
         read.require_workspace(connection, workspace_id, principal)
-        due = stopping.request_stop(connection, workspace_id, principal.owner)
+        due = stop_resume.request_stop(connection, workspace_id, principal.owner)
         return due, read.workspace(connection, workspace_id, principal)
 
     due, view = transact(core.engine, stop)
     core.bell.ring(due.rings)
     core.bell.revoke(due.task_ids)
-    return views.workspace(view, core.links)
+    return answers.workspace(view, core.links)
 
 
 @router.post("/{workspace_id}/resume", status_code=202, responses=problems(404, 409), summary="Resume a workspace")
@@ -109,8 +110,8 @@ def resume_workspace(workspace_id: UUID, core: Core, principal: Writer) -> Works
 
     def resume(connection: Connection) -> WorkspaceOut:
         read.require_workspace(connection, workspace_id, principal)
-        stopping.request_resume(connection, workspace_id, principal.owner)
-        return views.workspace(read.workspace(connection, workspace_id, principal), core.links)
+        stop_resume.request_resume(connection, workspace_id, principal.owner)
+        return answers.workspace(read.workspace(connection, workspace_id, principal), core.links)
 
     return transact(core.engine, resume)
 
@@ -129,6 +130,6 @@ def retry_workspace(workspace_id: UUID, core: Core, principal: Writer, creating:
         read.require_workspace(connection, workspace_id, principal)
         added = retry.retry_workspace(connection, workspace_id, principal.owner)
         view = read.execution(connection, added.execution_id, principal)
-        return Made(views.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+        return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
 
     return creating.answer(principal, Input(), 202, make)

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Input, Links, Output, Prompt
-from relay_core.domain.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 
 
 class ToolOut(Output):

@@ -20,7 +20,7 @@ from relay_api.schemas.common import (
     ShortText,
 )
 from relay_api.schemas.secrets import SecretName
-from relay_core.domain.executor_names import EXECUTORS, MAX_COMMAND_BYTES
+from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
 
 _DEFAULT = Limits()

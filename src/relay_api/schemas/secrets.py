@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from relay_api.schemas.common import NO_NUL, Input, Output
-from relay_core.postgres.secrets import MAX_SECRET_BYTES
+from relay_core.store.projects.secrets import MAX_SECRET_BYTES
 
 SecretName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 

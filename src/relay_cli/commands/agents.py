@@ -10,9 +10,9 @@ from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json, note
-from relay_core.domain import profiles
+from relay_core.domain.agents import profiles
+from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.executor_names import EXECUTORS
 from relay_core.settings import get_settings
 
 agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their profiles.")
@@ -92,7 +92,7 @@ def _checked(path: Path) -> str:
 
 
 def _programs_in(image: str) -> list[str]:
-    from relay_workers.engine.image_programs import programs_in  # noqa: PLC0415 - the engine's library takes its time
+    from relay_workers.diagnostics.image_programs import programs_in  # noqa: PLC0415 - the engine's library takes its time
 
     wanted = {kind.name: kind.program for kind in EXECUTORS.values() if kind.program}
     there = programs_in(image, sorted(set(wanted.values())))

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from relay_cli.output import Json, note, show_list
-from relay_cli.stack.local_settings import settings_of_this_machine
-from relay_core.log import configure_logging
+from relay_core.logging_setup import configure_logging
+from relay_stack.local_settings import settings_of_this_machine
 
 
 def doctor(
@@ -22,7 +22,7 @@ def doctor(
 
     Example: relay doctor --fix
     """
-    from relay_workers import doctor as examination  # noqa: PLC0415 - the container engine's library takes its time
+    from relay_workers.diagnostics import doctor as examination  # noqa: PLC0415 - the container engine's library takes its time
 
     configure_logging("ERROR")
     settings = settings_of_this_machine()

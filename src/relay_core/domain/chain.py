@@ -13,7 +13,7 @@ from relay_core.domain.vocabulary import RunReason, Status
 
 Step = dict[str, Any]
 """JSON: run_reason, repo (name or null), script (str), cwd (below /workspace), as_root (bool); for a coding agent also
-executor (relay_core.domain.executor_names.ExecutorChoice.as_json), prompt, and follow_up (true: it goes on with the
+executor (relay_core.domain.agents.executors.ExecutorChoice.as_json), prompt, and follow_up (true: it goes on with the
 session's conversation)."""
 
 Action = dict[str, Any]

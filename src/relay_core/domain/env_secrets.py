@@ -7,7 +7,7 @@ name says so, or if it looks like a credential. The client's own word (`secret: 
 import itertools
 import re
 
-from relay_core.domain.secret_forms import MIN_SECRET_BYTES
+from relay_core.domain.logs.secret_forms import MIN_SECRET_BYTES
 
 _WORDS = frozenset(
     (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from relay_core.domain.errors import InvalidInput
-from relay_core.domain.git_url import RemotePolicy, why_not_public
+from relay_core.domain.git.url import RemotePolicy, why_not_public
 
 
 def resolve_image(requested: str | None, project_default: str | None, server_default: str) -> str:

@@ -12,13 +12,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.errors import Stale
-from relay_core.domain.log_append import Refused
+from relay_core.domain.logs.append import Refused
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_core.postgres.logs import Append, LogStore, LogStoreUnavailable, StreamInfo
+from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailable, StreamInfo
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected
 from relay_workers.capture.stream import CapturedStream
-from relay_workers.hostfs import Tampered
+from relay_workers.host_files.safe_dir import Tampered
 
 log = structlog.get_logger(__name__)
 

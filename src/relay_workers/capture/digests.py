@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from relay_core.domain.vocabulary import Stream
-from relay_core.postgres.logs import Piece
+from relay_core.store.logs.log_store import Piece
 
 
 class Digests:

@@ -15,10 +15,10 @@ from uuid import UUID
 import structlog
 
 from relay_core.domain.errors import RelayError
-from relay_core.domain.log_append import AppendResult
+from relay_core.domain.logs.append import AppendResult
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import Append, LogStore
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.capture.capture import Capture
 from relay_workers.capture.ears import Ears, Heard
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected

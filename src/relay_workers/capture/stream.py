@@ -4,8 +4,8 @@ import os
 import time
 from collections.abc import Sequence
 
-from relay_core.domain.masking import Masker, context_bytes
-from relay_workers.hostfs import OpenFile, Tampered
+from relay_core.domain.logs.masking import Masker, context_bytes
+from relay_workers.host_files.safe_dir import OpenFile, Tampered
 
 READ_BYTES = 1 << 20
 """Read from one file in one turn, so that a flood does not keep other runs waiting."""

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import structlog
 
-from relay_core.domain.log_append import Append, AppendResult, Refused, Stored
-from relay_core.live_logs import LiveLogPublisher
-from relay_core.postgres.logs import LogStore, LogStoreUnavailable
-from relay_core.postgres.outage import is_of_the_data
+from relay_core.domain.logs.append import Append, AppendResult, Refused, Stored
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
+from relay_core.store.outage import is_of_the_data
 
 log = structlog.get_logger(__name__)
 

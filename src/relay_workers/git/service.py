@@ -7,16 +7,16 @@ from pathlib import Path
 from uuid import UUID
 
 from relay_core.domain.errors import StepFailed
-from relay_core.domain.git_url import parse_git_url
+from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.git import container
-from relay_workers.git.after_state import AfterState, AfterStateRequest, Recorder
-from relay_workers.git.clone import Cloner, CloneRequest, CloneResult
-from relay_workers.git.container import ContainerUser
-from relay_workers.git.head_reader import Head, read_head
-from relay_workers.git.mirror import Mirrors
-from relay_workers.git.tool import ToolRunner
+from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.mirror import Mirrors
+from relay_workers.git.sandbox import container
+from relay_workers.git.sandbox.after_state import AfterState, AfterStateRequest, Recorder
+from relay_workers.git.sandbox.container import ContainerUser
+from relay_workers.git.sandbox.head_reader import Head, read_head
+from relay_workers.git.sandbox.make_clone import Cloner, CloneRequest, CloneResult
 
 __all__ = ["AfterState", "AfterStateRequest", "CloneRequest", "CloneResult", "GitService", "Head"]
 

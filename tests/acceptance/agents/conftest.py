@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import pytest
 
-from relay_cli.stack.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
+from relay_stack.images.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
 from tests.acceptance.agents.cases import AGENTS, Agent
 from tests.acceptance.conftest import Relay, make_repo
 from tests.agents_wanted import wanted

@@ -11,10 +11,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from relay_cli.stack.plan import flower_words
-from relay_core.celery_app import make_app
-from relay_core.domain.doorbell import task_id
+from relay_core.domain.message import task_id
+from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
+from relay_stack.plan import flower_words
 from tests.acceptance.conftest import Relay, free_port
 
 USER, PASSWORD = "someone", "flowers-own-password"

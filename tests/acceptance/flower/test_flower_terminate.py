@@ -6,8 +6,8 @@ import sys
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from relay_cli.stack.browser import find_browser
-from relay_core.domain.doorbell import pool_queue
+from relay_core.domain.message import pool_queue
+from relay_stack.machine.browser import find_browser
 from tests.acceptance.conftest import Relay
 from tests.acceptance.flower.conftest import PASSWORD, USER, Events, Flower, celery_id, closed
 
@@ -71,7 +71,7 @@ def test_a_stranger_presses_nothing(relay: Relay, repo, flower: Flower, browser)
 
 def test_terminate_on_the_command_line(relay: Relay, repo, flower: Flower):
     run, agent = started(relay, repo, flower, 349)
-    celery = [sys.executable, "-m", "celery", "-A", "relay_core.celery_app:app"]
+    celery = [sys.executable, "-m", "celery", "-A", "relay_core.queue.celery_app:app"]
     words = [*celery, "control", "terminate", "SIGTERM", celery_id(agent)]
     done = subprocess.run(words, env=relay.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """Flower shows a run as one task from start to end, whatever happens to its messages.
 
-This guards the private parts of Celery that `relay_workers.tasks` builds on (docs/adr/0003-celery.md).
+This guards the private parts of Celery that `relay_workers.celery.tasks` builds on (docs/adr/0003-celery.md).
 """
 
 import base64
@@ -11,9 +11,9 @@ import httpx
 import pytest
 from redis import Redis
 
-from relay_core.domain.doorbell import Ring, node_queue
+from relay_core.domain.message import Ring, node_queue
 from relay_core.domain.vocabulary import RunReason
-from relay_core.doorbell import send
+from relay_core.queue.dispatcher import send
 from tests.acceptance.conftest import Relay
 from tests.acceptance.flower.conftest import PASSWORD, Events, Flower, celery_id, closed
 

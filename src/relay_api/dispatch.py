@@ -1,0 +1,46 @@
+"""Telling workers, after commit and beside the request: an answer never waits for the queue."""
+
+from collections.abc import Sequence
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+
+from relay_core.domain.message import Ring
+from relay_core.queue.background import Background
+from relay_core.queue.dispatcher import CeleryDoorbell
+
+log = structlog.get_logger(__name__)
+
+THREADS = 2
+
+
+class Bell:
+    """Rings and revokes in the background, bounded; a failure is logged and repaired by a worker's sweep."""
+
+    def __init__(self, app: Celery, engine: Engine) -> None:
+        self._app = app
+        self._doorbell = CeleryDoorbell(app, engine)
+        self._background = Background("bell", THREADS)
+
+    def ring(self, rings: Sequence[Ring]) -> None:
+        """Send messages for executions that may start."""
+        if rings:
+            self._background.later(lambda: self._doorbell.ring(rings))
+
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Tell workers at once that runs were asked to end; the request itself is in Postgres."""
+        if task_ids:
+            self._background.later(lambda: self._revoke(list(task_ids)))
+
+    def close(self) -> None:
+        """Finish what is waiting, within a bounded time."""
+        self._background.close()
+
+    def _revoke(self, task_ids: list[str]) -> None:
+        try:
+            self._app.control.revoke(task_ids, terminate=True, signal="SIGTERM")
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the queue is away; workers will see the kill at their next tick", error=str(error))

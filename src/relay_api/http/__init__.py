@@ -1,0 +1,1 @@
+"""HTTP in general: limits, headers, problems, ranges, the OpenAPI document."""

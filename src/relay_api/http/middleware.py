@@ -1,0 +1,83 @@
+"""What happens to every request before a route sees it: Host, headers, counting."""
+
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from relay_api.http.headers import SECURITY_HEADERS
+from relay_api.http.problems import problem
+from relay_api.metrics import Metrics
+
+
+class HostAllowList:
+    """Answers only to its own names, so that a page on another name that resolves here reaches nothing."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = [name.lower() for name in allowed]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, or 421."""
+        if scope["type"] == "http" and not self._allows(Headers(scope=scope).get("host", "")):
+            detail = "this server does not answer to that Host; RELAY_API_ALLOWED_HOSTS lists its names"
+            await problem(421, "host_not_allowed", detail)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _allows(self, host: str) -> bool:
+        name = host_name(host)
+        return any(fnmatchcase(name, pattern) if pattern != name else True for pattern in self._allowed)
+
+
+def host_name(host: str) -> str:
+    """The name of a Host header without its port, in lower case; an IPv6 address keeps its brackets."""
+    host = host.lower()
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.partition(":")[0].removesuffix(".")
+
+
+class SecurityHeaders:
+    """Adds headers that an answer does not set itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, its answers completed."""
+
+        async def completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, completed if scope["type"] == "http" else send)
+
+
+class Counting:
+    """Counts answers and their time by route, method and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, observed until its answer begins (a stream lasts as long as its reader likes)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # The route's pattern, not the path: ids would make a series each.
+                route = getattr(scope.get("route"), "path", "unknown")
+                self._metrics.observe(scope["method"], route, message["status"], time.perf_counter() - begun)
+            await send(message)
+
+        await self._app(scope, receive, observed)

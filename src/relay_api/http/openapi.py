@@ -1,0 +1,44 @@
+"""The OpenAPI document: what FastAPI derives, with our errors and this server's bounds."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from relay_api.schemas.common import Problem
+from relay_api.schemas.inputs import maxima
+from relay_core.settings import Settings
+
+DESCRIPTION = """
+Runs coding agents, and the scripts and dev servers around them, as jobs in containers.
+
+`POST /v1/runs` starts a job; its steps are *executions*. Errors are problem+json (RFC 9457) with a stable `code`.
+Lists are paged by `cursor`. Creating requests may carry an `Idempotency-Key`.
+""".strip()
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Make ``app.openapi()`` answer with the completed document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+            app.openapi_schema = completed(made, settings)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The document with the schema of problems and the maxima of limits."""
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    nested = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(nested.pop("$defs", {}))
+    schemas["Problem"] = nested
+    for name, bound in maxima(settings).items():
+        limit = schemas["LimitsIn"]["properties"][name]
+        limit["maximum"] = bound
+        limit["default"] = min(limit["default"], bound)
+    return document

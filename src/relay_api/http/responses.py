@@ -1,0 +1,39 @@
+"""Which problems an operation may answer with, for the OpenAPI document."""
+
+from typing import Any
+
+from relay_api.http.problems import MEDIA_TYPE
+
+_TEXTS = {
+    400: "The body cannot be read.",
+    401: "No token, or one that is not valid.",
+    403: "The token lacks a scope.",
+    404: "Not there, or not yours.",
+    409: "The present state, or an `Idempotency-Key` used before, does not allow it.",
+    413: "The body is too large.",
+    416: "The range lies behind the end.",
+    421: "The server does not answer to that Host.",
+    422: "Something in the request is wrong; `errors` says what.",
+    500: "An error of this server.",
+    503: "The database does not answer.",
+}
+_ALWAYS = (401, 403, 421, 422, 500, 503)
+_WITH_BODY = (400, 413)
+
+
+def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The given statuses, and those that every operation may answer with."""
+    wanted = sorted({*_ALWAYS, *statuses, *(_WITH_BODY if body else ())})
+    return {status: problem_doc(status) for status in wanted}
+
+
+def problem_doc(status: int) -> dict[str, Any]:
+    """One problem answer."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": _TEXTS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def raw(description: str, media_type: str) -> dict[str, Any]:
+    """An answer that is not JSON."""
+    schema = {"type": "string", "format": "binary"} if "octet" in media_type else {"type": "string"}
+    return {"description": description, "content": {media_type: {"schema": schema}}}

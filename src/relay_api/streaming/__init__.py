@@ -1,0 +1,1 @@
+"""Server-sent events, and the watchers that wake their readers."""

@@ -1,0 +1,83 @@
+"""A followed log as events: exact bytes, or text for people; then how the execution ended."""
+
+import base64
+import codecs
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from relay_api.services import Services
+from relay_api.streaming import sse
+from relay_core.domain.vocabulary import Stream
+from relay_core.live_log.port import Piece
+from relay_core.store.schema.tables import ExecutionProcess
+from relay_core.store.views import api_views as read
+
+View = Literal["b64", "utf8"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which log, from where, and how it is shown."""
+
+    execution_id: UUID
+    stream: Stream
+    start: int
+    view: View
+
+
+class TextView:
+    """Decodes each stream by itself, holding back a character that is not complete yet."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+
+    def decode(self, stream: str, data: bytes) -> tuple[str, int]:
+        """The text, and how many of the last bytes of ``data`` are held back for the next piece of this stream."""
+        decoder = self._decoders.get(stream)
+        if decoder is None:
+            decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(data)
+        return text, min(len(decoder.getstate()[0]), len(data))
+
+    def rest(self) -> list[tuple[str, str]]:
+        """What the end leaves incomplete, by stream."""
+        rests = [(stream, decoder.decode(b"", final=True)) for stream, decoder in self._decoders.items()]
+        return [(stream, text) for stream, text in rests if text]
+
+
+async def follow(core: Services, wanted: Wanted) -> AsyncIterator[bytes]:
+    """Frames of the pieces behind ``wanted.start``, and the frame `end` once the log is complete."""
+    text = TextView() if wanted.view == "utf8" else None
+    end = wanted.start
+    async for piece in core.live.follow(wanted.execution_id, wanted.stream, wanted.start):
+        end = piece.offset + len(piece.data)
+        yield _piece(piece, end, text)
+    for stream, rest in text.rest() if text else []:
+        yield sse.frame({"stream": stream, "offset": end, "text": rest}, last_id=str(end))
+    yield sse.frame(await run_in_threadpool(_ending, core, wanted), event="end", last_id=str(end))
+
+
+def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
+    data: dict[str, Any] = {"stream": piece.stream, "offset": piece.offset}
+    if text is None:
+        return sse.frame({**data, "b64": base64.b64encode(piece.data).decode()}, last_id=str(end))
+    shown, held = text.decode(piece.stream, piece.data)
+    # A client that comes again gets what was held back once more, whole.
+    return sse.frame({**data, "text": shown}, last_id=str(end - held))
+
+
+def _ending(core: Services, wanted: Wanted) -> dict[str, Any]:
+    e = ExecutionProcess
+    with core.engine.connect() as connection:
+        ended = connection.execute(
+            select(e.status, e.reason, e.exit_code, e.error_reason).where(e.id == wanted.execution_id)
+        )
+        found = dict(ended.mappings().one())
+        log = read.log_stats(connection, [wanted.execution_id]).get((wanted.execution_id, wanted.stream))
+    known = {name: log[name] for name in ("bytes", "sha256", "truncated")} if log else {"bytes": 0}
+    return {**found, "stream": wanted.stream, **known}

@@ -1,0 +1,1 @@
+"""Coding agents as values: names, profiles, conversations."""

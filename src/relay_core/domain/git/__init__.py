@@ -1,0 +1,1 @@
+"""Names, addresses and patches of git as values."""

@@ -1,0 +1,1 @@
+"""Decisions about log bytes: appending and masking."""

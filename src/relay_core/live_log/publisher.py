@@ -1,0 +1,140 @@
+"""The writer of live tails: a thread that no failure of Redis keeps anybody waiting for."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from relay_core.domain.logs.append import Stored
+from relay_core.live_log.redis_entries import Entry, entries, id_after, key
+from relay_core.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+QUEUE_BYTES = 8 << 20
+"""Most bytes that wait for Redis; beyond it they are dropped, and readers find them in Postgres."""
+TIMEOUT_SECONDS = 1.0
+FIRST_AWAY_SECONDS, LAST_AWAY_SECONDS = 0.25, 5.0
+
+
+class _Post(NamedTuple):
+    execution_id: UUID
+    entries: Sequence[Entry]
+    """Empty: the log has ended."""
+    size: int
+
+
+class LiveLogPublisher:
+    """Publishes stored chunks; every method but `close` returns at once, and none raises.
+
+    Its thread starts with the first use.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis: Any = redis.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._ttl = settings.live_log_ttl_seconds
+        self._keep = settings.live_log_max_bytes
+        self._changed = threading.Condition()
+        self._posts: deque[_Post] = deque()
+        self._waiting = 0
+        self._stopped = False
+        self._away_until = 0.0
+        self._away_seconds = FIRST_AWAY_SECONDS
+        self._thread: threading.Thread | None = None
+
+    def publish(self, stored: Sequence[Stored]) -> None:
+        """Tell readers about chunks that are in Postgres now."""
+        by_execution: dict[UUID, list[Stored]] = {}
+        for one in stored:
+            by_execution.setdefault(one.append.execution_id, []).append(one)
+        for execution_id, mine in by_execution.items():
+            made = entries(mine)
+            self._post(_Post(execution_id, made, sum(len(entry.data) for entry in made)))
+
+    def end(self, execution_id: UUID) -> None:
+        """Tell readers that the log is closed in Postgres."""
+        self._post(_Post(execution_id, (), 0))
+
+    def close(self) -> None:
+        """Send what waits, if Redis answers, and let go of the connection."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(2 * TIMEOUT_SECONDS)
+        self._redis.close()
+
+    def _post(self, post: _Post) -> None:
+        with self._changed:
+            if self._stopped or self._waiting + post.size > QUEUE_BYTES or time.monotonic() < self._away_until:
+                return
+            self._posts.append(post)
+            self._waiting += post.size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="live-log-publisher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _loop(self) -> None:
+        while (posts := self._take()) is not None:
+            try:
+                self._send(posts)
+                self._away_seconds = FIRST_AWAY_SECONDS
+            except (RedisError, OSError) as error:
+                self._leave_alone(error)
+            except Exception:  # a thread's top: the next batch may be better
+                log.exception("the live tail of a batch is lost; readers find it in Postgres")
+
+    def _take(self) -> list[_Post] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._posts or self._stopped)
+            posts = list(self._posts)
+            self._posts.clear()
+            self._waiting = 0
+            return posts or None
+
+    def _send(self, posts: Sequence[_Post]) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            owners = []
+            for post in posts:
+                before = len(pipe)
+                self._queue(pipe, post)
+                owners += [post.execution_id] * (len(pipe) - before)
+            answers = pipe.execute(raise_on_error=False)
+        for execution_id, answer in zip(owners, answers, strict=True):
+            if isinstance(answer, redis.ResponseError) and "equal or smaller" in str(answer):
+                # Postgres crashed and lost what it had acknowledged, so offsets are given a second time.
+                self._redis.delete(key(execution_id))
+            elif isinstance(answer, Exception):
+                raise answer
+
+    def _queue(self, pipe: Any, post: _Post) -> None:
+        name = key(post.execution_id)
+        for entry in post.entries:
+            oldest = id_after(max(0, entry.all_offset + len(entry.data) - self._keep))
+            pipe.xadd(name, entry.fields, id=entry.entry_id, minid=oldest, approximate=True)
+        if not post.entries:
+            pipe.xadd(name, {"end": b"1"})  # the server's clock makes its id, greater than any offset
+        pipe.expire(name, self._ttl)
+
+    def _leave_alone(self, error: Exception) -> None:
+        """For a while nothing is published, so that a Redis that hangs does not cost a timeout per batch."""
+        log.warning("the live tail is away; readers use Postgres", error=str(error))
+        with self._changed:
+            self._away_until = time.monotonic() + self._away_seconds
+            self._away_seconds = min(LAST_AWAY_SECONDS, 2 * self._away_seconds)
+            self._posts.clear()
+            self._waiting = 0

@@ -1,0 +1,1 @@
+"""Celery as Relay uses it: the app, what a message carries, and how it is sent."""

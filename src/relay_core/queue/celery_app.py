@@ -1,0 +1,96 @@
+"""The one Celery app that workers, API and Flower share; every setting has its reason in docs/adr/0003-celery.md.
+
+Celery is the doorbell: a message carries an execution id and an attempt. It may be lost, doubled, late or reordered,
+and nothing changes, because the claim is one guarded UPDATE in Postgres.
+"""
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from relay_core.domain.message import node_queue, pool_queue
+from relay_core.settings import Settings, get_settings
+
+KEY_PREFIX = "relay:"
+"""Isolates `unacked` from other apps in the same Redis: the shortest visibility timeout there wins for all."""
+
+VISIBILITY_TIMEOUT_SECONDS = 3600
+"""Covers messages that are reserved and not started only: tasks acknowledge early."""
+
+
+class RelayCelery(Celery):
+    """Celery, without its family tree of tasks: who rings is not whose step it is."""
+
+    current_worker_task = None
+
+
+def declare(name: str) -> Queue:
+    """A queue of ours; nothing is created by a misspelt name."""
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+def make_app(settings: Settings, node_id: str | None = None) -> Celery:
+    """The app; a worker gives its node, whose own queue is then served before the pool's."""
+    app = RelayCelery("relay", broker=broker_url(settings.redis_url))
+    names = [node_queue(node_id)] if node_id else []
+    app.conf.update(
+        task_queues=[declare(name) for name in (*names, pool_queue(settings.pool))],
+        task_default_queue=pool_queue(settings.pool),
+        task_create_missing_queues=False,
+        # one reservation per free slot, early acknowledgement, no result: Postgres is the record
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        task_ignore_result=True,
+        result_backend=None,
+        task_serializer="json",
+        accept_content=["json"],
+        # the broker may come and go; runs do not care
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever; 0 is no retry at all with this kombu (tests/faults)
+        broker_channel_error_retry=True,  # one that answers and refuses writes is waited for, too
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2},
+        broker_transport_options={
+            "global_keyprefix": KEY_PREFIX,
+            "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "queue_order_strategy": "priority",
+            "socket_timeout": 15,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+            "retry_on_timeout": True,
+        },
+        # Flower
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        # a deploy detaches in seconds
+        worker_soft_shutdown_timeout=10,
+        worker_enable_soft_shutdown_on_idle=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+def broker_url(redis_url: str) -> str:
+    """Kombu's spelling of a Redis URL: ``unix:///path?db=0`` is ``redis+socket:///path?virtual_host=0`` there."""
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+    return redis_url
+
+
+def __getattr__(name: str) -> Celery:
+    """Make ``app`` on first use (``celery -A relay_core.queue.celery_app``), so that an import reads no environment."""
+    if name == "app":
+        return _shared()
+    raise AttributeError(name)
+
+
+def _shared() -> Celery:
+    made = globals().setdefault("_app", None) or make_app(get_settings())
+    globals()["_app"] = made
+    return made

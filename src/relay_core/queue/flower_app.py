@@ -1,0 +1,50 @@
+"""The Celery app that Flower is given (``celery -A relay_core.queue.flower_app:app flower``), and a tighter Flower.
+
+Flower sends no header against framing, shows ``/metrics`` to everybody and answers a name that is not ASCII with 500.
+It offers no setting for that, so its handlers are changed before it makes its routes; tests/acceptance/flower asks a
+running one.
+"""
+
+from typing import Any
+
+import tornado.web
+from celery import Celery
+from flower.views import BaseHandler
+from flower.views.monitor import Metrics
+
+from relay_core.queue.celery_app import make_app
+from relay_core.settings import get_settings
+
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def harden() -> None:
+    """Change Flower's handlers in this process; once."""
+    set_default_headers, get_current_user = BaseHandler.set_default_headers, BaseHandler.get_current_user
+
+    def with_headers(handler: Any) -> None:
+        set_default_headers(handler)
+        for name, value in HEADERS.items():
+            handler.set_header(name, value)
+
+    def current_user(handler: Any) -> Any:
+        try:
+            return get_current_user(handler)
+        except TypeError as error:  # hmac compares ASCII only
+            raise tornado.web.HTTPError(401) from error
+
+    BaseHandler.set_default_headers = with_headers
+    BaseHandler.get_current_user = current_user
+    Metrics.get = tornado.web.authenticated(Metrics.get)
+
+
+def _app() -> Celery:
+    harden()
+    return make_app(get_settings())
+
+
+app = _app()

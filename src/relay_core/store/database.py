@@ -1,0 +1,53 @@
+"""Connections to Postgres: one engine per process, short transactions only."""
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from relay_core.settings import Settings
+from relay_core.store.outage import is_read_only
+
+
+def make_engine(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
+    """An engine whose connections fail rather than hang: connect, statement and idle limits.
+
+    Args:
+        settings: where the database is and how many connections this process keeps.
+        application: name shown in pg_stat_activity.
+        connections: most at once; None: twice the settings' pool.
+    """
+    engine = create_engine(
+        settings.database_url,
+        pool_size=connections or settings.database_pool_size,
+        max_overflow=0 if connections else settings.database_pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        hide_parameters=True,  # an error goes into a log, and values are prompts, secrets and output
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "application_name": application,
+        },
+    )
+    event.listen(engine, "connect", _limit)
+    event.listen(engine, "handle_error", _leave_a_standby)
+    return engine
+
+
+def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Not by the ``options`` connect argument: a connection pooler in between may refuse that."""
+    cursor = connection.cursor()
+    cursor.execute(
+        "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET timezone = 'UTC'"
+    )
+    cursor.close()
+    connection.commit()
+
+
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """A server that has become read-only (failover) is not asked again over the same connections."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True

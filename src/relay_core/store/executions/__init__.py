@@ -1,0 +1,1 @@
+"""Executions: creation, claim, end, kill, takeover, retry."""

@@ -1,0 +1,99 @@
+"""`Idempotency-Key`: the first request with a key creates and answers, every copy gets the same answer.
+
+The key is written in the transaction that creates: a copy that arrives meanwhile waits at the primary key until that
+transaction ends, and then finds the answer (or, after a rollback, creates itself).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import Connection, delete, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
+
+from relay_core.domain.errors import Conflict
+from relay_core.store.schema.tables import IdempotencyKey
+
+K = IdempotencyKey
+FORGOTTEN_AT_ONCE = 1000
+WAIT_SECONDS = 10
+"""How long a copy waits for the first request to end."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A creating request, as far as its repetition is concerned."""
+
+    owner: str
+    key: str
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The answer once given."""
+
+    status: int
+    body: dict[str, Any]
+
+
+def request_hash(method: str, path: str, body: object) -> bytes:
+    """SHA-256 of what was asked for; the order of keys and blanks do not matter."""
+    canonical = json.dumps([method, path, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def begin(connection: Connection, request: Request, ttl_hours: int) -> Stored | None:
+    """Take the key for this transaction; an answer means that the work was done before.
+
+    Raises:
+        Conflict: `idempotency_key_reused`, the key came with another request before; `idempotency_key_in_use`, the
+            first request with this key is still being worked on.
+    """
+    age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
+    mine = (K.owner == request.owner) & (K.key == request.key)
+    taken = insert(K).values(owner=request.owner, key=request.key, request_hash=request.hash)
+    try:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
+        connection.execute(delete(K).where(mine, K.created_at < age))
+        row = connection.execute(taken.on_conflict_do_nothing().returning(K.key)).one_or_none()
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        raise _in_use() from error
+    connection.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+    if row is not None:
+        return None
+    found = connection.execute(select(K.request_hash, K.status, K.body).where(mine)).one_or_none()
+    if found is None:
+        raise _in_use()  # it expired this very moment
+    if found.request_hash != request.hash:
+        raise Conflict(
+            "this Idempotency-Key was used for another request; use a new key", code="idempotency_key_reused"
+        )
+    return Stored(found.status, found.body)
+
+
+def finish(connection: Connection, request: Request, status: int, body: Mapping[str, Any]) -> None:
+    """Keep the answer for copies of the request."""
+    mine = (K.owner == request.owner) & (K.key == request.key)
+    connection.execute(update(K).where(mine).values(status=status, body=dict(body)))
+
+
+def forget_old(connection: Connection, ttl_hours: int) -> int:
+    """Delete keys older than their time, the oldest first and some at a time; returns how many (for a sweep)."""
+    age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
+    oldest = select(K.owner, K.key).where(K.created_at < age).order_by(K.created_at).limit(FORGOTTEN_AT_ONCE)
+    found = connection.execute(oldest.with_for_update(skip_locked=True)).all()
+    if not found:
+        return 0
+    return connection.execute(delete(K).where(tuple_(K.owner, K.key).in_([tuple(row) for row in found]))).rowcount
+
+
+def _in_use() -> Conflict:
+    message = "the first request with this Idempotency-Key is still being worked on; ask again in a moment"
+    return Conflict(message, code="idempotency_key_in_use")

@@ -1,0 +1,1 @@
+"""Log bytes: appended under fence and offset, compacted, read in any range."""

@@ -1,0 +1,120 @@
+"""Chunks of a finished log, put together: a log written line by line has a row for each few bytes.
+
+What is read stays the same for every offset and range, also for a reader in the middle of it: each of its reads is one
+statement, which sees the rows before or after a step, and a read may begin within a chunk.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from relay_core.domain.vocabulary import Stream
+from relay_core.store.logs.chunks import MAX_CHUNK_BYTES, Frame, decode, encode
+from relay_core.store.schema.tables import LogChunk, LogStream
+
+ROWS_AT_ONCE = 1000
+"""Read in one step, so that memory and the transaction are bounded."""
+BYTES_AT_ONCE = 8 << 20
+
+C = LogChunk
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did."""
+
+    execution_id: UUID
+    before: int
+    """Rows."""
+    after: int
+    complete: bool
+    """The log needs no further step."""
+
+
+def compact_one(connection: Connection) -> Step | None:
+    """One step at some finished log; None when there is none to work on.
+
+    Call again until then, each time in a transaction of its own. Two at once work on different logs.
+    """
+    s = LogStream
+    found = connection.execute(
+        select(s.execution_id, s.compacted_to, s.bytes)
+        .where(s.stream == Stream.ALL, s.closed, s.compacted_to.is_not(None))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+    if found is None:
+        return None
+    rows = _next_rows(connection, found.execution_id, found.compacted_to)
+    after = sum(_merge(connection, found.execution_id, run) for run in _runs(rows))
+    reached = rows[-1].all_offset + rows[-1].byte_length if rows else found.bytes
+    complete = reached >= found.bytes
+    mine = (s.execution_id == found.execution_id) & (s.stream == Stream.ALL)
+    connection.execute(update(s).where(mine).values(compacted_to=None if complete else reached))
+    return Step(found.execution_id, len(rows), after, complete)
+
+
+def _next_rows(connection: Connection, execution_id: UUID, start: int) -> Sequence[Any]:
+    sizes = (
+        select(C.all_offset, C.byte_length)
+        .where(C.execution_id == execution_id, C.all_offset >= start)
+        .order_by(C.all_offset)
+        .limit(ROWS_AT_ONCE)
+    )
+    end = start
+    for all_offset, length in connection.execute(sizes):
+        if end > start and all_offset + length - start > BYTES_AT_ONCE:
+            break
+        end = all_offset + length
+    return connection.execute(
+        select(C.stream, C.start_offset, C.all_offset, C.byte_length)
+        .where(C.execution_id == execution_id, C.all_offset >= start, C.all_offset < end)
+        .order_by(C.all_offset)
+    ).all()
+
+
+def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
+    """Neighbours of one stream that fit into one chunk."""
+    run: list[Any] = []
+    size = 0
+    for row in rows:
+        if run and (row.stream != run[-1].stream or size + row.byte_length > MAX_CHUNK_BYTES):
+            yield run
+            run, size = [], 0
+        run.append(row)
+        size += row.byte_length
+    if run:
+        yield run
+
+
+def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> int:
+    """Replace neighbours by one chunk; how many there are afterwards."""
+    if len(run) == 1:
+        return 1
+    first, last = run[0], run[-1]
+    mine = (C.execution_id == execution_id) & C.all_offset.between(first.all_offset, last.all_offset)
+    taken = connection.execute(delete(C).where(mine).returning(C.all_offset, C.codec, C.data, C.byte_length)).all()
+    data = b"".join(decode(Frame(row.codec, bytes(row.data), row.byte_length)) for row in sorted(taken))
+    frame = encode(data)
+    connection.execute(
+        insert(C).values(
+            execution_id=execution_id,
+            stream=first.stream,
+            start_offset=first.start_offset,
+            all_offset=first.all_offset,
+            byte_length=frame.byte_length,
+            codec=frame.codec,
+            data=frame.data,
+        )
+    )
+    return 1
+
+
+def waiting(connection: Connection) -> int:
+    """Finished logs that are not compact yet."""
+    s = LogStream
+    wanted = select(func.count()).where(s.stream == Stream.ALL, s.closed, s.compacted_to.is_not(None))
+    return connection.execute(wanted).scalar_one()

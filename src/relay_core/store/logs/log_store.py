@@ -1,0 +1,302 @@
+"""Log bytes in Postgres: appended under fence and offset, read by offset, in any range, after everything else is gone.
+
+A chunk is stored once. `stdout` and `stderr` find it by its offset in them, `all` by its offset in the order of
+storing. Rows of `log_streams` are always locked in the order (execution, stream).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg2
+from sqlalchemy import Connection, Engine, exc, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from relay_core.domain.errors import RelayError, Stale
+from relay_core.domain.logs.append import Append, AppendResult, Decision, Stored, StreamState, decide
+from relay_core.domain.vocabulary import FINAL, Stream
+from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
+from relay_core.store.outage import LogStoreUnavailable, is_away
+from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream
+
+__all__ = ["Append", "AppendResult", "LogStore", "LogStoreUnavailable", "Piece", "Progress", "Stored", "StreamEnd"]
+
+CHUNKS_AT_ONCE = 1000
+"""Most chunks of one read: a log written byte by byte has a million of them in a mebibyte."""
+
+
+class StreamInfo(NamedTuple):
+    """How much of a stream there is."""
+
+    bytes: int = 0
+    sha256: str | None = None
+    truncated: bool = False
+    closed: bool = False
+
+
+class Piece(NamedTuple):
+    """Bytes of a log and where they are."""
+
+    stream: str
+    """Where the process wrote them: `stdout` or `stderr`."""
+    offset: int
+    """In the stream that was asked for."""
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """Offset after it."""
+        return self.offset + len(self.data)
+
+
+class Progress(NamedTuple):
+    """One consistent look at a log."""
+
+    sizes: Mapping[str, int]
+    complete: bool
+    """Nothing will follow: the streams are closed, or the execution has ended without ever writing a log."""
+
+
+class StreamEnd(NamedTuple):
+    """What is written with the end of a stream."""
+
+    bytes: int
+    """How many bytes the sum is of; a stream of another size is not closed with it."""
+    sha256: str
+    truncated: bool = False
+
+
+def open_streams(connection: Connection, execution_id: UUID, fence: int) -> None:
+    """Make the three streams of an execution, or hand them to a new owner: older fences write nothing any more."""
+    statement = insert(LogStream).values(
+        [{"execution_id": execution_id, "stream": stream, "fence": fence} for stream in sorted(Stream)]
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[LogStream.execution_id, LogStream.stream], set_={"fence": statement.excluded.fence}
+        )
+    )
+
+
+def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[str, StreamEnd]) -> None:
+    """Seal the streams within the terminal transaction.
+
+    Raises:
+        Stale: the streams are another owner's, or hold other bytes than those that were hashed: bytes arrived
+            afterwards, or a crash of Postgres took some back. The next owner then ends the execution.
+    """
+    for stream, end in sorted(ends.items()):
+        done = connection.execute(
+            text(
+                "UPDATE log_streams SET sha256 = :sha256, truncated = :truncated, closed = true "
+                "WHERE execution_id = :execution_id AND stream = :stream AND fence = :fence AND bytes = :bytes"
+            ),
+            {"execution_id": execution_id, "stream": stream, "fence": fence, **end._asdict()},
+        )
+        if done.rowcount == 0:
+            raise Stale(
+                f"{stream} of execution {execution_id} is not closed: it is no longer owned with fence {fence}, "
+                f"or no longer has the {end.bytes} bytes that were hashed"
+            )
+
+
+class LogStore:
+    """Log bytes of all executions; usable from many threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def append(self, batch: Sequence[Append]) -> AppendResult:
+        """Store chunks of many executions in one transaction; of each execution all or none.
+
+        A refused execution does not keep the others from being stored, and the same batch may be given again after
+        an error: what was stored the first time is not stored twice. The commit does not wait for the disk: until
+        `confirm` or the terminal transaction, the raw file must still have the bytes.
+
+        Raises:
+            LogStoreUnavailable: try again later.
+        """
+        frames = [_frames(append) for append in batch]  # before any row is locked
+        with self._transaction() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
+            decision = decide(batch, _lock(cursor, {append.execution_id for append in batch}))
+            if decision.written:
+                _move(cursor, decision)
+                rows = [row for stored in decision.written for row in _rows(stored, frames[stored.position])]
+                cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
+        return decision.result
+
+    def append_one(self, append: Append) -> Stored:
+        """Store one chunk.
+
+        Raises:
+            Stale: the execution is no longer ours, or somebody else wrote to it.
+            LogStoreUnavailable: try again later.
+        """
+        result = self.append([append])
+        if result.refused:
+            raise _stale(append.execution_id, append.fence)
+        return result.stored[-1]
+
+    def confirm(self, execution_id: UUID, fence: int) -> dict[str, int]:
+        """The stored sizes by stream, once they are on disk: a crash of Postgres cannot take them back any more.
+
+        Raises:
+            Stale: the log is another owner's.
+            LogStoreUnavailable: try again later.
+        """
+        with self._transaction() as cursor:
+            state = _lock(cursor, {execution_id}).get(execution_id)
+            if state is None or state.fence != fence:
+                raise _stale(execution_id, fence)
+            # A transaction that writes nothing would not wait for the log of those before it.
+            cursor.execute("UPDATE log_streams SET fence = fence WHERE execution_id = %s", (str(execution_id),))
+        return dict(state.sizes)
+
+    def sizes(self, execution_id: UUID) -> dict[str, StreamInfo]:
+        """The three streams; empty ones where the execution has not started."""
+        statement = select(
+            LogStream.stream, LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed
+        ).where(LogStream.execution_id == execution_id)
+        found: dict[str, StreamInfo] = {stream.value: StreamInfo() for stream in Stream}
+        with self._engine.connect() as connection:
+            for row in connection.execute(statement):
+                found[row.stream] = StreamInfo(*row[1:])
+        return found
+
+    def progress(self, execution_id: UUID) -> Progress:
+        """Sizes, and whether that is all there will ever be, of one moment."""
+        statement = (
+            select(ExecutionProcess.status, LogStream.stream, LogStream.bytes, LogStream.closed)
+            .outerjoin(LogStream, LogStream.execution_id == ExecutionProcess.id)
+            .where(ExecutionProcess.id == execution_id)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        sizes = {stream.value: 0 for stream in Stream} | {row.stream: row.bytes for row in rows if row.stream}
+        return Progress(sizes, all(row.closed or row.status in FINAL for row in rows))
+
+    def read(self, execution_id: UUID, stream: str, start: int, limit: int) -> bytes:
+        """At most ``limit`` bytes of a stream from the offset ``start``; less at its end."""
+        return b"".join(self.iter_range(execution_id, stream, start, start + limit))
+
+    def iter_range(
+        self, execution_id: UUID, stream: str, start: int, end: int, piece: int = MAX_CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """The bytes from ``start`` up to ``end`` in pieces of at most ``piece``; less where the stream ends before.
+
+        Each piece is a short transaction of its own, and memory is bounded by it.
+        """
+        while start < end:
+            found = self.pieces(execution_id, stream, start, min(piece, end - start))
+            if not found:
+                return
+            yield b"".join(one.data for one in found)
+            start = found[-1].end
+
+    def pieces(self, execution_id: UUID, stream: str, start: int, limit: int) -> list[Piece]:
+        """Some bytes from ``start`` on, at most ``limit``, by the stream each came from; none only at the end.
+
+        Raises:
+            RelayError: a chunk is missing.
+        """
+        found: list[Piece] = []
+        at = start
+        for own, first, plain in self._chunks(execution_id, stream, start, start + limit):
+            if first > at:
+                raise RelayError(f"the log of {execution_id} has no bytes {at}-{first} in {stream}: a chunk is missing")
+            found.append(Piece(own, at, plain[at - first : start + limit - first]))
+            at = found[-1].end
+        return found
+
+    def iter_pieces(self, execution_id: UUID, stream: str) -> Iterator[Piece]:
+        """All that is stored of a stream, in bounded memory."""
+        at = 0
+        while found := self.pieces(execution_id, stream, at, MAX_CHUNK_BYTES):
+            yield from found
+            at = found[-1].end
+
+    def _chunks(self, execution_id: UUID, stream: str, start: int, end: int) -> Iterator[Piece]:
+        offset = LogChunk.all_offset if stream == Stream.ALL else LogChunk.start_offset
+        mine = [LogChunk.execution_id == execution_id]
+        if stream != Stream.ALL:
+            mine.append(LogChunk.stream == stream)
+        first = select(func.max(offset)).where(*mine, offset <= start).scalar_subquery()
+        statement = (
+            select(LogChunk.stream, offset, LogChunk.codec, LogChunk.data, LogChunk.byte_length)
+            .where(*mine, offset >= first, offset < end, offset + LogChunk.byte_length > start)
+            .order_by(offset)
+            .limit(CHUNKS_AT_ONCE)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        for own, at, codec, data, length in rows:
+            yield Piece(own, at, decode(Frame(codec, bytes(data), length)))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """A cursor of the driver itself, which alone can COPY."""
+        try:
+            connection = self._engine.raw_connection()
+        except (psycopg2.Error, exc.SQLAlchemyError) as error:  # whatever it is: there is no connection
+            raise _unavailable(error) from error
+        try:
+            yield connection.cursor()
+            connection.commit()
+        except psycopg2.Error as error:
+            if not is_away(error):
+                connection.rollback()
+                raise
+            connection.invalidate()
+            raise _unavailable(error) from error
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.close()
+
+
+def _frames(append: Append) -> list[Frame]:
+    data = append.data
+    return [encode(data[at : at + MAX_CHUNK_BYTES]) for at in range(0, len(data), MAX_CHUNK_BYTES)]
+
+
+def _rows(stored: Stored, frames: Sequence[Frame]) -> Iterator[ChunkRow]:
+    at = 0
+    for frame in frames:
+        append = stored.append
+        yield ChunkRow(append.execution_id, append.stream, append.start + at, stored.all_offset + at, frame)
+        at += frame.byte_length
+
+
+def _lock(cursor: Any, execution_ids: set[UUID]) -> dict[UUID, StreamState]:
+    cursor.execute(
+        "SELECT execution_id::text, stream, fence, bytes, closed FROM log_streams "
+        "WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, stream FOR UPDATE",
+        ([str(one) for one in execution_ids],),
+    )
+    state: dict[UUID, StreamState] = {}
+    for execution_id, stream, fence, size, closed in cursor.fetchall():
+        here = state.setdefault(UUID(execution_id), StreamState(fence, closed, {}))
+        here.sizes[stream] = size
+    return state
+
+
+def _move(cursor: Any, decision: Decision) -> None:
+    rows = [(str(one), stream, size) for one, sizes in decision.sizes.items() for stream, size in sizes.items()]
+    ids, streams, sizes = zip(*rows, strict=True)
+    cursor.execute(
+        "UPDATE log_streams s SET bytes = v.bytes "
+        "FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) AS v(execution_id, stream, bytes) "
+        "WHERE s.execution_id = v.execution_id AND s.stream = v.stream AND s.bytes <> v.bytes",
+        (list(ids), list(streams), list(sizes)),
+    )
+
+
+def _stale(execution_id: UUID, fence: int) -> Stale:
+    return Stale(f"the log of execution {execution_id} is no longer owned with fence {fence}")
+
+
+def _unavailable(error: Exception) -> LogStoreUnavailable:
+    return LogStoreUnavailable(f"Postgres did not take log bytes: {str(error).strip().splitlines()[0]}")

@@ -1,0 +1,81 @@
+"""What Postgres says should be on a node; the sweeps compare it with what is there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from relay_core.domain.vocabulary import FINAL, Status, WorkspaceState
+from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.workspaces import lane
+
+E = ExecutionProcess
+
+
+@dataclass(frozen=True)
+class NodeWorkspace:
+    """A workspace that was placed on the node."""
+
+    id: UUID
+    state: WorkspaceState
+    container_id: str | None
+    deleted: bool
+    asked: bool
+    """To stop or to go on: `stopping` is at it."""
+    there: bool
+    """Its files and container are, as far as is known."""
+    busy: bool
+    """Something of it runs or waits."""
+
+    @property
+    def live(self) -> bool:
+        """Whether its container and files are still wanted."""
+        return self.busy or not (self.deleted or self.state is WorkspaceState.FAILED)
+
+
+def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID]) -> dict[UUID, NodeWorkspace]:
+    """Those that run, those that are deleted and still there, and those that are ``named``; by id.
+
+    Not every workspace that the node ever had: there are more of them every day.
+    """
+    w = Workspace
+    there = w.container_ref.is_not(None) & (w.deleted_at.is_not(None) | (w.state == WorkspaceState.RUNNING))
+    return _workspaces(connection, node_id, there | w.id.in_(named))
+
+
+def workspace_of(connection: Connection, node_id: str, workspace_id: UUID) -> NodeWorkspace | None:
+    """One of them, whatever became of it."""
+    return _workspaces(connection, node_id, Workspace.id == workspace_id).get(workspace_id)
+
+
+def _workspaces(connection: Connection, node_id: str, which: ColumnElement[bool]) -> dict[UUID, NodeWorkspace]:
+    active = E.status.in_([Status.QUEUED, Status.RUNNING])
+    busy = select(E.id).where(E.workspace_id == Workspace.id, active).exists()
+    w = Workspace
+    columns = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, busy.label("busy"))
+    rows = connection.execute(select(*columns).where(w.node_id == node_id, which))
+    return {
+        row.id: NodeWorkspace(
+            row.id,
+            WorkspaceState(row.state),
+            row.container_id,
+            deleted=row.deleted_at is not None,
+            asked=row.requested_state is not None,
+            there=row.container_ref is not None,
+            busy=row.busy,
+        )
+        for row in rows
+    }
+
+
+def is_still(connection: Connection, found: NodeWorkspace, node_id: str) -> bool:
+    """Whether a workspace is as it was found; then it stays so until this transaction ends."""
+    lane.lock(connection, found.id)
+    return workspace_of(connection, node_id, found.id) == found
+
+
+def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Those of some executions that have ended, with every process of theirs: nothing is written to their files."""
+    ended = select(E.id).where(E.id.in_(ids), E.status.in_(FINAL), E.leftover_on.is_(None))
+    return set(connection.scalars(ended))

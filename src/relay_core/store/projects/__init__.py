@@ -1,0 +1,1 @@
+"""Projects, tasks, remotes and secrets."""

@@ -1,0 +1,35 @@
+"""Git remotes as rows: one for each owner and URL, shared by that owner's projects."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert
+
+from relay_core.domain.git.branch_name import repo_name_from_url
+from relay_core.store.schema.tables import ProjectRepo, Repo
+
+
+def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str, UUID]:
+    """The ids of an owner's repos by URL; those that are missing are made.
+
+    In one order whatever the caller's, and without a write to those that are there: two transactions with the same
+    repos wait for each other in no circle.
+    """
+    wanted = sorted(set(urls))
+    rows = [
+        {"id": uuid4(), "path": url, "name": name, "display_name": name, "created_by": owner}
+        for url in wanted
+        for name in [repo_name_from_url(url)]
+    ]
+    if not rows:
+        return {}
+    connection.execute(insert(Repo).values(rows).on_conflict_do_nothing())
+    found = select(Repo.path, Repo.id).where(Repo.created_by == owner, Repo.path.in_(wanted))
+    return {row.path: row.id for row in connection.execute(found)}
+
+
+def link(connection: Connection, project_id: UUID, repo_ids: Sequence[UUID]) -> None:
+    """Put repos into a project that may have some of them already."""
+    rows = [{"project_id": project_id, "repo_id": repo_id} for repo_id in sorted(repo_ids)]
+    connection.execute(insert(ProjectRepo).values(rows).on_conflict_do_nothing())

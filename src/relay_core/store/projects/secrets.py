@@ -1,0 +1,159 @@
+"""Secrets of projects as they are stored, and which of them a workspace uses. Values are never here in plain."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Task, Workspace, WorkspaceSecret
+
+MAX_SECRET_BYTES = 65536
+"""Of one value."""
+MAX_MASKED_BYTES = 256 << 10
+"""Of all values of a run that are to be masked: a hundredfold of it is looked for in logs."""
+
+
+class UsedSecret(NamedTuple):
+    """A secret that a workspace uses."""
+
+    env_name: str
+    secret_name: str
+    ciphertext: bytes | None
+    """None: it was deleted since."""
+
+
+class Given(NamedTuple):
+    """A value that executions of a workspace have had."""
+
+    secret_name: str
+    ciphertext: bytes
+
+
+def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, by: str) -> None:
+    """Store a secret, or another value for it."""
+    made = upsert(ProjectSecret).values(
+        id=uuid4(), project_id=project_id, name=name, ciphertext=ciphertext, created_by=by
+    )
+    connection.execute(
+        made.on_conflict_do_update(
+            constraint="project_secrets_name",
+            set_={"ciphertext": made.excluded.ciphertext, "updated_at": func.now()},
+        )
+    )
+
+
+def listed(connection: Connection, project_id: UUID) -> list[Mapping[str, Any]]:
+    """Names and times of a project's secrets, by name."""
+    columns = (ProjectSecret.name, ProjectSecret.created_by, ProjectSecret.created_at, ProjectSecret.updated_at)
+    statement = select(*columns).where(ProjectSecret.project_id == project_id).order_by(ProjectSecret.name)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def remove(connection: Connection, project_id: UUID, name: str) -> None:
+    """Delete one.
+
+    Raises:
+        NotFound: it is not there.
+    """
+    statement = delete(ProjectSecret).where(ProjectSecret.project_id == project_id, ProjectSecret.name == name)
+    if not connection.execute(statement).rowcount:
+        raise NotFound(f"project {project_id} has no secret {name}")
+
+
+def remove_all(connection: Connection, project_id: UUID) -> None:
+    """Delete those of a project that is deleted."""
+    connection.execute(delete(ProjectSecret).where(ProjectSecret.project_id == project_id))
+
+
+def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Mapping[str, str], how: str) -> int:
+    """Note which secrets a new workspace uses.
+
+    Args:
+        connection: the transaction that makes the workspace.
+        workspace_id: of the workspace.
+        project_id: of its project.
+        wanted: the names of secrets, by the names of environment variables.
+        how: words of `relay secret set` that name the project.
+
+    Returns:
+        About how many bytes their values have.
+
+    Raises:
+        InvalidInput: the project has no such secret; the message names it and says how to store it.
+    """
+    columns = (ProjectSecret.name, func.octet_length(ProjectSecret.ciphertext))
+    statement = select(*columns).where(ProjectSecret.project_id == project_id)
+    rows = connection.execute(statement.where(ProjectSecret.name.in_(wanted.values())))
+    sizes: dict[str, int] = {row[0]: row[1] for row in rows}
+    for env_name, name in wanted.items():
+        if name not in sizes:
+            message = f"the project has no secret {name}; store it first: relay secret set {name} {how}"
+            raise InvalidInput(message, code="secret_unknown", field="secrets")
+        values = {"workspace_id": workspace_id, "env_name": env_name, "secret_name": name}
+        connection.execute(insert(WorkspaceSecret).values(**values))
+    return sum(sizes.values()) * 3 // 4
+
+
+def used(connection: Connection, workspace_id: UUID) -> list[UsedSecret]:
+    """The secrets that a workspace uses, as they are now."""
+    statement = (
+        select(WorkspaceSecret.env_name, WorkspaceSecret.secret_name, ProjectSecret.ciphertext)
+        .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
+        .join(Task, Task.id == Workspace.task_id)
+        .outerjoin(
+            ProjectSecret,
+            (ProjectSecret.project_id == Task.project_id) & (ProjectSecret.name == WorkspaceSecret.secret_name),
+        )
+        .where(WorkspaceSecret.workspace_id == workspace_id)
+        .order_by(WorkspaceSecret.env_name)
+    )
+    return [UsedSecret(*row) for row in connection.execute(statement)]
+
+
+def given(connection: Connection, workspace_id: UUID) -> list[Given]:
+    """What executions of a workspace have had."""
+    columns = (GivenSecret.secret_name, GivenSecret.ciphertext)
+    statement = select(*columns).where(GivenSecret.workspace_id == workspace_id).order_by(GivenSecret.digest)
+    return [Given(*row) for row in connection.execute(statement)]
+
+
+def note_given(connection: Connection, workspace_id: UUID, secrets: Iterable[Given]) -> None:
+    """Remember what an execution is about to be given."""
+    rows: Sequence[dict[str, Any]] = [
+        {"workspace_id": workspace_id, "digest": hashlib.sha256(one.ciphertext).digest(), **one._asdict()}
+        for one in secrets
+    ]
+    if rows:
+        connection.execute(upsert(GivenSecret).on_conflict_do_nothing(), rows)
+
+
+def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """What changes whenever the values change that are to be masked in some workspaces that use secrets."""
+    statement = (
+        select(WorkspaceSecret.workspace_id, func.max(ProjectSecret.updated_at), func.count(ProjectSecret.id))
+        .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
+        .join(Task, Task.id == Workspace.task_id)
+        .join(
+            ProjectSecret,
+            (ProjectSecret.project_id == Task.project_id) & (ProjectSecret.name == WorkspaceSecret.secret_name),
+        )
+        .where(WorkspaceSecret.workspace_id.in_(workspace_ids))
+        .group_by(WorkspaceSecret.workspace_id)
+    )
+    stored = {row[0]: tuple(row[1:]) for row in connection.execute(statement)}
+    counted = (
+        select(GivenSecret.workspace_id, func.count())
+        .where(GivenSecret.workspace_id.in_(workspace_ids))
+        .group_by(GivenSecret.workspace_id)
+    )
+    given_to = {row[0]: row[1] for row in connection.execute(counted)}
+    return {one: (stored.get(one), given_to.get(one)) for one in workspace_ids}
+
+
+def forget_given(connection: Connection, workspace_id: UUID) -> None:
+    """Nothing of the workspace is left that could print one."""
+    connection.execute(delete(GivenSecret).where(GivenSecret.workspace_id == workspace_id))

@@ -1,0 +1,125 @@
+"""Bearer tokens: made once, kept as a hash, with an owner and scopes."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, create_engine, func, insert, or_, select, update
+
+from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.domain.vocabulary import Scope
+from relay_core.store.schema.tables import Token
+
+PREFIX = "relay_"
+"""Lets secret scanners and people see what it is."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: every query takes one."""
+
+    owner: str
+    scopes: frozenset[str]
+    token_id: UUID | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether other owners' things are visible to it."""
+        return Scope.ADMIN in self.scopes
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it has ``scope``; `admin` has all, and who may write may read."""
+        return bool(self.scopes & {scope, Scope.ADMIN}) or (scope is Scope.READ and Scope.WRITE in self.scopes)
+
+    @property
+    def only(self) -> str | None:
+        """Owner to filter by; None for all."""
+        return None if self.sees_all else self.owner
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """What may be shown of a token."""
+
+    id: UUID
+    name: str
+    owner: str
+    scopes: Sequence[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def create(
+    connection: Connection, *, name: str, owner: str, scopes: Sequence[str], expires_at: datetime | None = None
+) -> tuple[TokenInfo, str]:
+    """A new token and its text, which is never shown again.
+
+    Raises:
+        InvalidInput: a scope that does not exist, or no owner.
+    """
+    unknown = sorted(set(scopes) - set(Scope))
+    if unknown or not scopes:
+        raise InvalidInput(
+            f"scopes must be some of {', '.join(Scope)}; got {', '.join(unknown) or 'none'}", field="scopes"
+        )
+    if not owner.strip() or not name.strip():
+        raise InvalidInput("a token needs a name and an owner", field="owner")
+    text = PREFIX + secrets.token_urlsafe(32)
+    row = connection.execute(
+        insert(Token)
+        .values(
+            name=name, owner=owner, scopes=list(dict.fromkeys(scopes)), token_hash=_hash(text), expires_at=expires_at
+        )
+        .returning(
+            Token.id, Token.name, Token.owner, Token.scopes, Token.created_at, Token.expires_at, Token.revoked_at
+        )
+    ).one()
+    return TokenInfo(*row), text
+
+
+def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str = "local") -> str:
+    """The same for a program that has only the database's URL (the local stack's first token)."""
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        text = create(connection, name=name, owner=owner, scopes=scopes)[1]
+    engine.dispose()
+    return text
+
+
+def find_principal(connection: Connection, text: str) -> Principal | None:
+    """Whom a token stands for; None when it is unknown, expired or revoked."""
+    row = connection.execute(
+        select(Token.owner, Token.scopes, Token.id).where(
+            Token.token_hash == _hash(text),
+            Token.revoked_at.is_(None),
+            or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+        )
+    ).one_or_none()
+    return Principal(row.owner, frozenset(row.scopes), row.id) if row else None
+
+
+def list_tokens(connection: Connection) -> list[TokenInfo]:
+    """All tokens, newest first, without their text."""
+    columns = (Token.id, Token.name, Token.owner, Token.scopes, Token.created_at, Token.expires_at, Token.revoked_at)
+    return [TokenInfo(*row) for row in connection.execute(select(*columns).order_by(Token.created_at.desc(), Token.id))]
+
+
+def revoke(connection: Connection, token_id: UUID) -> None:
+    """Refuse it from now on; doing so again changes nothing.
+
+    Raises:
+        NotFound: there is no such token.
+    """
+    done = connection.execute(
+        update(Token).where(Token.id == token_id).values(revoked_at=func.coalesce(Token.revoked_at, func.now()))
+    )
+    if done.rowcount == 0:
+        raise NotFound(f"there is no token {token_id}")
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,1 @@
+"""Queries behind the API's lists and details."""

@@ -1,0 +1,1 @@
+"""Workspaces: submission of runs, the lane, stop and resume, deletion."""

@@ -1,0 +1,126 @@
+"""The lane of a workspace: who may start next. Every function here is called inside one transaction."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from relay_core.domain import chain
+from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
+from relay_core.store import events
+from relay_core.store.executions import transitions
+from relay_core.store.schema.tables import ExecutionProcess, Lane, Task, Workspace
+
+E = ExecutionProcess
+_IN_LANE = E.run_reason != RunReason.DEV_SERVER
+
+
+class Member(NamedTuple):
+    """One execution of a step group."""
+
+    id: UUID
+    run_reason: RunReason
+    status: Status
+    session_id: UUID
+    executor_action: dict[str, Any]
+    lane_position: int
+    created_by: str
+    kill_asked: bool
+    """Also of one that ended as `failed`, because its processes could not be ended."""
+
+
+def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
+    """Take the lane's row lock (first of all locks in a transaction); returns the group that holds the lane."""
+    return connection.execute(
+        select(Lane.group_id).where(Lane.workspace_id == workspace_id).with_for_update()
+    ).scalar_one_or_none()
+
+
+def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: int, holder: UUID | None) -> bool:
+    """Give the locked lane to a group if it may start now: it holds it already, or it is first in a free lane."""
+    if holder is not None:
+        return holder == group_id
+    first = connection.scalar(
+        select(func.min(E.lane_position)).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
+    )
+    if first is not None and first < position:
+        return False
+    connection.execute(update(Lane).where(Lane.workspace_id == workspace_id).values(group_id=group_id))
+    return True
+
+
+def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UUID]:
+    """After the end of a member of a group, the lane being locked: go on, or let the next chain in.
+
+    When the last sibling has ended, the next group of the chain is created in this transaction; at the end of the
+    chain the task goes to review.
+
+    Returns:
+        Executions to ring now.
+    """
+    members = _members(connection, workspace_id, group_id)
+    if any(not member.status.final for member in members):
+        return []
+    release = update(Lane).where(Lane.workspace_id == workspace_id, Lane.group_id == group_id).values(group_id=None)
+    connection.execute(release)
+    if lock(connection, workspace_id) is not None:
+        return []  # a group that was ended while it still waited behind another
+    first = members[0]
+    if first.run_reason is RunReason.SETUP_SCRIPT:
+        _note_setup(connection, workspace_id, members)
+    actions = chain.next_group(first.executor_action)
+    killed = any(member.kill_asked for member in members)
+    if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
+        group = transitions.NewGroup(
+            first.session_id,
+            workspace_id,
+            actions,
+            first.created_by,
+            lane_position=first.lane_position,
+            node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
+        )
+        return transitions.create_group(connection, group)
+    set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
+    return head(connection, workspace_id)
+
+
+def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStatus) -> None:
+    """Let the task follow its runs; what a person has closed stays closed."""
+    changed = connection.scalar(
+        update(Task)
+        .where(
+            Task.id == select(Workspace.task_id).where(Workspace.id == workspace_id).scalar_subquery(),
+            Task.status.not_in([status, TaskStatus.CANCELLED]),
+        )
+        .values(status=status, updated_at=func.now())
+        .returning(Task.id)
+    )
+    if changed is not None:
+        events.append(connection, workspace_id, "task.status_changed", {"task_id": str(changed), "status": status})
+
+
+def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
+    """The queued executions that are first in a free lane."""
+    queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
+    rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
+    return [row.id for row in rows if row.group_id == rows[0].group_id]
+
+
+def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
+    asked = E.kill_requested_at.is_not(None)
+    statement = (
+        select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by, asked)
+        .where(E.workspace_id == workspace_id, E.group_id == group_id)
+        .order_by(E.created_at, E.id)
+    )
+    return [
+        Member(row.id, RunReason(row.run_reason), Status(row.status), *row[3:]) for row in connection.execute(statement)
+    ]
+
+
+def _note_setup(connection: Connection, workspace_id: UUID, members: Sequence[Member]) -> None:
+    following = chain.next_group(members[0].executor_action)
+    done = not following or following[0]["step"]["run_reason"] != RunReason.SETUP_SCRIPT
+    if done and all(member.status is Status.COMPLETED for member in members):
+        connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(setup_completed_at=func.now()))

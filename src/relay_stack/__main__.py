@@ -1,0 +1,80 @@
+"""What other programs call of the local stack: `python -m relay_stack …`. People use the `relay` command.
+
+`supervise DATA_DIR DOCKER_HOST FD`  the supervisor itself, announcing to the inherited descriptor FD
+`prepare`                            what tests need (engine, images, browser) as far as it is missing; prints the
+                                     engine's address
+`remember`                           notes the containers that are there, so that `release` removes newer ones
+`release`                            ends what is left of this data directory: stack, containers, engine if ours
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+
+from relay_core.domain.errors import RelayError
+from relay_stack.down import take_down
+from relay_stack.errors import StackProblem
+from relay_stack.layout import data_dir_of_settings
+from relay_stack.machine.browser import ensure_browser
+from relay_stack.machine.consent import Consent
+from relay_stack.machine.container_engine import Engine, find_engine
+from relay_stack.machine.leftovers import remember_present, remove_new
+from relay_stack.report import say
+from relay_stack.services.supervisor import Announcer, supervise
+from relay_stack.up import prepare_machine
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit code."""
+    try:
+        match words:
+            case ["supervise", data_dir, docker_host, descriptor]:
+                return _supervise(Path(data_dir), docker_host, int(descriptor))
+            case ["prepare"]:
+                print(_prepare(data_dir_of_settings(), Consent(yes=True)))
+                return 0
+            case ["remember"]:
+                return _with_engine(remember_present)
+            case ["release"]:
+                code = _with_engine(remove_new)
+                take_down(data_dir_of_settings(), everything=True)
+                return code
+    except RelayError as error:
+        print(f"relay: {error}", file=sys.stderr)
+        return 1
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def _prepare(data_dir: Path, consent: Consent) -> str:
+    machine = prepare_machine(data_dir, consent, common_names=True)
+    try:
+        ensure_browser(data_dir, consent)
+    except StackProblem as problem:  # the tests that need it fail and say so; all others can run
+        say(str(problem))
+    return machine.engine.host
+
+
+def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
+    """Where no engine answers there is nothing to do."""
+    found = find_engine()
+    if isinstance(found, Engine):
+        client = found.client()
+        act(client, data_dir_of_settings())
+        client.close()
+    return 0
+
+
+def _supervise(data_dir: Path, docker_host: str, descriptor: int) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per look at a starting process
+    with os.fdopen(descriptor, "w") as pipe:
+        return 0 if supervise(data_dir, docker_host, Announcer(pipe)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""The whole of `relay up`, from a bare machine to a stack that has run its sample job."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay_stack.errors import StackProblem
+from relay_stack.layout import data_dir_of_settings, stack_is_up
+from relay_stack.machine.consent import Consent
+from relay_stack.report import say
+from relay_stack.sample.sample_job import run_sample
+from relay_stack.status import current_state
+from relay_stack.summary import sample_summary, where_everything_is
+from relay_stack.up import RunningStack, hold, prepare_machine, start_stack, stop_supervisor
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the command line asks for."""
+
+    detach: bool = False
+    """Return once the stack is up; it goes on in the background."""
+    yes: bool = False
+    """Change the machine without asking."""
+    sample: bool | None = None
+    """Run the sample job; None: at the first start of a data directory."""
+
+
+def bring_up(options: UpOptions) -> int:
+    """Does it all and says so; returns the exit code: 0, or 1 where the sample job failed or the stack ended of itself.
+
+    Raises:
+        StackProblem: with what is wrong and what to do.
+    """
+    data_dir = data_dir_of_settings()
+    if stack_is_up(data_dir):
+        return _already_up(data_dir)
+    machine = prepare_machine(data_dir, Consent(options.yes))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a TERM ends it as Ctrl-C does
+    stack = start_stack(data_dir, machine, tied=not options.detach)
+    try:
+        succeeded = _sample(data_dir, stack, options)
+        print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)
+    except BaseException as error:  # also Ctrl-C: nothing stays that nobody asked for
+        if isinstance(error, KeyboardInterrupt):
+            say("Stopping")
+        stop_supervisor(stack.supervisor)
+        raise
+    if options.detach:
+        say("Running in the background; end it with `relay down`")
+        return 0 if succeeded else 1
+    return _stay(stack, data_dir) if succeeded else max(1, _stay(stack, data_dir))
+
+
+def _already_up(data_dir: Path) -> int:
+    state = current_state(data_dir)
+    if state is None:
+        raise StackProblem(f"A Relay stack is just starting or ending on {data_dir}. Try again in a moment.")
+    say("The stack is up already")
+    print(where_everything_is(state, str(data_dir)), flush=True)
+    return 0
+
+
+def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:
+    done = data_dir / "sample-done"
+    if options.sample is False or (options.sample is None and done.exists()):
+        return True
+    result = run_sample(data_dir, stack.state)
+    print(f"\n{sample_summary(result)}", flush=True)
+    if result.page_url:
+        print(f"  dev server      {result.page_url}", flush=True)
+    if result.succeeded:
+        done.touch()
+    return result.succeeded
+
+
+def _stay(stack: RunningStack, data_dir: Path) -> int:
+    say("Running; Ctrl-C ends it")
+    asked = hold(stack, lambda: say("Stopping (work in containers goes on and is found again at the next start)"))
+    if asked:
+        return 0
+    say(f"The stack ended; see {data_dir / 'logs' / 'supervisor.log'}")
+    return 1

@@ -1,0 +1,113 @@
+"""What a user's own image must have before agents can be put on it: asked before anything is built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import docker
+
+from relay_stack.errors import StackProblem
+from relay_stack.report import say
+
+Version = tuple[int, ...]
+OLDEST_GLIBC: Version = (2, 28)
+"""What Node.js 22 and the agents' programs are linked against."""
+
+_PROBE = """\
+for loader in /lib*/ld-linux*.so.* /lib/*/ld-linux*.so.*; do [ -e "$loader" ] && echo glibc=0; done
+(getconf GNU_LIBC_VERSION || ldd --version) 2>/dev/null | sed -n 's/^.* \\([0-9]*\\.[0-9]*\\)$/glibc=\\1/p;q'
+python3 -c 'import sys; print("python=%d.%d" % sys.version_info[:2])' 2>/dev/null
+python3 -c 'import venv; print("venv=0")' 2>/dev/null
+for library in /usr/lib*/libstdc++.so.6 /usr/lib/*/libstdc++.so.6 /lib/*/libstdc++.so.6; do
+    [ -e "$library" ] && echo libstdc++=0
+done
+command -v git >/dev/null && echo git=0
+for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+    [ -e "$store" ] && echo certificates=0
+done
+true
+"""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one agent needs of the image below it."""
+
+    glibc: bool = False
+    node: bool = False
+    """Runs on Node.js, which brings all but libstdc++."""
+    python: tuple[Version, Version | None] | None = None
+    """Oldest and newest python3 it runs on."""
+
+
+def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Needs]) -> None:
+    """Goes on where the image has what the agents need; says what else they will miss.
+
+    Raises:
+        StackProblem: it lacks something; with what, for which agent, and what to do.
+    """
+    try:
+        output: bytes = client.containers.run(
+            image, ["-c", _PROBE], entrypoint="/bin/sh", user="0", network_mode="none", remove=True, stderr=False
+        )
+    except docker.errors.APIError as error:
+        raise StackProblem(f"The image {image} has no /bin/sh that runs, which every step needs: {error}") from error
+    facts = read_facts(output.decode(errors="replace"))
+    if missing := lacks(facts, agents):
+        raise StackProblem("\n".join(f"The image {image} {what}" for what in missing))
+    for name, what in (("git", "agents cannot commit"), ("certificates", "some agents cannot verify TLS")):
+        if name not in facts:
+            say(f"The image {image} has no {name}: {what} until it does")
+
+
+def read_facts(output: str) -> dict[str, Version]:
+    """What the probe printed: name → version, () where it has none to tell; the last line of a name counts."""
+    pairs = (line.partition("=") for line in output.splitlines())
+    return {name: _version(value) for name, _, value in pairs if name}
+
+
+def lacks(facts: Mapping[str, Version], agents: Mapping[str, Needs]) -> list[str]:
+    """What is missing for these agents, each as the end of a sentence that begins with the image."""
+    native = _names(agents, [name for name, needs in agents.items() if needs.glibc])
+    found = []
+    if native and (problem := _glibc_problem(facts)):
+        found.append(f"{problem}, which {native} needs: use one based on Debian, Ubuntu, Fedora or the like")
+    if "libstdc++" not in facts and (scripts := [name for name, needs in agents.items() if needs.node]):
+        found.append(
+            f"has no libstdc++.so.6, which {_names(agents, scripts)} needs: install it there (Debian: libstdc++6)"
+        )
+    for name, needs in agents.items():
+        if needs.python and (problem := _python_problem(facts, *needs.python)):
+            found.append(f"{problem}, which {name} needs: install it there, or use another image")
+    return found
+
+
+def _glibc_problem(facts: Mapping[str, Version]) -> str | None:
+    version = facts.get("glibc")
+    if version is None:
+        return "has no glibc"
+    return (
+        f"has glibc {_dotted(version)}, not {_dotted(OLDEST_GLIBC)} or newer" if () < version < OLDEST_GLIBC else None
+    )
+
+
+def _python_problem(facts: Mapping[str, Version], oldest: Version, newest: Version | None) -> str | None:
+    version = facts.get("python")
+    wanted = f"{_dotted(oldest)} to {_dotted(newest)}" if newest else f"{_dotted(oldest)} or newer"
+    if version is None:
+        return f"has no python3 ({wanted})"
+    if version < oldest or (newest and version > newest):
+        return f"has python3 {_dotted(version)}, not {wanted}"
+    return None if "venv" in facts else "has a python3 without its module venv (Debian: python3-venv)"
+
+
+def _names(agents: Mapping[str, Needs], chosen: list[str]) -> str:
+    return "each of the agents" if len(chosen) == len(agents) > 1 else ", ".join(chosen)
+
+
+def _version(text: str) -> Version:
+    parts = text.strip().split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) and text.strip() != "0" else ()
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,145 @@
+"""The root file system that Relay's images start from: a configured image, or this host's own distribution."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from relay_stack.errors import StackProblem
+from relay_stack.images.build import RECIPE_LABEL, find_made, image_id, named, take_common_name
+from relay_stack.machine.apt_sources import HostArchive, read_host
+from relay_stack.machine.consent import Consent
+from relay_stack.machine.packages import install, program
+from relay_stack.report import say
+
+ROOTFS = "relay-rootfs"
+FALLBACK_IMAGE = "debian:stable-slim"
+"""Pulled where the host cannot make a file system itself."""
+DEBOOTSTRAP_RECIPE = "1"
+"""To be raised when what `_bootstrap` makes changes."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Start from an image of a registry."""
+
+    image: str
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Make a minimal system from the host's own package mirror."""
+
+    archive: HostArchive
+
+
+def plan_rootfs(
+    environment: Mapping[str, str], archive: HostArchive | None, *, is_root: bool, here: str | None = None
+) -> Pull | Bootstrap:
+    """Where the root file system comes from.
+
+    RELAY_ROOTFS_IMAGE, else the host's mirror (as root), else one that Relay has made on this engine before, under
+    whatever account (``here``), else a registry.
+    """
+    if image := environment.get("RELAY_ROOTFS_IMAGE"):
+        return Pull(image)
+    if archive is not None and is_root:
+        return Bootstrap(archive)
+    return Pull(here or FALLBACK_IMAGE)
+
+
+def ensure_rootfs(client: docker.DockerClient, scratch: Path, consent: Consent) -> str:
+    """Makes or pulls the image to start from unless it is there; returns its id.
+
+    Raises:
+        StackProblem: neither way works here; with what to do.
+    """
+    archive = read_host()
+    plan = plan_rootfs(os.environ, archive, is_root=os.geteuid() == 0, here=_here(client, archive))
+    if isinstance(plan, Pull):
+        return _pull(client, plan.image)
+    digest = _digest(plan)
+    own = find_made(client, ROOTFS, digest)
+    if own is None:
+        own = named(ROOTFS, digest)
+        if program("debootstrap") is None:
+            install(("debootstrap",), needed_by="making the base image", consent=consent, log_folder=scratch / "logs")
+        _bootstrap(client, plan.archive, scratch, digest)
+    take_common_name(client, own, always=False)
+    return image_id(client, own) or ""
+
+
+def _digest(plan: Bootstrap) -> str:
+    return hashlib.sha256(repr((DEBOOTSTRAP_RECIPE, plan, platform.machine())).encode()).hexdigest()
+
+
+def _here(client: docker.DockerClient, archive: HostArchive | None) -> str | None:
+    """A root file system that Relay has made on this engine: that of this host's archive, else the newest."""
+    if archive is not None and (own := find_made(client, ROOTFS, _digest(Bootstrap(archive)))):
+        return own
+    names = [name for image in client.images.list(ROOTFS, filters={"label": RECIPE_LABEL}) for name in image.tags]
+    return names[0] if names else None
+
+
+def _pull(client: docker.DockerClient, image: str) -> str:
+    if (found := image_id(client, image)) is not None:
+        return found
+    say(f"Pulling the image {image}")
+    try:
+        return str(client.images.pull(image).id)
+    except (docker.errors.APIError, docker.errors.ImageNotFound) as error:
+        raise StackProblem(
+            f"Cannot pull {image}, from which Relay's images are made: {error.explanation}. "
+            f"Set RELAY_ROOTFS_IMAGE to a Debian or Ubuntu image that you can reach (or that is loaded already), "
+            f"or run this once as root on Debian or Ubuntu: then it is made from the distribution's own mirror."
+        ) from error
+
+
+def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path, digest: str) -> None:
+    say(f"Making a minimal {archive.codename} from {archive.mirror} (about half a minute)")
+    scratch.mkdir(parents=True, exist_ok=True)
+    log_file = scratch / "logs" / "debootstrap.log"
+    log_file.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rootfs-", dir=scratch) as folder, log_file.open("w") as log:
+        # A mount namespace of its own: what debootstrap mounts ends with it, also when it is killed.
+        command = (
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            program("debootstrap") or "debootstrap",
+            "--variant=minbase",
+        )
+        # ca-certificates, so that a mirror behind https serves the builds too.
+        words = (*command, "--include=ca-certificates", archive.codename, folder, archive.mirror)
+        if subprocess.run(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+            reason = log_file.read_text(errors="replace").splitlines()[-15:]
+            raise StackProblem("debootstrap failed:\n" + "\n".join(reason) + f"\n(all of it in {log_file})")
+        _finish(Path(folder), archive)
+        _import(client, Path(folder), digest)
+
+
+def _finish(folder: Path, archive: HostArchive) -> None:
+    (folder / "etc/apt/sources.list").write_text("".join(f"{source.line}\n" for source in archive.sources))
+    (folder / "etc/hostname").unlink(missing_ok=True)
+    for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
+        (folder / leftover / "partial").mkdir(parents=True)
+
+
+def _import(client: docker.DockerClient, folder: Path, digest: str) -> None:
+    repository, _, tag = named(ROOTFS, digest).partition(":")
+    words = ("tar", "--numeric-owner", "--one-file-system", "-C", str(folder), "-c", ".")
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as packer:
+        client.api.import_image_from_stream(
+            packer.stdout, repository=repository, tag=tag, changes=[f"LABEL {RECIPE_LABEL}={digest}", 'CMD ["bash"]']
+        )
+    if packer.returncode != 0:
+        raise StackProblem(f"Packing the root file system failed (tar ended with {packer.returncode}).")

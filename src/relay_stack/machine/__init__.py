@@ -1,0 +1,1 @@
+"""The machine below the local stack: packages, accounts, the container engine."""

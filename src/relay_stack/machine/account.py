@@ -1,0 +1,67 @@
+"""The system account that Postgres runs as under root (it refuses root), and what that account can reach."""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+from relay_stack.errors import StackProblem
+from relay_stack.report import say
+from relay_stack.services.process import Account
+
+ACCOUNT_NAME = "relay-postgres"
+
+
+def postgres_account() -> Account | None:
+    """None where the present user will do; else the system account, made when it is missing.
+
+    Raises:
+        StackProblem: running as root and no account can be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(ACCOUNT_NAME)
+    except KeyError:
+        entry = _make_account()
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _make_account() -> pwd.struct_passwd:
+    program = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise StackProblem(
+            f"Postgres does not run as root, and there is no useradd here to make it an account. "
+            f"Make a system user named {ACCOUNT_NAME}, or run Relay as another user than root."
+        )
+    command = (program, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT_NAME)
+    say(f"Making the system user {ACCOUNT_NAME}, because Postgres does not run as root")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return pwd.getpwnam(ACCOUNT_NAME)  # also where another process made it at the same moment
+    except KeyError:
+        raise StackProblem(f"Cannot make the system user {ACCOUNT_NAME}: {done.stderr.strip()}") from None
+
+
+def first_closed_folder(path: Path, account: Account) -> Path | None:
+    """The outermost folder on the way to `path` (itself included) that `account` cannot enter; None when all is open.
+
+    Judged by owner, group and mode; access lists are not read, as nothing here sets them.
+    """
+    resolved = path.resolve()
+    for folder in (*reversed(resolved.parents), resolved):
+        if not folder.is_dir():
+            break
+        facts = folder.stat()
+        bit = (
+            stat.S_IXUSR
+            if facts.st_uid == account.uid
+            else stat.S_IXGRP
+            if facts.st_gid == account.gid
+            else stat.S_IXOTH
+        )
+        if not facts.st_mode & bit:
+            return folder
+    return None

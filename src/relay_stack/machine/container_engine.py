@@ -1,0 +1,109 @@
+"""Finds a container engine: whatever answers the Docker API where it is usually found."""
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import docker
+import requests
+
+from relay_stack.errors import StackProblem
+
+PROBE_SECONDS = 5
+
+
+class Reach(Enum):
+    """What a probe of an address found."""
+
+    ANSWERS = "answers"
+    ABSENT = "absent"
+    """No such socket."""
+    DEAD = "dead"
+    """A socket, but nobody behind it, or no Docker API."""
+    FORBIDDEN = "forbidden"
+    """The present user may not connect."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine that answers."""
+
+    host: str
+    """Docker API address (`unix://…`, `tcp://…`)."""
+
+    def client(self) -> docker.DockerClient:
+        """A client that waits as long as builds take."""
+        return docker.DockerClient(base_url=self.host, timeout=600)
+
+
+@dataclass(frozen=True)
+class NoEngine:
+    """Nothing answers; what the usual places showed."""
+
+    found: Mapping[str, Reach]
+
+    @property
+    def forbidden(self) -> str | None:
+        """A socket that the present user may not use."""
+        return next((host for host, reach in self.found.items() if reach is Reach.FORBIDDEN), None)
+
+
+def usual_hosts(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
+    """Addresses to try, in order; one that is set is the only one."""
+    for name in ("RELAY_DOCKER_HOST", "DOCKER_HOST"):
+        if value := environment.get(name):
+            return (value,)
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    rootless = (f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock") if runtime else ()
+    homely = (home / ".docker/run/docker.sock", home / ".docker/desktop/docker.sock")
+    places = ("/var/run/docker.sock", *rootless, *homely, "/run/podman/podman.sock")
+    return tuple(f"unix://{place}" for place in places)
+
+
+def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | NoEngine:
+    """The first of the usual addresses that answers.
+
+    Raises:
+        StackProblem: an address is set in the environment, and it does not answer.
+    """
+    hosts = usual_hosts(environment, Path.home())
+    found = {}
+    for host in hosts:
+        found[host] = probe(host)
+        if found[host] is Reach.ANSWERS:
+            return Engine(host)
+    if len(hosts) == 1:
+        raise StackProblem(
+            f"No Docker API answers at {hosts[0]} ({found[hosts[0]].value}), which RELAY_DOCKER_HOST or DOCKER_HOST "
+            f"names. Start it, or unset the variable."
+        )
+    return NoEngine(found)
+
+
+def probe(host: str) -> Reach:
+    """Asks one address, for at most a few seconds."""
+    if host.startswith("unix://") and (reach := _probe_socket(host.removeprefix("unix://"))) is not Reach.ANSWERS:
+        return reach
+    try:
+        client = docker.DockerClient(base_url=host, timeout=PROBE_SECONDS)
+        with client.api:
+            client.ping()
+    except (docker.errors.DockerException, requests.RequestException):
+        return Reach.DEAD
+    return Reach.ANSWERS
+
+
+def _probe_socket(path: str) -> Reach:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe_socket:
+        probe_socket.settimeout(PROBE_SECONDS)
+        try:
+            probe_socket.connect(path)
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EPERM}:
+                return Reach.FORBIDDEN
+            return Reach.ABSENT if error.errno in {errno.ENOENT, errno.ENOTDIR} else Reach.DEAD
+    return Reach.ANSWERS

@@ -1,0 +1,46 @@
+"""Installs what is missing from the distribution's own packages (apt), saying what it does."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from relay_stack.errors import StackProblem
+from relay_stack.machine.consent import Consent
+from relay_stack.report import say
+from relay_stack.services.process import last_lines
+
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Often not on a plain user's PATH."""
+
+
+def program(name: str) -> str | None:
+    """Path of a program, also where only root's PATH would find it."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}")
+
+
+def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folder: Path) -> None:
+    """Installs packages.
+
+    Raises:
+        StackProblem: it may not or cannot; with the command to run.
+    """
+    words = ("apt-get", "install", "-y", "--no-install-recommends", *names)
+    command = f"apt-get update && {' '.join(words)}"
+    if program("apt-get") is None:
+        raise StackProblem(
+            f"Missing for {needed_by}: {', '.join(names)}. Relay installs packages on Debian and Ubuntu only; "
+            f"install them with this system's package manager and run again."
+        )
+    if not consent.given(f"Installing {', '.join(names)} for {needed_by} ({command})"):
+        raise StackProblem(f"Missing for {needed_by}: {', '.join(names)}. Run as root: {command}")
+    log_file = log_folder / "apt.log"
+    log_folder.mkdir(parents=True, exist_ok=True)
+    with log_file.open("a") as log:
+        for step in (("apt-get", "update"), words):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            done = subprocess.run(step, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, check=False)
+            if done.returncode != 0:
+                raise StackProblem(f"`{' '.join(step)}` failed:\n{last_lines(log_file)}\n(all of it in {log_file})")
+    say(f"Installed {', '.join(names)}")

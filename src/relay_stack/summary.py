@@ -1,0 +1,48 @@
+"""What `relay up` says at the end: how the sample job went and where everything is (pure)."""
+
+from typing import Any
+
+from relay_stack.sample.sample_job import SampleResult
+from relay_stack.state import StackState
+
+
+def sample_summary(result: SampleResult) -> str:
+    """A table of the steps, then commits and changes."""
+    lines = ["Sample job: " + ("succeeded" if result.succeeded else "FAILED")]
+    lines += [_step(one) for one in result.executions]
+    lines += [line for one in result.executions for line in _commits(one)]
+    return "\n".join(lines)
+
+
+def where_everything_is(state: StackState, data_dir: str) -> str:
+    """Addresses and what to try first."""
+    processes = ", ".join(f"{one.name} {one.pid}" for one in state.processes)
+    return "\n".join(
+        (
+            f"API      {state.api_url}   (documentation: {state.api_url}/docs)",
+            f"Flower   {state.flower_url}   (user {state.flower_user}, password {state.flower_password})",
+            f"Token    {state.token}",
+            f"Data     {data_dir}   (logs: {data_dir}/logs)",
+            f"Running  {processes}",
+            "",
+            f'Try      curl -H "Authorization: Bearer {state.token}" {state.api_url}/v1/workspaces',
+            "         relay run --repo URL 'what to do'     relay ps     relay status     relay down",
+        )
+    )
+
+
+def _step(execution: dict[str, Any]) -> str:
+    said = execution["error_reason"] or ""
+    code = "" if execution["exit_code"] is None else f"exit code {execution['exit_code']}"
+    return f"  {execution['run_reason']:<15} {execution['status']:<10} {code} {said}".rstrip()
+
+
+def _commits(execution: dict[str, Any]) -> list[str]:
+    lines = []
+    for repo in execution["repo_states"]:
+        before, after = repo["before_head_commit"], repo["after_head_commit"]
+        if before and after and before != after:
+            stat = repo["stat"] or {}
+            changes = f"{stat.get('files', 0)} files, +{stat.get('insertions', 0)} -{stat.get('deletions', 0)}"
+            lines.append(f"  {repo['name']}: {before[:10]} → {after[:10]} by {execution['run_reason']} ({changes})")
+    return lines

@@ -1,0 +1,264 @@
+"""Reads the lines of driver.py: what an agent tells through the Agent Client Protocol, and how its turn ended.
+
+An id of a conversation counts once the agent has answered in it: before, some have not saved it. The end of a turn is
+the driver's `end` line with the agent's stop reason. Tokens are of the turn; cost is of the whole conversation, so it
+counts only where the turn began it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from relay_core.domain.agents.conversation import MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind
+from relay_core.domain.vocabulary import Reason
+from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.shared import usage as used
+from relay_workers.agents.shared.json_turn import JsonTurn, an_id, is_number, numbers, object_of, text_of
+from relay_workers.agents.shared.plain_text import MAX_BYTES, words
+from relay_workers.agents.shared.transcript import OPEN_CALLS
+
+_USAGE = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "cachedReadTokens": "cache_read_input_tokens",
+    "cachedWriteTokens": "cache_creation_input_tokens",
+    "thoughtTokens": "reasoning_tokens",
+    "cost_usd": "cost_usd",
+}
+_STOPPED = {
+    "refusal": "the model refuses to go on with this conversation",
+    "max_tokens": "the model's answer reached its limit of tokens",
+    "max_turn_requests": "the agent reached its limit of model requests in a turn",
+    "cancelled": "the turn was cancelled",
+}
+_PLUMBING = {"call_id", "process_id", "turn_id", "started_at_ms", "parsed_cmd", "source"}
+_PRINTED = ("formatted_output", "aggregated_output", "output")
+_CHANGES = {"edit", "delete", "move"}
+"""Kinds of tool calls that write files."""
+_AUTH_REQUIRED = -32000
+_REFUSED = {"type": "content", "content": {"type": "text", "text": "Permission was refused."}}
+_BARE_WORDS = 3
+"""An error of so few words ("Internal error") says something only with its data."""
+_LATE_BYTES = 4 * MAX_BYTES
+"""How much of a message is kept for the summary."""
+
+
+@dataclass
+class _Call:
+    """A tool call that has not ended, with texts cut to little more than is kept."""
+
+    name: str = ""
+    kind: str = ""
+    given: str = ""
+    shown: str = ""
+    paths: tuple[str, ...] = ()
+
+
+class AcpReader(JsonTurn):
+    """Of any such agent."""
+
+    program: ClassVar = "the agent"
+
+    def __init__(self, *, may_write: bool = True) -> None:
+        self._message: list[str] = []
+        self._room = _LATE_BYTES
+        self._speaking = False
+        self._message_id: str | None = None
+        super().__init__(may_write=may_write)
+        self._opened: str | None = None
+        self._loaded = False
+        self._calls: dict[str, _Call] = {}
+        self._over: dict[str, None] = {}
+        self._last: dict[str, Any] | None = None
+        self._counted: dict[str, float] = {}
+        self._cost: dict[str, float] = {}
+
+    @property
+    def summary(self) -> str | None:
+        """The last message, put together from its pieces."""
+        return words("".join(self._message))
+
+    @summary.setter
+    def summary(self, _: str | None) -> None:
+        """Follows from the messages."""
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        kind = text_of(line.get("type"))
+        if kind == "session":
+            self._opened = an_id(line.get("session_id"))
+            self._loaded = line.get("loaded") is True
+            self.agent_session_id = self._opened if self._loaded else None
+        elif kind == "update":
+            self._take_update(object_of(line.get("update")))
+        elif kind == "permission":
+            self._take_permission(line)
+        elif kind == "end":
+            self._last, self.agent_session_id = line, self._opened
+            self.agent_message_id = self._message_id
+            self.usage = self._cost | (numbers(line.get("usage"), _USAGE) or self._counted)
+        elif kind == "error":
+            self._last = line
+            self.transcript.complain(_complaint(line))
+
+    def judge(self, exit_code: int | None) -> Verdict:
+        """Success takes an `end` line with the reason end_turn *and* exit code 0."""
+        by_code = exit_verdict("the agent's driver", exit_code)
+        last = self._last
+        if last is None or exit_code not in (0, 1, None):
+            if not by_code.success:
+                return by_code
+            return Verdict.failed(
+                Reason.AGENT_ERROR, "the agent's driver ended without a last line: the turn is not complete"
+            )
+        if last.get("type") == "error":
+            unknown = last.get("stage") == "load" and last.get("code") != _AUTH_REQUIRED
+            return Verdict.failed(Reason.CANNOT_RESUME if unknown else Reason.AGENT_ERROR, words(_complaint(last)))
+        why = text_of(last.get("stop_reason"))
+        if why != "end_turn":
+            return Verdict.failed(
+                Reason.AGENT_ERROR, words(_STOPPED.get(why, f"the agent stopped: {why or 'no reason'}"))
+            )
+        return by_code
+
+    def _take_update(self, update: dict[str, Any]) -> None:
+        kind = text_of(update.get("sessionUpdate"))
+        if kind == "agent_message_chunk":
+            self.agent_session_id = self._opened
+            self._take_words(update)
+            return
+        if kind == "agent_thought_chunk":
+            self.transcript.stream(_content(update.get("content")), kind=EntryKind.REASONING)
+        elif kind in {"tool_call", "tool_call_update"}:
+            self._take_call(update)
+        elif kind == "plan":
+            self.transcript.say(_plan(update.get("entries")), kind=EntryKind.NOTICE)
+        elif kind == "usage_update":
+            self._take_cost(object_of(update.get("cost")))
+            return
+        else:
+            return
+        self.agent_session_id = self._opened
+        self._speaking = False
+
+    def _take_words(self, update: dict[str, Any]) -> None:
+        text, message_id = _content(update.get("content")), an_id(update.get("messageId"))
+        meta = object_of(update.get("_meta"))
+        # Qwen Code's way: of each request, with the cached and the reasoning ones counted among the others.
+        taken = used.disjoint(numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING])
+        self._counted = used.total(self._counted, taken)
+        self.usage = self._cost | self._counted
+        if object_of(meta.get("claudeCode")).get("kind") == "informational":
+            self.transcript.say(text, kind=EntryKind.NOTICE)
+            return
+        if not text:
+            return
+        if self._speaking and message_id != self._message_id:
+            self.transcript.stream("\n\n")
+            self._speaking = False
+        if not self._speaking:
+            self._message, self._room, self._speaking = [], _LATE_BYTES, True
+        self._message_id = message_id
+        if self._room > 0:
+            self._message.append(text[: self._room])
+            self._room -= len(text)
+        self.transcript.stream(text)
+
+    def _take_permission(self, line: dict[str, Any]) -> None:
+        """Some agents tell of a call only by asking, and nothing more of one that was refused."""
+        self.refused |= line.get("allowed") is not True
+        asked = object_of(line.get("tool_call"))
+        refused = {"status": "failed", "content": [_REFUSED]} if line.get("allowed") is not True else {}
+        self._take_call({**asked, **refused})
+
+    def _take_call(self, update: dict[str, Any]) -> None:
+        call_id = text_of(update.get("toolCallId"))
+        if call_id in self._over:
+            return
+        call = self._calls.setdefault(call_id, _Call())
+        while len(self._calls) > OPEN_CALLS:
+            del self._calls[next(iter(self._calls))]
+        _merge(call, update)
+        self.transcript.call(call_id, call.name or call.kind or "tool", call.given, paths=call.paths)
+        status = text_of(update.get("status"))
+        if status in ("completed", "failed"):
+            self.transcript.result(call_id, call.shown, failed=status == "failed")
+            del self._calls[call_id]
+            self._over[call_id] = None
+            while len(self._over) > OPEN_CALLS:
+                del self._over[next(iter(self._over))]
+
+    def _take_cost(self, cost: dict[str, Any]) -> None:
+        if cost.get("currency") == "USD" and not self._loaded and is_number(amount := cost.get("amount")):
+            self._cost = {"cost_usd": float(amount)}
+            self.usage = self._cost | self._counted
+
+
+def _merge(call: _Call, update: dict[str, Any]) -> None:
+    call.name = text_of(update.get("name")) or call.name or text_of(update.get("title"))
+    call.kind = text_of(update.get("kind")) or call.kind
+    if (given := update.get("rawInput")) is not None:
+        call.given = _text(_without_plumbing(given))[: MAX_INPUT_BYTES + 1]
+    content = _objects(update.get("content"))
+    diffs = [text_of(each.get("path")) for each in content if each.get("type") == "diff"]
+    shown = "\n".join(filter(None, (_content(each.get("content")) for each in content)))
+    if not shown and not call.shown and update.get("rawOutput") is not None:
+        shown = _output(update["rawOutput"])
+    call.shown = shown[: MAX_TEXT_BYTES + 1] or call.shown
+    located = [text_of(each.get("path")) for each in _objects(update.get("locations"))]
+    if found := tuple(filter(None, dict.fromkeys([*diffs, *(located if call.kind in _CHANGES else [])]))):
+        call.paths = found
+
+
+def _without_plumbing(given: Any) -> Any:
+    """What a tool was given, without what an agent (codex-acp) notes beside it for itself."""
+    if not isinstance(given, dict) or "call_id" not in given:
+        return given
+    return {key: value for key, value in given.items() if key not in _PLUMBING}
+
+
+def _output(told: Any) -> str:
+    """What a tool printed, where that is one field of what is told; else all of it."""
+    printed = (object_of(told).get(name) for name in _PRINTED)
+    found = next((one for one in printed if isinstance(one, str)), None)
+    return _text(told) if found is None else found
+
+
+def _content(block: object) -> str:
+    content = object_of(block)
+    resource = object_of(content.get("resource"))
+    return text_of(content.get("text")) or text_of(resource.get("text")) or text_of(content.get("uri"))
+
+
+def _plan(entries: object) -> str:
+    steps = _objects(entries)
+    marks = {"completed": "x", "in_progress": "~"}
+    return "\n".join(
+        f"[{marks.get(text_of(step.get('status')), ' ')}] {text_of(step.get('content'))}" for step in steps
+    )
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [object_of(each) for each in value] if isinstance(value, list) else []
+
+
+def _complaint(line: dict[str, Any]) -> str:
+    said, data = _plain(text_of(line.get("message"))) or "the agent reports an error", line.get("data")
+    more = text_of(data) or text_of(object_of(data).get("details")) or _plain(text_of(object_of(data).get("message")))
+    if not more and data and len(said.split()) <= _BARE_WORDS:
+        more = _text(data)
+    advice = "give the run the agent's key in `env` or `secrets`" if line.get("code") == _AUTH_REQUIRED else ""
+    return ": ".join(filter(None, (said.rstrip(". "), "" if more in said else more, advice)))
+
+
+def _plain(said: str) -> str:
+    """The message inside an answer of a model's API, which some agents pass on whole."""
+    try:
+        answer = object_of(json.loads(said)) if said.startswith("{") else {}
+    except (ValueError, RecursionError):
+        return said
+    return text_of(object_of(answer.get("error")).get("message")) or text_of(answer.get("message")) or said
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,166 @@
+"""Reads the JSON lines of ``codex exec --json`` (tried with 0.169.0).
+
+A turn prints ``thread.started``, ``turn.started``, ``item.started``, ``item.updated``, ``item.completed`` and ends with
+``turn.completed`` or ``turn.failed``. What the words do not say:
+
+- There is no result line: ``turn.completed`` and exit code 0 make a success, the last ``agent_message`` is the answer.
+- A line of type ``error`` may be followed by another try ("Reconnecting... 1/5"), and the last one is told again by
+  ``turn.failed``; an *item* of that type is a warning.
+- ``thread.started`` comes before the conversation is saved: killed there, it cannot be resumed. After ``turn.started``
+  it can (seen in 5 of 5 runs).
+- Tokens are those of the whole conversation, and only of a turn that completed. So the script prints the last
+  ``token_count`` that Codex has noted in its own files: before a turn that resumes one, and at the end of each.
+- Its input has the cached tokens too, its output those of reasoning.
+- A conversation that is not there is told on stderr only.
+"""
+
+import json
+import re
+from typing import Any, ClassVar
+
+from relay_core.domain.agents.conversation import EntryKind
+from relay_core.domain.vocabulary import Reason
+from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.shared import usage as used
+from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
+from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.resuming import not_resumed
+
+_UNKNOWN = re.compile(rb"no rollout found for thread id [^(\n]*")
+_USAGE = {
+    "input_tokens": "input_tokens",
+    "cached_input_tokens": "cache_read_input_tokens",
+    "cache_write_input_tokens": "cache_creation_input_tokens",
+    "output_tokens": "output_tokens",
+    "reasoning_output_tokens": "reasoning_tokens",
+}
+_KEY_ADVICE = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
+_SPOKEN = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASONING, "error": EntryKind.NOTICE}
+_TRIES_AGAIN = "Reconnecting..."
+_FAILED = ("failed", "declined")
+_OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_code"}
+"""Fields of an item that are not what the tool was given."""
+
+
+class CodexReader(JsonTurn):
+    """What one turn said, how it ended, and what it used."""
+
+    program: ClassVar = "codex"
+
+    def __init__(self, resumed: str | None = None, *, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
+        self._resumed = resumed
+        self._thread: str | None = None
+        self._before: dict[str, float] = {}
+        self._error: str | None = None
+        self._failed = False
+        self._completed = False
+
+    @property
+    def last_error(self) -> str | None:
+        """What it complained of last, if nothing good came after it."""
+        return self._error
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        kind = text_of(line.get("type"))
+        if kind == "thread.started":
+            self._thread = an_id(line.get("thread_id"))
+        elif kind == "turn.started":
+            self.agent_session_id = self._thread
+        elif kind.startswith("item."):
+            self._take_item(object_of(line.get("item")), ended=kind == "item.completed")
+        elif kind == "turn.completed":
+            self._completed, self._error = True, None
+            self._count(numbers(line.get("usage"), _USAGE))
+        elif kind == "turn.failed":
+            self._failed = True
+            self._complain(text_of(object_of(line.get("error")).get("message")))
+        elif kind == "error":
+            self._complain(text_of(line.get("message")))
+        elif kind == "event_msg":
+            told = object_of(object_of(line.get("payload")).get("info"))
+            total = numbers(told.get("total_token_usage"), _USAGE)
+            if self._thread is None:
+                self._before = total
+            else:
+                self._count(total)
+
+    def _count(self, total: dict[str, float]) -> None:
+        turn = used.growth(self._before, total)
+        self.usage = used.disjoint(turn, input_has=[used.CACHED, used.WRITTEN], output_has=[used.REASONING])
+
+    def judge(self, exit_code: int | None) -> Verdict:
+        """Success takes ``turn.completed`` *and* exit code 0."""
+        if other := not_resumed(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
+            return other
+        if self._failed:
+            return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{self.program} reports that the turn failed")
+        by_code = exit_verdict(self.program, exit_code)
+        if by_code.success and not self._completed:
+            message = self._error or f"{self.program} ended without turn.completed: its turn is not complete"
+            return Verdict.failed(Reason.AGENT_ERROR, message)
+        if not by_code.success and self._error is not None:
+            return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
+        return by_code
+
+    def _complain(self, message: str) -> None:
+        plain = _plain(message)
+        again = message.startswith(_TRIES_AGAIN)
+        if not again and ("401 Unauthorized" in message or "403 Forbidden" in message):
+            plain = f"{plain.rstrip('. ')}: {_KEY_ADVICE}"
+        said = words(plain)
+        if said and said != self._error:
+            self._error = said
+            if again:
+                self.transcript.say(said, kind=EntryKind.NOTICE)
+            else:
+                self.transcript.complain(said)
+
+    def _take_item(self, item: dict[str, Any], *, ended: bool) -> None:
+        kind = text_of(item.get("type"))
+        if kind in _SPOKEN:
+            if ended:
+                self._take_words(kind, text_of(item.get("text")) or text_of(item.get("message")))
+        elif kind:
+            self._take_call(kind, item, ended=ended)
+
+    def _take_words(self, kind: str, text: str) -> None:
+        self.transcript.say(text, kind=_SPOKEN[kind])
+        if kind == "agent_message":
+            self._error = None
+            self.summary = words(text) or self.summary
+
+    def _take_call(self, kind: str, item: dict[str, Any], *, ended: bool) -> None:
+        call_id = text_of(item.get("id"))
+        given = {key: value for key, value in item.items() if key not in _OWN}
+        changes = given.get("changes") if kind == "file_change" else None
+        found = [object_of(change).get("path") for change in changes] if isinstance(changes, list) else []
+        paths = [path for path in found if isinstance(path, str)]
+        self.transcript.call(call_id, text_of(item.get("tool")) or kind, given, paths=paths)
+        if ended:
+            code = item.get("exit_code")
+            failed = item.get("status") in _FAILED or code not in (None, 0)
+            self.transcript.result(call_id, _result(item), failed=failed)
+
+
+def _result(item: dict[str, Any]) -> str:
+    said = item.get("aggregated_output")
+    if isinstance(said, str):
+        return said
+    content = object_of(item.get("result")).get("content")
+    if isinstance(content, list):
+        return "\n".join(text_of(object_of(block).get("text")) for block in content)
+    return text_of(object_of(item.get("error")).get("message"))
+
+
+def _plain(message: str) -> str:
+    """The words of an error that may be the API's JSON."""
+    start = message.find("{")
+    try:
+        parsed, _ = json.JSONDecoder().raw_decode(message[start:]) if start >= 0 else (None, 0)
+    except (ValueError, RecursionError):
+        return message
+    inner = object_of(object_of(parsed).get("error"))
+    said = text_of(inner.get("message")) or text_of(object_of(parsed).get("detail"))
+    return f"{message[:start]}{said}" if said else message

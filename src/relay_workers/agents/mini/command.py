@@ -1,0 +1,79 @@
+"""The executor for mini-swe-agent (tried with 2.4.6)."""
+
+import json
+import re
+from typing import Final
+
+from relay_core.domain.agents.executors import MINI
+from relay_core.domain.errors import InvalidInput
+from relay_workers.agents.mini.reader import MiniReader
+from relay_workers.agents.port import StepPlan, TurnRequest
+from relay_workers.agents.shared.command_line import STAY, needed_program, program_of, shell_line, spoken_prompt
+
+PROGRAM = "mini"
+_ENV = {
+    "MSWEA_CONFIGURED": "true",  # else it asks for a model and a key
+    "MSWEA_SILENT_STARTUP": "1",
+    "MSWEA_COST_TRACKING": "ignore_errors",  # a model without a price is no error
+    "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "5",  # after 4, 4, 4 and 8 s; it tries any error again
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks a web site for prices
+    "COLUMNS": "500",  # where it folds what it prints
+}
+
+# The prompt is a part of its configuration, the one way besides the command line. It says how a turn ended in its
+# trajectory only, from which the end and the sums of tokens are printed as one line, whatever ended it.
+_SCRIPT = b"""\
+dir="$HOME/.config/mini-swe-agent/relay"
+mkdir -p "$dir"
+base="$dir/$(cat /proc/sys/kernel/random/uuid)"
+(umask 077; cat >"$base.yaml")
+if [ -z "${OPENAI_API_BASE-}" ] && [ -n "${OPENAI_BASE_URL-}" ]; then export OPENAI_API_BASE="$OPENAI_BASE_URL"; fi
+%s --config "${MSWEA_MINI_CONFIG_PATH:-mini.yaml}" --config "$base.yaml" --output "$base.traj.json" %s </dev/null
+code=$?
+rm -f "$base.yaml"
+[ ! -f "$base.traj.json" ] || awk '
+    /^    "exit_status": "/ { split($0, part, "\\""); status = part[4] }
+    /^      "instance_cost": [0-9]/ { cost = $2 + 0 }
+    /^      "api_calls": [0-9]/ { calls = $2 + 0 }
+    /^ +"prompt_tokens": [0-9]/ { sent += $2 }
+    /^ +"completion_tokens": [0-9]/ { received += $2 }
+    /^ +"cached_tokens": [0-9]/ { cached += $2 }
+    /^ +"reasoning_tokens": [0-9]/ { thought += $2 }
+    END {
+        printf "{\\"mini\\": {\\"exit_status\\": \\"%%s\\", \\"instance_cost\\": %%f, ", status, cost
+        printf "\\"api_calls\\": %%d, \\"prompt_tokens\\": %%d, ", calls, sent
+        printf "\\"completion_tokens\\": %%d, \\"cached_tokens\\": %%d, ", received, cached
+        printf "\\"reasoning_tokens\\": %%d}}\\n", thought
+    }' "$base.traj.json"
+rm -f "$base.traj.json"
+exit "$code"
+"""
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON leaves as it is and YAML refuses or folds."""
+
+
+class Mini:
+    """Runs ``mini`` without questions; it cannot go on with a conversation."""
+
+    name: Final = MINI.name
+
+    def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
+        """The program, unless ``command`` names one in the repository."""
+        return needed_program(request, PROGRAM)
+
+    def plan(self, request: TurnRequest) -> StepPlan:
+        """A script that stays, and has the program's exit code."""
+        if request.resume_session_id is not None:
+            raise InvalidInput("mini-swe-agent cannot go on with a conversation", field="session_id")
+        spoken_prompt(request)
+        words = [*program_of(request, PROGRAM), "--yolo", "--exit-immediately"]
+        if request.model is not None:
+            words += ["--model", request.model]
+        task = json.dumps({"run": {"task": request.prompt}}, ensure_ascii=False)
+        task = _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", task)
+        script = STAY + _SCRIPT % (shell_line(words), shell_line(request.args))
+        return StepPlan(script, task.encode(), _ENV)
+
+    def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's
+        """Understands what it prints for people, and the line about its end."""
+        return MiniReader()

@@ -1,0 +1,107 @@
+"""Reads the JSON lines of ``opencode run --format json`` (tried with 1.18.33).
+
+Each line carries the session's id. ``step_start`` and ``step_finish`` go around each request to the model; between them
+stand ``text``, ``reasoning`` and ``tool_use``. What the words do not say:
+
+- There is no result line: a ``step_finish`` whose reason is "stop" and exit code 0 make a success.
+- A tool call is told once, when it is done. So a turn that is killed in the middle of one shows nothing of it.
+- Tokens and cost are those of a step: the turn's are their sum.
+- A conversation that is not there is told on stderr only.
+"""
+
+import re
+from typing import Any, ClassVar
+
+from relay_core.domain.agents.conversation import EntryKind
+from relay_core.domain.vocabulary import Reason
+from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.shared import usage as used
+from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
+from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.resuming import not_resumed
+
+_UNKNOWN = re.compile(rb"Session not found[^\n]*")
+_GOOD_ENDS = ("stop", "tool-calls")
+_TOKENS = {"input": "input_tokens", "output": "output_tokens", "reasoning": "reasoning_tokens"}
+_CACHE = {"read": "cache_read_input_tokens", "write": "cache_creation_input_tokens"}
+_KEY_ADVICE = "give the run a valid key of the model's provider in `env` or `secrets`"
+_EDITS = {"edit", "write", "multiedit", "patch", "apply_patch"}
+
+
+class OpenCodeReader(JsonTurn):
+    """What one turn said, how it ended, and what it used."""
+
+    program: ClassVar = "opencode"
+
+    def __init__(self, resumed: str | None = None, *, may_write: bool = True) -> None:
+        super().__init__(may_write=may_write)
+        self._resumed = resumed
+        self._error: str | None = None
+        self._stopped: str | None = None
+        """Why the last step of the model ended."""
+        self._last_stop: str | None = None
+        """Likewise, of the last step that ended."""
+
+    @property
+    def last_error(self) -> str | None:
+        """An error, or an answer of the model that did not end well and was followed by no other that did."""
+        if self._error is None and self._last_stop not in {None, *_GOOD_ENDS}:
+            return f"the model's last answer ended with {self._last_stop!r}"
+        return self._error
+
+    def take_line(self, line: dict[str, Any]) -> None:
+        """Understand one line."""
+        kind = text_of(line.get("type"))
+        part = object_of(line.get("part"))
+        self.agent_session_id = an_id(line.get("sessionID")) or self.agent_session_id
+        if kind == "step_start":
+            self._stopped = None
+        elif kind == "text":
+            self.transcript.say(text_of(part.get("text")))
+            self.summary = words(text_of(part.get("text"))) or self.summary
+        elif kind == "reasoning":
+            self.transcript.say(text_of(part.get("text")), kind=EntryKind.REASONING)
+        elif kind == "tool_use":
+            self._take_tool(part)
+        elif kind == "step_finish":
+            self._take_step(part)
+        elif kind == "error":
+            self._complain(object_of(line.get("error")))
+
+    def judge(self, exit_code: int | None) -> Verdict:
+        """Success takes a last step that ended by itself, no error *and* exit code 0."""
+        if other := not_resumed(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
+            return other
+        if self._error is not None:
+            return Verdict.failed(Reason.AGENT_ERROR, self._error)
+        by_code = exit_verdict(self.program, exit_code)
+        if by_code.success and self._stopped != "stop":
+            ended = f"its last step ended with {self._stopped!r}" if self._stopped else "its last step did not end"
+            return Verdict.failed(Reason.AGENT_ERROR, f"{self.program} did not complete its turn: {ended}")
+        return by_code
+
+    def _take_tool(self, part: dict[str, Any]) -> None:
+        state = object_of(part.get("state"))
+        call_id, name, given = text_of(part.get("callID")), text_of(part.get("tool")), object_of(state.get("input"))
+        path = given.get("filePath")
+        paths = [path] if name in _EDITS and isinstance(path, str) else []
+        self.transcript.call(call_id, name, given, paths=paths)
+        failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in (None, 0)
+        said = text_of(state.get("error")) or text_of(state.get("output"))
+        self.transcript.result(call_id, said, failed=failed)
+
+    def _take_step(self, part: dict[str, Any]) -> None:
+        self._stopped = self._last_stop = text_of(part.get("reason"))
+        tokens = object_of(part.get("tokens"))
+        taken = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
+        self.usage = used.total(self.usage, taken)
+        if self._stopped == "stop":
+            self.agent_message_id = an_id(part.get("messageID"))
+
+    def _complain(self, error: dict[str, Any]) -> None:
+        data = object_of(error.get("data"))
+        text = text_of(data.get("message")) or text_of(error.get("name")) or "an error without a message"
+        if data.get("statusCode") in (401, 403):
+            text = f"{text.rstrip('. ')}: {_KEY_ADVICE}"
+        self._error = words(text)
+        self.transcript.complain(self._error or text)

@@ -1,0 +1,1 @@
+"""Parts that the plans and readers of several agents share."""

@@ -1,0 +1,1 @@
+"""The container port, and Docker behind it."""

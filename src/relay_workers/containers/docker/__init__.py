@@ -1,0 +1,1 @@
+"""The container port on the Docker API."""

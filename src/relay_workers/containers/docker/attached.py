@@ -1,0 +1,130 @@
+"""An exec with its input and output in our hands."""
+
+import contextlib
+import io
+import socket
+import struct
+import time
+from typing import Any, Self
+
+import docker
+
+from relay_workers.containers.docker.failure import translated
+from relay_workers.containers.port import EngineUnavailable
+
+STDOUT = 1
+MOST_ANSWER_BYTES = 1024
+"""Of one answer of a helper, its frames included."""
+_HEADER = struct.Struct(">BxxxL")
+
+
+class FrameReader:
+    """Takes the engine's stream apart: frames of a stream number, a length and so many bytes (Docker API, "attach")."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of a frame that is not complete."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of standard output that ``data`` completes; those of standard error are dropped."""
+        self._pending += data
+        output = bytearray()
+        while len(self._pending) >= _HEADER.size:
+            stream, length = _HEADER.unpack_from(self._pending)
+            end = _HEADER.size + length
+            if len(self._pending) < end:
+                break
+            if stream == STDOUT:
+                output += self._pending[_HEADER.size : end]
+            del self._pending[:end]
+        return bytes(output)
+
+
+def start_attached(api: docker.APIClient, exec_id: str) -> tuple[socket.socket, bytes]:
+    """Start an exec that was created with its streams; its connection (the caller closes it) and what was read ahead.
+
+    Raises:
+        EngineUnavailable: the engine failed.
+        StepFailed: the container is gone.
+    """
+    with translated():
+        stream: Any = api.exec_start(exec_id, socket=True)
+    # The SDK answers a SocketIO for a UNIX socket and a socket for TCP; TLS cannot be taken out of its hands.
+    raw = getattr(stream, "_sock", stream)
+    if type(raw) is not socket.socket:
+        raise EngineUnavailable("attached execs need an engine on a UNIX socket or plain TCP", retryable=False)
+    ahead = _read_ahead(getattr(stream, "_response", None), raw)
+    mine = raw.dup()
+    stream.close()
+    return mine, ahead
+
+
+def _read_ahead(response: Any, raw: socket.socket) -> bytes:
+    """What the HTTP client has buffered behind the answer's head; nothing of it may be lost."""
+    buffered = getattr(getattr(getattr(response, "raw", None), "_fp", None), "fp", None)
+    if not isinstance(buffered, io.BufferedReader):
+        return b""
+    raw.settimeout(0)  # so that an empty buffer is not waited for
+    try:
+        with contextlib.suppress(BlockingIOError):
+            return buffered.read1() if buffered.peek(1) else b""
+    finally:
+        raw.settimeout(None)
+    return b""
+
+
+class Conversation:
+    """Lines to and from a helper in the container; a context manager that ends it.
+
+    The helper runs in the container's own shell, which may be anything by now: so an answer has a length and a
+    deadline, and what was not asked for is none.
+    """
+
+    def __init__(self, api: docker.APIClient, exec_id: str, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._socket, ahead = start_attached(api, exec_id)
+        self._frames = FrameReader()
+        self._text = bytearray(self._frames.feed(ahead))
+
+    def ask(self, line: str) -> str:
+        """Send a line and wait for the answer's line.
+
+        Raises:
+            EngineUnavailable: the helper is gone, silent, slow or no helper of Relay's.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+        if self._text:
+            raise EngineUnavailable("a helper in the container answered before it was asked", retryable=False)
+        try:
+            self._socket.settimeout(self._timeout_seconds)
+            self._socket.sendall(line.encode() + b"\n")
+            while b"\n" not in self._text:
+                self._receive(deadline)
+        except OSError as error:
+            raise EngineUnavailable(f"lost a helper in the container: {error}", retryable=True) from error
+        answer, _, rest = bytes(self._text).partition(b"\n")
+        self._text = bytearray(rest)
+        return answer.decode("ascii", "replace")
+
+    def _receive(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise EngineUnavailable("a helper in the container did not answer in time", retryable=True)
+        self._socket.settimeout(left)
+        data = self._socket.recv(MOST_ANSWER_BYTES)
+        if not data:
+            raise EngineUnavailable("a helper in the container ended before it answered", retryable=True)
+        self._text += self._frames.feed(data)
+        if len(self._text) + self._frames.pending_bytes > MOST_ANSWER_BYTES:
+            message = f"a helper in the container answered with more than {MOST_ANSWER_BYTES} bytes"
+            raise EngineUnavailable(message, retryable=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()

@@ -1,0 +1,60 @@
+"""A connection to the container engine of this node."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import docker
+from docker.utils import kwargs_from_env
+
+from relay_workers.containers.docker.failure import translated
+from relay_workers.containers.port import EngineUnavailable
+
+TIMEOUT_SECONDS = 60
+"""Longest silence of the engine within one answer."""
+KILL_TIMEOUT_SECONDS = 20
+"""Such silence means, where the engine answers else, that a container blocks it."""
+_POOL_SIZE = 64
+"""Connections kept open; more are made and closed."""
+
+
+def find_engine(configured: str | None, environment: Mapping[str, str]) -> str:
+    """The address of the engine: the setting, ``DOCKER_HOST``, or the first socket that is there.
+
+    Raises:
+        EngineUnavailable: there is none.
+    """
+    named = configured or environment.get("DOCKER_HOST")
+    if named:
+        return named
+    runtime = environment.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    sockets = (
+        "/var/run/docker.sock",
+        f"{runtime}/docker.sock",
+        f"{runtime}/podman/podman.sock",
+        "/run/podman/podman.sock",
+    )
+    for path in sockets:
+        if Path(path).is_socket():
+            return f"unix://{path}"
+    message = "no container engine: no socket at " + ", ".join(sockets) + "; start one or set RELAY_DOCKER_HOST"
+    raise EngineUnavailable(message, retryable=True)
+
+
+def connect(
+    configured: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_seconds: int = TIMEOUT_SECONDS,
+) -> docker.APIClient:
+    """A client with connections of its own, usable from many threads; asks the engine for its version.
+
+    Raises:
+        EngineUnavailable: it does not answer.
+    """
+    env = os.environ if environment is None else environment
+    address = find_engine(configured, env)
+    with translated():
+        tls = kwargs_from_env(dict(env)).get("tls", False) if address.startswith("tcp:") else False
+        return docker.APIClient(
+            base_url=address, version="auto", timeout=timeout_seconds, max_pool_size=_POOL_SIZE, tls=tls
+        )

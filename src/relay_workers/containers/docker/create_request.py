@@ -1,0 +1,88 @@
+"""The body of the Docker API's ``POST /containers/create``, from an allow-list. Pure."""
+
+from typing import Any
+
+from relay_workers.containers.port import CA_BUNDLE, SUPERVISOR, WORKSPACE, ContainerLimits, ContainerSpec
+
+CAPABILITIES = (
+    # A setup script that runs as root must be able to install packages; a step of any other user has none of these,
+    # and no-new-privileges keeps it from getting them.
+    "CHOWN",  # dpkg gives files to the accounts of a package
+    "DAC_OVERRIDE",  # root reads and writes the workspace's files, which belong to the workspace's uid
+    "FOWNER",  # and changes their modes and times, as tar, cp -p and dpkg do
+    "FSETID",  # dpkg keeps the set-group-id bit of a file that it gives to a group
+    "SETGID",  # apt drops its rights for downloads; su and service scripts change the account
+    "SETUID",
+    "KILL",  # Relay's killer, and a root step that stops a daemon of another account
+    # Left out of Docker's own default: AUDIT_WRITE, MKNOD, NET_BIND_SERVICE (ports below 1024 are open to all in a
+    # container since 20.10), NET_RAW (forged packets on the shared bridge), SETFCAP, SETPCAP, SYS_CHROOT.
+)
+
+
+def create_request(spec: ContainerSpec, pid1: tuple[str, ...], *, limit_files: bool = True) -> dict[str, Any]:
+    """The body for ``spec``, with ``pid1`` as its idle first process.
+
+    No part of it comes from a client unchecked: it cannot express privileges, devices, host namespaces or other mounts.
+    Without ``limit_files`` the engine's own limit of open files holds: one that may not raise its own cannot set more.
+    """
+    return {
+        "Image": spec.image,
+        "Entrypoint": list(pid1),
+        "Cmd": [],
+        "User": "0:0",  # of PID 1 only; each execution says its own
+        "WorkingDir": "/",
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": dict(spec.labels),
+        "StopSignal": "SIGKILL",  # PID 1 has no handlers: any other signal would only cost the stop timeout
+        "Healthcheck": {"Test": ["NONE"]},  # an image's own would run in the background for ever
+        "HostConfig": {
+            "Mounts": _mounts(spec),
+            "NetworkMode": spec.network,
+            "CapDrop": ["ALL"],
+            "CapAdd": list(CAPABILITIES),
+            "SecurityOpt": ["no-new-privileges"],
+            "Privileged": False,
+            "PublishAllPorts": False,
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "Init": False,
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "none", "Config": {}},
+            **_limits(spec.limits, limit_files=limit_files),
+        },
+    }
+
+
+def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
+    mounts = [
+        _bind(str(spec.workspace_dir), WORKSPACE, read_only=False),
+        _bind(str(spec.supervisor_dir), SUPERVISOR, read_only=True),
+    ]
+    mounts += [_bind(str(path), str(path), read_only=True) for path in spec.mirror_dirs]
+    if spec.ca_bundle is not None:
+        mounts.append(_bind(str(spec.ca_bundle), CA_BUNDLE, read_only=True))
+    return mounts
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+    # Private propagation: a mount made on either side is not seen on the other.
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def _limits(limits: ContainerLimits, *, limit_files: bool) -> dict[str, Any]:
+    ulimits = [{"Name": "core", "Soft": 0, "Hard": 0}]  # a core file would fill the workspace
+    if limit_files:
+        ulimits.append({"Name": "nofile", "Soft": limits.nofile, "Hard": limits.nofile})
+    return {
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "NanoCpus": int(limits.cpus * 1_000_000_000),
+        "PidsLimit": limits.pids,
+        "Ulimits": ulimits,
+    }

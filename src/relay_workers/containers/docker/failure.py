@@ -1,0 +1,80 @@
+"""What a failure of the Docker API means. Texts recorded from Docker Engine 20.10.24 and 28.2."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from docker.errors import APIError, DockerException
+
+from relay_core.domain.errors import RelayError, StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.port import EngineUnavailable
+
+_CONTAINER_GONE = ("no such container", "is not running", "marked for removal")
+_IMAGE_GONE = ("no such image", "pull access denied", "manifest unknown", "repository does not exist")
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+_RESTARTING = (
+    "containerd.sock",
+    "transport is closing",
+    "context canceled",
+    "shutting down",
+    "error reading from server",
+)
+"""What an engine says whose containerd goes away or is not there yet."""
+_NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
+
+
+def classify_failure(status: int | None, text: str) -> RelayError:
+    """The error to raise for an answer of the engine, or for none (``status`` None)."""
+    if status is None:
+        return _no_answer(text)
+    said = f"the container engine says: {text.strip() or 'nothing'}"
+    reason = _reason(status, text.lower())
+    if reason is None:
+        restarted = start_was_interrupted(text) or any(words in text.lower() for words in _RESTARTING)
+        silent = status >= 500 and restarted
+        return EngineUnavailable(f"{said} (status {status})", retryable=True, silent=silent)
+    return StepFailed(reason, f"{said}; free space on this node" if reason is Reason.DISK_PRESSURE else said)
+
+
+def _reason(status: int, text: str) -> Reason | None:
+    """Why a step cannot go on, or None where the engine itself is in trouble."""
+    told = (
+        (any(words in text for words in _DISK_FULL), Reason.DISK_PRESSURE),
+        (status in {404, 409} and any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
+        # Not told by every start of a detached exec: see `RunDir.has_started`.
+        ("oci runtime exec failed" in text, Reason.START_FAILED),
+        (any(words in text for words in _IMAGE_GONE), Reason.IMAGE_UNAVAILABLE),
+        (status in {400, 403, 404, 409} or "oci runtime create failed" in text, Reason.ENGINE_ERROR),
+    )
+    return next((reason for holds, reason in told if holds), None)
+
+
+def refuses_file_limit(text: str) -> bool:
+    """Whether a start failed because the engine may not set the number of open files (runc 1.1; 7 is RLIMIT_NOFILE)."""
+    return "error setting rlimit type 7" in text.lower()
+
+
+def start_was_interrupted(text: str) -> bool:
+    """Whether a start failed because an earlier one of this container died with its engine (20.10: dockerd killed)."""
+    return "task " in text and "already exists" in text
+
+
+def _no_answer(text: str) -> EngineUnavailable:
+    if any(words in text.lower() for words in _NOT_ALLOWED):
+        message = f"may not use the container engine ({text}); add this account to the group that owns its socket"
+        return EngineUnavailable(message, retryable=False)
+    message = f"the container engine does not answer ({text}); is it running?"
+    return EngineUnavailable(message, retryable=True, silent=True)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of the Docker SDK, requests and sockets into Relay's, with the cause kept."""
+    try:
+        yield
+    except APIError as error:
+        status = error.response.status_code if error.response is not None else None
+        raise classify_failure(status, str(error.explanation or error)) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise classify_failure(None, str(error)) from error

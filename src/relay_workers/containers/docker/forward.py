@@ -1,0 +1,203 @@
+"""Reaches servers inside containers from a loopback port of this node.
+
+A connection goes to the container's address on its bridge; where nothing answers there (the server listens on the
+container's loopback only, or this worker is in a network of its own), through an exec of `dial.S` in the container.
+Nothing listens on any address but 127.0.0.1. Not covered: UDP; on machines other than x86_64 and aarch64, and with an
+engine behind TLS, servers on a container's loopback.
+
+One thread moves all bytes, and `_DIALERS` wait for the engine.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from typing import NamedTuple
+
+import docker
+import structlog
+
+from relay_core.domain.errors import RelayError
+from relay_workers.containers.docker.attached import FrameReader, start_attached
+from relay_workers.containers.docker.failure import translated
+from relay_workers.containers.in_container import programs
+from relay_workers.containers.port import SUPERVISOR, ContainerEngine
+
+MAX_CONNECTIONS = 512
+"""Of all forwarded ports together; one more is closed at once."""
+_DIALERS = 8
+_CONNECT_SECONDS = 2.0
+_CHUNK = 1 << 16
+_ROUNDS_TO_COME_IN = 5
+_HELPER = "65534:0"
+"""No account's uid; gid 0 marks Relay's own helpers (kill.sh)."""
+
+log = structlog.get_logger()
+
+
+class _Peer(NamedTuple):
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    decode: Callable[[bytes], bytes]
+
+
+class Forwarder:
+    """Forwarded ports of one worker process, by key (the execution's id); usable from any thread."""
+
+    def __init__(self, engine: ContainerEngine, api: docker.APIClient) -> None:
+        self._engine = engine
+        self._api = api
+        self._dialers = ThreadPoolExecutor(_DIALERS, thread_name_prefix="forward-dial")
+        self._servers: dict[str, asyncio.Server] = {}
+        self._connections: dict[str, dict[asyncio.Task[None], asyncio.StreamWriter]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="forward", daemon=True)
+        self._thread.start()
+
+    def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:
+        """Forward a port of 127.0.0.1 to ``port`` of a container, and answer it; one that is open for ``key`` is kept.
+
+        Args:
+            key: what the forwarding belongs to.
+            container_id: where each new connection goes, under whatever address it has then.
+            port: of the server in it.
+            local_port: taken if it is free (the one from before a restart of this worker), else any.
+
+        Raises:
+            OSError: no port can be opened.
+        """
+        return asyncio.run_coroutine_threadsafe(self._open(key, container_id, port, local_port), self._loop).result()
+
+    def close(self, key: str) -> None:
+        """Stop forwarding for ``key`` and end its connections; nothing happens when there is none."""
+        asyncio.run_coroutine_threadsafe(self._close(key), self._loop).result()
+
+    def probe(self, container_id: str, port: int) -> bool:
+        """Whether a server accepts connections on ``port``, of any address of the container.
+
+        Raises:
+            EngineUnavailable: the engine failed.
+            StepFailed: the container is gone.
+        """
+        address = self._engine.inspect(container_id).address
+        if address is not None:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((address, port), timeout=_CONNECT_SECONDS),
+            ):
+                return True
+        if programs.dial() is None:
+            return False
+        with translated():
+            command = [f"{SUPERVISOR}/dial", str(port), "probe"]
+            exec_id = self._api.exec_create(container_id, command, user=_HELPER, workdir="/")["Id"]
+            self._api.exec_start(exec_id)
+            return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
+
+    def shutdown(self) -> None:
+        """Stop all forwarding and the threads."""
+        for key in list(self._servers):
+            self.close(key)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._dialers.shutdown()
+
+    async def _open(self, key: str, container_id: str, port: int, local_port: int) -> int:
+        if key not in self._servers:
+
+            async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if key not in self._servers:  # accepted just before `_close`
+                    writer.close()
+                    return
+                await self._track(key, writer, self._join(reader, writer, container_id, port))
+
+            try:
+                server = await asyncio.start_server(handle, "127.0.0.1", local_port, limit=_CHUNK, start_serving=False)
+            except OSError:
+                server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=_CHUNK, start_serving=False)
+            self._servers[key] = server
+            await server.start_serving()
+        return int(self._servers[key].sockets[0].getsockname()[1])
+
+    async def _close(self, key: str) -> None:
+        server = self._servers.pop(key, None)
+        if server is not None:
+            # Closing a server between a connection's acceptance and its transport loses the connection, open, for ever
+            # (asyncio of 3.11 fails an assertion then): so stop accepting, let the accepted ones come in, then close.
+            for listener in server.sockets:
+                self._loop.remove_reader(listener)
+            for _ in range(_ROUNDS_TO_COME_IN):
+                await asyncio.sleep(0)
+            server.close()
+        connections = self._connections.pop(key, {})
+        for connection, writer in connections.items():
+            connection.cancel()
+            writer.close()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    async def _track(self, key: str, writer: asyncio.StreamWriter, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        mine = self._connections.setdefault(key, {})
+        mine[task] = writer
+        try:
+            if sum(len(tasks) for tasks in self._connections.values()) > MAX_CONNECTIONS:
+                log.warning("too many forwarded connections", action="forward", key=key, limit=MAX_CONNECTIONS)
+                task.cancel()
+            await asyncio.wait([task])
+        finally:
+            mine.pop(task, None)
+            writer.close()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("a forwarded connection failed", action="forward", key=key, error=str(error))
+
+    async def _join(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, container_id: str, port: int
+    ) -> None:
+        peer = await self._dial(container_id, port)
+        try:
+            upward = asyncio.ensure_future(_copy(reader, peer.writer, bytes))
+            try:
+                await _copy(peer.reader, writer, peer.decode)
+            finally:
+                upward.cancel()
+        finally:
+            peer.writer.close()
+
+    async def _dial(self, container_id: str, port: int) -> _Peer:
+        address = (await self._loop.run_in_executor(self._dialers, self._engine.inspect, container_id)).address
+        if address is not None:
+            with contextlib.suppress(OSError):  # a timeout is one
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    reader, writer = await asyncio.open_connection(address, port, limit=_CHUNK)
+                return _Peer(reader, writer, bytes)
+        sock, ahead = await self._loop.run_in_executor(self._dialers, self._dial_inside, container_id, port)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=_CHUNK)
+        frames = FrameReader()
+        greeting = frames.feed(ahead)
+
+        def decode(data: bytes) -> bytes:
+            nonlocal greeting
+            output, greeting = greeting + frames.feed(data), b""
+            return output
+
+        return _Peer(reader, writer, decode)
+
+    def _dial_inside(self, container_id: str, port: int) -> tuple[socket.socket, bytes]:
+        if programs.dial() is None:
+            raise RelayError("this machine's architecture has no helper that reaches a container's loopback")
+        with translated():
+            command = [f"{SUPERVISOR}/dial", str(port)]
+            created = self._api.exec_create(container_id, command, stdin=True, stderr=False, user=_HELPER, workdir="/")
+        return start_attached(self._api, created["Id"])
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, decode: Callable[[bytes], bytes]) -> None:
+    """Move all bytes, and pass on the end."""
+    while data := await source.read(_CHUNK):
+        target.write(decode(data))
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()

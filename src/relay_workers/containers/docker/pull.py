@@ -1,0 +1,190 @@
+"""Fetches an image through the engine: under a deadline, a bound of bytes, and so that it can be broken off.
+
+The engine ends a pull when the connection that asked for it is closed, and it answers nothing at all while a registry
+keeps it waiting. So the request goes over a socket of its own, which can be shut at any moment (the Docker SDK hands
+its socket out only after the answer has begun). What a registry says reaches the worker's log, and no user.
+"""
+
+import http.client
+import json
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import docker
+import structlog
+from docker.auth import get_config_header, resolve_repository_name
+from docker.utils import parse_repository_tag
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.docker.failure import classify_failure
+from relay_workers.containers.port import EngineUnavailable, PullTerms
+
+_POLL_SECONDS = 0.1
+_FREE_SPACE_SECONDS = 1.0
+_LINE_BYTES = 1 << 20
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+_REFUSED = ("not found", "manifest unknown", "denied", "unauthorized", "does not exist", "no matching manifest")
+
+log = structlog.get_logger(__name__)
+
+
+def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
+    """Return when the image is here.
+
+    Raises:
+        StepFailed: ``image_unavailable``, ``timeout``, ``disk_pressure``; ``user``: cancelled.
+        EngineUnavailable: the engine fell silent.
+    """
+    root = _engine_directory(api)
+    connection = _connect(api)
+    own = connection.sock
+    events: SimpleQueue[dict[str, Any] | Exception | None] = SimpleQueue()
+    Thread(target=_read, args=(connection, _request(api, ref), events), name="pull", daemon=True).start()
+    download = Download(terms.max_bytes)
+    deadline = time.monotonic() + terms.seconds
+    look_at_disk = 0.0
+    try:
+        while True:
+            now = time.monotonic()
+            if terms.cancelled.is_set():
+                raise StepFailed(Reason.USER, f"killed while the image {ref!r} was being pulled")
+            if now >= deadline:
+                what = f"pulling the image {ref!r} took longer than {terms.seconds:g} s, which is {terms.seconds_are}"
+                raise StepFailed(Reason.TIMEOUT, what)
+            if root is not None and now >= look_at_disk:
+                look_at_disk = now + _FREE_SPACE_SECONDS
+                _check_disk(ref, root, terms.min_free_bytes)
+            with suppress(Empty):
+                event = events.get(timeout=_POLL_SECONDS)
+                if event is None:
+                    return
+                _take(ref, event, download)
+    finally:
+        _break_off(own)
+
+
+class Download:
+    """The size of an image, as far as the engine has heard of its layers."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._layers: dict[str, int] = {}
+
+    def too_large(self, event: Mapping[str, Any]) -> bool:
+        """Whether the layers announced or received by now are more than allowed."""
+        progress = event.get("progressDetail") or {}
+        if event.get("status") == "Downloading":
+            size = max(int(progress.get("total") or 0), int(progress.get("current") or 0))
+            layer = str(event.get("id"))
+            self._layers[layer] = max(self._layers.get(layer, 0), size)
+        return sum(self._layers.values()) > self._max_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """The bound."""
+        return self._max_bytes
+
+
+def unavailable(ref: str, why: str) -> StepFailed:
+    """The failure of a step whose image cannot be had."""
+    message = f"image {ref!r} cannot be used: {why}; pull or build it on this node, or ask for another image"
+    return StepFailed(Reason.IMAGE_UNAVAILABLE, message)
+
+
+def explain(ref: str, said: str) -> StepFailed:
+    """What a failed pull means, without a word of what the registry has said."""
+    text = said.lower()
+    if any(words in text for words in _DISK_FULL):
+        return StepFailed(
+            Reason.DISK_PRESSURE, f"the node's disk is full: image {ref!r} does not fit; free space there"
+        )
+    if any(words in text for words in _REFUSED):
+        return unavailable(ref, "its registry does not have it for this platform, or wants a login")
+    return unavailable(ref, "its registry cannot be reached, or does not answer as a registry does")
+
+
+def _take(ref: str, event: dict[str, Any] | Exception, download: Download) -> None:
+    if isinstance(event, Exception):
+        raise event
+    if "error" in event:
+        said = str(event["error"])
+        log.warning("a pull failed", image=ref, said=said[:2000])
+        raise explain(ref, said)
+    if download.too_large(event):
+        raise unavailable(ref, f"it is larger than {download.max_bytes} bytes (RELAY_IMAGE_MAX_BYTES)")
+
+
+def _check_disk(ref: str, root: Path, min_free_bytes: int) -> None:
+    if shutil.disk_usage(root).free < min_free_bytes:
+        message = f"image {ref!r} leaves less than {min_free_bytes} bytes free in {root} on the node; free space there"
+        raise StepFailed(Reason.DISK_PRESSURE, message)
+
+
+def _engine_directory(api: docker.APIClient) -> Path | None:
+    """Where the engine keeps images, if this worker sees that directory."""
+    root = Path(str(api.info().get("DockerRootDir") or "/nonexistent"))
+    return root if root.is_dir() else None
+
+
+def _connect(api: docker.APIClient) -> http.client.HTTPConnection:
+    """A connection whose socket is ours; as for attached execs, the engine is on a UNIX socket or plain TCP."""
+    path = getattr(api.get_adapter(api.base_url), "socket_path", None)
+    place = urlsplit(api.base_url)
+    try:
+        if path is not None:
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.connect(str(path))
+        elif place.scheme == "http":
+            connection = http.client.HTTPConnection(str(place.hostname), place.port)
+            connection.connect()
+        else:
+            raise EngineUnavailable("pulls need an engine on a UNIX socket or plain TCP", retryable=False)
+    except OSError as error:
+        raise classify_failure(None, str(error)) from error
+    return connection
+
+
+def _request(api: docker.APIClient, ref: str) -> tuple[str, dict[str, str]]:
+    """Path and headers, the login that this worker's own Docker configuration has for the registry included."""
+    repository, tag = parse_repository_tag(ref)
+    words = urlencode({"fromImage": repository, "tag": tag or "latest"})
+    login = get_config_header(api, resolve_repository_name(repository)[0])
+    headers = {"X-Registry-Auth": login.decode() if isinstance(login, bytes) else str(login)} if login else {}
+    return f"/v{api.api_version}/images/create?{words}", headers
+
+
+def _read(
+    connection: http.client.HTTPConnection,
+    request: tuple[str, dict[str, str]],
+    events: "SimpleQueue[dict[str, Any] | Exception | None]",
+) -> None:
+    """Pass on what the engine tells, then its end: None, or why there is none."""
+    try:
+        connection.request("POST", request[0], headers={**request[1], "Content-Length": "0"})
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            events.put({"error": answer.read(_LINE_BYTES).decode(errors="replace")})
+            return
+        while line := answer.readline(_LINE_BYTES):
+            if line.strip():
+                events.put(json.loads(line))
+        events.put(None)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        events.put(classify_failure(None, f"it broke off a pull: {error}"))
+
+
+def _break_off(own: socket.socket) -> None:
+    """Shut the connection, even while it is read: an engine that is not done gives the pull up."""
+    with suppress(OSError):
+        own.shutdown(socket.SHUT_RDWR)
+    own.close()

@@ -1,0 +1,194 @@
+"""Runs Relay's own tools in hardened, short-lived containers.
+
+The output is attached before the start and read to its end, so no log driver is needed and the end is noticed at once;
+removal happens behind the caller's back. Docker Engine 20.10: 0.1 s from ``run`` to the answer of ``true``.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Any
+
+import docker
+import requests
+import structlog
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import LogConfig, Mount
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.patience import Patience
+from relay_workers.containers.port import EngineUnavailable
+from relay_workers.containers.tool import ToolResult, ToolRun
+
+TOOL_LABEL = "relay.tool"
+OWNER_LABEL = "relay.tool.worker"
+"""The life of the worker that runs it."""
+_REMOVED_PER_SWEEP = 20
+_OUTPUT_LIMIT = 1 << 20
+_ERRORS_LIMIT = 16 << 10
+_CANCEL_POLL_SECONDS = 0.1
+_END_SECONDS = 10
+_KILLED = 137
+_NOT_FOUND = 127
+_NO_PROGRAM = re.compile("executable file not found|no such file or directory|permission denied", re.IGNORECASE)
+"""How runc and crun say that the image lacks the program; recorded from Docker Engine 20.10."""
+
+log = structlog.get_logger()
+
+
+class DockerToolRunner:
+    """A `ToolRunner` on a Docker engine; one for a worker process, usable from many threads."""
+
+    def __init__(self, client: docker.DockerClient, patience: Patience | None = None, owner: str = "") -> None:
+        self._api = client.api
+        self._labels = {TOOL_LABEL: "1", OWNER_LABEL: owner}
+        self._patience = patience or Patience()
+        self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
+
+    def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
+        """See `ToolRunner.run`. What the engine's silence broke off is run again: a tool may be."""
+        try:
+            return self._patience.keep(lambda: self._run_once(spec, cancelled or Event()))
+        except EngineUnavailable as error:
+            raise StepFailed(Reason.ENGINE_ERROR, str(error)) from error
+
+    def _run_once(self, spec: ToolRun, cancelled: Event) -> ToolResult:
+        with _engine_errors(spec.image):
+            container = self._create(spec)
+            try:
+                return self._run(container, spec, cancelled)
+            finally:
+                self._removals.submit(self._remove, container)
+
+    def sweep(self, is_dead: Callable[[str], bool]) -> int:
+        """Remove tool containers that do not run, of workers that are dead; the number of those removed.
+
+        One of git that still runs ends by itself at its timeout and is found by a later sweep.
+
+        Args:
+            is_dead: whether the life of a worker with this name is over; False of workers of other nodes.
+        """
+        with _engine_errors(""):
+            filters = {"label": [f"{TOOL_LABEL}=1"], "status": ["created", "exited", "dead"]}
+            found = {
+                item["Id"]: item["Labels"].get(OWNER_LABEL) for item in self._api.containers(all=True, filters=filters)
+            }
+        left = [container for container, owner in found.items() if owner and is_dead(owner)][:_REMOVED_PER_SWEEP]
+        for container in left:
+            self._remove(container)
+        return len(left)
+
+    def close(self) -> None:
+        """Wait for the removals under way."""
+        self._removals.shutdown(wait=True)
+
+    def _create(self, spec: ToolRun) -> str:
+        answer = self._api.create_container(
+            image=spec.image,
+            command=list(spec.argv),
+            entrypoint=[],
+            environment=dict(spec.env),
+            user=spec.user,
+            working_dir="/",
+            network_disabled=True,
+            labels={**spec.labels, **self._labels},
+            host_config=self._host_config(spec),
+        )
+        return str(answer["Id"])
+
+    def _host_config(self, spec: ToolRun) -> Any:
+        return self._api.create_host_config(
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            cap_add=list(spec.capabilities),
+            security_opt=["no-new-privileges"],
+            mem_limit=spec.memory_bytes,
+            memswap_limit=spec.memory_bytes,
+            nano_cpus=2_000_000_000,
+            pids_limit=256,
+            tmpfs={"/tmp": f"rw,nosuid,nodev,size={spec.tmpfs_bytes},mode=1777"},  # noqa: S108 - the container's own
+            mounts=[Mount(m.target, m.source, type="bind", read_only=m.read_only) for m in spec.mounts],
+            log_config=LogConfig(type="none"),
+            ipc_mode="none",
+        )
+
+    def _run(self, container: str, spec: ToolRun, cancelled: Event) -> ToolResult:
+        reader = _OutputReader(self._api.attach(container, stream=True, logs=False, demux=True))
+        try:
+            self._api.start(container)
+        except APIError as error:
+            if _NO_PROGRAM.search(str(error)):
+                return ToolResult(_NOT_FOUND, b"", f"the image has no {spec.argv[0]}".encode())
+            raise
+        reader.start()
+        deadline = time.monotonic() + spec.timeout_seconds + 1
+        while reader.is_alive() and time.monotonic() < deadline and not cancelled.is_set():
+            reader.join(min(_CANCEL_POLL_SECONDS, max(0, deadline - time.monotonic())))
+        stopped = reader.is_alive()
+        if stopped:
+            self._kill(container)
+            reader.join(_END_SECONDS)
+        exit_code = int(self._api.wait(container, timeout=_END_SECONDS)["StatusCode"])
+        killed = exit_code == _KILLED
+        # True also where a child of the tool was killed; the tool itself may then have ended by its own choice.
+        oom = not stopped and bool(self._api.inspect_container(container)["State"]["OOMKilled"])
+        return ToolResult(
+            exit_code=exit_code,
+            output=bytes(reader.output),
+            errors=bytes(reader.errors),
+            oom=oom,
+            timed_out=(stopped and not cancelled.is_set()) or (killed and not oom and not stopped),
+            cancelled=stopped and cancelled.is_set(),
+        )
+
+    def _kill(self, container: str) -> None:
+        try:
+            self._api.kill(container)
+        except APIError as error:  # it ended meanwhile
+            log.debug("tool container had ended before it was killed", action="tool_kill", error=str(error))
+
+    def _remove(self, container: str) -> None:
+        try:
+            self._api.remove_container(container, v=True, force=True)
+        except NotFound:
+            return
+        except (DockerException, requests.RequestException) as error:
+            log.warning("cannot remove a tool container", action="tool_remove", container=container, error=str(error))
+
+
+class _OutputReader(Thread):
+    """Reads an attached container to the end of its output, keeping a bounded part."""
+
+    def __init__(self, frames: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+        super().__init__(name="tool-output", daemon=True)
+        self._frames = frames
+        self._log = log.bind(**structlog.contextvars.get_contextvars())  # a thread begins without
+        self.output = bytearray()
+        self.errors = bytearray()
+
+    def run(self) -> None:
+        try:
+            for stdout, stderr in self._frames:
+                self.output += (stdout or b"")[: _OUTPUT_LIMIT - len(self.output)]
+                self.errors = (self.errors + (stderr or b""))[-_ERRORS_LIMIT:]
+        except (DockerException, requests.RequestException, OSError) as error:  # the exit code is asked for next
+            self._log.warning("lost the output of a tool container", action="tool_output", error=str(error))
+
+
+@contextmanager
+def _engine_errors(image: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageNotFound as error:
+        message = f"the image {image} is not on this node; build it with 'relay up' or set RELAY_GIT_IMAGE"
+        raise StepFailed(Reason.IMAGE_UNAVAILABLE, message) from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        message = f"the container engine does not answer ({error})"
+        raise EngineUnavailable(message, retryable=True, silent=True) from error
+    except (DockerException, requests.RequestException) as error:
+        raise StepFailed(Reason.ENGINE_ERROR, f"the container engine failed: {error}") from error

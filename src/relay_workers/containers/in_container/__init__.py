@@ -1,0 +1,1 @@
+"""Programs and scripts that Relay mounts into every container."""

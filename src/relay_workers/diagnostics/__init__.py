@@ -1,0 +1,1 @@
+"""Health page and `relay doctor`."""

@@ -1,1 +1,0 @@
-"""The container engine: one narrow port, and Docker behind it."""

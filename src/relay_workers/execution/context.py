@@ -1,0 +1,51 @@
+"""What every part of a worker works with, made once by the bootstrap and passed as one argument."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.queue.dispatcher import Doorbell
+from relay_core.secret_box import SecretBox
+from relay_core.settings import Settings
+from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.logs.log_store import LogStore
+from relay_workers.capture.pump import LogPump
+from relay_workers.containers.docker.forward import Forwarder
+from relay_workers.containers.patience import Patience
+from relay_workers.containers.port import ContainerEngine
+from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.service import GitService
+from relay_workers.metrics import Metrics
+from relay_workers.ownership.admission import Admission
+from relay_workers.ownership.live_executions import LiveRuns
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The ports and facts of one worker."""
+
+    settings: Settings
+    claimant: Claimant
+    database: Engine
+    lease_database: Engine
+    """One connection for the renewal of leases, which must not wait for the threads of runs."""
+    doorbell: Doorbell
+    engine: ContainerEngine
+    patience: Patience
+    """With the engine; ended when this worker goes away."""
+    tool: ToolRunner
+    git: GitService
+    pump: LogPump
+    logs: LogStore
+    live_logs: LiveLogPublisher
+    forwarder: Forwarder
+    live: LiveRuns
+    admission: Admission
+    metrics: Metrics
+    secrets: SecretBox
+
+    def workspace_dir(self, workspace_id: object) -> Path:
+        """Where a workspace lives on this node."""
+        return self.settings.data_dir / "workspaces" / str(workspace_id)

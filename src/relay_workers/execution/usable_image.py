@@ -1,0 +1,97 @@
+"""Whether the steps of a workspace can run in an image, asked before the clone, and on what terms it is pulled."""
+
+from functools import partial
+from threading import Event
+
+from relay_core.domain.agents.executors import check_executor
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_workers.agents import programs
+from relay_workers.agents.port import TurnRequest
+from relay_workers.agents.registry import get_executor
+from relay_workers.containers.docker.registry import vet_registry
+from relay_workers.containers.port import WORKSPACE, ImageInfo, PullTerms
+from relay_workers.containers.tool import ToolRun
+from relay_workers.execution.context import WorkerContext
+
+_SEEN: set[tuple[str, str]] = set()
+"""(image id, program): an image id names the same files for ever."""
+
+
+def pull_terms(context: WorkerContext, row: WorkspaceRow, stop: Event) -> PullTerms:
+    """On what terms the image of a workspace may be pulled."""
+    settings = context.settings
+    bounds = (
+        (float(row.limits.timeout_seconds), "limits.timeout_seconds"),
+        (settings.image_pull_timeout_seconds, "RELAY_IMAGE_PULL_TIMEOUT_SECONDS"),
+    )
+    seconds, name = min(bounds)
+    return PullTerms(
+        judge=partial(vet_registry, row.image, settings, stop),
+        cancelled=stop,
+        seconds=seconds,
+        seconds_are=name,
+        max_bytes=settings.image_max_bytes,
+        min_free_bytes=settings.node_min_free_bytes,
+    )
+
+
+def check(context: WorkerContext, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
+    """Return where the steps of a workspace can run in its image, or ``stop`` is set.
+
+    Raises:
+        StepFailed: ``program_missing`` or ``image_unavailable``, with what is missing and what to do.
+    """
+    _check_volumes(row, image)
+    _check_programs(context, row, image, uid, stop)
+
+
+def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:
+    """A volume of the image would hide a part of the workspace behind a directory that is root's and of no quota."""
+    hidden = sorted(path for path in image.volumes if path.rstrip("/").startswith(f"{WORKSPACE}/"))
+    if hidden:
+        message = (
+            f"image {row.image} declares VOLUME {hidden[0]}, and Relay keeps its own directories below "
+            f"{WORKSPACE}; remove that line from its Dockerfile, or ask for another image"
+        )
+        raise StepFailed(Reason.IMAGE_UNAVAILABLE, message)
+
+
+def _check_programs(context: WorkerContext, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
+    """A missing program is said before anything is cloned; what an image has is remembered by its id."""
+    choice = check_executor(row.executor)
+    wanted = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
+    unknown = [program for program in wanted if (image.id, program) not in _SEEN]
+    if not unknown:
+        return
+    found = context.tool.run(
+        ToolRun(
+            image=image.id,
+            argv=tuple(programs.probe(unknown)),
+            env={},
+            mounts=(),
+            user=f"{uid}:{uid}",
+            memory_bytes=256 << 20,
+            timeout_seconds=30,
+        ),
+        stop,
+    )
+    if stop.is_set():
+        return
+    if found.exit_code != 0:
+        raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, context.engine.platform()[0]))
+    programs.require(row.image, found.output)
+    _SEEN.update((image.id, program) for program in unknown)
+
+
+def _no_shell(row: WorkspaceRow, image: ImageInfo, architecture: str) -> str:
+    if image.architecture and image.architecture != architecture:
+        return (
+            f"The image {row.image} is for {image.architecture} and this node is {architecture}: "
+            f"build or pull it for {architecture}"
+        )
+    return (
+        f"The image {row.image} cannot run /bin/sh, which every step needs: "
+        "install a shell in the image, or give one that holds it as `image`"
+    )

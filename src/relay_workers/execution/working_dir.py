@@ -1,0 +1,42 @@
+"""Whether the directory is there in which a step is to start: the engine would say it late, and in words of its own."""
+
+import os
+import stat
+from pathlib import Path
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.host_files.safe_dir import SafeDir, Tampered
+
+
+def check_working_dir(workspace_dir: Path, cwd: str) -> None:
+    """Pass unless the directory is certainly missing; behind a symbolic link only the container can look.
+
+    Args:
+        workspace_dir: of the host.
+        cwd: below it, as ``repos/app/services/api``.
+
+    Raises:
+        StepFailed: reason ``start_failed``: it is missing, or no directory.
+    """
+    try:
+        here = SafeDir.open(workspace_dir)
+        for part in cwd.split("/"):
+            with here:
+                mode = os.lstat(part, dir_fd=here.fileno()).st_mode
+                if not stat.S_ISDIR(mode):
+                    what = None if stat.S_ISLNK(mode) else "is no directory"
+                    break
+                here = here.sub(part)
+        else:
+            here.close()
+            return
+    except FileNotFoundError:
+        what = "does not exist"
+    except (Tampered, OSError):
+        return
+    if what is not None:
+        message = (
+            f"the working directory {cwd} {what} in the workspace; correct working_dir, or make it in a setup script"
+        )
+        raise StepFailed(Reason.START_FAILED, message)

@@ -1,0 +1,1 @@
+"""Git on the host: mirrors and stores that Relay alone writes."""

@@ -1,0 +1,201 @@
+"""Relay's own bare store of a workspace's repo: the pinned after-states, from which diffs are made.
+
+It borrows the mirror's objects and works when clone and container are gone. What enters it comes from a container, so
+it is checked object by object, bounded, and never put into a mirror that others share.
+"""
+
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from git import GitCmdObjectDB, Reference, Repo
+from git.exc import GitError
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
+from relay_workers.git.host.masked_patch import masked_patch
+from relay_workers.git.host.process import Control, GitJob, OutOfTime, run_git
+
+_CLEAN = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+_RENAME_LIMIT = 400
+_STAT = re.compile(rb"^ (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?\n")
+_PACK_HEADER = struct.Struct(">4sII")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A unified diff of two commits, binary files and all, as `git apply` takes it."""
+
+    text: bytes
+    truncated: bool
+    """It was longer than asked for and ends at a line end before."""
+    files: int
+    insertions: int
+    deletions: int
+    masked: tuple[str, ...] = ()
+    """Files whose part of it holds masked places, or lacks content that a secret is in: it is not what they are."""
+
+    @property
+    def applies(self) -> bool:
+        """Whether it gives the same files where it is applied."""
+        return not self.truncated and not self.masked
+
+
+class Store:
+    """One bare repository; made at the first use."""
+
+    def __init__(self, settings: Settings, workspace_id: UUID, repo_name: str) -> None:
+        self._settings = settings
+        self.path = settings.data_dir / "stores" / str(workspace_id) / f"{repo_name}.git"
+
+    def prepare(self, mirror: Path) -> None:
+        """Make the repository, borrowing the objects of ``mirror``; harmless when it is there."""
+        alternates = self.path / "objects" / "info" / "alternates"
+        if alternates.is_file():
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        shape: dict[str, Any] = {"bare": True, "template": "", "env": _CLEAN}
+        # "Unsafe" is a template of somebody's; ours is none at all, not even the distribution's.
+        Repo.init(self.path, odbt=GitCmdObjectDB, expand_vars=False, allow_unsafe_options=True, **shape).close()
+        alternates.parent.mkdir(exist_ok=True)
+        alternates.write_text(f"{mirror}/objects\n")
+
+    def import_pack(self, pack: int) -> None:
+        """Take in the pack that an open descriptor holds; an empty one changes nothing.
+
+        Raises:
+            StepFailed: reason ``internal_error``: it is no sound pack, too large, or its objects need others.
+        """
+        header = os.pread(pack, _PACK_HEADER.size, 0)
+        if len(header) == _PACK_HEADER.size and _PACK_HEADER.unpack(header)[::2] == (b"PACK", 0):
+            return
+        limit = f"--max-input-size={self._settings.evidence_pack_max_bytes}"
+        job = GitJob(
+            ("index-pack", "--strict", "--stdin", "--fix-thin", "--threads=1", limit),
+            git_dir=self.path,
+            stdin=pack,
+            memory_bytes=self._settings.git_host_memory_bytes,
+            file_bytes=2 * self._settings.evidence_pack_max_bytes + (64 << 20),
+        )
+        result = run_git(job, self._control())
+        if result.exit_code:
+            for left_over in self.path.glob("objects/pack/tmp_*"):
+                left_over.unlink(missing_ok=True)
+            raise StepFailed(Reason.INTERNAL_ERROR, f"the after-state is refused: {result.message[:300]}")
+
+    def has(self, commit: str) -> bool:
+        """Whether it, or the mirror it borrows from, has the commit."""
+        if not self.path.is_dir():
+            return False
+        with self._repo() as repo:
+            return _is_commit(repo, commit)
+
+    def pin(self, execution_id: UUID, commit: str) -> None:
+        """Keep a commit under ``refs/relay/<execution id>``.
+
+        Raises:
+            StepFailed: reason ``internal_error``: there is no such commit.
+        """
+        with self._repo() as repo:
+            if not _is_commit(repo, commit):
+                raise StepFailed(Reason.INTERNAL_ERROR, f"the after-state lacks its commit {commit}")
+            Reference(repo, f"refs/relay/{execution_id}").set_object(commit)
+
+    def patch(self, base: str, after: str, max_bytes: int, mask: SecretMask | None = None) -> Patch:
+        """The diff between two commits with secrets masked, renames found where cheap; runs no driver and no filter.
+
+        Raises:
+            StepFailed: reason ``internal_error``: a commit is missing, or git ran out of time or memory.
+        """
+        shape = ("--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--full-index", "--submodule=short", "-M")
+        argv = ("diff", "--shortstat", "--patch", *shape, f"-l{_RENAME_LIMIT}", "--end-of-options", base, after, "--")
+        job = GitJob(
+            argv,
+            git_dir=self.path,
+            memory_bytes=self._settings.git_host_memory_bytes,
+            output_limit=max_bytes + 100,  # the line of statistics comes first
+        )
+        try:
+            result = run_git(job, self._control())
+        except OutOfTime as error:
+            raise StepFailed(Reason.INTERNAL_ERROR, "the diff took too long") from error
+        if result.exit_code and not result.truncated:
+            raise StepFailed(Reason.INTERNAL_ERROR, f"the diff cannot be made: {result.message[:300]}")
+        patch = _parsed(result.output, max_bytes)
+        text, masked = masked_patch(patch.text, mask or SecretMask(), lambda names: self._blobs(names, 4 * max_bytes))
+        return replace(patch, text=text, masked=masked)
+
+    def _blobs(self, names: Sequence[str], max_bytes: int) -> dict[str, bytes]:
+        """The contents of some blobs by name, as many as fit into so many bytes; without those that are not there."""
+        if not names:
+            return {}
+        with tempfile.TemporaryFile() as asked:
+            asked.write("".join(f"{name}\n" for name in dict.fromkeys(names)).encode())
+            asked.seek(0)
+            job = GitJob(
+                ("cat-file", "--batch"),
+                git_dir=self.path,
+                stdin=asked.fileno(),
+                memory_bytes=self._settings.git_host_memory_bytes,
+                output_limit=max_bytes,
+            )
+            try:
+                output = run_git(job, self._control()).output
+            except OutOfTime:
+                return {}
+        return _blobs_in(output)
+
+    def _control(self) -> Control:
+        return Control.within(self._settings.git_container_timeout_seconds)
+
+    def _repo(self) -> Repo:
+        repo = Repo(self.path, odbt=GitCmdObjectDB, expand_vars=False)
+        repo.git.update_environment(**_CLEAN)
+        return repo
+
+
+def _is_commit(repo: Repo, commit: str) -> bool:
+    try:
+        return bytes(repo.odb.info(bytes.fromhex(commit)).type) == b"commit"
+    except (ValueError, GitError):
+        return False
+
+
+def _blobs_in(output: bytes) -> dict[str, bytes]:
+    """What `cat-file --batch` wrote, as far as it is whole."""
+    found, at = {}, 0
+    while (end := output.find(b"\n", at)) >= 0:
+        name, _, size = output[at:end].decode("latin-1").partition(" blob ")
+        at = end + 1
+        if not size.isdecimal():  # it says that there is none
+            continue
+        content = output[at : at + int(size)]
+        if len(content) == int(size):
+            found[name] = content
+        at += int(size) + 1
+    return found
+
+
+def _parsed(output: bytes, max_bytes: int) -> Patch:
+    match = _STAT.match(output)
+    if match is None:
+        return Patch(b"", truncated=False, files=0, insertions=0, deletions=0)
+    text = output[match.end() :].removeprefix(b"\n")
+    truncated = len(text) > max_bytes
+    if truncated:
+        text = text[: text.rfind(b"\n", 0, max_bytes) + 1]
+    files, insertions, deletions = (int(number or 0) for number in match.groups())
+    return Patch(text, truncated, files, insertions, deletions)

@@ -1,0 +1,1 @@
+"""Git on work trees: only inside a container, or by reading files."""

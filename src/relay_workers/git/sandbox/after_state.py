@@ -1,0 +1,230 @@
+"""Recording what a step left in a clone, after committing it where asked to."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.settings import Settings
+from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.process import OutOfTime
+from relay_workers.git.host.store import Patch, Store
+from relay_workers.git.sandbox import container
+from relay_workers.git.sandbox.container import AfterStatePlan, Answer, ContainerUser
+from relay_workers.git.sandbox.head_reader import read_head
+from relay_workers.git.sandbox.scratch import scratch
+from relay_workers.host_files.safe_dir import SafeDir
+
+_STATUS_LIMIT = 8 << 20
+_PATHS_LIMIT = 1 << 20
+_OMITTED_NAMED = 100
+_MESSAGE_LIMIT = 4 << 10
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AfterStateRequest:
+    """A clone to be recorded after a step."""
+
+    workspace_id: UUID
+    workspace_dir: Path
+    name: str
+    mirror_path: Path
+    base_commit: str
+    """Where the workspace's branch began."""
+    before_commit: str | None
+    """HEAD before the step."""
+    uid: int
+    gid: int
+    execution_id: UUID
+    commit_message: str | None = None
+    """Given: the work tree is committed on its branch first."""
+    mask: SecretMask = field(default_factory=SecretMask)
+    """For the patches."""
+
+
+class Omitted(NamedTuple):
+    """Something that a commit or diff lacks."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AfterState:
+    """What a step left in a clone; `problem` says what could not be recorded, and nothing is raised for it."""
+
+    after_head: str | None
+    branch: str | None = None
+    committed: str | None = None
+    """The commit that Relay made."""
+    commit_problem: str | None = None
+    """Why it made none though asked to; null also where there was nothing to commit."""
+    dirty: bool | None = None
+    """Whether the work tree differs from HEAD now, untracked files included; None: it could not be seen."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    """Before the commit: counts ``staged modified deleted untracked unmerged nested``, ``paths``, ``complete``."""
+    pinned_commit: str | None = None
+    """HEAD, or a commit of the work tree on it; kept in the store."""
+    patch: Patch | None = None
+    """Base to pinned."""
+    step_patch: Patch | None = None
+    """Before to pinned; null where that is the same as `patch`, or the state before was not kept."""
+    omitted: tuple[Omitted, ...] = ()
+    """What changed and was not kept, or not in a commit."""
+    problem: str | None = None
+
+
+class Recorder:
+    """Records after-states; see `GitService.after_state`."""
+
+    def __init__(self, settings: Settings, tool: ToolRunner) -> None:
+        self._settings = settings
+        self._tool = tool
+
+    def record(self, request: AfterStateRequest) -> AfterState:
+        """Record one clone."""
+        head = read_head(request.workspace_dir, request.name)
+        if head.commit is None and head.branch is None:
+            return AfterState(None, problem=head.problem)
+        state = AfterState(head.commit, head.branch, problem=head.problem)
+        try:
+            with self._out_directory(request) as out_dir:
+                return self._record(request, state, out_dir)
+        except (StepFailed, OutOfTime, OSError) as error:  # a full disk, for one
+            head = read_head(request.workspace_dir, request.name)
+            log.warning("after-state not recorded", action="after_state", repo=request.name, problem=str(error))
+            return replace(state, after_head=head.commit, problem=str(error))
+
+    @contextmanager
+    def _out_directory(self, request: AfterStateRequest) -> Iterator[Path]:
+        """For the container's results, outside of the workspace."""
+        with scratch(self._settings.data_dir) as path:
+            (path / "message").write_bytes(_commit_message(request.commit_message or ""))
+            if os.geteuid() == 0:
+                os.chown(path / "message", request.uid, request.gid)
+                os.chown(path, request.uid, request.gid)
+            yield path
+
+    def _record(self, request: AfterStateRequest, state: AfterState, out_dir: Path) -> AfterState:
+        store = Store(self._settings, request.workspace_id, request.name)
+        store.prepare(request.mirror_path)
+        before = request.before_commit
+        plan = AfterStatePlan(
+            name=request.name,
+            mirror=request.mirror_path,
+            head_commit=state.after_head,
+            branch=state.branch,
+            commit=request.commit_message is not None,
+            base_commit=request.base_commit,
+            known=(before,) if before and before != request.base_commit and store.has(before) else (),
+        )
+        user = ContainerUser(request.uid, request.gid)
+        base = container.tool_run("after_state", request.workspace_dir, user, self._settings)
+        result = self._tool.run(container.after_state_run(plan, out_dir, base, self._settings))
+        answer = container.parse_answer(result)
+        pinned = answer.commit("pinned")
+        state = _described(state, answer, out_dir)
+        failure = container.ill_end(result, self._settings)
+        if failure is not None or pinned is None:
+            return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
+        try:
+            self._keep(store, request.execution_id, pinned, out_dir)
+        except (StepFailed, OutOfTime, OSError) as error:  # what was done already, a commit perhaps, is told
+            return replace(state, problem=str(error))
+        return self._with_patches(replace(state, pinned_commit=pinned), store, request)
+
+    def _keep(self, store: Store, execution_id: UUID, pinned: str, out_dir: Path) -> None:
+        with SafeDir.open(out_dir) as results:
+            descriptor, _ = results.open_file("pack")
+        try:
+            store.import_pack(descriptor)
+        finally:
+            os.close(descriptor)
+        store.pin(execution_id, pinned)
+
+    def _with_patches(self, state: AfterState, store: Store, request: AfterStateRequest) -> AfterState:
+        pinned, before, limit = state.pinned_commit, request.before_commit, self._settings.patch_max_bytes
+        if pinned is None:
+            return state
+        try:
+            patch = store.patch(request.base_commit, pinned, limit, request.mask)
+            step_patch = None
+            if before is not None and before != request.base_commit and store.has(before):
+                step_patch = store.patch(before, pinned, limit, request.mask)
+        except StepFailed as error:
+            return replace(state, problem=str(error))
+        return replace(state, patch=patch, step_patch=step_patch)
+
+
+def _commit_message(text: str) -> bytes:
+    """At most 4 KiB, cut between characters."""
+    wanted = text.replace("\0", "").strip().encode("utf-8", "replace")[:_MESSAGE_LIMIT]
+    return (wanted.decode("utf-8", "ignore") or "Changes of the agent").encode() + b"\n"
+
+
+def _described(state: AfterState, answer: Answer, out_dir: Path) -> AfterState:
+    """The state with what the container said of the work tree."""
+    committed = answer.commit("committed")
+    after_head = committed or state.after_head
+    pinned = answer.commit("pinned")
+    with SafeDir.open(out_dir) as results:
+        status = _result(results, "status", _STATUS_LIMIT)
+        unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
+        told = _records(_result(results, "omitted", _PATHS_LIMIT))
+    omitted = tuple(Omitted(path, why) for path, why in zip(told[::2], told[1::2], strict=False))
+    summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, but=unchanged)
+    return replace(
+        state,
+        after_head=after_head,
+        committed=committed,
+        commit_problem=answer.values.get("commit_problem"),
+        dirty=None if status is None else _dirty(answer, summary, omitted, (pinned, after_head)),
+        summary=summary,
+        omitted=omitted[:_OMITTED_NAMED],
+        problem=_left_out(answer, omitted) or state.problem,
+    )
+
+
+def _dirty(
+    answer: Answer, summary: dict[str, Any], omitted: Sequence[Omitted], commits: tuple[str | None, str | None]
+) -> bool | None:
+    pinned, after_head = commits
+    changed = pinned != after_head if pinned else any(summary[kind] for kind in container.KINDS)
+    if changed or "too_big" in answer.values or "unreadable" in answer.values or summary["nested"]:
+        return True
+    if any(one.why.startswith(container.SUBMODULE_DIFFERS) for one in omitted):
+        return True
+    return None if "unseen" in answer.values else False
+
+
+def _left_out(answer: Answer, omitted: Sequence[Omitted]) -> str | None:
+    """What is not kept, in a sentence."""
+    if "too_big" in answer.values:
+        return f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"
+    if not omitted:
+        return None
+    unreadable = answer.values.get("unreadable")
+    begin = f"{unreadable} changed files cannot be read by the workspace's user; " if unreadable else ""
+    more = f", and {len(omitted) - 1} more" if len(omitted) > 1 else ""
+    return f"{begin}not all changes are kept: {omitted[0].path}: {omitted[0].why}{more} (see `omitted`)"
+
+
+def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
+    try:
+        return results.read_bytes(name, limit)
+    except FileNotFoundError:
+        return None
+
+
+def _records(data: bytes | None) -> list[str]:
+    """NUL-terminated ones; what is after the last NUL was cut."""
+    return [record.decode("utf-8", "replace") for record in (data or b"").split(b"\0")[:-1]]

@@ -1,0 +1,109 @@
+"""HEAD of a clone, read from its files: no git runs, so nothing in the clone can make the host do anything."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from relay_core.domain.git.branch_name import is_valid_branch
+from relay_workers.host_files.safe_dir import SafeDir, Tampered
+
+_REF_FILE_LIMIT = 4 << 10
+_PACKED_REFS_LIMIT = 32 << 20
+_SYMBOLIC_DEPTH = 5
+_OBJECT_ID = re.compile(rb"[0-9a-f]{40}")
+_BRANCHES = "refs/heads/"
+_SURROGATE = re.compile("[\udc80-\udcff]")
+"""A byte of a name that is not UTF-8."""
+
+
+class Head(NamedTuple):
+    """Where a clone stands."""
+
+    commit: str | None
+    branch: str | None
+    """Without ``refs/heads/``; null where HEAD names a commit or something else."""
+    problem: str | None
+    """Why commit or branch is not known; a detached HEAD is none."""
+
+
+def read_head(workspace_dir: Path, repo_name: str) -> Head:
+    """Where the clone ``repos/<repo_name>`` stands; never raises for what it contains."""
+    try:
+        with SafeDir.open(workspace_dir, "repos", repo_name, ".git") as git_dir:
+            return _read(git_dir)
+    except FileNotFoundError:
+        return Head(None, None, "the clone has no .git directory")
+    except Tampered as error:
+        return Head(None, None, _without_prefix(error, workspace_dir))
+    except OSError as error:
+        return Head(None, None, f"the clone's .git directory cannot be read: {error.strerror}")
+
+
+def _read(git_dir: SafeDir) -> Head:
+    if git_dir.exists("commondir"):
+        return Head(None, None, "the clone's .git directory is part of another repository")
+    branch: str | None = None
+    problem: str | None = None
+    ref = "HEAD"
+    for _ in range(_SYMBOLIC_DEPTH):
+        value = _ref_value(git_dir, ref)
+        if value is None:
+            return Head(None, branch, f"{_shown(ref)} does not exist: the branch has no commit")
+        if _OBJECT_ID.fullmatch(value):
+            return Head(value.decode(), branch, problem)
+        if not value.startswith(b"ref:"):
+            return Head(None, branch, f"{_shown(ref)} contains no commit")
+        ref = value.removeprefix(b"ref:").strip().decode("utf-8", "surrogateescape")
+        if not ref.startswith("refs/") or not is_valid_branch(_SURROGATE.sub("x", ref)):
+            return Head(None, None, "HEAD names something that is not a valid ref")
+        branch, problem = ref.removeprefix(_BRANCHES) if ref.startswith(_BRANCHES) else None, None
+        if _SURROGATE.search(ref):  # neither the database nor the git container can be given such a name
+            branch, problem = None, f"HEAD is on {_shown(ref)}, a name that is not UTF-8; Relay commits nothing there"
+    return Head(None, None, "HEAD leads through too many symbolic refs")
+
+
+def _shown(ref: str) -> str:
+    return ref.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:200]
+
+
+def _ref_value(git_dir: SafeDir, ref: str) -> bytes | None:
+    """Content of a ref's own file, else its line of ``packed-refs``; None where there is neither."""
+    try:
+        loose = _loose_value(git_dir, ref.split("/"))
+    except FileNotFoundError:
+        loose = None
+    return loose if loose is not None else _packed_value(git_dir, ref.encode("utf-8", "surrogateescape"))
+
+
+def _loose_value(directory: SafeDir, parts: list[str]) -> bytes | None:
+    name, rest = parts[0], parts[1:]
+    if rest:
+        with directory.sub(name) as below:
+            return _loose_value(below, rest)
+    try:
+        return directory.read_bytes(name, _REF_FILE_LIMIT).strip()
+    except Tampered:
+        if _is_directory(directory, name):  # git leaves empty ones behind
+            return None
+        raise
+
+
+def _packed_value(git_dir: SafeDir, ref: bytes) -> bytes | None:
+    try:
+        packed = git_dir.read_bytes("packed-refs", _PACKED_REFS_LIMIT)
+    except FileNotFoundError:
+        return None
+    match = re.search(rb"^([0-9a-f]{40}) " + re.escape(ref) + rb"$", packed, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _is_directory(directory: SafeDir, name: str) -> bool:
+    try:
+        directory.sub(name).close()
+    except Tampered:
+        return False
+    return True
+
+
+def _without_prefix(error: Tampered, workspace_dir: Path) -> str:
+    return str(error).replace(f"{workspace_dir}/", "")

@@ -1,0 +1,143 @@
+"""Making a workspace's clone: the mirror first, then a checkout in the git container."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from uuid import UUID
+
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
+from relay_core.domain.git.url import GitUrl, parse_git_url
+from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
+from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.mirror import Mirrors
+from relay_workers.git.host.process import Cancelled, Control
+from relay_workers.git.host.start import Mirror, Target
+from relay_workers.git.sandbox import container
+from relay_workers.git.sandbox.container import Answer, CheckoutPlan, ContainerUser
+from relay_workers.git.sandbox.head_reader import read_head
+from relay_workers.host_files.safe_dir import SafeDir
+
+
+@dataclass(frozen=True, slots=True)
+class CloneRequest:
+    """A clone to be made in a workspace."""
+
+    project_id: UUID
+    workspace_id: UUID
+    workspace_dir: Path
+    name: str
+    """Of the directory below ``repos/``."""
+    url: str
+    target_branch: str | None
+    """Null: the remote's default."""
+    branch: str
+    """The workspace's own, made at the target's commit."""
+    uid: int
+    gid: int
+    on_output: Callable[[bytes], None]
+    """Gets progress and messages for the log."""
+    cancelled: Event
+
+
+@dataclass(frozen=True, slots=True)
+class CloneResult:
+    """A clone that is there."""
+
+    head_commit: str
+    target_branch: str | None
+    """None: the remote's HEAD names a commit that no branch is at."""
+    mirror_path: Path
+    """To be mounted read-only at this very path wherever the clone is used."""
+    submodules: tuple[str, ...]
+    """Paths of submodules, which are left empty; quoted by git where odd; 20 at most."""
+
+
+class Cloner:
+    """Makes clones; see `GitService.clone`."""
+
+    def __init__(self, settings: Settings, tool: ToolRunner) -> None:
+        self._settings = settings
+        self._tool = tool
+        self._mirrors = Mirrors(settings)
+
+    def clone(self, request: CloneRequest) -> CloneResult:
+        """Make one, or find it made."""
+        url = parse_git_url(request.url, self._settings.remote_policy)
+        if not is_valid_repo_name(request.name):
+            raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
+        for branch in filter(None, (request.branch, request.target_branch)):
+            if not is_valid_branch(branch):
+                raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
+        control = Control.within(self._settings.clone_timeout_seconds, request.cancelled)
+        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, control)
+        target = mirror.target(request.target_branch)
+        self._prepare_workspace(request)
+        answer = self._checkout(request, url, mirror, target)
+        head = self._head_of_clone(request, answer)
+        request.on_output(f"Branch {request.branch} from {target.branch or 'a HEAD on no branch'} at {head}\n".encode())
+        if answer.submodules:
+            request.on_output(f"Submodules are left empty: {_some(answer.submodules)}\n".encode())
+        if answer.pointers:
+            request.on_output(f"Files of Git LFS are left as pointers: {_some(answer.pointers)}\n".encode())
+        return CloneResult(head, target.branch, mirror.path, answer.submodules)
+
+    def _prepare_workspace(self, request: CloneRequest) -> None:
+        """Make what must be there before the container can work; harmless when it is."""
+        request.workspace_dir.mkdir(parents=True, exist_ok=True)
+        with SafeDir.open(request.workspace_dir) as workspace:
+            made = workspace.make_directory("repos")
+        if made and os.geteuid() == 0:
+            os.chown(request.workspace_dir / "repos", request.uid, request.gid, follow_symlinks=False)
+
+    def _checkout(self, request: CloneRequest, url: GitUrl, mirror: Mirror, target: Target) -> Answer:
+        free = shutil.disk_usage(request.workspace_dir).free - self._settings.node_min_free_bytes
+        plan = CheckoutPlan(
+            name=request.name,
+            mirror=mirror.path,
+            url=url.text if url.scheme != "file" else url.display,
+            commit=target.commit,
+            branch=request.branch,
+            default_branch=mirror.default_branch,
+            partial=f"{request.name}.partial-{secrets.token_hex(4)}",
+            max_bytes=max(0, min(free, self._settings.checkout_max_bytes)),
+        )
+        user = ContainerUser(request.uid, request.gid)
+        base = container.tool_run("checkout", request.workspace_dir, user, self._settings)
+        result = self._tool.run(container.checkout_run(plan, base, self._settings), request.cancelled)
+        answer = container.parse_answer(result)
+        failure = container.ill_end(result, self._settings) or self._refusal(answer, plan)
+        if failure is None:
+            return answer
+        cleaning = container.tool_run("remove_partials", request.workspace_dir, user, self._settings)
+        self._tool.run(replace(cleaning, env={**cleaning.env, "NAME": request.name}))
+        if result.cancelled:
+            raise Cancelled("the checkout")
+        raise failure
+
+    def _refusal(self, answer: Answer, plan: CheckoutPlan) -> StepFailed | None:
+        if answer.values.get("limit") == "files":
+            text = f"the checkout has more than {self._settings.checkout_max_files} files and directories"
+            return StepFailed(Reason.DISK_LIMIT, f"{text} (RELAY_CHECKOUT_MAX_FILES)")
+        if answer.values.get("limit") == "bytes":
+            text = f"the checkout is larger than the {plan.max_bytes} bytes that it may take on this node"
+            return StepFailed(Reason.DISK_LIMIT, f"{text} (RELAY_CHECKOUT_MAX_BYTES, RELAY_NODE_MIN_FREE_BYTES)")
+        if "problem" in answer.values:
+            return StepFailed(Reason.CLONE_FAILED, answer.values["problem"])
+        return None
+
+    def _head_of_clone(self, request: CloneRequest, answer: Answer) -> str:
+        head = read_head(request.workspace_dir, request.name)
+        if head.commit is None or head.branch != request.branch:
+            state = head.problem or f"it is on branch {head.branch}"
+            raise StepFailed(Reason.CLONE_FAILED, f"repos/{request.name} is not the clone it should be: {state}")
+        return answer.commit("head") or head.commit
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    return ", ".join(paths) + (" and perhaps more" if len(paths) == container.NAMED else "")

@@ -1,0 +1,1 @@
+"""Periodic work of a worker: requeue, adoption, presence, divergence, disk."""

@@ -1,0 +1,1 @@
+"""What this process owns: node identity, live executions, leases, admission."""
