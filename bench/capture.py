@@ -24,7 +24,7 @@ from sqlalchemy import Engine, text
 from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.port import LiveLog, LiveLogPublisher
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres
@@ -75,10 +75,10 @@ def services(folder: Path) -> Iterator[Settings]:
         postgres.stop()
 
 
-def executions(engine: Engine, count: int) -> list[UUID]:
+def executions(database: Engine, count: int) -> list[UUID]:
     """Running executions that belong to no workspace: foreign keys are not part of what is measured."""
     ids = [uuid4() for _ in range(count)]
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(
             text(
@@ -114,7 +114,7 @@ def log_like(size: int) -> bytes:
     return b"".join(lines)[:size]
 
 
-def throughput(folder: Path, engine: Engine, pump: LogPump, mib: int) -> None:
+def throughput(folder: Path, database: Engine, pump: LogPump, mib: int) -> None:
     memory = psutil.Process()
     kinds = {"log lines": log_like(16 * MIB), "random bytes": os.urandom(16 * MIB)}
     for kind, block in kinds.items():
@@ -127,7 +127,7 @@ def throughput(folder: Path, engine: Engine, pump: LogPump, mib: int) -> None:
         plain = mib / (time.monotonic() - began)
         (folder / "copy").unlink()
         run = Run(folder / f"run-{kind.split()[0]}")
-        capture = attach(pump, executions(engine, 1)[0], run)
+        capture = attach(pump, executions(database, 1)[0], run)
         rss = memory.memory_info().rss
         began = time.monotonic()
         subprocess.run(("sh", "-c", 'cat "$1" >>"$2"', "sh", source, run.folder / "stdout"), check=True)
@@ -155,7 +155,7 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
         return delays
 
     async def body() -> list[float]:
-        live = LiveLog(settings, LogStore(make_engine(settings)))
+        live = LiveLog(settings, LogStore(make_database(settings)))
         found = await asyncio.gather(*(follow(live, one) for one in ids))
         await live.close()
         return [delay for delays in found for delay in delays]
@@ -163,8 +163,8 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
     answer.put(asyncio.run(body()))
 
 
-def latency(folder: Path, settings: Settings, engine: Engine, pump: LogPump, lines: int) -> None:
-    ids = executions(engine, 100)
+def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, lines: int) -> None:
+    ids = executions(database, 100)
     runs = [Run(folder / f"live-{number}") for number in range(100)]
     captures = [attach(pump, one, run) for one, run in zip(ids, runs, strict=True)]
     context = multiprocessing.get_context("spawn")
@@ -185,8 +185,8 @@ def latency(folder: Path, settings: Settings, engine: Engine, pump: LogPump, lin
         pump.detach(capture)
 
 
-def idle(folder: Path, engine: Engine, pump: LogPump) -> None:
-    for number, one in enumerate(executions(engine, 500)):
+def idle(folder: Path, database: Engine, pump: LogPump) -> None:
+    for number, one in enumerate(executions(database, 500)):
         attach(pump, one, Run(folder / f"idle-{number}"))
     time.sleep(2)
     process = psutil.Process()
@@ -206,16 +206,16 @@ def main() -> None:
     folder.chmod(0o755)
     try:
         with services(folder) as settings:
-            engine = make_engine(settings)
+            database = make_database(settings)
             publisher = LiveLogPublisher(settings)
-            pump = LogPump(LogStore(engine), publisher)
+            pump = LogPump(LogStore(database), publisher)
             pump.start()
-            throughput(folder, engine, pump, arguments.mib)
-            latency(folder, settings, engine, pump, arguments.lines)
-            idle(folder, engine, pump)
+            throughput(folder, database, pump, arguments.mib)
+            latency(folder, settings, database, pump, arguments.lines)
+            idle(folder, database, pump)
             pump.stop()
             publisher.close()
-            engine.dispose()
+            database.dispose()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

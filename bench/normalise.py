@@ -19,7 +19,7 @@ from bench.capture import MIB, executions, services
 from sqlalchemy import Engine, text
 
 from relay_core.domain.vocabulary import RunReason, Stream
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions.lifecycle import Claimed
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.agents.claude_code.reader import ClaudeReader
@@ -65,19 +65,19 @@ def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
     return offset + len(held)
 
 
-def measured(engine: Engine, mib: int) -> dict[str, Any]:
+def measured(database: Engine, mib: int) -> dict[str, Any]:
     """One turn read from beginning to end."""
-    logs = LogStore(engine)
-    [execution_id] = executions(engine, 1)
+    logs = LogStore(database)
+    [execution_id] = executions(database, 1)
     size = stored(logs, execution_id, mib * MIB)
-    context = cast("WorkerContext", SimpleNamespace(logs=logs, database=engine))
+    context = cast("WorkerContext", SimpleNamespace(logs=logs, database=database))
     claimed = Claimed(execution_id, execution_id, execution_id, RunReason.CODING_AGENT, {}, 1, 1, 0)
     process = psutil.Process()
     before, began = process.memory_info().rss, time.perf_counter()
     turn = Turn(context, claimed, _Watched(process))
     turn.finish(size, 0)
     seconds = time.perf_counter() - began
-    with engine.connect() as connection:
+    with database.connect() as connection:
         rows = connection.scalar(
             text("SELECT count(*) FROM conversation_entries WHERE execution_id = :id"), {"id": execution_id}
         )
@@ -112,10 +112,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         with services(Path(folder)) as settings:
-            engine = make_engine(settings)
+            database = make_database(settings)
             for mib in (1, given.mib // 2, given.mib):
-                print(json.dumps(measured(engine, mib)), flush=True)
-            engine.dispose()
+                print(json.dumps(measured(database, mib)), flush=True)
+            database.dispose()
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def database(database_url: str) -> Iterator[Engine]:
     """Connections to the test's database."""
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
+    database = create_engine(database_url)
+    yield database
+    database.dispose()

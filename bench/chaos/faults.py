@@ -16,10 +16,10 @@ from sqlalchemy import text
 from tests.acceptance.conftest import Relay
 from tests.faults.conftest import LEASE_SECONDS
 
-from relay_core.domain.message import Ring, node_queue, pool_queue
+from relay_core.domain.message import QueueMessage, node_queue, pool_queue
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.celery_app import KEY_PREFIX, make_app
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
 
 AWAY_SECONDS = 3.0
@@ -133,8 +133,8 @@ def double_messages(context: Context) -> None:
     )
     with context.world.api.database.connect() as connection:
         rows = connection.execute(text(asked)).all()
-    rings = [Ring(row.id, row.attempt, RunReason(row.run_reason), "default", row.node_id) for row in rows]
-    CeleryDoorbell(app, context.world.api.database).ring(rings * 5)
+    messages = [QueueMessage(row.id, row.attempt, RunReason(row.run_reason), "default", row.node_id) for row in rows]
+    CeleryDispatcher(app, context.world.api.database).dispatch(messages * 5)
     app.close()
 
 

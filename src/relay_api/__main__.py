@@ -14,7 +14,7 @@ from relay_core.domain.errors import RelayError
 from relay_core.logging_setup import configure_logging
 from relay_core.open_files import raise_open_files
 from relay_core.settings import Settings, get_settings, wrong_settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.outage import is_away
 from relay_core.store.schema.migrate import check_schema
 
@@ -58,12 +58,12 @@ def main() -> int:
 
 def _check(settings: Settings) -> None:
     """Before uvicorn, so that a refusal is one line and no traceback."""
-    engine = make_engine(settings, application="relay-api")
+    database = make_database(settings, application="relay-api")
     try:
-        with engine.connect() as connection:
+        with database.connect() as connection:
             check_schema(connection)
     finally:
-        engine.dispose()
+        database.dispose()
 
 
 if __name__ == "__main__":

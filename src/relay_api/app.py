@@ -10,7 +10,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay_api.dispatch import Bell
+from relay_api.dispatch import ApiDispatcher
 from relay_api.http import openapi, problems
 from relay_api.http.body_limit import BodyLimit
 from relay_api.http.links import Links
@@ -40,7 +40,7 @@ from relay_core.profile_file import load_profiles
 from relay_core.queue.celery_app import make_app
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.migrate import check_schema
 
@@ -55,17 +55,17 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        core = _connect(settings, metrics)
+        services = _connect(settings, metrics)
         try:
-            with core.engine.connect() as connection:
+            with services.database.connect() as connection:
                 check_schema(connection)
-            app.state.services = core
+            app.state.services = services
             yield
         finally:
-            core.bell.close()
-            await core.live.close()
-            core.redis.close()
-            core.engine.dispose()
+            services.dispatcher.close()
+            await services.live.close()
+            services.redis.close()
+            services.database.dispose()
 
     # The document itself is public: it says nothing that the source does not.
     app = FastAPI(
@@ -105,20 +105,20 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _connect(settings: Settings, metrics: Metrics) -> Services:
-    engine = make_engine(settings, application="relay-api")
-    logs = LogStore(engine)
+    database = make_database(settings, application="relay-api")
+    logs = LogStore(database)
     redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
     return Services(
         settings=settings,
-        engine=engine,
+        database=database,
         redis=redis,
-        bell=Bell(make_app(settings), engine),
+        dispatcher=ApiDispatcher(make_app(settings), database),
         links=Links(settings),
         metrics=metrics,
         logs=logs,
         live=LiveLog(settings, logs),
-        events=EventWatch(engine),
-        conversations=ConversationWatch(engine),
+        events=EventWatch(database),
+        conversations=ConversationWatch(database),
         streams=Streams(settings.api_max_streams, settings.api_max_streams_per_token),
         secrets=SecretBox.of(settings),
         profiles=load_profiles(settings),

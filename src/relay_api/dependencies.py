@@ -18,7 +18,7 @@ from relay_core.store.tokens import Principal, find_principal
 from relay_core.store.transaction import transact
 from relay_core.store.views import paging
 
-Core = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(services)]
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="token", description="A token of `POST /v1/tokens` or `relay token`."
@@ -26,12 +26,12 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _who(core: Services, credentials: HTTPAuthorizationCredentials | None, scope: Scope) -> Principal:
+def _who(services: Services, credentials: HTTPAuthorizationCredentials | None, scope: Scope) -> Principal:
     challenge = {"WWW-Authenticate": "Bearer"}
     if credentials is None:
         detail = "send a token: Authorization: Bearer relay_… (`relay token` makes one)"
         raise ApiError(401, "token_missing", detail, challenge)
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         principal = find_principal(connection, credentials.credentials)
     if principal is None:
         raise ApiError(401, "token_invalid", "this token is unknown, expired or revoked", challenge)
@@ -40,16 +40,16 @@ def _who(core: Services, credentials: HTTPAuthorizationCredentials | None, scope
     return principal
 
 
-def _reader(core: Core, credentials: Credentials) -> Principal:
-    return _who(core, credentials, Scope.READ)
+def _reader(services: ServicesDep, credentials: Credentials) -> Principal:
+    return _who(services, credentials, Scope.READ)
 
 
-def _writer(core: Core, credentials: Credentials) -> Principal:
-    return _who(core, credentials, Scope.WRITE)
+def _writer(services: ServicesDep, credentials: Credentials) -> Principal:
+    return _who(services, credentials, Scope.WRITE)
 
 
-def _admin(core: Core, credentials: Credentials) -> Principal:
-    return _who(core, credentials, Scope.ADMIN)
+def _admin(services: ServicesDep, credentials: Credentials) -> Principal:
+    return _who(services, credentials, Scope.ADMIN)
 
 
 Reader = Annotated[Principal, Depends(_reader)]
@@ -93,9 +93,9 @@ class Made:
 class Creation:
     """Answers a creating request once, whatever the number of its copies."""
 
-    def __init__(self, request: Request, core: Core, idempotency_key: IdempotencyKey = None) -> None:
+    def __init__(self, request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> None:
         self._request = request
-        self._core = core
+        self._services = services
         self._key = idempotency_key
 
     def answer(
@@ -109,7 +109,7 @@ class Creation:
 
         def create(connection: Connection) -> Made | idempotency.Stored:
             if copy_of is not None:
-                stored = idempotency.begin(connection, copy_of, self._core.settings.idempotency_ttl_hours)
+                stored = idempotency.begin(connection, copy_of, self._services.settings.idempotency_ttl_hours)
                 if stored is not None:
                     return stored
             made = make(connection)
@@ -117,7 +117,7 @@ class Creation:
                 idempotency.finish(connection, copy_of, status, _json(made.kept or made.answer))
             return made
 
-        made = transact(self._core.engine, create)
+        made = transact(self._services.database, create)
         if isinstance(made, idempotency.Stored):
             return JSONResponse(made.body, made.status, headers={"Idempotency-Replayed": "true"})
         if made.after_commit is not None:

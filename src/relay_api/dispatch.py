@@ -8,27 +8,27 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.queue.background import Background
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 
 log = structlog.get_logger(__name__)
 
 THREADS = 2
 
 
-class Bell:
+class ApiDispatcher:
     """Rings and revokes in the background, bounded; a failure is logged and repaired by a worker's sweep."""
 
-    def __init__(self, app: Celery, engine: Engine) -> None:
+    def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
-        self._doorbell = CeleryDoorbell(app, engine)
-        self._background = Background("bell", THREADS)
+        self._dispatcher = CeleryDispatcher(app, database)
+        self._background = Background("dispatch", THREADS)
 
-    def ring(self, rings: Sequence[Ring]) -> None:
+    def dispatch(self, messages: Sequence[QueueMessage]) -> None:
         """Send messages for executions that may start."""
-        if rings:
-            self._background.later(lambda: self._doorbell.ring(rings))
+        if messages:
+            self._background.later(lambda: self._dispatcher.dispatch(messages))
 
     def revoke(self, task_ids: Sequence[str]) -> None:
         """Tell workers at once that runs were asked to end; the request itself is in Postgres."""

@@ -7,7 +7,7 @@ from redis import Redis
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
-from relay_api.dispatch import Bell
+from relay_api.dispatch import ApiDispatcher
 from relay_api.http.links import Links
 from relay_api.metrics import Metrics
 from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
@@ -24,10 +24,10 @@ class Services:
     """Connections and helpers of one application."""
 
     settings: Settings
-    engine: Engine
+    database: Engine
     redis: Redis
     """For `/healthz` only: short timeouts."""
-    bell: Bell
+    dispatcher: ApiDispatcher
     links: Links
     metrics: Metrics
     logs: LogStore

@@ -18,13 +18,13 @@ from celery.worker.state import active_requests
 from relay_core.domain.message import node_queue, pool_queue
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.logging_setup import bind_to_logs, configure_logging
-from relay_core.queue.background import BackgroundDoorbell
+from relay_core.queue.background import BackgroundDispatcher
 from relay_core.queue.celery_app import make_app
-from relay_core.queue.dispatcher import CeleryDoorbell, Doorbell
+from relay_core.queue.dispatcher import CeleryDispatcher, Dispatcher
 from relay_core.queue.redis_check import why_unfit
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import registry
@@ -35,7 +35,7 @@ from relay_workers.celery.revocations import Revocations, register_commands
 from relay_workers.celery.tasks import RunRequest, register
 from relay_workers.containers.docker.client import KILL_TIMEOUT_SECONDS, connect, find_engine
 from relay_workers.containers.docker.data_dir_probe import IN_CONTAINER, check_data_dir
-from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.containers.in_container.install import install_supervisor
@@ -99,12 +99,12 @@ def make_worker(settings: Settings) -> Worker:
     if opened := close_to_others(settings.data_dir):
         structlog.get_logger(__name__).info("directories were open to other accounts and are closed", names=opened)
     identity = identify(settings)
-    database = make_engine(settings, application=identity.owner)
+    database = make_database(settings, application=identity.owner)
     with database.connect() as connection:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
-    doorbell = BackgroundDoorbell(CeleryDoorbell(app, database))
-    context = make_context(settings, identity, database, doorbell)
+    dispatcher = BackgroundDispatcher(CeleryDispatcher(app, database))
+    context = make_context(settings, identity, database, dispatcher)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     with database.begin() as connection:
@@ -112,20 +112,20 @@ def make_worker(settings: Settings) -> Worker:
     runner = Runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
-    revocations = Revocations(database, context.doorbell, context.live)
+    revocations = Revocations(database, context.dispatcher, context.live)
     RunRequest.live, RunRequest.revocations = context.live, revocations
     RelayConsumer.intake = context.admission.intake
     register_commands(revocations)
     _tie(context, runner, revocations)
-    worker_shutdown.connect(lambda **_: doorbell.close(), weak=False)
+    worker_shutdown.connect(lambda **_: dispatcher.close(), weak=False)
     return Worker(app, identity, context)
 
 
-def make_context(settings: Settings, identity: NodeIdentity, database: Any, doorbell: Doorbell) -> WorkerContext:
+def make_context(settings: Settings, identity: NodeIdentity, database: Any, dispatcher: Dispatcher) -> WorkerContext:
     """The ports of a worker, connected; nothing is started."""
     api = connect(settings.docker_host)
     patience = Patience(settings.engine_patience_seconds)
-    engine = DockerEngine(api, patience, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
+    containers = DockerContainers(api, patience, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
     install_supervisor(settings.data_dir)
     client = docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ))
     tool = DockerToolRunner(client, patience, identity.owner)
@@ -135,16 +135,16 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, door
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds),
         database=database,
-        lease_database=make_engine(settings, application=identity.owner, connections=1),
-        doorbell=doorbell,
-        engine=engine,
+        lease_database=make_database(settings, application=identity.owner, connections=1),
+        dispatcher=dispatcher,
+        containers=containers,
         patience=patience,
         tool=tool,
         git=GitService(settings, tool),
         pump=LogPump(logs, live_logs),
         logs=logs,
         live_logs=live_logs,
-        forwarder=Forwarder(engine, api),
+        forwarder=Forwarder(containers, api),
         live=LiveRuns(),
         admission=Admission(settings, Intake({node_queue(identity.node_id): True, pool_queue(settings.pool): False})),
         metrics=Metrics(),
@@ -162,7 +162,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         ticks.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
         ticks.Ticker("sweeps", ticks.SWEEP_SECONDS, lambda: ticks.sweep(context)),
         admission := ticks.Ticker("admission", ticks.SWEEP_SECONDS, lambda: ticks.admit(context)),
-        ticks.Ticker("messages", ticks.SWEEP_SECONDS, lambda: ticks.ring_again(context)),
+        ticks.Ticker("messages", ticks.SWEEP_SECONDS, lambda: ticks.dispatch_again(context)),
         ticks.Ticker("engine", ticks.SWEEP_SECONDS, lambda: ticks.carry_out(context)),
         ticks.Ticker("reaper", ticks.SWEEP_SECONDS, lambda: presence.reap(context)),
         ticks.Ticker("watchdog", database_upkeep.SECONDS, lambda: database_upkeep.end_without_pump(context)),

@@ -217,14 +217,14 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
         settings = Settings(redis_url=relay.environment["RELAY_REDIS_URL"])
         live_logs = LiveLogPublisher(settings)
         by = Claimant("w1@elsewhere", "elsewhere", "default", 30)
-        rung: list = []
+        dispatched: list = []
         elsewhere = SimpleNamespace(
             settings=settings,
             claimant=by,
             database=relay.database,
             logs=LogStore(relay.database),
             live_logs=live_logs,
-            doorbell=SimpleNamespace(ring=rung.extend),
+            dispatcher=SimpleNamespace(dispatch=dispatched.extend),
         )
         presence.sweep(elsewhere)
         presence.reap(elsewhere)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import requests
 
-from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.failure import start_was_interrupted
 from tests.acceptance.conftest import Relay, free_port
 from tests.faults.clock_ages import VITAL, clock_ages
@@ -121,7 +121,7 @@ def test_two_engines_are_two_nodes(there: Relay, stack: Stack):
 def test_a_container_whose_start_died_with_dockerd_is_started(own_engine: OwnEngine):
     """Found by bench.chaos: containerd keeps the task of that start, and dockerd refuses each later one."""
     container_id = interrupted_start(own_engine)
-    engine = DockerEngine(docker.APIClient(base_url=own_engine.host))
+    engine = DockerContainers(docker.APIClient(base_url=own_engine.host))
     engine.restart(container_id)
     assert engine.inspect(container_id).running
     engine.remove(container_id)

@@ -7,7 +7,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import send
@@ -136,9 +136,9 @@ def test_fifty_copies_of_a_message_are_one_run(stack: Stack):
     agent = stack.agent(run, {"running"})
     with stack.relay.database.connect() as connection:
         node = connection.scalar(text("SELECT node_id FROM workspaces WHERE id = :id"), {"id": run["workspace_id"]})
-    ring = Ring(UUID(agent["id"]), 1, RunReason.CODING_AGENT, "default", node)
+    message = QueueMessage(UUID(agent["id"]), 1, RunReason.CODING_AGENT, "default", node)
     for _ in range(50):
-        send(app, ring)
+        send(app, message)
     ended = stack.agent(run)
     assert ended["status"] == "completed"
     assert stack.relay.log(agent["id"], "stdout") == b"once\n"

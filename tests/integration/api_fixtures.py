@@ -41,7 +41,7 @@ class Api:
     app: Any
     client: httpx.Client
     settings: Settings
-    engine: Engine
+    database: Engine
     tokens: dict[str, str]
 
     def as_(self, who: str) -> dict[str, str]:
@@ -62,14 +62,14 @@ class Api:
         return answer.json()
 
 
-def make_tokens(engine: Engine) -> dict[str, str]:
+def make_tokens(database: Engine) -> dict[str, str]:
     wanted = {
         "ann": ("ann", ["runs:read", "runs:write"]),
         "bob": ("bob", ["runs:read", "runs:write"]),
         "reader": ("ann", ["runs:read"]),
         "admin": ("root", ["admin"]),
     }
-    with engine.begin() as connection:
+    with database.begin() as connection:
         return {
             name: tokens.create(connection, name=name, owner=owner, scopes=scopes)[1]
             for name, (owner, scopes) in wanted.items()
@@ -82,14 +82,14 @@ def settings_for(database_url: str, redis_url: str, **more: Any) -> Settings:
 
 
 @contextmanager
-def api_in_process(engine: Engine, settings: Settings) -> Iterator[Api]:
+def api_in_process(database: Engine, settings: Settings) -> Iterator[Api]:
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False) as client:
-        yield Api(app, client, settings, engine, make_tokens(engine))
+        yield Api(app, client, settings, database, make_tokens(database))
 
 
 @contextmanager
-def api_on_a_port(engine: Engine, settings: Settings) -> Iterator[Api]:
+def api_on_a_port(database: Engine, settings: Settings) -> Iterator[Api]:
     """Served by uvicorn, for streams."""
     # With its protocol, or asyncio leaves Nagle's algorithm on (40 ms for every answer).
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -101,7 +101,7 @@ def api_on_a_port(engine: Engine, settings: Settings) -> Iterator[Api]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=200)) as client:
         wait_until(lambda: server.started)
-        yield Api(app, client, settings, engine, make_tokens(engine))
+        yield Api(app, client, settings, database, make_tokens(database))
     server.should_exit = True
     thread.join(10)
     listener.close()
@@ -125,22 +125,22 @@ def wait_until(condition: Any, seconds: float = 10) -> None:
 class Worker:
     """Takes and ends executions through the core, as a worker does, without running anything."""
 
-    def __init__(self, engine: Engine, live: LiveLogPublisher | None = None) -> None:
-        self.engine = engine
-        self.logs = LogStore(engine)
+    def __init__(self, database: Engine, live: LiveLogPublisher | None = None) -> None:
+        self.database = database
+        self.logs = LogStore(database)
         self.live = live
-        with engine.begin() as connection:
+        with database.begin() as connection:
             registry.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
 
     def claim(self, execution_id: UUID | str) -> lifecycle.Claimed:
         by = lifecycle.Claimant("worker@test", NODE, "default", 60)
-        with self.engine.begin() as connection:
+        with self.database.begin() as connection:
             claimed = lifecycle.claim(connection, UUID(str(execution_id)), 1, by)
         assert isinstance(claimed, lifecycle.Claimed), claimed
         return claimed
 
     def finish(self, claimed: lifecycle.Claimed, transition: machine.Transition | None = None, **evidence: Any) -> None:
-        with self.engine.begin() as connection:
+        with self.database.begin() as connection:
             end = transition or machine.completed()
             lifecycle.finish(connection, claimed.execution_id, claimed.fence, end, lifecycle.Evidence(**evidence))
         if self.live is not None:
@@ -148,7 +148,7 @@ class Worker:
 
     def ready(self, workspace_id: str) -> None:
         """The workspace as after its clone."""
-        with self.engine.begin() as connection:
+        with self.database.begin() as connection:
             connection.execute(update(Workspace).where(Workspace.id == UUID(workspace_id)).values(state="running"))
 
     def log(self, claimed: lifecycle.Claimed, pieces: list[tuple[str, bytes]]) -> None:

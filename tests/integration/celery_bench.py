@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from relay_core.domain.message import Ring, task_id
+from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.dispatcher import send
 
@@ -47,7 +47,7 @@ class Bench:
         """Queue a task that does this; returns its id."""
         execution_id = execution_id or uuid4()
         self._behaviour[execution_id] = behave
-        send(self.app, Ring(execution_id, 1, RunReason.SETUP_SCRIPT, "default", node))
+        send(self.app, QueueMessage(execution_id, 1, RunReason.SETUP_SCRIPT, "default", node))
         return task_id(execution_id, 1)
 
     def runs(self, node: str | None = None, seconds: float = 15) -> bool:

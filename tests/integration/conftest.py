@@ -15,17 +15,17 @@ collect_ignore = [f"test_executor_{name.replace('-', '_')}.py" for name in _EVER
 
 
 @pytest.fixture
-def outage(engine: Engine, database_url: str) -> Iterator[threading.Event]:
+def outage(database: Engine, database_url: str) -> Iterator[threading.Event]:
     """Set: the database takes no connections and has cut all it had."""
     admin = create_engine(
         make_url(database_url).set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
     )
-    name = engine.url.database
+    name = database.url.database
 
     class Switch(threading.Event):
         def set(self) -> None:
             self._allow(False)
-            cut_connections(engine, database_url)
+            cut_connections(database, database_url)
             super().set()
 
         def clear(self) -> None:

@@ -17,7 +17,7 @@ from docker.errors import APIError
 
 from relay_core.domain.vocabulary import Stream
 from relay_workers.containers.docker.client import connect
-from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.in_container.install import install_supervisor
 from relay_workers.containers.port import ContainerLimits, ContainerSpec, StepStart, identity_labels
 from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, prepare_run_dir
@@ -81,7 +81,7 @@ class Step:
 class Workspace:
     """A running workspace container."""
 
-    engine: DockerEngine
+    containers: DockerContainers
     api: docker.APIClient
     spec: ContainerSpec
     container: str
@@ -107,7 +107,7 @@ class Workspace:
         run = self.prepare(script, gid, stdin=stdin, uid=uid)
         user = f"{self.uid if uid is None else uid}:{gid}"
         alive = run.open_alive()  # before the start: no event is missed
-        exec_id = self.engine.start(self.container, StepStart(run.container_path, user, "/workspace", env or {}))
+        exec_id = self.containers.start(self.container, StepStart(run.container_path, user, "/workspace", env or {}))
         step = Step(run, exec_id, alive, gid)
         self.steps.append(step)
         assert step.wait(b"s").startswith(b"s"), "the supervisor did not start"
@@ -129,7 +129,7 @@ class Workspace:
         return [row[3] for row in rows if not row[2].startswith("Z") and gid in {None, int(row[1])}]
 
     def end(self) -> None:
-        self.engine.remove(self.container)
+        self.containers.remove(self.container)
         for step in self.steps:
             os.close(step.alive)
         shutil.rmtree(self.spec.workspace_dir)
@@ -145,8 +145,8 @@ def docker_api() -> Iterator[docker.APIClient]:
 
 
 @pytest.fixture
-def docker_engine(docker_api: docker.APIClient) -> DockerEngine:
-    return DockerEngine(docker_api)
+def docker_engine(docker_api: docker.APIClient) -> DockerContainers:
+    return DockerContainers(docker_api)
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +179,7 @@ def new_spec(docker_api: docker.APIClient, supervisor_dir: Path) -> Callable[[],
 
 @pytest.fixture
 def new_workspace(
-    docker_engine: DockerEngine, docker_api: docker.APIClient, new_spec: Callable[[], ContainerSpec]
+    docker_engine: DockerContainers, docker_api: docker.APIClient, new_spec: Callable[[], ContainerSpec]
 ) -> Iterator[Callable[..., Workspace]]:
     made: list[Workspace] = []
 

@@ -38,8 +38,8 @@ class Owned:
     fence: int
 
 
-def running_execution(engine: Engine) -> Owned:
-    with engine.begin() as connection:
+def running_execution(database: Engine) -> Owned:
+    with database.begin() as connection:
         registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
         run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
         submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
@@ -48,16 +48,16 @@ def running_execution(engine: Engine) -> Owned:
     return Owned(claimed.execution_id, claimed.fence)
 
 
-def taken_over(engine: Engine, owned: Owned) -> Owned:
+def taken_over(database: Engine, owned: Owned) -> Owned:
     """The same execution after a new claim of its log."""
-    with engine.begin() as connection:
+    with database.begin() as connection:
         log_store.open_streams(connection, owned.id, owned.fence + 1)
     return Owned(owned.id, owned.fence + 1)
 
 
-def close_log(engine: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
-    ends = {name: log_store.StreamEnd(info.bytes, sha256) for name, info in LogStore(engine).sizes(owned.id).items()}
-    with engine.begin() as connection:
+def close_log(database: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
+    ends = {name: log_store.StreamEnd(info.bytes, sha256) for name, info in LogStore(database).sizes(owned.id).items()}
+    with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, ends)
 
 
@@ -68,13 +68,13 @@ def eventually(what: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
         time.sleep(0.01)
 
 
-def cut_connections(engine: Engine, database_url: str) -> None:
+def cut_connections(database: Engine, database_url: str) -> None:
     """End every session of the test's database."""
     admin = create_engine(make_url(database_url).set(database="postgres"), poolclass=NullPool)
     with admin.connect() as connection:
         connection.execute(
             text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": engine.url.database},
+            {"name": database.url.database},
         )
 
 
@@ -125,14 +125,14 @@ class Run:
 class Bench:
     """One worker's pump over real services."""
 
-    engine: Engine
+    database: Engine
     settings: Settings
     folder: Path
     publisher: LiveLogPublisher = field(init=False)
     pump: LogPump = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = LogStore(self.engine)
+        self.store = LogStore(self.database)
         self.runs: list[Run] = []
         self.publisher = LiveLogPublisher(self.settings)
         self.pump = self._new_pump()

@@ -48,8 +48,8 @@ def submit_small(db: Engine, memory_bytes: int) -> submission.Submitted:  # noqa
         return submission.submit_run(connection, run, ME, Settings())
 
 
-def to_the_end(db: Engine, rings) -> None:  # noqa: F811
-    due = list(rings)
+def to_the_end(db: Engine, messages) -> None:  # noqa: F811
+    due = list(messages)
     while due:
         due += finish(db, claim(db, due.pop(0).execution_id))
 
@@ -112,7 +112,7 @@ def test_a_workspace_between_two_steps_keeps_its_room(one_node):
 def test_a_further_step_of_an_idle_workspace_waits_for_room_too(one_node):
     capacity(one_node, max_workspaces=1)
     first = submit(one_node)
-    to_the_end(one_node, first.rings)
+    to_the_end(one_node, first.messages)
     make_ready(one_node)
     other = claim(one_node, submit(one_node).execution_id)
     added = add_step(one_node, first)
@@ -184,6 +184,6 @@ def test_a_lost_message_is_found_behind_a_long_queue(one_node):
         connection.execute(
             update(transitions.E).where(transitions.E.id == lost.execution_id).values(created_at="2020-01-02")
         )
-        unrung = {one.queue: one for one in transitions.unrung(connection, 15, limit_per_queue=5)}
-    assert [ring.execution_id for ring in unrung["node.node-1"].rings] == [lost.execution_id]
-    assert (unrung["pool.default"].startable, len(unrung["pool.default"].rings)) == (len(waiting), 5)
+        undispatched = {one.queue: one for one in transitions.undispatched(connection, 15, limit_per_queue=5)}
+    assert [message.execution_id for message in undispatched["node.node-1"].messages] == [lost.execution_id]
+    assert (undispatched["pool.default"].startable, len(undispatched["pool.default"].messages)) == (len(waiting), 5)

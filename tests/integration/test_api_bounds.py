@@ -22,8 +22,8 @@ CONNECTIONS = 100
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
@@ -62,12 +62,12 @@ def _serve(database_url: str, redis_url: str, folder: Path) -> tuple[subprocess.
 
 @pytest.fixture
 def served(
-    engine: Engine, database_url: str, redis_url: str, tmp_path: Path
+    database: Engine, database_url: str, redis_url: str, tmp_path: Path
 ) -> Iterator[tuple[httpx.Client, int, int]]:
     """An API of its own process with few files: a client, its port and its pid."""
     process, port = _serve(database_url, redis_url, tmp_path)
     try:
-        headers = {"Authorization": f"Bearer {make_tokens(engine)['ann']}"}
+        headers = {"Authorization": f"Bearer {make_tokens(database)['ann']}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
 
             def answers() -> bool:

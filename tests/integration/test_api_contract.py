@@ -55,14 +55,14 @@ def text(value, most):
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(engine, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(engine: Engine) -> Worker:
-    return Worker(engine)
+def worker(database: Engine) -> Worker:
+    return Worker(database)
 
 
 def check(api: Api, tmp_path: Path, *options: str, examples: int) -> str:
@@ -97,7 +97,7 @@ def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path)
     said = check(api, tmp_path, *options, "--phases", "examples,coverage,fuzzing", examples=5)
     assert f"{operations(api)} passed" in said
     # It was not all refusals.
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         made_up = connection.scalar(select(func.count()).select_from(Workspace))
     assert made_up > 1
 

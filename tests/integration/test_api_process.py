@@ -43,12 +43,12 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def test_it_serves_and_stops_while_a_stream_is_open(engine: Engine, database_url: str, redis_url: str):
+def test_it_serves_and_stops_while_a_stream_is_open(database: Engine, database_url: str, redis_url: str):
     port = free_port()
     command = [sys.executable, "-m", "relay_api"]
     process = subprocess.Popen(command, env=environment(database_url, redis_url, RELAY_API_PORT=str(port)))
     try:
-        headers = {"Authorization": f"Bearer {make_tokens(engine)['ann']}"}
+        headers = {"Authorization": f"Bearer {make_tokens(database)['ann']}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=15) as client:
 
             def answers() -> bool:
@@ -90,8 +90,8 @@ def test_it_says_in_one_message_why_it_cannot_start(
     assert "Traceback" not in done.stderr
 
 
-def test_it_refuses_an_older_schema_and_says_what_to_run(engine: Engine, database_url: str, redis_url: str):
-    with engine.begin() as connection:
+def test_it_refuses_an_older_schema_and_says_what_to_run(database: Engine, database_url: str, redis_url: str):
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
     command = [sys.executable, "-m", "relay_api"]
     env = environment(database_url, redis_url)
@@ -101,13 +101,13 @@ def test_it_refuses_an_older_schema_and_says_what_to_run(engine: Engine, databas
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
-def test_a_kill_is_told_to_workers_at_once(api: Api, engine: Engine, redis_url: str):
-    worker, made = Worker(engine), api.run()
+def test_a_kill_is_told_to_workers_at_once(api: Api, database: Engine, redis_url: str):
+    worker, made = Worker(database), api.run()
     worker.claim(made["execution_id"])
     told: list[Any] = []
     app = make_app(settings_for("", redis_url))
@@ -128,9 +128,9 @@ def test_a_kill_is_told_to_workers_at_once(api: Api, engine: Engine, redis_url: 
     assert (options["terminate"], options["signal"]) == (True, "SIGTERM")
 
 
-def test_a_silent_redis_delays_no_answer(engine: Engine, database_url: str):
-    with black_hole() as url, api_in_process(engine, settings_for(database_url, url)) as api:
-        worker = Worker(engine)
+def test_a_silent_redis_delays_no_answer(database: Engine, database_url: str):
+    with black_hole() as url, api_in_process(database, settings_for(database_url, url)) as api:
+        worker = Worker(database)
         begun = time.monotonic()
         made = api.run()
         worker.claim(made["execution_id"])
@@ -139,12 +139,12 @@ def test_a_silent_redis_delays_no_answer(engine: Engine, database_url: str):
         assert api.client.get("/healthz").json()["status"] == "degraded"
 
 
-def test_a_redis_that_refuses_writes_is_not_ok(engine: Engine, database_url: str, tmp_path):
+def test_a_redis_that_refuses_writes_is_not_ok(database: Engine, database_url: str, tmp_path):
     """F18: it answers a PING, and no message can be sent."""
     server = EmbeddedValkey(tmp_path / "full", durable=False)
     url = server.start()
     try:
-        with api_in_process(engine, settings_for(database_url, url)) as api, redis.Redis.from_url(url) as client:
+        with api_in_process(database, settings_for(database_url, url)) as api, redis.Redis.from_url(url) as client:
             assert api.client.get("/healthz").json()["status"] == "ok"
             client.config_set("maxmemory", "1")
             health = api.client.get("/healthz").json()
@@ -161,14 +161,14 @@ def test_the_message_is_on_the_pools_queue(api: Api, redis_url: str):
         wait_until(lambda: client.llen("relay:pool.default") == before + 1)
 
 
-def test_a_key_is_forgotten_after_its_time(api: Api, engine: Engine):
+def test_a_key_is_forgotten_after_its_time(api: Api, database: Engine):
     headers = {"Idempotency-Key": "old"}
     first = api.post("/v1/runs", RUN, headers=headers).json()
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"))
     second = api.post("/v1/runs", RUN | {"title": "other"}, headers=headers)
     assert second.status_code == 202
     assert second.json()["execution_id"] != first["execution_id"]
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(IdempotencyKey.__table__.update().values(created_at=text("now() - interval '25 hours'")))
         assert idempotency.forget_old(connection, 24) == 1

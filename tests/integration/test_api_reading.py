@@ -18,18 +18,18 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(engine: Engine) -> Worker:
-    return Worker(engine)
+def worker(database: Engine) -> Worker:
+    return Worker(database)
 
 
 def repo_id(api: Api, made: dict) -> UUID:
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         found = select(WorkspaceRepo.repo_id).where(WorkspaceRepo.workspace_id == UUID(made["workspace_id"]))
         return connection.execute(found).scalar_one()
 
@@ -58,10 +58,10 @@ def test_an_execution_shows_its_end_its_heads_and_its_logs(api: Api, worker: Wor
     assert (task["status"], task["workspace_ids"]) == ("inreview", [made["workspace_id"]])
 
 
-def test_a_closed_log_without_a_terminal_event_is_still_running(api: Api, worker: Worker, engine: Engine):
+def test_a_closed_log_without_a_terminal_event_is_still_running(api: Api, worker: Worker, database: Engine):
     made = api.run()
     worker.claim(made["execution_id"])
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("UPDATE log_streams SET closed = true"))
     assert api.get(f"/v1/executions/{made['execution_id']}").json()["status"] == "running"
 
@@ -219,7 +219,7 @@ def test_a_deleted_workspace_ends_its_work_and_keeps_its_record(api: Api, worker
     assert "execution.queued" not in kinds[kinds.index("workspace.deleted") :]
 
 
-def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, engine: Engine):
+def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, database: Engine):
     project = api.post("/v1/projects", {"name": "p", "repos": [RUN["repos"][0]]}).json()
     assert project["repos"][0]["state"] == "cloning"
     made = api.run(project_id=project["id"])
@@ -231,13 +231,13 @@ def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, engine: Engin
     assert api.get(f"/v1/tasks/{made['task_id']}").status_code == 404
     assert api.get(f"/v1/executions/{made['execution_id']}").json()["status"] == "killed"
     assert api.post("/v1/runs", RUN | {"project_id": project["id"]}).status_code == 404
-    with engine.connect() as connection:
+    with database.connect() as connection:
         assert connection.scalar(select(Workspace.deleted_at)) is not None
 
 
-def test_a_failed_mirror_says_why(api: Api, engine: Engine):
+def test_a_failed_mirror_says_why(api: Api, database: Engine):
     project = api.post("/v1/projects", {"name": "p", "repos": [RUN["repos"][0]]}).json()
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("UPDATE project_repos SET state = 'failed', clone_error = 'no route'"))
     shown = api.get(f"/v1/projects/{project['id']}").json()["repos"][0]
     assert (shown["state"], shown["clone_error"]) == ("failed", "no route")
@@ -248,7 +248,7 @@ def test_diffs_come_from_what_was_stored(api: Api, worker: Worker):
     made = api.run(repos=two)
     claimed = worker.claim(made["execution_id"])
     pack = zstandard.ZstdCompressor().compress
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         rows = connection.execute(select(WorkspaceRepo.repo_id, WorkspaceRepo.name).order_by(WorkspaceRepo.position))
         ids = {row.name: row.repo_id for row in rows}
     stat = {"files": 1, "insertions": 2, "deletions": 0, "truncated": False}
@@ -293,8 +293,8 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert api.get(f"/v1/executions/{uuid4()}%00").status_code == 422
 
 
-def test_an_unexpected_error_says_nothing_of_itself(api: Api, engine: Engine):
-    with engine.begin() as connection:
+def test_an_unexpected_error_says_nothing_of_itself(api: Api, database: Engine):
+    with database.begin() as connection:
         connection.execute(text("ALTER TABLE runtime_nodes RENAME TO hidden"))
     answer = api.get("/v1/nodes")
     assert problem_of(answer)[:2] == (500, "internal_error")
@@ -344,10 +344,10 @@ def test_health_nodes_metrics_and_documents(api: Api, worker: Worker):
     assert "/v1/runs" in api.client.get("/docs").text
 
 
-def test_without_a_database_health_says_so(engine: Engine, database_url: str, redis_url: str):
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def test_without_a_database_health_says_so(database: Engine, database_url: str, redis_url: str):
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         core = api.app.state.services
-        core.engine.dispose()
+        core.database.dispose()
         url = make_url(database_url)
         name = url.database
         other = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
@@ -362,17 +362,17 @@ def test_without_a_database_health_says_so(engine: Engine, database_url: str, re
                 admin.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
 
 
-def test_it_does_not_start_on_a_schema_it_does_not_know(engine: Engine, database_url: str, redis_url: str):
-    with engine.begin() as connection:
+def test_it_does_not_start_on_a_schema_it_does_not_know(database: Engine, database_url: str, redis_url: str):
+    with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from-the-future'"))
     with (
         pytest.raises(migrate.SchemaMismatch, match="newer"),
-        api_in_process(engine, settings_for(database_url, redis_url)),
+        api_in_process(database, settings_for(database_url, redis_url)),
     ):
         pass
 
 
-def test_every_table_with_an_owner_is_filtered_by_it(engine: Engine):
+def test_every_table_with_an_owner_is_filtered_by_it(database: Engine):
     """A reminder: a new table with `created_by` needs a thought about who may see it."""
     owned = {table.name for table in Base.metadata.sorted_tables if "created_by" in table.columns}
     assert owned == {"projects", "project_secrets", "repos", "tasks", "workspaces", "execution_processes"}

@@ -13,13 +13,13 @@ from relay_core.store.schema.tables import ExecutionProcess, Workspace, Workspac
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 def count(api: Api, table: type = ExecutionProcess) -> int:
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
@@ -40,16 +40,16 @@ def test_a_run_answers_202_with_ids_and_links_and_is_rung(api: Api):
 
 def test_the_message_is_sent_after_commit(api: Api, redis_url: str):
     made = api.run()
-    api.app.state.services.bell.close()
-    with api.engine.connect() as connection:
+    api.app.state.services.dispatcher.close()
+    with api.database.connect() as connection:
         published = connection.scalar(
             select(ExecutionProcess.published_at).where(ExecutionProcess.id == UUID(made["execution_id"]))
         )
     assert published is not None
 
 
-def test_without_redis_a_run_is_accepted_all_the_same(engine: Engine, database_url: str):
-    with api_in_process(engine, settings_for(database_url, "redis://127.0.0.1:1/0")) as api:
+def test_without_redis_a_run_is_accepted_all_the_same(database: Engine, database_url: str):
+    with api_in_process(database, settings_for(database_url, "redis://127.0.0.1:1/0")) as api:
         api.run()
         assert count(api) == 1
         health = api.client.get("/healthz")
@@ -142,7 +142,7 @@ def test_environment_values_are_write_only(api: Api):
         answer = api.get("/v1/" + path.format(**made))
         assert answer.status_code == 200
         assert value not in answer.text
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         stored = {row.name: row.secret for row in connection.execute(select(WorkspaceEnvironment))}
     assert stored == {"TOKEN": True, "PLAIN": False}
 
@@ -171,8 +171,8 @@ def test_a_wrong_environment_value_is_not_repeated(api: Api):
         assert "12345678" not in answer.text
 
 
-def test_image_of_request_then_project_then_server(engine: Engine, database_url: str, redis_url: str):
-    with api_in_process(engine, settings_for(database_url, redis_url, default_image="c")) as api:
+def test_image_of_request_then_project_then_server(database: Engine, database_url: str, redis_url: str):
+    with api_in_process(database, settings_for(database_url, redis_url, default_image="c")) as api:
         project = api.post("/v1/projects", {"name": "p", "default_image": "b"}).json()["id"]
 
         def image(**body) -> str:
@@ -183,9 +183,9 @@ def test_image_of_request_then_project_then_server(engine: Engine, database_url:
         assert image() == "c"
 
 
-def test_an_image_that_is_not_on_the_list_is_refused(engine: Engine, database_url: str, redis_url: str):
+def test_an_image_that_is_not_on_the_list_is_refused(database: Engine, database_url: str, redis_url: str):
     settings = settings_for(database_url, redis_url, allowed_images=("relay-*",), default_image="relay-base")
-    with api_in_process(engine, settings) as api:
+    with api_in_process(database, settings) as api:
         assert problem_of(api.post("/v1/runs", RUN | {"image": "other"})) == (422, "image_not_allowed", ["image"])
         assert count(api, Workspace) == 0
         api.run(image="relay-base:1")
@@ -236,8 +236,8 @@ def test_concurrent_copies_create_once(api: Api):
     assert count(api) == 1
 
 
-def test_a_further_step_waits_for_the_lane(api: Api, engine: Engine):
-    worker = Worker(engine)
+def test_a_further_step_waits_for_the_lane(api: Api, database: Engine):
+    worker = Worker(database)
     made = api.run(repos=[{**RUN["repos"][0], "cleanup_script": "true"}])
     path = f"/v1/workspaces/{made['workspace_id']}/executions"
     worker.finish(worker.claim(made["execution_id"]))
@@ -293,8 +293,8 @@ def test_of_several_repos_one_must_be_named(api: Api):
     assert (added["action"]["cwd"], added["action"]["as_root"]) == ("repos/b", True)
 
 
-def test_a_dev_server_starts_once_and_stops(api: Api, engine: Engine):
-    worker = Worker(engine)
+def test_a_dev_server_starts_once_and_stops(api: Api, database: Engine):
+    worker = Worker(database)
     made = api.run(repos=[{**RUN["repos"][0], "dev_server_script": "serve"}])
     path = f"/v1/workspaces/{made['workspace_id']}/dev-server"
     assert problem_of(api.post(path, {}))[0] == 409  # still being prepared
@@ -305,7 +305,7 @@ def test_a_dev_server_starts_once_and_stops(api: Api, engine: Engine):
     assert started.json()["dev_server"] == {"url": None}
     assert problem_of(api.post(path, {}))[:2] == (409, "dev_server_running")
     claimed = worker.claim(started.json()["id"])
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(
             ExecutionProcess.__table__.update()
             .where(ExecutionProcess.id == claimed.execution_id)

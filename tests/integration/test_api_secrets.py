@@ -23,8 +23,8 @@ URL = RUN["repos"][0]["url"]
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
 
@@ -46,7 +46,7 @@ def with_secret(api: Api, *names: str) -> str:
 
 
 def row_of(api: Api, run: dict) -> workspace_rows.WorkspaceRow:
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         return workspace_rows.load(connection, UUID(run["workspace_id"]))
 
 
@@ -60,7 +60,7 @@ def test_a_secret_is_stored_encrypted_listed_by_name_replaced_and_deleted(api: A
     after = api.get(base).json()["items"][1]
     assert (after["created_at"], after["created_by"]) == (before["created_at"], "ann")
     assert after["updated_at"] > before["updated_at"]
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         kept = connection.execute(select(ProjectSecret).order_by(ProjectSecret.name)).mappings().all()
     opened = [SecretBox([KEY]).open(SecretName(row["project_id"], row["name"]), row["ciphertext"]) for row in kept]
     assert opened == [VALUE, "another value"]
@@ -101,7 +101,7 @@ def test_the_largest_value_and_name_are_taken(api: Api):
 def test_a_deleted_project_keeps_no_secret(api: Api):
     made = with_secret(api)
     assert api.delete(f"/v1/projects/{made}").status_code == 202
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(ProjectSecret)) == 0
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_secret_is_named_with_how_to_store_it_and_nothing_is_made(api
     assert f"no secret OTHER; store it first: relay secret set OTHER --project {made}" in answer.text
     answer = api.post("/v1/runs", RUN | {"secrets": ["TOKEN"]})
     assert f"relay secret set TOKEN --repo {URL}" in answer.text
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Workspace)) == 0
     assert [one["id"] for one in api.get("/v1/projects").json()["items"]] == [made]
 
@@ -158,8 +158,8 @@ def test_what_a_run_may_not_ask_for(api: Api, body: dict, code: str):
     assert problem_of(api.post("/v1/runs", RUN | {"project_id": with_secret(api)} | body))[:2] == (422, code)
 
 
-def test_without_a_key_secrets_are_refused_and_all_else_works(engine: Engine, database_url: str, redis_url: str):
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def test_without_a_key_secrets_are_refused_and_all_else_works(database: Engine, database_url: str, redis_url: str):
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         made = project(api)
         answer = put(api, f"/v1/projects/{made}/secrets/TOKEN")
         assert problem_of(answer)[:2] == (409, "secrets_not_configured")
@@ -184,7 +184,7 @@ def test_what_was_given_is_masked_after_it_was_replaced_and_deleted(api: Api):
 
     def start() -> workspace_rows.WorkspaceRow:
         row = row_of(api, run)
-        with api.engine.begin() as connection:
+        with api.database.begin() as connection:
             stored_secrets.note_given(connection, row.id, grant(box, row, RunReason.CODING_AGENT).given)
         return row_of(api, run)
 
@@ -201,7 +201,7 @@ def test_what_was_given_is_masked_after_it_was_replaced_and_deleted(api: Api):
         grant(box, row, RunReason.CODING_AGENT)
     assert caught.value.reason == "secret_missing"
     assert grant(box, row, RunReason.SETUP_SCRIPT).env == {}
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         assert connection.scalar(select(func.count()).select_from(GivenSecret)) == 2
         stored_secrets.forget_given(connection, row.id)
     assert to_mask(box, row_of(api, run)) == ()
@@ -217,7 +217,7 @@ def test_a_node_without_the_key_runs_nothing_that_needs_it(api: Api, keys: list[
     assert caught.value.reason == "secret_missing"
     assert grant(here, row, RunReason.SETUP_SCRIPT).env == {}
     assert to_mask(here, row) == ()  # nothing has it that could print it
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         stored_secrets.note_given(connection, row.id, grant(SecretBox([KEY]), row, RunReason.CODING_AGENT).given)
     with pytest.raises(StepFailed, match="cannot be decrypted"):
         to_mask(here, row_of(api, run))
@@ -225,7 +225,7 @@ def test_a_node_without_the_key_runs_nothing_that_needs_it(api: Api, keys: list[
 
 def test_a_ciphertext_moved_to_another_project_is_not_given(api: Api):
     rich, poor = with_secret(api), with_secret(api)
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         swap = (
             "UPDATE project_secrets SET ciphertext = (SELECT ciphertext FROM project_secrets WHERE project_id = :rich)"
         )

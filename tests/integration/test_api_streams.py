@@ -22,16 +22,16 @@ from relay_core.live_log.port import LiveLogPublisher
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
     settings = settings_for(database_url, redis_url, api_sse_heartbeat_seconds=0.3)
-    with api_on_a_port(engine, settings) as api:
+    with api_on_a_port(database, settings) as api:
         yield api
 
 
 @pytest.fixture
-def worker(engine: Engine, database_url: str, redis_url: str) -> Iterator[Worker]:
+def worker(database: Engine, database_url: str, redis_url: str) -> Iterator[Worker]:
     live = LiveLogPublisher(settings_for(database_url, redis_url))
-    yield Worker(engine, live)
+    yield Worker(database, live)
     live.close()
 
 
@@ -289,8 +289,8 @@ def test_a_hundred_followers_get_every_byte(api: Api, worker: Worker):
         assert {result.result(30) for result in results} == {expected}
 
 
-def test_a_stream_is_ended_in_time_without_an_end_event(engine: Engine, database_url: str, redis_url: str):
-    with api_on_a_port(engine, settings_for(database_url, redis_url, api_sse_max_seconds=0.3)) as api:
+def test_a_stream_is_ended_in_time_without_an_end_event(database: Engine, database_url: str, redis_url: str):
+    with api_on_a_port(database, settings_for(database_url, redis_url, api_sse_max_seconds=0.3)) as api:
         made = api.run()
         seen = list(frames(api, f"/v1/executions/{made['execution_id']}/logs/stream"))
         assert {frame.event for frame in seen} == {"comment"}

@@ -28,15 +28,15 @@ TAIL = 0.3
 
 
 @pytest.fixture
-def bench(engine: Engine, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(engine, Settings(redis_url=redis_url), tmp_path)
+def bench(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(database, Settings(redis_url=redis_url), tmp_path)
     yield bench
     bench.close()
 
 
 @pytest.fixture
-def owned(engine: Engine) -> Owned:
-    return running_execution(engine)
+def owned(database: Engine) -> Owned:
+    return running_execution(database)
 
 
 def _sha256(data: bytes) -> str:
@@ -149,7 +149,7 @@ def test_secrets_are_masked_in_place_wherever_the_chunks_are_cut(bench: Bench, o
     _check(bench, owned, end, {"stdout": masked, "stderr": b"only the beginning of it: " + secret[:-1]})
 
 
-def test_a_new_worker_goes_on_where_the_stored_log_ends(bench: Bench, engine: Engine, owned: Owned) -> None:
+def test_a_new_worker_goes_on_where_the_stored_log_ends(bench: Bench, database: Engine, owned: Owned) -> None:
     secret = b"a secret on the seam"
     chance = random.Random(5)
     run = bench.run()
@@ -166,7 +166,7 @@ def test_a_new_worker_goes_on_where_the_stored_log_ends(bench: Bench, engine: En
         run.write("stdout", half)
         eventually(lambda owned=owned: bench.sizes(owned)["all"] > 0)
         bench.new_worker()
-        owned = taken_over(engine, owned)
+        owned = taken_over(database, owned)
         capture = bench.attach(owned, run, [secret], started=True)
         rest = secret[5 + worker * 4 :]
         run.write("stdout", rest)
@@ -177,13 +177,13 @@ def test_a_new_worker_goes_on_where_the_stored_log_ends(bench: Bench, engine: En
     _check(bench, owned, end, masked)
 
 
-def test_the_log_of_another_owner_is_left_alone(bench: Bench, engine: Engine, owned: Owned) -> None:
+def test_the_log_of_another_owner_is_left_alone(bench: Bench, database: Engine, owned: Owned) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
     run.write("stdout", b"mine")
     eventually(lambda: bench.sizes(owned)["all"] == 4)
-    taken_over(engine, owned)
+    taken_over(database, owned)
     run.write("stdout", b"theirs")
     eventually(lambda: capture.stale)
     with pytest.raises(Stale):
@@ -251,7 +251,7 @@ def test_a_log_that_is_not_what_it_was_ends_the_run(bench: Bench, owned: Owned, 
     assert bench.stored(owned, "stdout") == b"honest"
 
 
-def test_a_log_shorter_than_what_is_stored_is_not_adopted(bench: Bench, engine: Engine, owned: Owned) -> None:
+def test_a_log_shorter_than_what_is_stored_is_not_adopted(bench: Bench, database: Engine, owned: Owned) -> None:
     run = bench.run()
     bench.attach(owned, run)
     run.begin()
@@ -261,7 +261,7 @@ def test_a_log_shorter_than_what_is_stored_is_not_adopted(bench: Bench, engine: 
     os.truncate(run.folder / "stdout", 3)
     before = psutil.Process().num_fds()
     with pytest.raises(Tampered):
-        bench.attach(taken_over(engine, owned), run, [b"a secret value"])
+        bench.attach(taken_over(database, owned), run, [b"a secret value"])
     assert psutil.Process().num_fds() == before
 
 
@@ -326,10 +326,10 @@ def test_a_line_written_in_pieces_is_not_cut_by_the_other_stream(
     assert sum(line.startswith(b"+ echo line") for line in lines) == 12
 
 
-def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, engine: Engine, owned: Owned) -> None:
+def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, database: Engine, owned: Owned) -> None:
     flood, quiet = bench.run(), bench.run()
     flood.write("stdout", random.Random(1).randbytes(32 * MIB))
-    other = running_execution(engine)
+    other = running_execution(database)
     bench.attach(owned, flood)
     bench.attach(other, quiet)
     quiet.write("stdout", b"hello")
@@ -337,7 +337,9 @@ def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, engine
     assert bench.sizes(owned)["stdout"] < 32 * MIB
 
 
-def test_cut_connections_lose_and_double_nothing(bench: Bench, engine: Engine, database_url: str, owned: Owned) -> None:
+def test_cut_connections_lose_and_double_nothing(
+    bench: Bench, database: Engine, database_url: str, owned: Owned
+) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
@@ -347,7 +349,7 @@ def test_cut_connections_lose_and_double_nothing(bench: Bench, engine: Engine, d
         data = chance.randbytes(chance.randrange(MIB))
         run.write("stdout", data)
         written += data
-        cut_connections(engine, database_url)
+        cut_connections(database, database_url)
     run.end()
     _check(bench, owned, capture.finish(TAIL), {"stdout": bytes(written), "stderr": b""})
 
@@ -379,7 +381,7 @@ def test_during_an_outage_the_pump_listens_waits_and_then_goes_on(
 
 
 def test_commits_that_a_crash_of_postgres_took_back_are_stored_again(
-    bench: Bench, engine: Engine, owned: Owned
+    bench: Bench, database: Engine, owned: Owned
 ) -> None:
     run = bench.run()
     capture = bench.attach(owned, run, log_bytes=3000)
@@ -389,7 +391,7 @@ def test_commits_that_a_crash_of_postgres_took_back_are_stored_again(
     run.write("stdout", b"b" * 1000)
     run.write("stderr", b"c" * 500)
     eventually(lambda: bench.sizes(owned)["all"] == 2500)
-    with engine.begin() as connection:  # as if the last commits had never been written to disk
+    with database.begin() as connection:  # as if the last commits had never been written to disk
         connection.execute(text("DELETE FROM log_chunks WHERE all_offset >= 1000"))
         connection.execute(text("UPDATE log_streams SET bytes = CASE stream WHEN 'stderr' THEN 0 ELSE 1000 END"))
     run.write("stdout", b"d" * 5000)
@@ -403,23 +405,23 @@ def test_commits_that_a_crash_of_postgres_took_back_are_stored_again(
 
 
 def test_commits_taken_back_after_the_last_chunk_are_noticed_at_the_end(
-    bench: Bench, engine: Engine, owned: Owned
+    bench: Bench, database: Engine, owned: Owned
 ) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
     run.write("stdout", b"abc")
     eventually(lambda: bench.sizes(owned)["all"] == 3)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM log_chunks"))
         connection.execute(text("UPDATE log_streams SET bytes = 0"))
     run.end()
     _check(bench, owned, capture.finish(TAIL), {"stdout": b"abc", "stderr": b""})
 
 
-def test_a_fault_in_one_run_does_not_stop_the_others(bench: Bench, engine: Engine, owned: Owned) -> None:
-    other = running_execution(engine)
-    with engine.begin() as connection:
+def test_a_fault_in_one_run_does_not_stop_the_others(bench: Bench, database: Engine, owned: Owned) -> None:
+    other = running_execution(database)
+    with database.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data) "
@@ -466,12 +468,12 @@ def test_a_run_that_is_taken_away_ends_a_finish_that_waits(bench: Bench, owned: 
 
 
 def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_stored(
-    bench: Bench, engine: Engine, owned: Owned
+    bench: Bench, database: Engine, owned: Owned
 ) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
-    with engine.connect() as blocking:  # the first batch waits in Postgres for this lock, the next one behind it
+    with database.connect() as blocking:  # the first batch waits in Postgres for this lock, the next one behind it
         blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
         run.write("stdout", b"first\n")
         eventually(lambda: capture._on_their_way == 1)
@@ -485,18 +487,18 @@ def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_
         blocking.rollback()
     leaver.join(WAIT_SECONDS)
     ends = stored_ends(bench.store, owned.id)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, ends)
     assert bench.stored(owned, "all") == b"first\nsecond\n"
     for name, info in bench.store.sizes(owned.id).items():
         assert (info.sha256, info.closed) == (_sha256(bench.stored(owned, name)), True)
 
 
-def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, engine: Engine, owned: Owned) -> None:
+def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, database: Engine, owned: Owned) -> None:
     run, lost = bench.run(), threading.Event()
     capture = bench.attach(owned, run, lost=lost)
     run.begin()
-    with engine.connect() as blocking:
+    with database.connect() as blocking:
         blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
         run.write("stdout", b"first\n")
         eventually(lambda: capture._on_their_way == 1)
@@ -509,10 +511,10 @@ def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, e
 
 
 def test_a_fault_in_the_middle_of_a_batch_loses_and_holds_up_nothing(
-    bench: Bench, engine: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, database: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when memory runs out after bytes were read, with the batch of another run half made."""
-    other = running_execution(engine)
+    other = running_execution(database)
     broken, whole = bench.run(), bench.run()
     faults = 3
     take = CapturedStream.take
@@ -556,12 +558,12 @@ def _exits() -> None:
     raise SystemExit
 
 
-def test_detached_runs_leave_no_descriptor_behind(bench: Bench, engine: Engine) -> None:
+def test_detached_runs_leave_no_descriptor_behind(bench: Bench, database: Engine) -> None:
     process = psutil.Process()
-    bench.store.sizes(running_execution(engine).id)
+    bench.store.sizes(running_execution(database).id)
     before = process.num_fds()
     for _ in range(5):
-        owned, run = running_execution(engine), bench.run()
+        owned, run = running_execution(database), bench.run()
         capture = bench.attach(owned, run)
         run.begin()
         run.write("stdout", b"x")
@@ -572,11 +574,11 @@ def test_detached_runs_leave_no_descriptor_behind(bench: Bench, engine: Engine) 
     eventually(lambda: process.num_fds() <= before + 1)  # the publisher's connection
 
 
-def test_idle_runs_cost_next_to_nothing(bench: Bench, engine: Engine) -> None:
-    owned = running_execution(engine)
+def test_idle_runs_cost_next_to_nothing(bench: Bench, database: Engine) -> None:
+    owned = running_execution(database)
     bench.attach(owned, bench.run())
     runs = [bench.run() for _ in range(100)]
-    with engine.begin() as connection:
+    with database.begin() as connection:
         ids = connection.execute(text("SELECT gen_random_uuid() FROM generate_series(1, 100)")).scalars().all()
     for run, execution_id in zip(runs, ids, strict=True):
         run.begin()

@@ -11,7 +11,7 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope
 from relay_core.settings import Settings
 from relay_core.store import transaction
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.executions.lifecycle import Claimant, Claimed
 from relay_core.store.nodes import registry
@@ -27,11 +27,11 @@ WORKER = Claimant("w1", "node-1", "default", 30)
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(Settings(database_url=database_url))
-    with engine.begin() as connection:
+    database = make_database(Settings(database_url=database_url))
+    with database.begin() as connection:
         registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
-    yield engine
-    engine.dispose()
+    yield database
+    database.dispose()
 
 
 @pytest.fixture

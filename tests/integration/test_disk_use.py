@@ -18,7 +18,7 @@ HOLD = "sleep 60"
 
 
 def use_of(workspace) -> Use:
-    measured = DiskUse(SimpleNamespace(engine=workspace.engine)).measure(  # type: ignore[arg-type]
+    measured = DiskUse(SimpleNamespace(containers=workspace.containers)).measure(  # type: ignore[arg-type]
         DiskCap(workspace.spec.workspace_dir, workspace.container, 1 << 40), processes_by_container()
     )
     assert measured is not None
@@ -71,4 +71,4 @@ def test_memory_is_no_disk_space_and_empty_files_are_files(workspace):
 
 def test_the_engine_tells_the_size_of_a_layer_that_this_host_does_not_see(workspace):
     assert workspace.run(f"{WRITE} >/var/tmp/file", uid=0).record().code == 0
-    assert 32 * MIB <= workspace.engine.layer_bytes(workspace.container) < 34 * MIB
+    assert 32 * MIB <= workspace.containers.layer_bytes(workspace.container) < 34 * MIB

@@ -61,4 +61,4 @@ def test_an_unwanted_container_whose_workspace_is_prepared_again_stays(node):
     with node.db.begin() as connection:
         retry.retry_workspace(connection, workspace, "someone")
     assert divergence.mend(found)
-    assert node.context.engine.inspect(found.subject).running
+    assert node.context.containers.inspect(found.subject).running

@@ -11,7 +11,7 @@ from engine_fixtures import LIMITS, NETWORK, UID, base_image, eventually
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.docker.client import connect
-from relay_workers.containers.docker.docker_containers import DockerEngine
+from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.network import ensure_network
 from relay_workers.containers.in_container.programs import IDLE_SHELL
 from relay_workers.containers.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
@@ -37,15 +37,15 @@ def test_limits_network_and_labels_are_those_of_the_spec(new_workspace, docker_a
 
 
 def test_the_same_name_is_the_same_container_running_again(workspace, docker_engine):
-    engine, spec = docker_engine, workspace.spec
-    assert engine.ensure_container(spec) == workspace.container
-    before = engine.inspect(workspace.container)
+    containers, spec = docker_engine, workspace.spec
+    assert containers.ensure_container(spec) == workspace.container
+    before = containers.inspect(workspace.container)
     assert before.running
-    engine.stop(workspace.container)
-    engine.stop(workspace.container)
-    assert not engine.inspect(spec.name).running
-    assert engine.ensure_container(spec) == workspace.container
-    after = engine.inspect(workspace.container)
+    containers.stop(workspace.container)
+    containers.stop(workspace.container)
+    assert not containers.inspect(spec.name).running
+    assert containers.ensure_container(spec) == workspace.container
+    after = containers.inspect(workspace.container)
     assert after.running
     assert after.started_at != before.started_at
 
@@ -223,9 +223,9 @@ def test_a_container_with_a_limit_that_the_engine_refuses_is_made_anew(docker_ap
     """A worker that died between making and starting it has left it; on an engine that takes the limit it just starts."""
     spec = new_spec()
     too_many = replace(spec, limits=replace(spec.limits, nofile=1 << 20))
-    DockerEngine(docker_api)._create(too_many)
+    DockerContainers(docker_api)._create(too_many)
     try:
-        container = DockerEngine(docker_api).ensure_container(too_many)
+        container = DockerContainers(docker_api).ensure_container(too_many)
         assert docker_api.inspect_container(container)["State"]["Running"]
     finally:
         docker_api.remove_container(spec.name, force=True)

@@ -61,7 +61,7 @@ def test_the_container_is_resolved_at_each_connection(workspace, forwarder):
     port = forwarder.open("one", workspace.container, 8000)
     serve(workspace, forwarder)
     assert urlopen(f"http://127.0.0.1:{port}/", timeout=20).status == 200
-    workspace.engine.restart(workspace.container)
+    workspace.containers.restart(workspace.container)
     serve(workspace, forwarder, LOOPBACK)
     assert urlopen(f"http://127.0.0.1:{port}/", timeout=20).status == 200
 
@@ -119,7 +119,7 @@ def test_leftovers_are_ended_without_cutting_a_forwarded_connection(workspace, f
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(b"GET / HTTP/1.0\r\n")
         eventually(lambda: [line for line in workspace.processes() if "/relay/dial" in line], "the connection is there")
-        assert workspace.engine.end_leftovers(workspace.container, [20001]).remaining == 0
+        assert workspace.containers.end_leftovers(workspace.container, [20001]).remaining == 0
         client.sendall(b"\r\n")
         with client.makefile("rb") as answer:
             assert b"200 OK" in answer.readline()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.docker
 
 
 def kill(workspace, gid, grace_seconds=0.0) -> KillResult:
-    return workspace.engine.kill_execution(workspace.container, gid, grace_seconds=grace_seconds)
+    return workspace.containers.kill_execution(workspace.container, gid, grace_seconds=grace_seconds)
 
 
 def wait_for_output(step, expected: bytes):
@@ -78,7 +78,7 @@ def test_another_execution_goes_on(workspace):
 @pytest.mark.parametrize("ignore", ["", "trap '' TERM;"])
 def test_a_fork_bomb_at_the_pids_limit_is_ended(workspace, ignore):
     other = workspace.start("exec sleep 60", gid=20002)
-    started_at = workspace.engine.inspect(workspace.container).started_at
+    started_at = workspace.containers.inspect(workspace.container).started_at
     bomb = workspace.start(f"#!/bin/bash\n{ignore} bomb() {{ bomb | bomb & }}; bomb; wait; sleep 60", gid=20001)
     limit = workspace.spec.limits.pids
     eventually(lambda: len(workspace.processes()) >= limit * 0.9, "the limit is reached")
@@ -86,7 +86,7 @@ def test_a_fork_bomb_at_the_pids_limit_is_ended(workspace, ignore):
     assert (result.remaining, result.restarted) == (0, False)
     assert workspace.processes(bomb.gid) == []
     assert other.run.read_exit() is None
-    assert workspace.engine.inspect(workspace.container).started_at == started_at
+    assert workspace.containers.inspect(workspace.container).started_at == started_at
     assert workspace.run("echo next", gid=20003).log() == b"next\n"
 
 
@@ -122,7 +122,7 @@ def test_leftovers_of_a_root_step_that_changed_its_group_are_ended(workspace):
     setup = workspace.start(script, gid=20001, uid=0)
     setup.wait()
     eventually(lambda: len([line for line in workspace.processes() if "sleep 100" in line]) == 2, "both sleep")
-    result = workspace.engine.end_leftovers(workspace.container, [20002])
+    result = workspace.containers.end_leftovers(workspace.container, [20002])
     assert (result.remaining, result.restarted) == (0, False)
     assert [line for line in workspace.processes() if "sleep 100" in line] == []
     assert server.run.read_exit() is None
@@ -187,7 +187,7 @@ def test_a_root_process_of_another_gid_is_seen_from_outside(workspace):
 
 def test_a_stopped_container_has_nothing_left(workspace):
     workspace.start("exec sleep 60")
-    workspace.engine.stop(workspace.container)
+    workspace.containers.stop(workspace.container)
     assert kill(workspace, 20001).remaining == 0
 
 

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.docker
 def ended(workspace, step):
     """How the engine says that a step ended."""
     return eventually(
-        lambda: (state := workspace.engine.exec_state(step.exec_id)) and not state.running and state, "the exec ended"
+        lambda: (state := workspace.containers.exec_state(step.exec_id)) and not state.running and state,
+        "the exec ended",
     )
 
 
@@ -36,7 +37,7 @@ def test_a_step_from_start_to_end(workspace):
     assert step.log(Stream.STDERR) == b"hi %d 20001 /workspace\n" % UID
     assert ended(workspace, step) == ExecState(running=False, exit_code=7)
     assert judged(workspace, step) == End(7, Reason.EXIT_CODE)
-    assert workspace.engine.exec_state("0" * 64) is None
+    assert workspace.containers.exec_state("0" * 64) is None
     step.run.remove()
     assert list((step.run.workspace_dir / "runs").iterdir()) == []
 
@@ -45,7 +46,7 @@ def test_an_exec_that_fails_has_never_started(workspace):
     workspace.run("rm /bin/sh", uid=0)
     run = workspace.prepare("echo never")
     with pytest.raises(StepFailed) as caught:
-        workspace.engine.start(workspace.container, StepStart(run.container_path, f"{UID}:20001", "/", {}))
+        workspace.containers.start(workspace.container, StepStart(run.container_path, f"{UID}:20001", "/", {}))
     assert caught.value.reason == Reason.START_FAILED
     assert run.declare_never_started()
     assert not run.has_started()
@@ -54,10 +55,10 @@ def test_an_exec_that_fails_has_never_started(workspace):
 def test_a_run_declared_never_started_does_not_start(workspace):
     run = workspace.prepare("echo never")
     assert run.declare_never_started()
-    exec_id = workspace.engine.start(
+    exec_id = workspace.containers.start(
         workspace.container, StepStart(run.container_path, f"{UID}:20001", "/workspace", {})
     )
-    eventually(lambda: not workspace.engine.exec_state(exec_id).running, "the supervisor left")
+    eventually(lambda: not workspace.containers.exec_state(exec_id).running, "the supervisor left")
     assert (workspace.path(run) / "stdout").read_bytes() == b""
     assert run.read_exit() is None
 
@@ -65,8 +66,10 @@ def test_a_run_declared_never_started_does_not_start(workspace):
 def test_a_second_start_of_a_run_does_nothing(workspace):
     step = workspace.run("echo once")
     user = f"{UID}:20001"
-    exec_id = workspace.engine.start(workspace.container, StepStart(step.run.container_path, user, "/workspace", {}))
-    eventually(lambda: not workspace.engine.exec_state(exec_id).running, "the supervisor left")
+    exec_id = workspace.containers.start(
+        workspace.container, StepStart(step.run.container_path, user, "/workspace", {})
+    )
+    eventually(lambda: not workspace.containers.exec_state(exec_id).running, "the supervisor left")
     assert step.log() == b"once\n"
 
 
@@ -134,4 +137,4 @@ def test_other_executions_of_the_workspace_do_not_see_the_environment(workspace)
     look = "grep -l SECRET=hush /proc/[0-9]*/environ 2>/dev/null | wc -l"
     assert int(workspace.run(look, gid=20001).log()) >= 1
     assert workspace.run(look, gid=20002).log() == b"0\n"
-    workspace.engine.kill_execution(workspace.container, secret.gid, grace_seconds=0)
+    workspace.containers.kill_execution(workspace.container, secret.gid, grace_seconds=0)

@@ -20,27 +20,27 @@ from relay_workers.execution.step_log import stored_ends
 
 
 @pytest.fixture
-def store(engine: Engine) -> LogStore:
-    return LogStore(engine)
+def store(database: Engine) -> LogStore:
+    return LogStore(database)
 
 
 @pytest.fixture
-def owned(engine: Engine) -> Owned:
-    return running_execution(engine)
+def owned(database: Engine) -> Owned:
+    return running_execution(database)
 
 
-def _compact(engine: Engine) -> list[compaction.Step]:
+def _compact(database: Engine) -> list[compaction.Step]:
     steps = []
     while True:
-        with engine.begin() as connection:
+        with database.begin() as connection:
             step = compaction.compact_one(connection)
         if step is None:
             return steps
         steps.append(step)
 
 
-def _rows(engine: Engine, owned: Owned) -> int:
-    with engine.connect() as connection:
+def _rows(database: Engine, owned: Owned) -> int:
+    with database.connect() as connection:
         return int(
             connection.execute(
                 text("SELECT count(*) FROM log_chunks WHERE execution_id = :id"), {"id": owned.id}
@@ -60,8 +60,8 @@ def _write(store: LogStore, owned: Owned, pieces: list[tuple[str, bytes]]) -> di
     return whole
 
 
-def _close(store: LogStore, engine: Engine, owned: Owned) -> None:
-    with engine.begin() as connection:
+def _close(store: LogStore, database: Engine, owned: Owned) -> None:
+    with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
 
 
@@ -77,20 +77,20 @@ def _mixed(seed: int) -> list[tuple[str, bytes]]:
 
 
 def test_a_compacted_log_is_the_same_for_every_range_and_stream(
-    store: LogStore, engine: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, database: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "ROWS_AT_ONCE", 700)
     monkeypatch.setattr(compaction, "BYTES_AT_ONCE", 1_000_000)
     whole = _write(store, owned, _mixed(3))
-    before = _rows(engine, owned)
-    assert _compact(engine) == [], "a log that still grows is left alone"
+    before = _rows(database, owned)
+    assert _compact(database) == [], "a log that still grows is left alone"
     order = [(piece.stream, piece.data) for piece in store.iter_pieces(owned.id, Stream.ALL)]
-    _close(store, engine, owned)
+    _close(store, database, owned)
     sums = store.sizes(owned.id)
-    steps = _compact(engine)
+    steps = _compact(database)
     assert len(steps) > 3
     assert [step.complete for step in steps] == [False] * (len(steps) - 1) + [True]
-    assert _rows(engine, owned) < before / 5
+    assert _rows(database, owned) < before / 5
     assert store.sizes(owned.id) == sums
     chance = random.Random(4)
     for stream, expected in whole.items():
@@ -101,7 +101,7 @@ def test_a_compacted_log_is_the_same_for_every_range_and_stream(
             end = start + chance.choice((0, 1, 50, 70_000))
             assert b"".join(store.iter_range(owned.id, stream, start, end)) == expected[start:end]
     assert _joined(order) == _joined([(one.stream, one.data) for one in store.iter_pieces(owned.id, Stream.ALL)])
-    assert _compact(engine) == []
+    assert _compact(database) == []
 
 
 def _joined(pieces: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
@@ -116,12 +116,12 @@ def _joined(pieces: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 
 
 def test_a_log_of_two_thousand_lines_takes_two_rows_and_less_room(
-    store: LogStore, engine: Engine, owned: Owned
+    store: LogStore, database: Engine, owned: Owned
 ) -> None:
     whole = _write(store, owned, [("stdout", b"line %d\n" % number) for number in range(2000)])
-    _close(store, engine, owned)
-    _compact(engine)
-    with engine.connect() as connection:
+    _close(store, database, owned)
+    _compact(database)
+    with database.connect() as connection:
         rows = connection.execute(
             text("SELECT octet_length(data) FROM log_chunks WHERE execution_id = :id"), {"id": owned.id}
         ).all()
@@ -129,9 +129,9 @@ def test_a_log_of_two_thousand_lines_takes_two_rows_and_less_room(
     assert sum(row[0] for row in rows) < len(whole["stdout"]) / 2
 
 
-def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, engine: Engine, owned: Owned) -> None:
+def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, database: Engine, owned: Owned) -> None:
     whole = _write(store, owned, [("stdout", b"%06d\n" % number) for number in range(6000)])
-    _close(store, engine, owned)
+    _close(store, database, owned)
     begun = threading.Barrier(3)
     read: list[bytes] = []
 
@@ -147,15 +147,15 @@ def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, engine: 
     for thread in threads:
         thread.start()
     begun.wait(10)
-    _compact(engine)
+    _compact(database)
     for thread in threads:
         thread.join(60)
     assert read == [whole["all"], whole["all"]]
 
 
-def test_old_keys_are_forgotten_some_at_a_time_by_an_index(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_keys_are_forgotten_some_at_a_time_by_an_index(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "FORGOTTEN_AT_ONCE", 30)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO idempotency_keys (owner, key, request_hash, created_at) "
@@ -166,10 +166,10 @@ def test_old_keys_are_forgotten_some_at_a_time_by_an_index(engine: Engine, monke
         connection.execute(text("ANALYZE idempotency_keys"))
     counts = []
     for _ in range(4):
-        with engine.begin() as connection:
+        with database.begin() as connection:
             counts.append(idempotency.forget_old(connection, 24))
     assert counts == [30, 30, 17, 0]
-    with engine.connect() as connection:
+    with database.connect() as connection:
         connection.execute(text("SET enable_seqscan = off"))
         plan = connection.scalars(
             text("EXPLAIN SELECT owner FROM idempotency_keys WHERE created_at < now() ORDER BY created_at LIMIT 5")
@@ -177,8 +177,8 @@ def test_old_keys_are_forgotten_some_at_a_time_by_an_index(engine: Engine, monke
     assert any("idempotency_keys_created" in line for line in plan)
 
 
-def test_a_tick_reads_what_is_there_and_not_what_ever_was(engine: Engine, owned: Owned) -> None:
-    with engine.begin() as connection:
+def test_a_tick_reads_what_is_there_and_not_what_ever_was(database: Engine, owned: Owned) -> None:
+    with database.begin() as connection:
         workspace_id = connection.execute(
             text("UPDATE workspaces SET container_ref = '/x', state = 'running' RETURNING id")
         ).scalar_one()
@@ -198,7 +198,7 @@ def test_a_tick_reads_what_is_there_and_not_what_ever_was(engine: Engine, owned:
         )
         gone = connection.execute(text("SELECT id FROM workspaces WHERE deleted_at IS NOT NULL LIMIT 1")).scalar_one()
         connection.execute(text("ANALYZE workspaces"))
-    with engine.connect() as connection:
+    with database.connect() as connection:
         rows = node_rows.workspaces_of(connection, "node-1", [gone])
     assert set(rows) == {workspace_id, gone}
     assert rows[workspace_id].live
@@ -206,25 +206,25 @@ def test_a_tick_reads_what_is_there_and_not_what_ever_was(engine: Engine, owned:
 
 
 def test_a_migration_does_not_make_everybody_wait_for_a_table(
-    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay_core.store.schema.migrate.LOCK_SECONDS", 1)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.execute(text("DROP INDEX idempotency_keys_created"))
-    with engine.begin() as busy:
+    with database.begin() as busy:
         busy.execute(text("LOCK TABLE idempotency_keys IN ROW EXCLUSIVE MODE"))
         with pytest.raises(SchemaLocked, match="relay db upgrade"):
             upgrade(database_url)
 
 
-def test_an_older_schema_with_finished_logs_is_upgraded(engine: Engine, database_url: str, owned: Owned) -> None:
-    with engine.begin() as connection:
+def test_an_older_schema_with_finished_logs_is_upgraded(database: Engine, database_url: str, owned: Owned) -> None:
+    with database.begin() as connection:
         command.downgrade(_config(connection), "0007")
         connection.execute(text("UPDATE log_streams SET closed = true"))
     statements: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    event.listen(database, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     assert upgrade(database_url) >= "0008"
-    with engine.connect() as connection:
+    with database.connect() as connection:
         assert compaction.waiting(connection) == 1
-    assert [step.complete for step in _compact(engine)] == [True]
+    assert [step.complete for step in _compact(database)] == [True]

@@ -34,26 +34,26 @@ from relay_workers.ownership.live_executions import Control, LiveRuns
 from relay_workers.ownership.node_identity import identify
 
 
-class Doorbell:
+class Dispatcher:
     def __init__(self) -> None:
-        self.rung: list[UUID] = []
+        self.dispatched: list[UUID] = []
 
-    def ring(self, rings: Any) -> None:
-        self.rung += [one.execution_id for one in rings]
+    def dispatch(self, messages: Any) -> None:
+        self.dispatched += [one.execution_id for one in messages]
 
 
 @pytest.fixture
-def context(engine: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
+def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
     settings = Settings(redis_url=redis_url, data_dir=tmp_path, node_min_free_bytes=0)
     identity = identify(settings)
     live_logs = LiveLogPublisher(settings)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         registry.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
     yield SimpleNamespace(
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, "default", 30),
-        database=engine,
-        doorbell=Doorbell(),
+        database=database,
+        dispatcher=Dispatcher(),
         live=LiveRuns(),
         live_logs=live_logs,
         metrics=Metrics(),
@@ -62,24 +62,24 @@ def context(engine: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
     live_logs.close()
 
 
-def _queued(engine: Engine) -> UUID:
+def _queued(database: Engine) -> UUID:
     run = submission.RunInput(
         (submission.RepoInput("https://example.org/a.git"),), "go", {"name": "shell", "command": "true"}, Limits()
     )
-    with engine.begin() as connection:
+    with database.begin() as connection:
         principal = Principal("someone", frozenset({Scope.WRITE}))
         return submission.submit_run(connection, run, principal, Settings()).execution_id
 
 
-def _row(engine: Engine, execution_id: UUID) -> Any:
-    with engine.connect() as connection:
+def _row(database: Engine, execution_id: UUID) -> Any:
+    with database.connect() as connection:
         return connection.execute(
             text("SELECT status, fence FROM execution_processes WHERE id = :id"), {"id": execution_id}
         ).one()
 
 
 def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
-    context: WorkerContext, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fences: list[int] = []
 
@@ -90,23 +90,23 @@ def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
         return Outcome(machine.completed(0), gone=True)
 
     monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
-    execution_id = _queued(engine)
+    execution_id = _queued(database)
     carries_out = Runner(context)
     with pytest.raises(Ignore):
         carries_out.run(execution_id, 1)
-    assert (_row(engine, execution_id).status, fences) == ("running", [1])
+    assert (_row(database, execution_id).status, fences) == ("running", [1])
     monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
     Adoption(context, carries_out.adopt).sweep()
-    eventually(lambda: _row(engine, execution_id).status == "completed")
+    eventually(lambda: _row(database, execution_id).status == "completed")
     assert fences == [1, 2], "under a new fence: what the first try may still write is refused"
-    assert context.doorbell.rung[0] == execution_id
-    with engine.connect() as connection:
+    assert context.dispatcher.dispatched[0] == execution_id
+    with database.connect() as connection:
         why = connection.scalar(text("SELECT payload->>'why' FROM events WHERE kind = 'execution.adopted'"))
     assert why == "let go"
 
 
 def test_what_a_thread_is_at_is_not_left(
-    context: WorkerContext, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From before the claim on: neither a sweep nor a copy of the message takes it a second time."""
     begun, go_on = threading.Event(), threading.Event()
@@ -123,7 +123,7 @@ def test_what_a_thread_is_at_is_not_left(
     monkeypatch.setattr(runner, "announce_started", slow)  # Redis is slow between the claim and the step
     monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
     monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
-    execution_id = _queued(engine)
+    execution_id = _queued(database)
     carries_out = Runner(context)
     thread = threading.Thread(target=carries_out.run, args=(execution_id, 1))
     thread.start()
@@ -134,7 +134,7 @@ def test_what_a_thread_is_at_is_not_left(
         carries_out.run(execution_id, 1)
     go_on.set()
     thread.join(20)
-    assert (taken, tries, _row(engine, execution_id)) == ([], [1], ("completed", 1))
+    assert (taken, tries, _row(database, execution_id)) == ([], [1], ("completed", 1))
 
 
 def test_a_worker_that_goes_away_leaves_nothing_to_itself() -> None:

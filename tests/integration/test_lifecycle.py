@@ -29,11 +29,11 @@ EXECUTOR = {"name": "shell", "command": "true", "variant": None}
 
 
 @pytest.fixture
-def db(engine: Engine) -> Engine:
-    with engine.begin() as connection:
+def db(database: Engine) -> Engine:
+    with database.begin() as connection:
         for node in ("node-1", "node-2"):
             registry.heartbeat(connection, node, pool="default", client_version="0", capabilities={})
-    return engine
+    return database
 
 
 def submit(db: Engine, *repos: submission.RepoInput, **more) -> submission.Submitted:
@@ -52,7 +52,7 @@ def finish(db: Engine, claimed: Claimed, transition=None):
     with db.begin() as connection:
         return lifecycle.finish(
             connection, claimed.execution_id, claimed.fence, transition or machine.completed(0)
-        ).rings
+        ).messages
 
 
 def column(db: Engine, execution_id: UUID, name: str):
@@ -65,13 +65,13 @@ def task_status(db: Engine, submitted: submission.Submitted) -> str:
         return connection.scalar(select(Task.status).where(Task.id == submitted.task_id))
 
 
-def run_to_end(db: Engine, rings) -> list[tuple[RunReason, UUID]]:
+def run_to_end(db: Engine, messages) -> list[tuple[RunReason, UUID]]:
     """Carry out everything that is rung, in order; the reasons in which it ran."""
     ran = []
-    due = list(rings)
+    due = list(messages)
     while due:
-        ring = due.pop(0)
-        claimed = claim(db, ring.execution_id)
+        message = due.pop(0)
+        claimed = claim(db, message.execution_id)
         assert isinstance(claimed, Claimed)
         ran.append((claimed.run_reason, claimed.execution_id))
         due += finish(db, claimed)
@@ -81,7 +81,7 @@ def run_to_end(db: Engine, rings) -> list[tuple[RunReason, UUID]]:
 def test_a_chain_runs_step_by_step_and_ends_in_review(db):
     submitted = submit(db)
     assert task_status(db, submitted) == "todo"
-    ran = [reason for reason, _ in run_to_end(db, submitted.rings)]
+    ran = [reason for reason, _ in run_to_end(db, submitted.messages)]
     assert ran == ["clone", "setup_script", "coding_agent", "cleanup_script"]
     assert task_status(db, submitted) == "inreview"
 
@@ -136,7 +136,7 @@ def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
     claimed = claim(db, agent)
     assert isinstance(claim(db, added.execution_id), NotClaimed)
     due = finish(db, claimed)
-    assert [ring.execution_id for ring in due] == [added.execution_id]
+    assert [message.execution_id for message in due] == [added.execution_id]
     assert isinstance(claim(db, added.execution_id), Claimed)
     assert column(db, added.execution_id, "started_at") >= column(db, agent, "completed_at")
 
@@ -177,7 +177,7 @@ def test_parallel_setup_scripts_share_the_lane_and_one_failure_ends_the_chain_af
     submitted = submit(db, *repos)
     due = finish(db, claim(db, submitted.execution_id))
     assert len(due) == 2
-    first, second = (claim(db, ring.execution_id) for ring in due)
+    first, second = (claim(db, message.execution_id) for message in due)
     assert finish(db, first, machine.failed(Reason.EXIT_CODE, "exit 7", 7)) == []
     assert task_status(db, submitted) == "inprogress"
     assert finish(db, second) == []
@@ -224,7 +224,7 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
 
 
 def test_every_operation_has_a_gapless_sequence_and_one_terminal_event_the_last(db):
-    ran = run_to_end(db, submit(db).rings)
+    ran = run_to_end(db, submit(db).messages)
     with db.connect() as connection:
         for _, execution_id in ran:
             rows = events.of_operation(connection, execution_id)

@@ -22,23 +22,23 @@ from relay_core import logging_setup
 from relay_core.domain.vocabulary import Reason
 from relay_core.logging_setup import bind_to_logs, configure_logging
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_workers.capture.pump import SCAN_SECONDS
 
 SECRET = "swordfish-swordfish"
 
 
 def test_an_error_of_the_database_shows_no_value(database_url: str, redis_url: str):
-    engine = make_engine(settings_for(database_url, redis_url))
-    with pytest.raises(DBAPIError, match="does_not_exist") as caught, engine.connect() as connection:
+    database = make_database(settings_for(database_url, redis_url))
+    with pytest.raises(DBAPIError, match="does_not_exist") as caught, database.connect() as connection:
         connection.execute(text("SELECT does_not_exist FROM tasks WHERE title = :title"), {"title": SECRET})
     assert SECRET not in str(caught.value)
-    engine.dispose()
+    database.dispose()
 
 
-def test_an_error_of_the_api_shows_no_request(engine: Engine, database_url: str, redis_url: str, tmp_path: Path):
+def test_an_error_of_the_api_shows_no_request(database: Engine, database_url: str, redis_url: str, tmp_path: Path):
     port = free_port()
-    headers = {"Authorization": f"Bearer {make_tokens(engine)['ann']}"}
+    headers = {"Authorization": f"Bearer {make_tokens(database)['ann']}"}
     file = tmp_path / "api.log"
     with file.open("wb") as stderr:
         process = subprocess.Popen(
@@ -56,7 +56,7 @@ def test_an_error_of_the_api_shows_no_request(engine: Engine, database_url: str,
                 return False
 
             wait_until(answers, 30)
-            with engine.begin() as connection:
+            with database.begin() as connection:
                 connection.execute(text("ALTER TABLE execution_processes RENAME TO gone"))
             body = RUN | {"prompt": f"prompt {SECRET}", "env": {"TOKEN": f"env {SECRET}"}}
             assert client.post("/v1/runs", json=body).status_code == 500
@@ -96,10 +96,10 @@ def test_lines_of_libraries_look_like_ours_and_carry_the_words_of_the_run(capfd:
 
 
 def test_what_the_pump_logs_carries_the_words_of_the_run(
-    engine: Engine, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    database: Engine, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    bench = Bench(engine, Settings(redis_url=redis_url), tmp_path)
-    owned = running_execution(engine)
+    bench = Bench(database, Settings(redis_url=redis_url), tmp_path)
+    owned = running_execution(database)
     run = bench.run()
     with a_worker(), closing(bench):
         with structlog.contextvars.bound_contextvars(workspace_id="its-workspace", run_reason="coding_agent"):
@@ -116,14 +116,14 @@ def test_what_the_pump_logs_carries_the_words_of_the_run(
     assert SECRET not in told
 
 
-def test_the_pump_tells_that_it_goes_round_and_how_long_storing_takes(engine: Engine, redis_url: str, tmp_path: Path):
-    bench = Bench(engine, Settings(redis_url=redis_url), tmp_path)
-    owned, run = running_execution(engine), bench.run()
+def test_the_pump_tells_that_it_goes_round_and_how_long_storing_takes(database: Engine, redis_url: str, tmp_path: Path):
+    bench = Bench(database, Settings(redis_url=redis_url), tmp_path)
+    owned, run = running_execution(database), bench.run()
     try:
         bench.attach(owned, run)
         run.begin()
         assert bench.pump.store_wait_seconds == 0
-        with engine.begin() as connection:
+        with database.begin() as connection:
             connection.execute(text("LOCK TABLE log_chunks IN ACCESS EXCLUSIVE MODE"))
             run.write("stdout", b"waits")
             eventually(lambda: bench.pump.store_wait_seconds > 2 * SCAN_SECONDS)

@@ -23,11 +23,11 @@ from relay_stack.services.valkey import EmbeddedValkey
 class Author:
     """Stores and publishes as the pump does."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine = engine
-        self.store = LogStore(engine)
+    def __init__(self, database: Engine, settings: Settings) -> None:
+        self.database = database
+        self.store = LogStore(database)
         self.publisher = LiveLogPublisher(settings)
-        self.owned = running_execution(engine)
+        self.owned = running_execution(database)
         self.written = {"stdout": b"", "stderr": b"", "all": b""}
 
     def write(self, stream: str, data: bytes, *, publish: bool = True) -> None:
@@ -39,7 +39,7 @@ class Author:
             self.publisher.publish(result.stored)
 
     def close(self) -> None:
-        close_log(self.engine, self.owned)
+        close_log(self.database, self.owned)
         self.publisher.end(self.owned.id)
 
 
@@ -49,8 +49,8 @@ def settings(redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def author(engine: Engine, settings: Settings) -> Iterator[Author]:
-    author = Author(engine, settings)
+def author(database: Engine, settings: Settings) -> Iterator[Author]:
+    author = Author(database, settings)
     yield author
     author.publisher.close()
 
@@ -96,7 +96,7 @@ def _scribble(author: Author, count: int, *, pause: float = 0.0, largest: int = 
 
 def test_ten_readers_in_turn_get_every_byte_while_it_is_written(author: Author, settings: Settings) -> None:
     for stream in ("stdout", "all"):
-        fresh = Author(author.engine, settings)
+        fresh = Author(author.database, settings)
 
         def write(fresh: Author = fresh) -> None:
             _scribble(fresh, 100, pause=0.01)
@@ -182,10 +182,10 @@ def test_chunks_that_were_never_published_are_found(author: Author, settings: Se
     assert _while_writing(write, lambda: _follow(settings, author)) == author.written["all"]
 
 
-def test_a_redis_that_dies_and_comes_back_is_used_again(engine: Engine, tmp_path: Path) -> None:
+def test_a_redis_that_dies_and_comes_back_is_used_again(database: Engine, tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "valkey", durable=False)
     settings = Settings(redis_url=server.start())
-    author = Author(engine, settings)
+    author = Author(database, settings)
     try:
 
         def write() -> None:
@@ -213,9 +213,9 @@ def test_a_redis_that_dies_and_comes_back_is_used_again(engine: Engine, tmp_path
         server.stop()
 
 
-def test_a_log_without_any_redis_is_followed_from_postgres(engine: Engine) -> None:
+def test_a_log_without_any_redis_is_followed_from_postgres(database: Engine) -> None:
     nowhere = Settings(redis_url="redis://127.0.0.1:1/0")
-    author = Author(engine, nowhere)
+    author = Author(database, nowhere)
 
     def write() -> None:
         _scribble(author, 20, pause=0.02)
@@ -227,8 +227,8 @@ def test_a_log_without_any_redis_is_followed_from_postgres(engine: Engine) -> No
     author.publisher.close()
 
 
-def test_the_log_of_an_execution_that_never_started_ends(author: Author, engine: Engine, settings: Settings) -> None:
-    with engine.begin() as connection:
+def test_the_log_of_an_execution_that_never_started_ends(author: Author, database: Engine, settings: Settings) -> None:
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM log_streams"))
         connection.execute(
             text(
@@ -239,10 +239,10 @@ def test_the_log_of_an_execution_that_never_started_ends(author: Author, engine:
     assert _follow(settings, author) == b""
 
 
-def test_offsets_given_twice_start_the_tail_anew(author: Author, client: redis.Redis, engine: Engine) -> None:
+def test_offsets_given_twice_start_the_tail_anew(author: Author, client: redis.Redis, database: Engine) -> None:
     author.write("stdout", b"lost by a crash of Postgres")
     eventually(lambda: client.exists(key(author.owned.id)) == 1)
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM log_chunks"))
         connection.execute(text("UPDATE log_streams SET bytes = 0"))
     author.written = dict.fromkeys(author.written, b"")

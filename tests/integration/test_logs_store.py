@@ -18,13 +18,13 @@ from relay_workers.execution.step_log import stored_ends
 
 
 @pytest.fixture
-def store(engine: Engine) -> LogStore:
-    return LogStore(engine)
+def store(database: Engine) -> LogStore:
+    return LogStore(database)
 
 
 @pytest.fixture
-def owned(engine: Engine) -> Owned:
-    return running_execution(engine)
+def owned(database: Engine) -> Owned:
+    return running_execution(database)
 
 
 def _fill(store: LogStore, owned: Owned, seed: int = 1) -> dict[str, bytes]:
@@ -64,10 +64,10 @@ def test_a_log_written_byte_by_byte_reads_whole(store: LogStore, owned: Owned) -
 
 
 def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
-    store: LogStore, engine: Engine, owned: Owned
+    store: LogStore, database: Engine, owned: Owned
 ) -> None:
-    other = running_execution(engine)
-    taken_over(engine, owned)
+    other = running_execution(database)
+    taken_over(database, owned)
     batch = [Append(owned.id, owned.fence, "stdout", 0, b"late"), Append(other.id, other.fence, "stdout", 0, b"fine")]
     result = store.append(batch)
     assert result.refused == {owned.id: Refused(None)}
@@ -79,21 +79,23 @@ def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
         store.confirm(owned.id, owned.fence)
 
 
-def test_a_closed_log_takes_nothing_more(store: LogStore, engine: Engine, owned: Owned) -> None:
-    close_log(engine, owned, hashlib.sha256().hexdigest())
+def test_a_closed_log_takes_nothing_more(store: LogStore, database: Engine, owned: Owned) -> None:
+    close_log(database, owned, hashlib.sha256().hexdigest())
     assert store.append([Append(owned.id, owned.fence, "stdout", 0, b"x")]).refused == {owned.id: Refused(None)}
     assert store.progress(owned.id).complete
     with pytest.raises(Stale):
-        close_log(engine, Owned(owned.id, owned.fence - 1))
+        close_log(database, Owned(owned.id, owned.fence - 1))
 
 
-def test_a_log_is_closed_only_with_the_sum_of_the_bytes_it_holds(store: LogStore, engine: Engine, owned: Owned) -> None:
+def test_a_log_is_closed_only_with_the_sum_of_the_bytes_it_holds(
+    store: LogStore, database: Engine, owned: Owned
+) -> None:
     ends = stored_ends(store, owned.id)
     store.append([Append(owned.id, owned.fence, "stderr", 0, b"late")])
-    with pytest.raises(Stale, match="no longer has the 0 bytes"), engine.begin() as connection:
+    with pytest.raises(Stale, match="no longer has the 0 bytes"), database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, ends)
     assert not any(info.closed or info.sha256 for info in store.sizes(owned.id).values())
-    with engine.begin() as connection:
+    with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
     assert store.sizes(owned.id)["all"].sha256 == hashlib.sha256(b"late").hexdigest()
 
@@ -117,7 +119,7 @@ def test_of_two_writers_with_one_fence_each_byte_is_stored_once(store: LogStore,
 
 
 @pytest.fixture
-def cut_before_commit(engine: Engine) -> Iterator[threading.Event]:
+def cut_before_commit(database: Engine) -> Iterator[threading.Event]:
     """While set, Postgres ends each connection that is about to COPY."""
     armed = threading.Event()
 
@@ -127,12 +129,12 @@ def cut_before_commit(engine: Engine) -> Iterator[threading.Event]:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_backend_pid()")
                 pid = cursor.fetchone()[0]
-            with engine.connect() as killer:
+            with database.connect() as killer:
                 killer.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
-    event.listen(engine, "checkout", on_checkout)
+    event.listen(database, "checkout", on_checkout)
     yield armed
-    event.remove(engine, "checkout", on_checkout)
+    event.remove(database, "checkout", on_checkout)
 
 
 def test_an_append_on_a_cut_connection_says_so_and_can_be_repeated(
@@ -148,10 +150,10 @@ def test_an_append_on_a_cut_connection_says_so_and_can_be_repeated(
     assert store.read(owned.id, Stream.ALL, 0, 100) == b"abcde"
 
 
-def test_a_missing_chunk_is_an_error_and_not_a_shift(store: LogStore, engine: Engine, owned: Owned) -> None:
+def test_a_missing_chunk_is_an_error_and_not_a_shift(store: LogStore, database: Engine, owned: Owned) -> None:
     for at in range(3):
         store.append([Append(owned.id, owned.fence, "stdout", at, b"x")])
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM log_chunks WHERE start_offset = 1"))
     with pytest.raises(RelayError, match="a chunk is missing"):
         store.read(owned.id, Stream.STDOUT, 0, 3)

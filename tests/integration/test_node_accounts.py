@@ -87,5 +87,5 @@ def test_a_root_step_can_make_accounts_beside_it(own: Workspace):
     lines = step.log().decode().split()
     assert lines[:2] == ["agent:1000", f"relay:{OWN}"]
     assert lines[2].startswith("daemonlike:")
-    own.engine.restart(own.container)
+    own.containers.restart(own.container)
     assert own.run("whoami").log() == b"relay\n"

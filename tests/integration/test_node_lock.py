@@ -35,9 +35,9 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     def stop(container_id: str) -> None:
         with node.db.connect() as connection:
             seen.append(connection.scalar(OPEN))
-        context.engine.stop(container_id)
+        context.containers.stop(container_id)
 
-    workspace_requests.sweep(replace(context, engine=Mock(wraps=context.engine, stop=stop)))
+    workspace_requests.sweep(replace(context, containers=Mock(wraps=context.containers, stop=stop)))
     assert seen == [0]
     assert (node.workspace(made)["state"], node.workspace(made)["requested_state"]) == ("stopped", None)
     assert [path for path in locks.iterdir() if str(made) in path.name]

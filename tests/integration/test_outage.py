@@ -10,16 +10,16 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.outage import is_away, is_conflict, is_of_the_data, sqlstate
 
 
 @pytest.fixture
 def relay(database_url: str) -> Iterator[Engine]:
     """An engine as Relay makes it."""
-    engine = make_engine(Settings(database_url=database_url))
-    yield engine
-    engine.dispose()
+    database = make_database(Settings(database_url=database_url))
+    yield database
+    database.dispose()
 
 
 def _read_only(connection: Connection) -> None:
@@ -83,9 +83,9 @@ def bench(relay: Engine, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
     bench.close()
 
 
-def _refuse_chunks(engine: Engine, code: str) -> None:
+def _refuse_chunks(database: Engine, code: str) -> None:
     """From now on Postgres answers every chunk with this SQLSTATE."""
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(
             text(
                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -97,24 +97,24 @@ def _refuse_chunks(engine: Engine, code: str) -> None:
         )
 
 
-def _accept_chunks(engine: Engine) -> None:
-    with engine.begin() as connection:
+def _accept_chunks(database: Engine) -> None:
+    with database.begin() as connection:
         connection.execute(text("DROP TRIGGER refuse ON log_chunks"))
 
 
 @pytest.mark.parametrize("code", ["25006", "53100", "40P01", "XX000"])
 def test_output_waits_until_postgres_takes_it_again_and_the_process_is_not_harmed(
-    bench: Bench, engine: Engine, code: str
+    bench: Bench, database: Engine, code: str
 ) -> None:
-    owned: Owned = running_execution(engine)
+    owned: Owned = running_execution(database)
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
-    _refuse_chunks(engine, code)
+    _refuse_chunks(database, code)
     run.write("stdout", b"written while Postgres takes nothing\n")
     eventually(lambda: bench.pump.store_wait_seconds > 0.5)
     assert capture.stopped_reason is None
-    _accept_chunks(engine)
+    _accept_chunks(database)
     run.end()
     end = capture.finish(1)
     assert end.stopped_reason is None
@@ -135,7 +135,7 @@ def test_a_server_that_has_become_read_only_is_left_for_a_new_connection(relay: 
 
 def test_many_threads_get_their_turn_at_a_small_pool(database_url: str) -> None:
     """Waiting for a connection is an outage, too: nothing is known of what was asked."""
-    small = make_engine(Settings(database_url=database_url, database_pool_size=1))
+    small = make_database(Settings(database_url=database_url, database_pool_size=1))
     small.pool._timeout = 0.1  # type: ignore[attr-defined]
     held = [small.connect(), small.connect()]
     errors: list[Exception] = []

@@ -27,9 +27,9 @@ from relay_workers.maintenance import presence
 BOUNDS = Bounds()
 
 
-class Rings(list):
-    def ring(self, rings) -> None:
-        self.extend(rings)
+class Dispatched(list):
+    def dispatch(self, messages) -> None:
+        self.extend(messages)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def context(at_work: Engine, redis_url: str):
     """What a worker of node-2 has, as far as sweeping presence needs it."""
     settings = Settings(redis_url=redis_url)
     live_logs = LiveLogPublisher(settings)
-    parts = {"database": at_work, "logs": LogStore(at_work), "live_logs": live_logs, "doorbell": Rings()}
+    parts = {"database": at_work, "logs": LogStore(at_work), "live_logs": live_logs, "dispatcher": Dispatched()}
     return SimpleNamespace(settings=settings, claimant=OTHER, **parts)
 
 
@@ -334,7 +334,7 @@ def test_a_lost_agent_is_not_run_again(context, at_work):
     assert all(isinstance(claim(at_work, agent, by), NotClaimed) for by in (WORKER, OTHER))
     assert ids_of(at_work, submitted.workspace_id)[-1] == agent
     assert column(at_work, agent, "reason") == "node_lost"
-    assert context.doorbell == []
+    assert context.dispatcher == []
 
 
 def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewhere(context, at_work):
@@ -344,15 +344,17 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     sweep_and_reap(context)
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'")))
-        rung = [ring.execution_id for queue in transitions.unrung(connection, 15) for ring in queue.rings]
-    assert rung == [unplaced.execution_id], "nobody would take its messages away"
+        dispatched = [
+            message.execution_id for queue in transitions.undispatched(connection, 15) for message in queue.messages
+        ]
+    assert dispatched == [unplaced.execution_id], "nobody would take its messages away"
     assert column(at_work, due[0].execution_id, "status") == "queued"
     assert isinstance(claim(at_work, unplaced.execution_id, OTHER), Claimed)
     beat(at_work)
     with at_work.begin() as connection:
-        assert [ring.execution_id for queue in transitions.unrung(connection, 15) for ring in queue.rings] == [
-            due[0].execution_id
-        ]
+        assert [
+            message.execution_id for queue in transitions.undispatched(connection, 15) for message in queue.messages
+        ] == [due[0].execution_id]
 
 
 def test_a_clone_that_was_lost_fails_its_workspace(context, at_work):

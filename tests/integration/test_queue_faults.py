@@ -16,10 +16,10 @@ from tests.integration.celery_bench import Bench, working
 
 from relay_core.domain.message import node_queue, pool_queue, task_id
 from relay_core.queue.celery_app import KEY_PREFIX, make_app
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
-from relay_core.store.executions.transitions import Unrung
+from relay_core.store.executions.transitions import Undispatched
 from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers.celery.intake import Intake, RelayConsumer
 from relay_workers.celery.tasks import register
@@ -253,10 +253,15 @@ def test_a_worker_outlives_a_server_that_refuses_writes_which_is_told(valkey, cl
 
 @pytest.mark.parametrize("name", [OWN, "unacked", "unacked_index"])
 def test_a_key_of_another_kind_stops_no_queue_for_long(valkey, client, name):
-    doorbell = CeleryDoorbell(app_of(valkey), None)
+    dispatcher = CeleryDispatcher(app_of(valkey), None)
     with worker(valkey) as (bench, _):
         client.set(KEY_PREFIX + name, "no list")
-        until(lambda: doorbell.ring_again([Unrung(OWN, 0, [])]) == 0 and client.type(KEY_PREFIX + name) != b"string")
+        until(
+            lambda: (
+                dispatcher.dispatch_again([Undispatched(OWN, 0, [])]) == 0
+                and client.type(KEY_PREFIX + name) != b"string"
+            )
+        )
         assert bench.runs(NODE, 40)
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.event import listens_for
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Status
 from relay_core.queue.celery_app import make_app
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.executions.lifecycle import Claimant, NotClaimed
 from relay_core.store.nodes import registry
@@ -30,24 +30,24 @@ EXECUTOR = {"name": "shell", "command": "true", "variant": None}
 E = ExecutionProcess
 
 
-def submit(engine: Engine) -> transitions.OfTask:
+def submit(database: Engine) -> transitions.OfTask:
     run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
-    with engine.begin() as connection:
+    with database.begin() as connection:
         registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
         submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
-        [ring] = transitions.rings(connection, [submitted.execution_id])
-        [found] = transitions.of_tasks(connection, [UUID(ring.task_id), uuid4()])
+        [message] = transitions.messages(connection, [submitted.execution_id])
+        [found] = transitions.of_tasks(connection, [UUID(message.task_id), uuid4()])
     assert found.execution_id == submitted.execution_id
     return found
 
 
-def claim(engine: Engine, execution_id: UUID, attempt: int = 1):
-    with engine.begin() as connection:
+def claim(database: Engine, execution_id: UUID, attempt: int = 1):
+    with database.begin() as connection:
         return lifecycle.claim(connection, execution_id, attempt, Claimant("w1@node-1", "node-1", "default", 30))
 
 
-def row(engine: Engine, execution_id: UUID):
-    with engine.connect() as connection:
+def row(database: Engine, execution_id: UUID):
+    with database.connect() as connection:
         return connection.execute(select(E.status, E.reason, E.kill_requested_by).where(E.id == execution_id)).one()
 
 
@@ -59,12 +59,12 @@ def until(true, seconds: float = 10):
 
 
 @pytest.fixture
-def worker(engine: Engine, redis_url: str):
+def worker(database: Engine, redis_url: str):
     """Makes the part of a worker that hears revokes; each has runs of its own."""
     app = make_app(Settings(redis_url=redis_url))
 
-    def make(database: Engine = engine, live: LiveRuns | None = None) -> Revocations:
-        revocations = Revocations(database, CeleryDoorbell(app, database), live or LiveRuns())
+    def make(database: Engine = database, live: LiveRuns | None = None) -> Revocations:
+        revocations = Revocations(database, CeleryDispatcher(app, database), live or LiveRuns())
         revocations.start()
         return revocations
 
@@ -72,44 +72,44 @@ def worker(engine: Engine, redis_url: str):
     app.close()
 
 
-def test_many_workers_hear_of_one_that_waits(engine: Engine, worker):
-    one = submit(engine)
+def test_many_workers_hear_of_one_that_waits(database: Engine, worker):
+    one = submit(database)
     for hearing in [worker() for _ in range(8)]:
         assert hearing.revoke([str(one.task_id)], terminate=False) == []
-    until(lambda: row(engine, one.execution_id).status == Status.KILLED)
-    assert row(engine, one.execution_id).reason == "user"
-    later = claim(engine, one.execution_id)
+    until(lambda: row(database, one.execution_id).status == Status.KILLED)
+    assert row(database, one.execution_id).reason == "user"
+    later = claim(database, one.execution_id)
     assert isinstance(later, NotClaimed)
     assert later.ended.target is Status.KILLED
-    assert claim(engine, one.execution_id, attempt=2).ended is None, "of another attempt nothing is said"
-    with engine.connect() as connection:
+    assert claim(database, one.execution_id, attempt=2).ended is None, "of another attempt nothing is said"
+    with database.connect() as connection:
         kinds = connection.scalars(select(Event.kind).where(Event.operation_id == one.execution_id)).all()
     assert kinds.count("execution.killed") == 1
 
 
-def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(engine: Engine, worker):
-    one, other = submit(engine), submit(engine)
-    claimed = claim(engine, one.execution_id)
+def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engine, worker):
+    one, other = submit(database), submit(database)
+    claimed = claim(database, one.execution_id)
     live = LiveRuns()
     control = Control(one.execution_id, claimed.fence, claimed.task_id)
     with live.holding(control):
         hearing = worker(live=live)
         hearing.revoke([str(one.task_id), str(other.task_id)], terminate=False)
-        until(lambda: row(engine, other.execution_id).status == Status.KILLED)
-        assert row(engine, one.execution_id).kill_requested_by is None
+        until(lambda: row(database, other.execution_id).status == Status.KILLED)
+        assert row(database, one.execution_id).kill_requested_by is None
         assert not control.kill.is_set()
         assert hearing.revoke([str(one.task_id)], terminate=True) == [str(one.task_id)]
         assert control.kill.is_set()
-    until(lambda: row(engine, one.execution_id).kill_requested_by is not None)
-    assert row(engine, one.execution_id).status == Status.RUNNING, "its owner writes the end"
+    until(lambda: row(database, one.execution_id).kill_requested_by is not None)
+    assert row(database, one.execution_id).status == Status.RUNNING, "its owner writes the end"
 
 
-def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(engine: Engine, worker):
-    one = submit(engine)
-    claimed = claim(engine, one.execution_id)
+def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Engine, worker):
+    one = submit(database)
+    claimed = claim(database, one.execution_id)
     control = Control(one.execution_id, claimed.fence, claimed.task_id)
     live = LiveRuns()
-    with engine.begin() as connection:  # holds the revoke up, as a slow claim does
+    with database.begin() as connection:  # holds the revoke up, as a slow claim does
         connection.execute(select(E).where(E.id == one.execution_id).with_for_update())
         assert worker(live=live).revoke([str(one.task_id)], terminate=True) == []
         with live.holding(control):
@@ -117,12 +117,12 @@ def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(engine: Engin
             assert control.kill.wait(10)
 
 
-def test_a_revoke_outlasts_an_outage_of_the_database(engine: Engine, worker, database_url: str):
-    one = submit(engine)
+def test_a_revoke_outlasts_an_outage_of_the_database(database: Engine, worker, database_url: str):
+    one = submit(database)
     url = make_url(database_url)
-    own = make_engine(Settings(database_url=database_url), application="w1")
+    own = make_database(Settings(database_url=database_url), application="w1")
     admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    engine.dispose()
+    database.dispose()
     with admin.connect() as connection:
         connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS false'))
         refused = threading.Event()
@@ -130,15 +130,15 @@ def test_a_revoke_outlasts_an_outage_of_the_database(engine: Engine, worker, dat
         worker(own).revoke([str(one.task_id)], terminate=True)
         assert refused.wait(10)
         connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true'))
-    until(lambda: row(engine, one.execution_id).status == Status.KILLED)
+    until(lambda: row(database, one.execution_id).status == Status.KILLED)
     own.dispose()
     admin.dispose()
 
 
-def test_rows_from_before_the_column_are_found(engine: Engine, database_url: str):
-    one = submit(engine)
-    with engine.begin() as connection:
+def test_rows_from_before_the_column_are_found(database: Engine, database_url: str):
+    one = submit(database)
+    with database.begin() as connection:
         command.downgrade(migrate._config(connection), "0003")
     migrate.upgrade(database_url)
-    with engine.connect() as connection:
+    with database.connect() as connection:
         assert transitions.of_tasks(connection, [one.task_id]) == [one]

@@ -23,21 +23,21 @@ SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(engine: Engine) -> Worker:
-    return Worker(engine)
+def worker(database: Engine) -> Worker:
+    return Worker(database)
 
 
 def started(api: Api, worker: Worker, **body) -> dict:
     """A run whose workspace is ready, its agent queued."""
     made = api.run(executor=AGENT, **body)
     claimed = worker.claim(made["execution_id"])
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         values = {"state": "running", "container_id": "c1", "uid": 1000}
         connection.execute(update(Workspace).where(Workspace.id == UUID(made["workspace_id"])).values(values))
     worker.finish(claimed)
@@ -70,7 +70,7 @@ def test_a_follow_up_is_a_turn_of_the_same_session(api: Api, worker: Worker):
     )
     assert (body["action"]["follow_up"], body["action"]["cwd"]) == (True, "repos/app/src")
     claimed = turned(api, worker, made, input_tokens=7)
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         assert sessions.agent_session_before(connection, claimed.session_id, claimed.execution_id) == SESSION
     shown = api.get(f"/v1/sessions/{made['session_id']}").json()
     assert [turn["prompt"] for turn in shown["turns"]] == [RUN["prompt"], "and now?"]
@@ -154,7 +154,7 @@ def test_a_conversation_is_read_page_by_page(api: Api, worker: Worker):
     made = started(api, worker)
     step = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]
     claimed = worker.claim(step["id"])
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         conversations.store(connection, claimed.execution_id, claimed.fence, entries(5), None)
     where = f"/v1/executions/{step['id']}/conversation"
     page = api.get(where, params={"limit": 3}).json()
@@ -166,15 +166,15 @@ def test_a_conversation_is_read_page_by_page(api: Api, worker: Worker):
 
 
 def test_a_stream_shows_every_change_and_goes_on_after_a_break(
-    engine: Engine, database_url: str, redis_url: str, worker: Worker
+    database: Engine, database_url: str, redis_url: str, worker: Worker
 ):
-    with api_on_a_port(engine, settings_for(database_url, redis_url)) as api:
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         made = started(api, worker)
         step = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]
         claimed = worker.claim(step["id"])
 
         def store(*changed: Entry) -> None:
-            with engine.begin() as connection:
+            with database.begin() as connection:
                 conversations.store(connection, claimed.execution_id, claimed.fence, changed, None)
 
         call = Entry(1, 2, EntryKind.TOOL_CALL, tool=Tool("Bash", '{"command": "ls"}'))
@@ -218,7 +218,7 @@ def test_a_projects_profile_is_what_its_runs_use(api: Api):
     made = api.run(executor=AGENT, project_id=project)
     deep = api.run(executor={**AGENT, "variant": "deep"}, project_id=project)
     elsewhere = api.run(executor=AGENT)
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         models = [
             sessions.latest_executor(connection, UUID(run["workspace_id"]))["model"] for run in (made, deep, elsewhere)
         ]
@@ -267,8 +267,8 @@ def test_the_profiles_of_somebody_elses_project_are_not_told(api: Api):
         assert problem_of(answer)[:2] == (404, "not_found")
 
 
-def test_a_cursor_from_nowhere_sees_the_end(engine: Engine, database_url: str, redis_url: str, worker: Worker):
-    with api_on_a_port(engine, settings_for(database_url, redis_url)) as api:
+def test_a_cursor_from_nowhere_sees_the_end(database: Engine, database_url: str, redis_url: str, worker: Worker):
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         made = started(api, worker)
         step = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]
         claimed = worker.claim(step["id"])

@@ -19,21 +19,21 @@ FAILED = machine.failed(Reason.EXIT_CODE, "the script exited with 7", 7)
 
 
 @pytest.fixture
-def api(engine: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(engine, settings_for(database_url, redis_url)) as api:
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(engine: Engine) -> Worker:
-    return Worker(engine)
+def worker(database: Engine) -> Worker:
+    return Worker(database)
 
 
 def started(api: Api, worker: Worker, **scripts) -> dict:
     """A run whose workspace is ready."""
     made = api.run(repos=[{**RUN["repos"][0], **scripts}])
     claimed = worker.claim(made["execution_id"])
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         values = {"state": "running", "container_id": "c1", "uid": 1000}
         connection.execute(update(Workspace).where(Workspace.id == UUID(made["workspace_id"])).values(values))
     worker.finish(claimed)
@@ -50,7 +50,7 @@ def newest(api: Api, made: dict, reason: str) -> dict:
 
 def workspace(api: Api, made: dict, **change) -> dict:
     if change:
-        with api.engine.begin() as connection:
+        with api.database.begin() as connection:
             connection.execute(update(Workspace).where(Workspace.id == UUID(made["workspace_id"])).values(change))
     return api.get(f"/v1/workspaces/{made['workspace_id']}").json()
 
@@ -65,23 +65,23 @@ def retried(api: Api, step: dict, **body):
 
 def node_acts(api: Api) -> list:
     """What the node's sweep does, without an engine; the doorbells it rings."""
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         due = []
         for wanted in stop_resume.requested(connection, NODE):
             if stop_resume.is_due(connection, wanted):
                 due += stop_resume.settle(connection, wanted)
-        return [ring.execution_id for ring in due]
+        return [message.execution_id for message in due]
 
 
 def kinds(api: Api, made: dict) -> list[str]:
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         rows = events.of_workspace(connection, UUID(made["workspace_id"]), 0)
         return [f"{row.kind}:{row.payload['state']}" for row in rows if "state" in row.payload]
 
 
 def not_claimed(api: Api, step: dict) -> str:
     by = lifecycle.Claimant("worker@test", NODE, "default", 60)
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         return lifecycle.claim(connection, UUID(step["id"]), 1, by).why
 
 
@@ -128,7 +128,7 @@ def test_a_resume_before_the_stop_was_carried_out_wins(api, worker):
     made = started(api, worker)
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         (stop,) = stop_resume.requested(connection, NODE)
         assert ask(api, made, "resume").status_code == 202
         stop_resume.settle(connection, stop)
@@ -142,7 +142,7 @@ def test_what_was_carried_out_is_not_due(api, worker):
     made = started(api, worker)
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         (wanted,) = stop_resume.requested(connection, NODE)
         assert stop_resume.is_due(connection, wanted)
         stop_resume.settle(connection, wanted)
@@ -165,9 +165,9 @@ def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker)
         409,
         "workspace_stopped",
     )
-    with api.engine.begin() as connection:
+    with api.database.begin() as connection:
         connection.execute(text("UPDATE execution_processes SET created_at = now() - interval '1 hour'"))
-        assert transitions.unrung(connection, 15) == []
+        assert transitions.undispatched(connection, 15) == []
     ask(api, made, "resume")
     assert node_acts(api) == [UUID(waiting["id"])]
     assert worker.claim(waiting["id"])
@@ -302,7 +302,7 @@ def test_no_retry_where_the_workspace_is_gone_archived_or_failed(api, worker):
         ({"archived": False, "state": "failed", "error_reason": "x"}, "workspace_failed"),
         ({"state": "running", "deleted_at": text("now()")}, "workspace_gone"),
     ):
-        with api.engine.begin() as connection:
+        with api.database.begin() as connection:
             connection.execute(update(Workspace).where(Workspace.id == UUID(made["workspace_id"])).values(change))
         assert problem_of(retried(api, setup))[:2] == (409, code)
 
@@ -364,7 +364,7 @@ def test_a_clone_that_was_killed_before_it_began_can_be_repeated(api, worker):
 def test_every_end_of_a_clone_but_success_fails_workspace_and_mirror(api, worker, end, mirror):
     made = api.run()
     worker.finish(worker.claim(made["execution_id"]), end)
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         states = connection.execute(select(ProjectRepo.state, ProjectRepo.clone_error)).all()
     assert states == [(mirror, end.error_reason)]
     assert workspace(api, made)["state"] == ("failed" if mirror == "failed" else "starting")
@@ -405,6 +405,6 @@ def test_a_stopped_workspace_that_is_deleted_is_still_to_be_removed(api, worker)
     workspace(api, made, container_ref="/somewhere")
     ask(api, made, "stop")
     api.delete(f"/v1/workspaces/{made['workspace_id']}")
-    with api.engine.connect() as connection:
+    with api.database.connect() as connection:
         row = connection.execute(select(Workspace.requested_state, Workspace.container_ref)).one()
     assert tuple(row) == (None, "/somewhere")

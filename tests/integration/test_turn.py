@@ -47,8 +47,8 @@ END = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","
 class Agent:
     """Writes stdout of an execution into the log store."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.logs, self.owned = engine, LogStore(engine), running_execution(engine)
+    def __init__(self, database: Engine) -> None:
+        self.database, self.logs, self.owned = database, LogStore(database), running_execution(database)
         self.size = 0
 
     def writes(self, data: bytes) -> None:
@@ -66,25 +66,25 @@ class Agent:
             with SafeDir.open(folder) as directory:
                 return directory.open_file("stdout")
 
-        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.engine))
+        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.database))
         own = self.owned.fence
         claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
         return Turn(context, claimed, reader, mask, RawOutput(open_log))
 
     def turn(self, fence: int | None = None) -> Turn:
-        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.engine))
+        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.database))
         own = self.owned.fence if fence is None else fence
         claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
         return Turn(context, claimed, ClaudeReader())
 
     def rows(self) -> list[conversations.EntryRow]:
-        with self.engine.connect() as connection:
+        with self.database.connect() as connection:
             return conversations.in_order(connection, self.owned.id, -1, 100)
 
 
 @pytest.fixture
-def agent(engine: Engine) -> Agent:
-    return Agent(engine)
+def agent(database: Engine) -> Agent:
+    return Agent(database)
 
 
 def test_entries_are_there_while_the_turn_runs(agent: Agent):
@@ -122,7 +122,7 @@ def test_an_adopter_keeps_the_same_entries(agent: Agent):
     assert after[0] == before[0], "what did not change is not written again"
     assert [row.entry for row in after] == [0, 1, 2]
     assert after[1].sequence > before[1].sequence
-    with agent.engine.connect() as connection:
+    with agent.database.connect() as connection:
         changed = conversations.changed(connection, agent.owned.id, before[1].sequence, 100)
     assert [row.entry for row in changed] == [1, 2]
 
@@ -135,7 +135,7 @@ def test_only_the_owner_writes(agent: Agent):
 
 
 def test_the_agents_session_is_known_before_the_end(agent: Agent):
-    with agent.engine.begin() as connection:
+    with agent.database.begin() as connection:
         connection.execute(
             text("INSERT INTO coding_agent_turns (id, execution_process_id, prompt) VALUES (:id, :id, 'do it')"),
             {"id": agent.owned.id},
@@ -150,7 +150,7 @@ def test_the_agents_session_is_known_before_the_end(agent: Agent):
 
 
 def _session(agent: Agent) -> str | None:
-    with agent.engine.connect() as connection:
+    with agent.database.connect() as connection:
         return connection.scalar(text("SELECT agent_session_id FROM coding_agent_turns"))
 
 
@@ -185,7 +185,7 @@ def test_memory_is_bounded_by_the_longest_line_and_not_by_the_output():
 
 def test_another_conversation_in_its_place_fails_the_turn_and_is_not_remembered(agent: Agent):
     agent.writes(said("Hello") + END)
-    context = cast("WorkerContext", SimpleNamespace(logs=agent.logs, database=agent.engine))
+    context = cast("WorkerContext", SimpleNamespace(logs=agent.logs, database=agent.database))
     claimed = Claimed(
         agent.owned.id, agent.owned.id, agent.owned.id, RunReason.CODING_AGENT, {}, 1, agent.owned.fence, 0
     )
@@ -201,7 +201,7 @@ def test_another_conversation_in_its_place_fails_the_turn_and_is_not_remembered(
 
 def test_nothing_is_kept_of_one_that_has_ended(agent: Agent):
     agent.writes(said("Hello"))
-    with agent.engine.begin() as connection:
+    with agent.database.begin() as connection:
         connection.execute(
             text(
                 "UPDATE execution_processes SET status = 'failed', reason = 'node_lost', completed_at = now() "

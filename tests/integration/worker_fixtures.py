@@ -22,9 +22,9 @@ from relay_core.domain import chain
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import FINAL, RunReason, Scope
 from relay_core.queue.celery_app import make_app
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.nodes import registry
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
@@ -50,7 +50,7 @@ class EngineLine:
 
     def __init__(self, path: Path) -> None:
         self.host = f"unix://{path}"
-        self._engine = find_engine(None, os.environ).removeprefix("unix://")
+        self._containers = find_engine(None, os.environ).removeprefix("unix://")
         self._whole = threading.Event()
         self._whole.set()
         self._was_cut = threading.Event()
@@ -91,7 +91,7 @@ class EngineLine:
                     near.close()
                     continue
                 far = socket.socket(socket.AF_UNIX)
-                far.connect(self._engine)
+                far.connect(self._containers)
                 self._open |= {near, far}
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._copy, args=pair, daemon=True).start()
@@ -287,9 +287,9 @@ def node(database_url: str, redis_url: str, tiny_repo: Path) -> Iterator[Node]:
 def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
     settings.data_dir.mkdir()
     identity = identify(settings)
-    database = make_engine(settings, application=identity.owner)
-    doorbell = CeleryDoorbell(make_app(settings, identity.node_id), database)
-    context = make_context(settings, identity, database, doorbell)
+    database = make_database(settings, application=identity.owner)
+    dispatcher = CeleryDispatcher(make_app(settings, identity.node_id), database)
+    context = make_context(settings, identity, database, dispatcher)
     with database.begin() as connection:
         registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
         registry.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})

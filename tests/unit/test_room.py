@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from relay_core.domain.message import Ring, task_id
+from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.nodes.room import Capacity, Load, Wanted, why_no_room
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
@@ -49,14 +49,14 @@ def test_a_node_says_what_it_may_promise(tmp_path):
     assert "RELAY_NODE_MIN_FREE_BYTES" in why_disk_full(Settings(data_dir=tmp_path, node_min_free_bytes=1 << 60))
 
 
-def ring(node_id=None) -> Ring:
-    return Ring(uuid4(), 1, RunReason.CLONE, "default", node_id)
+def dispatch(node_id=None) -> QueueMessage:
+    return QueueMessage(uuid4(), 1, RunReason.CLONE, "default", node_id)
 
 
 def test_what_was_refused_is_sent_again_when_somebody_can_take_it():
     intake = Intake({})
     admission = Admission(Settings(), intake)
-    unplaced, mine = ring(), ring("me")
+    unplaced, mine = dispatch(), dispatch("me")
     looked = []
     admission.look_soon = lambda: looked.append(1)
     admission.room_made()

@@ -18,9 +18,9 @@ def test_only_open_workspace_makes_a_handle():
 
 
 def test_every_start_of_a_process_takes_a_handle():
-    """`ContainerEngine.start` is called in one place, which is given the handle."""
+    """`Containers.start` is called in one place, which is given the handle."""
     places = []
     for path in Path(relay_workers.__file__).parent.rglob("*.py"):
         source = path.read_text()
-        places += [path.name] * source.count("engine.start(")
+        places += [path.name] * source.count("containers.start(")
     assert places == ["starting.py"]

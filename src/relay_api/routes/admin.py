@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
-from relay_api.dependencies import Admin, Core, Creating, Made, Reader
+from relay_api.dependencies import Admin, Creating, Made, Reader, ServicesDep
 from relay_api.http.responses import problems
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
 from relay_api.services import Services
@@ -38,24 +38,24 @@ def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONRes
 
 
 @router.get("/tokens", responses=problems(), summary="List tokens")
-def list_tokens(core: Core, principal: Admin) -> TokenList:  # noqa: ARG001 - asks for the scope
+def list_tokens(services: ServicesDep, principal: Admin) -> TokenList:  # noqa: ARG001 - asks for the scope
     """Needs the scope `admin`. All tokens without their text, also revoked ones."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         return TokenList(items=[TokenOut.model_validate(info) for info in tokens.list_tokens(connection)])
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(404), summary="Revoke a token")
-def revoke_token(token_id: UUID, core: Core, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
+def revoke_token(token_id: UUID, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
     """Needs the scope `admin`. Refused from the next request on; doing so again changes nothing."""
-    with core.engine.begin() as connection:
+    with services.database.begin() as connection:
         tokens.revoke(connection, token_id)
     return Response(status_code=204)
 
 
 @router.get("/nodes", responses=problems(), summary="List nodes")
-def list_nodes(core: Core, principal: Reader) -> NodeList:  # noqa: ARG001 - asks for the scope
+def list_nodes(services: ServicesDep, principal: Reader) -> NodeList:  # noqa: ARG001 - asks for the scope
     """Hosts that run executions."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         return NodeList(items=[NodeOut.model_validate(row) for row in registry.list_nodes(connection)])
 
 
@@ -63,17 +63,17 @@ NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]
 
 
 @router.post("/nodes/{node_id}/drain", responses=problems(404), summary="Let a node take no new workspaces")
-def drain_node(node_id: NodeId, core: Core, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+def drain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
     """Needs the scope `admin`. What the node has goes on, and so do further steps in its workspaces."""
-    return _set_draining(core, node_id, draining=True)
+    return _set_draining(services, node_id, draining=True)
 
 
 @router.post("/nodes/{node_id}/undrain", responses=problems(404), summary="Let a node take new workspaces again")
-def undrain_node(node_id: NodeId, core: Core, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
     """Needs the scope `admin`."""
-    return _set_draining(core, node_id, draining=False)
+    return _set_draining(services, node_id, draining=False)
 
 
-def _set_draining(core: Services, node_id: str, *, draining: bool) -> NodeOut:
-    with core.engine.begin() as connection:
+def _set_draining(services: Services, node_id: str, *, draining: bool) -> NodeOut:
+    with services.database.begin() as connection:
         return NodeOut.model_validate(registry.set_draining(connection, node_id, draining=draining))

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from relay_api.dependencies import Core, Reader, Writer
+from relay_api.dependencies import Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas.agents import AgentList, AgentOut, ProfilesIn, ProfilesOut, VariantOut
 from relay_api.services import Services
@@ -21,23 +21,23 @@ router = APIRouter(prefix="/v1", tags=["agents"])
 
 @router.get("/agents", responses=problems(404), summary="List executors and their variants")
 def list_agents(
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     project_id: Annotated[UUID | None, Query(description="With what this project says of its own.")] = None,
 ) -> AgentList:
     """What `executor` of a run can say: names and variants, of all profiles that count."""
-    found = core.profiles
+    found = services.profiles
     if project_id is not None:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             catalog.get(connection, project_id, principal)
             found = profiles.overlay(found, catalog.agent_profiles(connection, project_id))
     return AgentList(items=[_agent(kind, found) for kind in EXECUTORS.values()])
 
 
 @router.get("/projects/{project_id}/agents", responses=problems(404), summary="Get a project's agent profiles")
-def get_profiles(project_id: UUID, core: Core, principal: Reader) -> ProfilesOut:
+def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> ProfilesOut:
     """What differs from the deployment's."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         catalog.get(connection, project_id, principal)
         return ProfilesOut(project_id=project_id, profiles=dict(catalog.agent_profiles(connection, project_id)))
 
@@ -45,20 +45,20 @@ def get_profiles(project_id: UUID, core: Core, principal: Reader) -> ProfilesOut
 @router.put(
     "/projects/{project_id}/agents", responses=problems(404, body=True), summary="Replace a project's agent profiles"
 )
-def put_profiles(project_id: UUID, body: ProfilesIn, core: Core, principal: Writer) -> ProfilesOut:
+def put_profiles(project_id: UUID, body: ProfilesIn, services: ServicesDep, principal: Writer) -> ProfilesOut:
     """From the next run on; `{}` takes them all back. Field by field they win over the deployment's."""
     checked = profiles.check(body.root)
-    with core.engine.begin() as connection:
+    with services.database.begin() as connection:
         catalog.get(connection, project_id, principal)
         catalog.set_agent_profiles(connection, project_id, checked)
     return ProfilesOut(project_id=project_id, profiles=body.root)
 
 
-def profiles_in(core: Services, connection: Connection, project_id: UUID | None) -> Profiles:
+def profiles_in(services: Services, connection: Connection, project_id: UUID | None) -> Profiles:
     """All layers, for a run in a project."""
     if project_id is None:
-        return core.profiles
-    return profiles.overlay(core.profiles, catalog.agent_profiles(connection, project_id))
+        return services.profiles
+    return profiles.overlay(services.profiles, catalog.agent_profiles(connection, project_id))
 
 
 def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:

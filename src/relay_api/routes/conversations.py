@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from relay_api.dependencies import Core, Reader
+from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.responses import problems, raw
 from relay_api.schemas.conversations import ConversationPage, EntryOut
 from relay_api.services import Services
@@ -26,13 +26,13 @@ MAX_CURSOR = 2**53
 @router.get("", responses=problems(404), summary="Read a conversation")
 def read_conversation(
     execution_id: UUID,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     after: Annotated[int, Query(ge=-1, le=MAX_CURSOR, description="`next_after` of the page before.")] = -1,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Most entries.")] = PAGE,
 ) -> ConversationPage:
     """The entries of a coding agent's turn in their order, as they stand; of other executions there are none."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_execution(connection, execution_id, principal)
         rows = conversations.in_order(connection, execution_id, after, limit)
     return ConversationPage(items=[_entry(row) for row in rows], next_after=rows[-1].entry if rows else None)
@@ -46,7 +46,7 @@ def read_conversation(
 )
 async def stream_conversation(
     execution_id: UUID,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     after: Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Where to begin, without Last-Event-ID.")] = 0,
     last_event_id: Annotated[
@@ -60,17 +60,17 @@ async def stream_conversation(
     """
 
     def allowed() -> None:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             read.require_execution(connection, execution_id, principal)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
-    return sse.response(_frames(core, execution_id, start), core, principal)
+    return sse.response(_frames(services, execution_id, start), services, principal)
 
 
-async def _frames(core: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def _frames(services: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
     def page() -> tuple[list[EntryRow], Progress]:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             # First whether it is complete: then nothing can have come between the two.
             progress = conversations.progress(connection, [execution_id])[execution_id]
             return conversations.changed(connection, execution_id, after, PAGE), progress
@@ -86,7 +86,7 @@ async def _frames(core: Services, execution_id: UUID, after: int) -> AsyncIterat
             yield sse.frame({"sequence": after}, event="end", last_id=str(after))
             return
         # A cursor from nowhere waits for the end like any other.
-        await core.conversations.wait(execution_id, after if rows else min(after, progress.sequence))
+        await services.conversations.wait(execution_id, after if rows else min(after, progress.sequence))
 
 
 def _entry(row: EntryRow) -> EntryOut:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from relay_api.dependencies import Core, Reader
+from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.links import Links
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
@@ -37,7 +37,7 @@ _ANSWERS = {**problems(404), 200: raw("Statistics, or the patch.", PATCH_TYPE)}
 def workspace_diff(
     workspace_id: UUID,
     request: Request,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     format: Format = None,  # noqa: A002 - the parameter's public name
     repo: RepoName = None,
@@ -45,10 +45,10 @@ def workspace_diff(
 ) -> Response:
     """The latest recorded state of every repository, uncommitted files included, against where its branch started."""
     patch = _wants_patch(format, accept)
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_workspace(connection, workspace_id, principal)
         found = diffs.of_workspace(connection, workspace_id, with_patch=patch)
-    return _answer(_only(found, repo), request.url.path, core.links, patch=patch)
+    return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 
 
 @router.get(
@@ -57,7 +57,7 @@ def workspace_diff(
 def execution_diff(
     execution_id: UUID,
     request: Request,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     format: Format = None,  # noqa: A002 - the parameter's public name
     repo: RepoName = None,
@@ -65,10 +65,10 @@ def execution_diff(
 ) -> Response:
     """What one execution changed against the commits it found; empty where no evidence was taken."""
     patch = _wants_patch(format, accept)
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_execution(connection, execution_id, principal)
         found = diffs.of_execution(connection, execution_id, with_patch=patch)
-    return _answer(_only(found, repo), request.url.path, core.links, patch=patch)
+    return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 
 
 def _wants_patch(asked: str | None, accept: str | None) -> bool:

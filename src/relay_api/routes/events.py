@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from relay_api.dependencies import Core, Reader
+from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.responses import problems, raw
 from relay_api.schemas import answers
 from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
@@ -37,10 +37,10 @@ _STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.
 
 @router.get("/workspaces/{workspace_id}/events", responses=problems(404), summary="List a workspace's events")
 def list_workspace_events(
-    workspace_id: UUID, core: Core, principal: Reader, after: After = 0, limit: Limit = PAGE
+    workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
 ) -> WorkspaceEventList:
     """Events behind a cursor, in order, without gap; those of a deleted workspace too."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_workspace(connection, workspace_id, principal, deleted_too=True)
         rows = events.of_workspace(connection, workspace_id, after, limit)
     return WorkspaceEventList(items=answers.events(rows), next_after=rows[-1].cursor if rows else after)
@@ -53,23 +53,25 @@ def list_workspace_events(
     summary="Follow a workspace's events",
 )
 async def stream_workspace_events(
-    workspace_id: UUID, core: Core, principal: Reader, after: After = 0, last_event_id: LastEventId = None
+    workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, last_event_id: LastEventId = None
 ) -> StreamingResponse:
     """All events behind the cursor, then each as it happens. One that breaks off is taken up by `Last-Event-ID`."""
 
     def allowed() -> None:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             read.require_workspace(connection, workspace_id, principal, deleted_too=True)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
-    return sse.response(_workspace_frames(core, workspace_id, start), core, principal)
+    return sse.response(_workspace_frames(services, workspace_id, start), services, principal)
 
 
 @router.get("/events", responses=problems(), summary="List events of all workspaces")
-def list_events(core: Core, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE) -> GlobalEventList:
+def list_events(
+    services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE
+) -> GlobalEventList:
     """Events of all workspaces behind a cursor, in an order that misses none."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         page = events.of_everything(connection, _parsed(after), limit, principal.only)
     return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
 
@@ -81,16 +83,16 @@ def list_events(core: Core, principal: Reader, after: GlobalAfter = "0-0", limit
     summary="Follow events of all workspaces",
 )
 async def stream_events(
-    core: Core, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
+    services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
     """The same as a stream. One that breaks off is taken up by `Last-Event-ID`."""
     start = _parsed(last_event_id or after)
-    return sse.response(_global_frames(core, start, principal.only), core, principal)
+    return sse.response(_global_frames(services, start, principal.only), services, principal)
 
 
-async def _workspace_frames(core: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def _workspace_frames(services: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:
     def page() -> list[EventOut]:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             return answers.events(events.of_workspace(connection, workspace_id, after, PAGE))
 
     while True:
@@ -99,12 +101,12 @@ async def _workspace_frames(core: Services, workspace_id: UUID, after: int) -> A
             yield sse.frame(row.model_dump(mode="json"), last_id=str(row.cursor))
             after = row.cursor
         if len(rows) < PAGE:
-            await core.events.wait_workspace(workspace_id, after)
+            await services.events.wait_workspace(workspace_id, after)
 
 
-async def _global_frames(core: Services, after: GlobalCursor, owner: str | None) -> AsyncIterator[bytes]:
+async def _global_frames(services: Services, after: GlobalCursor, owner: str | None) -> AsyncIterator[bytes]:
     def page() -> events.GlobalPage:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             return events.of_everything(connection, after, PAGE, owner)
 
     seen = after
@@ -115,7 +117,7 @@ async def _global_frames(core: Services, after: GlobalCursor, owner: str | None)
         after = found.cursor
         if len(found.events) < PAGE:
             # Other owners' events wake this reader once each, not again and again.
-            seen = await core.events.wait_any(max(seen, after))
+            seen = await services.events.wait_any(max(seen, after))
 
 
 def _parsed(cursor: str) -> GlobalCursor:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
+from relay_api.dependencies import Creating, Made, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
 @router.get("", responses=problems(), summary="List executions, newest first")
 def list_executions(
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     page: Paging,
     status: Annotated[list[Status] | None, Query(max_length=5, description="Any of these.")] = None,
@@ -32,27 +32,27 @@ def list_executions(
 ) -> ExecutionPage:
     """Executions of all workspaces, those of deleted ones too: they are the record of what happened."""
     wanted = read.ExecutionFilter(status or (), run_reason or (), workspace_id)
-    with core.engine.connect() as connection:
-        return answers.execution_page(read.list_executions(connection, principal, wanted, page), core.links)
+    with services.database.connect() as connection:
+        return answers.execution_page(read.list_executions(connection, principal, wanted, page), services.links)
 
 
 @router.get("/{execution_id}", responses=problems(404), summary="Get an execution")
-def get_execution(execution_id: UUID, core: Core, principal: Reader) -> ExecutionDetail:
+def get_execution(execution_id: UUID, services: ServicesDep, principal: Reader) -> ExecutionDetail:
     """One execution; `status` alone says how it stands, whatever its log looks like."""
-    with core.engine.connect() as connection:
-        return answers.execution_detail(read.execution(connection, execution_id, principal), core.links)
+    with services.database.connect() as connection:
+        return answers.execution_detail(read.execution(connection, execution_id, principal), services.links)
 
 
 @router.get("/{execution_id}/events", responses=problems(404), summary="List an execution's events")
-def list_execution_events(execution_id: UUID, core: Core, principal: Reader) -> EventList:
+def list_execution_events(execution_id: UUID, services: ServicesDep, principal: Reader) -> EventList:
     """All events of one operation by `sequence` (1..n); the terminal one is the last."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_execution(connection, execution_id, principal)
         return EventList(items=answers.events(events.of_operation(connection, execution_id)))
 
 
 @router.post("/{execution_id}/kill", status_code=202, responses=problems(404), summary="Kill an execution")
-def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> ExecutionDetail:
+def kill_execution(execution_id: UUID, services: ServicesDep, principal: Writer) -> ExecutionDetail:
     """Ask for the end of all its processes; asking again, or of one that has ended, changes nothing.
 
     A queued execution is killed at once, a running one when its last process is gone: watch `status`.
@@ -63,10 +63,10 @@ def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> Executi
         due = deletion.kill(connection, [execution_id], principal.owner)
         return due, read.execution(connection, execution_id, principal)
 
-    due, view = transact(core.engine, ask)
-    core.bell.ring(due.rings)
-    core.bell.revoke(due.task_ids)
-    return answers.execution_detail(view, core.links)
+    due, view = transact(services.database, ask)
+    services.dispatcher.dispatch(due.messages)
+    services.dispatcher.revoke(due.task_ids)
+    return answers.execution_detail(view, services.links)
 
 
 @router.post(
@@ -77,7 +77,7 @@ def kill_execution(execution_id: UUID, core: Core, principal: Writer) -> Executi
     summary="Repeat a failed or killed execution",
 )
 def retry_execution(
-    execution_id: UUID, core: Core, principal: Writer, creating: Creating, body: RetryIn | None = None
+    execution_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: RetryIn | None = None
 ) -> JSONResponse:
     """Queue it again in the same workspace, at the end of its lane, with the steps that were to follow it.
 
@@ -90,6 +90,8 @@ def retry_execution(
         read.require_execution(connection, execution_id, principal)
         added = retry.retry_execution(connection, execution_id, principal.owner, run_agent_again=again)
         view = read.execution(connection, added.execution_id, principal)
-        return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+        return Made(
+            answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages)
+        )
 
     return creating.answer(principal, body, 202, make)

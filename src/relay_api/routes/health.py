@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
-from relay_api.dependencies import Core, Reader
+from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.problems import problem
 from relay_api.http.responses import problem_doc, problems, raw
 from relay_api.schemas.admin import Check, Checks, Health
@@ -18,9 +18,9 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", response_model=Health, responses={421: problem_doc(421), 503: problem_doc(503)})
-def health(core: Core) -> Response:
+def health(services: ServicesDep) -> Response:
     """Needs no token. 503 without the database; without Redis work goes on more slowly (`degraded`)."""
-    checks = Checks(database=_database(core), redis=_redis(core))
+    checks = Checks(database=_database(services), redis=_redis(services))
     if not checks.database.ok:
         detail = "the database does not answer"
         return problem(503, "database_unavailable", detail, checks=checks.model_dump(), headers={"Retry-After": "2"})
@@ -33,23 +33,23 @@ def health(core: Core) -> Response:
     response_class=Response,
     responses={**problems(), 200: raw("Prometheus' text format.", "text/plain")},
 )
-def metrics(core: Core, principal: Reader) -> Response:  # noqa: ARG001 - asks for the scope
+def metrics(services: ServicesDep, principal: Reader) -> Response:  # noqa: ARG001 - asks for the scope
     """Needs a token (`runs:read`): Prometheus sends one by `authorization: {credentials_file: …}`."""
-    with core.engine.connect() as connection:
-        numbers = core.metrics.read(connection)
+    with services.database.connect() as connection:
+        numbers = services.metrics.read(connection)
     return Response(numbers, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def _database(core: Services) -> Check:
+def _database(services: Services) -> Check:
     # Said without details: this answer needs no token.
     try:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError:
         return Check(ok=False, error="no answer")
     return Check(ok=True)
 
 
-def _redis(core: Services) -> Check:
-    why = redis_check.why_unfit(core.redis)
+def _redis(services: Services) -> Check:
+    why = redis_check.why_unfit(services.redis)
     return Check(ok=why is None, error=why and why.partition(":")[0])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from relay_api.dependencies import Core, Reader
+from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http import byte_range
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
@@ -38,7 +38,7 @@ _BYTES = "application/octet-stream"
 def download_log(
     request: Request,
     execution_id: UUID,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     stream: StreamName = Stream.ALL,
     range: RangeHeader = None,  # noqa: A002 - the header's name
@@ -48,7 +48,7 @@ def download_log(
 
     `ETag` is given once the log is complete; it is the sha256 of the stream.
     """
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_execution(connection, execution_id, principal)
         log = read.log_stats(connection, [execution_id]).get((execution_id, stream))
     size = log["bytes"] if log else 0
@@ -71,7 +71,7 @@ def download_log(
     headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
     if request.method == "HEAD":
         return Response(None, 200, headers, media_type=_BYTES)
-    body = core.logs.iter_range(execution_id, stream, part.start, part.end)
+    body = services.logs.iter_range(execution_id, stream, part.start, part.end)
     return StreamingResponse(body, 206 if span else 200, headers, media_type=_BYTES)
 
 
@@ -83,7 +83,7 @@ def download_log(
 )
 async def stream_log(
     execution_id: UUID,
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     stream: StreamName = Stream.ALL,
     offset: Annotated[int, Query(ge=0, le=2**62, description="Where to begin, without Last-Event-ID.")] = 0,
@@ -99,10 +99,10 @@ async def stream_log(
     """
 
     def allowed() -> None:
-        with core.engine.connect() as connection:
+        with services.database.connect() as connection:
             read.require_execution(connection, execution_id, principal)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else offset
-    frames = log_frames.follow(core, log_frames.Wanted(execution_id, stream, start, view))
-    return sse.response(frames, core, principal)
+    frames = log_frames.follow(services, log_frames.Wanted(execution_id, stream, start, view))
+    return sse.response(frames, services, principal)

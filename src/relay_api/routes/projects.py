@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Core, Creating, Made, Paging, Reader, Writer
+from relay_api.dependencies import Creating, Made, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
@@ -25,25 +25,27 @@ router = APIRouter(prefix="/v1", tags=["projects"])
     responses=problems(409, body=True),
     summary="Create a project",
 )
-def create_project(body: ProjectIn, core: Core, principal: Writer, creating: Creating) -> JSONResponse:
+def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
     """A project with a default image and repositories whose scripts its runs use. Clones nothing by itself."""
     repos = [
-        ProjectRepoInput(**{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", core.settings)})
+        ProjectRepoInput(
+            **{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", services.settings)}
+        )
         for n, repo in enumerate(body.repos)
     ]
-    default_for = inputs.checked_url(body.default_for, "default_for", core.settings) if body.default_for else None
+    default_for = inputs.checked_url(body.default_for, "default_for", services.settings) if body.default_for else None
     wanted = ProjectInput(body.name, body.default_image, repos, default_for)
 
     def make(connection: Connection) -> Made:
         project_id = catalog.create(connection, wanted, principal)
-        return Made(answers.project(catalog.get(connection, project_id, principal), core.links))
+        return Made(answers.project(catalog.get(connection, project_id, principal), services.links))
 
     return creating.answer(principal, body, 201, make)
 
 
 @router.get("/projects", responses=problems(), summary="List projects, newest first")
 def list_projects(
-    core: Core,
+    services: ServicesDep,
     principal: Reader,
     page: Paging,
     default_for: Annotated[
@@ -51,28 +53,28 @@ def list_projects(
     ] = None,
 ) -> ProjectPage:
     """Projects that are not deleted; also those that runs without a `project_id` made."""
-    url = inputs.checked_url(default_for, "query.default_for", core.settings) if default_for else None
-    with core.engine.connect() as connection:
-        return answers.project_page(catalog.listed(connection, principal, page, default_for=url), core.links)
+    url = inputs.checked_url(default_for, "query.default_for", services.settings) if default_for else None
+    with services.database.connect() as connection:
+        return answers.project_page(catalog.listed(connection, principal, page, default_for=url), services.links)
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
-def get_project(project_id: UUID, core: Core, principal: Reader) -> ProjectOut:
+def get_project(project_id: UUID, services: ServicesDep, principal: Reader) -> ProjectOut:
     """One project with its repositories and the state of their mirrors."""
-    with core.engine.connect() as connection:
-        return answers.project(catalog.get(connection, project_id, principal), core.links)
+    with services.database.connect() as connection:
+        return answers.project(catalog.get(connection, project_id, principal), services.links)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
-def delete_project(project_id: UUID, core: Core, principal: Writer) -> Deleted:
+def delete_project(project_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
     """Hide it and its workspaces and end what runs in them; nodes then remove containers and files."""
-    due = catalog.delete(core.engine, project_id, principal)
-    core.bell.revoke(due.task_ids)
+    due = catalog.delete(services.database, project_id, principal)
+    services.dispatcher.revoke(due.task_ids)
     return Deleted(id=project_id, killed=len(due.task_ids))
 
 
 @router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
-def get_task(task_id: UUID, core: Core, principal: Reader) -> TaskOut:
+def get_task(task_id: UUID, services: ServicesDep, principal: Reader) -> TaskOut:
     """One task; its status follows its runs."""
-    with core.engine.connect() as connection:
-        return answers.task(catalog.task(connection, task_id, principal), core.links)
+    with services.database.connect() as connection:
+        return answers.task(catalog.task(connection, task_id, principal), services.links)

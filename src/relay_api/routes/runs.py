@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Core, Creating, Made, Writer
+from relay_api.dependencies import Creating, Made, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.routes.agents import profiles_in
 from relay_api.schemas import answers, inputs, steps
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1", tags=["runs"])
     responses=problems(404, 409, body=True),
     summary="Run a job: clone, setup scripts, agent, cleanup scripts",
 )
-def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -> JSONResponse:
+def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
     """Queue a whole run in a new workspace; answers at once.
 
     Follow it with `links.executions` (one execution per step, each made when the one before has succeeded) or
@@ -44,17 +44,17 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
                 project_id = catalog.implicit_project(connection, url, principal)
             else:
                 catalog.get(connection, project_id, principal)  # one that is not theirs is not there
-            return profiles_in(core, connection, project_id)
+            return profiles_in(services, connection, project_id)
 
-        wanted = inputs.run(body, core.settings, profiles_of)
+        wanted = inputs.run(body, services.settings, profiles_of)
         if wanted.secrets:
-            core.secrets.check()
+            services.secrets.check()
         filled = inputs.with_project_scripts(connection, wanted)
-        made = submission.submit_run(connection, filled, principal, core.settings)
-        ids = {name: value for name, value in vars(made).items() if name != "rings"}
-        links = core.links.run(made.workspace_id, made.execution_id, made.task_id)
+        made = submission.submit_run(connection, filled, principal, services.settings)
+        ids = {name: value for name, value in vars(made).items() if name != "messages"}
+        links = services.links.run(made.workspace_id, made.execution_id, made.task_id)
         masked = read.masked_env(connection, [made.workspace_id]).get(made.workspace_id, [])
-        return Made(RunOut(**ids, masked_env=masked, links=links), lambda: core.bell.ring(made.rings))
+        return Made(RunOut(**ids, masked_env=masked, links=links), lambda: services.dispatcher.dispatch(made.messages))
 
     return creating.answer(principal, body, 202, make)
 
@@ -67,7 +67,7 @@ def create_run(body: RunIn, core: Core, principal: Writer, creating: Creating) -
     summary="Run a further step in a workspace",
 )
 def create_execution(
-    workspace_id: UUID, body: StepIn, core: Core, principal: Writer, creating: Creating
+    workspace_id: UUID, body: StepIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
     """Queue a script, an agent or a dev server; steps of one workspace run one after another.
 
@@ -75,7 +75,7 @@ def create_execution(
     """
 
     def make(connection: Connection) -> Made:
-        return _add(connection, workspace_id, body, core, principal)
+        return _add(connection, workspace_id, body, services, principal)
 
     return creating.answer(principal, body, 202, make)
 
@@ -88,23 +88,23 @@ def create_execution(
     summary="Start a dev server",
 )
 def start_dev_server(
-    workspace_id: UUID, core: Core, principal: Writer, creating: Creating, body: DevServerIn | None = None
+    workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: DevServerIn | None = None
 ) -> JSONResponse:
     """Start a repository's dev server; `dev_server.url` says where it answers once it does."""
     body = body or DevServerIn()
     step = StepIn(run_reason="dev_server", repo=body.repo, script=body.script)
 
     def make(connection: Connection) -> Made:
-        return _add(connection, workspace_id, step, core, principal)
+        return _add(connection, workspace_id, step, services, principal)
 
     return creating.answer(principal, body, 202, make)
 
 
-def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Services, principal: Principal) -> Made:
+def _add(connection: Connection, workspace_id: UUID, body: StepIn, services: Services, principal: Principal) -> Made:
     read.require_workspace(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
     if body.executor:
-        found = profiles_in(core, connection, catalog.of_workspace(connection, workspace_id))
+        found = profiles_in(services, connection, catalog.of_workspace(connection, workspace_id))
         executor = inputs.executor(body.executor, found)
     else:
         executor = sessions.latest_executor(connection, workspace_id)
@@ -115,4 +115,4 @@ def _add(connection: Connection, workspace_id: UUID, body: StepIn, core: Service
         sessions.open_session(connection, workspace_id, executor)
     added = submission.add_step(connection, workspace_id, chain.single(step), principal)
     view = read.execution(connection, added.execution_id, principal)
-    return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+    return Made(answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 
-from relay_api.dependencies import Core, Reader, Writer
+from relay_api.dependencies import Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas.secrets import SecretIn, SecretList, SecretName, SecretOut
 from relay_core.domain.errors import InvalidInput
@@ -18,9 +18,9 @@ Name = Annotated[SecretName, Path(description="Also the name of the environment 
 
 
 @router.get("", responses=problems(404), summary="List a project's secrets")
-def list_secrets(project_id: UUID, core: Core, principal: Reader) -> SecretList:
+def list_secrets(project_id: UUID, services: ServicesDep, principal: Reader) -> SecretList:
     """Names and times; values are shown to nobody."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         catalog.get(connection, project_id, principal)
         return SecretList(items=[SecretOut(**one) for one in secrets.listed(connection, project_id)])
 
@@ -32,23 +32,23 @@ def list_secrets(project_id: UUID, core: Core, principal: Reader) -> SecretList:
     responses=problems(404, 409, body=True),
     summary="Store a secret, or another value for it",
 )
-def put_secret(project_id: UUID, name: Name, body: SecretIn, core: Core, principal: Writer) -> None:
+def put_secret(project_id: UUID, name: Name, body: SecretIn, services: ServicesDep, principal: Writer) -> None:
     """Encrypted with the server's key. Executions that start from now on get this value; those that run keep theirs."""
     if len(body.value.encode()) > secrets.MAX_SECRET_BYTES:
         message = f"a secret may have {secrets.MAX_SECRET_BYTES} bytes"
         raise InvalidInput(message, code="secret_too_large", field="value")
-    with core.engine.begin() as connection:
+    with services.database.begin() as connection:
         catalog.get(connection, project_id, principal)
-        sealed = core.secrets.seal(Place(project_id, name), body.value)
+        sealed = services.secrets.seal(Place(project_id, name), body.value)
         secrets.put(connection, project_id, name, sealed, principal.owner)
 
 
 @router.delete("/{name}", status_code=204, response_class=Response, responses=problems(404), summary="Delete a secret")
-def delete_secret(project_id: UUID, name: Name, core: Core, principal: Writer) -> None:
+def delete_secret(project_id: UUID, name: Name, services: ServicesDep, principal: Writer) -> None:
     """Executions that need it fail with `secret_missing` from now on.
 
     Workspaces that had it keep it encrypted until they are deleted, to mask it.
     """
-    with core.engine.begin() as connection:
+    with services.database.begin() as connection:
         catalog.get(connection, project_id, principal)
         secrets.remove(connection, project_id, name)

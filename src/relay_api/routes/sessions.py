@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Core, Creating, Made, Reader, Writer
+from relay_api.dependencies import Creating, Made, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
@@ -18,19 +18,19 @@ router = APIRouter(prefix="/v1", tags=["sessions"])
 
 
 @router.get("/workspaces/{workspace_id}/sessions", responses=problems(404), summary="List a workspace's sessions")
-def list_sessions(workspace_id: UUID, core: Core, principal: Reader) -> SessionList:
+def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) -> SessionList:
     """The agent threads of a workspace in the order of their creation."""
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         read.require_workspace(connection, workspace_id, principal, deleted_too=True)
         found = sessions.of_workspace(connection, workspace_id, principal)
-    return SessionList(items=[answers.session(one, core.links) for one in found])
+    return SessionList(items=[answers.session(one, services.links) for one in found])
 
 
 @router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
-def get_session(session_id: UUID, core: Core, principal: Reader) -> SessionOut:
+def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> SessionOut:
     """One agent thread: what was asked, what was answered, and the agent's own id of the conversation."""
-    with core.engine.connect() as connection:
-        return answers.session(sessions.session(connection, session_id, principal), core.links)
+    with services.database.connect() as connection:
+        return answers.session(sessions.session(connection, session_id, principal), services.links)
 
 
 @router.post(
@@ -41,7 +41,7 @@ def get_session(session_id: UUID, core: Core, principal: Reader) -> SessionOut:
     summary="Go on with a session's conversation",
 )
 def create_follow_up(
-    session_id: UUID, body: FollowUpIn, core: Core, principal: Writer, creating: Creating
+    session_id: UUID, body: FollowUpIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
     """Queue the next turn: the agent resumes its own conversation in the same container, directory and home.
 
@@ -54,6 +54,8 @@ def create_follow_up(
     def make(connection: Connection) -> Made:
         added = sessions.add_follow_up(connection, session_id, body.prompt, principal)
         view = read.execution(connection, added.execution_id, principal)
-        return Made(answers.execution_detail(view, core.links), lambda: core.bell.ring(added.rings))
+        return Made(
+            answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages)
+        )
 
     return creating.answer(principal, body, 202, make)

@@ -16,8 +16,8 @@ from relay_core.store.schema.tables import Event, Workspace
 class EventWatch:
     """Lets coroutines wait for events behind a cursor."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Engine) -> None:
+        self._database = database
         self._watch: Watch[UUID | None] = Watch(self._latest)
 
     async def wait_workspace(self, workspace_id: UUID, after: int) -> None:
@@ -31,7 +31,7 @@ class EventWatch:
     def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:
         ids = [key for key in keys if key is not None]
         found: dict[UUID | None, Any] = {}
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             if ids:
                 rows = connection.execute(select(Workspace.id, Workspace.event_seq).where(Workspace.id.in_(ids)))
                 found = {row.id: row.event_seq for row in rows}
@@ -47,8 +47,8 @@ class EventWatch:
 class ConversationWatch:
     """Lets coroutines wait for what an agent says next."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Engine) -> None:
+        self._database = database
         self._watch: Watch[UUID] = Watch(self._latest)
 
     async def wait(self, execution_id: UUID, after: int) -> Progress:
@@ -56,5 +56,5 @@ class ConversationWatch:
         return cast("Progress", await self._watch.wait(execution_id, Progress(after, complete=False)))
 
     def _latest(self, ids: Sequence[UUID]) -> dict[UUID, Progress]:
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             return conversations.progress(connection, ids)

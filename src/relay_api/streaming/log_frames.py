@@ -50,16 +50,16 @@ class TextView:
         return [(stream, text) for stream, text in rests if text]
 
 
-async def follow(core: Services, wanted: Wanted) -> AsyncIterator[bytes]:
+async def follow(services: Services, wanted: Wanted) -> AsyncIterator[bytes]:
     """Frames of the pieces behind ``wanted.start``, and the frame `end` once the log is complete."""
     text = TextView() if wanted.view == "utf8" else None
     end = wanted.start
-    async for piece in core.live.follow(wanted.execution_id, wanted.stream, wanted.start):
+    async for piece in services.live.follow(wanted.execution_id, wanted.stream, wanted.start):
         end = piece.offset + len(piece.data)
         yield _piece(piece, end, text)
     for stream, rest in text.rest() if text else []:
         yield sse.frame({"stream": stream, "offset": end, "text": rest}, last_id=str(end))
-    yield sse.frame(await run_in_threadpool(_ending, core, wanted), event="end", last_id=str(end))
+    yield sse.frame(await run_in_threadpool(_ending, services, wanted), event="end", last_id=str(end))
 
 
 def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
@@ -71,9 +71,9 @@ def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
     return sse.frame({**data, "text": shown}, last_id=str(end - held))
 
 
-def _ending(core: Services, wanted: Wanted) -> dict[str, Any]:
+def _ending(services: Services, wanted: Wanted) -> dict[str, Any]:
     e = ExecutionProcess
-    with core.engine.connect() as connection:
+    with services.database.connect() as connection:
         ended = connection.execute(
             select(e.status, e.reason, e.exit_code, e.error_reason).where(e.id == wanted.execution_id)
         )

@@ -31,11 +31,11 @@ def frame(data: Mapping[str, Any], *, event: str | None = None, last_id: str | N
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def response(frames: AsyncIterator[bytes], core: Services, principal: Principal) -> StreamingResponse:
+def response(frames: AsyncIterator[bytes], services: Services, principal: Principal) -> StreamingResponse:
     """An answer that streams frames with heartbeats in between, for a bounded time; 429 where there are too many."""
-    settings = core.settings
+    settings = services.settings
     body = with_heartbeats(frames, settings.api_sse_heartbeat_seconds, settings.api_sse_max_seconds)
-    return _EventStream(body, core.streams, principal.token_id or principal.owner)
+    return _EventStream(body, services.streams, principal.token_id or principal.owner)
 
 
 class _EventStream(StreamingResponse):

@@ -9,7 +9,7 @@ _NAMESPACE = UUID("6f6b5f0e-3c53-4b9a-9a55-6f8e2a3d7c10")
 
 
 @dataclass(frozen=True)
-class Ring:
+class QueueMessage:
     """A doorbell to ring once the transaction that wrote the row has been committed."""
 
     execution_id: UUID

@@ -6,9 +6,9 @@ from threading import Thread
 
 import structlog
 
-from relay_core.domain.message import Ring
-from relay_core.queue.dispatcher import Doorbell
-from relay_core.store.executions.transitions import Unrung
+from relay_core.domain.message import QueueMessage
+from relay_core.queue.dispatcher import Dispatcher
+from relay_core.store.executions.transitions import Undispatched
 
 log = structlog.get_logger(__name__)
 
@@ -57,21 +57,21 @@ class Background:
                 log.exception("a message could not be sent; a sweep will send it")
 
 
-class BackgroundDoorbell:
+class BackgroundDispatcher:
     """A worker's doorbell: no slot and no clock waits for Redis."""
 
-    def __init__(self, doorbell: Doorbell) -> None:
-        self._doorbell = doorbell
-        self._background = Background("doorbell", 1)
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._background = Background("dispatch", 1)
 
-    def ring(self, rings: Iterable[Ring]) -> None:
+    def dispatch(self, messages: Iterable[QueueMessage]) -> None:
         """As the doorbell, at once."""
-        if due := list(rings):
-            self._background.later(lambda: self._doorbell.ring(due))
+        if due := list(messages):
+            self._background.later(lambda: self._dispatcher.dispatch(due))
 
-    def ring_again(self, unrung: Sequence[Unrung]) -> int:
+    def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
         """As the doorbell, on the caller's thread: the clock of messages waits for nothing else."""
-        return self._doorbell.ring_again(unrung)
+        return self._dispatcher.dispatch_again(undispatched)
 
     def close(self) -> None:
         """Finish what is waiting, within a bounded time."""

@@ -11,10 +11,10 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from relay_core.domain.message import Ring, task_name
+from relay_core.domain.message import QueueMessage, task_name
 from relay_core.queue.celery_app import declare
 from relay_core.store.executions import transitions
-from relay_core.store.executions.transitions import Unrung
+from relay_core.store.executions.transitions import Undispatched
 
 BROKER_SECONDS = 2.0
 """For a connection to the broker."""
@@ -22,27 +22,27 @@ BROKER_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
-class Doorbell(Protocol):
+class Dispatcher(Protocol):
     """Tells workers that there is something to do."""
 
-    def ring(self, rings: Iterable[Ring]) -> None:
+    def dispatch(self, messages: Iterable[QueueMessage]) -> None:
         """Send one message for each; never raises for a queue that is away."""
 
-    def ring_again(self, unrung: Sequence[Unrung]) -> int:
+    def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
         """Send those that seem to be lost; how many."""
 
 
-def send(app: Celery, ring: Ring) -> None:
+def send(app: Celery, message: QueueMessage) -> None:
     """Send one message, by nothing that Redis has to remember.
 
     By the anonymous exchange, straight into the queue's list. A named exchange is a set of bindings in Redis, which
     Kombu writes once for each connection: where that set was lost, every later message is dropped without a word.
     """
     app.send_task(
-        task_name(ring.run_reason),
-        args=(str(ring.execution_id), ring.attempt),
-        task_id=ring.task_id,
-        queue=declare(ring.queue),
+        task_name(message.run_reason),
+        args=(str(message.execution_id), message.attempt),
+        task_id=message.task_id,
+        queue=declare(message.queue),
         declare=[],
         ignore_result=True,
     )
@@ -62,27 +62,27 @@ def _length(client: Any, queue: str) -> int:
     return int(client.llen(queue))
 
 
-class CeleryDoorbell:
+class CeleryDispatcher:
     """Messages through Celery."""
 
-    def __init__(self, app: Celery, engine: Engine) -> None:
+    def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
-        self._engine = engine
+        self._database = database
 
-    def ring_again(self, unrung: Sequence[Unrung]) -> int:
+    def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
         """Ring for rows whose message may be lost, the oldest first: as many as there are messages too few.
 
         A full queue is no lost message: ringing for all that wait would double it with each sweep. Which of its rows
         has lost its message is not known; the oldest come first, as theirs would have been taken first.
         """
-        rung = 0
-        for queue in unrung:
+        dispatched = 0
+        for queue in undispatched:
             waiting = self._waiting(queue.queue)
             if waiting is not None:
-                lost = queue.rings[: max(0, queue.startable - waiting)]
-                self.ring(lost)
-                rung += len(lost)
-        return rung
+                lost = queue.messages[: max(0, queue.startable - waiting)]
+                self.dispatch(lost)
+                dispatched += len(lost)
+        return dispatched
 
     def _waiting(self, queue: str) -> int | None:
         """Messages in a queue; None while the broker is away."""
@@ -94,24 +94,24 @@ class CeleryDoorbell:
             log.warning("the queue is away; a later sweep will ring", error=str(error))
             return None
 
-    def ring(self, rings: Iterable[Ring]) -> None:
+    def dispatch(self, messages: Iterable[QueueMessage]) -> None:
         """Send one message for each and note it; a failure is logged, and the sweep repairs it."""
         sent = []
-        for ring in rings:
+        for message in messages:
             try:
-                send(self._app, ring)
+                send(self._app, message)
             except (OperationalError, RedisError, OSError) as error:
                 log.warning(
-                    "the queue is away; a sweep will ring again", execution_id=ring.execution_id, error=str(error)
+                    "the queue is away; a sweep will ring again", execution_id=message.execution_id, error=str(error)
                 )
                 break
-            sent.append(ring.execution_id)
+            sent.append(message.execution_id)
         if sent:
             self._note(sent)
 
     def _note(self, sent: Sequence[UUID]) -> None:
         try:
-            with self._engine.begin() as connection:
+            with self._database.begin() as connection:
                 transitions.mark_published(connection, sent)
         except SQLAlchemyError as error:
             log.warning("could not note that messages were sent", error=str(error))

@@ -9,7 +9,7 @@ from relay_core.settings import Settings
 from relay_core.store.outage import is_read_only
 
 
-def make_engine(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
+def make_database(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
     """An engine whose connections fail rather than hang: connect, statement and idle limits.
 
     Args:
@@ -17,7 +17,7 @@ def make_engine(settings: Settings, *, application: str = "relay", connections: 
         application: name shown in pg_stat_activity.
         connections: most at once; None: twice the settings' pool.
     """
-    engine = create_engine(
+    database = create_engine(
         settings.database_url,
         pool_size=connections or settings.database_pool_size,
         max_overflow=0 if connections else settings.database_pool_size,
@@ -32,9 +32,9 @@ def make_engine(settings: Settings, *, application: str = "relay", connections: 
             "application_name": application,
         },
     )
-    event.listen(engine, "connect", _limit)
-    event.listen(engine, "handle_error", _leave_a_standby)
-    return engine
+    event.listen(database, "connect", _limit)
+    event.listen(database, "handle_error", _leave_a_standby)
+    return database
 
 
 def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

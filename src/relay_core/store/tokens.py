@@ -83,10 +83,10 @@ def create(
 
 def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str = "local") -> str:
     """The same for a program that has only the database's URL (the local stack's first token)."""
-    engine = create_engine(database_url)
-    with engine.begin() as connection:
+    database = create_engine(database_url)
+    with database.begin() as connection:
         text = create(connection, name=name, owner=owner, scopes=scopes)[1]
-    engine.dispose()
+    database.dispose()
     return text
 
 

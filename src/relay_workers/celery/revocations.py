@@ -19,7 +19,7 @@ from celery.worker.control import control_command
 from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import Status
-from relay_core.queue.dispatcher import Doorbell
+from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.outage import is_away
 from relay_workers.ownership.live_executions import LiveRuns
@@ -45,9 +45,9 @@ class Revocations:
     Every worker hears every revoke and does the same; the first one changes the row, and the others find it changed.
     """
 
-    def __init__(self, database: Engine, doorbell: Doorbell, live: LiveRuns) -> None:
+    def __init__(self, database: Engine, dispatcher: Dispatcher, live: LiveRuns) -> None:
         self._database = database
-        self._doorbell = doorbell
+        self._dispatcher = dispatcher
         self._live = live
         self._waiting: SimpleQueue[_Revoke] = SimpleQueue()
 
@@ -91,7 +91,7 @@ class Revocations:
         for one in [one for one in found if one.status in wanted]:
             with self._database.begin() as connection:
                 asked = lifecycle.request_kill(connection, one.execution_id, BY)
-            self._doorbell.ring(asked.rings)
+            self._dispatcher.dispatch(asked.messages)
             log.info("revoked", execution_id=str(one.execution_id), status=asked.status)
             if asked.status is Status.KILLED and one.status is Status.QUEUED:
                 _announce(revoke.dispatcher, str(one.task_id))

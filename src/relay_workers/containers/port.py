@@ -210,7 +210,7 @@ class OurContainer:
     labels: Mapping[str, str]
 
 
-class ContainerEngine(Protocol):
+class Containers(Protocol):
     """Containers of workspaces and the executions in them; every verb may be repeated."""
 
     def info(self) -> EngineInfo:

@@ -15,10 +15,10 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.message import node_queue, pool_queue
 from relay_core.open_files import raise_open_files
 from relay_core.queue.celery_app import KEY_PREFIX, make_app
-from relay_core.queue.dispatcher import CeleryDoorbell
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
-from relay_core.store.database import make_engine
+from relay_core.store.database import make_database
 from relay_core.store.executions import takeover, transitions
 from relay_core.store.nodes import admission, registry
 from relay_core.store.schema.migrate import check_schema
@@ -28,7 +28,7 @@ from relay_workers.diagnostics.checks import Check, judge_clock, judge_disk, jud
 from relay_workers.execution.context import WorkerContext
 from relay_workers.git.host.version import git_version, too_old_to_pin
 from relay_workers.maintenance import divergence
-from relay_workers.maintenance.ticks import RING_AGAIN_SECONDS
+from relay_workers.maintenance.ticks import DISPATCH_AGAIN_SECONDS
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, is_dead, read_node_id
 
 LATE_SECONDS = 60.0
@@ -47,7 +47,7 @@ def examine(settings: Settings) -> list[Check]:
         *_guarded("open files", lambda: [_open_files(settings)]),
         *_guarded("host", lambda: host_facts.look(settings)),
         *_guarded("git", lambda: examine_git(settings)),
-        *_guarded("engine", lambda: _engine(settings)),
+        *_guarded("engine", lambda: _containers(settings)),
     ]
     if any(check.level == "error" for check in database):
         return checks  # nobody else knows of nodes and rows
@@ -74,11 +74,13 @@ def _mend(context: WorkerContext, done: list[str]) -> None:
     done += [f"mended {one.kind}: {one.message}" for one in divergence.find_all(context) if divergence.mend(one)]
     orphans = _orphans(context)
     with context.database.connect() as connection:
-        late = transitions.unrung(connection, RING_AGAIN_SECONDS)
-    context.doorbell.ring(one.ring for one in orphans)
-    done += [f"rang for execution {one.ring.execution_id}, whose worker {one.owner} is gone" for one in orphans]
-    if rung := context.doorbell.ring_again(late):
-        done.append(f"rang again for {rung} queued executions")
+        late = transitions.undispatched(connection, DISPATCH_AGAIN_SECONDS)
+    context.dispatcher.dispatch(one.message for one in orphans)
+    done += [
+        f"sent a message for execution {one.message.execution_id}, whose worker {one.owner} is gone" for one in orphans
+    ]
+    if dispatched := context.dispatcher.dispatch_again(late):
+        done.append(f"sent messages again for {dispatched} queued executions")
 
 
 @contextmanager
@@ -87,15 +89,15 @@ def _inspector(settings: Settings) -> Iterator[WorkerContext]:
     node_id = read_node_id(settings.data_dir)
     identity = NodeIdentity(node_id, f"doctor@{node_id}", f"doctor@{node_id}#", -1)
     with _connected(settings) as database:
-        doorbell = CeleryDoorbell(make_app(settings, node_id), database)
-        context = make_context(settings, identity, database, doorbell)
+        dispatcher = CeleryDispatcher(make_app(settings, node_id), database)
+        context = make_context(settings, identity, database, dispatcher)
         context.patience.end()  # an engine that is away is what we want to hear of
         yield context
 
 
 @contextmanager
 def _connected(settings: Settings) -> Iterator[Engine]:
-    database = make_engine(settings, application="doctor")
+    database = make_database(settings, application="doctor")
     try:
         yield database
     finally:
@@ -203,13 +205,13 @@ def _late(connection: Connection, name: str) -> list[Check]:
     return [Check(name, "warning", f"execution {row.id} {told}", todo) for row in rows]
 
 
-def _engine(settings: Settings) -> list[Check]:
+def _containers(settings: Settings) -> list[Check]:
     with _inspector(settings) as context:
-        engine = context.engine
-        checks = [Check("engine", "ok", f"the container engine answers, version {engine.info().version}")]
+        containers = context.containers
+        checks = [Check("engine", "ok", f"the container engine answers, version {containers.info().version}")]
         for image in (settings.git_image, settings.default_image):
             try:
-                engine.ensure_image(image)
+                containers.ensure_image(image)
             except StepFailed as error:
                 checks.append(Check("image", "error", str(error), "build it with `relay up`, or pull it"))
             else:
@@ -225,8 +227,8 @@ def _orphans(context: WorkerContext) -> list[takeover.Held]:
 
 def _orphan(held: takeover.Held) -> Check:
     why = "its lease is over" if held.expired else "its worker is dead"
-    message = f"execution {held.ring.execution_id} of {held.owner}: {why}"
-    return Check("orphan", "warning", message, "a worker of this node adopts it; `--fix` rings for it")
+    message = f"execution {held.message.execution_id} of {held.owner}: {why}"
+    return Check("orphan", "warning", message, "a worker of this node adopts it; `--fix` sends its message")
 
 
 def _difference(finding: divergence.Finding) -> Check:

@@ -108,11 +108,11 @@ def _given_up(
 def _prepare(context: WorkerContext, claimed: Claimed, row: WorkspaceRow, control: Control, log: StepLog) -> Outcome:
     directory = context.workspace_dir(row.id)
     _store_place(context, row, directory)
-    image = context.engine.ensure_image(row.image, usable_image.pull_terms(context, row, control.stop))
+    image = context.containers.ensure_image(row.image, usable_image.pull_terms(context, row, control.stop))
     _go_on(control)
     log.say(f"image {row.image} ({image.digest or image.id})")
     place = _Place(row, directory, image, _uid(context, row, image))
-    processors = context.engine.platform()[1]
+    processors = context.containers.platform()[1]
     if row.limits.cpus > processors:
         log.say(f"limits.cpus is {row.limits.cpus:g}; this node has {processors}, so that is the limit")
     usable_image.check(context, row, image, place.uid, control.stop)
@@ -215,10 +215,10 @@ def _clone_and_start(
     container: Future[str] | None = None
     try:
         if all(mirror.is_dir() for mirror in mirrors):
-            container = pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
+            container = pool.submit(context.containers.ensure_container, _spec(context, place, mirrors))
         clones = [_clone(context, claimed, place, repo, control, log) for repo in place.row.repos]
         _go_on(control)
-        container = container or pool.submit(context.engine.ensure_container, _spec(context, place, mirrors))
+        container = container or pool.submit(context.containers.ensure_container, _spec(context, place, mirrors))
         return clones, _await(container, control)
     except BaseException as error:
         if container is not None and not isinstance(error, LetGo | Stale):
@@ -249,7 +249,7 @@ def _discard(context: WorkerContext, workspace_id: UUID, container: "Future[str]
             with context.database.connect() as connection:
                 if workspace_rows.load(connection, workspace_id).state is not WorkspaceState.FAILED:
                     return
-        context.engine.remove(container.result())
+        context.containers.remove(container.result())
     except (RelayError, SQLAlchemyError) as error:
         log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))
 
@@ -283,7 +283,7 @@ def _clone(
 
 def _spec(context: WorkerContext, place: _Place, mirrors: list[Path]) -> ContainerSpec:
     limits = place.row.limits
-    cpus = min(limits.cpus, context.engine.platform()[1])
+    cpus = min(limits.cpus, context.containers.platform()[1])
     pids = min(
         limits.pids, capacity_of(context.settings).pids or limits.pids
     )  # one alone must not take all of the host's

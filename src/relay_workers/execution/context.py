@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from relay_core.live_log.port import LiveLogPublisher
-from relay_core.queue.dispatcher import Doorbell
+from relay_core.queue.dispatcher import Dispatcher
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.executions.lifecycle import Claimant
@@ -14,7 +14,7 @@ from relay_core.store.logs.log_store import LogStore
 from relay_workers.capture.pump import LogPump
 from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.patience import Patience
-from relay_workers.containers.port import ContainerEngine
+from relay_workers.containers.port import Containers
 from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.metrics import Metrics
@@ -31,8 +31,8 @@ class WorkerContext:
     database: Engine
     lease_database: Engine
     """One connection for the renewal of leases, which must not wait for the threads of runs."""
-    doorbell: Doorbell
-    engine: ContainerEngine
+    dispatcher: Dispatcher
+    containers: Containers
     patience: Patience
     """With the engine; ended when this worker goes away."""
     tool: ToolRunner

@@ -53,12 +53,12 @@ def end_processes(context: WorkerContext, processes: Processes, *, grace_seconds
     Raises:
         RelayError: that cannot be done or verified now; some of them may still run.
     """
-    result = context.engine.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
+    result = context.containers.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
     if processes.as_root and not result.restarted:
         with _no_start(context, processes.workspace_id):
             with context.database.connect() as connection:
                 keep = transitions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
-            result = context.engine.end_leftovers(processes.container_id, keep)
+            result = context.containers.end_leftovers(processes.container_id, keep)
     _note(context, processes, result)
 
 

@@ -101,7 +101,7 @@ def _left_behind(context: WorkerContext, running: Running) -> tuple[str, ...]:
     """Names of the processes that are about to be ended with their step, told in the log of one that is no agent's."""
     processes = running.processes
     try:
-        names = tuple(context.engine.left_behind(processes.container_id, processes.gid))
+        names = tuple(context.containers.left_behind(processes.container_id, processes.gid))
         if names and running.turn is None:
             count, end = (f"{len(names)} processes", "end") if len(names) > 1 else ("1 process", "ends")
             told = f"relay: {count} that this step left running {end} with it: {', '.join(names[:MOST_NAMES])}\n"
@@ -132,7 +132,7 @@ def _judge(context: WorkerContext, running: Running, record: ExitRecord | Tamper
 def _container_ends(context: WorkerContext, running: Running) -> bool:
     """Whether the supervisor went with its container, which the engine shows as running for a moment yet."""
     deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
-    while context.engine.inspect(running.workspace.container_id).running:
+    while context.containers.inspect(running.workspace.container_id).running:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -144,7 +144,7 @@ def _engine_exit(context: WorkerContext, running: Running) -> int | None:
     if running.exec_id is None:
         return None
     deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
-    while (state := context.engine.exec_state(running.exec_id)) is not None:
+    while (state := context.containers.exec_state(running.exec_id)) is not None:
         if not state.running:
             return state.exit_code
         if time.monotonic() > deadline:

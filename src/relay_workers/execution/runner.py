@@ -95,7 +95,7 @@ class Runner:
         if isinstance(claimed, NotClaimed) and claimed.ended is None:
             claimed = self._take_over(execution_id, attempt, claimed)
         if isinstance(claimed, NotClaimed):
-            self._context.doorbell.ring(claimed.rings)
+            self._context.dispatcher.dispatch(claimed.messages)
             log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
             if claimed.ended is not None:
                 _tell_celery(claimed.ended)
@@ -221,7 +221,7 @@ class Runner:
             except (OSError, Tampered) as error:
                 log.warning("raw files are left to a sweep", error=str(error))
         self._context.live_logs.end(claimed.execution_id)
-        self._context.doorbell.ring(ended.rings)
+        self._context.dispatcher.dispatch(ended.messages)
         self._context.metrics.ended(claimed.run_reason, ended.transition)
         self._context.admission.room_made()
         log.info("ended", status=ended.transition.target, reason=ended.transition.reason, gone=outcome.gone)

@@ -211,7 +211,7 @@ def start(
 def _start(context: WorkerContext, workspace: WorkspaceHandle, step: StepStart) -> str | None:
     """Not to be repeated: an engine that fell silent may have started it, which its run directory tells."""
     try:
-        return context.engine.start(workspace.container_id, step)
+        return context.containers.start(workspace.container_id, step)
     except EngineUnavailable as error:
         log.warning("the engine fell silent at a start", error=str(error))
         return None
@@ -292,7 +292,7 @@ def _await_start(context: WorkerContext, claimed: Claimed, control: Control, run
             if claimed.seconds_running < context.settings.engine_patience_seconds:
                 raise LetGo("the engine fell silent at the start, and nothing was started: it is begun anew")
             raise StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
-        state = context.engine.exec_state(running.exec_id)
+        state = context.containers.exec_state(running.exec_id)
         code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""
         raise StepFailed(
             Reason.START_FAILED,

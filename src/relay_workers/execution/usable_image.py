@@ -80,7 +80,7 @@ def _check_programs(context: WorkerContext, row: WorkspaceRow, image: ImageInfo,
     if stop.is_set():
         return
     if found.exit_code != 0:
-        raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, context.engine.platform()[0]))
+        raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, context.containers.platform()[0]))
     programs.require(row.image, found.output)
     _SEEN.update((image.id, program) for program in unknown)
 

@@ -60,12 +60,12 @@ def open_workspace(context: WorkerContext, workspace_id: UUID, *, attending: boo
         raise StepFailed(Reason.WORKSPACE_GONE, "the workspace's directory is gone; start a new run")
     if attending:
         return WorkspaceHandle(row, row.container_id, directory, row.uid)
-    state = context.engine.inspect(row.container_id)
+    state = context.containers.inspect(row.container_id)
     if not state.exists:
         _give_up(context, workspace_id, "its container was removed outside of Relay")
         raise StepFailed(Reason.CONTAINER_MISSING, "the workspace's container was removed; start a new run")
     if not state.running:
-        context.engine.restart(row.container_id)
+        context.containers.restart(row.container_id)
         with context.database.begin() as connection:
             workspace_rows.set_state(connection, workspace_id, WorkspaceState.RUNNING)
             events.append(connection, workspace_id, "workspace.container_restarted", {"found": "stopped"})

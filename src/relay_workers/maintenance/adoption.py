@@ -32,7 +32,7 @@ class Adoption:
     def __init__(self, context: WorkerContext, adopt: Callable[[UUID, int], None]) -> None:
         self._context = context
         self._adopt = adopt
-        self._rung: dict[UUID, float] = {}
+        self._dispatched: dict[UUID, float] = {}
 
     def sweep(self) -> None:
         """One look at this node's running executions.
@@ -43,19 +43,21 @@ class Adoption:
         with self._context.database.begin() as connection:
             held = takeover.held(connection, self._context.claimant)
         own = self._context.claimant.owner
-        left = [one for one in held if one.owner == own and self._context.live.is_left(one.ring.execution_id)]
+        left = [one for one in held if one.owner == own and self._context.live.is_left(one.message.execution_id)]
         others = [one for one in held if one.owner != own]
         orphans = [*left, *takeover.orphans(others, partial(is_dead, self._context.settings.data_dir))]
         now = time.monotonic()
-        self._rung = {one.ring.execution_id: self._rung.get(one.ring.execution_id, now) for one in orphans}
-        new = [one for one in orphans if self._rung[one.ring.execution_id] == now]
-        overdue = [one for one in orphans if now - self._rung[one.ring.execution_id] >= CELERY_SECONDS]
-        self._ring(new)
+        self._dispatched = {
+            one.message.execution_id: self._dispatched.get(one.message.execution_id, now) for one in orphans
+        }
+        new = [one for one in orphans if self._dispatched[one.message.execution_id] == now]
+        overdue = [one for one in orphans if now - self._dispatched[one.message.execution_id] >= CELERY_SECONDS]
+        self._dispatch(new)
         for one in overdue:
-            log.warning("nobody took an orphan from the queue", execution_id=str(one.ring.execution_id))
+            log.warning("nobody took an orphan from the queue", execution_id=str(one.message.execution_id))
             if one.expired:
                 self._end_sessions(one.owner)
-            self._adopt(one.ring.execution_id, one.ring.attempt)
+            self._adopt(one.message.execution_id, one.message.attempt)
 
     def _end_sessions(self, owner: str) -> None:
         with self._context.database.begin() as connection:
@@ -63,8 +65,10 @@ class Adoption:
         if ended:
             log.warning("ended transactions of a worker that lost its lease", owner=owner, transactions=ended)
 
-    def _ring(self, new: list[Held]) -> None:
+    def _dispatch(self, new: list[Held]) -> None:
         for one in new:
-            log.info("found an orphan", execution_id=str(one.ring.execution_id), owner=one.owner, expired=one.expired)
+            log.info(
+                "found an orphan", execution_id=str(one.message.execution_id), owner=one.owner, expired=one.expired
+            )
             self._context.metrics.swept("orphan")
-        self._context.doorbell.ring(one.ring for one in new)
+        self._context.dispatcher.dispatch(one.message for one in new)

@@ -109,7 +109,7 @@ class DiskUse:
         if (known := self._storage.get(container_id)) is not None:
             return known
         try:
-            found = self._context.engine.storage(container_id)
+            found = self._context.containers.storage(container_id)
         except RelayError:  # the engine is away, or the container gone
             return Storage((), layer_seen=True)  # asked again with the next measurement
         with self._lock:
@@ -118,7 +118,7 @@ class DiskUse:
 
     def _layer_bytes(self, container_id: str) -> int:
         try:
-            return self._context.engine.layer_bytes(container_id)
+            return self._context.containers.layer_bytes(container_id)
         except RelayError:  # the engine is away, or the container gone
             return 0
 

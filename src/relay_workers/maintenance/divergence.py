@@ -47,7 +47,9 @@ class Finding:
 
 def find_all(context: WorkerContext) -> list[Finding]:
     """Everything that differs on this node, at this moment."""
-    containers = context.engine.list_ours(context.claimant.node_id)  # first: a row is always there before its container
+    containers = context.containers.list_ours(
+        context.claimant.node_id
+    )  # first: a row is always there before its container
     with context.database.connect() as connection:
         named = [_workspace_of(one) for one in containers]
         rows = node_rows.workspaces_of(connection, context.claimant.node_id, named)
@@ -177,7 +179,7 @@ def mend(finding: Finding) -> bool:
 
 def _give_up(context: WorkerContext, row: NodeWorkspace) -> None:
     """Row and container are looked at again: the workspace may have been prepared, stopped or deleted meanwhile."""
-    if row.container_id is not None and context.engine.inspect(row.container_id).exists:
+    if row.container_id is not None and context.containers.inspect(row.container_id).exists:
         return
     with context.database.begin() as connection:
         if node_rows.is_still(connection, row, context.claimant.node_id):
@@ -189,7 +191,7 @@ def _remove_unwanted(context: WorkerContext, one: OurContainer) -> None:
     with context.database.connect() as connection:
         row = node_rows.workspace_of(connection, context.claimant.node_id, _workspace_of(one))
     if _is_unwanted(row):
-        context.engine.remove(one.id)
+        context.containers.remove(one.id)
 
 
 def _is_unwanted(row: NodeWorkspace | None) -> bool:
@@ -199,7 +201,7 @@ def _is_unwanted(row: NodeWorkspace | None) -> bool:
 
 def _remove(context: WorkerContext, row: NodeWorkspace) -> None:
     if row.container_id is not None:
-        context.engine.remove(row.container_id)
+        context.containers.remove(row.container_id)
     context.git.remove_workspace(row.id, context.workspace_dir(row.id))
     node_lock.forget(context.settings.data_dir, str(row.id))
     with context.database.begin() as connection:

@@ -31,14 +31,14 @@ def sweep(context: WorkerContext) -> None:
 
 def _end(context: WorkerContext, one: Leftover) -> None:
     processes = Processes.left(one)
-    if processes is not None and context.engine.inspect(processes.container_id).running:
+    if processes is not None and context.containers.inspect(processes.container_id).running:
         end_processes(context, processes, grace_seconds=0)
     _remove_files(context, one)
     with context.database.begin() as connection:
         due = offline_nodes.forget_leftover(connection, one)
         payload = {"execution_id": str(one.execution_id), "node_id": context.claimant.node_id}
         events.append(connection, one.workspace_id, "workspace.leftovers_ended", payload)
-    context.doorbell.ring(due)
+    context.dispatcher.dispatch(due)
 
 
 def _remove_files(context: WorkerContext, one: Leftover) -> None:

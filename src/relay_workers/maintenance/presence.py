@@ -40,15 +40,15 @@ class Pulse:
         """Ask the engine; the next beat tells."""
         settings = self._context.settings
         try:
-            engine = asdict(self._context.engine.info())
+            containers = asdict(self._context.containers.info())
         except EngineUnavailable as error:
             self._engine_answers = False
             log.warning("the container engine does not answer", error=str(error))
             return
         self._engine_answers = True
         self._capabilities = {
-            "engine_version": engine.pop("version"),
-            **engine,
+            "engine_version": containers.pop("version"),
+            **containers,
             "slots_per_worker": settings.worker_concurrency or default_concurrency(),
             "default_image": settings.default_image,
             "git_image": settings.git_image,
@@ -116,6 +116,6 @@ def _end(context: WorkerContext, lost: Lost) -> None:
     with context.database.begin() as connection:
         due = offline_nodes.end(connection, lost, ends)
     context.live_logs.end(lost.execution_id)
-    context.doorbell.ring(due)
+    context.dispatcher.dispatch(due)
     context.metrics.swept("lost_run")
     log.warning("a run of a lost node was ended", execution_id=str(lost.execution_id), node=lost.node_id)

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 5.0
 STOP_SECONDS = 5.0
-RING_AGAIN_SECONDS = 15.0
+DISPATCH_AGAIN_SECONDS = 15.0
 """A queued row whose message is older than this is rung again; the claim makes an extra message a no-op."""
 
 
@@ -79,15 +79,15 @@ def admit(context: WorkerContext) -> None:
     """Open or close the pool's queue, as this node has room or not."""
     with context.database.begin() as connection:
         full = admission.why_closed(connection, context.claimant.node_id)
-    context.doorbell.ring(context.admission.follow(full or why_disk_full(context.settings)))
+    context.dispatcher.dispatch(context.admission.follow(full or why_disk_full(context.settings)))
 
 
-def ring_again(context: WorkerContext) -> None:
+def dispatch_again(context: WorkerContext) -> None:
     """Send messages again that seem to be lost; one worker at a time looks for them."""
     with context.database.begin() as connection:
-        due = transitions.unrung(connection, RING_AGAIN_SECONDS) if _alone(connection, "ring") else []
+        due = transitions.undispatched(connection, DISPATCH_AGAIN_SECONDS) if _alone(connection, "messages") else []
     if due:
-        context.metrics.swept("rung_again", context.doorbell.ring_again(due))
+        context.metrics.swept("rung_again", context.dispatcher.dispatch_again(due))
 
 
 def carry_out(context: WorkerContext) -> None:

@@ -29,19 +29,19 @@ def _is_due(context: WorkerContext, wanted: Requested) -> bool:
 
 def _act(context: WorkerContext, wanted: Requested) -> None:
     if wanted.state is WorkspaceState.STOPPED:
-        context.engine.stop(wanted.container_id)
+        context.containers.stop(wanted.container_id)
     elif not _started(context, wanted):
         with context.database.begin() as connection:
             stop_resume.give_up(connection, wanted, "its container was removed outside of Relay")
         return
     with context.database.begin() as connection:
         due = stop_resume.settle(connection, wanted)
-    context.doorbell.ring(due)
+    context.dispatcher.dispatch(due)
     context.metrics.swept(f"workspace_{wanted.state}")
 
 
 def _started(context: WorkerContext, wanted: Requested) -> bool:
-    found = context.engine.inspect(wanted.container_id)
+    found = context.containers.inspect(wanted.container_id)
     if found.exists and not found.running:
-        context.engine.restart(wanted.container_id)
+        context.containers.restart(wanted.container_id)
     return found.exists

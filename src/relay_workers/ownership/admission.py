@@ -13,7 +13,7 @@ from uuid import UUID
 import psutil
 import structlog
 
-from relay_core.domain.message import Ring, pool_queue
+from relay_core.domain.message import QueueMessage, pool_queue
 from relay_core.domain.nodes.room import Capacity
 from relay_core.settings import Settings
 from relay_workers.celery.intake import Intake
@@ -53,25 +53,25 @@ class Admission:
         self._pool = pool_queue(settings.pool)
         self.intake = intake
         self._lock = threading.Lock()
-        self._waiting: dict[UUID, Ring] = {}
+        self._waiting: dict[UUID, QueueMessage] = {}
         self._full: str | None = None
         self.look_soon: Callable[[], None] = lambda: None
         """Has `follow` called; set by the bootstrap."""
 
-    def refused(self, ring: Ring) -> None:
+    def refused(self, message: QueueMessage) -> None:
         """A step found no room here. The next ones of its size would not either, so the pool's queue is closed."""
-        if ring.node_id is None:
+        if message.node_id is None:
             self.intake.want(self._pool, consumed=False)
         with self._lock:
             if len(self._waiting) < MOST_WAITING:
-                self._waiting[ring.execution_id] = ring
+                self._waiting[message.execution_id] = message
 
     def room_made(self) -> None:
         """A step has ended here."""
         if self._full is not None or self._waiting:
             self.look_soon()
 
-    def follow(self, full: str | None) -> list[Ring]:
+    def follow(self, full: str | None) -> list[QueueMessage]:
         """Open or close the pool's queue.
 
         Args:
@@ -86,10 +86,10 @@ class Admission:
         self._full = full
         self.intake.want(self._pool, consumed=full is None)
         with self._lock:
-            due = [ring for ring in self._waiting.values() if full is None or self._is_for_others(ring)]
-            for ring in due:
-                del self._waiting[ring.execution_id]
+            due = [message for message in self._waiting.values() if full is None or self._is_for_others(message)]
+            for message in due:
+                del self._waiting[message.execution_id]
         return due
 
-    def _is_for_others(self, ring: Ring) -> bool:
-        return ring.node_id is None and not self.intake.consumes(self._pool)
+    def _is_for_others(self, message: QueueMessage) -> bool:
+        return message.node_id is None and not self.intake.consumes(self._pool)

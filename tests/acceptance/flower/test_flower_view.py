@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from relay_core.domain.message import Ring, node_queue
+from relay_core.domain.message import QueueMessage, node_queue
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.dispatcher import send
 from tests.acceptance.conftest import Relay
@@ -20,14 +20,14 @@ from tests.acceptance.flower.conftest import PASSWORD, Events, Flower, celery_id
 pytestmark = pytest.mark.docker
 
 
-def ring(app, node_id, execution):
+def dispatch(app, node_id, execution):
     """One more copy of the message of a run, as a sweep or a broker would deliver it."""
-    send(app, Ring(UUID(execution["id"]), 1, RunReason(execution["run_reason"]), "default", node_id))
+    send(app, QueueMessage(UUID(execution["id"]), 1, RunReason(execution["run_reason"]), "default", node_id))
 
 
-def ring_fifty_times(app, node_id, execution):
+def dispatch_fifty_times(app, node_id, execution):
     for _ in range(50):
-        ring(app, node_id, execution)
+        dispatch(app, node_id, execution)
 
 
 def test_a_run_is_one_task_from_start_to_end(relay: Relay, repo, flower: Flower, events: Events):
@@ -61,11 +61,11 @@ def test_fifty_copies_change_nothing_and_terminate_still_reaches_the_run(
         run = relay.submit(repo, "sleep 344", limits={"kill_grace_seconds": 1})
         agent = relay.wait_step(run, "coding_agent", {"queued"})
         if when == "before it starts":
-            ring_fifty_times(celery_app, node, agent)
+            dispatch_fifty_times(celery_app, node, agent)
     relay.wait_step(run, "coding_agent", {"running"})
     flower.shown(agent["id"], "STARTED")
     if when == "while it runs":
-        ring_fifty_times(celery_app, node, agent)
+        dispatch_fifty_times(celery_app, node, agent)
     relay.wait_chain(relay.submit(repo, "true"))  # its steps on this node come after the copies
     refused = [line for line in relay.log_of("worker").splitlines() if "not claimed" in line and agent["id"] in line]
     if when == "while it runs":
@@ -89,7 +89,7 @@ def test_a_copy_at_another_worker_leaves_no_trace(
     owner = flower.shown(agent["id"], "STARTED")["worker"]
     other = second_node()
     for _ in range(5):
-        ring(celery_app, other.partition("@")[2], agent)
+        dispatch(celery_app, other.partition("@")[2], agent)
     log = relay.root / "second.log"
     refused = lambda: log.read_text().count("not claimed") == 5  # noqa: E731
     relay.until(refused, 30, "the other worker refused the copies")
@@ -97,7 +97,7 @@ def test_a_copy_at_another_worker_leaves_no_trace(
     assert flower.task(agent["id"])["worker"] == owner
     relay.wait_chain(run)
     assert flower.shown(agent["id"], "SUCCESS")["worker"] == owner
-    ring(celery_app, other.partition("@")[2], agent)
+    dispatch(celery_app, other.partition("@")[2], agent)
     relay.until(lambda: log.read_text().count("not claimed") == 6, 30, "a copy after the end was refused")
     assert events.of(agent["id"], host=other) == []
     assert events.of(agent["id"]) == ["task-received", "task-started", "task-succeeded"]

@@ -15,7 +15,7 @@ from relay_core.domain.chain import Action
 from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
-from relay_core.domain.message import Ring, task_id
+from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import transitions
@@ -69,10 +69,10 @@ class NotClaimed:
     """It is not for us; `rings` are due all the same when the claim ended it."""
 
     why: str
-    rings: Sequence[Ring] = ()
+    messages: Sequence[QueueMessage] = ()
     ended: Transition | None = None
     """How it ended without having started: nobody else will tell Celery."""
-    waits: Ring | None = None
+    waits: QueueMessage | None = None
     """Its message is due again once its node has room."""
 
 
@@ -117,8 +117,8 @@ def claim(
         return NotClaimed(gone, end_queued(connection, execution_id, refused), refused)
     why = _why_elsewhere(workspace, by) or _why_held(connection, row.workspace_id, by)
     if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
-        ring = Ring(execution_id, attempt, reason, workspace["pool"], workspace["node_id"])
-        return NotClaimed(f"the node has no room: {no_room}", waits=ring)
+        message = QueueMessage(execution_id, attempt, reason, workspace["pool"], workspace["node_id"])
+        return NotClaimed(f"the node has no room: {no_room}", waits=message)
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
@@ -232,7 +232,7 @@ class Finished(NamedTuple):
     """The end of an execution as it was written."""
 
     transition: Transition
-    rings: list[Ring]
+    messages: list[QueueMessage]
     """Of what may start now: the next group of the chain, or the next chain in the lane."""
 
 
@@ -286,10 +286,12 @@ def finish(
         workspace_rows.preparation_failed(connection, row.workspace_id, transition)
     if not RunReason(row.run_reason).in_lane:
         return Finished(transition, [])
-    return Finished(transition, transitions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id)))
+    return Finished(
+        transition, transitions.messages(connection, lane.leave(connection, row.workspace_id, row.group_id))
+    )
 
 
-def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> list[Ring]:
+def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> list[QueueMessage]:
     """End an execution that nobody has claimed; nothing happens when somebody has."""
     row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
     lane.lock(connection, row.workspace_id)
@@ -300,7 +302,7 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
         workspace_rows.preparation_failed(connection, row.workspace_id, transition)
     if not RunReason(row.run_reason).in_lane:
         return []
-    return transitions.rings(connection, lane.leave(connection, row.workspace_id, row.group_id))
+    return transitions.messages(connection, lane.leave(connection, row.workspace_id, row.group_id))
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,7 @@ class KillRequested:
     owner: str | None
     """Worker to ring, when it runs."""
     attempt: int
-    rings: Sequence[Ring] = ()
+    messages: Sequence[QueueMessage] = ()
 
 
 def request_kill(connection: Connection, execution_id: UUID, by: str) -> KillRequested:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, update
 
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.domain.nodes.presence import Bounds, end_of_lost_run
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.executions import lifecycle
@@ -93,7 +93,7 @@ def take_over(connection: Connection, node_id: str, by: str, lease_seconds: floa
     return [Lost(row.id, row.workspace_id, RunReason(row.run_reason), node_id, row.fence) for row in taken]
 
 
-def end(connection: Connection, lost: Lost, log_ends: Mapping[str, log_store.StreamEnd]) -> list[Ring]:
+def end(connection: Connection, lost: Lost, log_ends: Mapping[str, log_store.StreamEnd]) -> list[QueueMessage]:
     """End a run that was taken over, like any step that failed: one transaction, one terminal event.
 
     Args:
@@ -108,7 +108,9 @@ def end(connection: Connection, lost: Lost, log_ends: Mapping[str, log_store.Str
     asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
     transition = end_of_lost_run(lost.node_id, asked_by)
     evidence = Evidence(log_ends=log_ends)
-    return lifecycle.finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id).rings
+    return lifecycle.finish(
+        connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id
+    ).messages
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
     return [Leftover(*row) for row in rows]
 
 
-def forget_leftover(connection: Connection, one: Leftover) -> list[Ring]:
+def forget_leftover(connection: Connection, one: Leftover) -> list[QueueMessage]:
     """Its processes are gone, so its workspace may go on.
 
     Returns:

@@ -92,7 +92,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> Adde
     payload = {"state": WorkspaceState.STARTING, "error_reason": None}
     events.append(connection, workspace_id, "workspace.state_changed", payload)
     added = _repeat(connection, {**workspace, **values}, [last], [action], by)
-    return AddedStep(added.execution_id, transitions.rings(connection, [added.execution_id]))
+    return AddedStep(added.execution_id, transitions.messages(connection, [added.execution_id]))
 
 
 def _to_repeat(connection: Connection, row: RowMapping) -> tuple[Sequence[RowMapping], Sequence[Action]]:

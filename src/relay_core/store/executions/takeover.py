@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, literal_column, select, text, update
 
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
@@ -21,7 +21,7 @@ E = ExecutionProcess
 class Held:
     """A running execution of a node, and who holds it."""
 
-    ring: Ring
+    message: QueueMessage
     owner: str
     expired: bool
     """Its lease is over, and so is the grace after a restart of Postgres."""
@@ -44,7 +44,11 @@ def held(connection: Connection, by: Claimant) -> list[Held]:
         .order_by(E.started_at, E.id)
     )
     return [
-        Held(Ring(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id), row.owner or "", row.expired)
+        Held(
+            QueueMessage(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id),
+            row.owner or "",
+            row.expired,
+        )
         for row in connection.execute(statement)
     ]
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, insert, select, text, update
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
-from relay_core.domain.message import Ring, task_id
+from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState, Workspace
@@ -65,7 +65,7 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
     return ids
 
 
-def rings(connection: Connection, ids: Sequence[UUID]) -> list[Ring]:
+def messages(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
     """The doorbells of some executions, in the order of creation."""
     statement = (
         select(E.id, E.attempt, E.run_reason, Workspace.pool, Workspace.node_id)
@@ -74,7 +74,7 @@ def rings(connection: Connection, ids: Sequence[UUID]) -> list[Ring]:
         .order_by(E.created_at, E.id)
     )
     return [
-        Ring(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id)
+        QueueMessage(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id)
         for row in connection.execute(statement)
     ]
 
@@ -230,17 +230,17 @@ def startable(connection: Connection, older_than_seconds: float, limit: int = 20
 
 
 @dataclass(frozen=True)
-class Unrung:
+class Undispatched:
     """Rows of one queue that could start and whose message is old: some of them may have none."""
 
     queue: str
     startable: int
     """All rows that this queue should hold a message of, old or new."""
-    rings: Sequence[Ring]
+    messages: Sequence[QueueMessage]
     """The old ones, the oldest first, and no more than the limit."""
 
 
-def unrung(connection: Connection, older_than_seconds: float, limit_per_queue: int = 200) -> list[Unrung]:
+def undispatched(connection: Connection, older_than_seconds: float, limit_per_queue: int = 200) -> list[Undispatched]:
     """Rows that could start and have not been rung for so long, by queue: a long queue hides no other."""
     statement = text(
         f"""
@@ -257,10 +257,10 @@ def unrung(connection: Connection, older_than_seconds: float, limit_per_queue: i
     rows = connection.execute(statement, {"age": older_than_seconds, "limit": limit_per_queue}).all()
     totals = {row.queue: row.startable for row in rows}
     of_row = {row.id: row.queue for row in rows}
-    by_queue: dict[str, list[Ring]] = {}
-    for ring in rings(connection, list(of_row)):
-        by_queue.setdefault(of_row[ring.execution_id], []).append(ring)
-    return [Unrung(due[0].queue, totals[queue], due) for queue, due in by_queue.items()]
+    by_queue: dict[str, list[QueueMessage]] = {}
+    for message in messages(connection, list(of_row)):
+        by_queue.setdefault(of_row[message.execution_id], []).append(message)
+    return [Undispatched(due[0].queue, totals[queue], due) for queue, due in by_queue.items()]
 
 
 class OfTask(NamedTuple):

@@ -104,8 +104,8 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
 class LogStore:
     """Log bytes of all executions; usable from many threads."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Engine) -> None:
+        self._database = database
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
         """Store chunks of many executions in one transaction; of each execution all or none.
@@ -160,7 +160,7 @@ class LogStore:
             LogStream.stream, LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed
         ).where(LogStream.execution_id == execution_id)
         found: dict[str, StreamInfo] = {stream.value: StreamInfo() for stream in Stream}
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             for row in connection.execute(statement):
                 found[row.stream] = StreamInfo(*row[1:])
         return found
@@ -172,7 +172,7 @@ class LogStore:
             .outerjoin(LogStream, LogStream.execution_id == ExecutionProcess.id)
             .where(ExecutionProcess.id == execution_id)
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(statement).all()
         sizes = {stream.value: 0 for stream in Stream} | {row.stream: row.bytes for row in rows if row.stream}
         return Progress(sizes, all(row.closed or row.status in FINAL for row in rows))
@@ -229,7 +229,7 @@ class LogStore:
             .order_by(offset)
             .limit(CHUNKS_AT_ONCE)
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(statement).all()
         for own, at, codec, data, length in rows:
             yield Piece(own, at, decode(Frame(codec, bytes(data), length)))
@@ -238,7 +238,7 @@ class LogStore:
     def _transaction(self) -> Iterator[Any]:
         """A cursor of the driver itself, which alone can COPY."""
         try:
-            connection = self._engine.raw_connection()
+            connection = self._database.raw_connection()
         except (psycopg2.Error, exc.SQLAlchemyError) as error:  # whatever it is: there is no connection
             raise _unavailable(error) from error
         try:

@@ -60,9 +60,9 @@ def upgrade(database_url: str) -> str:
         SchemaLocked: a table was in use for too long. A statement that waits for it makes all later ones wait, too,
             so the API and the workers would stand still as long.
     """
-    engine = create_engine(database_url)
+    database = create_engine(database_url)
     try:
-        with engine.begin() as connection:
+        with database.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay.migrations'))"))
             _refuse_unknown(current_revision(connection))
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
@@ -75,7 +75,7 @@ def upgrade(database_url: str) -> str:
             "(pg_stat_activity shows it), or stop the API and the workers, then run: relay db upgrade"
         ) from error
     finally:
-        engine.dispose()
+        database.dispose()
     return head_revision()
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
-from relay_core.domain.message import Ring, task_id
+from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import ACTIVE, Status
 from relay_core.store import events
 from relay_core.store.executions import lifecycle, transitions
@@ -20,7 +20,7 @@ E = ExecutionProcess
 class Killed:
     """What is due after the commit of one or several kills."""
 
-    rings: list[Ring] = field(default_factory=list)
+    messages: list[QueueMessage] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
     """Tasks of running executions, to tell their workers at once."""
 
@@ -33,7 +33,7 @@ def kill(connection: Connection, ids: Sequence[UUID], by: str) -> Killed:
     due = Killed()
     for execution_id in ids:
         asked = lifecycle.request_kill(connection, execution_id, by)
-        due.rings += asked.rings
+        due.messages += asked.messages
         if asked.status is Status.RUNNING:
             due.task_ids.append(task_id(execution_id, asked.attempt))
     return due

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, exists, func, select, text, update
 
 from relay_core.domain.errors import Conflict
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import transitions
@@ -89,7 +89,7 @@ def is_due(connection: Connection, wanted: Requested) -> bool:
     return connection.scalar(due) is not None
 
 
-def settle(connection: Connection, wanted: Requested) -> list[Ring]:
+def settle(connection: Connection, wanted: Requested) -> list[QueueMessage]:
     """Note that it is carried out, unless something else was asked for meanwhile: then that is due.
 
     Returns:
@@ -108,13 +108,13 @@ def give_up(connection: Connection, wanted: Requested, why: str) -> None:
         workspace_rows.set_state(connection, wanted.workspace_id, WorkspaceState.FAILED, why)
 
 
-def due_steps(connection: Connection, workspace_id: UUID) -> list[Ring]:
+def due_steps(connection: Connection, workspace_id: UUID) -> list[QueueMessage]:
     """Doorbells of what could start in a workspace that runs (the claim decides): the lane's head, dev servers."""
     servers = select(E.id).where(
         E.workspace_id == workspace_id, E.status == Status.QUEUED, E.run_reason == RunReason.DEV_SERVER
     )
     head = lane.head(connection, workspace_id)
-    return transitions.rings(connection, [*head, *connection.scalars(servers)])
+    return transitions.messages(connection, [*head, *connection.scalars(servers)])
 
 
 def _locked(connection: Connection, workspace_id: UUID) -> RowMapping:

@@ -14,7 +14,7 @@ from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, unique_names
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
-from relay_core.domain.message import Ring
+from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.settings import Settings
 from relay_core.store import events
@@ -78,7 +78,7 @@ class Submitted:
     workspace_id: UUID
     session_id: UUID
     execution_id: UUID
-    rings: Sequence[Ring]
+    messages: Sequence[QueueMessage]
 
 
 def submit_run(connection: Connection, run: RunInput, principal: Principal, settings: Settings) -> Submitted:
@@ -119,7 +119,7 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     ids = transitions.create_group(
         connection, transitions.NewGroup(session_id, workspace_id, [action], principal.owner)
     )
-    return Submitted(project.id, task_id, workspace_id, session_id, ids[0], transitions.rings(connection, ids))
+    return Submitted(project.id, task_id, workspace_id, session_id, ids[0], transitions.messages(connection, ids))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class AddedStep:
     """One more execution in a workspace."""
 
     execution_id: UUID
-    rings: Sequence[Ring]
+    messages: Sequence[QueueMessage]
 
 
 def add_step(
@@ -163,7 +163,7 @@ def add_step(
     group = transitions.NewGroup(session_id, workspace_id, [action], principal.owner)
     ids = transitions.create_group(connection, group)
     ready = row.state == WorkspaceState.RUNNING and not stopped
-    due = transitions.rings(connection, ids) if ready else []
+    due = transitions.messages(connection, ids) if ready else []
     return AddedStep(ids[0], due)
 
 

@@ -54,7 +54,7 @@ _AGAIN_SECONDS = 8.0
 log = structlog.get_logger()
 
 
-class DockerEngine:
+class DockerContainers:
     """A `ContainerEngine`; one for a worker process, usable from many threads."""
 
     def __init__(

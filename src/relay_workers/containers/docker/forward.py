@@ -23,7 +23,7 @@ from relay_core.domain.errors import RelayError
 from relay_workers.containers.docker.attached import FrameReader, start_attached
 from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.in_container import programs
-from relay_workers.containers.port import SUPERVISOR, ContainerEngine
+from relay_workers.containers.port import SUPERVISOR, Containers
 
 MAX_CONNECTIONS = 512
 """Of all forwarded ports together; one more is closed at once."""
@@ -46,7 +46,7 @@ class _Peer(NamedTuple):
 class Forwarder:
     """Forwarded ports of one worker process, by key (the execution's id); usable from any thread."""
 
-    def __init__(self, engine: ContainerEngine, api: docker.APIClient) -> None:
+    def __init__(self, engine: Containers, api: docker.APIClient) -> None:
         self._engine = engine
         self._api = api
         self._dialers = ThreadPoolExecutor(_DIALERS, thread_name_prefix="forward-dial")
