@@ -57,9 +57,9 @@ def problems(name: str, text: str) -> Iterator[tuple[int, str]]:
 
 def _docstrings(text: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            if BEGINS_WITH_WHAT.match(node.value.value):
-                yield node.lineno, "a docstring that begins with 'What': begin with the noun or the verb"
+        text_of = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+        if isinstance(text_of, str) and BEGINS_WITH_WHAT.match(text_of):
+            yield node.lineno, "a docstring that begins with 'What': begin with the noun or the verb"
 
 
 def _names(text: str) -> Iterator[tuple[int, str]]:

@@ -39,7 +39,7 @@ from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.containers.in_container.install import install_supervisor
-from relay_workers.containers.patience import Patience
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.diagnostics.health import Health, HealthServer, Tick, judge
 from relay_workers.execution import live_secrets
 from relay_workers.execution.context import WorkerContext
@@ -124,11 +124,11 @@ def make_worker(settings: Settings) -> Worker:
 def make_context(settings: Settings, identity: NodeIdentity, database: Any, dispatcher: Dispatcher) -> WorkerContext:
     """The ports of a worker, connected; nothing is started."""
     api = connect(settings.docker_host)
-    patience = Patience(settings.engine_patience_seconds)
-    containers = DockerContainers(api, patience, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
+    retry = RetryWhileSilent(settings.engine_patience_seconds)
+    containers = DockerContainers(api, retry, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
     install_supervisor(settings.data_dir)
     client = docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ))
-    tool = DockerToolRunner(client, patience, identity.owner)
+    tool = DockerToolRunner(client, retry, identity.owner)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     return WorkerContext(
@@ -138,7 +138,7 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, disp
         lease_database=make_database(settings, application=identity.owner, connections=1),
         dispatcher=dispatcher,
         containers=containers,
-        patience=patience,
+        retry_while_silent=retry,
         tool=tool,
         git=GitService(settings, tool),
         pump=LogPump(logs, live_logs),
@@ -187,7 +187,7 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
     @worker_shutting_down.connect(weak=False)
     def shutting_down(**_: Any) -> None:
         context.live.let_all_go()
-        context.patience.end()
+        context.retry_while_silent.stop()
 
     @worker_shutdown.connect(weak=False)
     def shutdown(**_: Any) -> None:

@@ -161,7 +161,7 @@ def test_a_kill_before_the_start(node):
 
 
 def test_a_kill_before_the_start_does_not_wait_for_an_engine_that_is_away(node):
-    object.__setattr__(node.context.patience, "_seconds", 300)
+    object.__setattr__(node.context.retry_while_silent, "_seconds", 300)
     workspace = node.submit()
     agent = node.chain(workspace, AGENT)["id"]
     node.line.cut()

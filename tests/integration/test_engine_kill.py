@@ -7,8 +7,8 @@ import pytest
 from engine_fixtures import eventually
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.containers.docker.attached import Conversation
-from relay_workers.containers.docker.host_view import TOP, OutsideView, chosen, parse_top
+from relay_workers.containers.docker.attached import HelperConnection
+from relay_workers.containers.docker.host_view import TOP, HostView, parse_top, processes_to_end
 from relay_workers.containers.port import KillResult
 
 pytest_plugins = ["engine_fixtures"]
@@ -162,7 +162,7 @@ exec sleep 60
 @pytest.mark.parametrize("what", LIARS)
 def test_a_shell_that_talks_is_not_believed(workspace, monkeypatch, what, view):
     if view == "engine":  # as for a worker in a container of its own
-        monkeypatch.setattr(OutsideView, "processes", lambda *_: None)
+        monkeypatch.setattr(HostView, "processes", lambda *_: None)
     step = workspace.start(liar(what), uid=0)
     wait_for_output(step, b"ready")
     started = time.monotonic()
@@ -178,11 +178,11 @@ def test_a_root_process_of_another_gid_is_seen_from_outside(workspace):
     workspace.start(script, gid=20001, uid=0).wait()
     eventually(lambda: "sleep 1000" in workspace.processes(), "it sleeps")
     api, container = workspace.api, workspace.container
-    views = [OutsideView().processes(api.inspect_container(container)["Id"]), parse_top(api.top(container, TOP))]
+    views = [HostView().processes(api.inspect_container(container)["Id"]), parse_top(api.top(container, TOP))]
     for seen in views:
-        assert [one.gids for one in chosen(seen, "except", {20002})] == [(54000,) * 4]
-        assert [one.gids for one in chosen(seen, "only", {54000})] == [(54000,) * 4]
-        assert chosen(seen, "except", {54000}) == chosen(seen, "only", {20001}) == []
+        assert [one.gids for one in processes_to_end(seen, "except", {20002})] == [(54000,) * 4]
+        assert [one.gids for one in processes_to_end(seen, "only", {54000})] == [(54000,) * 4]
+        assert processes_to_end(seen, "except", {54000}) == processes_to_end(seen, "only", {20001}) == []
 
 
 def test_a_stopped_container_has_nothing_left(workspace):
@@ -205,7 +205,7 @@ def test_the_killer_runs_in_every_shell(workspace, docker_api, shell):
     wait_for_output(step, b"ready")
     command = [*words, "/relay/kill.sh", "only", str(step.gid)]
     exec_id = docker_api.exec_create(workspace.container, command, stdin=True, user="0:0")["Id"]
-    with Conversation(docker_api, exec_id, 10) as killer:
+    with HelperConnection(docker_api, exec_id, 10) as killer:
         chosen, moving, spared = (int(word) for word in killer.ask("0 1").split())
         assert chosen == moving >= 1
         assert spared == 5  # the supervisor, two copiers and what each runs

@@ -12,7 +12,15 @@ from relay_workers.containers.docker.attached import FrameReader
 from relay_workers.containers.docker.client import find_engine
 from relay_workers.containers.docker.create_request import create_request
 from relay_workers.containers.docker.failure import classify_failure, refuses_file_limit
-from relay_workers.containers.docker.killer import ORDERS, Look, Progress, Stage, end_processes, next_stage, parse_look
+from relay_workers.containers.docker.killer import (
+    ORDERS,
+    KillProgress,
+    KillStage,
+    ProcessCounts,
+    end_processes,
+    next_stage,
+    parse_counts,
+)
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
 from relay_workers.containers.port import ContainerLimits, ContainerSpec, EngineUnavailable
 from relay_workers.execution.exit_verdict import End, judge_end
@@ -218,24 +226,28 @@ def test_a_living_supervisor_without_a_record_has_not_ended():
 @pytest.mark.parametrize(
     ("now", "look", "following"),
     [
-        (Progress(Stage.ASK, 1, 0.0), Look(0, 0, 0), Stage.DONE),
-        (Progress(Stage.ASK, 1, 0.0), Look(3, 3, 2), Stage.GRACE),
-        (Progress(Stage.GRACE, 9, 9.9), Look(3, 3, 2), Stage.GRACE),
-        (Progress(Stage.GRACE, 9, 10.0), Look(3, 3, 2), Stage.STOP),
-        (Progress(Stage.GRACE, 9, 1.0), Look(0, 0, 2), Stage.SETTLE),
-        (Progress(Stage.STOP, 1, 0.0), Look(3, 3, 2), Stage.STOP),
-        (Progress(Stage.STOP, 2, 0.0), Look(3, 0, 2), Stage.KILL),
-        (Progress(Stage.STOP, 50, 0.0), Look(3, 1, 2), Stage.KILL),
-        (Progress(Stage.KILL, 1, 0.0), Look(3, 0, 2), Stage.KILL),
-        (Progress(Stage.KILL, 3, 0.0), Look(1, 1, 2), Stage.STOP),
-        (Progress(Stage.KILL, 1, 0.0), Look(0, 0, 2), Stage.SETTLE),
-        (Progress(Stage.SETTLE, 2, 0.5), Look(0, 0, 2), Stage.SETTLE),
-        (Progress(Stage.SETTLE, 2, 0.5), Look(1, 1, 2), Stage.STOP),
-        (Progress(Stage.SETTLE, 2, 1.0), Look(0, 0, 2), Stage.STOP_ALL),
-        (Progress(Stage.KILL, 1, 1.0), Look(5, 5, 2), Stage.STOP_ALL),  # what breeds under a feigned copier
-        (Progress(Stage.STOP_ALL, 1, 2.0), Look(2, 0, 0), Stage.KILL_ALL),
-        (Progress(Stage.KILL_ALL, 1, 2.0), Look(2, 0, 0), Stage.KILL_ALL),
-        (Progress(Stage.KILL_ALL, 2, 2.0), Look(0, 0, 0), Stage.DONE),
+        (KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(0, 0, 0), KillStage.DONE),
+        (KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(3, 3, 2), KillStage.GRACE),
+        (KillProgress(KillStage.GRACE, 9, 9.9), ProcessCounts(3, 3, 2), KillStage.GRACE),
+        (KillProgress(KillStage.GRACE, 9, 10.0), ProcessCounts(3, 3, 2), KillStage.STOP),
+        (KillProgress(KillStage.GRACE, 9, 1.0), ProcessCounts(0, 0, 2), KillStage.SETTLE),
+        (KillProgress(KillStage.STOP, 1, 0.0), ProcessCounts(3, 3, 2), KillStage.STOP),
+        (KillProgress(KillStage.STOP, 2, 0.0), ProcessCounts(3, 0, 2), KillStage.KILL),
+        (KillProgress(KillStage.STOP, 50, 0.0), ProcessCounts(3, 1, 2), KillStage.KILL),
+        (KillProgress(KillStage.KILL, 1, 0.0), ProcessCounts(3, 0, 2), KillStage.KILL),
+        (KillProgress(KillStage.KILL, 3, 0.0), ProcessCounts(1, 1, 2), KillStage.STOP),
+        (KillProgress(KillStage.KILL, 1, 0.0), ProcessCounts(0, 0, 2), KillStage.SETTLE),
+        (KillProgress(KillStage.SETTLE, 2, 0.5), ProcessCounts(0, 0, 2), KillStage.SETTLE),
+        (KillProgress(KillStage.SETTLE, 2, 0.5), ProcessCounts(1, 1, 2), KillStage.STOP),
+        (KillProgress(KillStage.SETTLE, 2, 1.0), ProcessCounts(0, 0, 2), KillStage.STOP_ALL),
+        (
+            KillProgress(KillStage.KILL, 1, 1.0),
+            ProcessCounts(5, 5, 2),
+            KillStage.STOP_ALL,
+        ),  # what breeds under a feigned copier
+        (KillProgress(KillStage.STOP_ALL, 1, 2.0), ProcessCounts(2, 0, 0), KillStage.KILL_ALL),
+        (KillProgress(KillStage.KILL_ALL, 1, 2.0), ProcessCounts(2, 0, 0), KillStage.KILL_ALL),
+        (KillProgress(KillStage.KILL_ALL, 2, 2.0), ProcessCounts(0, 0, 0), KillStage.DONE),
     ],
 )
 def test_the_stages_of_a_kill(now, look, following):
@@ -243,7 +255,7 @@ def test_the_stages_of_a_kill(now, look, following):
 
 
 def test_no_grace_goes_to_force_at_once():
-    assert next_stage(Progress(Stage.ASK, 1, 0.0), Look(1, 1, 0), grace_seconds=0) is Stage.STOP
+    assert next_stage(KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(1, 1, 0), grace_seconds=0) is KillStage.STOP
 
 
 def test_a_kill_ends_when_a_look_finds_nothing():
@@ -255,13 +267,16 @@ def test_a_kill_ends_when_a_look_finds_nothing():
         return next(answers)
 
     assert end_processes(ask, 0) == (0, 5)
-    assert orders == [str(ORDERS[stage]) for stage in (Stage.ASK, Stage.STOP, Stage.STOP, Stage.KILL, Stage.SETTLE)]
+    assert orders == [
+        str(ORDERS[stage])
+        for stage in (KillStage.ASK, KillStage.STOP, KillStage.STOP, KillStage.KILL, KillStage.SETTLE)
+    ]
 
 
 @pytest.mark.parametrize("line", ["", "1 2", "a b c", "1 2 3 4"])
 def test_a_killer_that_talks_nonsense_is_no_killer(line):
     with pytest.raises(EngineUnavailable):
-        parse_look(line)
+        parse_counts(line)
 
 
 def test_frames_are_taken_apart_however_they_arrive():

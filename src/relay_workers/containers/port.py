@@ -247,7 +247,7 @@ class Containers(Protocol):
     def exec_state(self, exec_id: str) -> ExecState | None:
         """A started step, or None when the engine knows it no more."""
 
-    def left_behind(self, container_id: str, gid: int) -> list[str]:
+    def leftover_names(self, container_id: str, gid: int) -> list[str]:
         """Names of the processes of that gid, but its supervisor and what keeps its log."""
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:

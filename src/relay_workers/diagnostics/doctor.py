@@ -91,7 +91,7 @@ def _inspector(settings: Settings) -> Iterator[WorkerContext]:
     with _connected(settings) as database:
         dispatcher = CeleryDispatcher(make_app(settings, node_id), database)
         context = make_context(settings, identity, database, dispatcher)
-        context.patience.end()  # an engine that is away is what we want to hear of
+        context.retry_while_silent.stop()  # an engine that is away is what we want to hear of
         yield context
 
 

@@ -13,8 +13,8 @@ from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.capture.pump import LogPump
 from relay_workers.containers.docker.forward import Forwarder
-from relay_workers.containers.patience import Patience
 from relay_workers.containers.port import Containers
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.service import GitService
 from relay_workers.metrics import Metrics
@@ -33,8 +33,8 @@ class WorkerContext:
     """One connection for the renewal of leases, which must not wait for the threads of runs."""
     dispatcher: Dispatcher
     containers: Containers
-    patience: Patience
-    """With the engine; ended when this worker goes away."""
+    retry_while_silent: RetryWhileSilent
+    """Repeats calls to an engine that gives no answer; stopped when this worker shuts down."""
     tool: ToolRunner
     git: GitService
     pump: LogPump

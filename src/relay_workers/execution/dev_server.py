@@ -94,7 +94,7 @@ def _await_port(
             raise LetGo
         if control.kill.is_set() or capture.exited.is_set() or capture.supervisor_dead.is_set():
             return process.wait(context, claimed, control, running)
-        if context.patience.keep(lambda: context.forwarder.probe(running.workspace.container_id, port)):
+        if context.retry_while_silent.call(lambda: context.forwarder.probe(running.workspace.container_id, port)):
             return None
         control.wake.wait(PROBE_SECONDS)
         control.wake.clear()

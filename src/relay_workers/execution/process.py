@@ -101,7 +101,7 @@ def _left_behind(context: WorkerContext, running: Running) -> tuple[str, ...]:
     """Names of the processes that are about to be ended with their step, told in the log of one that is no agent's."""
     processes = running.processes
     try:
-        names = tuple(context.containers.left_behind(processes.container_id, processes.gid))
+        names = tuple(context.containers.leftover_names(processes.container_id, processes.gid))
         if names and running.turn is None:
             count, end = (f"{len(names)} processes", "end") if len(names) > 1 else ("1 process", "ends")
             told = f"relay: {count} that this step left running {end} with it: {', '.join(names[:MOST_NAMES])}\n"

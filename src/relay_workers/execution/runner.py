@@ -185,7 +185,8 @@ class Runner:
             transition = _relay_failed(error)
         started = control.processes
         leases.confirm(self._context, control)
-        with self._context.patience.until(_AT_ONCE):  # an engine that is away is not waited for: `leftovers` does that
+        # An engine that is away is not waited for: the leftovers sweep ends these processes once it is back.
+        with self._context.retry_while_silent.until(_AT_ONCE):
             gone = are_gone(self._context, started)
         if not gone and transition.target is Status.KILLED:
             message = f"{transition.error_reason}; its processes could not be ended"

@@ -54,7 +54,7 @@ def begin(
     Raises:
         StepFailed: it cannot be started; `log_tampered`: what was started before cannot be found again.
     """
-    with context.patience.until(control.stop):
+    with context.retry_while_silent.until(control.stop):
         if claimed.adopted:
             attended = open_workspace(context, claimed.workspace_id, attending=True)
             control.disk = DiskCap(attended.directory, attended.container_id, attended.row.limits.disk_bytes)

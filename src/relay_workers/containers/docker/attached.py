@@ -77,7 +77,7 @@ def _read_ahead(response: Any, raw: socket.socket) -> bytes:
     return b""
 
 
-class Conversation:
+class HelperConnection:
     """Lines to and from a helper in the container; a context manager that ends it.
 
     The helper runs in the container's own shell, which may be anything by now: so an answer has a length and a

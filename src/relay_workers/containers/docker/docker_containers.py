@@ -15,16 +15,22 @@ from docker.errors import APIError, NotFound
 
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.containers.docker.attached import Conversation
+from relay_workers.containers.docker.attached import HelperConnection
 from relay_workers.containers.docker.create_request import create_request
 from relay_workers.containers.docker.failure import refuses_file_limit, start_was_interrupted, translated
-from relay_workers.containers.docker.host_view import TOP, OutsideView, Seen, chosen, left_behind, parse_top
+from relay_workers.containers.docker.host_view import (
+    TOP,
+    ContainerProcess,
+    HostView,
+    leftover_names,
+    parse_top,
+    processes_to_end,
+)
 from relay_workers.containers.docker.image import ensure_image
-from relay_workers.containers.docker.killer import Outcome, Stage, end_processes
+from relay_workers.containers.docker.killer import KillOutcome, KillStage, end_processes
 from relay_workers.containers.docker.network import ensure_network
 from relay_workers.containers.docker.passwd import add_account
 from relay_workers.containers.in_container.install import pid1_command
-from relay_workers.containers.patience import Patience
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,
@@ -42,6 +48,7 @@ from relay_workers.containers.port import (
     StepStart,
     Storage,
 )
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
 
 _ANSWER_SECONDS = 10.0
 """For one look at a container's process table, under any load."""
@@ -58,13 +65,16 @@ class DockerContainers:
     """A `ContainerEngine`; one for a worker process, usable from many threads."""
 
     def __init__(
-        self, api: docker.APIClient, patience: Patience | None = None, quick: docker.APIClient | None = None
+        self,
+        api: docker.APIClient,
+        retry: RetryWhileSilent | None = None,
+        quick: docker.APIClient | None = None,
     ) -> None:
         self._api = api
         self._quick = quick or api
         """For kills, which must not wait long for an engine that a container has blocked."""
-        self._patience = patience or Patience()
-        self._outside = OutsideView()
+        self._retry = retry or RetryWhileSilent()
+        self._host = HostView()
         self._limit_files = True
         self._platform: tuple[str, int] | None = None
 
@@ -83,7 +93,7 @@ class DockerContainers:
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
         """See the port."""
-        return self._patience.keep(lambda: ensure_image(self._api, ref, terms))
+        return self._retry.call(lambda: ensure_image(self._api, ref, terms))
 
     def platform(self) -> tuple[str, int]:
         """See the port; asked once."""
@@ -94,7 +104,7 @@ class DockerContainers:
 
     def ensure_container(self, spec: ContainerSpec) -> str:
         """See the port."""
-        return self._patience.keep(lambda: self._ensure_container(spec))
+        return self._retry.call(lambda: self._ensure_container(spec))
 
     def _ensure_container(self, spec: ContainerSpec) -> str:
         with translated():
@@ -143,18 +153,18 @@ class DockerContainers:
         found = self._ask(lambda: self._api.exec_inspect(exec_id))
         return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
 
-    def left_behind(self, container_id: str, gid: int) -> list[str]:
+    def leftover_names(self, container_id: str, gid: int) -> list[str]:
         """See the port."""
-        return left_behind(self._processes(container_id), gid)
+        return leftover_names(self._processes(container_id), gid)
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
         """See the port."""
-        return self._patience.keep(lambda: self._end(container_id, ["only", str(gid)], grace_seconds, Stage.ASK))
+        return self._retry.call(lambda: self._end(container_id, ["only", str(gid)], grace_seconds, KillStage.ASK))
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
         """See the port."""
         arguments = ["except", *(str(gid) for gid in sorted(keep_gids))]
-        return self._patience.keep(lambda: self._end(container_id, arguments, 0, Stage.STOP))
+        return self._retry.call(lambda: self._end(container_id, arguments, 0, KillStage.STOP))
 
     def inspect(self, container_id: str) -> ContainerState:
         """See the port."""
@@ -178,16 +188,16 @@ class DockerContainers:
 
     def stop(self, container_id: str) -> None:
         """See the port."""
-        self._outside.unblock(container_id)
+        self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
         """See the port."""
-        self._patience.keep(lambda: self._restart(container_id))
+        self._retry.call(lambda: self._restart(container_id))
 
     def remove(self, container_id: str) -> None:
         """See the port."""
-        self._outside.unblock(container_id)
+        self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
@@ -209,7 +219,7 @@ class DockerContainers:
                 except NotFound:
                     return None
 
-        return self._patience.keep(ask)
+        return self._retry.call(ask)
 
     def _ask_of(self, container_id: str, question: Callable[[], Any]) -> Any:
         """As `_ask`; an engine that waits for a file of this container is freed of it before it is asked again."""
@@ -218,14 +228,14 @@ class DockerContainers:
             try:
                 return question()
             except requests.ReadTimeout:
-                self._outside.unblock(container_id)
+                self._host.unblock(container_id)
                 raise
 
         return self._ask(ask)
 
     def _restart(self, container_id: str) -> None:
         """Once more where it was only stopped: so an engine (20.10) leaves it whose execs wrote all the time."""
-        self._outside.unblock(container_id)
+        self._host.unblock(container_id)
         with translated():
             for _ in range(_RESTART_TRIES):
                 self._run_up(container_id, lambda: self._api.restart(container_id, timeout=0))
@@ -260,7 +270,7 @@ class DockerContainers:
             except APIError as error:
                 if not start_was_interrupted(str(error.explanation)) or time.monotonic() > deadline:
                     raise
-                if self._outside.end_stale_shim(container_id):
+                if self._host.end_stale_shim(container_id):
                     log.warning("ended what an interrupted start has left", container_id=container_id)
                 time.sleep(_STALE_TASK_PAUSE_SECONDS)  # containerd forgets the task a moment after its shim
             else:
@@ -286,7 +296,7 @@ class DockerContainers:
             raise Conflict(message, code="container_name_taken")
         return str(found["Id"]), False
 
-    def _end(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> KillResult:
+    def _end(self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage) -> KillResult:
         looks = 0
         deadline = time.monotonic() + grace_seconds + _AGAIN_SECONDS
         for _ in range(_KILLER_TRIES):
@@ -319,7 +329,7 @@ class DockerContainers:
     def _end_all(self, container_id: str) -> None:
         """End all in a container, from outside first, as its files may keep the engine from it; then it runs again."""
         log.warning("restarting a container to end its processes", action="kill", container=container_id)
-        ended = self._outside.end(container_id)
+        ended = self._host.end(container_id)
         try:
             self._restart(container_id)
         except (EngineUnavailable, StepFailed) as error:
@@ -327,20 +337,22 @@ class DockerContainers:
                 raise
             log.warning("a container was ended and stays so", container=container_id, error=str(error))
 
-    def _run_killer(self, container_id: str, arguments: list[str], grace_seconds: float, first: Stage) -> Outcome:
+    def _run_killer(
+        self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage
+    ) -> KillOutcome:
         command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]
         with translated():
             created = self._quick.exec_create(container_id, command, stdin=True, stderr=False, user="0:0", workdir="/")
-        with Conversation(self._quick, created["Id"], _ANSWER_SECONDS) as killer:
+        with HelperConnection(self._quick, created["Id"], _ANSWER_SECONDS) as killer:
             return end_processes(killer.ask, grace_seconds, first)
 
-    def _remaining(self, container_id: str, arguments: list[str]) -> list[Seen]:
+    def _remaining(self, container_id: str, arguments: list[str]) -> list[ContainerProcess]:
         """What a kill was to end and has not, whatever the container's own shell says."""
         mode, *gids = arguments
-        return chosen(self._processes(container_id), mode, {int(gid) for gid in gids})
+        return processes_to_end(self._processes(container_id), mode, {int(gid) for gid in gids})
 
-    def _processes(self, container_id: str) -> list[Seen]:
-        seen = self._outside.processes(container_id)
+    def _processes(self, container_id: str) -> list[ContainerProcess]:
+        seen = self._host.processes(container_id)
         if seen is None:
             with translated():
                 seen = parse_top(self._quick.top(container_id, TOP))

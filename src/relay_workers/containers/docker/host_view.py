@@ -1,7 +1,7 @@
 """The processes of a container as its host sees them: nothing in the container can feign or hide them.
 
 This needs the host's process table: a worker on the host has it, one in a container with `pid: host`. Where it is not
-to be had, `OutsideView.processes` answers None, and the engine is asked (`ps` on its host).
+to be had, `HostView.processes` answers None, and the engine is asked (`ps` on its host).
 """
 
 import os
@@ -24,7 +24,7 @@ TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid,comm"
 """What `ps` of the engine's host is asked for."""
 
 
-class Seen(NamedTuple):
+class ContainerProcess(NamedTuple):
     """A live process."""
 
     pid: int
@@ -35,13 +35,13 @@ class Seen(NamedTuple):
     """Of its program, 15 bytes at most."""
 
 
-def parse_top(answer: Mapping[str, Any]) -> list[Seen]:
+def parse_top(answer: Mapping[str, Any]) -> list[ContainerProcess]:
     """The live processes in an answer of the engine's ``top``."""
     rows = [row for row in answer.get("Processes") or () if row[2][0] not in "XZ" or "l" in row[2]]
-    return [Seen(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
+    return [ContainerProcess(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
 
 
-def chosen(seen: Sequence[Seen], mode: str, gids: Collection[int]) -> list[Seen]:
+def processes_to_end(seen: Sequence[ContainerProcess], mode: str, gids: Collection[int]) -> list[ContainerProcess]:
     """Those that a kill is for: of these ``gids`` (mode ``only``), or of none of them (mode ``except``).
 
     With ``except``, what the engine started with gid 0 is not meant: the first process, and Relay's own helpers.
@@ -54,7 +54,7 @@ def chosen(seen: Sequence[Seen], mode: str, gids: Collection[int]) -> list[Seen]
     ]
 
 
-def left_behind(seen: Sequence[Seen], gid: int) -> list[str]:
+def leftover_names(seen: Sequence[ContainerProcess], gid: int) -> list[str]:
     """Names of what a step of this ``gid`` has left running: all but its supervisor and what that has started."""
     inside = {one.pid for one in seen}
     spared = {one.pid for one in seen if one.gids[0] == gid and one.parent not in inside}
@@ -63,7 +63,7 @@ def left_behind(seen: Sequence[Seen], gid: int) -> list[str]:
     return sorted(one.name for one in seen if gid in one.gids and one.pid not in spared)
 
 
-class OutsideView:
+class HostView:
     """Containers of this host; usable from many threads."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class OutsideView:
             self._inits[container_id] = found
         return found
 
-    def processes(self, container_id: str) -> list[Seen] | None:
+    def processes(self, container_id: str) -> list[ContainerProcess] | None:
         """The live processes of a container, the first one included; None where they cannot be seen."""
         init = self.init_of(container_id)
         members = None if init is None else _members(init)
@@ -204,14 +204,14 @@ def _members(init: int) -> list[int] | None:
     return None
 
 
-def _look(pid: int) -> Seen | None:
+def _look(pid: int) -> ContainerProcess | None:
     try:
         status = _status(pid)
     except OSError:
         return None
     dead = status["State"].startswith(("X", "Z")) and status.get("Threads", "1") == "1"
     gids = tuple(int(gid) for gid in status["Gid"].split())
-    return None if dead else Seen(pid, int(status["PPid"]), gids, status["Name"])
+    return None if dead else ContainerProcess(pid, int(status["PPid"]), gids, status["Name"])
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ _MOST_STOPS = 50
 _MOST_KILLS = 3
 
 
-class Look(NamedTuple):
+class ProcessCounts(NamedTuple):
     """What one look at the process table found, before its signals had any effect."""
 
     processes: int
@@ -29,7 +29,7 @@ class Look(NamedTuple):
     """Supervisors and copiers left alone for now."""
 
 
-class Stage(Enum):
+class KillStage(Enum):
     """How far a kill has come."""
 
     ASK = auto()
@@ -45,7 +45,7 @@ class Stage(Enum):
     DONE = auto()
 
 
-class Order(NamedTuple):
+class KillOrder(NamedTuple):
     """A line for kill.sh."""
 
     signal: str
@@ -56,65 +56,65 @@ class Order(NamedTuple):
 
 
 ORDERS = {
-    Stage.ASK: Order("TERM", spare=True),
-    Stage.GRACE: Order("0", spare=True),
-    Stage.STOP: Order("STOP", spare=True),
-    Stage.KILL: Order("KILL", spare=True),
-    Stage.SETTLE: Order("0", spare=True),
-    Stage.STOP_ALL: Order("STOP", spare=False),
-    Stage.KILL_ALL: Order("KILL", spare=False),
+    KillStage.ASK: KillOrder("TERM", spare=True),
+    KillStage.GRACE: KillOrder("0", spare=True),
+    KillStage.STOP: KillOrder("STOP", spare=True),
+    KillStage.KILL: KillOrder("KILL", spare=True),
+    KillStage.SETTLE: KillOrder("0", spare=True),
+    KillStage.STOP_ALL: KillOrder("STOP", spare=False),
+    KillStage.KILL_ALL: KillOrder("KILL", spare=False),
 }
-_ASKING = frozenset({Stage.ASK, Stage.GRACE})
-_LAST = frozenset({Stage.STOP_ALL, Stage.KILL_ALL})
-_WAITING = frozenset({Stage.GRACE, Stage.SETTLE})
+_ASKING = frozenset({KillStage.ASK, KillStage.GRACE})
+_LAST = frozenset({KillStage.STOP_ALL, KillStage.KILL_ALL})
+_WAITING = frozenset({KillStage.GRACE, KillStage.SETTLE})
 
 
 @dataclass(frozen=True)
-class Progress:
+class KillProgress:
     """A kill at one moment."""
 
-    stage: Stage
+    stage: KillStage
     looks: int
     """Taken in this stage."""
     seconds: float
     """Since the first TERM, or since force began."""
 
 
-def next_stage(now: Progress, look: Look, grace_seconds: float) -> Stage:
+def next_stage(now: KillProgress, look: ProcessCounts, grace_seconds: float) -> KillStage:
     """The stage after ``look`` was taken."""
     if look.processes == 0 and look.spared == 0:
-        return Stage.DONE
+        return KillStage.DONE
     if now.stage in _LAST:
-        return _force(now, look, stop=Stage.STOP_ALL, kill=Stage.KILL_ALL)
+        return _force(now, look, stop=KillStage.STOP_ALL, kill=KillStage.KILL_ALL)
     if now.stage not in _ASKING and now.seconds >= SETTLE_SECONDS:
-        return Stage.STOP_ALL
+        return KillStage.STOP_ALL
     if look.processes == 0:
-        return Stage.SETTLE
+        return KillStage.SETTLE
     if now.stage in _ASKING and now.seconds < grace_seconds:
-        return Stage.GRACE
-    return _force(now, look, stop=Stage.STOP, kill=Stage.KILL)
+        return KillStage.GRACE
+    return _force(now, look, stop=KillStage.STOP, kill=KillStage.KILL)
 
 
-def _force(now: Progress, look: Look, *, stop: Stage, kill: Stage) -> Stage:
+def _force(now: KillProgress, look: ProcessCounts, *, stop: KillStage, kill: KillStage) -> KillStage:
     if now.stage is stop and (look.moving == 0 or now.looks >= _MOST_STOPS):
         return kill
     return kill if now.stage is kill and now.looks < _MOST_KILLS else stop
 
 
-class Outcome(NamedTuple):
+class KillOutcome(NamedTuple):
     """What is left, and how often was looked."""
 
     remaining: int
     looks: int
 
 
-def end_processes(ask: Callable[[str], str], grace_seconds: float, first: Stage = Stage.ASK) -> Outcome:
+def end_processes(ask: Callable[[str], str], grace_seconds: float, first: KillStage = KillStage.ASK) -> KillOutcome:
     """Give orders until a look finds nothing, or the time for it is over.
 
     Args:
         ask: gives kill.sh a line and answers its line.
         grace_seconds: between TERM and force.
-        first: `Stage.STOP` ends at once what need not be asked.
+        first: `KillStage.STOP` ends at once what need not be asked.
 
     Raises:
         EngineUnavailable: the killer itself was lost.
@@ -122,21 +122,21 @@ def end_processes(ask: Callable[[str], str], grace_seconds: float, first: Stage 
     stage, since, in_stage, looks, wait = first, time.monotonic(), 0, 0, _FIRST_WAIT_SECONDS
     deadline = since + grace_seconds + SETTLE_SECONDS + FORCE_SECONDS
     while True:
-        look = parse_look(ask(str(ORDERS[stage])))
+        look = parse_counts(ask(str(ORDERS[stage])))
         looks, in_stage, now = looks + 1, in_stage + 1, time.monotonic()
-        following = next_stage(Progress(stage, in_stage, now - since), look, grace_seconds)
-        if following is Stage.DONE or now > deadline:
-            return Outcome(look.processes + look.spared, looks)
+        following = next_stage(KillProgress(stage, in_stage, now - since), look, grace_seconds)
+        if following is KillStage.DONE or now > deadline:
+            return KillOutcome(look.processes + look.spared, looks)
         if stage in _ASKING and following not in _ASKING:
             since = now
         if following is not stage:
             stage, in_stage, wait = following, 0, _FIRST_WAIT_SECONDS
-        if stage in _WAITING or (in_stage and stage in {Stage.KILL, Stage.KILL_ALL}):
+        if stage in _WAITING or (in_stage and stage in {KillStage.KILL, KillStage.KILL_ALL}):
             time.sleep(wait)  # a process table offers no event
             wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
 
 
-def parse_look(line: str) -> Look:
+def parse_counts(line: str) -> ProcessCounts:
     """The numbers of an answer of kill.sh.
 
     Raises:
@@ -146,4 +146,4 @@ def parse_look(line: str) -> Look:
         processes, moving, spared = (int(word) for word in line.split())
     except ValueError as error:
         raise EngineUnavailable(f"the killer in the container answered {line[:80]!r}", retryable=False) from error
-    return Look(processes, moving, spared)
+    return ProcessCounts(processes, moving, spared)

@@ -20,8 +20,8 @@ from docker.types import LogConfig, Mount
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.containers.patience import Patience
 from relay_workers.containers.port import EngineUnavailable
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.containers.tool import ToolResult, ToolRun
 
 TOOL_LABEL = "relay.tool"
@@ -43,16 +43,16 @@ log = structlog.get_logger()
 class DockerToolRunner:
     """A `ToolRunner` on a Docker engine; one for a worker process, usable from many threads."""
 
-    def __init__(self, client: docker.DockerClient, patience: Patience | None = None, owner: str = "") -> None:
+    def __init__(self, client: docker.DockerClient, retry: RetryWhileSilent | None = None, owner: str = "") -> None:
         self._api = client.api
         self._labels = {TOOL_LABEL: "1", OWNER_LABEL: owner}
-        self._patience = patience or Patience()
+        self._retry = retry or RetryWhileSilent()
         self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
         """See `ToolRunner.run`. What the engine's silence broke off is run again: a tool may be."""
         try:
-            return self._patience.keep(lambda: self._run_once(spec, cancelled or Event()))
+            return self._retry.call(lambda: self._run_once(spec, cancelled or Event()))
         except EngineUnavailable as error:
             raise StepFailed(Reason.ENGINE_ERROR, str(error)) from error
 
