@@ -9,7 +9,7 @@ import httpx
 
 from relay_cli.errors import CommandFailed
 from relay_core.settings import get_settings
-from relay_stack.state import read_state
+from relay_stack.files.stack_state import read_state
 
 PAGE = 100
 _NOT_NOW = {502, 503, 504}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from relay_cli.output import LogWriter
+from relay_core.console.output import LogWriter
 
 RESULT_LINES = 12
 """Most lines of a tool's result that are shown."""

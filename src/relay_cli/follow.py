@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from relay_cli import sse
 from relay_cli.client import Api, check
 from relay_cli.conversation import ConversationWriter
 from relay_cli.outage import AWAY, FIRST_PAUSE_SECONDS, Outage, steadily
-from relay_cli.output import LogWriter, note
+from relay_core.console import server_sent_events as sse
+from relay_core.console.output import LogWriter, note
 from relay_core.domain.agents.executors import EXECUTORS
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.05, 2.0

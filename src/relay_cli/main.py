@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from relay_cli.commands import agents, doctor, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
-from relay_cli.output import note
 from relay_core import __version__
+from relay_core.console.output import note
 from relay_core.domain.errors import InvalidInput, RelayError
 from relay_core.settings import wrong_settings
 from relay_core.store.outage import is_away

@@ -8,7 +8,7 @@ import httpx
 
 from relay_cli.client import Api, ApiAway
 from relay_cli.errors import CommandFailed
-from relay_cli.output import note
+from relay_core.console.output import note
 
 T = TypeVar("T")
 

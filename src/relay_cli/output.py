@@ -2,47 +2,17 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
 
-from relay_cli.terminal import RESET, TerminalText, indented, safe, safe_line
+from relay_core.console.terminal_text import safe, safe_line
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 """The option of every command that prints."""
-
-
-class LogWriter:
-    """Writes log bytes to a stream of this process: filtered where it is a terminal, else as they are."""
-
-    def __init__(self, target: BinaryIO, *, terminal: bool) -> None:
-        self._target = target
-        self._filter = TerminalText() if terminal else None
-
-    def write(self, data: bytes) -> None:
-        """Show ``data`` at once."""
-        self._target.write(self._filter.feed(data) if self._filter else data)
-        self._target.flush()
-
-
-def log_writers() -> dict[str, LogWriter]:
-    """Where each stream of a log goes: stdout to stdout, stderr to stderr."""
-    return {
-        "stdout": LogWriter(sys.stdout.buffer, terminal=sys.stdout.isatty()),
-        "stderr": LogWriter(sys.stderr.buffer, terminal=sys.stderr.isatty()),
-    }
-
-
-def note(message: str) -> None:
-    """Progress, for people: on stderr, so that stdout stays what the command is about."""
-    before = (
-        RESET if sys.stderr.isatty() else ""
-    )  # a log may have left the terminal in any colour, or in none to be seen
-    print(f"{before}relay: {indented(message)}", file=sys.stderr, flush=True)
 
 
 def show(value: Any, *, as_json: bool) -> None:

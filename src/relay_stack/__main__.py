@@ -15,17 +15,17 @@ from pathlib import Path
 
 import docker
 
+from relay_core.console.output import note
 from relay_core.domain.errors import RelayError
 from relay_stack.down import take_down
 from relay_stack.errors import StackProblem
-from relay_stack.layout import data_dir_of_settings
+from relay_stack.files.data_dir import data_dir_of_settings
 from relay_stack.machine.browser import ensure_browser
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine, find_engine
 from relay_stack.machine.leftovers import remember_present, remove_new
-from relay_stack.report import say
 from relay_stack.services.supervisor import Announcer, supervise
-from relay_stack.up import prepare_machine
+from relay_stack.start import prepare_machine
 
 
 def main(words: list[str]) -> int:
@@ -55,7 +55,7 @@ def _prepare(data_dir: Path, consent: Consent) -> str:
     try:
         ensure_browser(data_dir, consent)
     except StackProblem as problem:  # the tests that need it fail and say so; all others can run
-        say(str(problem))
+        note(str(problem))
     return machine.engine.host
 
 

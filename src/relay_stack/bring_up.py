@@ -4,14 +4,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.layout import data_dir_of_settings, stack_is_up
+from relay_stack.files.data_dir import data_dir_of_settings, stack_is_up
 from relay_stack.machine.consent import Consent
-from relay_stack.report import say
 from relay_stack.sample.sample_job import run_sample
+from relay_stack.start import RunningStack, hold, prepare_machine, start_stack, stop_supervisor
 from relay_stack.status import current_state
 from relay_stack.summary import sample_summary, where_everything_is
-from relay_stack.up import RunningStack, hold, prepare_machine, start_stack, stop_supervisor
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def bring_up(options: UpOptions) -> int:
         print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)
     except BaseException as error:  # also Ctrl-C: nothing stays that nobody asked for
         if isinstance(error, KeyboardInterrupt):
-            say("Stopping")
+            note("Stopping")
         stop_supervisor(stack.supervisor)
         raise
     if options.detach:
-        say("Running in the background; end it with `relay down`")
+        note("Running in the background; end it with `relay down`")
         return 0 if succeeded else 1
     return _stay(stack, data_dir) if succeeded else max(1, _stay(stack, data_dir))
 
@@ -56,7 +56,7 @@ def _already_up(data_dir: Path) -> int:
     state = current_state(data_dir)
     if state is None:
         raise StackProblem(f"A Relay stack is just starting or ending on {data_dir}. Try again in a moment.")
-    say("The stack is up already")
+    note("The stack is up already")
     print(where_everything_is(state, str(data_dir)), flush=True)
     return 0
 
@@ -75,9 +75,9 @@ def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:
 
 
 def _stay(stack: RunningStack, data_dir: Path) -> int:
-    say("Running; Ctrl-C ends it")
-    asked = hold(stack, lambda: say("Stopping (work in containers goes on and is found again at the next start)"))
+    note("Running; Ctrl-C ends it")
+    asked = hold(stack, lambda: note("Stopping (work in containers goes on and is found again at the next start)"))
     if asked:
         return 0
-    say(f"The stack ended; see {data_dir / 'logs' / 'supervisor.log'}")
+    note(f"The stack ended; see {data_dir / 'logs' / 'supervisor.log'}")
     return 1

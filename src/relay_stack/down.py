@@ -8,12 +8,12 @@ import docker
 import psutil
 import requests
 
-from relay_stack.layout import stack_is_up
+from relay_core.console.output import note
+from relay_stack.files.data_dir import stack_is_up
+from relay_stack.files.stack_state import StackState, forget_state, read_state
 from relay_stack.machine.container_engine import Engine, find_engine
 from relay_stack.machine.engine_start import started_engine, stop_engine
-from relay_stack.report import say
-from relay_stack.state import StackState, forget_state, read_state
-from relay_stack.up import stop_supervisor
+from relay_stack.start import stop_supervisor
 
 NODE_LABEL = "relay.node_id"
 """On every container and network that a node made; its value is the node's id."""
@@ -107,7 +107,7 @@ def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, i
                 client.api.remove_network(network["Id"])
         return len(found) - removed, removed
     except requests.RequestException as error:
-        say(f"The containers of this node are not known: the engine did not answer ({type(error).__name__})")
+        note(f"The containers of this node are not known: the engine did not answer ({type(error).__name__})")
         return 0, 0
     finally:
         client.close()
@@ -119,6 +119,6 @@ def _remove(client: docker.DockerClient, container_id: str) -> bool:
     except docker.errors.NotFound:
         return True
     except (docker.errors.APIError, requests.RequestException) as error:
-        say(f"The container {container_id[:12]} cannot be removed: {error}")
+        note(f"The container {container_id[:12]} cannot be removed: {error}")
         return False
     return True

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
-from relay_stack.layout import stack_is_up
-from relay_stack.state import ProcessState, StackState, read_state
+from relay_stack.files.data_dir import stack_is_up
+from relay_stack.files.stack_state import ProcessState, StackState, read_state
 
 
 def current_state(data_dir: Path) -> StackState | None:

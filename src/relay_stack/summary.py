@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from relay_stack.files.stack_state import StackState
 from relay_stack.sample.sample_job import SampleResult
-from relay_stack.state import StackState
 
 
 def sample_summary(result: SampleResult) -> str:

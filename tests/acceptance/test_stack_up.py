@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from relay_stack.down import take_down
-from relay_stack.state import StackState
+from relay_stack.files.stack_state import StackState
 from relay_stack.status import current_state
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

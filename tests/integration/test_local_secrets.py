@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_stack.local_secrets import ensure_secrets
+from relay_stack.files.local_secrets import ensure_secrets
 
 
 def test_they_are_made_once_and_the_key_outlives_the_token(tmp_path: Path, database_url: str, engine: Engine):

@@ -10,7 +10,7 @@ import pytest
 from api_fixtures import RUN, Api, Worker, api_in_process, api_on_a_port, problem_of, settings_for
 from sqlalchemy import Engine, update
 
-from relay_cli import sse
+from relay_core.console import server_sent_events as sse
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason

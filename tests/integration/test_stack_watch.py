@@ -13,12 +13,12 @@ import pytest
 
 from relay_core.settings import get_settings
 from relay_stack.errors import StackProblem
-from relay_stack.layout import data_dir_of_settings, open_data_dir, stack_is_up, stack_lock
+from relay_stack.files.data_dir import data_dir_of_settings, open_data_dir, stack_is_up, stack_lock
+from relay_stack.files.stack_state import ProcessState
 from relay_stack.services.app_service import AppService
 from relay_stack.services.keep_alive import StopRequested, Watch, stop_on_signals
 from relay_stack.services.ports import free_port
 from relay_stack.services.process import Program
-from relay_stack.state import ProcessState
 
 SLEEPER = (sys.executable, "-c", "import signal; signal.pause()")
 

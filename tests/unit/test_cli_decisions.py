@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 import relay_cli
-from relay_cli import sse
 from relay_cli.client import check
 from relay_cli.commands import workspaces
 from relay_cli.commands.runs import environment, pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, worse
+from relay_core.console import server_sent_events as sse
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 
 

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_cli import output
-from relay_cli.terminal import TerminalText, indented, safe, safe_line
+from relay_core.console import output as console
+from relay_core.console.terminal_text import TerminalText, indented, safe, safe_line
 
 SHOWN = re.compile(r"(?:[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\x08|\x1b\[[0-9;:]*m)*")
 PIECES = st.lists(
@@ -117,10 +118,10 @@ def on_a_terminal(act: Callable[[], None]) -> str:
 
 
 def print_all() -> None:
-    output.note(EVIL)
+    console.note(EVIL)
     output.show({"title": EVIL, "labels": [EVIL], EVIL: 1}, as_json=False)
     output.show_list([{"name": EVIL, "n": 1}], ("name", "n"), as_json=False)
-    for writer in output.log_writers().values():
+    for writer in console.log_writers().values():
         writer.write(EVIL.encode())
 
 
@@ -142,6 +143,6 @@ def test_json_escapes_it():
 def test_a_file_gets_the_exact_bytes():
     raw = io.BytesIO()
     with contextlib.redirect_stdout(io.TextIOWrapper(raw)) as kept:
-        output.log_writers()["stdout"].write(EVIL.encode() + b"\xff")
+        console.log_writers()["stdout"].write(EVIL.encode() + b"\xff")
     assert not kept.closed
     assert raw.getvalue() == EVIL.encode() + b"\xff"

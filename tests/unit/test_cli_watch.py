@@ -15,8 +15,8 @@ from relay_cli import follow, outage
 from relay_cli.client import Api
 from relay_cli.errors import CommandFailed
 from relay_stack.errors import StackProblem
-from relay_stack.plan import choose_port
-from relay_stack.state import StackState, write_state
+from relay_stack.files.stack_state import StackState, write_state
+from relay_stack.services.ports import choose_port
 
 ID = "0b8f8f4e-0000-0000-0000-000000000001"
 STEP = {"id": ID, "run_reason": "setup_script", "status": "running", "exit_code": None, "error_reason": None}

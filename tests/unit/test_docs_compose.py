@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from relay_core.settings import Settings
-from relay_stack.plan import flower_words
+from relay_stack.services.programs import flower_words
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 TEXT = FILE.read_text()

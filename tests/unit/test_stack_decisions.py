@@ -10,9 +10,9 @@ from relay_stack.machine.account import first_closed_folder
 from relay_stack.machine.apt_sources import HostArchive, Source, choose, parse_deb822, parse_one_line, read_host
 from relay_stack.machine.consent import Answer, decide
 from relay_stack.machine.container_engine import usual_hosts
-from relay_stack.plan import Endpoints, app_programs, environment_of
 from relay_stack.services.keep_alive import LONGEST_DELAY_SECONDS, restart_delay
 from relay_stack.services.process import Account
+from relay_stack.services.programs import Endpoints, app_programs, environment_of
 
 MIRROR = "http://mirror.example/debian"
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from relay_stack.down import Ended, describe
+from relay_stack.files.stack_state import ProcessState, StackState, forget_state, read_state, write_state
 from relay_stack.sample.sample_job import SampleResult
 from relay_stack.sample.sample_repo import PROMPT, SERVED_TEXT, make_sample_repo
-from relay_stack.state import ProcessState, StackState, forget_state, read_state, write_state
 from relay_stack.summary import sample_summary, where_everything_is
 
 

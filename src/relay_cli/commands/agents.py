@@ -9,7 +9,9 @@ import typer
 from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.errors import CommandFailed
-from relay_cli.output import Json, note
+from relay_cli.output import Json
+from relay_cli.worker_process import ask_worker
+from relay_core.console.output import note
 from relay_core.domain.agents import profiles
 from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.domain.errors import InvalidInput
@@ -92,10 +94,8 @@ def _checked(path: Path) -> str:
 
 
 def _programs_in(image: str) -> list[str]:
-    from relay_workers.diagnostics.image_programs import programs_in  # noqa: PLC0415 - the engine's library takes its time
-
     wanted = {kind.name: kind.program for kind in EXECUTORS.values() if kind.program}
-    there = programs_in(image, sorted(set(wanted.values())))
+    there = ask_worker("programs", image, *sorted(set(wanted.values())))["present"]
     return [
         f"{name}: {'is there' if program in there else f'no {program} in {image}'}" for name, program in wanted.items()
     ]

@@ -1,14 +1,14 @@
 """`relay doctor`: what is wrong, and what to do about it."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from relay_cli.output import Json, note, show_list
-from relay_core.logging_setup import configure_logging
-from relay_stack.local_settings import settings_of_this_machine
+from relay_cli.output import Json, show_list
+from relay_cli.worker_process import ask_worker
+from relay_core.console.output import note
+from relay_stack.files.local_settings import settings_of_this_machine
 
 
 def doctor(
@@ -22,16 +22,13 @@ def doctor(
 
     Example: relay doctor --fix
     """
-    from relay_workers.diagnostics import doctor as examination  # noqa: PLC0415 - the container engine's library takes its time
-
-    configure_logging("ERROR")
-    settings = settings_of_this_machine()
-    done = examination.fix(settings) if fix else []
-    checks = [asdict(check) for check in examination.examine(settings)]
+    settings_of_this_machine()  # puts what the local stack's processes were given into the environment
+    found = ask_worker("doctor", *(["--fix"] if fix else []))
+    checks = found["checks"]
     if as_json:
-        print(json.dumps({"fixed": done, "checks": checks}, indent=2))
+        print(json.dumps({"fixed": found["fixed"], "checks": checks}, indent=2))
     else:
-        for line in done:
+        for line in found["fixed"]:
             note(line)
         show_list(checks, ("level", "check", "message", "what_to_do"), as_json=False)
     raise typer.Exit(1 if any(check["level"] == "error" for check in checks) else 0)

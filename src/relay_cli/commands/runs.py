@@ -23,7 +23,8 @@ from relay_cli.follow import (
     follow_log,
     has_conversation,
 )
-from relay_cli.output import Json, log_writers, note
+from relay_cli.output import Json
+from relay_core.console.output import LogWriter, log_writers, note
 
 ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution.", show_default=False)]
 
@@ -173,7 +174,7 @@ def logs(
             writers["stdout"].write(piece)
 
 
-def _conversation(api: Api, execution: UUID, writer: output.LogWriter) -> None:
+def _conversation(api: Api, execution: UUID, writer: LogWriter) -> None:
     shown = ConversationWriter(writer)
     for entry in api.pages(f"/v1/executions/{execution}/conversation"):
         shown.show(entry)

@@ -11,7 +11,8 @@ from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.runs import remote
 from relay_cli.errors import CommandFailed
-from relay_cli.output import Json, note
+from relay_cli.output import Json
+from relay_core.console.output import note
 from relay_core.domain.git.branch_name import repo_name_from_url
 
 secret = typer.Typer(help="Secrets of a project, given to its runs by name.", no_args_is_help=True)

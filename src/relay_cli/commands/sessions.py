@@ -11,7 +11,8 @@ from relay_cli import output
 from relay_cli.client import Api, away, check, connect
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, show_step
-from relay_cli.output import Json, log_writers
+from relay_cli.output import Json
+from relay_core.console.output import log_writers
 
 
 def follow_up(

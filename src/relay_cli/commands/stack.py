@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from relay_cli.errors import CommandFailed
-from relay_cli.output import Json, note
+from relay_cli.output import Json
+from relay_core.console.output import note
 from relay_core.settings import get_settings
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.bring_up import UpOptions, bring_up
@@ -16,8 +17,8 @@ from relay_stack.down import describe, take_down
 from relay_stack.errors import StackProblem
 from relay_stack.images.agent_images import AGENTS, build_agents_image, choose_agents
 from relay_stack.machine.consent import Consent
+from relay_stack.start import prepare_machine
 from relay_stack.status import current_state
-from relay_stack.up import prepare_machine
 
 image = typer.Typer(help="Images that contain a coding agent.", no_args_is_help=True)
 db = typer.Typer(help="The database.", no_args_is_help=True)

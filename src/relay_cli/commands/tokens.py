@@ -7,10 +7,11 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
-from relay_cli.output import Json, note
+from relay_cli.output import Json
+from relay_core.console.output import note
 from relay_core.domain.nodes.room import Capacity, told
 from relay_core.store.tokens import create_token
-from relay_stack.local_settings import settings_of_this_machine
+from relay_stack.files.local_settings import settings_of_this_machine
 
 tokens = typer.Typer(help="Bearer tokens of the API.", no_args_is_help=True)
 

@@ -9,7 +9,8 @@ from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.commands.runs import ExecutionId
 from relay_cli.errors import CommandFailed
-from relay_cli.output import Json, note
+from relay_cli.output import Json
+from relay_core.console.output import note
 
 WorkspaceId = Annotated[UUID, typer.Argument(help="Id of a workspace.", show_default=False)]
 

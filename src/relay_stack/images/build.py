@@ -13,8 +13,8 @@ from typing import Any
 import docker
 import requests
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.report import say
 
 RECIPES = Path(__file__).with_name("recipes")
 RECIPE_LABEL = "relay.recipe"
@@ -103,7 +103,7 @@ def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -
     """
     if made_by(client, recipe.tag) == recipe.digest:
         return image_id(client, recipe.tag) or ""
-    say(f"Building the image {recipe.tag}")
+    note(f"Building the image {recipe.tag}")
     log_folder.mkdir(parents=True, exist_ok=True)
     log_file = log_folder / f"image-{recipe.tag.replace('/', '_').replace(':', '_')}.log"
     stream = client.api.build(
@@ -133,7 +133,7 @@ def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
             tail = [*tail, *_COLOURS.sub("", text).splitlines()][-25:]
             step = text if text.startswith("Step ") else step
             if text.startswith(" ---> Running in") and " : RUN " in step:  # the others take no time
-                say(f"  {tag}: {step.partition(' : ')[0].lower()}")
+                note(f"  {tag}: {step.partition(' : ')[0].lower()}")
             if "error" in event:
                 end = "\n".join(line for line in tail if line.strip())
                 raise StackProblem(f"Building {tag} failed (all of it in {log_file}):\n{end}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import docker
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.report import say
 
 Version = tuple[int, ...]
 OLDEST_GLIBC: Version = (2, 28)
@@ -56,7 +56,7 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
         raise StackProblem("\n".join(f"The image {image} {what}" for what in missing))
     for name, what in (("git", "agents cannot commit"), ("certificates", "some agents cannot verify TLS")):
         if name not in facts:
-            say(f"The image {image} has no {name}: {what} until it does")
+            note(f"The image {image} has no {name}: {what} until it does")
 
 
 def read_facts(output: str) -> dict[str, Version]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import docker
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
 from relay_stack.images.build import RECIPE_LABEL, find_made, image_id, named, take_common_name
 from relay_stack.machine.apt_sources import HostArchive, read_host
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
-from relay_stack.report import say
 
 ROOTFS = "relay-rootfs"
 FALLBACK_IMAGE = "debian:stable-slim"
@@ -91,7 +91,7 @@ def _here(client: docker.DockerClient, archive: HostArchive | None) -> str | Non
 def _pull(client: docker.DockerClient, image: str) -> str:
     if (found := image_id(client, image)) is not None:
         return found
-    say(f"Pulling the image {image}")
+    note(f"Pulling the image {image}")
     try:
         return str(client.images.pull(image).id)
     except (docker.errors.APIError, docker.errors.ImageNotFound) as error:
@@ -103,7 +103,7 @@ def _pull(client: docker.DockerClient, image: str) -> str:
 
 
 def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path, digest: str) -> None:
-    say(f"Making a minimal {archive.codename} from {archive.mirror} (about half a minute)")
+    note(f"Making a minimal {archive.codename} from {archive.mirror} (about half a minute)")
     scratch.mkdir(parents=True, exist_ok=True)
     log_file = scratch / "logs" / "debootstrap.log"
     log_file.parent.mkdir(exist_ok=True)

@@ -7,8 +7,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.report import say
 from relay_stack.services.process import Account
 
 ACCOUNT_NAME = "relay-postgres"
@@ -37,7 +37,7 @@ def _make_account() -> pwd.struct_passwd:
             f"Make a system user named {ACCOUNT_NAME}, or run Relay as another user than root."
         )
     command = (program, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT_NAME)
-    say(f"Making the system user {ACCOUNT_NAME}, because Postgres does not run as root")
+    note(f"Making the system user {ACCOUNT_NAME}, because Postgres does not run as root")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return pwd.getpwnam(ACCOUNT_NAME)  # also where another process made it at the same moment

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 
-from relay_stack.report import say
+from relay_core.console.output import note
 
 
 class Answer(Enum):
@@ -36,5 +36,5 @@ class Consent:
             print(f"relay: {change}? [Y/n] ", end="", file=sys.stderr, flush=True)
             return sys.stdin.readline().strip().lower() in {"", "y", "yes"}
         if answer is Answer.GO:
-            say(change)
+            note(change)
         return answer is Answer.GO

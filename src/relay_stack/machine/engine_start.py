@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
+from relay_stack.files.private_file import write_private
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine, NoEngine, Reach, find_engine, probe
 from relay_stack.machine.packages import install, program
-from relay_stack.private_file import write_private
-from relay_stack.report import say
 from relay_stack.services.process import last_lines
 
 PACKAGES = ("docker.io", "iptables")
@@ -108,7 +108,7 @@ def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
     """
     log_file = data_dir / "logs" / "dockerd.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    say(f"Starting the Docker engine (its log: {log_file})")
+    note(f"Starting the Docker engine (its log: {log_file})")
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             (*daemon.inside, program("dockerd") or "dockerd", f"--host={daemon.host}", *daemon.options),

@@ -7,8 +7,8 @@ from typing import Any
 
 import docker
 
-from relay_stack.private_file import write_private
-from relay_stack.report import say
+from relay_core.console.output import note
+from relay_stack.files.private_file import write_private
 
 OWN_LABELS = "relay."
 """Images hand their labels down, so every container from an image of ours is recognised."""
@@ -28,7 +28,7 @@ def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
         try:
             facts = client.api.inspect_container(one)
             if is_abandoned(facts):
-                say(f"Removing a container that the tests left: {facts['Name'].lstrip('/')}")
+                note(f"Removing a container that the tests left: {facts['Name'].lstrip('/')}")
                 client.api.remove_container(one, force=True, v=True)
         except docker.errors.NotFound:
             continue

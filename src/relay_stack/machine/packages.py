@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
 from relay_stack.machine.consent import Consent
-from relay_stack.report import say
 from relay_stack.services.process import last_lines
 
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -43,4 +43,4 @@ def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folde
             done = subprocess.run(step, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, check=False)
             if done.returncode != 0:
                 raise StackProblem(f"`{' '.join(step)}` failed:\n{last_lines(log_file)}\n(all of it in {log_file})")
-    say(f"Installed {', '.join(names)}")
+    note(f"Installed {', '.join(names)}")

@@ -1,20 +1,18 @@
 """The sample job: submitted by HTTP like any other, its log on the screen, its dev server fetched."""
 
-import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from relay_cli.output import log_writers
-from relay_cli.terminal import safe, safe_line
+from relay_core.console import server_sent_events
+from relay_core.console.output import log_writers, note
+from relay_core.console.terminal_text import safe, safe_line
 from relay_stack.errors import StackProblem
-from relay_stack.report import say
+from relay_stack.files.stack_state import StackState
 from relay_stack.sample.sample_repo import SERVED_TEXT, make_sample_repo, sample_folder
-from relay_stack.state import StackState
 
 STEP_SECONDS = 300
 """Longest silence of one step's log stream; the server sends a heartbeat every few seconds."""
@@ -45,7 +43,7 @@ def run_sample(data_dir: Path, state: StackState) -> SampleResult:
         StackProblem: the API refused it or does not answer any more.
     """
     repo = make_sample_repo(sample_folder(data_dir))
-    say(f"Running the sample job on {repo.path}")
+    note(f"Running the sample job on {repo.path}")
     headers = {"Authorization": f"Bearer {state.token}"}
     timeout = httpx.Timeout(30, read=STEP_SECONDS)
     with httpx.Client(base_url=state.api_url, headers=headers, timeout=timeout, trust_env=False) as api:
@@ -101,30 +99,12 @@ def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
             if answer.is_error:
                 answer.read()
                 _checked(answer)
-            for event in _events(answer.iter_lines()):
+            for event in server_sent_events.parse(answer.iter_lines()):
                 if event.name == "end":
-                    return event.data
+                    ending: dict[str, Any] = event.data
+                    return ending
                 last = event.id or last
                 writer.write(event.data["text"].encode())
-
-
-@dataclass(frozen=True)
-class _Event:
-    name: str
-    id: str
-    data: dict[str, Any]
-
-
-def _events(lines: Iterator[str]) -> Iterator[_Event]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif fields:
-            if "data" in fields:
-                yield _Event(fields.get("event", "message"), fields.get("id", ""), json.loads(fields["data"]))
-            fields = {}
 
 
 def _serve(api: httpx.Client, workspace: str) -> str | None:

@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Protocol
 
 from relay_stack.errors import StackProblem
+from relay_stack.files.stack_state import ProcessState
 from relay_stack.services.process import Program, spawn, stop
-from relay_stack.state import ProcessState
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ import psutil
 import psycopg2
 
 from relay_stack.errors import StackProblem
+from relay_stack.files.private_file import write_private
 from relay_stack.machine.account import first_closed_folder, postgres_account
-from relay_stack.private_file import write_private
 from relay_stack.services.process import Account, Program, end_leftover, last_lines, spawn, stop
 
 MAJOR = "18"

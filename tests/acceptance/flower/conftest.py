@@ -14,7 +14,7 @@ import pytest
 from relay_core.domain.message import task_id
 from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
-from relay_stack.plan import flower_words
+from relay_stack.services.programs import flower_words
 from tests.acceptance.conftest import Relay, free_port
 
 USER, PASSWORD = "someone", "flowers-own-password"

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 
 from relay_core.domain.vocabulary import Scope
 from relay_core.store.tokens import create_token, find_principal
-from relay_stack.private_file import write_private
+from relay_stack.files.private_file import write_private
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from relay_core.settings import Settings, get_settings
-from relay_stack.private_file import write_private
+from relay_stack.files.private_file import write_private
 
 
 def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import psutil
 
+from relay_core.console.output import note
 from relay_stack.errors import StackProblem
+from relay_stack.files.data_dir import open_data_dir, stack_is_up
+from relay_stack.files.stack_state import StackState, read_state
 from relay_stack.images.own_images import OwnImages, ensure_images
-from relay_stack.layout import open_data_dir, stack_is_up
 from relay_stack.machine.account import postgres_account
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine
 from relay_stack.machine.engine_start import ensure_engine
-from relay_stack.report import say
 from relay_stack.services.process import TETHER, last_lines
-from relay_stack.state import StackState, read_state
 
 STOP_SECONDS = 120
 """The sum of what the processes may take to end in an orderly way."""
@@ -147,5 +147,5 @@ def _follow_start(announcements: Iterator[str], log_file: Path) -> None:
             return
         if message["kind"] == "problem":
             raise StackProblem(message["text"])
-        say(message["text"])
+        note(message["text"])
     raise StackProblem(f"The supervisor ended as it started. The end of {log_file}:\n{last_lines(log_file)}")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from relay_stack.private_file import write_private
+from relay_stack.files.private_file import write_private
 
 
 @dataclass(frozen=True)

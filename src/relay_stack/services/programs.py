@@ -1,13 +1,11 @@
 """What the stack's own processes are told: ports and environment (pure but for the look at free ports)."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay_stack.errors import StackProblem
 from relay_stack.images.build import own_ca_bundle
-from relay_stack.services.ports import free_port
 from relay_stack.services.process import Program
 
 RUNTIME_BUCKETS = "0.5,1,5,15,60,300,900,3600,7200,14400,28800"
@@ -57,38 +55,6 @@ class Endpoints:
     def flower_url(self) -> str:
         """Of Flower, on loopback."""
         return f"http://127.0.0.1:{self.flower_port}"
-
-
-def choose_port(
-    variable: str,
-    usual: int,
-    environment: Mapping[str, str],
-    tell: Callable[[str], None],
-    last: Mapping[str, str] | None = None,
-) -> int:
-    """The port that a variable demands, else the one of the last time, else the usual one, else a free one.
-
-    Args:
-        variable: a demanded port's.
-        usual: where the stack has none of its own yet.
-        environment: of this start.
-        tell: gets a line where it becomes another port than usual.
-        last: what the stack's processes were given the last time: who watches it finds it again.
-
-    Raises:
-        StackProblem: the demanded port is taken.
-    """
-    demanded = environment.get(variable)
-    before = int((last or {}).get(variable) or usual)
-    wanted = int(demanded) if demanded else before
-    port = free_port(wanted)
-    if port != wanted and demanded:
-        raise StackProblem(f"Port {wanted}, which {variable} demands, is taken. Free it, or unset {variable}.")
-    if port != wanted and before != usual:
-        port = free_port(usual)
-    if port != wanted:
-        tell(f"Port {wanted} is taken; using {port}")
-    return port
 
 
 def environment_of(ends: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,30 @@
+"""Asks the worker's code about this node in a process of its own, so that the command imports nothing of it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import typer
+
+from relay_cli.errors import CommandFailed
+
+
+def ask_worker(*words: str) -> dict[str, Any]:
+    """Run `python -m relay_workers.diagnostics WORDS…` with this process's environment and return its JSON answer.
+
+    Log lines and tracebacks of the process go to standard error.
+
+    Raises:
+        CommandFailed: the process answered with an error, whose message and exit code are kept.
+        typer.Exit: the process ended without an answer; the exit code is that of the process.
+    """
+    command = (sys.executable, "-m", "relay_workers.diagnostics", *words)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise typer.Exit(done.returncode if done.returncode > 0 else 1) from None
+    if "error" in answer:
+        raise CommandFailed(answer["error"], done.returncode)
+    return answer

@@ -1,0 +1,60 @@
+"""Answer the `relay` command about this node: `python -m relay_workers.diagnostics …` (people use `relay`).
+
+`doctor`                  examines the node: {"fixed": [], "checks": [{"check", "level", "message", "what_to_do"}…]}
+`doctor --fix`            mends first, as the sweeps do; `fixed` lists each thing done
+`programs IMAGE NAME…`    looks for programs in an image: {"present": [NAME…]}
+
+The answer is one JSON object on standard output, the exit code 0. On an error the object is {"error": MESSAGE}, and the
+exit code is 1, or 2 where the environment has to change.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+
+from relay_core.domain.errors import RelayError
+from relay_core.logging_setup import configure_logging
+from relay_core.settings import get_settings, wrong_settings
+from relay_workers.diagnostics import doctor
+from relay_workers.diagnostics.image_programs import programs_in
+
+
+def main(words: list[str]) -> int:
+    """Print the answer to one question; returns the exit code."""
+    configure_logging("ERROR")
+    try:
+        answer = _answer(words)
+    except ValidationError as error:
+        return _failed(wrong_settings(error), 2)
+    except RelayError as error:
+        return _failed(str(error), 1)
+    except KeyboardInterrupt:
+        return 130
+    if answer is None:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+def _answer(words: list[str]) -> dict[str, Any] | None:
+    match words:
+        case ["doctor", *options] if options in ([], ["--fix"]):
+            settings = get_settings()
+            fixed = doctor.fix(settings) if options else []
+            return {"fixed": fixed, "checks": [asdict(check) for check in doctor.examine(settings)]}
+        case ["programs", image, *names]:
+            return {"present": sorted(programs_in(image, names))}
+    return None
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stdout.write(json.dumps({"error": message}))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
