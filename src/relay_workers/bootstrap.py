@@ -46,8 +46,19 @@ from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
 from relay_workers.git.service import GitService
 from relay_workers.host_files.private_dirs import close_to_others
-from relay_workers.maintenance import database_upkeep, disk, divergence, presence, ticks, tool_leftovers
+from relay_workers.maintenance import (
+    database_upkeep,
+    disk_limits,
+    disk_pressure,
+    divergence,
+    presence,
+    ticks,
+    tool_leftovers,
+)
 from relay_workers.maintenance.adoption import Adoption
+from relay_workers.maintenance.disk_limits import DiskLimits
+from relay_workers.maintenance.disk_meter import DiskMeter
+from relay_workers.maintenance.disk_pressure import DiskPressure
 from relay_workers.maintenance.presence import LOOK_SECONDS, Pulse
 from relay_workers.metrics import Metrics, oldest
 from relay_workers.ownership import leases
@@ -155,7 +166,10 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, disp
 def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
     pulse = Pulse(context)
-    disk_use = disk.DiskUse(context)
+    live, metrics = context.live, context.metrics
+    meter = DiskMeter(context.containers)
+    limits = DiskLimits(live, meter, metrics)
+    pressure = DiskPressure(context.settings, live, meter, context.pump, metrics)
     tickers = [
         ticks.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
         ticks.Ticker("capabilities", LOOK_SECONDS, pulse.look),
@@ -170,8 +184,8 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
         ticks.Ticker("divergence", ticks.SWEEP_SECONDS, divergence.Sweep(context)),
         ticks.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
         ticks.Ticker("leavings", tool_leftovers.SWEEP_SECONDS, lambda: tool_leftovers.sweep(context)),
-        ticks.Ticker("disk", disk.MEASURE_SECONDS, disk.DiskLimits(context, disk_use).sweep),
-        ticks.Ticker("pressure", disk.PRESSURE_SECONDS, disk.Pressure(context, disk_use).sweep),
+        ticks.Ticker("disk", disk_limits.MEASURE_SECONDS, limits.sweep),
+        ticks.Ticker("pressure", disk_pressure.PRESSURE_SECONDS, pressure.sweep),
         ticks.Ticker("adoption", ticks.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
     ]
     context.admission.look_soon = admission.soon

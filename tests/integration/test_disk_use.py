@@ -1,13 +1,13 @@
 """Where a workspace can hide disk space: each place is found."""
 
 import io
-from types import SimpleNamespace
 
 import pytest
 from engine_fixtures import base_image, eventually
 
-from relay_workers.maintenance.disk import DiskCap, DiskUse
-from relay_workers.maintenance.disk_usage import Use, processes_by_container
+from relay_workers.maintenance.disk_meter import DiskMeter
+from relay_workers.maintenance.disk_usage import DiskUsage, processes_by_container
+from relay_workers.ownership.disk_cap import DiskCap
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker
@@ -17,8 +17,8 @@ WRITE = "head -c 32M /dev/zero"
 HOLD = "sleep 60"
 
 
-def use_of(workspace) -> Use:
-    measured = DiskUse(SimpleNamespace(containers=workspace.containers)).measure(  # type: ignore[arg-type]
+def use_of(workspace) -> DiskUsage:
+    measured = DiskMeter(workspace.containers).measure(
         DiskCap(workspace.spec.workspace_dir, workspace.container, 1 << 40), processes_by_container()
     )
     assert measured is not None

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from relay_workers.maintenance.disk import DiskCap, Sample, floor_after_relief, growth, to_end_under_pressure
-from relay_workers.maintenance.disk_usage import Use, processes_by_container, used_by, used_without_name
+from relay_workers.maintenance.disk_meter import Sample, growth
+from relay_workers.maintenance.disk_pressure import floor_after_relief, to_end_under_pressure
+from relay_workers.maintenance.disk_usage import DiskUsage, directory_usage, processes_by_container, unlinked_file_usage
 
 ONE, TWO = Path("/one"), Path("/two")
 MIB = 1 << 20
@@ -21,7 +22,7 @@ def test_what_is_used_is_blocks_and_each_file_once(tmp_path):
     (tmp_path / "everything").symlink_to("/")
     with (tmp_path / "hole").open("wb") as hole:
         hole.truncate(1 << 40)
-    used = used_by([tmp_path])
+    used = directory_usage([tmp_path])
     assert used is not None
     assert MIB <= used.bytes < 2 * MIB
     assert used.files == 4, "the directory, the file, the link, the hole"
@@ -31,14 +32,14 @@ def test_directories_are_added_up(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * MIB)
-    used = used_by([tmp_path / "a", tmp_path / "b"])
+    used = directory_usage([tmp_path / "a", tmp_path / "b"])
     assert used is not None
     assert 2 * MIB <= used.bytes < 3 * MIB
     assert used.files == 4
 
 
 def test_what_is_gone_cannot_be_measured(tmp_path):
-    assert used_by([tmp_path / "gone"]) is None
+    assert directory_usage([tmp_path / "gone"]) is None
 
 
 def test_a_file_without_a_name_counts_once_and_neither_memory_nor_a_named_one(tmp_path):
@@ -61,11 +62,11 @@ sys.stdin.read()
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        used = used_without_name([process.pid])
+        used = unlinked_file_usage([process.pid])
         process.communicate()
     assert MIB <= used.bytes < 2 * MIB
     assert used.files == 1
-    assert used_without_name([process.pid]) == Use(0, 0), "a process that has ended holds nothing"
+    assert unlinked_file_usage([process.pid]) == DiskUsage(0, 0), "a process that has ended holds nothing"
 
 
 def test_a_process_belongs_to_the_container_whose_cgroup_it_is_in(tmp_path):
@@ -85,16 +86,16 @@ def test_a_process_belongs_to_the_container_whose_cgroup_it_is_in(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "use", "exceeded"),
     [
-        (100, Use(100, 1), False),
-        (100, Use(101, 1), True),
-        (64 * MIB, Use(0, 20_000), False),
-        (64 * MIB, Use(0, 20_001), True),
-        (1 << 30, Use(0, 65_536), False),
-        (1 << 30, Use(0, 65_537), True),
+        (100, DiskUsage(100, 1), False),
+        (100, DiskUsage(101, 1), True),
+        (64 * MIB, DiskUsage(0, 20_000), False),
+        (64 * MIB, DiskUsage(0, 20_001), True),
+        (1 << 30, DiskUsage(0, 65_536), False),
+        (1 << 30, DiskUsage(0, 65_537), True),
     ],
 )
 def test_a_limit_is_on_bytes_and_on_the_files_that_go_with_them(limit, use, exceeded):
-    assert DiskCap(ONE, "c", limit).is_exceeded_by(use) is exceeded
+    assert use.exceeds(limit) is exceeded
 
 
 def test_growth_is_since_the_smallest_sample_and_unknown_of_one():

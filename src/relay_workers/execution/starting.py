@@ -34,8 +34,8 @@ from relay_workers.execution.working_dir import check_working_dir
 from relay_workers.execution.workspace import WorkspaceHandle, open_workspace
 from relay_workers.host_files.run_dir import Owner, RunDir, prepare_run_dir
 from relay_workers.host_files.safe_dir import Tampered
-from relay_workers.maintenance.disk import DiskCap
 from relay_workers.ownership import leases
+from relay_workers.ownership.disk_cap import DiskCap
 from relay_workers.ownership.live_executions import Control
 
 log = structlog.get_logger(__name__)

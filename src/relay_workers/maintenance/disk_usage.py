@@ -1,4 +1,4 @@
-"""What a workspace takes of the node's disk: its directory, its container's layer and volumes, files without a name."""
+"""Measure the disk space of a workspace: its directories, and files that its processes hold open without a name."""
 
 import os
 import random
@@ -12,87 +12,99 @@ from typing import NamedTuple
 
 import structlog
 
+from relay_core.domain.limits import files_for
+
 log = structlog.get_logger(__name__)
 
 LONGEST_MEASUREMENT_SECONDS = 120.0
-DESCRIPTORS_LOOKED_AT = 200_000
-"""Of one container in one measurement; of more, some that chance chooses."""
+MOST_DESCRIPTORS = 200_000
+"""Open descriptors that one measurement of a container looks at; of more than that, a random choice."""
 _PROC = Path("/proc")
 _CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
 _IN_MEMORY = {"tmpfs", "ramfs", "hugetlbfs", "mqueue"}
-"""File systems that `memory_bytes` limits."""
+"""File systems in memory: the limit `memory_bytes` covers them."""
 
 
-class Use(NamedTuple):
-    """Disk space in bytes, and the number of files, directories, links and the like: an inode each."""
+class DiskUsage(NamedTuple):
+    """Disk space in bytes, and the number of inodes (files, directories, links and others)."""
 
     bytes: int
     files: int
 
-    def plus(self, other: "Use") -> "Use":
-        """Both together."""
-        return Use(self.bytes + other.bytes, self.files + other.files)
+    def plus(self, other: "DiskUsage") -> "DiskUsage":
+        """The sum of two usages."""
+        return DiskUsage(self.bytes + other.bytes, self.files + other.files)
+
+    def exceeds(self, limit_bytes: int) -> bool:
+        """Whether there are more bytes than the limit, or more files than `files_for` allows with that limit."""
+        return self.bytes > limit_bytes or self.files > files_for(limit_bytes)
 
 
-def used_by(directories: Sequence[Path], seconds: float = LONGEST_MEASUREMENT_SECONDS) -> Use | None:
-    """Of directories with all that is in them, hard links once; None where it cannot be told within ``seconds``.
+def directory_usage(
+    directories: Sequence[Path], timeout_seconds: float = LONGEST_MEASUREMENT_SECONDS
+) -> DiskUsage | None:
+    """Disk space of directories and everything below them, as the host's `du` counts it.
 
-    By du of the host: it follows no link, leaves no file system, and does not stop the threads of this worker.
+    A file with several hard links counts once. `du` follows no symbolic link, stays on the file system of each
+    directory, and runs beside the threads of this worker.
+
+    Returns:
+        The sum over all directories; None where `du` fails or takes longer than ``timeout_seconds``.
     """
-    size = _du("--block-size=1", directories, seconds)
-    files = None if size is None else _du("--inodes", directories, seconds)
+    size = _du("--block-size=1", directories, timeout_seconds)
+    files = None if size is None else _du("--inodes", directories, timeout_seconds)
     if size is None or files is None:
         log.warning("a workspace cannot be measured", directory=str(directories[0]))
         return None
-    return Use(size, files)
+    return DiskUsage(size, files)
 
 
-def _du(count: str, directories: Sequence[Path], seconds: float) -> int | None:
+def _du(count: str, directories: Sequence[Path], timeout_seconds: float) -> int | None:
     command = ["du", "--summarize", "--total", "--one-file-system", count, "--", *map(str, directories)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
-        lines = done.stdout.splitlines()  # files that went meanwhile make it fail, and are not there
+        done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
+        lines = done.stdout.splitlines()  # `du` fails for a file that was removed meanwhile, and its total is right
         return int(lines[-1].split(b"\t", 1)[0]) if len(lines) > 1 else None
     except (subprocess.TimeoutExpired, ValueError):
         return None
 
 
 def processes_by_container(proc: Path = _PROC) -> dict[str, list[int]]:
-    """The host's processes by the id of the container whose cgroup they are in."""
-    found: dict[str, list[int]] = {}
+    """Process ids of the host by container id, taken from the cgroup of each process."""
+    pids: dict[str, list[int]] = {}
     for entry in proc.iterdir():
         if entry.name.isdecimal():
-            with suppress(OSError):  # it ended meanwhile
-                for one in set(_CONTAINER_ID.findall((entry / "cgroup").read_text())):
-                    found.setdefault(one, []).append(int(entry.name))
-    return found
+            with suppress(OSError):  # the process has ended meanwhile
+                for container_id in set(_CONTAINER_ID.findall((entry / "cgroup").read_text())):
+                    pids.setdefault(container_id, []).append(int(entry.name))
+    return pids
 
 
-def used_without_name(pids: Iterable[int], proc: Path = _PROC) -> Use:
-    """Of the files that some processes of one container hold open and that no directory names any more.
+def unlinked_file_usage(pids: Iterable[int], proc: Path = _PROC) -> DiskUsage:
+    """Disk space of files that are open in these processes of one container and no longer in any directory.
 
-    Files in memory are left out. Files that are only mapped, or on their way through a socket, are not found.
+    Files in memory are left out. A file that is only mapped, or on its way through a socket, is not found.
     """
     order = list(pids)
     if not order:
-        return Use(0, 0)
+        return DiskUsage(0, 0)
     in_memory = _memory_devices(proc, order[0])
-    random.shuffle(order)  # no descriptor hides for ever behind many others
-    seen: dict[tuple[int, int], int] = {}
-    budget = DESCRIPTORS_LOOKED_AT
+    random.shuffle(order)  # so that each descriptor is looked at in some measurement
+    sizes: dict[tuple[int, int], int] = {}
+    budget = MOST_DESCRIPTORS
     for pid in order:
         for path in _descriptors(proc / str(pid) / "fd", budget):
             budget -= 1
             with suppress(OSError):
-                facts = path.stat() if str(path.readlink()).endswith(" (deleted)") else None
-                if facts and stat.S_ISREG(facts.st_mode) and not facts.st_nlink and facts.st_dev not in in_memory:
-                    seen[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
-    return Use(sum(seen.values()), len(seen))
+                status = path.stat() if str(path.readlink()).endswith(" (deleted)") else None
+                if status and stat.S_ISREG(status.st_mode) and not status.st_nlink and status.st_dev not in in_memory:
+                    sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return DiskUsage(sum(sizes.values()), len(sizes))
 
 
 def _descriptors(folder: Path, budget: int) -> Iterator[Path]:
     names: list[str] = []
-    with suppress(OSError):  # it ended, or is another account's
+    with suppress(OSError):  # the process has ended, or belongs to another account
         names = [entry.name for entry in folder.iterdir()]
     if len(names) > budget:
         names = random.sample(names, max(budget, 0))
@@ -100,6 +112,7 @@ def _descriptors(folder: Path, budget: int) -> Iterator[Path]:
 
 
 def _memory_devices(proc: Path, pid: int) -> set[int]:
+    """Device numbers of the file systems in memory that a process sees."""
     anonymous = os.memfd_create("relay")
     try:
         devices = {os.fstat(anonymous).st_dev}

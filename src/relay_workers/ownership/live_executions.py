@@ -14,7 +14,7 @@ from relay_core.domain.vocabulary import Reason
 if TYPE_CHECKING:  # which looks at controls
     from relay_workers.execution.ending import Processes
     from relay_workers.execution.live_secrets import LiveSecrets
-    from relay_workers.maintenance.disk import DiskCap
+    from relay_workers.ownership.disk_cap import DiskCap
 
 
 def awake_and_asleep() -> float:

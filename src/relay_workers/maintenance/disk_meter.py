@@ -1,0 +1,128 @@
+"""Measure the live workspaces of this node and remember how much each has grown."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from relay_core.domain.errors import RelayError
+from relay_workers.containers.port import Containers, Storage
+from relay_workers.maintenance.disk_usage import (
+    LONGEST_MEASUREMENT_SECONDS,
+    DiskUsage,
+    directory_usage,
+    unlinked_file_usage,
+)
+from relay_workers.ownership.disk_cap import DiskCap
+from relay_workers.ownership.live_executions import Control, LiveRuns
+
+GROWTH_SECONDS = 300.0
+"""Samples older than this are forgotten: growth is counted within this time."""
+
+
+class Sample(NamedTuple):
+    """One measurement of a workspace."""
+
+    at: float
+    """Seconds on the monotonic clock."""
+    bytes: int
+
+
+class LiveWorkspace(NamedTuple):
+    """A workspace in which executions of this worker run."""
+
+    cap: DiskCap
+    controls: list[Control]
+    """The controls of those executions."""
+
+
+def live_workspaces(live: LiveRuns) -> dict[Path, LiveWorkspace]:
+    """The workspaces of all live executions whose disk limit is known, by directory."""
+    workspaces: dict[Path, LiveWorkspace] = {}
+    for control in live.all():
+        if control.disk is not None:
+            workspace = workspaces.setdefault(control.disk.directory, LiveWorkspace(control.disk, []))
+            workspace.controls.append(control)
+    return workspaces
+
+
+def growth(samples: Sequence[Sample]) -> int | None:
+    """Bytes between the smallest sample and the last one; None with fewer than two samples."""
+    return samples[-1].bytes - min(sample.bytes for sample in samples) if len(samples) > 1 else None
+
+
+class DiskMeter:
+    """Measures workspaces and keeps their samples; safe to use from several threads.
+
+    Args:
+        containers: tells where a container keeps its layer and volumes.
+    """
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        self._lock = threading.Lock()
+        self._storage: dict[str, Storage] = {}
+        self._samples: dict[Path, deque[Sample]] = {}
+
+    def measure(
+        self,
+        cap: DiskCap,
+        processes: Mapping[str, list[int]],
+        timeout_seconds: float = LONGEST_MEASUREMENT_SECONDS,
+    ) -> DiskUsage | None:
+        """Measure a workspace: directory, layer and volumes of its container, and open files without a name.
+
+        Args:
+            cap: names the workspace.
+            processes: process ids of this host by container id (`processes_by_container`).
+            timeout_seconds: of each run of `du`.
+
+        Returns:
+            The usage; None where it cannot be measured in that time.
+        """
+        storage = self._storage_of(cap.container_id)
+        usage = directory_usage([cap.directory, *storage.directories], timeout_seconds)
+        if usage is None:
+            return None
+        usage = usage.plus(unlinked_file_usage(processes.get(cap.container_id, ())))
+        usage = usage.plus(DiskUsage(0 if storage.layer_seen else self._layer_bytes(cap.container_id), 0))
+        now = time.monotonic()
+        with self._lock:
+            samples = self._samples.setdefault(cap.directory, deque())
+            samples.append(Sample(now, usage.bytes))
+            while now - samples[0].at > GROWTH_SECONDS:
+                samples.popleft()
+        return usage
+
+    def growth(self, directory: Path) -> int | None:
+        """Bytes by which a workspace has grown within `GROWTH_SECONDS`; None before its second measurement."""
+        with self._lock:
+            return growth(tuple(self._samples.get(directory, ())))
+
+    def forget_others(self, caps: Iterable[DiskCap]) -> None:
+        """Forget all workspaces but these."""
+        kept = list(caps)
+        directories, containers = {cap.directory for cap in kept}, {cap.container_id for cap in kept}
+        with self._lock:
+            self._samples = {path: samples for path, samples in self._samples.items() if path in directories}
+            self._storage = {name: storage for name, storage in self._storage.items() if name in containers}
+
+    def _storage_of(self, container_id: str) -> Storage:
+        """Where a container stores its files; asked of the engine once, so that measuring does not wait for it."""
+        if (known := self._storage.get(container_id)) is not None:
+            return known
+        try:
+            storage = self._containers.storage(container_id)
+        except RelayError:  # the engine does not answer, or the container is gone
+            return Storage((), layer_seen=True)  # not kept: the next measurement asks the engine again
+        with self._lock:
+            self._storage[container_id] = storage
+        return storage
+
+    def _layer_bytes(self, container_id: str) -> int:
+        try:
+            return self._containers.layer_bytes(container_id)
+        except RelayError:  # the engine does not answer, or the container is gone
+            return 0
