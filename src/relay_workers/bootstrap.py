@@ -103,7 +103,7 @@ def make_worker(settings: Settings) -> Worker:
     Raises:
         SchemaMismatch: the database is another version's.
         EngineUnavailable: no container engine answers.
-        NotPrivate: a directory of the node cannot be closed to other accounts.
+        DirectoryNotPrivate: a directory of the node cannot be closed to other accounts.
         DataDirElsewhere: this worker is in a container whose data directory the engine does not see.
     """
     prepare_logs(settings.log_level)

@@ -120,7 +120,7 @@ class Workspace:
         return step
 
     def path(self, run: RunDir) -> Path:
-        return run.workspace_dir / "runs" / run.execution_id / str(run.attempt)
+        return run.workspace_dir / "runs" / run.execution_id / str(run.fence)
 
     def processes(self, gid: int | None = None) -> list[str]:
         """Commands running in the container (of one gid), PID 1 aside."""

@@ -21,7 +21,7 @@ from relay_core.store.logs.log_store import LogStore
 from relay_workers.capture.pump import Capture, CaptureEnd
 from relay_workers.capture.stream import CapturedStream
 from relay_workers.execution.step_log import stored_ends
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 
 MIB = 1 << 20
 TAIL = 0.3
@@ -260,7 +260,7 @@ def test_a_log_shorter_than_what_is_stored_is_not_adopted(bench: Bench, database
     bench.new_worker()
     os.truncate(run.folder / "stdout", 3)
     before = psutil.Process().num_fds()
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         bench.attach(taken_over(database, owned), run, [b"a secret value"])
     assert psutil.Process().num_fds() == before
 

@@ -9,7 +9,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.port import ExecState, StepStart
 from relay_workers.execution.exit_verdict import End, judge_end
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 
 pytest_plugins = ["engine_fixtures"]
 pytestmark = pytest.mark.docker
@@ -121,7 +121,7 @@ def test_the_kernel_ending_a_step_for_memory_is_oom(workspace):
 )
 def test_an_exit_record_that_is_none_is_tampering(workspace, script):
     step = workspace.run(f'cd "$RUN"; {script}'.replace("$RUN", "/workspace/runs/$(ls /workspace/runs)/1"))
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         step.run.read_exit()
 
 

@@ -11,7 +11,7 @@ from tests.integration.executor_fixtures import AgentBox, agent_box
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.shared.command_line import FLUSHED_NODE
+from relay_workers.agents.shared.command_line import FLUSH_NODE_OUTPUT
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -86,4 +86,4 @@ head -1 /tmp/seen; tail -c +1 /tmp/seen | tr -d -c x | wc -c
 
 def test_a_program_on_node_that_ends_at_once_loses_no_output(box):
     """Run where Node.js is: what Gemini CLI and Qwen Code are started with."""
-    assert box.sh(FLUSHED % FLUSHED_NODE.decode()).split() == ["child", "--no-warnings", str(1 << 20)]
+    assert box.sh(FLUSHED % FLUSH_NODE_OUTPUT.decode()).split() == ["child", "--no-warnings", str(1 << 20)]

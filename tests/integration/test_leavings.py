@@ -11,7 +11,7 @@ import pytest
 from git_bench import Bench, Remote
 
 from relay_core.settings import Settings
-from relay_workers.git.sandbox import scratch
+from relay_workers.git.host import scratch
 from relay_workers.maintenance.tool_leftovers import died_here
 from relay_workers.ownership.node_identity import identify
 
@@ -22,18 +22,18 @@ WORKER = """
 import docker, os, sys, time
 from pathlib import Path
 from relay_core.settings import Settings
-from relay_workers.engine.tool_container import DockerToolRunner
-from relay_workers.git.mirror import _locked
-from relay_workers.git.process import Control
-from relay_workers.git.scratch import scratch
-from relay_workers.git.tool import ToolRun
-from relay_workers.node import identify
+from relay_workers.containers.docker.tool_container import DockerToolRunner
+from relay_workers.git.host.mirror import _locked
+from relay_workers.git.host.process import Deadline
+from relay_workers.git.host.scratch import scratch
+from relay_workers.containers.tool import ToolRun
+from relay_workers.ownership.node_identity import identify
 
 data_dir, mirror = Path(sys.argv[1]), Path(sys.argv[2])
 settings = Settings(data_dir=data_dir)
 tool = DockerToolRunner(docker.from_env(), owner=identify(settings).owner)
 spec = ToolRun(settings.git_image, ("true",), {}, (), "1000:1000", 64 << 20, 20)
-with scratch(data_dir) as out, _locked(mirror.with_suffix(".lock"), Control.within(60)):
+with scratch(data_dir) as out, _locked(mirror.with_suffix(".lock"), Deadline.within(60)):
     (out / "pack").write_bytes(b"x")
     mirror.with_name(mirror.name + ".partial-0123").mkdir()
     (mirror / "relay-fetching").touch()

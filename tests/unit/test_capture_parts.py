@@ -11,7 +11,7 @@ from relay_core.domain.logs.append import Append, Stored
 from relay_core.live_log.redis_entries import BURST_BYTES, ENTRY_BYTES, entries, piece_for
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.stream import READ_BYTES, CapturedStream
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def _sha256(data: bytes) -> str:
@@ -66,7 +66,7 @@ def test_a_file_shorter_than_what_was_read_is_no_longer_ours(tmp_path: Path) -> 
     stream.take(3)
     os.truncate(tmp_path / "stdout", 1)
     assert stream.has_changed()
-    with pytest.raises(Tampered, match="cut from 3 to 1"):
+    with pytest.raises(TamperedFile, match="cut from 3 to 1"):
         stream.size()
     stream.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from relay_core.domain.vocabulary import Stream
 from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, argv_script, parse_exit, prepare_run_dir
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 
 ME = Owner(os.geteuid(), os.getegid())
 
@@ -97,11 +97,11 @@ def add_a_link(path, name):
 @pytest.mark.parametrize("tamper", [replace_by_symlink, replace_by_fifo, add_a_link])
 def test_logs_and_records_that_are_not_ours_are_refused(run, path, tamper):
     tamper(path, "stdout")
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.open_log(Stream.STDOUT)
     (path / "second").unlink(missing_ok=True)
     tamper(path, "exit")
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.read_exit()
 
 
@@ -109,7 +109,7 @@ def test_a_log_of_another_inode_is_refused(run, path):
     fd, first = run.open_log(Stream.STDERR)
     (path / "stderr").rename(path / "old")
     (path / "stderr").touch()
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.open_log(Stream.STDERR, first)
     os.close(fd)
 
@@ -117,17 +117,17 @@ def test_a_log_of_another_inode_is_refused(run, path):
 def test_a_giant_or_missing_exit_record_is_tampering(run, path):
     with (path / "exit").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.read_exit()
     (path / "exit").unlink()
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.read_exit()
 
 
 def test_an_alive_that_is_no_fifo_is_refused(run, path):
     (path / "alive").unlink()
     (path / "alive").touch()
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.open_alive()
 
 
@@ -138,9 +138,9 @@ def test_nothing_is_made_or_removed_behind_a_symlink(tmp_path):
     workspace.mkdir()
     (workspace / "runs").symlink_to(elsewhere)
     run = RunDir(workspace, "e", 1)
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         prepare_run_dir(run, ME, b"true")
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         run.remove()
     assert list((elsewhere / "e" / "1").iterdir()) == []
 
@@ -169,7 +169,7 @@ def test_what_the_supervisor_could_not_read_or_start_is_none():
 
 @pytest.mark.parametrize("line", [b"code=256", b"code=-1", b"code=1e3", b"oom_after=x", b"stdout_copier=0x1"])
 def test_nonsense_is_tampering(line):
-    with pytest.raises(Tampered):
+    with pytest.raises(TamperedFile):
         parse_exit(line + b"\nend\n")
 
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.shared.plain_text import MAX_BYTES, words
+from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
 from relay_workers.agents.shell import ShellReader
 
 
@@ -82,7 +82,7 @@ def test_the_exit_code_decides():
 @example("\ud800")
 @example("x" * MAX_BYTES)
 def test_words_are_text_that_a_database_takes(text):
-    said = words(text)
+    said = plain_text(text)
     if said is not None:
         assert said.strip()
         assert len(said.encode()) <= MAX_BYTES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_workers.agents.shared.stderr import MAX_CHARACTERS, TAIL_BYTES, cause
+from relay_workers.agents.shared.stderr import MAX_CHARACTERS, TAIL_BYTES, failure_cause
 
 CODEX = b"""\
 WARNING: proceeding, even though we could not create PATH aliases: x
@@ -43,15 +43,15 @@ ModuleNotFoundError: No module named 'mcp'
     ],
 )
 def test_the_cause_is_its_last_words_of_failure(stderr, begins):
-    assert (cause(stderr) or "").startswith(begins)
+    assert (failure_cause(stderr) or "").startswith(begins)
 
 
 def test_what_is_printed_in_every_run_is_no_cause():
     quiet = b"Ripgrep is not available. Falling back to GrepTool.\nYOLO mode is enabled.\n"
-    assert cause(quiet) is None
-    assert cause(b"thinking\n", certain=True) is None
+    assert failure_cause(quiet) is None
+    assert failure_cause(b"thinking\n", certain=True) is None
 
 
 def test_it_is_short_whatever_is_printed():
-    assert len(cause(b"error " + b"x" * TAIL_BYTES) or "") <= MAX_CHARACTERS
-    assert cause(b"\xff\x00\xfe") is not None
+    assert len(failure_cause(b"error " + b"x" * TAIL_BYTES) or "") <= MAX_CHARACTERS
+    assert failure_cause(b"\xff\x00\xfe") is not None

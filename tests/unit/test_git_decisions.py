@@ -7,10 +7,10 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolResult
 from relay_workers.git.host.advertisement import Advertisement
+from relay_workers.git.host.fetched_mirror import FetchedMirror, StartPoint, StartPointMissing, choose_default, describe
 from relay_workers.git.host.remote import explain_failure
-from relay_workers.git.host.start import Mirror, RemoteHead, Target, choose_default, describe
 from relay_workers.git.host.store import _parsed
-from relay_workers.git.sandbox.container import clone_config, ill_end, parse_answer, summarise
+from relay_workers.git.sandbox.container import clone_config, container_failure, parse_answer, summarise
 
 URL = parse_git_url("https://example.com/a", RemotePolicy())
 
@@ -67,20 +67,20 @@ def test_the_default_branch_is_what_the_remote_s_head_means():
 def test_a_clone_without_a_branch_starts_where_head_is():
     mirror = describe(Path("/x"), Advertisement({"refs/heads/caf\udce9": "1", "refs/tags/v": "2"}, "1", None))
 
-    assert mirror.target(None) == Target(None, "1")
-    with pytest.raises(RemoteHead, match="no branch that can be named"):
-        mirror.target("cafe")
+    assert mirror.start_point(None) == StartPoint(None, "1")
+    with pytest.raises(StartPointMissing, match="no branch that can be named"):
+        mirror.start_point("cafe")
 
 
 def test_a_missing_branch_is_answered_with_some_that_exist():
-    mirror = Mirror(Path("/x"), "main", {f"b{n}": "1" for n in range(20)} | {"main": "2"})
+    mirror = FetchedMirror(Path("/x"), "main", {f"b{n}": "1" for n in range(20)} | {"main": "2"})
 
-    assert mirror.target(None).commit == "2"
-    with pytest.raises(RemoteHead, match=r"no branch 'nope' \(it has main, b0, b1, .*…\)") as error:
-        mirror.target("nope")
+    assert mirror.start_point(None).commit == "2"
+    with pytest.raises(StartPointMissing, match=r"no branch 'nope' \(it has main, b0, b1, .*…\)") as error:
+        mirror.start_point("nope")
     assert error.value.reason == Reason.CLONE_FAILED
-    with pytest.raises(RemoteHead, match="target_branch"):
-        Mirror(Path("/x"), None, {"a": "1"}).target(None)
+    with pytest.raises(StartPointMissing, match="target_branch"):
+        FetchedMirror(Path("/x"), None, {"a": "1"}).start_point(None)
 
 
 def test_a_status_is_counted():
@@ -113,14 +113,14 @@ def test_answers_are_lines_of_key_and_value():
 
 def test_ill_ends_of_the_container():
     settings = Settings()
-    assert ill_end(ToolResult(0, b"", b""), settings) is None
+    assert container_failure(ToolResult(0, b"", b""), settings) is None
     for result, reason in (
         (ToolResult(137, b"", b"", cancelled=True), Reason.USER),
         (ToolResult(137, b"", b"", timed_out=True), Reason.CLONE_TIMEOUT),
         (ToolResult(0, b"", b"Killed", oom=True), Reason.OOM),
         (ToolResult(2, b"", b"sh: oops"), Reason.INTERNAL_ERROR),
     ):
-        failure = ill_end(result, settings)
+        failure = container_failure(result, settings)
         assert failure is not None
         assert failure.reason == reason
 

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from relay_workers.host_files.private_dirs import PRIVATE, NotPrivate, close_to_others
+from relay_workers.host_files.private_dirs import PRIVATE, DirectoryNotPrivate, close_to_others
 
 
 def test_they_are_made_closed_and_open_ones_are_closed(tmp_path):
@@ -20,6 +20,6 @@ def test_a_link_is_refused_and_where_it_points_stays_as_it_is(tmp_path):
     elsewhere.mkdir(mode=0o755)
     elsewhere.chmod(0o755)
     (tmp_path / "stores").symlink_to(elsewhere)
-    with pytest.raises(NotPrivate, match=r"stores is a link"):
+    with pytest.raises(DirectoryNotPrivate, match=r"stores is a link"):
         close_to_others(tmp_path)
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755

@@ -89,13 +89,13 @@ def test_every_change_has_a_number_of_its_own():
 
 def test_text_that_streams_in_is_one_entry():
     transcript = Transcript()
-    transcript.stream("Hel")
-    first = transcript.take()
-    transcript.stream("lo")
-    second = transcript.take()
-    transcript.call("1", "sh", {"command": "ls"})
-    transcript.stream("more")
-    third = transcript.take()
+    transcript.add_text("Hel")
+    first = transcript.take_changes()
+    transcript.add_text("lo")
+    second = transcript.take_changes()
+    transcript.begin_call("1", "sh", {"command": "ls"})
+    transcript.add_text("more")
+    third = transcript.take_changes()
     assert [(one.index, one.text) for one in first + second] == [(0, "Hel"), (0, "Hello")]
     assert [(one.index, one.kind) for one in third] == [(1, EntryKind.TOOL_CALL), (2, EntryKind.ASSISTANT)]
 
@@ -103,8 +103,8 @@ def test_text_that_streams_in_is_one_entry():
 @pytest.mark.parametrize("text", ["x" * (MAX_TEXT_BYTES + 1), "ü" * MAX_TEXT_BYTES, "😀" * MAX_TEXT_BYTES])
 def test_what_is_too_long_is_cut_between_characters(text):
     transcript = Transcript()
-    transcript.say(text)
-    [entry] = transcript.take()
+    transcript.add_message(text)
+    [entry] = transcript.take_changes()
     assert entry.truncated
     assert text.startswith(entry.text)
     assert MAX_TEXT_BYTES - 4 < len(entry.text.encode()) <= MAX_TEXT_BYTES
@@ -112,9 +112,9 @@ def test_what_is_too_long_is_cut_between_characters(text):
 
 def test_a_long_input_is_cut_and_nothing_unstorable_is_kept():
     transcript = Transcript()
-    transcript.call("1", "w\0rite", {"content": "y" * MAX_INPUT_BYTES}, paths=["a\ud800b"])
-    transcript.result("1", "null \0 byte")
-    [entry] = transcript.take()
+    transcript.begin_call("1", "w\0rite", {"content": "y" * MAX_INPUT_BYTES}, paths=["a\ud800b"])
+    transcript.end_call("1", "null \0 byte")
+    [entry] = transcript.take_changes()
     assert entry.truncated
     assert len(entry.tool.input.encode()) <= MAX_INPUT_BYTES
     assert (entry.tool.name, entry.tool.paths, entry.tool.result) == ("w\ufffdrite", ("a\ufffdb",), "null \ufffd byte")
@@ -123,25 +123,25 @@ def test_a_long_input_is_cut_and_nothing_unstorable_is_kept():
 def test_there_is_a_last_entry():
     transcript = Transcript()
     for number in range(MAX_ENTRIES + 10):
-        transcript.say(str(number))
-    entries = transcript.take()
+        transcript.add_message(str(number))
+    entries = transcript.take_changes()
     assert len(entries) == MAX_ENTRIES
     assert entries[-1].kind is EntryKind.NOTICE
     assert "raw log" in entries[-1].text
-    transcript.call("1", "x", {})
-    transcript.result("1", "y")
-    transcript.use({"tokens": 1})
+    transcript.begin_call("1", "x", {})
+    transcript.end_call("1", "y")
+    transcript.add_usage({"tokens": 1})
     transcript.close()
-    assert transcript.take() == []
+    assert transcript.take_changes() == []
 
 
 def test_calls_that_never_end_take_bounded_memory():
     transcript = Transcript()
     for number in range(5 * module.OPEN_CALLS):
-        transcript.call(str(number), "x", {})
-        transcript.take()
+        transcript.begin_call(str(number), "x", {})
+        transcript.take_changes()
     transcript.close()
-    assert len(transcript.take()) == module.OPEN_CALLS
+    assert len(transcript.take_changes()) == module.OPEN_CALLS
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,19 @@ from typing import Any, Final
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.agents.executors import AUTO, PLAN, QWEN
-from relay_workers.agents.claude_code.reader import ClaudeLike
+from relay_workers.agents.claude_code.reader import ClaudeFormatReader
 from relay_workers.agents.port import StepPlan, TurnRequest, Verdict
 from relay_workers.agents.shared import usage as used
 from relay_workers.agents.shared.command_line import (
-    FLUSHED_NODE,
-    needed_program,
-    program_of,
+    FLUSH_NODE_OUTPUT,
+    program_argv,
+    prompt_for_model,
+    required_program,
     resumed_uuid,
     shell_line,
-    spoken_prompt,
 )
 from relay_workers.agents.shared.json_turn import numbers, object_of, text_of
-from relay_workers.agents.shared.resuming import not_resumed
+from relay_workers.agents.shared.resuming import resume_failure
 from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "qwen"
@@ -63,20 +63,20 @@ class Qwen:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """Arguments, then those that hang on the run's environment; an `exec`, so that signals reach the program."""
-        words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
-        script = b'%s%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, FLUSHED_NODE, words, _KEY)
-        return StepPlan(script, spoken_prompt(request), _ENV)
+        argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
+        script = b'%s%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, FLUSH_NODE_OUTPUT, argv, _KEY)
+        return StepPlan(script, prompt_for_model(request), _ENV)
 
     def reader(self, request: TurnRequest) -> "QwenReader":
         """Understands the JSON lines of ``stream-json``."""
         return QwenReader(request.resume_session_id, may_write=may_write(request))
 
 
-class QwenReader(ClaudeLike):
+class QwenReader(ClaudeFormatReader):
     """Its lines are those of Claude Code, but for four things.
 
     - An error of the model's API is the text of an ``assistant`` line, and tells no kind.
@@ -108,12 +108,12 @@ class QwenReader(ClaudeLike):
         super().take_line(api_error if error else line)
         if line.get("type") == "system" and line.get("subtype") == "retry":
             self._error = "the model's answer broke off and was asked for again"
-            self.transcript.say(self._error, kind=EntryKind.NOTICE)
+            self.transcript.add_message(self._error, kind=EntryKind.NOTICE)
         self.usage = {**self.usage, **self._turn}
 
     def judge(self, exit_code: int | None) -> Verdict:
         """As Claude Code's, and a conversation that did not go on is told."""
-        other = not_resumed(PROGRAM, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN)
+        other = resume_failure(PROGRAM, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN)
         return other or super().judge(exit_code)
 
     def result_usage(self, result: dict[str, Any]) -> dict[str, float]:  # noqa: ARG002 - Claude Code's

@@ -43,7 +43,7 @@ def reader_of(name: str, request: TurnRequest) -> TurnReader:
     """
     reader = get_executor(name).reader(request)
     if request.begins_anew and isinstance(reader, AgentTurn):
-        reader.transcript.say(BEGINS_ANEW, kind=EntryKind.NOTICE)
+        reader.transcript.add_message(BEGINS_ANEW, kind=EntryKind.NOTICE)
     return reader
 
 

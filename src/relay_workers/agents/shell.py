@@ -6,7 +6,7 @@ from typing import Final
 from relay_core.domain.agents.executors import SHELL
 from relay_core.domain.errors import InvalidInput
 from relay_workers.agents.port import StepPlan, TurnRequest, Verdict, exit_verdict, prompt_bytes
-from relay_workers.agents.shared.plain_text import MAX_BYTES, words
+from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
 
 _LINE_BYTES: Final = 4 * MAX_BYTES
 """How much of a line is kept: enough for `MAX_BYTES` of words among terminal sequences."""
@@ -91,4 +91,4 @@ def _last_line(block: bytes) -> str | None:
 
 
 def _line(line: bytes) -> str | None:
-    return words(line.decode(errors="replace"))
+    return plain_text(line.decode(errors="replace"))

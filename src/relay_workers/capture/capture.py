@@ -18,7 +18,7 @@ from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailabl
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected
 from relay_workers.capture.stream import CapturedStream
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Capture:
         call: runs a function in the pump's thread, soon, and looks at this capture after that.
 
     Raises:
-        Tampered: its files are not what Relay made.
+        TamperedFile: its files are not what Relay made.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Capture:
                     data += stream.rest()
                 self._assign(stream, data, appends)
                 more |= stream.read < end and not (lines and stream.waits_for_line)
-        except Tampered as error:
+        except TamperedFile as error:
             self._log.warning("a log was tampered with", error=str(error))
             self._tampered()
         except OSError:
@@ -183,7 +183,7 @@ class Capture:
         try:
             for name, stream in self.streams.items():
                 stream.go_to(assigned[name])
-        except Tampered:
+        except TamperedFile:
             self._tampered()
         except OSError:
             self._log.exception("a log cannot be read")
@@ -284,7 +284,7 @@ class Capture:
         try:
             for stream in self.streams.values():
                 stream.learn(secrets)
-        except Tampered:
+        except TamperedFile:
             self._tampered()
 
     # the runner's thread
@@ -359,7 +359,7 @@ class Capture:
         for name, stream in self.streams.items():
             try:
                 file = self._request.run_dir.open_log(Stream(name))
-            except (FileNotFoundError, Tampered):
+            except (FileNotFoundError, TamperedFile):
                 self._tampered()
                 continue
             os.close(file.fd)

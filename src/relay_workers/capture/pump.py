@@ -88,7 +88,7 @@ class LogPump:
         """Begin (or go on) to capture a run from where its stored log ends.
 
         Raises:
-            Tampered: its files are not what Relay made.
+            TamperedFile: its files are not what Relay made.
             RelayError: the pump has been stopped.
         """
         if self._stopping.is_set():

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from relay_core.domain.logs.masking import Masker, context_bytes
-from relay_workers.host_files.safe_dir import OpenFile, Tampered
+from relay_workers.host_files.safe_dir import OpenFile, TamperedFile
 
 READ_BYTES = 1 << 20
 """Read from one file in one turn, so that a flood does not keep other runs waiting."""
@@ -25,7 +25,7 @@ class CapturedStream:
         secrets: values to mask.
 
     Raises:
-        Tampered: the file is shorter than what is stored of it.
+        TamperedFile: the file is shorter than what is stored of it.
     """
 
     def __init__(self, name: str, file: OpenFile, stored: int, secrets: Sequence[bytes]) -> None:
@@ -49,7 +49,7 @@ class CapturedStream:
         self.read = stored
         """Raw bytes read."""
         if len(context) < stored - begin:
-            raise Tampered(f"{self.name} is shorter than the {stored} bytes stored of it")
+            raise TamperedFile(f"{self.name} is shorter than the {stored} bytes stored of it")
         self._line_since = None
         self._masker = Masker(self._secrets, context)
 
@@ -57,7 +57,7 @@ class CapturedStream:
         """Mask these in all that is not given out yet.
 
         Raises:
-            Tampered: the file is shorter than what was given out of it.
+            TamperedFile: the file is shorter than what was given out of it.
         """
         self._secrets = secrets
         self.go_to(self.assigned)
@@ -66,13 +66,13 @@ class CapturedStream:
         """Present size of the raw file.
 
         Raises:
-            Tampered: it is shorter than what was read, or no longer in its place.
+            TamperedFile: it is shorter than what was read, or no longer in its place.
         """
         status = os.fstat(self.fd)
         if status.st_size < self.read:
-            raise Tampered(f"{self.name} was cut from {self.read} to {status.st_size} bytes")
+            raise TamperedFile(f"{self.name} was cut from {self.read} to {status.st_size} bytes")
         if status.st_nlink != 1:
-            raise Tampered(f"the file of {self.name} was removed or linked elsewhere")
+            raise TamperedFile(f"the file of {self.name} was removed or linked elsewhere")
         return status.st_size
 
     def has_changed(self) -> bool:

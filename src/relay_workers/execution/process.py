@@ -20,7 +20,7 @@ from relay_workers.execution.running import Ended, Running
 from relay_workers.execution.starting import begin
 from relay_workers.execution.watch import Act, Decision, Seen, decide
 from relay_workers.host_files.run_dir import ExitRecord
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership import leases
 from relay_workers.ownership.live_executions import Control
 
@@ -112,15 +112,15 @@ def _left_behind(context: WorkerContext, running: Running) -> tuple[str, ...]:
     return names
 
 
-def _read_record(running: Running) -> ExitRecord | Tampered | None:
+def _read_record(running: Running) -> ExitRecord | TamperedFile | None:
     try:
         return running.run_dir.read_exit()
-    except Tampered as error:
+    except TamperedFile as error:
         return error
 
 
-def _judge(context: WorkerContext, running: Running, record: ExitRecord | Tampered | None) -> End:
-    if isinstance(record, Tampered):
+def _judge(context: WorkerContext, running: Running, record: ExitRecord | TamperedFile | None) -> End:
+    if isinstance(record, TamperedFile):
         return End(None, Reason.LOG_TAMPERED)
     dead = running.capture.supervisor_dead.wait(ENGINE_NOTICES_SECONDS)
     found = judge_end(record, _engine_exit(context, running), supervisor_alive=not dead and record is not None)

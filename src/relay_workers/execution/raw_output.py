@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable
 
-from relay_workers.host_files.safe_dir import OpenFile, Tampered
+from relay_workers.host_files.safe_dir import OpenFile, TamperedFile
 
 _UNMASKED = re.compile(rb"[^*]+")
 
@@ -45,7 +45,7 @@ class RawOutput:
             if self._fd is None:
                 self._fd = self._open_log().fd
             return unmasked(stored, self._read(self._fd, offset, len(stored)))
-        except (OSError, Tampered):  # the capture says what is wrong with it
+        except (OSError, TamperedFile):  # the capture says what is wrong with it
             self._gone = True
             return stored
 

@@ -27,7 +27,7 @@ from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.ending import are_gone
 from relay_workers.execution.outcome import LetGo, Outcome, from_failure
 from relay_workers.execution.step_log import stored_ends
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership import leases
 from relay_workers.ownership.admission import why_disk_full
 from relay_workers.ownership.live_executions import Control
@@ -219,7 +219,7 @@ class Runner:
         if outcome.afterwards is not None:
             try:
                 outcome.afterwards()
-            except (OSError, Tampered) as error:
+            except (OSError, TamperedFile) as error:
                 log.warning("raw files are left to a sweep", error=str(error))
         self._context.live_logs.end(claimed.execution_id)
         self._context.dispatcher.dispatch(ended.messages)

@@ -33,7 +33,7 @@ from relay_workers.execution.secret_values import Grant, grant, to_mask
 from relay_workers.execution.working_dir import check_working_dir
 from relay_workers.execution.workspace import WorkspaceHandle, open_workspace
 from relay_workers.host_files.run_dir import Owner, RunDir, prepare_run_dir
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership import leases
 from relay_workers.ownership.disk_cap import DiskCap
 from relay_workers.ownership.live_executions import Control
@@ -81,14 +81,14 @@ def take_over(context: WorkerContext, claimed: Claimed, control: Control, worksp
     control.processes = processes
     try:
         if run_dir.declare_never_started():
-            with suppress(OSError, Tampered):  # else a sweep removes it
+            with suppress(OSError, TamperedFile):  # else a sweep removes it
                 run_dir.remove()
             control.processes = None
             return None
         mask = SecretMask(to_mask(context.secrets, workspace.row))
         turn = _turn(context, claimed, workspace, run_dir, mask)
         capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
-    except (FileNotFoundError, Tampered) as error:
+    except (FileNotFoundError, TamperedFile) as error:
         raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
     capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before clocks are looked at: it may have ended in time
     began = time.monotonic() - claimed.seconds_running

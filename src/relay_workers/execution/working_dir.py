@@ -6,7 +6,7 @@ from pathlib import Path
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def check_working_dir(workspace_dir: Path, cwd: str) -> None:
@@ -33,7 +33,7 @@ def check_working_dir(workspace_dir: Path, cwd: str) -> None:
             return
     except FileNotFoundError:
         what = "does not exist"
-    except (Tampered, OSError):
+    except (TamperedFile, OSError):
         return
     if what is not None:
         message = (

@@ -13,7 +13,7 @@ The container engine mounts what is below as root, so containers still see their
 """
 
 
-class NotPrivate(RelayError):  # noqa: N818 - named for what it says
+class DirectoryNotPrivate(RelayError):  # noqa: N818 - named for what it says
     """A directory of the node cannot be closed to other accounts."""
 
 
@@ -26,7 +26,7 @@ def close_to_others(data_dir: Path) -> list[str]:
         The names of those that were open.
 
     Raises:
-        NotPrivate: one is a symlink, no directory, or another account's.
+        DirectoryNotPrivate: one is a symlink, no directory, or another account's.
     """
     return [name for name in PRIVATE if _close(data_dir / name)]
 
@@ -35,9 +35,9 @@ def _close(path: Path) -> bool:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode):
-        raise NotPrivate(f"{path} is a link; make it a directory of its own, or mount the other place there")
+        raise DirectoryNotPrivate(f"{path} is a link; make it a directory of its own, or mount the other place there")
     if facts.st_uid != os.geteuid():
-        raise NotPrivate(
+        raise DirectoryNotPrivate(
             f"{path} belongs to uid {facts.st_uid} and this worker runs as uid {os.geteuid()}; "
             f"as root: chown {os.geteuid()} {path}"
         )

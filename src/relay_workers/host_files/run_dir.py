@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.host_files.safe_dir import FileId, OpenFile, SafeDir, Tampered
+from relay_workers.host_files.safe_dir import FileId, OpenFile, SafeDir, TamperedFile
 
 _RUNS = "runs"
 _FIFOS = ("stdout.fifo", "stderr.fifo", "alive")
@@ -75,7 +75,7 @@ def parse_exit(data: bytes) -> ExitRecord | None:
     """The record in ``data``, or None while it is not complete.
 
     Raises:
-        Tampered: no supervisor wrote this.
+        TamperedFile: no supervisor wrote this.
     """
     head, end, tail = data.partition(b"\nend\n")
     if not end:
@@ -84,7 +84,7 @@ def parse_exit(data: bytes) -> ExitRecord | None:
     numbers = {name: _number(name, seen.get(name.encode(), b"")) for name in _NUMBERS}
     code = numbers["code"]
     if code is not None and code > 255:
-        raise Tampered(f"the exit record's code is {code}")
+        raise TamperedFile(f"the exit record's code is {code}")
     return ExitRecord(
         code=code,
         oom_before=numbers["oom_before"],
@@ -104,7 +104,7 @@ def _number(name: str, value: bytes) -> int | None:
     if not value:
         return None
     if not _NUMBER.fullmatch(value):
-        raise Tampered(f"the exit record's {name} is not a number")
+        raise TamperedFile(f"the exit record's {name} is not a number")
     return int(value)
 
 
@@ -114,19 +114,19 @@ class RunDir:
 
     workspace_dir: Path
     execution_id: str
-    attempt: int
+    fence: int
 
     @property
     def container_path(self) -> str:
         """Its path in the workspace's container."""
-        return f"/workspace/{_RUNS}/{self.execution_id}/{self.attempt}"
+        return f"/workspace/{_RUNS}/{self.execution_id}/{self.fence}"
 
     def open_log(self, stream: Stream, expect: FileId | None = None) -> OpenFile:
         """The log of ``stdout`` or ``stderr`` for reading; with ``expect``, only that very file.
 
         Raises:
             FileNotFoundError: it is gone.
-            Tampered: it is not the file that Relay made.
+            TamperedFile: it is not the file that Relay made.
         """
         with self._open() as directory:
             return directory.open_file(stream.value, expect)
@@ -136,7 +136,7 @@ class RunDir:
 
         Raises:
             FileNotFoundError: it is gone.
-            Tampered: it is not the file that Relay made.
+            TamperedFile: it is not the file that Relay made.
             OSError: the disk is full.
         """
         file = self.open_log(stream)
@@ -157,7 +157,7 @@ class RunDir:
 
         Raises:
             FileNotFoundError: it is gone.
-            Tampered: it is no FIFO.
+            TamperedFile: it is no FIFO.
         """
         with self._open() as directory:
             return directory.open_fifo("alive")
@@ -180,22 +180,22 @@ class RunDir:
         """The exit record, or None while there is none.
 
         Raises:
-            Tampered: the file is gone, or is not what a supervisor wrote.
+            TamperedFile: the file is gone, or is not what a supervisor wrote.
         """
         try:
             with self._open() as directory:
                 return parse_exit(directory.read_bytes("exit", _RECORD_LIMIT))
         except FileNotFoundError as error:
-            raise Tampered(f"the exit record of {self.execution_id} was removed") from error
+            raise TamperedFile(f"the exit record of {self.execution_id} was removed") from error
 
     def remove(self) -> None:
         """Remove it with all that is in it; nothing happens when it is gone.
 
         Raises:
-            Tampered: the container put something else on the way to it.
+            TamperedFile: the container put something else on the way to it.
             OSError: something in it cannot be removed, or is made at the same time.
         """
-        name = str(self.attempt)
+        name = str(self.fence)
         with suppress(FileNotFoundError), SafeDir.open(self.workspace_dir, _RUNS) as runs:
             with runs.sub(self.execution_id) as parent:
                 if stat.S_ISDIR(os.stat(name, dir_fd=parent.fileno(), follow_symlinks=False).st_mode):
@@ -206,7 +206,7 @@ class RunDir:
                 os.rmdir(self.execution_id, dir_fd=runs.fileno())
 
     def _open(self) -> SafeDir:
-        return SafeDir.open(self.workspace_dir, _RUNS, self.execution_id, str(self.attempt))
+        return SafeDir.open(self.workspace_dir, _RUNS, self.execution_id, str(self.fence))
 
     def _started(self, directory: SafeDir) -> int | None:
         try:
@@ -223,7 +223,7 @@ def remove_runs(workspace_dir: Path, execution_id: str) -> None:
     """Remove all attempts of an execution; nothing happens when they are gone.
 
     Raises:
-        Tampered: the container put something else on the way to them.
+        TamperedFile: the container put something else on the way to them.
         OSError: something cannot be removed, or is made at the same time.
     """
     with suppress(FileNotFoundError), SafeDir.open(workspace_dir, _RUNS) as runs:
@@ -243,7 +243,7 @@ def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") 
         stdin: what the step reads.
 
     Raises:
-        Tampered: the container put something else where the directory belongs.
+        TamperedFile: the container put something else where the directory belongs.
         OSError: the disk is full, or the worker may not write there.
     """
     run.remove()
@@ -252,8 +252,8 @@ def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") 
         with workspace.sub(_RUNS) as runs:
             runs.make_directory(run.execution_id)
             with runs.sub(run.execution_id) as parent:
-                parent.make_directory(str(run.attempt), 0o700)
-                with parent.sub(str(run.attempt)) as directory:
+                parent.make_directory(str(run.fence), 0o700)
+                with parent.sub(str(run.fence)) as directory:
                     _fill(directory.fileno(), owner, step, stdin)
                     _give(directory.fileno(), owner, 0o700)
 

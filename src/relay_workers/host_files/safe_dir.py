@@ -18,7 +18,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Tampered(StepFailed):
+class TamperedFile(StepFailed):
     """A file that Relay reads is not what Relay made: a link, a device, another inode, or shorter than before."""
 
     def __init__(self, message: str) -> None:
@@ -53,7 +53,7 @@ class SafeDir:
 
         Raises:
             FileNotFoundError: a component does not exist.
-            Tampered: a component is a symlink or no directory.
+            TamperedFile: a component is a symlink or no directory.
         """
         here = cls(os.open(trusted_root, _DIRECTORY & ~os.O_NOFOLLOW), str(trusted_root))
         for part in parts:
@@ -67,7 +67,7 @@ class SafeDir:
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
         except NotADirectoryError as error:  # also what O_DIRECTORY|O_NOFOLLOW says of a symlink
-            raise Tampered(f"{self.path}/{name} is not a directory of its own") from error
+            raise TamperedFile(f"{self.path}/{name} is not a directory of its own") from error
         return type(self)(fd, f"{self.path}/{name}")
 
     def open_file(self, name: str, expect: FileId | None = None) -> OpenFile:
@@ -75,7 +75,7 @@ class SafeDir:
 
         Raises:
             FileNotFoundError: there is none.
-            Tampered: it is something else, or another file than expected.
+            TamperedFile: it is something else, or another file than expected.
         """
         fd = self._open(name)
         status = os.fstat(fd)
@@ -89,7 +89,7 @@ class SafeDir:
             wrong = "was replaced by another file"
         if wrong:
             os.close(fd)
-            raise Tampered(f"{self.path}/{name} {wrong}")
+            raise TamperedFile(f"{self.path}/{name} {wrong}")
         return OpenFile(fd, found)
 
     def open_fifo(self, name: str) -> int:
@@ -97,12 +97,12 @@ class SafeDir:
 
         Raises:
             FileNotFoundError: there is none.
-            Tampered: it is something else.
+            TamperedFile: it is something else.
         """
         fd = self._open(name)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Tampered(f"{self.path}/{name} is not a FIFO")
+            raise TamperedFile(f"{self.path}/{name} is not a FIFO")
         return fd
 
     def read_bytes(self, name: str, limit: int) -> bytes:
@@ -110,13 +110,13 @@ class SafeDir:
 
         Raises:
             FileNotFoundError: there is none.
-            Tampered: it is no regular file of one link, or longer than ``limit``.
+            TamperedFile: it is no regular file of one link, or longer than ``limit``.
         """
         fd, _ = self.open_file(name)
         with os.fdopen(fd, "rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:
-            raise Tampered(f"{self.path}/{name} is longer than {limit} bytes")
+            raise TamperedFile(f"{self.path}/{name} is longer than {limit} bytes")
         return data
 
     def make_directory(self, name: str, mode: int = 0o755) -> bool:
@@ -174,9 +174,9 @@ class SafeDir:
         except FileNotFoundError:
             raise
         except OSError as error:  # ELOOP for a symlink, ENXIO for a socket
-            raise Tampered(f"{self.path}/{name} cannot be opened as a file of its own: {error.strerror}") from error
+            raise TamperedFile(f"{self.path}/{name} cannot be opened as a file of its own: {error.strerror}") from error
 
 
 def _check_name(name: str) -> None:
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise Tampered(f"{name!r} is not the name of a directory entry")
+        raise TamperedFile(f"{name!r} is not the name of a directory entry")

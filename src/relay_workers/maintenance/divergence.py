@@ -21,7 +21,7 @@ from relay_core.store.workspaces import workspace_rows
 from relay_workers.containers.port import LABEL_WORKSPACE, OurContainer
 from relay_workers.execution.context import WorkerContext
 from relay_workers.host_files.run_dir import remove_runs
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 from relay_workers.ownership import node_lock
 
 log = structlog.get_logger(__name__)
@@ -116,7 +116,7 @@ def raw_files(context: WorkerContext) -> list[Finding]:
     left: dict[UUID, UUID] = {}
     root = context.settings.data_dir / "workspaces"
     for directory in root.iterdir() if root.is_dir() else ():
-        with suppress(FileNotFoundError, NotADirectoryError, Tampered), SafeDir.open(directory, "runs") as runs:
+        with suppress(FileNotFoundError, NotADirectoryError, TamperedFile), SafeDir.open(directory, "runs") as runs:
             left.update((_uuid(name), _uuid(directory.name)) for name in runs.names())
     with context.database.connect() as connection:
         done = node_rows.finished(connection, left)

@@ -12,7 +12,7 @@ from relay_core.store.executions.offline_nodes import Leftover
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.ending import Processes, end_processes
 from relay_workers.host_files.run_dir import remove_runs
-from relay_workers.host_files.safe_dir import Tampered
+from relay_workers.host_files.safe_dir import TamperedFile
 
 log = structlog.get_logger(__name__)
 
@@ -49,5 +49,5 @@ def _remove_files(context: WorkerContext, one: Leftover) -> None:
         return
     try:
         remove_runs(directory, str(one.execution_id))
-    except (Tampered, OSError) as error:
+    except (TamperedFile, OSError) as error:
         log.warning("raw files of a lost run stay", execution_id=str(one.execution_id), error=str(error))

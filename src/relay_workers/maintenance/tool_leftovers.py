@@ -8,7 +8,7 @@ import structlog
 from relay_core.domain.errors import StepFailed
 from relay_workers.containers.port import EngineUnavailable
 from relay_workers.execution.context import WorkerContext
-from relay_workers.git.sandbox import scratch
+from relay_workers.git.host import scratch
 from relay_workers.ownership.node_identity import is_dead
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from relay_workers.agents.acp.reader import AcpReader
 from relay_workers.agents.codex.command import NO_SNAPSHOTS
 from relay_workers.agents.port import StepPlan, TurnRequest
 from relay_workers.agents.programs import ACP_PYTHON
-from relay_workers.agents.shared.command_line import spoken_prompt
+from relay_workers.agents.shared.command_line import prompt_for_model
 from relay_workers.agents.shared.turn_rules import may_write
 
 _DRIVER = Path(__file__).with_name("driver.py")
@@ -42,7 +42,7 @@ class Acp:
             "effort": request.reasoning_effort,
         }
         script = f"#!{ACP_PYTHON} -IB\n{_DRIVER.read_text()}\n\nmain({json.dumps(turn)!r})\n"
-        return StepPlan(script.encode(), spoken_prompt(request), _ROOT_ENV if request.as_root else {})
+        return StepPlan(script.encode(), prompt_for_model(request), _ROOT_ENV if request.as_root else {})
 
     def reader(self, request: TurnRequest) -> AcpReader:
         """Understands the driver's lines."""

@@ -99,7 +99,7 @@ class Peer:
             self.replayed += 1
 
     async def answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001 - the library's
-        """Answer a request of the agent's; files and terminals are not among what `initialize` offers."""
+        """AiderAnswer a request of the agent's; files and terminals are not among what `initialize` offers."""
         if method == "session/request_permission":
             options = {option.get("kind"): option.get("optionId") for option in params.get("options") or []}
             chosen = next((options[kind] for kind in REPLIES[self.allow] if kind in options), None)

@@ -13,8 +13,8 @@ from relay_core.domain.agents.conversation import MAX_INPUT_BYTES, MAX_TEXT_BYTE
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, an_id, is_number, numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import MAX_BYTES, words
+from relay_workers.agents.shared.json_turn import JsonTurn, is_number, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
 from relay_workers.agents.shared.transcript import OPEN_CALLS
 
 _USAGE = {
@@ -76,7 +76,7 @@ class AcpReader(JsonTurn):
     @property
     def summary(self) -> str | None:
         """The last message, put together from its pieces."""
-        return words("".join(self._message))
+        return plain_text("".join(self._message))
 
     @summary.setter
     def summary(self, _: str | None) -> None:
@@ -86,7 +86,7 @@ class AcpReader(JsonTurn):
         """Understand one line."""
         kind = text_of(line.get("type"))
         if kind == "session":
-            self._opened = an_id(line.get("session_id"))
+            self._opened = valid_id(line.get("session_id"))
             self._loaded = line.get("loaded") is True
             self.agent_session_id = self._opened if self._loaded else None
         elif kind == "update":
@@ -99,7 +99,7 @@ class AcpReader(JsonTurn):
             self.usage = self._cost | (numbers(line.get("usage"), _USAGE) or self._counted)
         elif kind == "error":
             self._last = line
-            self.transcript.complain(_complaint(line))
+            self.transcript.add_error(_complaint(line))
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes an `end` line with the reason end_turn *and* exit code 0."""
@@ -113,11 +113,11 @@ class AcpReader(JsonTurn):
             )
         if last.get("type") == "error":
             unknown = last.get("stage") == "load" and last.get("code") != _AUTH_REQUIRED
-            return Verdict.failed(Reason.CANNOT_RESUME if unknown else Reason.AGENT_ERROR, words(_complaint(last)))
+            return Verdict.failed(Reason.CANNOT_RESUME if unknown else Reason.AGENT_ERROR, plain_text(_complaint(last)))
         why = text_of(last.get("stop_reason"))
         if why != "end_turn":
             return Verdict.failed(
-                Reason.AGENT_ERROR, words(_STOPPED.get(why, f"the agent stopped: {why or 'no reason'}"))
+                Reason.AGENT_ERROR, plain_text(_STOPPED.get(why, f"the agent stopped: {why or 'no reason'}"))
             )
         return by_code
 
@@ -128,11 +128,11 @@ class AcpReader(JsonTurn):
             self._take_words(update)
             return
         if kind == "agent_thought_chunk":
-            self.transcript.stream(_content(update.get("content")), kind=EntryKind.REASONING)
+            self.transcript.add_text(_content(update.get("content")), kind=EntryKind.REASONING)
         elif kind in {"tool_call", "tool_call_update"}:
             self._take_call(update)
         elif kind == "plan":
-            self.transcript.say(_plan(update.get("entries")), kind=EntryKind.NOTICE)
+            self.transcript.add_message(_plan(update.get("entries")), kind=EntryKind.NOTICE)
         elif kind == "usage_update":
             self._take_cost(object_of(update.get("cost")))
             return
@@ -142,19 +142,19 @@ class AcpReader(JsonTurn):
         self._speaking = False
 
     def _take_words(self, update: dict[str, Any]) -> None:
-        text, message_id = _content(update.get("content")), an_id(update.get("messageId"))
+        text, message_id = _content(update.get("content")), valid_id(update.get("messageId"))
         meta = object_of(update.get("_meta"))
         # Qwen Code's way: of each request, with the cached and the reasoning ones counted among the others.
         taken = used.disjoint(numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING])
         self._counted = used.total(self._counted, taken)
         self.usage = self._cost | self._counted
         if object_of(meta.get("claudeCode")).get("kind") == "informational":
-            self.transcript.say(text, kind=EntryKind.NOTICE)
+            self.transcript.add_message(text, kind=EntryKind.NOTICE)
             return
         if not text:
             return
         if self._speaking and message_id != self._message_id:
-            self.transcript.stream("\n\n")
+            self.transcript.add_text("\n\n")
             self._speaking = False
         if not self._speaking:
             self._message, self._room, self._speaking = [], _LATE_BYTES, True
@@ -162,7 +162,7 @@ class AcpReader(JsonTurn):
         if self._room > 0:
             self._message.append(text[: self._room])
             self._room -= len(text)
-        self.transcript.stream(text)
+        self.transcript.add_text(text)
 
     def _take_permission(self, line: dict[str, Any]) -> None:
         """Some agents tell of a call only by asking, and nothing more of one that was refused."""
@@ -179,10 +179,10 @@ class AcpReader(JsonTurn):
         while len(self._calls) > OPEN_CALLS:
             del self._calls[next(iter(self._calls))]
         _merge(call, update)
-        self.transcript.call(call_id, call.name or call.kind or "tool", call.given, paths=call.paths)
+        self.transcript.begin_call(call_id, call.name or call.kind or "tool", call.given, paths=call.paths)
         status = text_of(update.get("status"))
         if status in ("completed", "failed"):
-            self.transcript.result(call_id, call.shown, failed=status == "failed")
+            self.transcript.end_call(call_id, call.shown, failed=status == "failed")
             del self._calls[call_id]
             self._over[call_id] = None
             while len(self._over) > OPEN_CALLS:

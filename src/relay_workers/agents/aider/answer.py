@@ -35,7 +35,7 @@ def tokens(line: str) -> dict[str, float] | None:
     return {**used, "cost_usd": float(cost[1])} if cost else used
 
 
-class Answer:
+class AiderAnswer:
     """The lines of an answer, as many as a summary can need."""
 
     def __init__(self, lines: Sequence[str] = ()) -> None:

@@ -5,7 +5,13 @@ from typing import Final
 from relay_core.domain.agents.executors import AIDER, AUTO, PLAN
 from relay_workers.agents.aider.reader import NO_SUCH_CONVERSATION, AiderReader
 from relay_workers.agents.port import StepPlan, TurnRequest
-from relay_workers.agents.shared.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.agents.shared.command_line import (
+    program_argv,
+    prompt_for_model,
+    required_program,
+    resumed_uuid,
+    shell_line,
+)
 from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "aider"
@@ -65,19 +71,19 @@ class Aider:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """Prepare its files, then the command line as one `exec`, so that signals reach the program itself."""
-        prompt = spoken_prompt(request)
-        words = [*program_of(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
+        prompt = prompt_for_model(request)
+        argv = [*program_argv(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
         if request.model is not None:
-            words += ["--model", request.model]
+            argv += ["--model", request.model]
         begin = _BEGIN
         if resumed := resumed_uuid(request):
             begin = b"id=%s\n%s" % (resumed.encode(), _RESUME % NO_SUCH_CONVERSATION)
-            words.append("--restore-chat-history")
-        line = b" ".join((b"exec", shell_line(words), _FILES, shell_line(request.args))).rstrip()
+            argv.append("--restore-chat-history")
+        line = b" ".join((b"exec", shell_line(argv), _FILES, shell_line(request.args))).rstrip()
         return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> AiderReader:

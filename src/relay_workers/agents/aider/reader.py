@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.aider.answer import Answer, tokens
+from relay_workers.agents.aider.answer import AiderAnswer, tokens
 from relay_workers.agents.port import Verdict, exit_verdict
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.plain_text import plain_text
 from relay_workers.agents.shared.text_lines import TextLines
 from relay_workers.agents.shared.turn_rules import AgentTurn
 from relay_workers.agents.shared.usage import total
@@ -58,7 +58,7 @@ class AiderReader(AgentTurn):
         self._begun: str | None = None
         self._lines = TextLines()
         self._take = self._take_first
-        self._answer = Answer()
+        self._answer = AiderAnswer()
         self._answers = 0
         self._held: list[str] = []
         self._edits: list[str] = []
@@ -82,7 +82,7 @@ class AiderReader(AgentTurn):
     def summary(self) -> str | None:
         """The last answer, without the blocks that became edits; where it has no other words, what was edited."""
         edited = ", ".join(dict.fromkeys(self._edits))
-        return words(self._answer.text(without_edits=bool(edited))) or words(edited and f"Edited {edited}")
+        return plain_text(self._answer.text(without_edits=bool(edited))) or plain_text(edited and f"Edited {edited}")
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -102,10 +102,10 @@ class AiderReader(AgentTurn):
             return Verdict.failed(Reason.CANNOT_RESUME, "aider has no conversation of that id in this workspace")
         if self._error is not None:
             advice = f": {_ADVICE}" if _KEY.search(self._error) else ""
-            return Verdict.failed(Reason.AGENT_ERROR, words(self._error + advice))
+            return Verdict.failed(Reason.AGENT_ERROR, plain_text(self._error + advice))
         if self._given_up is not None:
             return Verdict.failed(
-                Reason.AGENT_ERROR, words(f"aider could not edit as the model said. {self._given_up}")
+                Reason.AGENT_ERROR, plain_text(f"aider could not edit as the model said. {self._given_up}")
             )
         by_code = exit_verdict("aider", exit_code)
         if by_code.success and not self._answers:
@@ -152,7 +152,7 @@ class AiderReader(AgentTurn):
         if self._end_of_answer(line) or (own and self._take_event(line)):
             return
         if line == _REPORT_BEGINS and self._answer.begun:  # an answer that broke off has no end of its own
-            self.transcript.say("")
+            self.transcript.add_message("")
             self._take, self._failed_edit = self._take_after, line
             self._held.append(line)
             return
@@ -169,7 +169,7 @@ class AiderReader(AgentTurn):
 
     def _say(self, line: str) -> None:
         for each in self._answer.add(line):
-            self.transcript.stream(f"{each}\n")
+            self.transcript.add_text(f"{each}\n")
         self.agent_session_id = self._begun
 
     def _take_after(self, line: str) -> None:
@@ -187,16 +187,16 @@ class AiderReader(AgentTurn):
             return False
         self.agent_session_id = self._begun
         for title in self._answer.only_title():
-            self.transcript.stream(f"{title}\n")
+            self.transcript.add_text(f"{title}\n")
         cost = used.pop("cost_usd", None)
         self.usage = total(self.usage, used) | ({} if cost is None else {"cost_usd": cost})
         if self._take == self._take_after:
             ends = [index for index, held in enumerate(self._held) if _REPORT_ENDS.match(held)]
             start = ends[-1] + 1 if ends else 0
             self._flush(EntryKind.NOTICE, self._held[:start])
-            self._answer = Answer(self._held[start:])
+            self._answer = AiderAnswer(self._held[start:])
             self._flush(EntryKind.ASSISTANT, self._held[start:])
-        self.transcript.say("")
+        self.transcript.add_message("")
         self._error = None  # a request that failed has no such line: what looked like an error was said by the model
         self._answers += 1
         self._held = []
@@ -209,22 +209,22 @@ class AiderReader(AgentTurn):
             self._edits.append(edited[1])
             self._failed_edit = None
             call_id = f"edit{len(self._edits)}"
-            self.transcript.call(call_id, "edit", "", paths=[edited[1]])
-            self.transcript.result(call_id, line)
+            self.transcript.begin_call(call_id, "edit", "", paths=[edited[1]])
+            self.transcript.end_call(call_id, line)
         elif _COMMIT.match(line):
-            self.transcript.say(line, kind=EntryKind.NOTICE)
+            self.transcript.add_message(line, kind=EntryKind.NOTICE)
         elif _ERROR.match(line):
-            self._error, self._answer.in_block = words(line), False
+            self._error, self._answer.in_block = plain_text(line), False
             self.agent_session_id = self._begun
-            self.transcript.complain(line)
+            self.transcript.add_error(line)
         elif self._error is not None and _EXPLAINED.match(line):
-            self.transcript.say(line, kind=EntryKind.NOTICE)
+            self.transcript.add_message(line, kind=EntryKind.NOTICE)
         elif line.startswith(_RETRIED):
-            self._error, self._answer = None, Answer()
-            self.transcript.say(line, kind=EntryKind.NOTICE)
+            self._error, self._answer = None, AiderAnswer()
+            self.transcript.add_message(line, kind=EntryKind.NOTICE)
         elif _GIVEN_UP.match(line):
-            self._given_up = words(line)
-            self.transcript.complain(line)
+            self._given_up = plain_text(line)
+            self.transcript.add_error(line)
         elif self._take == self._take_after and _NO_MATCH.match(line):
             self._failed_edit = line
             return False  # the report goes on
@@ -235,4 +235,4 @@ class AiderReader(AgentTurn):
     def _flush(self, kind: EntryKind, lines: Sequence[str]) -> None:
         if kind is EntryKind.NOTICE:
             lines = [line for line in lines if not _PATH.fullmatch(line)]  # files that it asked itself about
-        self.transcript.say("\n".join(lines).strip(), kind=kind)
+        self.transcript.add_message("\n".join(lines).strip(), kind=kind)

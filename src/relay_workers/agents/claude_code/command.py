@@ -5,7 +5,13 @@ from typing import Final
 from relay_core.domain.agents.executors import AUTO, CLAUDE_CODE, PLAN
 from relay_workers.agents.claude_code.reader import ClaudeReader
 from relay_workers.agents.port import StepPlan, TurnRequest
-from relay_workers.agents.shared.command_line import needed_program, program_of, resumed_uuid, shell_line, spoken_prompt
+from relay_workers.agents.shared.command_line import (
+    program_argv,
+    prompt_for_model,
+    required_program,
+    resumed_uuid,
+    shell_line,
+)
 from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "claude"
@@ -30,13 +36,13 @@ class ClaudeCode:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """The command line as one `exec`, so that signals reach the program itself."""
-        line = shell_line([*program_of(request, PROGRAM), *_OUTPUT, *_arguments(request)])
+        line = shell_line([*program_argv(request, PROGRAM), *_OUTPUT, *_arguments(request)])
         env = {**_ENV, **(_ROOT_ENV if request.as_root else {})}
-        return StepPlan(b"exec %s\n" % line, spoken_prompt(request), env)
+        return StepPlan(b"exec %s\n" % line, prompt_for_model(request), env)
 
     def reader(self, request: TurnRequest) -> ClaudeReader:
         """Understands the JSON lines of ``stream-json``."""

@@ -13,7 +13,7 @@ with one ``result``, or several where something ran in the background. What the 
 - ``usage`` of a ``result`` leaves out subagents, and ``total_cost_usd`` counts the whole conversation; what was used
   since the ``result`` before, by whomever, is ``model_usage_since_last_result``.
 
-Qwen Code prints the same lines but for a few (`ClaudeLike`).
+Qwen Code prints the same lines but for a few (`ClaudeFormatReader`).
 """
 
 from typing import Any, ClassVar
@@ -22,8 +22,8 @@ from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.plain_text import plain_text
 
 _USAGE = {name: name for name in (used.INPUT, used.OUTPUT, used.CACHED, used.WRITTEN)}
 _MODEL_USAGE = {
@@ -40,7 +40,7 @@ _PATHS = ("file_path", "notebook_path", "path")
 _UNKNOWN_SESSION = "no conversation found"
 
 
-class ClaudeLike(JsonTurn):
+class ClaudeFormatReader(JsonTurn):
     """What one turn said, how it ended, and what it used."""
 
     program: ClassVar = "claude"
@@ -74,7 +74,7 @@ class ClaudeLike(JsonTurn):
         """Understand one line."""
         kind, subtype = text_of(line.get("type")), text_of(line.get("subtype"))
         if kind in {"assistant", "user"}:
-            self.agent_session_id = an_id(line.get("session_id")) or self.agent_session_id
+            self.agent_session_id = valid_id(line.get("session_id")) or self.agent_session_id
             self.transcript.agent = _subagent(line)
         if kind == "assistant":
             self._take_message(line)
@@ -95,25 +95,25 @@ class ClaudeLike(JsonTurn):
             message = f"{self.program} ended without a result line: its turn is not complete"
             return Verdict.failed(Reason.AGENT_ERROR, message)
         if not by_code.success and self._error is not None:
-            return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
+            return Verdict.failed(Reason.EXIT_CODE, plain_text(f"{by_code.message}. Its last error: {self._error}"))
         return by_code
 
     def _take_system(self, subtype: str, line: dict[str, Any]) -> None:
         if subtype == "init":
             self._counted.clear()
         elif subtype == "api_retry":
-            self._error = words(f"{line.get('error')} (status {line.get('error_status')}), tried again")
-            self.transcript.say(self._error or "", kind=EntryKind.NOTICE)
+            self._error = plain_text(f"{line.get('error')} (status {line.get('error_status')}), tried again")
+            self.transcript.add_message(self._error or "", kind=EntryKind.NOTICE)
         elif subtype == "informational":  # the model's answer was stopped by a filter, for one
-            self.transcript.say(text_of(line.get("content")), kind=EntryKind.NOTICE)
+            self.transcript.add_message(text_of(line.get("content")), kind=EntryKind.NOTICE)
 
     def _take_message(self, line: dict[str, Any]) -> None:
         blocks = _blocks(line)
-        text = words("\n".join(text_of(block.get("text")) for block in blocks if block.get("type") == "text"))
+        text = plain_text("\n".join(text_of(block.get("text")) for block in blocks if block.get("type") == "text"))
         if line.get("is_api_error_message"):
             kind = line.get("error")
             self._error, self._error_kind = text, kind if isinstance(kind, str) else None
-            self.transcript.complain(text or "")
+            self.transcript.add_error(text or "")
             return
         self._count(line)
         for block in blocks:
@@ -121,7 +121,7 @@ class ClaudeLike(JsonTurn):
         if self.transcript.agent is not None:  # a subagent's words are not the agent's
             return
         self._error = None
-        self._message_id = an_id(line.get("uuid")) or self._message_id
+        self._message_id = valid_id(line.get("uuid")) or self._message_id
         self.summary = text or self.summary
 
     def _count(self, line: dict[str, Any]) -> None:
@@ -138,21 +138,21 @@ class ClaudeLike(JsonTurn):
     def _take_block(self, block: dict[str, Any]) -> None:
         kind = text_of(block.get("type"))
         if kind == "text":
-            self.transcript.say(text_of(block.get("text")))
+            self.transcript.add_message(text_of(block.get("text")))
         elif kind == "thinking":
-            self.transcript.say(text_of(block.get("thinking")), kind=EntryKind.REASONING)
+            self.transcript.add_message(text_of(block.get("thinking")), kind=EntryKind.REASONING)
         elif kind == "tool_use":
             name, given = text_of(block.get("name")), object_of(block.get("input"))
             paths = [given[key] for key in _PATHS if isinstance(given.get(key), str)] if name in _EDITS else []
-            self.transcript.call(text_of(block.get("id")), name, given, paths=paths)
+            self.transcript.begin_call(text_of(block.get("id")), name, given, paths=paths)
 
     def _take_results(self, line: dict[str, Any]) -> None:
         for block in _blocks(line):
             if block.get("type") == "tool_result":
                 failed = block.get("is_error") is True
-                self.transcript.result(text_of(block.get("tool_use_id")), _plain(block.get("content")), failed=failed)
+                self.transcript.end_call(text_of(block.get("tool_use_id")), _plain(block.get("content")), failed=failed)
             elif line.get("isSynthetic") is True:  # what the program tells the model: its answer was cut, for one
-                self.transcript.say(text_of(block.get("text")), kind=EntryKind.NOTICE)
+                self.transcript.add_message(text_of(block.get("text")), kind=EntryKind.NOTICE)
 
     def _take_end(self, result: dict[str, Any]) -> None:
         self._result = result
@@ -162,9 +162,9 @@ class ClaudeLike(JsonTurn):
         self._counted.clear()
         self.usage = self._settled
         if _failed(result):
-            self.transcript.complain(self._complaint(result)[1] or "")
+            self.transcript.add_error(self._complaint(result)[1] or "")
         else:
-            self.summary = words(text_of(result.get("result"))) or self.summary
+            self.summary = plain_text(text_of(result.get("result"))) or self.summary
 
     def result_usage(self, result: dict[str, Any]) -> dict[str, float]:
         """What was used since the ``result`` before this one."""
@@ -184,13 +184,13 @@ class ClaudeLike(JsonTurn):
         said = final if final.strip() else "; ".join(filter(None, listed)) or self._error
         text = str(said or f"{self.program} reports {result.get('subtype')}").rstrip(". ")
         if text.lower().startswith(_UNKNOWN_SESSION):
-            return Reason.CANNOT_RESUME, words(text)
+            return Reason.CANNOT_RESUME, plain_text(text)
         if self._error_kind == "authentication_failed" or result.get("api_error_status") in (401, 403):
             text = f"{text}: {self.key_advice}"
-        return Reason.AGENT_ERROR, words(text)
+        return Reason.AGENT_ERROR, plain_text(text)
 
 
-class ClaudeReader(ClaudeLike):
+class ClaudeReader(ClaudeFormatReader):
     """Of Claude Code."""
 
 
@@ -209,7 +209,7 @@ def _subagent(line: dict[str, Any]) -> str | None:
         return None
     kind = text_of(line.get("subagent_type")) or "subagent"
     what = text_of(line.get("task_description")) or text_of(parent)
-    return words(f"{kind}: {what}"[:200]) or kind
+    return plain_text(f"{kind}: {what}"[:200]) or kind
 
 
 def _failed(result: dict[str, Any]) -> bool:

@@ -6,12 +6,12 @@ from relay_core.domain.agents.executors import CODEX
 from relay_workers.agents.codex.reader import CodexReader
 from relay_workers.agents.port import StepPlan, TurnRequest
 from relay_workers.agents.shared.command_line import (
-    STAY,
-    needed_program,
-    program_of,
+    OUTLIVE_SIGNALS,
+    program_argv,
+    prompt_for_model,
+    required_program,
     resumed_uuid,
     shell_line,
-    spoken_prompt,
 )
 from relay_workers.agents.shared.turn_rules import may_write
 
@@ -65,24 +65,24 @@ class Codex:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """Arguments, then those that hang on the run's environment; a script that stays, to count at the end."""
         resumed = resumed_uuid(request)
-        words = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
+        argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])
         before = b"" if resumed is None else b"used %s\n" % resumed.encode()
         script = b"%s%s%s%sset -- %s\n%s%s" % (
-            STAY,
+            OUTLIVE_SIGNALS,
             _USED,
             before,
             _KEY,
-            words,
+            argv,
             _PROVIDER,
             _RUN % (end, (resumed or "*").encode()),
         )
-        return StepPlan(script, spoken_prompt(request))
+        return StepPlan(script, prompt_for_model(request))
 
     def reader(self, request: TurnRequest) -> CodexReader:
         """Understands the JSON lines of ``exec --json``."""

@@ -22,9 +22,9 @@ from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import words
-from relay_workers.agents.shared.resuming import not_resumed
+from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.plain_text import plain_text
+from relay_workers.agents.shared.resuming import resume_failure
 
 _UNKNOWN = re.compile(rb"no rollout found for thread id [^(\n]*")
 _USAGE = {
@@ -65,7 +65,7 @@ class CodexReader(JsonTurn):
         """Understand one line."""
         kind = text_of(line.get("type"))
         if kind == "thread.started":
-            self._thread = an_id(line.get("thread_id"))
+            self._thread = valid_id(line.get("thread_id"))
         elif kind == "turn.started":
             self.agent_session_id = self._thread
         elif kind.startswith("item."):
@@ -92,7 +92,7 @@ class CodexReader(JsonTurn):
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes ``turn.completed`` *and* exit code 0."""
-        if other := not_resumed(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
+        if other := resume_failure(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
             return other
         if self._failed:
             return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{self.program} reports that the turn failed")
@@ -101,7 +101,7 @@ class CodexReader(JsonTurn):
             message = self._error or f"{self.program} ended without turn.completed: its turn is not complete"
             return Verdict.failed(Reason.AGENT_ERROR, message)
         if not by_code.success and self._error is not None:
-            return Verdict.failed(Reason.EXIT_CODE, words(f"{by_code.message}. Its last error: {self._error}"))
+            return Verdict.failed(Reason.EXIT_CODE, plain_text(f"{by_code.message}. Its last error: {self._error}"))
         return by_code
 
     def _complain(self, message: str) -> None:
@@ -109,13 +109,13 @@ class CodexReader(JsonTurn):
         again = message.startswith(_TRIES_AGAIN)
         if not again and ("401 Unauthorized" in message or "403 Forbidden" in message):
             plain = f"{plain.rstrip('. ')}: {_KEY_ADVICE}"
-        said = words(plain)
+        said = plain_text(plain)
         if said and said != self._error:
             self._error = said
             if again:
-                self.transcript.say(said, kind=EntryKind.NOTICE)
+                self.transcript.add_message(said, kind=EntryKind.NOTICE)
             else:
-                self.transcript.complain(said)
+                self.transcript.add_error(said)
 
     def _take_item(self, item: dict[str, Any], *, ended: bool) -> None:
         kind = text_of(item.get("type"))
@@ -126,10 +126,10 @@ class CodexReader(JsonTurn):
             self._take_call(kind, item, ended=ended)
 
     def _take_words(self, kind: str, text: str) -> None:
-        self.transcript.say(text, kind=_SPOKEN[kind])
+        self.transcript.add_message(text, kind=_SPOKEN[kind])
         if kind == "agent_message":
             self._error = None
-            self.summary = words(text) or self.summary
+            self.summary = plain_text(text) or self.summary
 
     def _take_call(self, kind: str, item: dict[str, Any], *, ended: bool) -> None:
         call_id = text_of(item.get("id"))
@@ -137,11 +137,11 @@ class CodexReader(JsonTurn):
         changes = given.get("changes") if kind == "file_change" else None
         found = [object_of(change).get("path") for change in changes] if isinstance(changes, list) else []
         paths = [path for path in found if isinstance(path, str)]
-        self.transcript.call(call_id, text_of(item.get("tool")) or kind, given, paths=paths)
+        self.transcript.begin_call(call_id, text_of(item.get("tool")) or kind, given, paths=paths)
         if ended:
             code = item.get("exit_code")
             failed = item.get("status") in _FAILED or code not in (None, 0)
-            self.transcript.result(call_id, _result(item), failed=failed)
+            self.transcript.end_call(call_id, _result(item), failed=failed)
 
 
 def _result(item: dict[str, Any]) -> str:

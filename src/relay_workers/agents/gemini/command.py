@@ -6,12 +6,12 @@ from relay_core.domain.agents.executors import AUTO, GEMINI, PLAN
 from relay_workers.agents.gemini.reader import GeminiReader
 from relay_workers.agents.port import StepPlan, TurnRequest
 from relay_workers.agents.shared.command_line import (
-    FLUSHED_NODE,
-    needed_program,
-    program_of,
+    FLUSH_NODE_OUTPUT,
+    program_argv,
+    prompt_for_model,
+    required_program,
     resumed_uuid,
     shell_line,
-    spoken_prompt,
 )
 from relay_workers.agents.shared.turn_rules import may_write
 
@@ -44,20 +44,20 @@ class Gemini:
     """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does.
 
     A prompt that begins with a slash or a question mark would be one of its commands, or be forgotten when the
-    conversation is resumed: `spoken_prompt` keeps it from both.
+    conversation is resumed: `prompt_for_model` keeps it from both.
     """
 
     name: Final = GEMINI.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """Settings, then the command line as one `exec`, so that signals reach the program itself."""
-        prompt = spoken_prompt(request)
-        line = shell_line([*program_of(request, PROGRAM), *_OUTPUT, *_arguments(request)])
-        return StepPlan(_SETTINGS + FLUSHED_NODE + b"exec " + line + b"\n", prompt, _ENV)
+        prompt = prompt_for_model(request)
+        line = shell_line([*program_argv(request, PROGRAM), *_OUTPUT, *_arguments(request)])
+        return StepPlan(_SETTINGS + FLUSH_NODE_OUTPUT + b"exec " + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> GeminiReader:
         """Understands the JSON lines of ``stream-json``."""

@@ -19,8 +19,8 @@ from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import LastWords, words
+from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.plain_text import LastMessage, plain_text
 
 _USAGE = {
     "input": used.INPUT,
@@ -54,7 +54,7 @@ class GeminiReader(JsonTurn):
         """Of the piece of an answer before this one: seconds, on its clock."""
         self._resumes = resumes
         self._begun: str | None = None
-        self._final = LastWords()
+        self._final = LastMessage()
         self._said: str | None = None
         self._given_up: str | None = None
         self._result: dict[str, Any] | None = None
@@ -73,13 +73,13 @@ class GeminiReader(JsonTurn):
     def feed(self, data: bytes) -> None:
         """Take the next bytes; the summary is made once for all the pieces of an answer that are among them."""
         super().feed(data)
-        self.summary = self._final.words or self._said
+        self.summary = self._final.text or self._said
 
     def take_line(self, line: dict[str, Any]) -> None:
         """Understand one line."""
         kind = text_of(line.get("type"))
         if kind == "init":
-            self._begun = an_id(line.get("session_id"))
+            self._begun = valid_id(line.get("session_id"))
         elif kind == "message":
             self._take_message(line)
         elif kind == "tool_use":
@@ -93,11 +93,11 @@ class GeminiReader(JsonTurn):
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes a ``result`` that says so, no surrender before it, *and* exit code 0."""
-        self.summary = self._final.words or self._said
+        self.summary = self._final.text or self._said
         if self._result is not None and self._result.get("status") != "success":
             return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
         if self._given_up is not None:
-            return Verdict.failed(Reason.AGENT_ERROR, words(self._given_up))
+            return Verdict.failed(Reason.AGENT_ERROR, plain_text(self._given_up))
         if self._begun is None and exit_code == _BAD_INPUT and self._resumes and _UNKNOWN.search(self.stderr):
             return Verdict.failed(Reason.CANNOT_RESUME, "gemini has no conversation of that id in this workspace")
         if exit_code == _NO_AUTH:
@@ -116,7 +116,7 @@ class GeminiReader(JsonTurn):
         if now is not None and self._spoke_at is not None and now - self._spoke_at >= _PAUSE_SECONDS:
             text = f"\n\n{text}"  # perhaps the same answer, once more
         self._spoke_at = now
-        self.transcript.stream(text)
+        self.transcript.add_text(text)
         self._final.add(text)
 
     def _take_call(self, line: dict[str, Any]) -> None:
@@ -124,23 +124,23 @@ class GeminiReader(JsonTurn):
         name, given = text_of(line.get("tool_name")), object_of(line.get("parameters"))
         path = given.get("file_path")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
-        self.transcript.call(text_of(line.get("tool_id")), name, given, paths=paths)
-        self._said = self._final.words or self._said
+        self.transcript.begin_call(text_of(line.get("tool_id")), name, given, paths=paths)
+        self._said = self._final.text or self._said
         self._final.end()
 
     def _take_result(self, line: dict[str, Any]) -> None:
         said = text_of(line.get("output")) or text_of(object_of(line.get("error")).get("message"))
         failed = line.get("status") != "success" or said.startswith(_EXITED)
-        self.transcript.result(text_of(line.get("tool_id")), said, failed=failed)
+        self.transcript.end_call(text_of(line.get("tool_id")), said, failed=failed)
 
     def _take_error(self, line: dict[str, Any]) -> None:
         message = text_of(line.get("message"))
         fatal = line.get("severity") == "error" or message.lower().startswith(_GIVEN_UP)
         if fatal:
-            self._given_up = words(message)
-            self.transcript.complain(message)
+            self._given_up = plain_text(message)
+            self.transcript.add_error(message)
         else:
-            self.transcript.say(message, kind=EntryKind.NOTICE)
+            self.transcript.add_message(message, kind=EntryKind.NOTICE)
 
     def _take_end(self, result: dict[str, Any]) -> None:
         self._result = result
@@ -151,14 +151,14 @@ class GeminiReader(JsonTurn):
             self.usage = {**self.usage, used.REASONING: thought}
         said = text_of(object_of(result.get("error")).get("message"))
         if said:
-            self.transcript.complain(self._complaint(result) or "")
+            self.transcript.add_error(self._complaint(result) or "")
 
     def _complaint(self, result: dict[str, Any]) -> str | None:
         said = text_of(object_of(result.get("error")).get("message")) or self._given_up
         text = (said or f"gemini reports the status {result.get('status')}").rstrip(". ")
         if _KEY_TROUBLE.search(text):
             text = f"{text}: {_KEY_ADVICE}"
-        return words(text)
+        return plain_text(text)
 
 
 def _seconds(timestamp: object) -> float | None:

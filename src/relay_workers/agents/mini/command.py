@@ -8,7 +8,13 @@ from relay_core.domain.agents.executors import MINI
 from relay_core.domain.errors import InvalidInput
 from relay_workers.agents.mini.reader import MiniReader
 from relay_workers.agents.port import StepPlan, TurnRequest
-from relay_workers.agents.shared.command_line import STAY, needed_program, program_of, shell_line, spoken_prompt
+from relay_workers.agents.shared.command_line import (
+    OUTLIVE_SIGNALS,
+    program_argv,
+    prompt_for_model,
+    required_program,
+    shell_line,
+)
 
 PROGRAM = "mini"
 _ENV = {
@@ -59,19 +65,19 @@ class Mini:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """A script that stays, and has the program's exit code."""
         if request.resume_session_id is not None:
             raise InvalidInput("mini-swe-agent cannot go on with a conversation", field="session_id")
-        spoken_prompt(request)
-        words = [*program_of(request, PROGRAM), "--yolo", "--exit-immediately"]
+        prompt_for_model(request)
+        argv = [*program_argv(request, PROGRAM), "--yolo", "--exit-immediately"]
         if request.model is not None:
-            words += ["--model", request.model]
+            argv += ["--model", request.model]
         task = json.dumps({"run": {"task": request.prompt}}, ensure_ascii=False)
         task = _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", task)
-        script = STAY + _SCRIPT % (shell_line(words), shell_line(request.args))
+        script = OUTLIVE_SIGNALS + _SCRIPT % (shell_line(argv), shell_line(request.args))
         return StepPlan(script, task.encode(), _ENV)
 
     def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's

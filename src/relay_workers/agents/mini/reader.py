@@ -13,7 +13,7 @@ from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared.json_turn import numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.plain_text import plain_text
 from relay_workers.agents.shared.text_lines import TextLines
 from relay_workers.agents.shared.turn_rules import AgentTurn
 from relay_workers.agents.shared.usage import CACHED, REASONING, disjoint
@@ -77,7 +77,7 @@ class MiniReader(AgentTurn):
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes a submission *and* exit code 0."""
         if self._last and text_of(self._ended.get("exit_status")) == "Submitted":
-            self.transcript.say(self._last)
+            self.transcript.add_message(self._last)
         status = text_of(self._ended.get("exit_status"))
         by_code = exit_verdict("mini", exit_code)
         if status == "Submitted" or (not status and not by_code.success):
@@ -85,7 +85,7 @@ class MiniReader(AgentTurn):
         if not status:
             return Verdict.failed(Reason.AGENT_ERROR, "mini ended without saying how: its turn is not complete")
         said = self._last if self._last and status in self._last else f"{status}: {self._last or 'no more is said'}"
-        return Verdict.failed(Reason.AGENT_ERROR, words(f"{said}: {_ADVICE}" if _KEY.search(said) else said))
+        return Verdict.failed(Reason.AGENT_ERROR, plain_text(f"{said}: {_ADVICE}" if _KEY.search(said) else said))
 
     def _take(self, line: str) -> None:
         if line.startswith(_END):
@@ -115,20 +115,20 @@ class MiniReader(AgentTurn):
             self._take_user(text)
         elif head == "Exit:":
             text = text.partition("\nSaved trajectory to ")[0]
-            self._last = None if text.startswith("Saved trajectory to ") else words(text)
+            self._last = None if text.startswith("Saved trajectory to ") else plain_text(text)
 
     def _take_answer(self, text: str) -> None:
         spoken, commands = _actions(text)
-        self.transcript.say(spoken)
-        self._said = words(spoken) or self._said
+        self.transcript.add_message(spoken)
+        self._said = plain_text(spoken) or self._said
         for command in commands:
             self._calls += 1
             self._open.append(f"call{self._calls}")
-            self.transcript.call(self._open[-1], "bash", {"command": command})
+            self.transcript.begin_call(self._open[-1], "bash", {"command": command})
 
     def _take_user(self, text: str) -> None:
         if self._asked:
-            self.transcript.say(text, kind=EntryKind.NOTICE)
+            self.transcript.add_message(text, kind=EntryKind.NOTICE)
         self._asked = True  # the first is the prompt in its long wrapping
 
     def _take_result(self, text: str) -> None:
@@ -137,7 +137,7 @@ class MiniReader(AgentTurn):
         code = _RETURN_CODE.match(text)
         submits = _NOT_RUN in text  # the command that says that it is done is not run, but taken as its last words
         failed = code is not None and code[1] != "0" and not submits
-        self.transcript.result(self._open.pop(0), _SUBMITTED if submits else text, failed=failed)
+        self.transcript.end_call(self._open.pop(0), _SUBMITTED if submits else text, failed=failed)
 
 
 def _actions(text: str) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ from relay_core.domain.agents.executors import AUTO, OPENCODE, PLAN
 from relay_core.domain.errors import InvalidInput
 from relay_workers.agents.opencode.reader import OpenCodeReader
 from relay_workers.agents.port import StepPlan, TurnRequest
-from relay_workers.agents.shared.command_line import needed_program, program_of, shell_line, spoken_prompt
+from relay_workers.agents.shared.command_line import program_argv, prompt_for_model, required_program, shell_line
 from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "opencode"
@@ -45,15 +45,15 @@ class OpenCode:
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
         """The program, unless ``command`` names one in the repository."""
-        return needed_program(request, PROGRAM)
+        return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
         """The command line as one `exec`, so that signals reach the program itself; its configuration as variable."""
-        line = shell_line([*program_of(request, PROGRAM), *_arguments(request)])
+        line = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         config = json.dumps(_config(request))
         env = {**_ENV, "OPENCODE_CONFIG_CONTENT": config}
         hold = _HOLD_PLAN % shell_line([config]) if request.permission_mode == PLAN else b""
-        return StepPlan(b"%sexec %s\n" % (hold, line), spoken_prompt(request), env)
+        return StepPlan(b"%sexec %s\n" % (hold, line), prompt_for_model(request), env)
 
     def reader(self, request: TurnRequest) -> OpenCodeReader:
         """Understands the JSON lines of ``run --format json``."""

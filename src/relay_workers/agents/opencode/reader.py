@@ -16,9 +16,9 @@ from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict, exit_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, an_id, numbers, object_of, text_of
-from relay_workers.agents.shared.plain_text import words
-from relay_workers.agents.shared.resuming import not_resumed
+from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.plain_text import plain_text
+from relay_workers.agents.shared.resuming import resume_failure
 
 _UNKNOWN = re.compile(rb"Session not found[^\n]*")
 _GOOD_ENDS = ("stop", "tool-calls")
@@ -53,14 +53,14 @@ class OpenCodeReader(JsonTurn):
         """Understand one line."""
         kind = text_of(line.get("type"))
         part = object_of(line.get("part"))
-        self.agent_session_id = an_id(line.get("sessionID")) or self.agent_session_id
+        self.agent_session_id = valid_id(line.get("sessionID")) or self.agent_session_id
         if kind == "step_start":
             self._stopped = None
         elif kind == "text":
-            self.transcript.say(text_of(part.get("text")))
-            self.summary = words(text_of(part.get("text"))) or self.summary
+            self.transcript.add_message(text_of(part.get("text")))
+            self.summary = plain_text(text_of(part.get("text"))) or self.summary
         elif kind == "reasoning":
-            self.transcript.say(text_of(part.get("text")), kind=EntryKind.REASONING)
+            self.transcript.add_message(text_of(part.get("text")), kind=EntryKind.REASONING)
         elif kind == "tool_use":
             self._take_tool(part)
         elif kind == "step_finish":
@@ -70,7 +70,7 @@ class OpenCodeReader(JsonTurn):
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Success takes a last step that ended by itself, no error *and* exit code 0."""
-        if other := not_resumed(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
+        if other := resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
             return other
         if self._error is not None:
             return Verdict.failed(Reason.AGENT_ERROR, self._error)
@@ -85,10 +85,10 @@ class OpenCodeReader(JsonTurn):
         call_id, name, given = text_of(part.get("callID")), text_of(part.get("tool")), object_of(state.get("input"))
         path = given.get("filePath")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
-        self.transcript.call(call_id, name, given, paths=paths)
+        self.transcript.begin_call(call_id, name, given, paths=paths)
         failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in (None, 0)
         said = text_of(state.get("error")) or text_of(state.get("output"))
-        self.transcript.result(call_id, said, failed=failed)
+        self.transcript.end_call(call_id, said, failed=failed)
 
     def _take_step(self, part: dict[str, Any]) -> None:
         self._stopped = self._last_stop = text_of(part.get("reason"))
@@ -96,12 +96,12 @@ class OpenCodeReader(JsonTurn):
         taken = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
         self.usage = used.total(self.usage, taken)
         if self._stopped == "stop":
-            self.agent_message_id = an_id(part.get("messageID"))
+            self.agent_message_id = valid_id(part.get("messageID"))
 
     def _complain(self, error: dict[str, Any]) -> None:
         data = object_of(error.get("data"))
         text = text_of(data.get("message")) or text_of(error.get("name")) or "an error without a message"
         if data.get("statusCode") in (401, 403):
             text = f"{text.rstrip('. ')}: {_KEY_ADVICE}"
-        self._error = words(text)
-        self.transcript.complain(self._error or text)
+        self._error = plain_text(text)
+        self.transcript.add_error(self._error or text)

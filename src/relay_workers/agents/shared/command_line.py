@@ -11,7 +11,7 @@ from relay_workers.agents.port import TurnRequest, prompt_bytes
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-FLUSHED_NODE = rb"""js='process.stdout._handle?.setBlocking?.(true);'
+FLUSH_NODE_OUTPUT = rb"""js='process.stdout._handle?.setBlocking?.(true);'
 js="$js"'if(!/cli-entry.js$/.test(process.argv[1]))'
 js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,[])'
 export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
@@ -24,7 +24,7 @@ launcher, which Qwen Code has. No blank and no double quote may be in it: NODE_O
 """
 
 
-STAY = b"trap : TERM INT HUP\n"
+OUTLIVE_SIGNALS = b"trap : TERM INT HUP\n"
 """For scripts that do something after their program has ended, whatever ended it.
 
 Relay's signals reach every process of an execution, so the program hears them by itself, in the foreground: one that a
@@ -32,14 +32,14 @@ shell starts in the background ignores SIGINT, and so do its children.
 """
 
 
-def program_of(request: TurnRequest, program: str) -> tuple[str, ...]:
+def program_argv(request: TurnRequest, program: str) -> tuple[str, ...]:
     """The words that start it: the agent's own program, or what ``command`` names in its place."""
     return program_words(request.command) if request.command else (program,)
 
 
-def needed_program(request: TurnRequest, program: str) -> tuple[str, ...]:
+def required_program(request: TurnRequest, program: str) -> tuple[str, ...]:
     """What the image must hold; nothing where ``command`` names a path in the repository: that is not cloned yet."""
-    first = program_of(request, program)[0]
+    first = program_argv(request, program)[0]
     return () if "/" in first and not first.startswith("/") else (first,)
 
 
@@ -47,7 +47,7 @@ COMMAND_SIGNS = (b"/", b"!", b"?")
 """What begins a command of an agent's own (``/clear``, ``!ls``), in one agent or another."""
 
 
-def spoken_prompt(request: TurnRequest) -> bytes:
+def prompt_for_model(request: TurnRequest) -> bytes:
     """The prompt as standard input: text for the model, never a command of the agent's own.
 
     A line break before the sign keeps it from being one, in every agent that was tried. A command would be answered
@@ -74,13 +74,13 @@ def resumed_uuid(request: TurnRequest) -> str | None:
     return given
 
 
-def shell_line(words: Sequence[str]) -> bytes:
+def shell_line(argv: Sequence[str]) -> bytes:
     """Words as a line of a script.
 
     Raises:
         InvalidInput: one of them holds half of a surrogate pair, which no argument can carry.
     """
     try:
-        return shlex.join(words).encode()
+        return shlex.join(argv).encode()
     except UnicodeEncodeError as error:
         raise InvalidInput("executor.args are not valid Unicode", field="executor.args") from error

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeGuard
 
 from relay_workers.agents.shared.json_lines import JsonLines
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.plain_text import plain_text
 from relay_workers.agents.shared.turn_rules import AgentTurn
 
 MAX_ID = 200
@@ -49,9 +49,9 @@ class JsonTurn(AgentTurn):
         """Understand one line."""
 
 
-def an_id(value: object) -> str | None:
+def valid_id(value: object) -> str | None:
     """An id as it can be stored and given back; None for what is none."""
-    return words(value) if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
+    return plain_text(value) if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -13,7 +13,7 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def words(text: str) -> str | None:
+def plain_text(text: str) -> str | None:
     """The text without terminal sequences, control characters and halves of surrogate pairs, cut to `MAX_BYTES`.
 
     Returns:
@@ -28,8 +28,8 @@ def words(text: str) -> str | None:
     return encoded[: MAX_BYTES - 3].decode(errors="ignore").rstrip() + "…"
 
 
-class LastWords:
-    """A message that arrives in pieces: its beginning, as much as `words` keeps; the next one replaces it."""
+class LastMessage:
+    """A message that arrives in pieces: its beginning, as much as `plain_text` keeps; the next one replaces it."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -49,7 +49,7 @@ class LastWords:
         self._ended = True
 
     @property
-    def words(self) -> str | None:
+    def text(self) -> str | None:
         """What was said; None where that is nothing."""
         self._pieces = ["".join(self._pieces)]
-        return words(self._pieces[0])
+        return plain_text(self._pieces[0])

@@ -4,10 +4,10 @@ import re
 
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import Verdict
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.plain_text import plain_text
 
 
-def not_resumed(
+def resume_failure(
     program: str, asked: str | None, got: str | None, stderr: bytes, unknown: re.Pattern[bytes]
 ) -> Verdict | None:
     """The verdict where the conversation did not go on; None where it did, or should not have.
@@ -22,7 +22,7 @@ def not_resumed(
     if asked is None:
         return None
     if got is None and (found := unknown.search(stderr)):
-        message = f"{program} does not know the conversation {asked}: {words(found[0].decode(errors='replace'))}"
+        message = f"{program} does not know the conversation {asked}: {plain_text(found[0].decode(errors='replace'))}"
         return Verdict.failed(Reason.CANNOT_RESUME, message)
     if got is not None and got != asked:
         message = f"{program} began the conversation {got} instead of going on with {asked}"

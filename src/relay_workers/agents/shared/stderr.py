@@ -2,7 +2,7 @@
 
 import re
 
-from relay_workers.agents.shared.plain_text import words
+from relay_workers.agents.shared.plain_text import plain_text
 
 TAIL_BYTES = 16 << 10
 """So much of the end of a standard error is looked at."""
@@ -26,7 +26,7 @@ _OPTION = re.compile(r"\s+-{1,2}\w")
 """A line of a help text."""
 
 
-def cause(stderr: bytes, *, certain: bool = False) -> str | None:
+def failure_cause(stderr: bytes, *, certain: bool = False) -> str | None:
     """The words of the last failure that a standard error tells, in at most `MAX_LINES` lines made one.
 
     Args:
@@ -45,16 +45,16 @@ def cause(stderr: bytes, *, certain: bool = False) -> str | None:
     else:
         chosen = lines[-MAX_LINES:]
     said = " ".join(line.strip() for line in chosen if line is chosen[0] or not _OPTION.match(line))
-    return words(said[:MAX_CHARACTERS])
+    return plain_text(said[:MAX_CHARACTERS])
 
 
 def _plain(line: str) -> str:
-    line = words_of_line(line)
+    line = plain_line(line)
     return "" if _NOISE.match(line) else line
 
 
-def words_of_line(line: str) -> str:
+def plain_line(line: str) -> str:
     """A line without terminal sequences and without the frame of a box; its indentation stays."""
     indent = line[: len(line) - len(line.lstrip(" \t"))]
-    plain = _BOX.sub("", words(line) or "").rstrip()
+    plain = _BOX.sub("", plain_text(line) or "").rstrip()
     return indent + plain if plain.strip() else ""

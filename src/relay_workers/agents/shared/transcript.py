@@ -86,13 +86,13 @@ class Transcript:
         """Why the last edit failed, where none went well and nothing else can have written in its place."""
         return self._failed_edit
 
-    def take(self) -> list[Entry]:
+    def take_changes(self) -> list[Entry]:
         """The entries that are new or changed since this was last asked, in the order of their `sequence`."""
         entries = sorted((draft.entry() for draft in self._changed.values()), key=lambda entry: entry.sequence)
         self._changed.clear()
         return entries
 
-    def say(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
+    def add_message(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
         """A whole message; said again at once, it is counted and makes no entry of its own."""
         if not text.strip():
             return
@@ -102,10 +102,10 @@ class Transcript:
             self._last.times += 1
             self._touch(self._last)
             return
-        self.stream(text, kind=kind)
+        self.add_text(text, kind=kind)
         self._last, self._speaking = self._speaking, None
 
-    def complain(self, text: str) -> None:
+    def add_error(self, text: str) -> None:
         """An error; told again with more words, it is still one."""
         last = self._last
         if last is not None and last.kind is EntryKind.ERROR and text.startswith("".join(last.pieces).rstrip(". ")):
@@ -113,13 +113,13 @@ class Transcript:
             last.add(text)
             self._touch(last)
         else:
-            self.say(text, kind=EntryKind.ERROR)
+            self.add_message(text, kind=EntryKind.ERROR)
 
-    def part(self) -> None:
+    def end_message(self) -> None:
         """What is streamed next is a message of its own."""
         self._speaking = None
 
-    def stream(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
+    def add_text(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
         """A piece of a message, which goes on with the next piece of that kind unless something comes between."""
         speaking = self._speaking
         if speaking is None or (speaking.kind, speaking.agent) != (kind, self.agent):
@@ -128,7 +128,7 @@ class Transcript:
             self._speaking.add(text)
             self._touch(self._speaking)
 
-    def call(self, call_id: str, name: str, given: Any, *, paths: Sequence[str] = ()) -> None:
+    def begin_call(self, call_id: str, name: str, given: Any, *, paths: Sequence[str] = ()) -> None:
         """A tool call begins, or one that is open is told again; with `paths` it is an edit of these files."""
         text, cut = _cut(given if isinstance(given, str) else _json(given), MAX_INPUT_BYTES)
         tool = Tool(_clean(name)[:200], text, paths=tuple(_clean(path)[:4096] for path in paths[:100]))
@@ -145,7 +145,7 @@ class Transcript:
         draft.truncated |= cut
         self._touch(draft)
 
-    def result(self, call_id: str, text: str, *, failed: bool = False) -> None:
+    def end_call(self, call_id: str, text: str, *, failed: bool = False) -> None:
         """A tool call has ended; of a call that nobody knows nothing is kept."""
         draft = self._calls.pop(call_id, None)
         if draft is None or draft.tool is None:
@@ -167,7 +167,7 @@ class Transcript:
         elif not failed and (draft.kind is EntryKind.FILE_EDIT or draft.tool.name.lower() in _MAY_WRITE):
             self._edits, self._failed_edit = self._edits + 1, None
 
-    def use(self, usage: Mapping[str, float]) -> None:
+    def add_usage(self, usage: Mapping[str, float]) -> None:
         """What the turn took."""
         if usage and (draft := self._new(EntryKind.USAGE)):
             draft.usage = dict(usage)

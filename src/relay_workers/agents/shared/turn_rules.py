@@ -13,8 +13,8 @@ from relay_core.domain.agents.conversation import Entry
 from relay_core.domain.agents.executors import AUTO
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.port import TurnRequest, Verdict
-from relay_workers.agents.shared.plain_text import words
-from relay_workers.agents.shared.stderr import cause
+from relay_workers.agents.shared.plain_text import plain_text
+from relay_workers.agents.shared.stderr import failure_cause
 from relay_workers.agents.shared.transcript import Transcript
 
 
@@ -57,7 +57,7 @@ class AgentTurn(ABC):
 
     def entries(self) -> Sequence[Entry]:
         """What is new or changed in the conversation."""
-        return self.transcript.take()
+        return self.transcript.take_changes()
 
     def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:
         """Judge the ended turn.
@@ -77,10 +77,10 @@ class AgentTurn(ABC):
         if not verdict.success and not stopped:
             verdict = self._explained(verdict)
         elif stopped:
-            told = told or cause(stderr, certain=True)
+            told = told or failure_cause(stderr, certain=True)
             if told and not self.transcript.has_error:
-                self.transcript.complain(told)
-        self.transcript.use(self.usage)
+                self.transcript.add_error(told)
+        self.transcript.add_usage(self.usage)
         return Verdict(verdict.success, verdict.reason, verdict.message, told)
 
     def _broken_rule(self) -> Verdict | None:
@@ -94,15 +94,15 @@ class AgentTurn(ABC):
             message = f"{self.program} ended without a word of its model{after}"
         else:
             return None
-        return Verdict.failed(Reason.AGENT_ERROR, words(message))
+        return Verdict.failed(Reason.AGENT_ERROR, plain_text(message))
 
     def _explained(self, verdict: Verdict) -> Verdict:
         """With the cause that standard error tells where nothing else did, and an entry that says so."""
         message = verdict.message or f"{self.program} failed"
         if not self.transcript.has_error:
-            if self.last_error is None and (found := cause(self.stderr)) and found not in message:
-                message = words(f"{message.rstrip('. ')}: {found}") or message
-            self.transcript.complain(message)
+            if self.last_error is None and (found := failure_cause(self.stderr)) and found not in message:
+                message = plain_text(f"{message.rstrip('. ')}: {found}") or message
+            self.transcript.add_error(message)
         return Verdict.failed(verdict.reason or Reason.AGENT_ERROR, message)
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.url import GitUrl
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.host.process import Control, GitJob, run_git
+from relay_workers.git.host.process import Deadline, GitJob, run_git
 
 _SMALL_FILE = 64 << 10
 _ALTERNATES = 100
@@ -38,7 +38,7 @@ class _Repository:
         return (self.common / "config", self.git_dir / "config.worktree")
 
 
-def vet(url: GitUrl, data_dir: Path, control: Control) -> Path:
+def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
     """The path to clone from.
 
     Raises:
@@ -57,7 +57,7 @@ def vet(url: GitUrl, data_dir: Path, control: Control) -> Path:
             raise RemoteRefused(url, "it takes objects or refs from Relay's own data directory")
     for config in repository.configs:
         job = GitJob(("config", "--file", str(config), "--includes", "--name-only", "--list"))
-        keys = run_git(job, control).output.decode("utf-8", "replace").lower().split() if config.is_file() else []
+        keys = run_git(job, deadline).output.decode("utf-8", "replace").lower().split() if config.is_file() else []
         if any(key.endswith(_PARTIAL) for key in keys):
             raise RemoteRefused(url, "it is a partial clone; clone its origin")
     return path

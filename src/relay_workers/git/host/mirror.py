@@ -31,10 +31,10 @@ from relay_workers.git.host.advertisement import (
     read_listing,
     read_trace,
 )
-from relay_workers.git.host.process import Control, GitJob, GitResult, OutOfTime, run_git
+from relay_workers.git.host.fetched_mirror import FetchedMirror, describe
+from relay_workers.git.host.process import Deadline, DeadlinePassed, GitJob, GitResult, run_git
 from relay_workers.git.host.progress import ProgressLog
 from relay_workers.git.host.remote import NOT_GIT, SHA256, WEB, Connection, connect, explain_failure
-from relay_workers.git.host.start import Mirror, describe
 
 _REFSPECS = (f"+HEAD*:{RELAY_HEAD}*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _DIRTY = "relay-fetching"
@@ -53,7 +53,7 @@ class _Fetch:
     url: GitUrl
     connection: Connection
     on_output: Callable[[bytes], None]
-    control: Control
+    deadline: Deadline
 
     def failed(self, what: str) -> StepFailed:
         return StepFailed(Reason.CLONE_FAILED, f"cannot clone {self.url.display}: {what}")
@@ -70,21 +70,23 @@ class Mirrors:
         key = sha256(url.text.encode()).hexdigest()[:16]
         return self._settings.data_dir / "mirrors" / str(project_id) / f"{key}.git"
 
-    def fetch(self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], control: Control) -> Mirror:
+    def fetch(
+        self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], deadline: Deadline
+    ) -> FetchedMirror:
         """Bring a mirror up to date, or make it; one connection to the remote.
 
         No part of a new mirror stays behind where this fails, and no process.
 
         Raises:
             StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``.
-            Cancelled: asked to end.
+            GitCancelled: asked to end.
         """
         path = self.path(project_id, url)
         path.parent.mkdir(parents=True, exist_ok=True)
         progress = ProgressLog(on_output)
         try:
-            with _locked(path.with_suffix(".lock"), control):
-                fetch = _Fetch(url, connect(url, self._settings, control), progress.write, control)
+            with _locked(path.with_suffix(".lock"), deadline):
+                fetch = _Fetch(url, connect(url, self._settings, deadline), progress.write, deadline)
                 if path.is_dir():
                     clear_after_crash(path)
                     remote = self._update(path, fetch)
@@ -93,7 +95,7 @@ class Mirrors:
                 return describe(path, remote)
         except TooManyRefs as error:
             raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {error}") from error
-        except OutOfTime as error:
+        except DeadlinePassed as error:
             raise StepFailed(Reason.CLONE_TIMEOUT, f"cloning {url.display} took too long") from error
         finally:
             progress.end()
@@ -110,7 +112,7 @@ class Mirrors:
             remote = self._visit(argv, path, fetch)
             if remote.head is not None:  # as a later fetch has it
                 job = GitJob(("update-ref", RELAY_HEAD, remote.head), git_dir=partial)
-                run_git(job, fetch.control)
+                run_git(job, fetch.deadline)
             _compare(partial, remote, fetch)
             partial.rename(path)
         finally:
@@ -177,7 +179,7 @@ class Mirrors:
             on_errors=fetch.on_output,
             watch=lambda: self._free(fetch),
         )
-        return run_git(job, fetch.control)
+        return run_git(job, fetch.deadline)
 
     def _free(self, fetch: _Fetch) -> int:
         """Bytes that may still be written on this node.
@@ -207,9 +209,9 @@ def _compare(path: Path, remote: Advertisement, fetch: _Fetch) -> None:
         StepFailed: reason ``clone_failed``: one did not, so a clone might start from an old commit.
     """
     job = GitJob(("for-each-ref", "--format=%(refname) %(objectname)"), git_dir=path)
-    lines = run_git(job, fetch.control).output.decode("utf-8", "surrogateescape").splitlines()
+    lines = run_git(job, fetch.deadline).output.decode("utf-8", "surrogateescape").splitlines()
     missing = remote.missing(dict(line.rsplit(" ", 1) for line in lines))
-    odd = [name for name in missing if run_git(GitJob(("check-ref-format", name)), fetch.control).exit_code]
+    odd = [name for name in missing if run_git(GitJob(("check-ref-format", name)), fetch.deadline).exit_code]
     if odd:
         fetch.on_output(f"relay: left out, as git takes no such names: {_named(odd)}\n".encode())
     if refused := [name for name in missing if name not in odd]:
@@ -244,7 +246,7 @@ def clear_after_crash(path: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path, control: Control) -> Iterator[None]:
+def _locked(path: Path, deadline: Deadline) -> Iterator[None]:
     """Hold a file lock against other threads and workers of this node; the kernel frees it when a worker dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -252,7 +254,7 @@ def _locked(path: Path, control: Control) -> Iterator[None]:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            control.pause("waiting for another clone of the same remote")
+            deadline.pause("waiting for another clone of the same remote")
         yield
     finally:
         os.close(descriptor)

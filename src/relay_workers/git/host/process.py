@@ -28,41 +28,41 @@ _READ = 1 << 16
 _LIMITED = 'ulimit -c 0 && ulimit -v "$1" && ulimit -f "$2" && shift 2 && exec "$@"'
 
 
-class Cancelled(StepFailed):
+class GitCancelled(StepFailed):
     """Somebody asked for the end; nothing is left running."""
 
     def __init__(self, what: str) -> None:
         super().__init__(Reason.USER, f"{what} was cancelled")
 
 
-class OutOfTime(RelayError):  # noqa: N818 - reads as what it says
+class DeadlinePassed(RelayError):  # noqa: N818 - reads as what it says
     """The deadline passed; nothing is left running."""
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class Deadline:
     """Until when, and whether still, something may run."""
 
-    deadline: float
+    expires_at: float
     """On `time.monotonic`'s clock."""
     cancelled: Event
 
     @classmethod
-    def within(cls, seconds: float, cancelled: Event | None = None) -> "Control":
-        """A control that ends in so many seconds."""
+    def within(cls, seconds: float, cancelled: Event | None = None) -> "Deadline":
+        """A deadline that ends in so many seconds."""
         return cls(time.monotonic() + seconds, cancelled or Event())
 
     def check(self, what: str) -> None:
         """Pass if there is time left.
 
         Raises:
-            Cancelled: the event is set.
-            OutOfTime: the deadline has passed.
+            GitCancelled: the event is set.
+            DeadlinePassed: the deadline has passed.
         """
         if self.cancelled.is_set():
-            raise Cancelled(what)
-        if time.monotonic() >= self.deadline:
-            raise OutOfTime(f"{what} took too long")
+            raise GitCancelled(what)
+        if time.monotonic() >= self.expires_at:
+            raise DeadlinePassed(f"{what} took too long")
 
     def pause(self, what: str) -> None:
         """Let a moment pass, for what offers no event to wait on; raises as `check` does."""
@@ -112,16 +112,16 @@ class GitResult:
         return "; ".join(complaints[-2:]) or f"git ended with code {self.exit_code}"
 
 
-def run_git(job: GitJob, control: Control) -> GitResult:
+def run_git(job: GitJob, deadline: Deadline) -> GitResult:
     """Run git in a process group of its own, which is gone when this returns or raises.
 
     Raises:
-        Cancelled: asked to end.
-        OutOfTime: the deadline passed.
+        GitCancelled: asked to end.
+        DeadlinePassed: the deadline passed.
     """
     limits = (str(job.memory_bytes // 1024), str(job.file_bytes // 512))
     argv = ("/bin/sh", "-c", _LIMITED, "sh", *limits, "git", *job.argv)
-    control.check("git")
+    deadline.check("git")
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL if job.stdin is None else job.stdin,
@@ -132,10 +132,10 @@ def run_git(job: GitJob, control: Control) -> GitResult:
         start_new_session=True,
     ) as process:
         try:
-            output, truncated, errors = _collect(process, job, control)
+            output, truncated, errors = _collect(process, job, deadline)
             if truncated:
                 end_group(process.pid)
-            _wait(process, control)
+            _wait(process, deadline)
         finally:
             end_group(process.pid)
     return GitResult(process.returncode, output, truncated, errors)
@@ -211,7 +211,7 @@ def _environment(job: GitJob) -> dict[str, str]:
     return env
 
 
-def _collect(process: subprocess.Popen[bytes], job: GitJob, control: Control) -> tuple[bytes, bool, bytes]:
+def _collect(process: subprocess.Popen[bytes], job: GitJob, deadline: Deadline) -> tuple[bytes, bool, bytes]:
     """Read both pipes to their ends, or to the output limit."""
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
@@ -219,7 +219,7 @@ def _collect(process: subprocess.Popen[bytes], job: GitJob, control: Control) ->
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            control.check("git")
+            deadline.check("git")
             if job.watch is not None:
                 job.watch()
             for key, _ in selector.select(_POLL_SECONDS):
@@ -238,12 +238,12 @@ def _collect(process: subprocess.Popen[bytes], job: GitJob, control: Control) ->
     return bytes(output), False, bytes(errors)
 
 
-def _wait(process: subprocess.Popen[bytes], control: Control) -> None:
+def _wait(process: subprocess.Popen[bytes], deadline: Deadline) -> None:
     """Wait for a process that has closed its pipes."""
     while True:
         try:
             process.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            control.check("git")
+            deadline.check("git")
         else:
             return

@@ -12,8 +12,8 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.url import GitUrl, IPAddress, classify_addresses, redact
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_workers.git.host.local_remote import vet
-from relay_workers.git.host.process import Control
+from relay_workers.git.host.local_remote import checked_path
+from relay_workers.git.host.process import Deadline
 from relay_workers.git.host.version import git_version, too_old_to_pin
 
 WEB = ("https", "http")
@@ -34,19 +34,19 @@ class Connection:
     """Of ``git clone`` and ``git fetch``."""
 
 
-def connect(url: GitUrl, settings: Settings, control: Control) -> Connection:
+def connect(url: GitUrl, settings: Settings, deadline: Deadline) -> Connection:
     """Vet where a remote really is and pin it: git connects to the address that was judged, not to a later answer.
 
     Behind an HTTP proxy the proxy resolves the name, and its own rules decide about addresses.
 
     Raises:
         StepFailed: reason ``clone_failed``: unknown host, an address that is not allowed, or no such local repository.
-        Cancelled: asked to end.
-        OutOfTime: the deadline passed.
+        GitCancelled: asked to end.
+        DeadlinePassed: the deadline passed.
     """
     config = {f"protocol.{url.scheme}.allow": "always", "http.followRedirects": "false", "protocol.version": "2"}
     if url.scheme == "file":
-        return _local(url, settings, config, control)
+        return _local(url, settings, config, deadline)
     if settings.ca_bundle is not None:
         config["http.sslCAInfo"] = str(settings.ca_bundle)
     proxy = _proxy_environment(url)
@@ -55,7 +55,7 @@ def connect(url: GitUrl, settings: Settings, control: Control) -> Connection:
     old = too_old_to_pin(git_version())
     if url.scheme in WEB and not settings.git_allow_private_hosts and old is not None:
         raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {old}")
-    addresses = _resolve(url, settings, control)
+    addresses = _resolve(url, settings, deadline)
     if url.scheme in WEB:
         pinned = ",".join(f"[{address}]" if address.version == 6 else str(address) for address in addresses)
         config["http.curloptResolve"] = f"{url.host}:{url.port}:{pinned}"
@@ -110,7 +110,7 @@ _MEANINGS = (
 )
 
 
-def _resolve(url: GitUrl, settings: Settings, control: Control) -> list[IPAddress]:
+def _resolve(url: GitUrl, settings: Settings, deadline: Deadline) -> list[IPAddress]:
     """The allowed addresses of the host; in a thread, for a resolver can be neither hurried nor interrupted."""
     found: list[str] = []
     failed: list[OSError] = []
@@ -126,7 +126,7 @@ def _resolve(url: GitUrl, settings: Settings, control: Control) -> list[IPAddres
     thread = Thread(target=ask, name="resolve", daemon=True)
     thread.start()
     while thread.is_alive():
-        control.check("resolving the remote's name")
+        deadline.check("resolving the remote's name")
         thread.join(0.1)
     if failed or not found:
         raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: the host name cannot be resolved")
@@ -172,8 +172,8 @@ def _ssh_command(url: GitUrl, address: IPAddress, settings: Settings) -> str:
     return " ".join(["ssh", "-F", "/dev/null", *(f"-o {quote(f'{key}={value}')}" for key, value in options.items())])
 
 
-def _local(url: GitUrl, settings: Settings, config: dict[str, str], control: Control) -> Connection:
-    path = vet(url, settings.data_dir, control)
+def _local(url: GitUrl, settings: Settings, config: dict[str, str], deadline: Deadline) -> Connection:
+    path = checked_path(url, settings.data_dir, deadline)
     # Git refuses a repository of another user; RELAY_GIT_ALLOW_FILE says that it may be read. Configuration does not
     # reach the other end of a local fetch but in its command line.
     upload_pack = "--upload-pack=git -c safe.directory=* -c protocol.allow=never upload-pack"

@@ -22,7 +22,7 @@ from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.git.host.masked_patch import masked_patch
-from relay_workers.git.host.process import Control, GitJob, OutOfTime, run_git
+from relay_workers.git.host.process import Deadline, DeadlinePassed, GitJob, run_git
 
 _CLEAN = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -90,7 +90,7 @@ class Store:
             memory_bytes=self._settings.git_host_memory_bytes,
             file_bytes=2 * self._settings.evidence_pack_max_bytes + (64 << 20),
         )
-        result = run_git(job, self._control())
+        result = run_git(job, self._deadline())
         if result.exit_code:
             for left_over in self.path.glob("objects/pack/tmp_*"):
                 left_over.unlink(missing_ok=True)
@@ -129,8 +129,8 @@ class Store:
             output_limit=max_bytes + 100,  # the line of statistics comes first
         )
         try:
-            result = run_git(job, self._control())
-        except OutOfTime as error:
+            result = run_git(job, self._deadline())
+        except DeadlinePassed as error:
             raise StepFailed(Reason.INTERNAL_ERROR, "the diff took too long") from error
         if result.exit_code and not result.truncated:
             raise StepFailed(Reason.INTERNAL_ERROR, f"the diff cannot be made: {result.message[:300]}")
@@ -153,13 +153,13 @@ class Store:
                 output_limit=max_bytes,
             )
             try:
-                output = run_git(job, self._control()).output
-            except OutOfTime:
+                output = run_git(job, self._deadline()).output
+            except DeadlinePassed:
                 return {}
         return _blobs_in(output)
 
-    def _control(self) -> Control:
-        return Control.within(self._settings.git_container_timeout_seconds)
+    def _deadline(self) -> Deadline:
+        return Deadline.within(self._settings.git_container_timeout_seconds)
 
     def _repo(self) -> Repo:
         repo = Repo(self.path, odbt=GitCmdObjectDB, expand_vars=False)

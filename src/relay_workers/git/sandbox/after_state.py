@@ -14,12 +14,12 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.host.process import OutOfTime
+from relay_workers.git.host.process import DeadlinePassed
+from relay_workers.git.host.scratch import scratch
 from relay_workers.git.host.store import Patch, Store
 from relay_workers.git.sandbox import container
-from relay_workers.git.sandbox.container import AfterStatePlan, Answer, ContainerUser
+from relay_workers.git.sandbox.container import AfterStatePlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
-from relay_workers.git.sandbox.scratch import scratch
 from relay_workers.host_files.safe_dir import SafeDir
 
 _STATUS_LIMIT = 8 << 20
@@ -51,7 +51,7 @@ class AfterStateRequest:
     """For the patches."""
 
 
-class Omitted(NamedTuple):
+class OmittedPath(NamedTuple):
     """Something that a commit or diff lacks."""
 
     path: str
@@ -78,7 +78,7 @@ class AfterState:
     """Base to pinned."""
     step_patch: Patch | None = None
     """Before to pinned; null where that is the same as `patch`, or the state before was not kept."""
-    omitted: tuple[Omitted, ...] = ()
+    omitted: tuple[OmittedPath, ...] = ()
     """What changed and was not kept, or not in a commit."""
     problem: str | None = None
 
@@ -99,7 +99,7 @@ class Recorder:
         try:
             with self._out_directory(request) as out_dir:
                 return self._record(request, state, out_dir)
-        except (StepFailed, OutOfTime, OSError) as error:  # a full disk, for one
+        except (StepFailed, DeadlinePassed, OSError) as error:  # a full disk, for one
             head = read_head(request.workspace_dir, request.name)
             log.warning("after-state not recorded", action="after_state", repo=request.name, problem=str(error))
             return replace(state, after_head=head.commit, problem=str(error))
@@ -133,12 +133,12 @@ class Recorder:
         answer = container.parse_answer(result)
         pinned = answer.commit("pinned")
         state = _described(state, answer, out_dir)
-        failure = container.ill_end(result, self._settings)
+        failure = container.container_failure(result, self._settings)
         if failure is not None or pinned is None:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
         try:
             self._keep(store, request.execution_id, pinned, out_dir)
-        except (StepFailed, OutOfTime, OSError) as error:  # what was done already, a commit perhaps, is told
+        except (StepFailed, DeadlinePassed, OSError) as error:  # what was done already, a commit perhaps, is told
             return replace(state, problem=str(error))
         return self._with_patches(replace(state, pinned_commit=pinned), store, request)
 
@@ -171,7 +171,7 @@ def _commit_message(text: str) -> bytes:
     return (wanted.decode("utf-8", "ignore") or "Changes of the agent").encode() + b"\n"
 
 
-def _described(state: AfterState, answer: Answer, out_dir: Path) -> AfterState:
+def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterState:
     """The state with what the container said of the work tree."""
     committed = answer.commit("committed")
     after_head = committed or state.after_head
@@ -180,7 +180,7 @@ def _described(state: AfterState, answer: Answer, out_dir: Path) -> AfterState:
         status = _result(results, "status", _STATUS_LIMIT)
         unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
         told = _records(_result(results, "omitted", _PATHS_LIMIT))
-    omitted = tuple(Omitted(path, why) for path, why in zip(told[::2], told[1::2], strict=False))
+    omitted = tuple(OmittedPath(path, why) for path, why in zip(told[::2], told[1::2], strict=False))
     summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, but=unchanged)
     return replace(
         state,
@@ -195,7 +195,10 @@ def _described(state: AfterState, answer: Answer, out_dir: Path) -> AfterState:
 
 
 def _dirty(
-    answer: Answer, summary: dict[str, Any], omitted: Sequence[Omitted], commits: tuple[str | None, str | None]
+    answer: ScriptAnswer,
+    summary: dict[str, Any],
+    omitted: Sequence[OmittedPath],
+    commits: tuple[str | None, str | None],
 ) -> bool | None:
     pinned, after_head = commits
     changed = pinned != after_head if pinned else any(summary[kind] for kind in container.KINDS)
@@ -206,7 +209,7 @@ def _dirty(
     return None if "unseen" in answer.values else False
 
 
-def _left_out(answer: Answer, omitted: Sequence[Omitted]) -> str | None:
+def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | None:
     """What is not kept, in a sentence."""
     if "too_big" in answer.values:
         return f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"

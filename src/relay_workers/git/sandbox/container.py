@@ -86,7 +86,7 @@ class AfterStatePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptAnswer:
     """The ``key value`` lines that the script wrote."""
 
     values: Mapping[str, str]
@@ -185,15 +185,15 @@ def clone_config(url: str, settings: Settings) -> str:
     )
 
 
-def parse_answer(result: ToolResult) -> Answer:
+def parse_answer(result: ToolResult) -> ScriptAnswer:
     """Take the script's lines apart."""
     lines = result.output.decode("utf-8", "replace").splitlines()
     pairs = [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
     submodules, pointers = (tuple(value for key, value in pairs if key == kind) for kind in ("submodule", "lfs"))
-    return Answer(dict(pairs), submodules, pointers)
+    return ScriptAnswer(dict(pairs), submodules, pointers)
 
 
-def ill_end(result: ToolResult, settings: Settings) -> StepFailed | None:
+def container_failure(result: ToolResult, settings: Settings) -> StepFailed | None:
     """Why the container did not do its work, where it ended otherwise than by the script's own end."""
     if result.cancelled:
         return StepFailed(Reason.USER, "the git container was cancelled")

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def give_back(workspace_dir: Path, uid: int) -> int:
@@ -19,7 +19,7 @@ def give_back(workspace_dir: Path, uid: int) -> int:
     if os.geteuid() != 0 or uid == 0:
         return 0
     count = 0
-    with suppress(FileNotFoundError, Tampered, RecursionError), SafeDir.open(workspace_dir, "repos") as repos:
+    with suppress(FileNotFoundError, TamperedFile, RecursionError), SafeDir.open(workspace_dir, "repos") as repos:
         device = os.fstat(repos.fileno()).st_dev
         for _, folders, files, folder in os.fwalk(".", dir_fd=repos.fileno(), onerror=None, follow_symlinks=False):
             for name in (*folders, *files):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay_core.domain.git.branch_name import is_valid_branch
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 _REF_FILE_LIMIT = 4 << 10
 _PACKED_REFS_LIMIT = 32 << 20
@@ -33,7 +33,7 @@ def read_head(workspace_dir: Path, repo_name: str) -> Head:
             return _read(git_dir)
     except FileNotFoundError:
         return Head(None, None, "the clone has no .git directory")
-    except Tampered as error:
+    except TamperedFile as error:
         return Head(None, None, _without_prefix(error, workspace_dir))
     except OSError as error:
         return Head(None, None, f"the clone's .git directory cannot be read: {error.strerror}")
@@ -82,7 +82,7 @@ def _loose_value(directory: SafeDir, parts: list[str]) -> bytes | None:
             return _loose_value(below, rest)
     try:
         return directory.read_bytes(name, _REF_FILE_LIMIT).strip()
-    except Tampered:
+    except TamperedFile:
         if _is_directory(directory, name):  # git leaves empty ones behind
             return None
         raise
@@ -100,10 +100,10 @@ def _packed_value(git_dir: SafeDir, ref: bytes) -> bytes | None:
 def _is_directory(directory: SafeDir, name: str) -> bool:
     try:
         directory.sub(name).close()
-    except Tampered:
+    except TamperedFile:
         return False
     return True
 
 
-def _without_prefix(error: Tampered, workspace_dir: Path) -> str:
+def _without_prefix(error: TamperedFile, workspace_dir: Path) -> str:
     return str(error).replace(f"{workspace_dir}/", "")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from relay_workers.host_files.safe_dir import SafeDir, Tampered
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 _LOCKS = ("index", "HEAD", "config", "packed-refs", "shallow", "ORIG_HEAD", "FETCH_HEAD")
 
@@ -33,7 +33,7 @@ def remove_dead_locks(
     removed = []
     for path in _locks(branch):
         *folders, last = path.split("/")
-        with suppress(OSError, Tampered), SafeDir.open(workspace_dir, "repos", name, ".git", *folders) as folder:
+        with suppress(OSError, TamperedFile), SafeDir.open(workspace_dir, "repos", name, ".git", *folders) as folder:
             found = os.stat(last, dir_fd=folder.fileno(), follow_symlinks=False)
             dead = found.st_gid == ended or not running
             if stat.S_ISREG(found.st_mode) and found.st_gid not in running and dead:

@@ -15,11 +15,11 @@ from relay_core.domain.git.url import GitUrl, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.fetched_mirror import FetchedMirror, StartPoint
 from relay_workers.git.host.mirror import Mirrors
-from relay_workers.git.host.process import Cancelled, Control
-from relay_workers.git.host.start import Mirror, Target
+from relay_workers.git.host.process import Deadline, GitCancelled
 from relay_workers.git.sandbox import container
-from relay_workers.git.sandbox.container import Answer, CheckoutPlan, ContainerUser
+from relay_workers.git.sandbox.container import CheckoutPlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.host_files.safe_dir import SafeDir
 
@@ -74,9 +74,9 @@ class Cloner:
         for branch in filter(None, (request.branch, request.target_branch)):
             if not is_valid_branch(branch):
                 raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
-        control = Control.within(self._settings.clone_timeout_seconds, request.cancelled)
-        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, control)
-        target = mirror.target(request.target_branch)
+        deadline = Deadline.within(self._settings.clone_timeout_seconds, request.cancelled)
+        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, deadline)
+        target = mirror.start_point(request.target_branch)
         self._prepare_workspace(request)
         answer = self._checkout(request, url, mirror, target)
         head = self._head_of_clone(request, answer)
@@ -95,7 +95,7 @@ class Cloner:
         if made and os.geteuid() == 0:
             os.chown(request.workspace_dir / "repos", request.uid, request.gid, follow_symlinks=False)
 
-    def _checkout(self, request: CloneRequest, url: GitUrl, mirror: Mirror, target: Target) -> Answer:
+    def _checkout(self, request: CloneRequest, url: GitUrl, mirror: FetchedMirror, target: StartPoint) -> ScriptAnswer:
         free = shutil.disk_usage(request.workspace_dir).free - self._settings.node_min_free_bytes
         plan = CheckoutPlan(
             name=request.name,
@@ -111,16 +111,16 @@ class Cloner:
         base = container.tool_run("checkout", request.workspace_dir, user, self._settings)
         result = self._tool.run(container.checkout_run(plan, base, self._settings), request.cancelled)
         answer = container.parse_answer(result)
-        failure = container.ill_end(result, self._settings) or self._refusal(answer, plan)
+        failure = container.container_failure(result, self._settings) or self._refusal(answer, plan)
         if failure is None:
             return answer
         cleaning = container.tool_run("remove_partials", request.workspace_dir, user, self._settings)
         self._tool.run(replace(cleaning, env={**cleaning.env, "NAME": request.name}))
         if result.cancelled:
-            raise Cancelled("the checkout")
+            raise GitCancelled("the checkout")
         raise failure
 
-    def _refusal(self, answer: Answer, plan: CheckoutPlan) -> StepFailed | None:
+    def _refusal(self, answer: ScriptAnswer, plan: CheckoutPlan) -> StepFailed | None:
         if answer.values.get("limit") == "files":
             text = f"the checkout has more than {self._settings.checkout_max_files} files and directories"
             return StepFailed(Reason.DISK_LIMIT, f"{text} (RELAY_CHECKOUT_MAX_FILES)")
@@ -131,7 +131,7 @@ class Cloner:
             return StepFailed(Reason.CLONE_FAILED, answer.values["problem"])
         return None
 
-    def _head_of_clone(self, request: CloneRequest, answer: Answer) -> str:
+    def _head_of_clone(self, request: CloneRequest, answer: ScriptAnswer) -> str:
         head = read_head(request.workspace_dir, request.name)
         if head.commit is None or head.branch != request.branch:
             state = head.problem or f"it is on branch {head.branch}"

@@ -11,7 +11,7 @@ from relay_workers.git.host.advertisement import HEADS, Advertisement
 _BRANCHES_NAMED = 8
 
 
-class RemoteHead(StepFailed):
+class StartPointMissing(StepFailed):
     """What was to be checked out is not there."""
 
     def __init__(self, message: str) -> None:
@@ -19,7 +19,7 @@ class RemoteHead(StepFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StartPoint:
     """What a clone starts from."""
 
     branch: str | None
@@ -28,7 +28,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
+class FetchedMirror:
     """A mirror as the fetch left it."""
 
     path: Path
@@ -39,7 +39,7 @@ class Mirror:
     head: str | None = None
     """Commit of the remote's HEAD."""
 
-    def target(self, branch: str | None) -> Target:
+    def start_point(self, branch: str | None) -> StartPoint:
         """The named branch, or where the remote's HEAD is.
 
         Raises:
@@ -47,12 +47,12 @@ class Mirror:
         """
         name = branch or self.default_branch
         if name is None and self.head is not None:
-            return Target(None, self.head)
+            return StartPoint(None, self.head)
         if name is None:
-            raise RemoteHead(f"the remote names no default branch; give target_branch ({self._some_branches()})")
+            raise StartPointMissing(f"the remote names no default branch; give target_branch ({self._some_branches()})")
         if name not in self.heads:
-            raise RemoteHead(f"the remote has no branch {name!r} ({self._some_branches()})")
-        return Target(name, self.heads[name])
+            raise StartPointMissing(f"the remote has no branch {name!r} ({self._some_branches()})")
+        return StartPoint(name, self.heads[name])
 
     def _some_branches(self) -> str:
         names = sorted(self.heads, key=lambda name: (name not in {"main", "master"}, name))
@@ -60,11 +60,11 @@ class Mirror:
         return f"it has {', '.join(names[:_BRANCHES_NAMED]) or 'no branch that can be named'}{more}"
 
 
-def describe(path: Path, remote: Advertisement) -> Mirror:
+def describe(path: Path, remote: Advertisement) -> FetchedMirror:
     """A mirror that has everything that its remote advertised."""
     branches = {name.removeprefix(HEADS): commit for name, commit in remote.refs.items() if name.startswith(HEADS)}
     heads = {name: commit for name, commit in branches.items() if _is_utf8(name)}
-    return Mirror(path, choose_default(remote, heads), heads, remote.head)
+    return FetchedMirror(path, choose_default(remote, heads), heads, remote.head)
 
 
 def choose_default(remote: Advertisement, heads: Mapping[str, str]) -> str | None:
