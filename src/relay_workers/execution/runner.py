@@ -1,7 +1,6 @@
 """One execution from claim to next step; every kind of run passes through `Runner.run`."""
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from uuid import UUID
@@ -15,6 +14,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError, Stale, StepFailed
 from relay_core.domain.message import task_id
 from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.retry import Backoff, until_available
 from relay_core.store.executions import lifecycle, takeover
 from relay_core.store.executions.lifecycle import Claimed, Evidence, Finished, NotClaimed
 from relay_core.store.logs.log_store import StreamEnd
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = threading.Event()
 _AT_ONCE.set()
 
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.2, 5.0
+BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
 
 STEPS = dict.fromkeys(RunReason, process.run) | {
     RunReason.CLONE: clone.run,
@@ -251,17 +251,15 @@ class Runner:
 
     def _patiently(self, write: Callable[[Connection], Finished]) -> Finished:
         """The terminal transaction, through an outage of any length: it is idempotent by the fence."""
-        backoff = FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                with self._context.database.begin() as connection:
-                    return write(connection)
-            except SQLAlchemyError as error:
-                if not is_away(error):
-                    raise
-                log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])
-            time.sleep(backoff)
-            backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
+
+        def transaction() -> Finished:
+            with self._context.database.begin() as connection:
+                return write(connection)
+
+        def report(error: Exception, _pause: float) -> None:
+            log.warning("the database is away; the end of the run waits", error=str(error).splitlines()[0])
+
+        return until_available(transaction, BACKOFF, is_retryable=is_away, report=report)
 
 
 def _relay_failed(error: Exception) -> machine.Transition:
