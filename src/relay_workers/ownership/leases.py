@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
+from relay_core.retry import Backoff, until_available
 from relay_core.store.executions import transitions
 from relay_core.store.outage import is_away
 from relay_core.store.transaction import transact
@@ -15,7 +15,7 @@ from relay_workers.ownership.live_executions import Control, awake_and_asleep
 
 log = structlog.get_logger(__name__)
 
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.2, 5.0
+BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
 
 
 def renew(context: WorkerContext) -> None:
@@ -34,19 +34,21 @@ def confirm(context: WorkerContext, control: Control) -> None:
     Raises:
         LetGo: it is not ours any more.
     """
-    backoff = FIRST_BACKOFF_SECONDS
-    while not control.lost.is_set():
-        if awake_and_asleep() - control.renewed_at < context.settings.lease_seconds:
-            return
-        try:
+
+    def renew_until_fresh_or_lost() -> None:
+        while not control.lost.is_set() and not _is_fresh(context, control):
             _renew(context, context.database, [control])
-        except SQLAlchemyError as error:
-            if not is_away(error):
-                raise
-            log.warning("the database is away; the run waits for its lease", error=str(error).splitlines()[0])
-            control.lost.wait(backoff)
-            backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
-    raise LetGo("its lease was lost")
+
+    def report(error: Exception, _pause: float) -> None:
+        log.warning("the database is away; the run waits for its lease", error=str(error).splitlines()[0])
+
+    until_available(renew_until_fresh_or_lost, BACKOFF, is_retryable=is_away, report=report, wait=control.lost.wait)
+    if control.lost.is_set():
+        raise LetGo("its lease was lost")
+
+
+def _is_fresh(context: WorkerContext, control: Control) -> bool:
+    return awake_and_asleep() - control.renewed_at < context.settings.lease_seconds
 
 
 def _renew(context: WorkerContext, database: Engine, live: Sequence[Control]) -> None:
