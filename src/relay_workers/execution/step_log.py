@@ -13,10 +13,11 @@ from relay_core.domain.errors import Stale
 from relay_core.domain.logs.append import AppendResult
 from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.port import LiveLogPublisher
+from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailable, StreamEnd
 from relay_workers.execution.outcome import LetGo
 
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 LOOK_SECONDS = 0.5
 """Between two looks at whether the run is still ours, while an outage lasts."""
 APPEND_BYTES = 1 << 20
@@ -160,20 +161,23 @@ class StepLog:
 
     def _append(self, append: Append) -> AppendResult | None:
         """Through an outage of any length; one that ended after the commit shows in the sizes of the refusal."""
-        backoff = FIRST_BACKOFF_SECONDS
-        while not self._over:
-            try:
-                result = self._store.append([append])
-            except LogStoreUnavailable as error:
-                log.warning("a log waits for Postgres", execution_id=str(self._execution_id), error=str(error))
-                self._lost.wait(backoff)
-                backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
-                continue
-            refused = result.refused.get(append.execution_id)
-            if refused is None or (refused.sizes or {}).get(append.stream) == append.end:
-                return result
+
+        def store() -> AppendResult | None:
+            return None if self._over else self._store.append([append])
+
+        def report(error: Exception, _pause: float) -> None:
+            log.warning("a log waits for Postgres", execution_id=str(self._execution_id), error=str(error))
+
+        result = until_available(store, BACKOFF, is_retryable=_is_unavailable, report=report, wait=self._lost.wait)
+        if result is None:
             return None
-        return None
+        refused = result.refused.get(append.execution_id)
+        stored = refused is None or (refused.sizes or {}).get(append.stream) == append.end
+        return result if stored else None
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return isinstance(error, LogStoreUnavailable)
 
 
 def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
