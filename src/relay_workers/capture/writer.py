@@ -10,12 +10,13 @@ import structlog
 
 from relay_core.domain.logs.append import Append, AppendResult, Refused, Stored
 from relay_core.live_log.port import LiveLogPublisher
+from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
 from relay_core.store.outage import is_of_the_data
 
 log = structlog.get_logger(__name__)
 
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 TRIES_OF_THE_UNKNOWN = 6
 """How often bytes of one execution are tried again after an error that Relay does not know (about 3 s in all): its
 process is ended after that, as its output cannot be kept."""
@@ -49,7 +50,7 @@ class ChunkWriter:
         self._stopping.set()
         self._batches.put(None)
         if self._thread.is_alive():
-            self._thread.join(LAST_BACKOFF_SECONDS)
+            self._thread.join(BACKOFF.last_seconds)
 
     @property
     def alive(self) -> bool:
@@ -82,13 +83,16 @@ class ChunkWriter:
     def _store_patiently(self, batch: Sequence[Append]) -> AppendResult | None:
         """Through an outage of any length; None when the worker goes away during one."""
         executions = _executions(batch)
-        backoff = FIRST_BACKOFF_SECONDS
         unknown = 0
-        while not self._stopping.is_set():
+
+        def store() -> AppendResult | None:
+            nonlocal unknown
+            if self._stopping.is_set():
+                return None
             try:
                 return self._store.append(batch)
-            except LogStoreUnavailable as error:
-                log.warning("logs wait in their files", error=str(error), retry_seconds=backoff)
+            except LogStoreUnavailable:
+                raise
             except Exception as error:  # a thread's top: one bad execution must not end the capture of all others
                 log.exception("a batch of log chunks was refused", executions=[str(one) for one in executions])
                 if len(executions) > 1:
@@ -96,9 +100,13 @@ class ChunkWriter:
                 unknown += 1
                 if is_of_the_data(error) or unknown == TRIES_OF_THE_UNKNOWN:
                     return AppendResult([], {})
-            self._stopping.wait(backoff)
-            backoff = min(LAST_BACKOFF_SECONDS, backoff * 2)
-        return None
+                raise
+
+        def report(error: Exception, pause: float) -> None:
+            if isinstance(error, LogStoreUnavailable):
+                log.warning("logs wait in their files", error=str(error), retry_seconds=pause)
+
+        return until_available(store, BACKOFF, is_retryable=lambda _: True, report=report, wait=self._stopping.wait)
 
     def _one_by_one(self, batch: Sequence[Append], executions: Sequence[UUID]) -> AppendResult | None:
         stored: list[Stored] = []
