@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relay_core.domain.errors import Stale
 from relay_core.domain.logs.append import Refused
 from relay_core.domain.vocabulary import Reason, Stream
+from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailable, StreamInfo
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected
@@ -28,7 +29,7 @@ FIFO_BYTES = 64 << 10
 READS_OF_FIFO = 4
 SETTLE_LOOK_SECONDS = 1.0
 """Between two looks at whether the worker goes away, which wakes nobody."""
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 5.0
+BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 
 T = TypeVar("T")
 
@@ -340,15 +341,17 @@ class Capture:
             wake.wait()
 
     def _patiently(self, query: Callable[[], T]) -> T:
-        backoff = FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                return query()
-            except (LogStoreUnavailable, SQLAlchemyError) as error:
-                log.warning("the end of a log waits for Postgres", error=str(error), retry_seconds=backoff)
-            self._released.wait(backoff)
+        def is_retryable(error: Exception) -> bool:
+            return isinstance(error, LogStoreUnavailable | SQLAlchemyError)
+
+        def report(error: Exception, pause: float) -> None:
+            log.warning("the end of a log waits for Postgres", error=str(error), retry_seconds=pause)
+
+        def wait(pause: float) -> None:
+            self._released.wait(pause)
             self._check_ours()
-            backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
+
+        return until_available(query, BACKOFF, is_retryable=is_retryable, report=report, wait=wait)
 
     def _check_ours(self) -> None:
         if self.stale or self._request.lost.is_set() or self._released.is_set():
