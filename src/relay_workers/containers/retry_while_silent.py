@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import structlog
 
+from relay_core.retry import Backoff, until_available
 from relay_workers.containers.port import EngineUnavailable
 
 T = TypeVar("T")
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.1, 2.0
+BACKOFF = Backoff(first_seconds=0.1, last_seconds=2.0)
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class RetryWhileSilent:
     def until(self, unwanted: Event) -> Iterator[None]:
         """Repeat nothing in this thread and block once ``unwanted`` is set, as the answer is not needed any more.
 
-        A wait between two tries that has begun is finished: at most `LAST_BACKOFF_SECONDS`.
+        A wait between two tries that has begun is finished: at most `BACKOFF.last_seconds`.
         """
         self._of_thread.unwanted = unwanted
         try:
@@ -55,13 +56,12 @@ class RetryWhileSilent:
             EngineUnavailable: the engine was silent for too long, or the error is not one of silence.
         """
         deadline = time.monotonic() + self._seconds
-        backoff = FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                return verb()
-            except EngineUnavailable as error:
-                if not error.silent or time.monotonic() >= deadline or not self._may_repeat():
-                    raise
-                log.warning("the container engine is away", error=str(error), retry_seconds=backoff)
-            self._stopped.wait(backoff)
-            backoff = min(LAST_BACKOFF_SECONDS, 2 * backoff)
+
+        def is_retryable(error: Exception) -> bool:
+            silent = isinstance(error, EngineUnavailable) and error.silent
+            return silent and time.monotonic() < deadline and self._may_repeat()
+
+        def report(error: Exception, pause: float) -> None:
+            log.warning("the container engine is away", error=str(error), retry_seconds=pause)
+
+        return until_available(verb, BACKOFF, is_retryable=is_retryable, report=report, wait=self._stopped.wait)
