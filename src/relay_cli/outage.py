@@ -9,12 +9,13 @@ import httpx
 from relay_cli.client import Api, ApiAway
 from relay_cli.errors import CommandFailed
 from relay_core.console.output import note
+from relay_core.retry import Backoff
 
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 90.0
 """Without an answer; a stack that is ended and started again takes seconds."""
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 3.0
+BACKOFF = Backoff(first_seconds=0.2, last_seconds=3.0)
 WATCH_LOST_EXIT_CODE = 125
 """As of `docker run`: what failed is the tool, nothing is known of the command."""
 AWAY = (httpx.TransportError, ApiAway)
@@ -31,7 +32,7 @@ class Outage:
         self._api = api
         self._see_also = see_also
         self._since: float | None = None
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pauses = BACKOFF.pauses()
 
     def wait(self, why: object) -> None:
         """Let some time pass before the next try, and look where the local stack is now.
@@ -46,13 +47,12 @@ class Outage:
         elif now - self._since > PATIENCE_SECONDS:
             message = f"the API at {self._api.url} does not come back; the run goes on: {self._see_also}"
             raise WatchLost(message, WATCH_LOST_EXIT_CODE)
-        time.sleep(self._pause)
-        self._pause = min(LAST_PAUSE_SECONDS, 2 * self._pause)
+        time.sleep(next(self._pauses))
         self._api.find_again()
 
     def over(self) -> None:
         """It answers."""
-        self._since, self._pause = None, FIRST_PAUSE_SECONDS
+        self._since, self._pauses = None, BACKOFF.pauses()
 
 
 def steadily(api: Api, see_also: str, ask: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from relay_core.domain.logs.append import Stored
 from relay_core.live_log.redis_entries import Entry, entries, id_after, key
+from relay_core.retry import Backoff
 from relay_core.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 QUEUE_BYTES = 8 << 20
 """Most bytes that wait for Redis; beyond it they are dropped, and readers find them in Postgres."""
 TIMEOUT_SECONDS = 1.0
-FIRST_AWAY_SECONDS, LAST_AWAY_SECONDS = 0.25, 5.0
+BACKOFF = Backoff(first_seconds=0.25, last_seconds=5.0)
 
 
 class _Post(NamedTuple):
@@ -52,7 +53,7 @@ class LiveLogPublisher:
         self._waiting = 0
         self._stopped = False
         self._away_until = 0.0
-        self._away_seconds = FIRST_AWAY_SECONDS
+        self._pauses = BACKOFF.pauses()
         self._thread: threading.Thread | None = None
 
     def publish(self, stored: Sequence[Stored]) -> None:
@@ -92,7 +93,7 @@ class LiveLogPublisher:
         while (posts := self._take()) is not None:
             try:
                 self._send(posts)
-                self._away_seconds = FIRST_AWAY_SECONDS
+                self._pauses = BACKOFF.pauses()
             except (RedisError, OSError) as error:
                 self._leave_alone(error)
             except Exception:  # a thread's top: the next batch may be better
@@ -134,7 +135,6 @@ class LiveLogPublisher:
         """For a while nothing is published, so that a Redis that hangs does not cost a timeout per batch."""
         log.warning("the live tail is away; readers use Postgres", error=str(error))
         with self._changed:
-            self._away_until = time.monotonic() + self._away_seconds
-            self._away_seconds = min(LAST_AWAY_SECONDS, 2 * self._away_seconds)
+            self._away_until = time.monotonic() + next(self._pauses)
             self._posts.clear()
             self._waiting = 0
