@@ -7,7 +7,7 @@ from typing import Any
 
 from relay_cli.client import Api, check
 from relay_cli.conversation import ConversationWriter
-from relay_cli.outage import AWAY, FIRST_PAUSE_SECONDS, Outage, steadily
+from relay_cli.outage import AWAY, BACKOFF, Outage, steadily
 from relay_core.console import server_sent_events as sse
 from relay_core.console.output import LogWriter, note
 from relay_core.domain.agents.executors import EXECUTORS
@@ -63,7 +63,7 @@ def _followed(
         except AWAY as error:
             outage.wait(error)
         else:
-            time.sleep(FIRST_PAUSE_SECONDS)  # it was ended in an orderly way, and is taken up again
+            time.sleep(BACKOFF.first_seconds)  # it was ended in an orderly way, and is taken up again
 
 
 def _see_log(execution_id: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from relay_cli import follow, outage
 from relay_cli.client import Api
 from relay_cli.errors import CommandFailed
+from relay_core.retry import Backoff
 from relay_stack.errors import StackProblem
 from relay_stack.files.stack_state import StackState, write_state
 from relay_stack.services.ports import choose_port
@@ -99,8 +100,7 @@ def serve() -> Iterator[Callable[..., FakeApi]]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "FIRST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(outage, "LAST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(outage, "BACKOFF", Backoff(first_seconds=0.02, last_seconds=0.05))
 
 
 def test_a_watcher_finds_the_stack_on_its_new_port(serve, tmp_path: Path, capsys):

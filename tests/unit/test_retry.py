@@ -10,11 +10,11 @@ from relay_core.retry import Backoff, until_available
 BACKOFF = Backoff(0.1, 0.5)
 
 
-class Away(Exception):
+class AwayError(Exception):
     pass
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     pass
 
 
@@ -30,7 +30,7 @@ def failing(times: int, error: Exception):
 
 
 def is_away(error: Exception) -> bool:
-    return isinstance(error, Away)
+    return isinstance(error, AwayError)
 
 
 def ignore(error: Exception, pause: float) -> None:
@@ -44,19 +44,19 @@ def test_pauses_double_up_to_the_last():
 def test_a_call_is_repeated_until_it_answers_and_each_pause_is_reported_before_it():
     seen = []
     answer = until_available(
-        failing(3, Away()),
+        failing(3, AwayError()),
         BACKOFF,
         is_retryable=is_away,
         report=lambda error, pause: seen.append((type(error), pause)),
         wait=seen.append,
     )
     assert answer == "answer"
-    assert seen == [(Away, 0.1), 0.1, (Away, 0.2), 0.2, (Away, 0.4), 0.4]
+    assert seen == [(AwayError, 0.1), 0.1, (AwayError, 0.2), 0.2, (AwayError, 0.4), 0.4]
 
 
 def test_an_answer_at_once_waits_for_nothing():
     waited = []
-    until_available(failing(0, Away()), BACKOFF, is_retryable=is_away, report=ignore, wait=waited.append)
+    until_available(failing(0, AwayError()), BACKOFF, is_retryable=is_away, report=ignore, wait=waited.append)
     assert waited == []
 
 
@@ -71,14 +71,16 @@ def test_another_error_is_raised_at_once():
 
 def test_an_error_of_the_wait_ends_the_repetition():
     def wait(seconds: float) -> None:
-        raise Cancelled
+        raise CancelledError
 
-    with pytest.raises(Cancelled):
-        until_available(failing(9, Away()), BACKOFF, is_retryable=is_away, report=ignore, wait=wait)
+    with pytest.raises(CancelledError):
+        until_available(failing(9, AwayError()), BACKOFF, is_retryable=is_away, report=ignore, wait=wait)
 
 
 def test_a_set_event_cuts_the_pauses_short():
     gone = threading.Event()
     gone.set()
     slow = Backoff(3600, 3600)
-    assert until_available(failing(5, Away()), slow, is_retryable=is_away, report=ignore, wait=gone.wait) == "answer"
+    assert (
+        until_available(failing(5, AwayError()), slow, is_retryable=is_away, report=ignore, wait=gone.wait) == "answer"
+    )
