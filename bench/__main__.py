@@ -16,7 +16,7 @@ from pathlib import Path
 
 import docker
 from bench.live import live_latencies
-from tests.acceptance.conftest import Relay, free_port, make_repo
+from tests.support.relay import Relay, free_port, make_repo
 
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres

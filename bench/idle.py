@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 from bench.__main__ import clean, environment
-from tests.acceptance.conftest import Relay, make_repo
+from tests.support.relay import Relay, make_repo
 
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 WRITER = "exec python3 -uc 'import sys, time\nwhile True: sys.stdout.write(f\"{time.time_ns()}\\n\"); time.sleep(0.5)'"
 MEASURED_SECONDS = 20.0

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import redis
 from bench.chaos.world import World
 from sqlalchemy import text
-from tests.acceptance.conftest import Relay
-from tests.faults.conftest import LEASE_SECONDS
+from tests.support.fault_stack import LEASE_SECONDS
+from tests.support.relay import Relay
 
 from relay_core.domain.message import QueueMessage, node_queue, pool_queue
 from relay_core.domain.vocabulary import RunReason

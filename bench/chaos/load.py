@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import httpx
 from bench.chaos.client import FINAL, ChainEndedError, Client
 from bench.chaos.world import World
-from tests.faults.conftest import lines, numbered
+from tests.support.fault_stack import lines, numbered
 
 LINES, PAUSE = 1200, 0.01
 """A step of some fifteen seconds: long enough to meet several faults."""

@@ -7,7 +7,7 @@ from bench.chaos.client import FINAL
 from bench.chaos.load import Expected, Job
 from bench.chaos.report import Report
 from bench.chaos.world import World
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 HELPERS_SECONDS = 20.0
 

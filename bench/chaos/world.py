@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from tests.acceptance.conftest import Relay, make_repo
-from tests.faults.conftest import CrashingPostgres, Stack, fault_relay
-from tests.faults.own_engine import OwnEngine
+from tests.support.fault_stack import CrashingPostgres, Stack, fault_relay
+from tests.support.own_engine import OwnEngine
+from tests.support.relay import Relay, make_repo
 
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.valkey import EmbeddedValkey

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.acceptance.conftest import Relay, make_repo
+from tests.support.relay import Relay, make_repo
 
 SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"
 AGENT = f"""#!/bin/sh

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

@@ -17,7 +17,7 @@ import pytest
 from relay_stack.images.build import own_ca_bundle
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
-from tests.acceptance.conftest import free_port, git, make_repo
+from tests.support.relay import free_port, git, make_repo
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

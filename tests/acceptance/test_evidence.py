@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Relay
-from tests.acceptance.test_secrets import step
+from tests.support.relay import Relay, step
 
 pytestmark = pytest.mark.docker
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

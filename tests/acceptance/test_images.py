@@ -5,9 +5,9 @@ import time
 import pytest
 
 from relay_workers.containers.in_container import programs
-from tests.acceptance.conftest import FINAL, Relay
-from tests.acceptance.odd_images import built, loaded
-from tests.integration.registry_fixtures import SECRET, serving
+from tests.support.odd_images import built, loaded
+from tests.support.registry_fixtures import SECRET, serving
+from tests.support.relay import FINAL, Relay
 
 pytestmark = pytest.mark.docker
 

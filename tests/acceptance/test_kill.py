@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.conftest import Relay, make_repo
+from tests.support.relay import Relay, make_repo
 
 pytestmark = pytest.mark.docker
 

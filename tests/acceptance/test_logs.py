@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

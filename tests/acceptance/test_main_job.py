@@ -6,7 +6,7 @@ import docker
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Relay, git, make_repo
+from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Relay, git, make_repo
-from tests.acceptance.test_secrets import adopted, relay_command
+from tests.support.relay import Relay, adopted, git, make_repo, relay_command
 
 pytestmark = pytest.mark.docker
 

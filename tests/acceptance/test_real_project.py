@@ -8,7 +8,7 @@ import tarfile
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Relay, git
+from tests.support.relay import Relay, git
 
 pytestmark = pytest.mark.docker
 

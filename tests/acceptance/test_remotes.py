@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.acceptance.conftest import Relay, git, make_repo
+from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
 

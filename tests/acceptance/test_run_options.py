@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +18,7 @@ from ahocorasick_rs import BytesAhoCorasick
 from redis import Redis
 from sqlalchemy import text
 
-from tests.acceptance.conftest import Relay
+from tests.support.relay import Relay, adopted, relay_command, step
 
 pytestmark = pytest.mark.docker
 
@@ -87,12 +85,6 @@ class Leaks:
         """That it can find it at all."""
         with pytest.raises(AssertionError):
             self.of("here", data)
-
-
-def relay_command(relay: Relay, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RELAY_API_URL": str(relay.http.base_url), "RELAY_TOKEN": relay.token}
-    command = [sys.executable, "-m", "relay_cli.main", *words]
-    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=True)
 
 
 @contextlib.contextmanager
@@ -200,21 +192,6 @@ def followed(relay: Relay, execution_id: str, pieces: list[bytes]) -> None:
                 return
             if name == "data" and "b64" in value:
                 pieces.append(base64.b64decode(json.loads(value)["b64"]))
-
-
-def step(relay: Relay, run: dict[str, Any], **body: Any) -> dict[str, Any]:
-    """A further step, once it has ended."""
-    answer = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body)
-    assert answer.status_code == 202, answer.text
-    final = {"completed", "failed", "killed"}
-    look = lambda: relay.get(f"/v1/executions/{answer.json()['id']}")  # noqa: E731
-    return relay.until(lambda: one if (one := look())["status"] in final else None, 60, "the end of a step")
-
-
-def adopted(relay: Relay, execution_id: str) -> bool:
-    with relay.database.connect() as connection:
-        statement = text("SELECT fence > 1 FROM execution_processes WHERE id = :id")
-        return connection.execute(statement, {"id": execution_id}).scalar_one()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from relay_core.settings import Settings
 from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.maintenance import presence
-from tests.acceptance.conftest import Relay, git, make_repo
+from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
 

@@ -6,8 +6,8 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from tests.acceptance.conftest import Relay
-from tests.faults.conftest import Stack, fault_relay
+from tests.support.fault_stack import Stack, fault_relay
+from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 

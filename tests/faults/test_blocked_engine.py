@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.conftest import Relay
-from tests.faults.conftest import Stack, fault_relay
-from tests.faults.own_engine import OwnEngine
+from tests.support.fault_stack import Stack, fault_relay
+from tests.support.own_engine import OwnEngine
+from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.faults.conftest import Stack
+from tests.support.fault_stack import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import libfaketime
 import pytest
 
-from tests.faults.conftest import LEASE_SECONDS, Stack, lines, numbered
+from tests.support.fault_stack import LEASE_SECONDS, Stack, lines, numbered
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

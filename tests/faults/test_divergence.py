@@ -5,7 +5,7 @@ import shutil
 import docker
 import pytest
 
-from tests.faults.conftest import Stack, lines, numbered
+from tests.support.fault_stack import Stack, lines, numbered
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 

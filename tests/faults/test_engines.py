@@ -17,10 +17,10 @@ import requests
 
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.failure import start_was_interrupted
-from tests.acceptance.conftest import Relay, free_port
-from tests.faults.clock_ages import VITAL, clock_ages
-from tests.faults.conftest import Stack, fault_relay, lines, numbered
-from tests.faults.own_engine import OwnEngine
+from tests.support.clock_ages import VITAL, clock_ages
+from tests.support.fault_stack import Stack, fault_relay, lines, numbered
+from tests.support.own_engine import OwnEngine
+from tests.support.relay import Relay, free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 

@@ -6,8 +6,8 @@ import pytest
 
 from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
-from tests.acceptance.flower.conftest import Events, Flower, recording
-from tests.faults.conftest import Stack, numbered
+from tests.support.fault_stack import Stack, numbered
+from tests.support.flower import Events, Flower, recording
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

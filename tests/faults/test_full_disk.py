@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.conftest import Relay
-from tests.faults.conftest import Stack, fault_relay, lines, numbered
+from tests.support.fault_stack import Stack, fault_relay, lines, numbered
+from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.conftest import Relay, free_port
-from tests.faults.clock_ages import VITAL, clock_ages
-from tests.faults.conftest import Stack
+from tests.support.clock_ages import VITAL, clock_ages
+from tests.support.fault_stack import Stack
+from tests.support.relay import Relay, free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

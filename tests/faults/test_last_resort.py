@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.conftest import Stack
+from tests.support.fault_stack import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 

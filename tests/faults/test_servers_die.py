@@ -12,7 +12,7 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import send
 from relay_core.settings import Settings
-from tests.faults.conftest import Stack, lines, numbered
+from tests.support.fault_stack import Stack, lines, numbered
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from tests.faults.conftest import LEASE_SECONDS, Stack, lines, numbered
+from tests.support.fault_stack import LEASE_SECONDS, Stack, lines, numbered
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

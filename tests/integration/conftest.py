@@ -1,17 +1,14 @@
-"""Tests of real agents are collected where the agent is wanted (tests/agents_wanted.py)."""
+"""A database that can be cut off."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
-from log_fixtures import cut_connections
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
-from tests.agents_wanted import wanted
 
-_EVERY = ("claude-code", "codex", "opencode", "qwen", "gemini", "aider", "mini")
-collect_ignore = [f"test_executor_{name.replace('-', '_')}.py" for name in _EVERY if name not in wanted(_EVERY)]
+from tests.support.log_fixtures import cut_connections
 
 
 @pytest.fixture

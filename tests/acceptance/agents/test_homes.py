@@ -3,7 +3,7 @@
 import docker
 import pytest
 
-from tests.acceptance.agents.conftest import Desk, history
+from tests.support.matrix_desk import Desk, history
 
 pytestmark = pytest.mark.docker
 

@@ -1,4 +1,4 @@
-"""Real CLI × behaviour: `scripts/agent-matrix` runs all of it; CI the agents of `tests.agents_wanted`.
+"""Real CLI × behaviour: `scripts/agent-matrix` runs all of it; CI the agents of `tests.support.agents_wanted`.
 
 Each asserts status, reason, summary, session id, commits, usage, and what is left running.
 """
@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.agents.conftest import Desk, history
+from tests.support.matrix_desk import Desk, history
 
 pytestmark = pytest.mark.docker
 

@@ -8,8 +8,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from relay_core.domain.message import pool_queue
 from relay_stack.machine.browser import find_browser
-from tests.acceptance.conftest import Relay
-from tests.acceptance.flower.conftest import PASSWORD, USER, Events, Flower, celery_id, closed
+from tests.support.flower import PASSWORD, USER, Events, Flower, celery_id, closed
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

@@ -14,8 +14,8 @@ from redis import Redis
 from relay_core.domain.message import QueueMessage, node_queue
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.dispatcher import send
-from tests.acceptance.conftest import Relay
-from tests.acceptance.flower.conftest import PASSWORD, Events, Flower, celery_id, closed
+from tests.support.flower import PASSWORD, Events, Flower, celery_id, closed
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
 

@@ -5,7 +5,7 @@
    orphan by itself (wait(2), NOTES), so no wake-up and no loop is needed. It is not dumpable, so that not even
    the container's root, who has no CAP_SYS_PTRACE, can trace it or write its memory (ptrace(2), "access mode checking").
 
-   Build: see tests/unit/test_engine_programs.py. */
+   Build: see tests/unit/workers/containers/in_container/test_programs.py. */
 #include "elf.S"
 
 #if defined(__x86_64__)

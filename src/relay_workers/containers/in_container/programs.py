@@ -1,8 +1,8 @@
 """The two programs that Relay brings into every container, as bytes: assembled from `pid1.S` and `dial.S`.
 
-They are here so that a node needs no assembler; tests/unit/test_engine_programs.py assembles the sources again and
-compares. On another architecture PID 1 is a shell that becomes ``sleep`` (`IDLE_SHELL`), and servers that listen on a
-container's loopback only are not reached.
+They are here so that a node needs no assembler; a test (tests/unit/workers/containers/in_container/test_programs.py)
+assembles the sources again and compares. On another architecture PID 1 is a shell that becomes ``sleep``
+(`IDLE_SHELL`), and servers that listen on a container's loopback only are not reached.
 """
 
 import base64

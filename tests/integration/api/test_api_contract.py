@@ -1,0 +1,112 @@
+"""The OpenAPI document against the server: what it promises holds for whatever schemathesis thinks of."""
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from relay_core.store.schema.tables import Workspace
+from tests.support.api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
+
+KEY = base64.urlsafe_b64encode(bytes(32)).decode()
+
+CONFIG = """
+[generation]
+max-examples = {examples}
+deterministic = true
+[checks]
+# A body can be right by its schema and still not be one for this server (a host that may not be cloned, an image that
+# is not on the list, a cursor of nobody): 422 says so, and is documented.
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "416", "422"]
+"""
+
+HOOKS = '''
+"""Values that a schema cannot describe, where the generated ones are right by the schema: so that runs are made."""
+
+import schemathesis
+
+
+@schemathesis.hook
+def map_body(context, body):
+    if not isinstance(body, dict):
+        return body
+    for repo in body.get("repos") or [] if isinstance(body.get("repos"), list) else []:
+        if isinstance(repo, dict):
+            if text(repo.get("url"), 2048):
+                repo["url"] = "https://git.example.org/%d.git" % id(repo)
+            if text(repo.get("target_branch"), 200):
+                repo["target_branch"] = "main"
+    executor = body.get("executor")
+    if isinstance(executor, dict) and executor.get("name") == "shell" and executor.get("command") in (None, ""):
+        executor["command"] = "cat"
+    if isinstance(executor, dict) and text(executor.get("variant"), 255):
+        executor["variant"] = None
+    return body
+
+
+def text(value, most):
+    return isinstance(value, str) and 0 < len(value) <= most and chr(0) not in value
+'''
+
+
+@pytest.fixture
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
+        yield api
+
+
+@pytest.fixture
+def worker(database: Engine) -> Worker:
+    return Worker(database)
+
+
+def check(api: Api, tmp_path: Path, *options: str, examples: int) -> str:
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG.format(examples=examples))
+    (tmp_path / "hooks_of_relay.py").write_text(HOOKS)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"]
+    command += [f"{api.client.base_url}/openapi.json", "--header", f"Authorization: Bearer {api.tokens['admin']}"]
+    command += ["--checks", "all", "--no-color", *options]
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "hooks_of_relay", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-15_000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def operations(api: Api) -> int:
+    """How many of them were to be tried."""
+    paths = api.get("/openapi.json").json()["paths"]
+    found = [
+        one["operationId"] for path, each in paths.items() if not path.endswith("/stream") for one in each.values()
+    ]
+    return len(set(found) - {"revoke_token"})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path):
+    made = api.run(repos=[{**RUN["repos"][0], "dev_server_script": "serve"}])
+    worker.finish(worker.claim(made["execution_id"]))
+    # Streams of what runs have no end; and whoever revokes tokens at random revokes the tester's own.
+    options = ("--exclude-path-regex", "/stream$", "--exclude-operation-id", "revoke_token")
+    said = check(api, tmp_path, *options, "--phases", "examples,coverage,fuzzing", examples=5)
+    assert f"{operations(api)} passed" in said
+    # It was not all refusals.
+    with api.database.connect() as connection:
+        made_up = connection.scalar(select(func.count()).select_from(Workspace))
+    assert made_up > 1
+
+
+def test_no_violation_when_tokens_are_revoked(api: Api, tmp_path: Path):
+    check(api, tmp_path, "--include-operation-id", "revoke_token", "--phases", "coverage,fuzzing", examples=5)
+
+
+@pytest.mark.slow
+def test_what_was_deleted_stays_away(api: Api, tmp_path: Path):
+    options = ("--exclude-path-regex", "/stream$|tokens")
+    check(api, tmp_path, *options, "--phases", "stateful", "--max-time", "25", examples=6)

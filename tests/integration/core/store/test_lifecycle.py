@@ -1,0 +1,292 @@
+"""Claims, the lane, finishing, killing and events on a real Postgres, with concurrent connections."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from relay_core.domain import execution as machine
+from relay_core.domain.chain import RepoScripts, script_step, single
+from relay_core.domain.errors import Stale
+from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.store import events
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimed, NotClaimed
+from relay_core.store.schema.tables import Event, ExecutionProcess, Lane, Workspace
+from relay_core.store.workspaces import submission, workspace_rows
+from tests.support.store_acts import ME, OTHER, WORKER, claim, column, finish, ids_of, run_to_end, submit, task_status
+
+
+def test_a_chain_runs_step_by_step_and_ends_in_review(db):
+    submitted = submit(db)
+    assert task_status(db, submitted) == "todo"
+    ran = [reason for reason, _ in run_to_end(db, submitted.messages)]
+    assert ran == ["clone", "setup_script", "coding_agent", "cleanup_script"]
+    assert task_status(db, submitted) == "inreview"
+
+
+def test_the_task_is_in_progress_while_a_step_runs(db):
+    submitted = submit(db)
+    claim(db, submitted.execution_id)
+    assert task_status(db, submitted) == "inprogress"
+
+
+def test_fifty_copies_of_a_message_make_one_claim(db):
+    submitted = submit(db)
+    with ThreadPoolExecutor(10) as pool:
+        results = list(pool.map(lambda _: claim(db, submitted.execution_id), range(50)))
+    assert sum(isinstance(result, Claimed) for result in results) == 1
+    assert column(db, submitted.execution_id, "fence") == 1
+
+
+def test_another_attempt_or_node_does_not_claim(db):
+    submitted = submit(db)
+    assert isinstance(claim(db, submitted.execution_id, attempt=2), NotClaimed)
+    first = claim(db, submitted.execution_id)
+    due = finish(db, first)
+    assert due[0].queue == "node.node-1", "from the first claim on, everything goes to that node"
+    assert isinstance(claim(db, due[0].execution_id, OTHER), NotClaimed)
+
+
+def test_a_stale_fence_writes_nothing(db):
+    submitted = submit(db)
+    claimed = claim(db, submitted.execution_id)
+    with db.begin() as connection:
+        adopt = update(ExecutionProcess).where(ExecutionProcess.id == claimed.execution_id)
+        connection.execute(adopt.values(fence=ExecutionProcess.fence + 1, owner="w2@node-1"))
+    with pytest.raises(Stale), db.begin() as connection:
+        lifecycle.finish(connection, claimed.execution_id, claimed.fence, machine.completed(0))
+    with pytest.raises(Stale), db.begin() as connection:
+        transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
+    assert column(db, claimed.execution_id, "status") == "running"
+
+
+def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
+    submitted = submit(db, submission.RepoInput("https://example.org/a.git"))
+    finish(db, claim(db, submitted.execution_id))
+    step = single(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
+    with db.begin() as connection:
+        connection.execute(update(Workspace).values(state="running"))
+        added = submission.add_step(connection, submitted.workspace_id, step, ME)
+    refused = claim(db, added.execution_id)
+    assert isinstance(refused, NotClaimed)
+    assert refused.why == "lane is busy"
+    agent = next(i for i in ids_of(db, submitted.workspace_id) if column(db, i, "run_reason") == "coding_agent")
+    claimed = claim(db, agent)
+    assert isinstance(claim(db, added.execution_id), NotClaimed)
+    due = finish(db, claimed)
+    assert [message.execution_id for message in due] == [added.execution_id]
+    assert isinstance(claim(db, added.execution_id), Claimed)
+    assert column(db, added.execution_id, "started_at") >= column(db, agent, "completed_at")
+
+
+def test_runs_in_two_workspaces_of_one_project_overlap(db):
+    first, second = submit(db), submit(db)
+    assert first.project_id == second.project_id
+    assert isinstance(claim(db, first.execution_id), Claimed)
+    assert isinstance(claim(db, second.execution_id), Claimed)
+
+
+def test_the_database_itself_refuses_two_lane_holders(db):
+    submitted = submit(db)
+    claim(db, submitted.execution_id)
+    with db.connect() as connection:
+        row = connection.execute(select(ExecutionProcess).where(ExecutionProcess.id == submitted.execution_id))
+        values = dict(row.mappings().one())
+    for name in ("lane_group_id", "id", "group_id"):
+        del values[name]
+    values["task_id"] = uuid4()
+    with pytest.raises(IntegrityError, match="execution_holds_lane"), db.begin() as connection:
+        connection.execute(insert(ExecutionProcess).values(**values))
+    with pytest.raises(IntegrityError), db.begin() as connection:
+        connection.execute(update(Lane).values(group_id=None))
+
+
+def test_parallel_setup_scripts_share_the_lane_and_one_failure_ends_the_chain_after_the_siblings(db):
+    repos = [
+        submission.RepoInput(f"https://example.org/{name}.git", setup_script="s", parallel_setup_script=True)
+        for name in ("a", "b")
+    ]
+    submitted = submit(db, *repos)
+    due = finish(db, claim(db, submitted.execution_id))
+    assert len(due) == 2
+    first, second = (claim(db, message.execution_id) for message in due)
+    assert finish(db, first, machine.failed(Reason.EXIT_CODE, "exit 7", 7)) == []
+    assert task_status(db, submitted) == "inprogress"
+    assert finish(db, second) == []
+    assert task_status(db, submitted) == "inreview"
+    assert len(ids_of(db, submitted.workspace_id)) == 3, "no agent was created"
+
+
+def test_a_step_of_a_deleted_workspace_ends_without_a_claim(db):
+    submitted = submit(db)
+    with db.begin() as connection:
+        connection.execute(update(Workspace).values(deleted_at=text("now()")))
+    assert isinstance(claim(db, submitted.execution_id), NotClaimed)
+    assert column(db, submitted.execution_id, "status") == "failed"
+    assert column(db, submitted.execution_id, "reason") == "workspace_gone"
+
+
+def test_killing_what_waits_ends_it_at_once_and_once(db):
+    submitted = submit(db)
+    for _ in range(2):
+        with db.begin() as connection:
+            assert lifecycle.request_kill(connection, submitted.execution_id, "me").status is Status.KILLED
+    assert isinstance(claim(db, submitted.execution_id), NotClaimed)
+    assert task_status(db, submitted) == "inreview"
+    with db.connect() as connection:
+        kinds = [event.kind for event in events.of_operation(connection, submitted.execution_id)]
+    assert kinds == ["execution.queued", "execution.killed"]
+
+
+def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
+    submitted = submit(db)
+    claimed = claim(db, submitted.execution_id)
+    for _ in range(2):
+        with db.begin() as connection:
+            assert lifecycle.request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
+    with db.begin() as connection:
+        leases = transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert transitions.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
+    assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in leases] == [
+        (claimed.execution_id, 1, True)
+    ]
+    with db.connect() as connection:
+        kinds = [event.kind for event in events.of_operation(connection, claimed.execution_id)]
+    assert kinds == ["execution.queued", "execution.started", "execution.kill_requested"]
+
+
+def test_every_operation_has_a_gapless_sequence_and_one_terminal_event_the_last(db):
+    ran = run_to_end(db, submit(db).messages)
+    with db.connect() as connection:
+        for _, execution_id in ran:
+            rows = events.of_operation(connection, execution_id)
+            assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+            assert [row.terminal for row in rows] == [False] * (len(rows) - 1) + [True]
+
+
+def test_the_database_refuses_a_second_terminal_event_and_a_doubled_sequence(db):
+    submitted = submit(db)
+    finish(db, claim(db, submitted.execution_id))
+    values = {"workspace_id": submitted.workspace_id, "operation_id": submitted.execution_id, "kind": "x"}
+    with pytest.raises(IntegrityError, match="events_one_terminal"), db.begin() as connection:
+        connection.execute(insert(Event).values(**values, workspace_seq=900, sequence=900, terminal=True))
+    with pytest.raises(IntegrityError, match="events_operation_sequence"), db.begin() as connection:
+        connection.execute(insert(Event).values(**values, workspace_seq=901, sequence=1))
+
+
+def test_readers_never_see_after_heads_without_a_final_status(db):
+    """T002-03: one transaction writes both, so a reader in the middle sees neither."""
+    submitted = submit(db)
+    claimed = claim(db, submitted.execution_id)
+    with db.connect() as connection:
+        repo_id = connection.scalar(text("SELECT repo_id FROM workspace_repos"))
+    evidence = lifecycle.Evidence(repo_states={repo_id: {"after_head_commit": "a" * 40}})
+    query = text(
+        "SELECT count(*) FROM execution_processes e LEFT JOIN execution_process_repo_states s "
+        "ON s.execution_process_id = e.id WHERE (s.after_head_commit IS NOT NULL) <> (e.status = 'completed') "
+        "AND e.run_reason = 'clone'"
+    )
+    writer = db.connect()
+    with writer.begin():
+        lifecycle.finish(writer, claimed.execution_id, claimed.fence, machine.completed(0), evidence)
+        with db.connect() as reader:
+            assert reader.scalar(query) == 0
+    writer.close()
+    with db.connect() as reader:
+        assert reader.scalar(query) == 0
+    assert column(db, claimed.execution_id, "status") == "completed"
+
+
+def test_the_cursor_of_a_reader_passes_what_is_not_shown_to_it(db):
+    workspace_id = submit(db).workspace_id
+    owner = column_of_workspace(db, workspace_id, "created_by")
+
+    def looks(cursor: events.GlobalCursor, who: str) -> events.GlobalPage:
+        with db.connect() as connection:
+            return events.of_everything(connection, cursor, created_by=who)
+
+    foreign = looks(events.GlobalCursor(), "somebody else")
+    assert (foreign.events, foreign.cursor > events.GlobalCursor()) == ([], True)
+    mine = looks(events.GlobalCursor(), owner)
+    assert foreign.cursor == mine.cursor == mine.events[-1].place, "the same place, though nothing was shown"
+    with db.connect() as open_early, open_early.begin():
+        open_early.execute(text("SELECT pg_current_xact_id()"))
+        with db.begin() as connection:
+            events.append(connection, workspace_id, "test", {})
+        assert looks(foreign.cursor, "somebody else").cursor == foreign.cursor, "not past one that is still open"
+        events.append(open_early, workspace_id, "test", {})
+    assert [event.kind for event in looks(foreign.cursor, owner).events] == ["test", "test"]
+
+
+def column_of_workspace(db, workspace_id, name):
+    with db.connect() as connection:
+        return connection.execute(text(f"SELECT {name} FROM workspaces WHERE id = :id"), {"id": workspace_id}).scalar()
+
+
+@pytest.mark.parametrize("scope", ["workspace", "global"])
+def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
+    """Writers on several connections, some holding their transaction open; a reader that only goes forward."""
+    workspace_rows = [submit(db).workspace_id for _ in range(3)]
+    writers, each, done = 6, 25, threading.Event()
+
+    def write(number: int) -> None:
+        for turn in range(each):
+            with db.begin() as connection:
+                connection.execute(text("SELECT pg_current_xact_id()"))  # the id is taken early …
+                connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number * 7 + turn) % 5) / 1000})
+                events.append(connection, workspace_rows[number % 3], "test", {"writer": number, "turn": turn})
+                connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number + turn) % 3) / 1000})  # … committed late
+
+    seen: list[tuple[int, int]] = []
+
+    def read() -> None:
+        cursors, cursor = dict.fromkeys(workspace_rows, 0), events.GlobalCursor()
+        while True:
+            last_round = done.is_set()
+            with db.connect() as connection:
+                if scope == "global":
+                    rows, cursor = events.of_everything(connection, cursor)
+                else:
+                    rows = []
+                    for workspace_id in workspace_rows:
+                        page = events.of_workspace(connection, workspace_id, cursors[workspace_id])
+                        cursors[workspace_id] = page[-1].cursor if page else cursors[workspace_id]
+                        rows += page
+            seen.extend((row.payload["writer"], row.payload["turn"]) for row in rows if row.kind == "test")
+            if last_round and not rows:
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
+    done.set()
+    reader.join()
+    assert sorted(seen) == [(number, turn) for number in range(writers) for turn in range(each)]
+
+
+def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Engine):
+    """Asked for at once, they are served one after the other; a uid is free again once the files are gone."""
+    placed = [submit(db).workspace_id for _ in range(6)]
+    with db.begin() as connection:
+        values = {"node_id": "node-1", "container_ref": "/somewhere"}
+        connection.execute(update(Workspace).where(Workspace.id.in_(placed)).values(values))
+
+    def reserve(workspace_id: UUID) -> int | None:
+        with db.begin() as connection:
+            return workspace_rows.reserve_uid(
+                connection, workspace_id, "node-1", lambda taken: min(set(range(70, 75)) - taken, default=None)
+            )
+
+    with ThreadPoolExecutor(6) as pool:
+        uids = list(pool.map(reserve, placed))
+    assert sorted(uid or 0 for uid in uids) == [0, 70, 71, 72, 73, 74], "the sixth finds none free"
+    first = next(one for one, uid in zip(placed, uids, strict=True) if uid == 72)
+    assert reserve(first) == 72, "repeated, it is the same"
+    with db.begin() as connection:
+        connection.execute(update(Workspace).where(Workspace.id == first).values(container_ref=None))
+    assert reserve(next(one for one, uid in zip(placed, uids, strict=True) if uid is None)) == 72

@@ -1,0 +1,147 @@
+"""A run that its worker left because Postgres was away is taken up again by that worker, long before its lease ends."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from celery.exceptions import Ignore
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from relay_core.domain import execution as machine
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import RunReason, Scope
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.settings import Settings
+from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.nodes import registry
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
+from relay_workers.execution import runner
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.outcome import Outcome
+from relay_workers.execution.runner import Runner
+from relay_workers.maintenance import adoption
+from relay_workers.maintenance.adoption import Adoption
+from relay_workers.metrics import Metrics
+from relay_workers.ownership.live_executions import Control, LiveRuns
+from relay_workers.ownership.node_identity import identify
+from tests.support.log_fixtures import eventually
+
+
+class Dispatcher:
+    def __init__(self) -> None:
+        self.dispatched: list[UUID] = []
+
+    def dispatch(self, messages: Any) -> None:
+        self.dispatched += [one.execution_id for one in messages]
+
+
+@pytest.fixture
+def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
+    settings = Settings(redis_url=redis_url, data_dir=tmp_path, node_min_free_bytes=0)
+    identity = identify(settings)
+    live_logs = LiveLogPublisher(settings)
+    with database.begin() as connection:
+        registry.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
+    yield SimpleNamespace(
+        settings=settings,
+        claimant=Claimant(identity.owner, identity.node_id, "default", 30),
+        database=database,
+        dispatcher=Dispatcher(),
+        live=LiveRuns(),
+        live_logs=live_logs,
+        metrics=Metrics(),
+        admission=SimpleNamespace(room_made=lambda: None),
+    )
+    live_logs.close()
+
+
+def _queued(database: Engine) -> UUID:
+    run = submission.RunInput(
+        (submission.RepoInput("https://example.org/a.git"),), "go", {"name": "shell", "command": "true"}, Limits()
+    )
+    with database.begin() as connection:
+        principal = Principal("someone", frozenset({Scope.WRITE}))
+        return submission.submit_run(connection, run, principal, Settings()).execution_id
+
+
+def _row(database: Engine, execution_id: UUID) -> Any:
+    with database.connect() as connection:
+        return connection.execute(
+            text("SELECT status, fence FROM execution_processes WHERE id = :id"), {"id": execution_id}
+        ).one()
+
+
+def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
+    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fences: list[int] = []
+
+    def step(_context: WorkerContext, claimed: Claimed, _control: Control) -> Outcome:
+        fences.append(claimed.fence)
+        if len(fences) == 1:
+            raise OperationalError("SELECT 1", {}, psycopg2.OperationalError("the server closed the connection"))
+        return Outcome(machine.completed(0), gone=True)
+
+    monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
+    execution_id = _queued(database)
+    carries_out = Runner(context)
+    with pytest.raises(Ignore):
+        carries_out.run(execution_id, 1)
+    assert (_row(database, execution_id).status, fences) == ("running", [1])
+    monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
+    Adoption(context, carries_out.adopt).sweep()
+    eventually(lambda: _row(database, execution_id).status == "completed")
+    assert fences == [1, 2], "under a new fence: what the first try may still write is refused"
+    assert context.dispatcher.dispatched[0] == execution_id
+    with database.connect() as connection:
+        why = connection.scalar(text("SELECT payload->>'why' FROM events WHERE kind = 'execution.adopted'"))
+    assert why == "let go"
+
+
+def test_what_a_thread_is_at_is_not_left(
+    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From before the claim on: neither a sweep nor a copy of the message takes it a second time."""
+    begun, go_on = threading.Event(), threading.Event()
+    tries: list[int] = []
+
+    def slow(_seconds: float) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    def step(_context: WorkerContext, claimed: Claimed, _control: Control) -> Outcome:
+        tries.append(claimed.fence)
+        return Outcome(machine.completed(0), gone=True)
+
+    monkeypatch.setattr(runner, "announce_started", slow)  # Redis is slow between the claim and the step
+    monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
+    monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
+    execution_id = _queued(database)
+    carries_out = Runner(context)
+    thread = threading.Thread(target=carries_out.run, args=(execution_id, 1))
+    thread.start()
+    assert begun.wait(20)
+    taken: list[UUID] = []
+    Adoption(context, lambda one, _attempt: taken.append(one)).sweep()
+    with pytest.raises(Ignore):
+        carries_out.run(execution_id, 1)
+    go_on.set()
+    thread.join(20)
+    assert (taken, tries, _row(database, execution_id)) == ([], [1], ("completed", 1))
+
+
+def test_a_worker_that_goes_away_leaves_nothing_to_itself() -> None:
+    live, one = LiveRuns(), UUID(int=1)
+    assert live.is_left(one)
+    with live.at_work(one):
+        assert not live.is_left(one)
+        assert live.is_left(one, but=1)
+    live.let_all_go()
+    assert not live.is_left(one)

@@ -1,0 +1,47 @@
+"""A request to stop is carried out by one worker, without a transaction while the engine is at it."""
+
+from dataclasses import replace
+from unittest.mock import Mock
+
+import pytest
+from sqlalchemy import text
+
+from relay_core.domain.vocabulary import RunReason
+from relay_core.store.workspaces import stop_resume as requests
+from relay_workers.maintenance import divergence, workspace_requests
+from relay_workers.ownership.node_lock import alone
+
+pytest_plugins = ["tests.support.worker_fixtures"]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+
+OPEN = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND state LIKE 'idle in transaction%'"
+)
+
+
+def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
+    made = node.submit()
+    node.run(node.chain(made, RunReason.CODING_AGENT)["id"])
+    with node.db.begin() as connection:
+        requests.request_stop(connection, made, "me")
+    context, locks = node.context, node.context.settings.data_dir / "locks"
+    with alone(context.settings.data_dir, f"{made}.state") as mine:  # another worker of this node is at it
+        assert mine
+        workspace_requests.sweep(context)
+        assert node.workspace(made)["requested_state"] == "stopped"
+    seen = []
+
+    def stop(container_id: str) -> None:
+        with node.db.connect() as connection:
+            seen.append(connection.scalar(OPEN))
+        context.containers.stop(container_id)
+
+    workspace_requests.sweep(replace(context, containers=Mock(wraps=context.containers, stop=stop)))
+    assert seen == [0]
+    assert (node.workspace(made)["state"], node.workspace(made)["requested_state"]) == ("stopped", None)
+    assert [path for path in locks.iterdir() if str(made) in path.name]
+    with node.db.begin() as connection:
+        requests.deletion.delete_workspaces(connection, [made], "me")
+    divergence.Sweep(context)()
+    assert [path for path in locks.iterdir() if str(made) in path.name] == []

@@ -1,0 +1,47 @@
+"""Fixtures of the git tests; a test module names this one in `pytest_plugins`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from relay_core.settings import Settings
+from relay_workers.containers.docker.tool_container import DockerToolRunner
+from tests.support.git_bench import Bench, Remote, git
+
+
+@pytest.fixture(scope="session")
+def tool_runner() -> Iterator[DockerToolRunner]:
+    client = docker.from_env()
+    runner = DockerToolRunner(client)
+    yield runner
+    runner.close()
+    client.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tool_runner: DockerToolRunner) -> Bench:
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        git_allow_file=True,
+        git_allow_http=True,
+        git_allow_git_protocol=True,
+        git_allow_private_hosts=True,
+        node_min_free_bytes=0,
+        evidence_pack_max_bytes=8 << 20,
+        git_container_memory_bytes=256 << 20,
+        clone_timeout_seconds=60,
+        git_container_timeout_seconds=60,
+    )
+    return Bench(settings, tool_runner)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    path = tmp_path / "remote"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    made = Remote(path)
+    made.commit({"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"})
+    return made

@@ -1,0 +1,61 @@
+"""Asks one agent through the whole of Relay, and reads its answers."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.support.matrix_cases import Agent
+from tests.support.model_server.server import ModelServer
+from tests.support.relay import Relay
+
+
+class Desk:
+    """Asks one agent through the whole of Relay."""
+
+    def __init__(self, relay: Relay, agent: Agent, model: ModelServer, repo: Path, image: str) -> None:
+        self.relay, self.agent, self.model, self.repo, self.image = relay, agent, model, repo, image
+
+    def submit(self, prompt: str, **more: Any) -> dict[str, Any]:
+        plain = {name: {"value": value, "secret": False} for name, value in self.agent.more_env.items()}
+        env = {**self.agent.env(self.model.url), **plain}
+        return self.relay.submit(
+            self.repo, executor=self.agent.choice, image=self.image, env=env, prompt=prompt, **more
+        )
+
+    def turn(self, prompt: str, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A run to its end: the run, and its agent's execution."""
+        run = self.submit(prompt, **more)
+        return run, next(one for one in self.relay.wait_chain(run) if one["run_reason"] == "coding_agent")
+
+    def follow_up(self, run: dict[str, Any], prompt: str) -> dict[str, Any]:
+        answer = self.relay.http.post(f"/v1/sessions/{run['session_id']}/follow-ups", json={"prompt": prompt})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def ended(self, execution_id: str, seconds: float = 90) -> dict[str, Any]:
+        def final() -> dict[str, Any] | None:
+            found = self.relay.get(f"/v1/executions/{execution_id}")
+            return found if found["status"] in {"completed", "failed", "killed"} else None
+
+        return self.relay.until(final, seconds, f"the end of {execution_id}")
+
+    def busy(self, run: dict[str, Any], command: str) -> None:
+        """Wait until it is in the middle of a turn: in a tool call, or where it has none waiting for the model."""
+        if self.agent.has_tools:
+            self.relay.until(lambda: command in self.relay.processes_in(run), what="the tool call")
+        else:
+            self.relay.until(lambda: self.model.requests, what="the request to the model")
+
+    def clone(self, run: dict[str, Any]) -> Path:
+        """The clone's directory on the node."""
+        return self.relay.data_dir / "workspaces" / run["workspace_id"] / "repos" / self.repo.name
+
+    def entries(self, execution: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.relay.get(f"/v1/executions/{execution['id']}/conversation")["items"]
+
+
+def history(execution: dict[str, Any]) -> int:
+    """How many prompts the model says to have heard."""
+    found = re.search(r"history=(\d+)", execution["turn"]["summary"])
+    assert found, execution["turn"]
+    return int(found[1])

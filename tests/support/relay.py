@@ -1,0 +1,253 @@
+"""The whole of Relay on real parts: API and worker as processes, Postgres, Valkey, the container engine, git."""
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+from sqlalchemy import create_engine, text
+
+from relay_core.store.tokens import create_token
+from relay_stack.images.build import own_ca_bundle
+
+FINAL = {"completed", "failed", "killed"}
+READY = ' ready."'
+"""What Celery logs once a worker consumes."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def git(*words: str, cwd: Path) -> str:
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
+    return subprocess.run(["git", *words], cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def make_repo(path: Path, files: dict[str, str | bytes]) -> Path:
+    """A repository with one commit on `main`."""
+    path.mkdir(parents=True)
+    for name, content in files.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+    git("init", "-q", "-b", "main", ".", cwd=path)
+    git("add", "-A", cwd=path)
+    git("commit", "-q", "--allow-empty", "-m", "first", cwd=path)
+    return path
+
+
+class Relay:
+    """A running Relay and a client of it."""
+
+    def __init__(self, environment: dict[str, str], root: Path) -> None:
+        self.environment = environment
+        self.root = root
+        self.data_dir = Path(environment["RELAY_DATA_DIR"])
+        self.database = create_engine(environment["RELAY_DATABASE_URL"], pool_pre_ping=True)
+        self.token = create_token(environment["RELAY_DATABASE_URL"], owner="tester", scopes=["admin"])
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{environment['RELAY_API_PORT']}",
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+        )
+
+    def start(self, name: str) -> None:
+        """`api`, `worker` or `worker-…`; returns when it is ready."""
+        log = (self.root / f"{name}.log").open("ab")
+        module = "relay_api" if name == "api" else "relay_workers"
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            cwd=self.root,
+            umask=0o077,  # the strictest that a machine may have
+        )
+        before = self.log_of(name).count(READY)
+        ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name, before)
+        self.until(ready, seconds=60, what=f"{name} ready")
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+    def log_of(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text(errors="replace")
+
+    def _api_answers(self) -> bool:
+        self._must_live("api")
+        try:
+            return self.http.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill_9(self, name: str) -> None:
+        """Nothing of it gets to say a word; returns when it is gone."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def _worker_is_ready(self, name: str, before: int) -> bool:
+        self._must_live(name)
+        return self.log_of(name).count(READY) > before
+
+    def _must_live(self, name: str) -> None:
+        code = self.processes[name].poll()
+        assert code is None, f"{name} ended with {code}:\n{self.log_of(name)[-4000:]}"
+
+    def until(self, true: Callable[[], Any], seconds: float = 60, what: str = "it") -> Any:
+        """Ask again until it is true: the API is the only thing a client can ask."""
+        deadline = time.monotonic() + seconds
+        while not (result := true()):
+            assert time.monotonic() < deadline, (
+                f"{what} did not happen within {seconds} s\n{self.log_of('worker')[-6000:]}"
+                if (self.root / "worker.log").exists()
+                else f"{what} did not happen within {seconds} s"
+            )
+            time.sleep(0.05)
+        return result
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.http.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def submit(self, repo: Path | str, command: str = "true", **more: Any) -> dict[str, Any]:
+        """Post a run with the `shell` executor; fields of the first repo may be given by name."""
+        of_repo = (
+            "target_branch",
+            "working_dir",
+            "setup_script",
+            "setup_as_root",
+            "cleanup_script",
+            "dev_server_script",
+        )
+        first = {"url": repo if isinstance(repo, str) else f"file://{repo}"}
+        first |= {name: more.pop(name) for name in of_repo if name in more}
+        body = {"repos": [first], "prompt": "do it", "executor": {"name": "shell", "command": command}, **more}
+        answer = self.http.post("/v1/runs", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def executions(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.get(f"/v1/workspaces/{run['workspace_id']}/executions")["items"]
+
+    def wait_chain(self, run: dict[str, Any], seconds: float = 90) -> list[dict[str, Any]]:
+        """The executions once the task is in review."""
+        done = lambda: self.get(f"/v1/tasks/{run['task_id']}")["status"] == "inreview"  # noqa: E731
+        self.until(done, seconds, "the end of the chain")
+        steps = [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
+        for step in steps:  # shown with a failure
+            print(
+                step["run_reason"], step["status"], step["reason"], step["error_reason"], self.log(step["id"])[-2000:]
+            )
+        return steps
+
+    def wait_step(self, run: dict[str, Any], reason: str, status: set[str], seconds: float = 60) -> dict[str, Any]:
+        """The newest execution of a kind, once it has one of the given statuses."""
+
+        def found() -> dict[str, Any] | None:
+            items = [item for item in self.executions(run) if item["run_reason"] == reason]
+            return items[-1] if items and items[-1]["status"] in status else None
+
+        return self.until(found, seconds, f"{reason} in {status}")
+
+    def log(self, execution_id: str, stream: str = "all") -> bytes:
+        answer = self.http.get(f"/v1/executions/{execution_id}/logs", params={"stream": stream})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def kill(self, execution_id: str) -> None:
+        answer = self.http.post(f"/v1/executions/{execution_id}/kill")
+        assert answer.status_code == 202, answer.text
+
+    def end(self) -> None:
+        """End the processes; remove the containers and the network."""
+        for name in list(self.processes):
+            self.stop(name)
+        if (self.data_dir / "node_id").exists():
+            _sweep_containers(self.data_dir / "node_id", self.environment["RELAY_CONTAINER_NETWORK"])
+        self.database.dispose()
+
+    def container(self, run: dict[str, Any]) -> Any:
+        label = f"relay.workspace_id={run['workspace_id']}"
+        filters = {"label": [label, "relay.role=workspace"]}
+        (found,) = docker.from_env().containers.list(all=True, filters=filters)
+        return found
+
+    def processes_in(self, run: dict[str, Any]) -> str:
+        return "\n".join(" ".join(row) for row in self.container(run).top()["Processes"])
+
+
+def environment_of(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
+    """The settings of an API and its workers, who share a node."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
+        "RELAY_DATABASE_URL": database_url,
+        "RELAY_REDIS_URL": redis_url,
+        "RELAY_DATA_DIR": str(root / "data"),
+        "RELAY_API_PORT": str(free_port()),
+        "RELAY_GIT_ALLOW_FILE": "true",
+        "RELAY_GIT_ALLOW_HTTP": "true",
+        "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
+        "RELAY_WORKER_CONCURRENCY": "16",
+        "RELAY_CLONE_TIMEOUT_SECONDS": "20",
+        "RELAY_DEV_SERVER_START_SECONDS": "8",
+        "RELAY_CONTAINER_NETWORK": f"relay-test-{os.getpid()}",
+        "RELAY_NODE_MAX_WORKSPACES": "1000",
+        "RELAY_NODE_MEMORY_BYTES": str(1 << 50),
+        "RELAY_NODE_PIDS": str(1 << 30),
+        "RELAY_SECRET_KEYS": base64.b64encode(os.urandom(32)).decode(),
+    }
+    if own_ca := own_ca_bundle():
+        environment["RELAY_CA_BUNDLE"] = str(own_ca)
+    return environment
+
+
+def _sweep_containers(node_id: Path, name: str) -> None:
+    client = docker.from_env()
+    label = f"relay.node_id={node_id.read_text().strip()}"
+    for container in client.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True)
+    for network in client.networks.list(names=[f"^{name}$"]):
+        network.remove()
+
+
+def relay_command(relay: Relay, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RELAY_API_URL": str(relay.http.base_url), "RELAY_TOKEN": relay.token}
+    command = [sys.executable, "-m", "relay_cli.main", *words]
+    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=True)
+
+
+def step(relay: Relay, run: dict[str, Any], **body: Any) -> dict[str, Any]:
+    """A further step, once it has ended."""
+    answer = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body)
+    assert answer.status_code == 202, answer.text
+    final = {"completed", "failed", "killed"}
+    look = lambda: relay.get(f"/v1/executions/{answer.json()['id']}")  # noqa: E731
+    return relay.until(lambda: one if (one := look())["status"] in final else None, 60, "the end of a step")
+
+
+def adopted(relay: Relay, execution_id: str) -> bool:
+    with relay.database.connect() as connection:
+        statement = text("SELECT fence > 1 FROM execution_processes WHERE id = :id")
+        return connection.execute(statement, {"id": execution_id}).scalar_one()

@@ -1,0 +1,68 @@
+"""Runs submitted, claimed and ended through the store, as API and workers do; nothing is executed."""
+
+from uuid import UUID
+
+from sqlalchemy import Engine, select
+
+from relay_core.domain import execution as machine
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import RunReason, Scope
+from relay_core.settings import Settings
+from relay_core.store.executions import lifecycle
+from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.schema.tables import ExecutionProcess, Task
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import submission
+
+ME = Principal("someone", frozenset({Scope.WRITE}))
+WORKER = Claimant("w1@node-1", "node-1", "default", 30)
+OTHER = Claimant("w1@node-2", "node-2", "default", 30)
+EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+
+
+def submit(db: Engine, *repos: submission.RepoInput, **more) -> submission.Submitted:
+    repos = repos or (submission.RepoInput("https://example.org/a.git", setup_script="s", cleanup_script="c"),)
+    run = submission.RunInput(repos, "do it", EXECUTOR, Limits(), **more)
+    with db.begin() as connection:
+        return submission.submit_run(connection, run, ME, Settings())
+
+
+def claim(db: Engine, execution_id: UUID, by: Claimant = WORKER, attempt: int = 1):
+    with db.begin() as connection:
+        return lifecycle.claim(connection, execution_id, attempt, by)
+
+
+def finish(db: Engine, claimed: Claimed, transition=None):
+    with db.begin() as connection:
+        return lifecycle.finish(
+            connection, claimed.execution_id, claimed.fence, transition or machine.completed(0)
+        ).messages
+
+
+def column(db: Engine, execution_id: UUID, name: str):
+    with db.connect() as connection:
+        return connection.scalar(select(getattr(ExecutionProcess, name)).where(ExecutionProcess.id == execution_id))
+
+
+def task_status(db: Engine, submitted: submission.Submitted) -> str:
+    with db.connect() as connection:
+        return connection.scalar(select(Task.status).where(Task.id == submitted.task_id))
+
+
+def run_to_end(db: Engine, messages) -> list[tuple[RunReason, UUID]]:
+    """Carry out everything that is rung, in order; the reasons in which it ran."""
+    ran = []
+    due = list(messages)
+    while due:
+        message = due.pop(0)
+        claimed = claim(db, message.execution_id)
+        assert isinstance(claimed, Claimed)
+        ran.append((claimed.run_reason, claimed.execution_id))
+        due += finish(db, claimed)
+    return ran
+
+
+def ids_of(db, workspace_id):
+    with db.connect() as connection:
+        statement = select(ExecutionProcess.id).where(ExecutionProcess.workspace_id == workspace_id)
+        return list(connection.scalars(statement.order_by(ExecutionProcess.created_at, ExecutionProcess.id)))
