@@ -11,12 +11,12 @@ from relay_core.settings import Settings
 from relay_stack.files.local_secrets import ensure_secrets
 
 
-def test_they_are_made_once_and_the_key_outlives_the_token(tmp_path: Path, database_url: str, engine: Engine):
+def test_they_are_made_once_and_the_key_outlives_the_token(tmp_path: Path, database_url: str, database: Engine):
     first = ensure_secrets(tmp_path, database_url)
     SecretBox(Settings(secret_keys=first.secret_key).secret_keys).check()
     assert ensure_secrets(tmp_path, database_url) == first
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
-    with engine.begin() as connection:
+    with database.begin() as connection:
         connection.execute(text("DELETE FROM tokens"))
     second = ensure_secrets(tmp_path, database_url)
     assert second.secret_key == first.secret_key, "or what it has encrypted is lost"
