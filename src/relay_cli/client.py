@@ -1,4 +1,4 @@
-"""The API as the commands use it: where it is, who asks, and errors as one line."""
+"""Client of the API for the commands: finds the API, sends the token, and turns problems into one-line errors."""
 
 import os
 from collections.abc import Iterator
@@ -12,29 +12,36 @@ from relay_core.settings import get_settings
 from relay_stack.files.stack_state import read_state
 
 PAGE = 100
-_NOT_NOW = {502, 503, 504}
+"""Items asked for in one page of a list."""
+_UNAVAILABLE_STATUSES = {502, 503, 504}
+_REQUEST_HAS_TO_CHANGE = {400, 404, 409, 422}
 
 
-class ApiAway(CommandFailed):
-    """No API answers, or it says that it cannot now."""
+class ApiUnavailable(CommandFailed):
+    """The API does not answer, or answers that it is unavailable for now (502, 503, 504)."""
 
 
 class Api:
-    """A client of one API.
+    """Client of one API.
+
+    Args:
+        url: base URL of the API.
+        token: bearer token of all requests.
+        stack_dir: data directory of the local stack that the API belongs to; None: the API is a server's.
 
     Raises:
-        CommandFailed: from every method: the API is away, or refuses.
+        CommandFailed: from every method: the API refuses the request.
+        ApiUnavailable: from every method: the API does not answer or is unavailable for now.
     """
 
     def __init__(self, url: str, token: str, *, stack_dir: Path | None = None) -> None:
-        """With ``stack_dir`` it is the API of the local stack whose data directory that is."""
         self.url = url
         self._stack_dir = stack_dir
         headers = {"Authorization": f"Bearer {token}"}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(30, read=60))
 
     def find_again(self) -> None:
-        """Where it is that of the local stack: the stack may have been started again, with other ports."""
+        """Read URL and token of the local stack again: it may have been restarted with other ports."""
         state = read_state(self._stack_dir) if self._stack_dir is not None else None
         if state is not None:
             self.url = state.api_url
@@ -42,16 +49,26 @@ class Api:
             self.http.headers["Authorization"] = f"Bearer {state.token}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON answer; None for an empty one."""
+        """Send a request and return the JSON of its answer; None where the answer has no body."""
         try:
             answer = self.http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise away(self.url, error) from error
+            raise no_answer(self.url, error) from error
         check(answer)
         return answer.json() if answer.content else None
 
-    def raw(self, path: str, **options: Any) -> Iterator[bytes]:
-        """The body of an answer, piece by piece."""
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Get one object; None where the API has none at this path (404)."""
+        try:
+            found: dict[str, Any] = self.call("GET", path)
+        except CommandFailed as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+        return found
+
+    def body(self, path: str, **options: Any) -> Iterator[bytes]:
+        """Get the body of an answer in pieces, as they arrive."""
         try:
             with self.http.stream("GET", path, **options) as answer:
                 if answer.is_error:
@@ -59,14 +76,14 @@ class Api:
                 check(answer)
                 yield from answer.iter_bytes()
         except httpx.TransportError as error:
-            raise away(self.url, error) from error
+            raise no_answer(self.url, error) from error
 
     def items(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
-        """The items of a list, page by page."""
-        wanted = {name: value for name, value in params.items() if value is not None}
+        """Items of a list with pages by `cursor`, at most ``limit`` of them; parameters that are None are not sent."""
+        query = {name: value for name, value in params.items() if value is not None}
         left = limit
         while True:
-            page = self.call("GET", path, params={**wanted, "limit": min(PAGE, left or PAGE)})
+            page = self.call("GET", path, params={**query, "limit": min(PAGE, left or PAGE)})
             for item in page["items"]:
                 yield item
                 left = None if left is None else left - 1
@@ -74,10 +91,10 @@ class Api:
                     return
             if not page.get("next_cursor"):
                 return
-            wanted["cursor"] = page["next_cursor"]
+            query["cursor"] = page["next_cursor"]
 
-    def pages(self, path: str) -> Iterator[dict[str, Any]]:
-        """The items of a list that goes on by `after`."""
+    def items_by_position(self, path: str) -> Iterator[dict[str, Any]]:
+        """Items of a list with pages by `after`."""
         after = None
         while True:
             page = self.call("GET", path, params={} if after is None else {"after": after})
@@ -88,10 +105,10 @@ class Api:
 
 
 def connect() -> Api:
-    """The API of RELAY_API_URL and RELAY_TOKEN, else of the local stack.
+    """Make a client of the API that RELAY_API_URL and RELAY_TOKEN name, or of the local stack where neither is set.
 
     Raises:
-        CommandFailed: neither is there.
+        CommandFailed: only one of the two variables is set, or no local stack is up.
     """
     url, token = os.environ.get("RELAY_API_URL"), os.environ.get("RELAY_TOKEN")
     if url and token:
@@ -105,13 +122,18 @@ def connect() -> Api:
     return Api(state.api_url, state.token, stack_dir=data_dir)
 
 
-def away(url: str, error: httpx.TransportError) -> ApiAway:
-    """The API does not answer."""
-    return ApiAway(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
+def no_answer(url: str, error: httpx.TransportError) -> ApiUnavailable:
+    """The error of a command whose request got no answer."""
+    return ApiUnavailable(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
 
 
 def check(answer: httpx.Response) -> None:
-    """Turn a problem+json answer into one line."""
+    """Return where the answer is a success.
+
+    Raises:
+        CommandFailed: the answer is an error; detail and code of its problem+json are the message.
+        ApiUnavailable: the status says that the API is unavailable for now.
+    """
     if not answer.is_error:
         return
     try:
@@ -124,6 +146,6 @@ def check(answer: httpx.Response) -> None:
 
 
 def _failure(status: int, message: str, code: str | None = None) -> CommandFailed:
-    if status in _NOT_NOW:
-        return ApiAway(message, code=code)
-    return CommandFailed(message, 2 if status in {400, 404, 409, 422} else 1, code)
+    if status in _UNAVAILABLE_STATUSES:
+        return ApiUnavailable(message, code=code, status=status)
+    return CommandFailed(message, 2 if status in _REQUEST_HAS_TO_CHANGE else 1, code=code, status=status)

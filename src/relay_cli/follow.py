@@ -1,161 +1,215 @@
-"""Following a run: the log of each step as it comes, to the end that the API tells (and nothing else)."""
+"""Follows a run: shows the log of each step as it arrives, until the API says how the step ended."""
 
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay_cli.client import Api, check
 from relay_cli.conversation import ConversationWriter
-from relay_cli.outage import AWAY, BACKOFF, Outage, steadily
+from relay_cli.outage import BACKOFF, UNAVAILABLE, Outage, until_answered
 from relay_core.console import server_sent_events as sse
 from relay_core.console.output import LogWriter, note
 from relay_core.domain.agents.executors import EXECUTORS
+from relay_core.retry import Backoff
 
-FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.05, 2.0
-"""Between two looks at a step that is queued."""
+QUEUED_BACKOFF = Backoff(first_seconds=0.05, last_seconds=2.0)
+"""Pauses between two requests for a step that is queued."""
 END = "end"
-"""In the place of an event's id: the log was shown to its end."""
+"""Stands for the last event's id where a log was shown to its end."""
 KILLED_EXIT_CODE = 130
-"""As a shell says of a program ended by Ctrl-C."""
+"""Exit code for a killed execution, as a shell has it for a program that Ctrl-C ended."""
 
 
-Shown = dict[str, str]
-"""How far each execution's log was shown: the id of the last event, by execution; kept over an interruption."""
+LogPositions = dict[str, str]
+"""Execution id → id of the last event of its log that was shown, or END.
+
+A caller that is interrupted passes the same object again to continue behind the events that were shown.
+"""
+
+
+@dataclass(frozen=True)
+class _EventStream:
+    """Where the API streams the events of an execution."""
+
+    execution_id: str
+    path: str
+    params: dict[str, str] = field(default_factory=dict)
 
 
 def follow_log(
-    api: Api, execution_id: str, writers: Mapping[str, LogWriter], stream: str = "all", shown: Shown | None = None
+    api: Api,
+    execution_id: str,
+    writers: Mapping[str, LogWriter],
+    stream: str = "all",
+    positions: LogPositions | None = None,
 ) -> dict[str, Any]:
-    """Show a log to its end, across dropped connections; returns what the API says of the execution then."""
+    """Show a log to its end, also over broken connections.
+
+    Args:
+        api: client of the API.
+        execution_id: the execution.
+        writers: by stream: `stdout` and `stderr`.
+        stream: `stdout`, `stderr` or `all`.
+        positions: is read and updated; None: the log is shown from its beginning.
+
+    Returns:
+        Data of the stream's `end` event.
+
+    Raises:
+        WatchLost: the API stays unavailable.
+    """
 
     def take(event: sse.ServerEvent) -> None:
         writers[event.data["stream"]].write(base64.b64decode(event.data["b64"]))
 
-    path = f"/v1/executions/{execution_id}/logs/stream"
-    return _followed(api, path, {"stream": stream}, take, (execution_id, {} if shown is None else shown))
+    source = _EventStream(execution_id, f"/v1/executions/{execution_id}/logs/stream", {"stream": stream})
+    return _follow(api, source, take, {} if positions is None else positions)
 
 
-def follow_conversation(api: Api, execution_id: str, writer: LogWriter, shown: Shown | None = None) -> None:
-    """Show what an agent says to its end, across dropped connections."""
+def follow_conversation(api: Api, execution_id: str, writer: LogWriter, positions: LogPositions | None = None) -> None:
+    """Show an agent's conversation to its end, also over broken connections; arguments as of `follow_log`.
+
+    Raises:
+        WatchLost: the API stays unavailable.
+    """
     conversation = ConversationWriter(writer)
-    path = f"/v1/executions/{execution_id}/conversation/stream"
+    source = _EventStream(execution_id, f"/v1/executions/{execution_id}/conversation/stream")
     try:
-        place = (execution_id, {} if shown is None else shown)
-        _followed(api, path, {}, lambda event: conversation.show(event.data), place)
+        _follow(api, source, lambda event: conversation.show(event.data), {} if positions is None else positions)
     finally:
         conversation.end()
 
 
-def _followed(
-    api: Api, path: str, params: dict[str, str], take: Callable[[sse.ServerEvent], None], place: tuple[str, Shown]
+def _follow(
+    api: Api, source: _EventStream, take: Callable[[sse.ServerEvent], None], positions: LogPositions
 ) -> dict[str, Any]:
-    execution_id, shown = place
-    outage = Outage(api, _see_log(execution_id))
+    outage = Outage(api, _logs_command(source.execution_id))
     while True:
         try:
-            for event in _events(api, path, params, shown.get(execution_id), outage):
+            for event in _events(api, source, positions.get(source.execution_id), outage):
                 if event.name == "end":
-                    ended: dict[str, Any] = event.data
-                    return ended
+                    ending: dict[str, Any] = event.data
+                    return ending
                 take(event)
-                shown[execution_id] = event.id or shown.get(execution_id, "")
-        except AWAY as error:
+                positions[source.execution_id] = event.id or positions.get(source.execution_id, "")
+        except UNAVAILABLE as error:
             outage.wait(error)
         else:
-            time.sleep(BACKOFF.first_seconds)  # it was ended in an orderly way, and is taken up again
+            time.sleep(BACKOFF.first_seconds)  # the API closed the stream before the log's end: connect again
 
 
-def _see_log(execution_id: str) -> str:
+def _logs_command(execution_id: str) -> str:
     return f"relay logs -f {execution_id}"
 
 
-def _events(api: Api, path: str, params: dict[str, str], last: str | None, outage: Outage) -> Iterator[sse.ServerEvent]:
-    headers = {"Last-Event-ID": last} if last else {}
-    with api.http.stream("GET", path, params=params, headers=headers) as answer:
+def _events(api: Api, source: _EventStream, last_event_id: str | None, outage: Outage) -> Iterator[sse.ServerEvent]:
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    with api.http.stream("GET", source.path, params=source.params, headers=headers) as answer:
         if answer.is_error:
             answer.read()
         check(answer)
-        outage.over()
+        outage.end()
         yield from sse.parse(answer.iter_lines())
 
 
-def follow_chain(api: Api, workspace_id: str, writers: Mapping[str, LogWriter], shown: Shown) -> dict[str, Any]:
-    """Show every step of a workspace's chain in turn; returns the execution that decided how it ended.
+def follow_chain(
+    api: Api, workspace_id: str, writers: Mapping[str, LogWriter], positions: LogPositions
+) -> dict[str, Any]:
+    """Show every step of a workspace's chain, one after the other; dev servers are left out.
 
-    Interrupted, it goes on with the same ``shown`` where it was.
+    Returns:
+        The execution that decided how the chain ended, as of `decisive`; an empty dict for a chain without steps.
+
+    Raises:
+        WatchLost: the API stays unavailable.
     """
     seen: set[str] = set()
-    decisive: dict[str, Any] = {}
+    deciding: dict[str, Any] = {}
     while True:
-        fresh = [one for one in _chain(api, workspace_id) if one["id"] not in seen]
+        fresh = [execution for execution in _chain(api, workspace_id) if execution["id"] not in seen]
         if not fresh:
-            return decisive
-        for one in fresh:
-            seen.add(one["id"])
-            decisive = worse(decisive, show_step(api, one, writers, shown))
+            return deciding
+        for execution in fresh:
+            seen.add(execution["id"])
+            deciding = decisive(deciding, show_step(api, execution, writers, positions))
 
 
 def _chain(api: Api, workspace_id: str) -> list[dict[str, Any]]:
     path = f"/v1/workspaces/{workspace_id}/executions"
     see_also = f"relay ps --workspace {workspace_id}"
-    found = steadily(api, see_also, lambda: list(api.items(path)))
-    return [one for one in found if one["run_reason"] != "dev_server"]
+    found = until_answered(api, see_also, lambda: list(api.items(path)))
+    return [execution for execution in found if execution["run_reason"] != "dev_server"]
 
 
-def _look(api: Api, execution_id: str) -> dict[str, Any]:
+def _execution(api: Api, execution_id: str) -> dict[str, Any]:
     def ask() -> dict[str, Any]:
         found: dict[str, Any] = api.call("GET", f"/v1/executions/{execution_id}")
         return found
 
-    return steadily(api, _see_log(execution_id), ask)
+    return until_answered(api, _logs_command(execution_id), ask)
 
 
-def show_step(api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter], shown: Shown) -> dict[str, Any]:
-    """Show one step; returns it as it is after its end. One whose end was shown before is not shown again."""
-    if shown.get(execution["id"]) == END:
+def show_step(
+    api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter], positions: LogPositions
+) -> dict[str, Any]:
+    """Wait for a step to start, show its log to the end, and return the execution as it is then.
+
+    A step that was shown to its end before, by ``positions``, is returned at once.
+
+    Raises:
+        WatchLost: the API stays unavailable.
+    """
+    if positions.get(execution["id"]) == END:
         return execution
     name = execution["run_reason"] + (f" of {execution['repo']}" if execution.get("repo") else "")
-    if execution["id"] not in shown:
+    if execution["id"] not in positions:
         note(f"{name} …")
-        shown[execution["id"]] = ""
+        positions[execution["id"]] = ""
     await_start(api, execution)
     began = time.monotonic()
     if has_conversation(execution):
-        follow_conversation(api, execution["id"], writers["stdout"], shown)
+        follow_conversation(api, execution["id"], writers["stdout"], positions)
     else:
-        follow_log(api, execution["id"], writers, shown=shown)
-    shown[execution["id"]] = END
-    ended = _look(api, execution["id"])
+        follow_log(api, execution["id"], writers, positions=positions)
+    positions[execution["id"]] = END
+    ended = _execution(api, execution["id"])
     why = f": {ended['error_reason']}" if ended.get("error_reason") else ""
     note(f"{name} {ended['status']} after {time.monotonic() - began:.1f} s{why}")
     return ended
 
 
 def await_start(api: Api, execution: dict[str, Any]) -> None:
-    """Return once a step is no longer queued; say what it waits for, once."""
-    told = False
-    pause = FIRST_LOOK_SECONDS
+    """Return when a step is no longer queued; note once why it waits.
+
+    Raises:
+        WatchLost: the API stays unavailable.
+    """
+    noted = False
+    pauses = QUEUED_BACKOFF.pauses()
     while execution["status"] == "queued":
-        execution = _look(api, execution["id"])
+        execution = _execution(api, execution["id"])
         waits = (execution.get("queue") or {}).get("waits")
-        if waits and not told:
+        if waits and not noted:
             note(f"waits: {waits}")
-            told = True
+            noted = True
         if execution["status"] == "queued":
-            time.sleep(pause)
-            pause = min(LAST_LOOK_SECONDS, 1.5 * pause)
+            time.sleep(next(pauses))
 
 
 def has_conversation(execution: Mapping[str, Any]) -> bool:
-    """Whether an execution is better read as a conversation than as its bytes."""
+    """Whether the log of an execution is a conversation: its executor is an agent whose output Relay can read."""
     kind = EXECUTORS.get(execution.get("executor") or "")
     return kind is not None and kind.conversation
 
 
-def worse(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The execution that says how a chain ended: the first that did not complete, else the last."""
-    return one if one and one["status"] != "completed" else other
+def decisive(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """The one of two ended executions that says how their chain ended: the first that did not complete, else the last.
+
+    ``earlier`` may be empty: then there is only ``later``.
+    """
+    return earlier if earlier and earlier["status"] != "completed" else later
 
 
 EXIT_CODES: Mapping[str, Callable[[int | None], int]] = {
@@ -163,8 +217,12 @@ EXIT_CODES: Mapping[str, Callable[[int | None], int]] = {
     "killed": lambda _code: KILLED_EXIT_CODE,
     "failed": lambda code: code if code and 0 < code < 256 else 1,
 }
+"""Status of an execution → exit code of the command, from the exit code of the execution's process."""
 
 
 def exit_code(execution: dict[str, Any]) -> int:
-    """The command's exit code, from the *status* that the API gives; a failed run's own code where it has one."""
+    """Exit code of the command that followed an execution, by the *status* that the API gives.
+
+    A failed execution gives the exit code of its process where that is from 1 to 255.
+    """
     return EXIT_CODES[execution["status"]](execution["exit_code"])

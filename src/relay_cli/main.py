@@ -1,13 +1,14 @@
 """The `relay` command."""
 
 import sys
+from collections.abc import Callable
 
 import httpx
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from relay_cli.commands import agents, doctor, runs, secrets, sessions, stack, tokens, workspaces
+from relay_cli.commands import agents, doctor, executions, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
 from relay_core import __version__
 from relay_core.console.output import note
@@ -21,16 +22,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (stack.up, stack.down, stack.status, runs.run, runs.ps, runs.show, runs.logs, runs.kill, runs.diff):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(stack.up, stack.down, stack.status),
+    *(runs.run, executions.ps, executions.show, executions.logs, executions.kill, executions.diff),
+    *(sessions.follow_up, sessions.sessions, workspaces.retry, workspaces.stop, workspaces.resume),
+    *(tokens.nodes, tokens.drain, doctor.doctor),
+)
+"""Commands without a group, in the order of the help; `follow_up` becomes `follow-up`."""
+for command in COMMANDS:
     app.command()(command)
-app.command("follow-up")(sessions.follow_up)
-app.command()(sessions.sessions)
-app.command()(workspaces.retry)
-app.command()(workspaces.stop)
-app.command()(workspaces.resume)
-app.command()(tokens.nodes)
-app.command()(tokens.drain)
-app.command()(doctor.doctor)
 app.add_typer(stack.db, name="db")
 app.add_typer(stack.image, name="image")
 app.add_typer(agents.agents, name="agents")
@@ -40,12 +40,12 @@ app.add_typer(tokens.tokens, name="token")
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version of this command."""
     print(__version__)
 
 
 def main() -> None:
-    """Run a command; what can be expected to go wrong ends with its message on stderr, without a traceback."""
+    """Run a command; an expected error ends it with a message on standard error and an exit code, not a traceback."""
     try:
         app()
     except CommandFailed as error:
@@ -58,7 +58,7 @@ def main() -> None:
         note(wrong_settings(error))
         sys.exit(2)
     except RelayError as error:
-        note(str(error))  # all of it: the end of a build's output, say
+        note(str(error))  # every line, for example the end of a build's output
         sys.exit(1)
     except httpx.TransportError as error:
         note(str(error).splitlines()[0])

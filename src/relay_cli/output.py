@@ -1,4 +1,4 @@
-"""Everything that the commands print: tables, JSON and log bytes, all through `terminal` where people read it."""
+"""Prints the answers of commands as tables, fields or JSON; text from elsewhere is made safe for a terminal."""
 
 import json
 import re
@@ -11,12 +11,15 @@ from rich.cells import cell_len, set_cell_size
 
 from relay_core.console.terminal_text import safe, safe_line
 
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-"""The option of every command that prints."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+"""The option `--json` of every command that prints an answer."""
 
 
-def show(value: Any, *, as_json: bool) -> None:
-    """One thing: JSON, or a line for each field that says something; never cut, a narrow terminal wraps it."""
+def show(value: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one object: as JSON, or one line for each field that is not empty.
+
+    A value is never cut: a narrow terminal wraps it.
+    """
     if as_json:
         print(json.dumps(value, indent=2))
         return
@@ -28,20 +31,23 @@ def show(value: Any, *, as_json: bool) -> None:
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Many things: a JSON array, or a table; never cut, as ids are there to be copied."""
+    """Print a list: as a JSON array of whole items, or as a table of some columns.
+
+    A cell is never cut, because people copy ids from it.
+    """
     rows = list(items)
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = [list(columns), *([plain(row.get(column)) for column in columns] for row in rows)]
+    table = [list(columns), *([cell_text(row.get(column)) for column in columns] for row in rows)]
     widths = [max(map(cell_len, cells)) for cells in zip(*table, strict=True)]
     for cells in table:
         line = "  ".join(set_cell_size(cell, width) for cell, width in zip(cells, widths, strict=True))
         print(line.rstrip())  # blanks at the end would make a narrow terminal begin another line
 
 
-def plain(value: Any) -> str:
-    """A cell of a table."""
+def cell_text(value: Any) -> str:
+    """Text of one table cell: `-` for None, ISO timestamps in local time, everything else on one safe line."""
     if value is None:
         return "-"
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT.*", value):

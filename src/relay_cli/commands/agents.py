@@ -1,4 +1,4 @@
-"""`relay agents list | show | check`: executors and their profiles."""
+"""`relay agents list | show | check`: agents, their variants, and checks of profile files and images."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,26 +17,26 @@ from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.domain.errors import InvalidInput
 from relay_core.settings import get_settings
 
-agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their profiles.")
-Project = Annotated[UUID | None, typer.Option(help="With what this project says of its own.")]
+agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their variants (profiles).")
+Project = Annotated[UUID | None, typer.Option(help="Id of a project: include the variants that it defines.")]
 
 
 @agents.command("list")
 def list_agents(project: Project = None, as_json: Json = False) -> None:
-    """List all agents with their variants.
+    """List all agents and their variants.
 
     Example: relay agents list
     """
     items = _agents(project)
     rows = [
         {
-            "name": one["name"],
-            "program": one["program"],
-            "follow-ups": "yes" if one["can_resume"] else "no",
-            "variants": ", ".join(variant["name"] for variant in one["variants"]),
-            "summary": one["summary"],
+            "name": agent["name"],
+            "program": agent["program"],
+            "follow-ups": "yes" if agent["can_resume"] else "no",
+            "variants": ", ".join(variant["name"] for variant in agent["variants"]),
+            "summary": agent["summary"],
         }
-        for one in items
+        for agent in items
     ]
     columns = ("name", "program", "follow-ups", "variants", "summary")
     output.show_list(items if as_json else rows, columns, as_json=as_json)
@@ -44,16 +44,16 @@ def list_agents(project: Project = None, as_json: Json = False) -> None:
 
 @agents.command("show")
 def show_agent(
-    name: Annotated[str, typer.Argument(help="An agent, or AGENT.VARIANT.")],
+    name: Annotated[str, typer.Argument(help="Agent, or AGENT.VARIANT for one variant of it.")],
     project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Show what one agent, or one variant of it, is run with.
+    """Show the options that an agent, or one variant of it, runs with.
 
     Example: relay agents show codex.default
     """
     agent, _, variant = name.partition(".")
-    items = {one["name"]: one for one in _agents(project)}
+    items = {each["name"]: each for each in _agents(project)}
     if agent not in items:
         raise CommandFailed(f"there is no agent {agent!r}; there are: {', '.join(items)}", 2)
     found: dict[str, Any] = items[agent]
@@ -67,16 +67,16 @@ def show_agent(
 
 @agents.command("check")
 def check_profiles(
-    file: Annotated[Path | None, typer.Argument(help="A profile file; RELAY_AGENTS_FILE without.")] = None,
-    image: Annotated[str | None, typer.Option(help="Also tell which agents this image holds.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Profile file; without it that of RELAY_AGENTS_FILE.")] = None,
+    image: Annotated[str | None, typer.Option(help="Also say which agents this image holds.")] = None,
 ) -> None:
-    """Check a profile file, and which agents an image can run (on this machine's engine).
+    """Check a profile file, and say which agents an image on this machine's container engine holds.
 
     Example: relay agents check agents.toml --image relay-agents:latest
     """
     path = file or get_settings().agents_file
     if path is None and image is None:
-        raise CommandFailed("give a profile file, or --image; RELAY_AGENTS_FILE is not set", 2)
+        raise CommandFailed("nothing to check: name a profile file, set RELAY_AGENTS_FILE, or give --image", 2)
     if path is not None:
         note(f"{path}: {_checked(path)}")
     if image is not None:
@@ -95,9 +95,10 @@ def _checked(path: Path) -> str:
 
 def _programs_in(image: str) -> list[str]:
     wanted = {kind.name: kind.program for kind in EXECUTORS.values() if kind.program}
-    there = ask_worker("programs", image, *sorted(set(wanted.values())))["present"]
+    present = ask_worker("programs", image, *sorted(set(wanted.values())))["present"]
     return [
-        f"{name}: {'is there' if program in there else f'no {program} in {image}'}" for name, program in wanted.items()
+        f"{name}: {'is there' if program in present else f'no {program} in {image}'}"
+        for name, program in wanted.items()
     ]
 
 

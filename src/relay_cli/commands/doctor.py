@@ -1,4 +1,4 @@
-"""`relay doctor`: what is wrong, and what to do about it."""
+"""`relay doctor`: checks of this node, each with what to do about a problem."""
 
 import json
 from typing import Annotated
@@ -12,13 +12,15 @@ from relay_stack.files.local_settings import settings_of_this_machine
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Do at once what the sweeps of this node would do.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend at once what the sweeps of this node would mend later.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check services, this node and the work on it; show what each sweep would do and why.
+    """Check the services, this node and the work on it, and show what the worker's sweeps would mend.
 
-    Run it on a node, with the environment of its worker; of the local stack it finds that itself. The exit code is 1
-    when something is in error.
+    Run it on a node with the environment of its worker; for the local stack it finds the environment itself. The exit
+    code is 1 when a check finds an error.
 
     Example: relay doctor --fix
     """

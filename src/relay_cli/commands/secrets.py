@@ -1,4 +1,7 @@
-"""`relay secret set | list | delete`: secrets of projects. A value is never a word of a command line."""
+"""`relay secret set | list | delete`: secrets of projects.
+
+A value is never given as an argument, because the machine's list of processes shows those.
+"""
 
 import sys
 from pathlib import Path
@@ -9,17 +12,20 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import Api, connect
-from relay_cli.commands.runs import remote
+from relay_cli.commands.run_request import remote
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_core.console.output import note
 from relay_core.domain.git.branch_name import repo_name_from_url
 
-secret = typer.Typer(help="Secrets of a project, given to its runs by name.", no_args_is_help=True)
+secret = typer.Typer(help="Secrets of a project. Its runs get them by name.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Letters, digits and _, as of an environment variable.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="Name of the secret: letters, digits and _.", show_default=False)]
 Project = Annotated[str | None, typer.Option(help="Id or name of the project.")]
-Repo = Annotated[str | None, typer.Option(help="Or: URL or path of a repository whose runs name no project.")]
+Repo = Annotated[
+    str | None,
+    typer.Option(help="In place of --project: URL or path of a repository. Its runs without --project get the secret."),
+]
 
 
 @secret.command("set")
@@ -27,27 +33,27 @@ def set_secret(
     name: Name,
     project: Project = None,
     repo: Repo = None,
-    value_file: Annotated[Path | None, typer.Option(help="File with the value; else standard input.")] = None,
+    value_file: Annotated[Path | None, typer.Option(help="File with the value; without it standard input.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Store a secret, or another value for it: from a file, from standard input, or asked for without showing it.
+    """Store a secret, or replace its value. On a terminal the value is asked for and not shown.
 
-    The newline at the end of a single line is left out.
+    The newline after a value of one line is left out.
 
     Example: relay secret set ANTHROPIC_API_KEY --repo . < key.txt
 
     Example: relay secret set DEPLOY_KEY --project shop --value-file id_ed25519
     """
-    value = one_line(_given_value(name, value_file))
+    value = one_line(_read_value(name, value_file))
     api = connect()
     project_id = find_project(api, project, repo, make=True)
     api.call("PUT", f"/v1/projects/{project_id}/secrets/{name}", json={"value": value})
-    _done(name, project_id, "stored", as_json=as_json)
+    _report(name, project_id, "stored", as_json=as_json)
 
 
 @secret.command("list")
 def list_secrets(project: Project = None, repo: Repo = None, as_json: Json = False) -> None:
-    """List the names of a project's secrets; their values are shown to nobody."""
+    """List the names of a project's secrets. No command shows their values."""
     api = connect()
     project_id = find_project(api, project, repo)
     items = api.call("GET", f"/v1/projects/{project_id}/secrets")["items"]
@@ -56,27 +62,27 @@ def list_secrets(project: Project = None, repo: Repo = None, as_json: Json = Fal
 
 @secret.command("delete")
 def delete_secret(name: Name, project: Project = None, repo: Repo = None, as_json: Json = False) -> None:
-    """Delete a secret; executions that need it fail from now on."""
+    """Delete a secret. Runs that ask for it fail from now on."""
     api = connect()
     project_id = find_project(api, project, repo)
     api.call("DELETE", f"/v1/projects/{project_id}/secrets/{name}")
-    _done(name, project_id, "deleted", as_json=as_json)
+    _report(name, project_id, "deleted", as_json=as_json)
 
 
 def find_project(api: Api, project: str | None, repo: str | None, *, make: bool = False) -> str:
-    """The id of a project by id, by name, or by the repository of runs that name none.
+    """The id of a project, found by id, by name, or by the repository of runs without a project.
 
     Args:
-        api: the client.
-        project: id or name.
-        repo: URL or path.
-        make: a repository without a project gets one.
+        api: client of the API.
+        project: id or name; None where ``repo`` is given.
+        repo: URL or path; None where ``project`` is given.
+        make: make a project for a repository that has none.
 
     Raises:
-        CommandFailed: not exactly one of the two is given, or not exactly one project is found.
+        CommandFailed: not exactly one of ``project`` and ``repo`` is given, or not exactly one project is found.
     """
     if (project is None) == (repo is None):
-        raise CommandFailed("name the project: --project ID (or its name), or --repo URL of runs that name none", 2)
+        raise CommandFailed("name the project: --project ID (or its name), or --repo URL for runs without a project", 2)
     if repo is not None:
         url = remote(repo)
         found: list[dict[str, Any]] = list(api.items("/v1/projects", default_for=url))
@@ -86,24 +92,24 @@ def find_project(api: Api, project: str | None, repo: str | None, *, make: bool 
     try:
         return str(UUID(project))
     except ValueError:
-        return _only([one for one in api.items("/v1/projects") if one["name"] == project], f"named {project!r}")
+        return _only([each for each in api.items("/v1/projects") if each["name"] == project], f"named {project!r}")
 
 
-def _only(found: list[dict[str, Any]], what: str) -> str:
+def _only(found: list[dict[str, Any]], description: str) -> str:
     if not found:
-        raise CommandFailed(f"there is no project {what}", 2)
+        raise CommandFailed(f"there is no project {description}", 2)
     if len(found) > 1:
-        ids = ", ".join(one["id"] for one in found)
-        raise CommandFailed(f"there are several projects {what}; name one by its id: {ids}", 2)
+        ids = ", ".join(each["id"] for each in found)
+        raise CommandFailed(f"there are several projects {description}; name one by its id: {ids}", 2)
     return str(found[0]["id"])
 
 
 def one_line(value: str) -> str:
-    """Without the newline that editors and `echo` put behind a single line; a text of several lines as it is."""
+    """A value without the newline that editors and `echo` add to one line; several lines stay as they are."""
     return value[:-1].removesuffix("\r") if value.endswith("\n") and value.count("\n") == 1 else value
 
 
-def _given_value(name: str, file: Path | None) -> str:
+def _read_value(name: str, file: Path | None) -> str:
     try:
         if file is not None:
             return file.read_bytes().decode()
@@ -114,8 +120,8 @@ def _given_value(name: str, file: Path | None) -> str:
     return str(typer.prompt(f"Value of {name}", hide_input=True, err=True))
 
 
-def _done(name: str, project_id: str, what: str, *, as_json: bool) -> None:
+def _report(name: str, project_id: str, outcome: str, *, as_json: bool) -> None:
     if as_json:
-        output.show({"name": name, "project_id": project_id, what: True}, as_json=True)
+        output.show({"name": name, "project_id": project_id, outcome: True}, as_json=True)
     else:
-        note(f"{what} {name} of project {project_id}")
+        note(f"{outcome} {name} of project {project_id}")

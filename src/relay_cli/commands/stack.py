@@ -20,24 +20,31 @@ from relay_stack.machine.consent import Consent
 from relay_stack.start import prepare_machine
 from relay_stack.status import current_state
 
-image = typer.Typer(help="Images that contain a coding agent.", no_args_is_help=True)
-db = typer.Typer(help="The database.", no_args_is_help=True)
+image = typer.Typer(help="Images with coding agents, for the containers of workspaces.", no_args_is_help=True)
+db = typer.Typer(help="Schema of the database.", no_args_is_help=True)
 
 
 def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is up.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Change this machine without asking.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the stack is up; it stays in the background.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Install packages and start services without asking.")
+    ] = False,
     sample: Annotated[
-        bool | None, typer.Option("--sample/--no-sample", help="Run the sample job (first start).")
+        bool | None,
+        typer.Option(
+            "--sample/--no-sample", help="Run the sample job; without the option it runs at the first start only."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Start the whole stack on this machine: database, queue, API, worker, Flower. Ctrl-C ends it.
+    """Start database, queue, API, worker and Flower on this machine. Ctrl-C ends them.
 
     Example: relay up --detach
     """
     if as_json and not detach:
-        raise CommandFailed("--json belongs to --detach: without it `relay up` stays until Ctrl-C", 2)
+        raise CommandFailed("--json needs --detach: without it `relay up` stays until Ctrl-C", 2)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         code = bring_up(UpOptions(detach=detach, yes=yes, sample=sample))
     if as_json:
@@ -46,10 +53,15 @@ def up(
 
 
 def down(
-    everything: Annotated[bool, typer.Option("--all", help="Also end workspaces' containers and our engine.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also remove the containers of workspaces, and stop the Docker engine if Relay started it."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """End the stack; data stays."""
+    """End the stack. Its data stays."""
     ended = take_down(get_settings().data_dir, everything=everything)
     if as_json:
         print(json.dumps(vars(ended), indent=2))
@@ -59,7 +71,7 @@ def down(
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs and where."""
+    """Show the processes of the stack and their addresses."""
     state = current_state(get_settings().data_dir)
     if state is None:
         raise CommandFailed("no local stack is up; start one with `relay up`")
@@ -74,7 +86,7 @@ def status(as_json: Json = False) -> None:
 
 @db.command("upgrade")
 def db_upgrade(as_json: Json = False) -> None:
-    """Bring the database of RELAY_DATABASE_URL to this version's schema."""
+    """Upgrade the database of RELAY_DATABASE_URL to this version's schema."""
     revision = upgrade(get_settings().database_url)
     if as_json:
         print(json.dumps({"revision": revision}))
@@ -84,16 +96,24 @@ def db_upgrade(as_json: Json = False) -> None:
 
 @image.command("build")
 def image_build(
-    agents: Annotated[list[str], typer.Argument(metavar="AGENT…", help=f"What it shall hold: {', '.join(AGENTS)}.")],
+    agents: Annotated[
+        list[str], typer.Argument(metavar="AGENT…", help=f"Agents to put into the image: {', '.join(AGENTS)}.")
+    ],
     below: Annotated[
-        str | None, typer.Option("--from", metavar="IMAGE", help="The image to put them on; else Relay's base image.")
+        str | None,
+        typer.Option("--from", metavar="IMAGE", help="Image to put the agents on; without it Relay's base image."),
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="Its name; else relay-AGENT:latest, of several relay-agents:latest.")
+        str | None,
+        typer.Option(
+            help="Name of the new image; without it relay-AGENT:latest, or relay-agents:latest for several agents."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build an image with coding agents on this machine's engine (about half a minute each, needs PyPI and npm).
+    """Build an image with coding agents, on this machine's container engine.
+
+    It takes about half a minute for each agent, and downloads from PyPI and npm.
 
     Example: relay image build claude-code codex --from my-team/app:latest --tag my-team/app-agents:latest
     """
@@ -102,7 +122,7 @@ def image_build(
     except StackProblem as problem:
         raise CommandFailed(str(problem), 2) from problem
     if below is not None and tag is None:
-        raise CommandFailed("--from makes another image than the one of that name: give it a name with --tag", 2)
+        raise CommandFailed("--from needs --tag: give the new image a name of its own", 2)
     data_dir = get_settings().data_dir
     machine = prepare_machine(data_dir, Consent(yes=False))
     base = machine.images.base

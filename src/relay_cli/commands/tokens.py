@@ -1,4 +1,4 @@
-"""`relay token create | list | revoke` and `relay nodes`: for the operator."""
+"""`relay token create | list | revoke`, `relay nodes`, `relay drain`: for the operator."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,22 +13,25 @@ from relay_core.domain.nodes.room import Capacity, told
 from relay_core.store.tokens import create_token
 from relay_stack.files.local_settings import settings_of_this_machine
 
-tokens = typer.Typer(help="Bearer tokens of the API.", no_args_is_help=True)
+tokens = typer.Typer(help="Bearer tokens for the API.", no_args_is_help=True)
 
 
 @tokens.command("create")
 def create(
-    name: Annotated[str, typer.Argument(help="What it is for.")],
-    owner: Annotated[str, typer.Option(help="Whose runs it sees.")],
-    scope: Annotated[list[str], typer.Option(help="runs:read, runs:write or admin; may be given again.")] = [
-        "runs:write"
-    ],
+    name: Annotated[str, typer.Argument(help="Name of the token, for people.")],
+    owner: Annotated[str, typer.Option(help="Owner; the token sees the runs of this owner.")],
+    scope: Annotated[
+        list[str], typer.Option(help="Right of the token: runs:read, runs:write or admin. Repeat the option for more.")
+    ] = ["runs:write"],
     database: Annotated[
-        bool, typer.Option("--database", help="Straight into RELAY_DATABASE_URL: the first token of a server.")
+        bool,
+        typer.Option(
+            "--database", help="Write into RELAY_DATABASE_URL, not through the API: for the first token of a server."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a token; its text is shown this once.
+    """Make a token. Its text is shown only now.
 
     Example: relay token create ci --owner team-a
 
@@ -38,29 +41,29 @@ def create(
         text = create_token(settings_of_this_machine().database_url, owner, scope, name)
         output.show({"name": name, "owner": owner, "scopes": scope, "token": text}, as_json=as_json)
         return
-    made = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
-    output.show(made, as_json=as_json)
+    created = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
+    output.show(created, as_json=as_json)
 
 
 @tokens.command("list")
 def list_tokens(as_json: Json = False) -> None:
-    """List tokens, without their text."""
+    """List the tokens, without their text."""
     columns = ("id", "name", "owner", "scopes", "created_at", "expires_at", "revoked_at")
     output.show_list(connect().items("/v1/tokens"), columns, as_json=as_json)
 
 
 @tokens.command("revoke")
 def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_json: Json = False) -> None:
-    """Refuse a token from now on."""
+    """Revoke a token: the API refuses it from now on."""
     connect().call("DELETE", f"/v1/tokens/{token}")
     if as_json:
         output.show({"id": str(token), "revoked": True}, as_json=True)
     else:
-        note("revoked")
+        note(f"revoked token {token}")
 
 
 def nodes(as_json: Json = False) -> None:
-    """List the nodes that run jobs: what each says of itself, and what its silence tells."""
+    """List the nodes that run jobs, with the health that each reports and the age of its last heartbeat."""
     columns = (
         "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
     )
@@ -81,11 +84,11 @@ def _whole(seconds: float | None) -> int | None:
 
 
 def drain(
-    node: Annotated[str, typer.Argument(help="Id of a node, as `relay nodes` shows it.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Let it take new workspaces again.")] = False,
+    node: Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let the node take new workspaces again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let a node take no new workspaces; what it has goes on.
+    """Stop a node from taking new workspaces. Those it has go on.
 
     Example: relay drain node-0123456789ab
     """

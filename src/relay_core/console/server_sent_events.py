@@ -1,4 +1,4 @@
-"""Server-sent events, as the API writes them."""
+"""Parser of the API's server-sent events, for its clients."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """One event."""
+    """One event.
+
+    Attributes:
+        name: `message` where the stream names none.
+        id: position to continue behind, by the header Last-Event-ID; None: the event has no position.
+        data: the decoded JSON.
+    """
 
     name: str
     id: str | None
@@ -16,7 +22,10 @@ class ServerEvent:
 
 
 def parse(lines: Iterable[str]) -> Iterator[ServerEvent]:
-    """Events of a stream; comments (heartbeats) are passed over, an event cut off by the end is dropped."""
+    """Parse the lines of a stream, without their ends.
+
+    Comments (the API sends them as heartbeats) are skipped. An event without its closing empty line is dropped.
+    """
     fields: dict[str, str] = {}
     for line in lines:
         if line:

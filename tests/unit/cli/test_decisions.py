@@ -11,10 +11,10 @@ import pytest
 import relay_cli
 from relay_cli.client import check
 from relay_cli.commands import workspaces
-from relay_cli.commands.runs import environment, pairs, quantity, remote, secret_names
+from relay_cli.commands.run_request import environment, pairs, quantity, remote, secret_names
 from relay_cli.commands.secrets import one_line
 from relay_cli.errors import CommandFailed
-from relay_cli.follow import exit_code, worse
+from relay_cli.follow import decisive, exit_code
 from relay_core.console import server_sent_events as sse
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 
@@ -41,8 +41,8 @@ def test_the_exit_code_follows_the_status(status, code, expected):
 
 def test_the_first_unhappy_step_decides():
     good, bad, late = {"status": "completed"}, {"status": "failed"}, {"status": "completed", "late": 1}
-    assert worse(worse(worse({}, good), bad), late) is bad
-    assert worse(worse({}, good), late) is late
+    assert decisive(decisive(decisive({}, good), bad), late) is bad
+    assert decisive(decisive({}, good), late) is late
 
 
 def test_pairs():

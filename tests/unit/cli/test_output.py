@@ -2,14 +2,14 @@
 
 import pytest
 
-from relay_cli.output import plain, show, show_list
+from relay_cli.output import cell_text, show, show_list
 
 
 @pytest.mark.parametrize(
     ("value", "cell"), [(None, "-"), (0, "0"), ("a\x1b[2Jb", "ab"), (["x"], "['x']"), ("a\nb", "a b")]
 )
 def test_cells(value, cell):
-    assert plain(value) == cell
+    assert cell_text(value) == cell
 
 
 def test_one_thing_is_shown_whole_on_a_narrow_terminal(capsys, monkeypatch):

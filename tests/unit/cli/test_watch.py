@@ -127,7 +127,7 @@ def test_a_watcher_finds_the_stack_on_its_new_port(serve, tmp_path: Path, capsys
 
 
 def test_one_that_gives_up_says_so_with_an_exit_code_of_its_own(serve, monkeypatch):
-    monkeypatch.setattr(outage, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "GIVE_UP_SECONDS", 0.1)
     api = serve(event(1, b"one"), whole=True)
     url = api.url
     api.shutdown()

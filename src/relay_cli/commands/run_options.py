@@ -1,0 +1,59 @@
+"""Argument and options of `relay run`, as types for its signature."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+Prompt = Annotated[str, typer.Argument(help="What the agent has to do; - reads it from standard input.")]
+Repo = Annotated[list[str], typer.Option(help="URL or path of a repository. Repeat the option for more of them.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="Agent: claude-code (default), others of `relay agents list`, or shell with --command."),
+]
+Command = Annotated[str | None, typer.Option(help="Command line that the executor shell runs.")]
+Variant = Annotated[str | None, typer.Option(help="Variant (profile) of the agent; see `relay agents list`.")]
+Model = Annotated[str | None, typer.Option(help="Model, by the name that the agent has for it.")]
+ReasoningEffort = Annotated[str | None, typer.Option(help="Reasoning effort, for agents that take one.")]
+PermissionMode = Annotated[str | None, typer.Option(help="auto; or plan, for agents that have a plan mode.")]
+Branch = Annotated[
+    str | None, typer.Option(help="Target branch of the repositories; without it the remote's default branch.")
+]
+Setup = Annotated[str | None, typer.Option(help="Script that runs before the agent.")]
+SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
+Cleanup = Annotated[str | None, typer.Option(help="Script that runs after the agent.")]
+DevServer = Annotated[str | None, typer.Option(help="Script of the dev server. It starts on request, not now.")]
+Image = Annotated[str | None, typer.Option(help="Container image; without it the project's or the server's default.")]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Environment variable: NAME=VALUE, or NAME to pass on the value that it has here. A value that "
+        "looks like a secret is masked in logs and diffs. Repeat the option for more of them."
+    ),
+]
+EnvSecret = Annotated[list[str] | None, typer.Option(help="As --env, and the value is always masked.")]
+EnvPlain = Annotated[list[str] | None, typer.Option(help="As --env, and the value is never masked.")]
+Secret = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Secret of the project: NAME, or NAME=VARIABLE for another environment variable than NAME. "
+        "Repeat the option for more of them."
+    ),
+]
+SecretIn = Annotated[
+    list[str] | None,
+    typer.Option(help="Step that gets the secrets; without it coding_agent. Repeat the option for more of them."),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(help="Limit NAME=NUMBER, for example timeout_seconds=10m or memory_bytes=4g. See docs/limits.md."),
+]
+Title = Annotated[str | None, typer.Option(help="Title of the task; without it the prompt's first line.")]
+Project = Annotated[UUID | None, typer.Option(help="Id of the project that the run belongs to.")]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--detach",
+        help="Follow the run and exit with its exit code (125: the API is away), or return once it is posted.",
+    ),
+]

@@ -1,0 +1,148 @@
+"""Turns the words of `relay run`'s options into the fields of the request; raises for words that cannot be used."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from relay_cli.errors import CommandFailed
+
+_UNITS = {
+    "bytes": {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40},
+    "seconds": {"s": 1, "m": 60, "h": 3600, "d": 86400},
+}
+"""Last word of a limit's name → its units, as factors."""
+
+
+def set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value: None and empty dicts are left out, so that the API's defaults apply."""
+    return {name: value for name, value in fields.items() if value not in (None, {})}
+
+
+def remote(text: str) -> str:
+    """The URL of a repository given as a path or a URL: a path becomes a file:// URL, a URL stays as it is.
+
+    Raises:
+        CommandFailed: the text looks like a path and nothing is there, or the path is not UTF-8.
+    """
+    if "://" in text:
+        return text
+    path = Path(text).expanduser()
+    if path.exists():
+        return f"file://{_quoted(path.resolve())}"
+    if ":" not in text or text.startswith(("/", ".", "~")):  # host:path is a URL for ssh
+        raise CommandFailed(f"there is no directory {text}; --repo takes a path or a URL", 2)
+    return text
+
+
+def _quoted(path: Path) -> str:
+    try:
+        return quote(str(path))
+    except UnicodeEncodeError:
+        raise CommandFailed(f"the path {str(path)!r} is not UTF-8; the API takes no such path", 2) from None
+
+
+def pairs(words: list[str], option: str) -> dict[str, str]:
+    """Values by name, from words NAME=VALUE.
+
+    Args:
+        words: values of the option.
+        option: its name, for the error.
+
+    Raises:
+        CommandFailed: a word has no name or no ``=``.
+    """
+    values = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise CommandFailed(f"{option} takes NAME=VALUE; got {word!r}", 2)
+        values[name] = value
+    return values
+
+
+def variables(words: list[str], option: str) -> dict[str, Any]:
+    """Values by name, from words NAME=VALUE or NAME; NAME alone takes the value from this command's environment.
+
+    A value from the environment does not appear in the machine's list of processes.
+
+    Args:
+        words: values of the option.
+        option: its name, for the error.
+
+    Raises:
+        CommandFailed: a word has no name, or names a variable that is not set.
+    """
+    missing = [word for word in words if "=" not in word and word not in os.environ]
+    if missing:
+        why = f"{', '.join(missing)} is not set in this environment"
+        raise CommandFailed(f"{option} takes NAME=VALUE, or NAME for a variable that is set here; {why}", 2)
+    return pairs([word if "=" in word else f"{word}={os.environ[word]}" for word in words], option)
+
+
+def environment(env: list[str], secret: list[str], plain: list[str]) -> dict[str, Any]:
+    """The field `env` of the request.
+
+    Args:
+        env: words of --env; the API decides by the name whether a value is a secret.
+        secret: words of --env-secret; their values are secrets.
+        plain: words of --env-plain; their values are not secrets.
+
+    Raises:
+        CommandFailed: a word cannot be used, or two options give the same name.
+    """
+    found: dict[str, Any] = variables(env, "--env")
+    for words, option, is_secret in ((secret, "--env-secret", True), (plain, "--env-plain", False)):
+        for name, value in variables(words, option).items():
+            if name in found:
+                raise CommandFailed(f"{name} is given twice; use one of --env, --env-secret and --env-plain", 2)
+            found[name] = {"value": value, "secret": is_secret}
+    return found
+
+
+def secret_names(words: list[str]) -> dict[str, str]:
+    """The field `secrets` of the request (variable → name of the secret), from words NAME or NAME=VARIABLE.
+
+    Raises:
+        CommandFailed: two words give the same variable.
+    """
+    names: dict[str, str] = {}
+    for word in words:
+        name, _, variable = word.partition("=")
+        if (variable or name) in names:
+            raise CommandFailed(f"--secret gives {variable or name} twice", 2)
+        names[variable or name] = name
+    return names
+
+
+def limits(words: list[str]) -> dict[str, float]:
+    """The field `limits` of the request, from words NAME=NUMBER.
+
+    Raises:
+        CommandFailed: a word has no name, or no number with a unit of that limit.
+    """
+    return {name: quantity(name, value) for name, value in pairs(words, "--limit").items()}
+
+
+def quantity(name: str, text: str) -> float:
+    """The value of a limit: `2g` or `512MiB` in bytes, `10m` or `1.5h` in seconds, or a number without a unit.
+
+    Args:
+        name: of the limit; its last word, `bytes` or `seconds`, says which units it takes.
+        text: number and unit.
+
+    Raises:
+        CommandFailed: the text is no number, or the limit does not take its unit.
+    """
+    units = _UNITS.get(name.rpartition("_")[2], {})
+    digits = text.strip().lower().rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text.strip().lower()[len(digits) :]
+    short = unit[:1] if name.endswith("_bytes") and unit in {unit[:1], f"{unit[:1]}b", f"{unit[:1]}ib"} else unit
+    try:
+        value = int(digits) if digits.lstrip("-").isdecimal() else float(digits)
+        value *= units[short] if unit else 1
+        return int(value) if value == int(value) else value
+    except (ValueError, KeyError, OverflowError):
+        known = f" (units of it: {', '.join(units)})" if units else ""
+        raise CommandFailed(f"--limit takes NAME=NUMBER; {text!r} is no number for {name}{known}", 2) from None
