@@ -115,7 +115,7 @@ def new_workspace(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, fl
 
 
 def bare_job(relay: Relay, repo: Path, name: str) -> None:
-    """What a shell script would do."""
+    """Clone and run a container as a shell script would."""
     subprocess.run(["git", "clone", "-q", f"file://{repo}", relay.root / f"bare-{name}"], check=True)
     subprocess.run(["docker", "run", "--rm", IMAGE, "true"], check=True)
 

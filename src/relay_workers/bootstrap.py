@@ -40,28 +40,14 @@ from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.containers.in_container.install import install_supervisor
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
-from relay_workers.diagnostics.health import Health, HealthServer, Tick, judge
-from relay_workers.execution import live_secrets
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
 from relay_workers.git.service import GitService
+from relay_workers.health import ClockState, Health, HealthServer, judge
 from relay_workers.host_files.private_dirs import close_to_others
-from relay_workers.maintenance import (
-    database_upkeep,
-    disk_limits,
-    disk_pressure,
-    divergence,
-    presence,
-    ticks,
-    tool_leftovers,
-)
-from relay_workers.maintenance.adoption import Adoption
-from relay_workers.maintenance.disk_limits import DiskLimits
-from relay_workers.maintenance.disk_meter import DiskMeter
-from relay_workers.maintenance.disk_pressure import DiskPressure
-from relay_workers.maintenance.presence import LOOK_SECONDS, Pulse
+from relay_workers.maintenance.clocks import VITAL, make_clocks
+from relay_workers.maintenance.ticker import Ticker
 from relay_workers.metrics import Metrics, oldest
-from relay_workers.ownership import leases
 from relay_workers.ownership.admission import Admission, capacity_of
 from relay_workers.ownership.live_executions import LiveRuns, awake_and_asleep
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
@@ -165,38 +151,15 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, disp
 
 def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
-    pulse = Pulse(context)
-    live, metrics = context.live, context.metrics
-    meter = DiskMeter(context.containers)
-    limits = DiskLimits(live, meter, metrics)
-    pressure = DiskPressure(context.settings, live, meter, context.pump, metrics)
-    tickers = [
-        ticks.Ticker("heartbeat", context.settings.node_heartbeat_seconds, pulse.beat),
-        ticks.Ticker("capabilities", LOOK_SECONDS, pulse.look),
-        ticks.Ticker("leases", context.settings.lease_renew_seconds, lambda: leases.renew(context)),
-        ticks.Ticker("sweeps", ticks.SWEEP_SECONDS, lambda: ticks.sweep(context)),
-        admission := ticks.Ticker("admission", ticks.SWEEP_SECONDS, lambda: ticks.admit(context)),
-        ticks.Ticker("messages", ticks.SWEEP_SECONDS, lambda: ticks.dispatch_again(context)),
-        ticks.Ticker("engine", ticks.SWEEP_SECONDS, lambda: ticks.carry_out(context)),
-        ticks.Ticker("reaper", ticks.SWEEP_SECONDS, lambda: presence.reap(context)),
-        ticks.Ticker("watchdog", database_upkeep.SECONDS, lambda: database_upkeep.end_without_pump(context)),
-        ticks.Ticker("upkeep", database_upkeep.SECONDS, lambda: database_upkeep.sweep(context)),
-        ticks.Ticker("divergence", ticks.SWEEP_SECONDS, divergence.Sweep(context)),
-        ticks.Ticker("secrets", live_secrets.LOOK_SECONDS, lambda: live_secrets.sweep(context)),
-        ticks.Ticker("leavings", tool_leftovers.SWEEP_SECONDS, lambda: tool_leftovers.sweep(context)),
-        ticks.Ticker("disk", disk_limits.MEASURE_SECONDS, limits.sweep),
-        ticks.Ticker("pressure", disk_pressure.PRESSURE_SECONDS, pressure.sweep),
-        ticks.Ticker("adoption", ticks.SWEEP_SECONDS, Adoption(context, runner.adopt).sweep),
-    ]
-    context.admission.look_soon = admission.soon
-    _serve_health(context, tickers)
+    clocks = make_clocks(context, runner.adopt)
+    _serve_health(context, clocks)
 
     @worker_init.connect(weak=False)
     def begin(**_: Any) -> None:
         context.pump.start()
         revocations.start()
-        for ticker in tickers:
-            ticker.start()
+        for clock in clocks:
+            clock.start()
 
     @worker_shutting_down.connect(weak=False)
     def shutting_down(**_: Any) -> None:
@@ -205,16 +168,12 @@ def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> No
 
     @worker_shutdown.connect(weak=False)
     def shutdown(**_: Any) -> None:
-        for ticker in tickers:
-            ticker.stop()
+        for clock in clocks:
+            clock.stop()
         context.pump.stop()
 
 
-VITAL = {"heartbeat", "leases", "sweeps", "admission", "adoption"}
-"""Clocks whose standing still is a reason to start the worker anew: they need Postgres, and nothing else."""
-
-
-def _serve_health(context: WorkerContext, tickers: Sequence[ticks.Ticker]) -> None:
+def _serve_health(context: WorkerContext, clocks: Sequence[Ticker]) -> None:
     settings, live = context.settings, context.live
     context.metrics.watch(
         {
@@ -226,21 +185,23 @@ def _serve_health(context: WorkerContext, tickers: Sequence[ticks.Ticker]) -> No
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }
     )
-    context.metrics.watch_clocks({one.name: partial(_age, one) for one in tickers})
+    context.metrics.watch_clocks({clock.name: partial(_age, clock) for clock in clocks})
     if settings.worker_http_port is None:
         return
 
     def health() -> Health:
-        ticks = {one.name: Tick(one.age_seconds, one.seconds, one.name in VITAL) for one in tickers}
-        ticks["log pump"] = Tick(context.pump.age_seconds, SCAN_SECONDS, vital=True)
-        return judge(ticks, redis_takes_writes=_redis_takes_writes(settings))
+        states = {
+            clock.name: ClockState(clock.age_seconds, clock.interval_seconds, clock.name in VITAL) for clock in clocks
+        }
+        states["log pump"] = ClockState(context.pump.age_seconds, SCAN_SECONDS, vital=True)
+        return judge(states, redis_takes_writes=_redis_takes_writes(settings))
 
     server = HealthServer((settings.worker_http_host, settings.worker_http_port), health, context.metrics.text)
     structlog.get_logger(__name__).info("health and metrics are served", port=server.port)
 
 
-def _age(ticker: ticks.Ticker) -> float:
-    return ticker.age_seconds
+def _age(clock: Ticker) -> float:
+    return clock.age_seconds
 
 
 def _redis_takes_writes(settings: Settings) -> bool:

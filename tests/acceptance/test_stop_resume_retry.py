@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,11 @@ from sqlalchemy import text
 
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.logs.log_store import LogStore
+from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import presence
+from relay_workers.maintenance.reaper import Reaper
+from relay_workers.metrics import Metrics
 from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
@@ -216,18 +219,11 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
             )
         settings = Settings(redis_url=relay.environment["RELAY_REDIS_URL"])
         live_logs = LiveLogPublisher(settings)
-        by = Claimant("w1@elsewhere", "elsewhere", "default", 30)
         dispatched: list = []
-        elsewhere = SimpleNamespace(
-            settings=settings,
-            claimant=by,
-            database=relay.database,
-            logs=LogStore(relay.database),
-            live_logs=live_logs,
-            dispatcher=SimpleNamespace(dispatch=dispatched.extend),
-        )
-        presence.sweep(elsewhere)
-        presence.reap(elsewhere)
+        dispatcher: Any = SimpleNamespace(dispatch=dispatched.extend)
+        log_ends = partial(stored_ends, LogStore(relay.database))
+        presence.sweep(relay.database, settings.presence, Metrics())
+        Reaper(relay.database, "w1@elsewhere", settings.presence, log_ends, live_logs, dispatcher).sweep()
         lost = relay.get(f"/v1/executions/{agent['id']}")
         assert (lost["status"], lost["reason"]) == ("failed", "node_lost")
         assert (lost["logs"]["stdout"]["truncated"], lost["logs"]["stdout"]["closed"]) == (True, True)

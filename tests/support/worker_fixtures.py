@@ -35,7 +35,7 @@ from relay_workers.containers.docker.client import find_engine
 from relay_workers.containers.port import container_name
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
-from relay_workers.maintenance.ticks import Ticker
+from relay_workers.maintenance.ticker import Ticker
 from relay_workers.ownership import leases
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify

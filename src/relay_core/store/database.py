@@ -1,6 +1,6 @@
 """Connections to Postgres: one engine per process, short transactions only."""
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -35,6 +35,11 @@ def make_database(settings: Settings, *, application: str = "relay", connections
     event.listen(database, "connect", _limit)
     event.listen(database, "handle_error", _leave_a_standby)
     return database
+
+
+def server_time(connection: Connection) -> float:
+    """Seconds since the epoch on the clock of Postgres."""
+    return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
 
 
 def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -1,4 +1,4 @@
-"""What `relay doctor` concludes from what it has seen: pure decisions, each on facts that somebody else gathered."""
+"""Judgements of `relay doctor` on services and nodes: pure functions from facts to a `Check`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,26 +11,33 @@ from relay_core.domain.vocabulary import Liveness, NodeHealth
 Level = Literal["ok", "warning", "error"]
 
 CLOCK_SECONDS = 5.0
+"""Largest difference of two clocks that is no warning."""
 LONG_QUEUE = 1000
+"""Messages in a queue that are a warning."""
 FILES_OF_A_WORKER = 256
-"""Sockets of the database, Redis and the engine, and what the interpreter has open."""
-FILES_OF_A_RUN = 8
-"""Two logs and a FIFO of its process, pipes of git, sockets while something is asked for."""
+"""Open files of a worker without executions: sockets of database, Redis and engine, and the interpreter's own."""
+FILES_OF_AN_EXECUTION = 8
+"""Open files for one execution: two logs, a FIFO of its process, pipes of git, sockets of requests."""
 FILES_OF_AN_API = 2048
+"""Open files of an API with a thousand followers of logs."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one examination, as `relay doctor --json` prints it."""
 
     check: str
+    """Name of the examination; several results may have the same name."""
     level: Level
     message: str
     what_to_do: str = ""
 
 
 def judge_clock(difference_seconds: float) -> Check:
-    """Leases and deadlines use Postgres' clock alone; a clock that is off only confuses people."""
+    """Judge the clock of this host by its difference from Postgres' clock.
+
+    Leases and deadlines use Postgres' clock alone, so a wrong clock confuses people only.
+    """
     if abs(difference_seconds) <= CLOCK_SECONDS:
         return Check("clock", "ok", f"this host's clock and Postgres' differ by {difference_seconds:.1f} s")
     message = f"this host's clock is {difference_seconds:+.0f} s from Postgres'"
@@ -38,42 +45,79 @@ def judge_clock(difference_seconds: float) -> Check:
 
 
 def judge_open_files(limit: int, slots: int) -> Check:
-    """What a worker with so many slots may open; ``limit`` is what it raises its own to."""
-    needed = FILES_OF_A_WORKER + slots * FILES_OF_A_RUN
-    told = f"a process may have {limit} open files; a worker with {slots} slots needs {needed}"
+    """Judge the limit of open files of a process.
+
+    Args:
+        limit: the hard limit; workers and API raise their own limit to it.
+        slots: executions that a worker carries out at once.
+    """
+    needed = FILES_OF_A_WORKER + slots * FILES_OF_AN_EXECUTION
+    facts = f"a process may have {limit} open files; a worker with {slots} slots needs {needed}"
     if limit >= needed and limit >= FILES_OF_AN_API:
-        return Check("open files", "ok", told)
-    todo = "raise the hard limit of open files (LimitNOFILE= of systemd, --ulimit nofile= of Docker) to 65536"
-    return Check("open files", "warning", f"{told}, an API {FILES_OF_AN_API} for a thousand followers", todo)
+        return Check("open files", "ok", facts)
+    advice = "raise the hard limit of open files (LimitNOFILE= of systemd, --ulimit nofile= of Docker) to 65536"
+    return Check("open files", "warning", f"{facts}, an API {FILES_OF_AN_API} for a thousand followers", advice)
 
 
 def judge_queue(name: str, length: int) -> Check:
-    """How many messages wait."""
-    told = f"{length} messages wait in {name}"
+    """Judge a queue by the number of its messages."""
+    facts = f"{length} messages wait in {name}"
     if length < LONG_QUEUE:
-        return Check("queue", "ok", told)
-    return Check("queue", "warning", told, "add workers, or raise RELAY_WORKER_CONCURRENCY and the node's limits")
+        return Check("queue", "ok", facts)
+    return Check("queue", "warning", facts, "add workers, or raise RELAY_WORKER_CONCURRENCY and the node's limits")
+
+
+def judge_redis(why_unfit: str | None) -> Check:
+    """Judge a Redis that answers by the reason why it takes no writes, or None."""
+    if why_unfit is None:
+        return Check("redis", "ok", "Redis answers and takes writes")
+    advice = "see its maxmemory, its disk and its role: until it takes writes, no queued execution starts"
+    return Check("redis", "error", f"Redis {why_unfit}", advice)
 
 
 def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Check:
-    """Whether the node takes new workspaces, all three in bytes."""
-    told = f"{free >> 20} MiB are free in {directory}"
+    """Judge the free disk space of a node.
+
+    Args:
+        directory: the data directory.
+        free: bytes that are free there.
+        min_free: bytes below which the node takes no new workspace.
+        pressure: bytes below which the node ends executions.
+    """
+    facts = f"{free >> 20} MiB are free in {directory}"
     if free >= min_free:
-        return Check("disk", "ok", told)
+        return Check("disk", "ok", facts)
     level: Level = "error" if free < pressure else "warning"
-    todo = "free space: below RELAY_NODE_MIN_FREE_BYTES no new workspace comes here, below …_PRESSURE_BYTES runs end"
-    return Check("disk", level, told, todo)
+    advice = (
+        "free space: below RELAY_NODE_MIN_FREE_BYTES no new workspace comes here, "
+        "below RELAY_NODE_PRESSURE_BYTES executions are ended"
+    )
+    return Check("disk", level, facts, advice)
 
 
 def judge_node(row: Mapping[str, Any]) -> Check:
-    """A node by its row: what its silence tells, and what it says of itself."""
+    """Judge a node by its row of `registry.list_nodes`: its liveness, the health it reports, and its promised room."""
     age = row["age_seconds"]
-    beat = "it has never beaten" if age is None else f"its last heartbeat is {age:.0f} s old"
+    beat = "it has never sent a heartbeat" if age is None else f"its last heartbeat is {age:.0f} s old"
     load, capacity = row["promised"], Capacity(row["max_workspaces"], row["memory_bytes"])
     promised = room.told(load.workspaces, load.memory_bytes, capacity)
-    told = f"{row['node_id']} is {row['liveness']}, says {row['reported_health']}; {beat}; {promised} are promised"
+    facts = f"{row['node_id']} is {row['liveness']}, reports {row['reported_health']}; {beat}; {promised} are promised"
     if row["liveness"] != Liveness.ONLINE:
-        return Check("node", "warning", told, "start a worker there, or see its log")
+        return Check("node", "warning", facts, "start a worker there, or see its log")
     if row["reported_health"] in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
-        return Check("node", "warning", told, "run `relay doctor` there")
-    return Check("node", "ok", told)
+        return Check("node", "warning", facts, "run `relay doctor` there")
+    return Check("node", "ok", facts)
+
+
+def judge_git(version: tuple[int, int] | None, too_old: str | None, *, private_hosts_allowed: bool) -> Check:
+    """Judge the git of this node.
+
+    Args:
+        version: major and minor number; None where git cannot be run.
+        too_old: why it cannot be held to the address that was checked before a fetch, or None.
+        private_hosts_allowed: whether remotes may have any address, so that an old git does no harm.
+    """
+    if too_old is None and version is not None:
+        return Check("git", "ok", f"git of this node is {version[0]}.{version[1]}")
+    level: Level = "warning" if version is not None and private_hosts_allowed else "error"
+    return Check("git", level, too_old or "", "install a newer git on this node, or clone over ssh until then")

@@ -1,4 +1,4 @@
-"""What `relay doctor` concludes of the host of a node: its directories, its uids, its processes. Pure decisions."""
+"""Judgements of `relay doctor` on the host of a node: pure functions from facts to a `Check`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ from relay_workers.diagnostics.checks import Check
 
 
 def judge_privacy(open_directories: Iterable[Path]) -> Check:
-    """Directories of the node that other accounts may enter."""
+    """Judge the directories of the node that other accounts of the host can enter; there should be none."""
     names = ", ".join(str(path) for path in open_directories)
     if not names:
         return Check("privacy", "ok", "no other account can enter this node's workspaces, mirrors and stores")
@@ -17,43 +17,49 @@ def judge_privacy(open_directories: Iterable[Path]) -> Check:
 
 
 def judge_mount(data_dir: Path, missing: tuple[str, ...]) -> Check:
-    """Mount options of the disk that holds what steps write."""
+    """Judge the mount of the data directory by those of the options nosuid and nodev that it lacks."""
     if not missing:
         return Check("mount", "ok", f"{data_dir} is mounted nosuid,nodev")
-    told = f"{data_dir} is mounted without {','.join(missing)}"
-    return Check("mount", "ok", told, f"advice: a file system of its own for it, mounted {','.join(missing)}")
+    facts = f"{data_dir} is mounted without {','.join(missing)}"
+    return Check("mount", "ok", facts, f"advice: a file system of its own for it, mounted {','.join(missing)}")
 
 
 def judge_pids(*, most_of_one: int, promised: int, host: int) -> Check:
-    """Processes and threads: RELAY_MAX_PIDS, what the node promises to all workspaces, and what the host can have."""
-    told = f"workspaces may have {promised} processes of the {host} that this host can have"
+    """Judge the limits on processes and threads.
+
+    Args:
+        most_of_one: the most that one workspace may ask for (RELAY_MAX_PIDS).
+        promised: the most that the node promises to all workspaces together.
+        host: the most that the host can have.
+    """
+    facts = f"workspaces may have {promised} processes of the {host} that this host can have"
     if promised >= host:
-        todo = (
+        advice = (
             "lower RELAY_NODE_PIDS, or raise kernel.pid_max: they could take all, and nothing of the host starts then"
         )
-        return Check("pids", "warning", told, todo)
+        return Check("pids", "warning", facts, advice)
     if most_of_one > promised:
-        todo = "a larger limit is cut to that; lower RELAY_MAX_PIDS, or raise kernel.pid_max"
-        return Check("pids", "warning", f"{told}, and one may ask for {most_of_one} (RELAY_MAX_PIDS)", todo)
-    return Check("pids", "ok", told)
+        advice = "a larger limit is cut to that; lower RELAY_MAX_PIDS, or raise kernel.pid_max"
+        return Check("pids", "warning", f"{facts}, and one may ask for {most_of_one} (RELAY_MAX_PIDS)", advice)
+    return Check("pids", "ok", facts)
 
 
 def judge_uids(*, one_uid: int | None, root: bool, span: range, delegated: Iterable[range]) -> Check:
-    """Whose uids the workspaces have.
+    """Judge the uids of workspaces.
 
     Args:
-        one_uid: the uid that all have, if they do.
+        one_uid: the uid that all workspaces share; None where each has its own.
         root: whether the worker is root.
-        span: the uids of which each gets one otherwise.
-        delegated: what ``/etc/subuid`` gives to accounts of the host.
+        span: the uids from which each workspace gets its own.
+        delegated: the uids that ``/etc/subuid`` gives to accounts of the host.
     """
     if one_uid is not None:
-        why = "RELAY_CONTAINER_UID" if root else "the worker is not root, its own"
-        todo = "workspaces share what the kernel counts by uid: unset it, or run the worker as root"
-        return Check("uids", "warning", f"all workspaces that name no user have the uid {one_uid} ({why})", todo)
-    told = f"each workspace has a uid of its own from {span.start}-{span.stop - 1}"
-    if any(max(span.start, one.start) < min(span.stop, one.stop) for one in delegated):
+        why = "RELAY_CONTAINER_UID" if root else "the worker is not root, and this is its own"
+        advice = "workspaces share the kernel's limits per uid: unset it, or run the worker as root"
+        return Check("uids", "warning", f"all workspaces that name no user have the uid {one_uid} ({why})", advice)
+    facts = f"each workspace has a uid of its own from {span.start}-{span.stop - 1}"
+    if any(max(span.start, uids.start) < min(span.stop, uids.stop) for uids in delegated):
         return Check(
-            "uids", "warning", f"{told}, some of which /etc/subuid gives to an account", "change RELAY_CONTAINER_UIDS"
+            "uids", "warning", f"{facts}, some of which /etc/subuid gives to an account", "change RELAY_CONTAINER_UIDS"
         )
-    return Check("uids", "ok", told)
+    return Check("uids", "ok", facts)

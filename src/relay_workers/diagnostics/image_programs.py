@@ -1,4 +1,4 @@
-"""Which programs an image holds: asked of a container that runs nothing of ours and has no network."""
+"""Look for programs in an image, in a container that runs nothing else and has no network."""
 
 import os
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def programs_in(image: str, programs: Sequence[str]) -> set[str]:
     try:
         printed = client.containers.run(image, probe(programs), entrypoint=[], network_mode="none", remove=True)
     except (DockerException, requests.RequestException) as error:
-        raise RelayError(f"the image {image} cannot be looked into: {error}") from error
+        raise RelayError(f"the programs of the image {image} cannot be listed: {error}") from error
     finally:
         client.close()
     return set(programs) - set(printed.decode(errors="replace").split())

@@ -1,1 +1,1 @@
-"""Periodic work of a worker: requeue, adoption, presence, divergence, disk."""
+"""Periodic work of a worker, each part on a clock of its own (`clocks`)."""

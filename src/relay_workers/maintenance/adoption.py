@@ -1,74 +1,121 @@
-"""Finding the runs of workers that are gone, and seeing to it that they are somebody's again."""
+"""Find executions whose worker is gone, and let another worker of the node take them over."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Engine
 
+from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.executions import takeover
+from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.executions.takeover import Held
-from relay_workers.execution.context import WorkerContext
+from relay_workers.metrics import Metrics
+from relay_workers.ownership.live_executions import LiveRuns
 from relay_workers.ownership.node_identity import is_dead
 
 log = structlog.get_logger(__name__)
 
-CELERY_SECONDS = 4.0
-"""For a rung message to become an adoption. After that the queue is away or all slots are taken: go without it."""
+MESSAGE_SECONDS = 4.0
+"""Time for a message to lead to an adoption. After it the broker is away or every slot is taken: adopt without one."""
 
 
-class Adoption:
-    """The sweep of one worker.
-
-    An orphan is rung on the node's queue first: the worker that takes the message adopts it, and Flower shows the same
-    task going on. One that nobody took is adopted beside the slots: a lost run must not wait for a free one.
+class OrphanFinder:
+    """Looks for running executions of this node whose owner is dead or has lost its lease.
 
     Args:
-        context: of this worker.
-        adopt: `Runner.adopt`; returns at once.
+        database: where the executions are.
+        claimant: this worker.
+        data_dir: holds the locks by which living workers of this node are known.
     """
 
-    def __init__(self, context: WorkerContext, adopt: Callable[[UUID, int], None]) -> None:
-        self._context = context
-        self._adopt = adopt
-        self._dispatched: dict[UUID, float] = {}
+    def __init__(self, database: Engine, claimant: Claimant, data_dir: Path) -> None:
+        self._database = database
+        self._claimant = claimant
+        self._data_dir = data_dir
 
-    def sweep(self) -> None:
-        """One look at this node's running executions.
+    def find(self, is_left: Callable[[UUID], bool] = lambda _: False) -> list[Held]:
+        """The orphaned executions of this node.
 
-        One that this very worker left, because Postgres was away when it was needed, is an orphan, too: any other
-        worker would have to wait for the end of its lease.
+        Args:
+            is_left: whether this worker itself has stopped to look after an execution that it owns.
         """
-        with self._context.database.begin() as connection:
-            held = takeover.held(connection, self._context.claimant)
-        own = self._context.claimant.owner
-        left = [one for one in held if one.owner == own and self._context.live.is_left(one.message.execution_id)]
-        others = [one for one in held if one.owner != own]
-        orphans = [*left, *takeover.orphans(others, partial(is_dead, self._context.settings.data_dir))]
-        now = time.monotonic()
-        self._dispatched = {
-            one.message.execution_id: self._dispatched.get(one.message.execution_id, now) for one in orphans
-        }
-        new = [one for one in orphans if self._dispatched[one.message.execution_id] == now]
-        overdue = [one for one in orphans if now - self._dispatched[one.message.execution_id] >= CELERY_SECONDS]
-        self._dispatch(new)
-        for one in overdue:
-            log.warning("nobody took an orphan from the queue", execution_id=str(one.message.execution_id))
-            if one.expired:
-                self._end_sessions(one.owner)
-            self._adopt(one.message.execution_id, one.message.attempt)
+        with self._database.begin() as connection:
+            running = takeover.held(connection, self._claimant)
+        own = [execution for execution in running if execution.owner == self._claimant.owner]
+        of_others = [execution for execution in running if execution.owner != self._claimant.owner]
+        left = [execution for execution in own if is_left(execution.message.execution_id)]
+        return [*left, *takeover.orphans(of_others, partial(is_dead, self._data_dir))]
 
-    def _end_sessions(self, owner: str) -> None:
-        with self._context.database.begin() as connection:
-            ended = takeover.end_sessions(connection, owner, self._context.claimant.lease_seconds)
+    def end_transactions(self, owner: str) -> None:
+        """End the database transactions of a worker that has lost its lease, whose locks would hold up an adoption."""
+        with self._database.begin() as connection:
+            ended = takeover.end_sessions(connection, owner, self._claimant.lease_seconds)
         if ended:
             log.warning("ended transactions of a worker that lost its lease", owner=owner, transactions=ended)
 
-    def _dispatch(self, new: list[Held]) -> None:
-        for one in new:
+
+class Adoption:
+    """The adoption sweep of one worker.
+
+    It first sends a message for each orphaned execution to the node's queue: the worker that takes the message adopts
+    the execution, and Flower shows the same task going on. An execution that no worker took within `MESSAGE_SECONDS`
+    is adopted here on a thread beside the slots, because it must not wait for a free slot.
+
+    Args:
+        orphans: finds orphaned executions.
+        live: the executions of this worker; one that it has let go of is an orphan too, because any other worker
+            would have to wait for the end of its lease.
+        dispatcher: sends messages.
+        metrics: counts orphans.
+        adopt: `Runner.adopt`; returns at once.
+    """
+
+    def __init__(
+        self,
+        orphans: OrphanFinder,
+        live: LiveRuns,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        adopt: Callable[[UUID, int], None],
+    ) -> None:
+        self._orphans = orphans
+        self._live = live
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._adopt = adopt
+        self._found_at: dict[UUID, float] = {}
+
+    def sweep(self) -> None:
+        """Look for orphaned executions; send messages for new ones, adopt those that no worker has taken."""
+        orphans = self._orphans.find(self._live.is_left)
+        now = time.monotonic()
+        self._found_at = {
+            orphan.message.execution_id: self._found_at.get(orphan.message.execution_id, now) for orphan in orphans
+        }
+        self._send(orphan for orphan in orphans if self._found_at[orphan.message.execution_id] == now)
+        for orphan in orphans:
+            if now - self._found_at[orphan.message.execution_id] >= MESSAGE_SECONDS:
+                self._take(orphan)
+
+    def _send(self, orphans: Iterable[Held]) -> None:
+        messages = []
+        for orphan in orphans:
             log.info(
-                "found an orphan", execution_id=str(one.message.execution_id), owner=one.owner, expired=one.expired
+                "found an orphaned execution",
+                execution_id=str(orphan.message.execution_id),
+                owner=orphan.owner,
+                lease_expired=orphan.expired,
             )
-            self._context.metrics.swept("orphan")
-        self._context.dispatcher.dispatch(one.message for one in new)
+            self._metrics.swept("orphan")
+            messages.append(orphan.message)
+        self._dispatcher.dispatch(messages)
+
+    def _take(self, orphan: Held) -> None:
+        log.warning("no worker took an orphaned execution", execution_id=str(orphan.message.execution_id))
+        if orphan.expired:
+            self._orphans.end_transactions(orphan.owner)
+        self._adopt(orphan.message.execution_id, orphan.message.attempt)

@@ -1,6 +1,6 @@
-"""Ends what executions have left on this node: they ended while the node or its engine was away.
+"""End processes that executions have left on this node: the executions ended while the node or its engine was away.
 
-Until then nothing is claimed in their workspace (`lifecycle.claim`).
+Until their processes are gone, `lifecycle.claim` lets no execution start in their workspace.
 """
 
 import structlog
@@ -18,36 +18,43 @@ log = structlog.get_logger(__name__)
 
 
 def sweep(context: WorkerContext) -> None:
-    """End what is left in any workspace of this node; what cannot be ended now stays for the next tick."""
+    """End what is left in every workspace of this node; what cannot be ended now stays for the next sweep."""
     with context.database.connect() as connection:
-        found = offline_nodes.leftovers(connection, context.claimant.node_id)
-    for one in found:
+        leftovers = offline_nodes.leftovers(connection, context.claimant.node_id)
+    for leftover in leftovers:
         try:
-            _end(context, one)
+            _end(context, leftover)
             context.metrics.swept("leftovers")
         except RelayError as error:
-            log.warning("leftovers of a lost run stay", execution_id=str(one.execution_id), error=str(error))
+            log.warning(
+                "processes of an ended execution may still run",
+                execution_id=str(leftover.execution_id),
+                error=str(error),
+            )
 
 
-def _end(context: WorkerContext, one: Leftover) -> None:
-    processes = Processes.left(one)
+def _end(context: WorkerContext, leftover: Leftover) -> None:
+    processes = Processes.left(leftover)
     if processes is not None and context.containers.inspect(processes.container_id).running:
         end_processes(context, processes, grace_seconds=0)
-    _remove_files(context, one)
+    _remove_files(context, leftover)
     with context.database.begin() as connection:
-        due = offline_nodes.forget_leftover(connection, one)
-        payload = {"execution_id": str(one.execution_id), "node_id": context.claimant.node_id}
-        events.append(connection, one.workspace_id, "workspace.leftovers_ended", payload)
+        due = offline_nodes.forget_leftover(connection, leftover)
+        payload = {"execution_id": str(leftover.execution_id), "node_id": context.claimant.node_id}
+        events.append(connection, leftover.workspace_id, "workspace.leftovers_ended", payload)
     context.dispatcher.dispatch(due)
 
 
-def _remove_files(context: WorkerContext, one: Leftover) -> None:
-    """The raw log, which is unmasked and which nobody can add to the stored one any more."""
-    directory = context.workspace_dir(one.workspace_id)
-    if one.elsewhere:
-        context.git.remove_workspace(one.workspace_id, directory)
+def _remove_files(context: WorkerContext, leftover: Leftover) -> None:
+    """Remove the raw log, which is unmasked and cannot be appended to the stored log any more.
+
+    A workspace that is another node's now was never prepared here: all of its files go.
+    """
+    directory = context.workspace_dir(leftover.workspace_id)
+    if leftover.elsewhere:
+        context.git.remove_workspace(leftover.workspace_id, directory)
         return
     try:
-        remove_runs(directory, str(one.execution_id))
+        remove_runs(directory, str(leftover.execution_id))
     except (TamperedFile, OSError) as error:
-        log.warning("raw files of a lost run stay", execution_id=str(one.execution_id), error=str(error))
+        log.warning("raw log files stay on disk", execution_id=str(leftover.execution_id), error=str(error))

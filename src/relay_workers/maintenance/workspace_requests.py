@@ -1,47 +1,78 @@
-"""Carries out on this node what was asked of its workspaces: stop the container, or let it run again."""
+"""Carry out requests to stop or resume the workspaces of this node."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.workspaces import stop_resume
 from relay_core.store.workspaces.stop_resume import Requested
-from relay_workers.execution.context import WorkerContext
-from relay_workers.maintenance.presence import each
+from relay_workers.containers.port import Containers
+from relay_workers.maintenance.each_item import act_on_each
+from relay_workers.metrics import Metrics
 from relay_workers.ownership.node_lock import alone
 
 
-def sweep(context: WorkerContext) -> None:
-    """All that is due now; what fails is tried again at the next tick."""
-    with context.database.connect() as connection:
-        due = stop_resume.requested(connection, context.claimant.node_id)
-    each(due, lambda wanted: _carry_out(context, wanted))
+class WorkspaceRequests:
+    """Stops and starts workspace containers as their rows request it.
 
+    Args:
+        node_id: of this node.
+        data_dir: holds the locks between the workers of this node.
+        database: where the requests are.
+        containers: the engine.
+        dispatcher: sends the messages of what may start once a workspace is resumed.
+        metrics: counts requests that were carried out.
+    """
 
-def _carry_out(context: WorkerContext, wanted: Requested) -> None:
-    """One worker of the node at a time, through an engine that hangs and a Postgres that goes away meanwhile."""
-    with alone(context.settings.data_dir, f"{wanted.workspace_id}.state") as mine:
-        if mine and _is_due(context, wanted):
-            _act(context, wanted)
+    def __init__(
+        self,
+        node_id: str,
+        data_dir: Path,
+        database: Engine,
+        containers: Containers,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+    ) -> None:
+        self._node_id = node_id
+        self._data_dir = data_dir
+        self._database = database
+        self._containers = containers
+        self._dispatcher = dispatcher
+        self._metrics = metrics
 
+    def sweep(self) -> None:
+        """Carry out every request that is due; one that fails is tried again by the next sweep."""
+        with self._database.connect() as connection:
+            requests = stop_resume.requested(connection, self._node_id)
+        act_on_each(requests, self._carry_out)
 
-def _is_due(context: WorkerContext, wanted: Requested) -> bool:
-    with context.database.connect() as connection:
-        return stop_resume.is_due(connection, wanted)
+    def _carry_out(self, request: Requested) -> None:
+        """Act under a file lock: it lets one worker act at a time, also while the engine hangs and Postgres is away."""
+        with alone(self._data_dir, f"{request.workspace_id}.state") as mine:
+            if mine and self._is_due(request):
+                self._act(request)
 
+    def _is_due(self, request: Requested) -> bool:
+        with self._database.connect() as connection:
+            return stop_resume.is_due(connection, request)
 
-def _act(context: WorkerContext, wanted: Requested) -> None:
-    if wanted.state is WorkspaceState.STOPPED:
-        context.containers.stop(wanted.container_id)
-    elif not _started(context, wanted):
-        with context.database.begin() as connection:
-            stop_resume.give_up(connection, wanted, "its container was removed outside of Relay")
-        return
-    with context.database.begin() as connection:
-        due = stop_resume.settle(connection, wanted)
-    context.dispatcher.dispatch(due)
-    context.metrics.swept(f"workspace_{wanted.state}")
+    def _act(self, request: Requested) -> None:
+        if request.state is WorkspaceState.STOPPED:
+            self._containers.stop(request.container_id)
+        elif not self._started(request):
+            with self._database.begin() as connection:
+                stop_resume.give_up(connection, request, "its container was removed outside of Relay")
+            return
+        with self._database.begin() as connection:
+            due = stop_resume.settle(connection, request)
+        self._dispatcher.dispatch(due)
+        self._metrics.swept(f"workspace_{request.state}")
 
-
-def _started(context: WorkerContext, wanted: Requested) -> bool:
-    found = context.containers.inspect(wanted.container_id)
-    if found.exists and not found.running:
-        context.containers.restart(wanted.container_id)
-    return found.exists
+    def _started(self, request: Requested) -> bool:
+        """Start the container; False if there is none."""
+        state = self._containers.inspect(request.container_id)
+        if state.exists and not state.running:
+            self._containers.restart(request.container_id)
+        return state.exists

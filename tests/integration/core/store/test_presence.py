@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time
+from functools import partial
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -21,7 +22,10 @@ from relay_core.store.executions.lifecycle import Claimed, NotClaimed
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_core.store.nodes import registry
 from relay_core.store.schema.tables import Event, ExecutionProcess, RuntimeNode, Workspace
+from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import presence
+from relay_workers.maintenance.reaper import Reaper
+from relay_workers.metrics import Metrics
 from tests.support.store_acts import OTHER, WORKER, claim, column, finish, ids_of, submit, task_status
 
 BOUNDS = Bounds()
@@ -68,8 +72,9 @@ def sweep(db: Engine) -> list[tuple[str, str, str]]:
 
 
 def sweep_and_reap(context) -> None:
-    presence.sweep(context)
-    presence.reap(context)
+    bounds, log_ends = context.settings.presence, partial(stored_ends, context.logs)
+    presence.sweep(context.database, bounds, Metrics())
+    Reaper(context.database, context.claimant.owner, bounds, log_ends, context.live_logs, context.dispatcher).sweep()
 
 
 def node(db: Engine, node_id: str = "node-1"):

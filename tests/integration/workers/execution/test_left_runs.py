@@ -28,6 +28,7 @@ from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.runner import Runner
 from relay_workers.maintenance import adoption
 from relay_workers.maintenance.adoption import Adoption
+from relay_workers.maintenance.clocks import orphan_finder
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.live_executions import Control, LiveRuns
 from relay_workers.ownership.node_identity import identify
@@ -78,6 +79,10 @@ def _row(database: Engine, execution_id: UUID) -> Any:
         ).one()
 
 
+def adoption_of(context: WorkerContext, adopt: Any) -> Adoption:
+    return Adoption(orphan_finder(context), context.live, context.dispatcher, context.metrics, adopt)
+
+
 def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
     context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,8 +100,8 @@ def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
     with pytest.raises(Ignore):
         carries_out.run(execution_id, 1)
     assert (_row(database, execution_id).status, fences) == ("running", [1])
-    monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
-    Adoption(context, carries_out.adopt).sweep()
+    monkeypatch.setattr(adoption, "MESSAGE_SECONDS", 0.0)
+    adoption_of(context, carries_out.adopt).sweep()
     eventually(lambda: _row(database, execution_id).status == "completed")
     assert fences == [1, 2], "under a new fence: what the first try may still write is refused"
     assert context.dispatcher.dispatched[0] == execution_id
@@ -122,14 +127,14 @@ def test_what_a_thread_is_at_is_not_left(
 
     monkeypatch.setattr(runner, "announce_started", slow)  # Redis is slow between the claim and the step
     monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
-    monkeypatch.setattr(adoption, "CELERY_SECONDS", 0.0)
+    monkeypatch.setattr(adoption, "MESSAGE_SECONDS", 0.0)
     execution_id = _queued(database)
     carries_out = Runner(context)
     thread = threading.Thread(target=carries_out.run, args=(execution_id, 1))
     thread.start()
     assert begun.wait(20)
     taken: list[UUID] = []
-    Adoption(context, lambda one, _attempt: taken.append(one)).sweep()
+    adoption_of(context, lambda one, _attempt: taken.append(one)).sweep()
     with pytest.raises(Ignore):
         carries_out.run(execution_id, 1)
     go_on.set()

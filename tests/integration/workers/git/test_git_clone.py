@@ -13,7 +13,7 @@ import pytest
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.diagnostics import doctor
+from relay_workers.diagnostics import host_facts
 from relay_workers.git.host import advertisement, mirror
 from relay_workers.git.host.version import git_version
 from tests.support.git_bench import BRANCH, UID, Bench, Remote, git, own, write
@@ -735,7 +735,7 @@ def test_an_old_git_that_ignores_the_pinned_address_is_not_used_for_it(bench, tm
         message = refused(
             bench.with_settings(git_allow_private_hosts=False), Reason.CLONE_FAILED, "https://192.0.9.1/a"
         )
-        (check,) = doctor.examine_git(bench.settings.model_copy(update={"git_allow_private_hosts": False}))
+        (check,) = host_facts.examine_git(bench.settings.model_copy(update={"git_allow_private_hosts": False}))
     finally:
         git_version.cache_clear()
 

@@ -3,9 +3,12 @@
 import docker
 import pytest
 
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_workers.containers.port import container_name
 from relay_workers.maintenance import divergence
+from relay_workers.maintenance.clocks import divergence_finder
+from relay_workers.maintenance.divergence_sweep import DivergenceSweep, repair
+from relay_workers.metrics import Metrics
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -24,7 +27,7 @@ def remove(node, workspace) -> None:
 
 
 def vanished(node):
-    return [one for one in divergence.find_all(node.context) if one.kind == "container_vanished"]
+    return [one for one in divergence_finder(node.context).find_all() if one.kind == "container_vanished"]
 
 
 def test_what_was_found_is_looked_at_again(node):
@@ -33,7 +36,7 @@ def test_what_was_found_is_looked_at_again(node):
     (found,) = vanished(node)
     assert found.grace_seconds == divergence.VANISHED_GRACE_SECONDS
     step = node.add(first, "echo next")  # so it is not idle any more: the step's own end tells
-    assert divergence.mend(found)
+    assert repair(found)
     assert node.workspace(first)["state"] == "running"
     assert node.run(step)["reason"] == "container_missing"
     assert node.workspace(first)["state"] == "failed"
@@ -44,8 +47,7 @@ def test_an_engine_without_any_container_of_the_node_is_given_time(node):
     both = [idle(node), idle(node)]
     for workspace in both:
         remove(node, workspace)
-    sweep = divergence.Sweep(node.context)
-    sweep()
+    DivergenceSweep(divergence_finder(node.context), Metrics()).sweep()
     assert [one.grace_seconds for one in vanished(node)] == [divergence.CONTAINER_GRACE_SECONDS] * 2
     assert {node.workspace(workspace)["state"] for workspace in both} == {"running"}
 
@@ -56,9 +58,9 @@ def test_an_unwanted_container_whose_workspace_is_prepared_again_stays(node):
 
     workspace = idle(node)
     with node.db.begin() as connection:
-        workspace_rows.set_state(connection, workspace, divergence.WorkspaceState.FAILED, "for a test")
-    (found,) = [one for one in divergence.find_all(node.context) if one.kind == "container_without_workspace"]
+        workspace_rows.set_state(connection, workspace, WorkspaceState.FAILED, "for a test")
+    (found,) = [one for one in divergence_finder(node.context).find_all() if one.kind == "container_without_workspace"]
     with node.db.begin() as connection:
         retry.retry_workspace(connection, workspace, "someone")
-    assert divergence.mend(found)
+    assert repair(found)
     assert node.context.containers.inspect(found.subject).running

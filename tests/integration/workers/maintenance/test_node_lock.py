@@ -1,6 +1,5 @@
 """A request to stop is carried out by one worker, without a transaction while the engine is at it."""
 
-from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -8,7 +7,10 @@ from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.workspaces import stop_resume as requests
-from relay_workers.maintenance import divergence, workspace_requests
+from relay_workers.maintenance.clocks import divergence_finder
+from relay_workers.maintenance.divergence_sweep import DivergenceSweep
+from relay_workers.maintenance.workspace_requests import WorkspaceRequests
+from relay_workers.metrics import Metrics
 from relay_workers.ownership.node_lock import alone
 
 pytest_plugins = ["tests.support.worker_fixtures"]
@@ -20,6 +22,13 @@ OPEN = text(
 )
 
 
+def requests_of(context, containers) -> WorkspaceRequests:
+    data_dir = context.settings.data_dir
+    return WorkspaceRequests(
+        context.claimant.node_id, data_dir, context.database, containers, context.dispatcher, context.metrics
+    )
+
+
 def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     made = node.submit()
     node.run(node.chain(made, RunReason.CODING_AGENT)["id"])
@@ -28,7 +37,7 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     context, locks = node.context, node.context.settings.data_dir / "locks"
     with alone(context.settings.data_dir, f"{made}.state") as mine:  # another worker of this node is at it
         assert mine
-        workspace_requests.sweep(context)
+        requests_of(context, context.containers).sweep()
         assert node.workspace(made)["requested_state"] == "stopped"
     seen = []
 
@@ -37,11 +46,11 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
             seen.append(connection.scalar(OPEN))
         context.containers.stop(container_id)
 
-    workspace_requests.sweep(replace(context, containers=Mock(wraps=context.containers, stop=stop)))
+    requests_of(context, Mock(wraps=context.containers, stop=stop)).sweep()
     assert seen == [0]
     assert (node.workspace(made)["state"], node.workspace(made)["requested_state"]) == ("stopped", None)
     assert [path for path in locks.iterdir() if str(made) in path.name]
     with node.db.begin() as connection:
         requests.deletion.delete_workspaces(connection, [made], "me")
-    divergence.Sweep(context)()
+    DivergenceSweep(divergence_finder(context), Metrics()).sweep()
     assert [path for path in locks.iterdir() if str(made) in path.name] == []

@@ -9,13 +9,13 @@ import pytest
 from relay_core.domain.nodes.room import Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_workers.diagnostics.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
-from relay_workers.diagnostics.health import SLACK_SECONDS, Health, HealthServer, PortTaken, Tick, judge
 from relay_workers.diagnostics.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids
+from relay_workers.health import SLACK_SECONDS, ClockState, Health, HealthServer, PortTaken, judge
 
 FRESH = {
-    "leases": Tick(1.0, 5.0, vital=True),
-    "disk": Tick(1.0, 5.0, vital=False),
-    "log pump": Tick(0.0, 1.0, vital=True),
+    "leases": ClockState(1.0, 5.0, vital=True),
+    "disk": ClockState(1.0, 5.0, vital=False),
+    "log pump": ClockState(0.0, 1.0, vital=True),
 }
 LATE = 3 * 5.0 + SLACK_SECONDS + 0.1
 
@@ -25,9 +25,9 @@ def test_a_worker_whose_clocks_tick_is_well():
 
 
 def test_what_makes_a_worker_stuck_and_what_only_degraded():
-    late = {name: tick._replace(age_seconds=LATE) for name, tick in FRESH.items() if name != "log pump"}
+    late = {name: clock._replace(age_seconds=LATE) for name, clock in FRESH.items() if name != "log pump"}
     assert judge(late, redis_takes_writes=True) == Health(["leases"], ["disk"])
-    dead = FRESH | {"log pump": Tick(math.inf, 1.0, vital=True)}
+    dead = FRESH | {"log pump": ClockState(math.inf, 1.0, vital=True)}
     assert judge(dead, redis_takes_writes=False) == Health(["log pump"], ["redis"])
 
 

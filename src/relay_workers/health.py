@@ -1,4 +1,4 @@
-"""A worker's own page for supervisors and Prometheus: ``/healthz`` and ``/metrics``."""
+"""The HTTP page of a worker for supervisors and Prometheus: ``/healthz`` and ``/metrics``."""
 
 import json
 import threading
@@ -10,51 +10,56 @@ from typing import NamedTuple
 from relay_core.domain.errors import RelayError
 
 SLACK_SECONDS = 15.0
-"""On top of three intervals, before a clock that has not ticked counts as stuck."""
+"""Added to three intervals: a clock whose last success is older than the sum stands still."""
 REQUEST_SECONDS = 10.0
-"""A client that says nothing for so long is hung up on: each holds a thread."""
+"""Time-out of a client's request: each connection holds a thread."""
 
 
 class PortTaken(RelayError):  # noqa: N818 - named for what it says
     """The health port cannot be listened on."""
 
 
-class Tick(NamedTuple):
-    """One clock of a worker."""
+class ClockState(NamedTuple):
+    """One clock of a worker at one moment."""
 
     age_seconds: float
-    """Since it last ran through without an error; infinite where its thread is dead."""
+    """Seconds since its last success; infinite if its thread is dead."""
     interval_seconds: float
     vital: bool
-    """Without it runs are lost or not ended; else something is only not cleaned up for now."""
+    """Whether executions are lost or not ended without it; without another clock something is only not cleaned up."""
 
 
 class Health(NamedTuple):
-    """What `/healthz` says."""
+    """The answer of `/healthz`."""
 
     stuck: list[str]
-    """What makes it 503: a supervisor should start the worker anew."""
+    """Vital clocks that stand still. With one of them the answer is 503: a supervisor should restart the worker."""
     degraded: list[str]
+    """Other clocks that stand still, and `redis` if it takes no writes."""
 
 
-def judge(ticks: Mapping[str, Tick], *, redis_takes_writes: bool) -> Health:
-    """Whether a worker does its work, by what is seen of it."""
-    late = {name: tick for name, tick in ticks.items() if tick.age_seconds > 3 * tick.interval_seconds + SLACK_SECONDS}
-    stuck = [name for name, tick in late.items() if tick.vital]
-    degraded = [name for name, tick in late.items() if not tick.vital] + ([] if redis_takes_writes else ["redis"])
+def judge(clocks: Mapping[str, ClockState], *, redis_takes_writes: bool) -> Health:
+    """Health of a worker from its clocks, by name, and from Redis."""
+    late = {name: clock for name, clock in clocks.items() if _stands_still(clock)}
+    stuck = [name for name, clock in late.items() if clock.vital]
+    degraded = [name for name, clock in late.items() if not clock.vital] + ([] if redis_takes_writes else ["redis"])
     return Health(stuck, degraded)
 
 
+def _stands_still(clock: ClockState) -> bool:
+    return clock.age_seconds > 3 * clock.interval_seconds + SLACK_SECONDS
+
+
 class HealthServer:
-    """Serves on a thread of its own, from the moment it is made.
+    """Serves the page on a thread of its own, from its construction on.
 
     Args:
-        address: host and port.
-        health: asked for each request.
-        metrics: as well.
+        address: host and port; port 0 takes a free one.
+        health: called for each request of `/healthz`.
+        metrics: called for each request of `/metrics`; returns Prometheus' text format.
 
     Raises:
-        PortTaken: somebody else listens there.
+        PortTaken: the address cannot be listened on.
     """
 
     def __init__(self, address: tuple[str, int], health: Callable[[], Health], metrics: Callable[[], bytes]) -> None:
@@ -80,7 +85,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-                """Not in the worker's log."""
+                """Keep requests out of the worker's log."""
 
         try:
             self._server = ThreadingHTTPServer(address, Handler)

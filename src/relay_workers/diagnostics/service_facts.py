@@ -1,0 +1,85 @@
+"""Facts about Postgres and Redis, and about nodes and executions as Postgres knows them, for `relay doctor`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from sqlalchemy import Engine
+
+from relay_core.domain.message import node_queue, pool_queue
+from relay_core.queue.celery_app import KEY_PREFIX
+from relay_core.queue.redis_check import why_unfit
+from relay_core.settings import Settings
+from relay_core.store.database import make_database, server_time
+from relay_core.store.executions import transitions
+from relay_core.store.executions.overdue import expired_leases, overdue_kills
+from relay_core.store.nodes import admission, registry
+from relay_core.store.schema.migrate import check_schema
+from relay_workers.diagnostics.checks import Check, judge_clock, judge_node, judge_queue, judge_redis
+from relay_workers.ownership.node_identity import read_node_id
+
+LATE_SECONDS = 60.0
+"""Age at which a queued execution, or a kill that was not carried out, is reported."""
+MAX_ROWS = 20
+"""Executions that are reported of each kind; further ones are of the same kind."""
+REDIS_SECONDS = 3.0
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Engine]:
+    """Connections to Postgres that are closed at the end of the block."""
+    database = make_database(settings, application="doctor")
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def examine_database(settings: Settings) -> list[Check]:
+    """Examine the schema, and the clock of Postgres.
+
+    Raises:
+        SchemaMismatch: the schema is another version's.
+    """
+    with connected(settings) as database, database.connect() as connection:
+        check_schema(connection)
+        difference = time.time() - server_time(connection)
+    return [Check("schema", "ok", "the database has this version's schema"), judge_clock(difference)]
+
+
+def examine_redis(settings: Settings) -> list[Check]:
+    """Examine whether Redis takes writes, and the queues of this node and its pool."""
+    queues = [pool_queue(settings.pool), node_queue(read_node_id(settings.data_dir))]
+    timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+    with redis.Redis.from_url(settings.redis_url, **timeouts) as client:
+        client.ping()
+        why = why_unfit(client)
+        lengths: list[Any] = [client.llen(KEY_PREFIX + name) for name in queues]
+    return [judge_redis(why), *(judge_queue(name, int(length)) for name, length in zip(queues, lengths, strict=True))]
+
+
+def examine_nodes(settings: Settings) -> list[Check]:
+    """Examine all nodes by their rows."""
+    with connected(settings) as database, database.connect() as connection:
+        return [judge_node(row) for row in registry.list_nodes(connection)]
+
+
+def examine_late_executions(settings: Settings) -> list[Check]:
+    """Report executions that wait too long for a worker, for their end, or for a new owner."""
+    with connected(settings) as database, database.connect() as connection:
+        waiting = {
+            execution_id: admission.why_waits(connection, execution_id) or "for a worker"
+            for execution_id in transitions.startable(connection, LATE_SECONDS, limit=MAX_ROWS)
+        }
+        killed = overdue_kills(connection, LATE_SECONDS, MAX_ROWS)
+        expired = expired_leases(connection, MAX_ROWS)
+    advice = "see that a worker of its pool runs and is not full: `relay nodes`"
+    slow = "see the worker's log; is the container engine slow?"
+    adopt = "a worker of its node adopts it; start one there"
+    return [
+        *(Check("queued", "warning", f"execution {row} waits: {why}", advice) for row, why in waiting.items()),
+        *(Check("kill", "warning", f"execution {row} was asked to end and runs", slow) for row in killed),
+        *(Check("lease", "warning", f"the lease on execution {row} has expired", adopt) for row in expired),
+    ]

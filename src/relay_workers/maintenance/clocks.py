@@ -1,0 +1,124 @@
+"""All clocks of a worker: each is a thread that does one thing again and again. There is no beat and no leader.
+
+A clock waits for one service at most: one that needs Postgres only never waits for the engine or for Redis.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from relay_workers.execution import live_secrets
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.step_log import stored_ends
+from relay_workers.maintenance import (
+    database_upkeep,
+    disk_limits,
+    disk_pressure,
+    heartbeat,
+    leftovers,
+    pool_queue,
+    presence,
+    pump_watchdog,
+    requeue,
+    tool_leftovers,
+)
+from relay_workers.maintenance.adoption import Adoption, OrphanFinder
+from relay_workers.maintenance.disk_limits import DiskLimits
+from relay_workers.maintenance.disk_meter import DiskMeter
+from relay_workers.maintenance.disk_pressure import DiskPressure
+from relay_workers.maintenance.divergence import DivergenceFinder
+from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
+from relay_workers.maintenance.divergence_sweep import DivergenceSweep
+from relay_workers.maintenance.heartbeat import Heartbeat
+from relay_workers.maintenance.reaper import Reaper
+from relay_workers.maintenance.ticker import Ticker
+from relay_workers.maintenance.workspace_requests import WorkspaceRequests
+from relay_workers.ownership import leases
+
+SWEEP_SECONDS = 5.0
+"""Interval of most clocks."""
+VITAL = frozenset({"heartbeat", "leases", "sweeps", "admission", "adoption"})
+"""Clocks without which executions are lost or not ended: a worker in which one stands still should be started anew.
+
+They wait for Postgres and for nothing else.
+"""
+
+
+def make_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> list[Ticker]:
+    """The clocks of a worker, not started yet.
+
+    Args:
+        context: the ports of the worker.
+        adopt: `Runner.adopt`.
+    """
+    return [*_vital_clocks(context, adopt), *_database_clocks(context), *_node_clocks(context), *_disk_clocks(context)]
+
+
+def _vital_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> list[Ticker]:
+    settings, database, claimant = context.settings, context.database, context.claimant
+    dispatcher, metrics = context.dispatcher, context.metrics
+    beats = Heartbeat(settings, claimant, database, context.containers)
+    adoption = Adoption(orphan_finder(context), context.live, dispatcher, metrics, adopt)
+    follow = partial(pool_queue.sweep, settings, claimant.node_id, database, context.admission, dispatcher)
+    admission = Ticker("admission", SWEEP_SECONDS, follow)
+    context.admission.look_soon = admission.call_soon
+    return [
+        Ticker("heartbeat", settings.node_heartbeat_seconds, beats.beat),
+        Ticker("capabilities", heartbeat.CAPABILITIES_SECONDS, beats.ask_engine),
+        Ticker("leases", settings.lease_renew_seconds, partial(leases.renew, context)),
+        Ticker("sweeps", SWEEP_SECONDS, partial(presence.sweep, database, settings.presence, metrics)),
+        admission,
+        Ticker("adoption", SWEEP_SECONDS, adoption.sweep),
+    ]
+
+
+def _database_clocks(context: WorkerContext) -> list[Ticker]:
+    settings, database, dispatcher, metrics = context.settings, context.database, context.dispatcher, context.metrics
+    log_ends = partial(stored_ends, context.logs)
+    reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs, dispatcher)
+    upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
+    return [
+        Ticker("messages", SWEEP_SECONDS, partial(requeue.sweep, database, dispatcher, metrics)),
+        Ticker("reaper", SWEEP_SECONDS, lambda: metrics.swept("lost_run", reaper.sweep())),
+        Ticker("upkeep", database_upkeep.UPKEEP_SECONDS, upkeep),
+        Ticker("watchdog", pump_watchdog.WATCHDOG_SECONDS, partial(pump_watchdog.check, context.pump)),
+        Ticker("secrets", live_secrets.LOOK_SECONDS, partial(live_secrets.sweep, context)),
+    ]
+
+
+def _node_clocks(context: WorkerContext) -> list[Ticker]:
+    data_dir, node_id, metrics = context.settings.data_dir, context.claimant.node_id, context.metrics
+    requests = WorkspaceRequests(node_id, data_dir, context.database, context.containers, context.dispatcher, metrics)
+    tools = partial(tool_leftovers.sweep, data_dir, node_id, context.tool, metrics)
+
+    def carry_out() -> None:
+        requests.sweep()
+        leftovers.sweep(context)
+
+    return [
+        Ticker("engine", SWEEP_SECONDS, carry_out),
+        Ticker("divergence", SWEEP_SECONDS, DivergenceSweep(divergence_finder(context), metrics).sweep),
+        Ticker("leavings", tool_leftovers.SWEEP_SECONDS, tools),
+    ]
+
+
+def _disk_clocks(context: WorkerContext) -> list[Ticker]:
+    live, metrics = context.live, context.metrics
+    meter = DiskMeter(context.containers)
+    pressure = DiskPressure(context.settings, live, meter, context.pump, metrics)
+    return [
+        Ticker("disk", disk_limits.MEASURE_SECONDS, DiskLimits(live, meter, metrics).sweep),
+        Ticker("pressure", disk_pressure.PRESSURE_SECONDS, pressure.sweep),
+    ]
+
+
+def orphan_finder(context: WorkerContext) -> OrphanFinder:
+    """The finder of orphaned executions of this node."""
+    return OrphanFinder(context.database, context.claimant, context.settings.data_dir)
+
+
+def divergence_finder(context: WorkerContext) -> DivergenceFinder:
+    """The finder of differences between this node and Postgres."""
+    node_id, data_dir, database = context.claimant.node_id, context.settings.data_dir, context.database
+    repairs = DivergenceRepairs(node_id, data_dir, database, context.containers, context.git)
+    return DivergenceFinder(node_id, data_dir, database, context.containers, repairs)

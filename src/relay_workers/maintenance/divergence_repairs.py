@@ -1,0 +1,84 @@
+"""Repair differences between this node and Postgres. Each repair looks again before it acts."""
+
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store import events
+from relay_core.store.nodes import node_rows
+from relay_core.store.nodes.node_rows import NodeWorkspace
+from relay_core.store.projects import secrets
+from relay_core.store.workspaces import workspace_rows
+from relay_workers.containers.port import Containers
+from relay_workers.git.service import GitService
+from relay_workers.host_files.run_dir import remove_runs
+from relay_workers.ownership import node_lock
+
+
+class DivergenceRepairs:
+    """The repair of each kind of difference.
+
+    Args:
+        node_id: of this node.
+        data_dir: of this node.
+        database: where the rows are.
+        containers: the engine of this node.
+        git: removes clones and stores.
+    """
+
+    def __init__(self, node_id: str, data_dir: Path, database: Engine, containers: Containers, git: GitService) -> None:
+        self._node_id = node_id
+        self._data_dir = data_dir
+        self._database = database
+        self._containers = containers
+        self._git = git
+
+    def fail_workspace(self, row: NodeWorkspace) -> None:
+        """Set a workspace to `failed` if its container is still missing and its row is as it was found.
+
+        Meanwhile the workspace may have been prepared again, stopped or deleted.
+        """
+        if row.container_id is not None and self._containers.inspect(row.container_id).exists:
+            return
+        with self._database.begin() as connection:
+            if node_rows.is_still(connection, row, self._node_id):
+                why = "its container was removed outside of Relay"
+                workspace_rows.set_state(connection, row.id, WorkspaceState.FAILED, why)
+
+    def remove_unwanted_container(self, container_id: str, workspace_id: UUID) -> None:
+        """Remove a container if its workspace still does not want it."""
+        with self._database.connect() as connection:
+            row = node_rows.workspace_of(connection, self._node_id, workspace_id)
+        if is_unwanted(row):
+            self._containers.remove(container_id)
+
+    def remove_raw_files(self, workspace_id: UUID, execution_id: UUID) -> None:
+        """Remove the run directories of an execution."""
+        remove_runs(self._workspace_dir(workspace_id), str(execution_id))
+
+    def remove_deleted_workspace(self, row: NodeWorkspace) -> None:
+        """Remove container, files, stores and locks of a deleted workspace, and note that in its row and its events."""
+        if row.container_id is not None:
+            self._containers.remove(row.container_id)
+        self._git.remove_workspace(row.id, self._workspace_dir(row.id))
+        node_lock.forget(self._data_dir, str(row.id))
+        with self._database.begin() as connection:
+            workspace_rows.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
+            workspace_rows.set_state(connection, row.id, WorkspaceState.STOPPED)
+            secrets.forget_given(connection, row.id)
+            events.append(connection, row.id, "workspace.removed", {"node_id": self._node_id})
+
+    def _workspace_dir(self, workspace_id: UUID) -> Path:
+        return self._data_dir / "workspaces" / str(workspace_id)
+
+
+def is_unwanted(row: NodeWorkspace | None) -> bool:
+    """Whether the container of this workspace should go: there is no row, or the row needs no container.
+
+    False for a deleted workspace that is still here: its own repair removes the container with everything else.
+    """
+    if row is None:
+        return True
+    return not (row.live or (row.deleted and row.there))

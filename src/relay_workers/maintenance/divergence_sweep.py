@@ -1,0 +1,52 @@
+"""Repair the differences between this node and Postgres once each has lasted as long as its grace."""
+
+import time
+
+import structlog
+
+from relay_workers.maintenance.divergence import Divergence, DivergenceFinder
+from relay_workers.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class DivergenceSweep:
+    """Repairs every difference that the finder reports; one that cannot be repaired does not stop the others."""
+
+    def __init__(self, finder: DivergenceFinder, metrics: Metrics) -> None:
+        self._finder = finder
+        self._metrics = metrics
+        self._found_at: dict[tuple[str, str], float] = {}
+
+    def sweep(self) -> None:
+        """Look once, and repair the differences whose grace is over."""
+        now = time.monotonic()
+        divergences = self._finder.find_all()
+        before, self._found_at = self._found_at, {}
+        for divergence in divergences:
+            key = (divergence.kind, divergence.subject)
+            self._found_at[key] = before.get(key, now)
+            if key not in before and divergence.grace_seconds:
+                log.warning(
+                    "found a divergence",
+                    kind=divergence.kind,
+                    subject=divergence.subject,
+                    message=divergence.message,
+                )
+            if now - self._found_at[key] >= divergence.grace_seconds and repair(divergence):
+                self._metrics.swept(divergence.kind)
+
+
+def repair(divergence: Divergence) -> bool:
+    """Repair a difference. An error is logged, and the next sweep finds the difference again.
+
+    Returns:
+        Whether the repair raised nothing.
+    """
+    try:
+        divergence.repair()
+    except Exception:  # the top of a sweep: the next difference must have its turn
+        log.exception("cannot repair a divergence", kind=divergence.kind, subject=divergence.subject)
+        return False
+    log.info("repaired a divergence", kind=divergence.kind, subject=divergence.subject, message=divergence.message)
+    return True

@@ -1,0 +1,80 @@
+"""The heartbeat of this node: that it lives, its health, and what its engine is."""
+
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine
+
+from relay_core import __version__
+from relay_core.domain.nodes import presence
+from relay_core.settings import Settings
+from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.nodes import registry
+from relay_workers.containers.port import Containers, EngineUnavailable
+from relay_workers.ownership.node_identity import default_concurrency
+
+log = structlog.get_logger(__name__)
+
+CAPABILITIES_SECONDS = 60.0
+"""Interval at which the engine is asked for its version and resources."""
+
+
+class Heartbeat:
+    """Writes the heartbeat of a node.
+
+    `beat` and `ask_engine` are called by two clocks: a heartbeat waits for Postgres only, so that a slow engine does
+    not make the node look dead.
+
+    Args:
+        settings: data directory, images and slots.
+        claimant: this worker; its node and pool are written.
+        database: where the heartbeat goes.
+        containers: the engine that is asked.
+    """
+
+    def __init__(self, settings: Settings, claimant: Claimant, database: Engine, containers: Containers) -> None:
+        self._settings = settings
+        self._claimant = claimant
+        self._database = database
+        self._containers = containers
+        self._capabilities: dict[str, Any] | None = None
+        self._engine_answers = True
+
+    def ask_engine(self) -> None:
+        """Ask the engine for its version and resources; the next heartbeat writes the answer."""
+        settings = self._settings
+        try:
+            engine = asdict(self._containers.info())
+        except EngineUnavailable as error:
+            self._engine_answers = False
+            log.warning("the container engine does not answer", error=str(error))
+            return
+        self._engine_answers = True
+        self._capabilities = {
+            "engine_version": engine.pop("version"),
+            **engine,
+            "slots_per_worker": settings.worker_concurrency or default_concurrency(),
+            "default_image": settings.default_image,
+            "git_image": settings.git_image,
+        }
+
+    def beat(self) -> None:
+        """Write that the node lives, its health and the last known capabilities."""
+        settings, node_id = self._settings, self._claimant.node_id
+        with self._database.begin() as connection:
+            health = presence.health(
+                engine_answers=self._engine_answers,
+                draining=registry.is_draining(connection, node_id),
+                free_bytes=shutil.disk_usage(settings.data_dir).free,
+                min_free_bytes=settings.node_min_free_bytes,
+            )
+            registry.heartbeat(
+                connection,
+                node_id,
+                pool=self._claimant.pool,
+                client_version=__version__,
+                capabilities=self._capabilities,
+                health=health,
+            )

@@ -1,0 +1,77 @@
+"""End the executions of nodes that are offline."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+
+from relay_core.domain.nodes.presence import Bounds
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.queue.dispatcher import Dispatcher
+from relay_core.store.executions import offline_nodes
+from relay_core.store.executions.offline_nodes import Lost
+from relay_core.store.logs.log_store import StreamEnd
+from relay_workers.maintenance.each_item import act_on_each
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 300.0
+"""Lease of the reaper on an execution: it reads the whole stored log, which may be gibibytes."""
+
+
+class Reaper:
+    """Takes the executions of offline nodes over and ends them, each in one transaction.
+
+    Args:
+        database: where nodes and executions are.
+        owner: this worker.
+        bounds: seconds of silence after which a node is offline.
+        log_ends: reads the stored log of an execution and returns length and digest of each stream.
+        live_logs: is told that the log of an execution has ended.
+        dispatcher: sends the messages of what may start next.
+    """
+
+    def __init__(
+        self,
+        database: Engine,
+        owner: str,
+        bounds: Bounds,
+        log_ends: Callable[[UUID], Mapping[str, StreamEnd]],
+        live_logs: LiveLogPublisher,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._database = database
+        self._owner = owner
+        self._bounds = bounds
+        self._log_ends = log_ends
+        self._live_logs = live_logs
+        self._dispatcher = dispatcher
+
+    def sweep(self) -> int:
+        """End the executions of all offline nodes whose leases have passed; returns how many were ended.
+
+        It reads the whole log of each, so it has a clock of its own.
+        """
+        with self._database.connect() as connection:
+            node_ids = offline_nodes.lost_nodes(connection, self._bounds)
+        ended: list[UUID] = []
+        act_on_each(node_ids, partial(self._reap, ended))
+        return len(ended)
+
+    def _reap(self, ended: list[UUID], node_id: str) -> None:
+        with self._database.begin() as connection:
+            taken = offline_nodes.take_over(connection, node_id, self._owner, LEASE_SECONDS, self._bounds)
+        act_on_each(taken, partial(self._end, ended))
+
+    def _end(self, ended: list[UUID], execution: Lost) -> None:
+        ends = self._log_ends(execution.execution_id)
+        with self._database.begin() as connection:
+            due = offline_nodes.end(connection, execution, ends)
+        ended.append(execution.execution_id)
+        self._live_logs.end(execution.execution_id)
+        self._dispatcher.dispatch(due)
+        log.warning(
+            "ended an execution of an offline node", execution_id=str(execution.execution_id), node=execution.node_id
+        )
