@@ -12,6 +12,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
 from relay_core.live_log.port import LiveLogPublisher
@@ -26,7 +27,7 @@ from relay_core.store.workspaces import submission
 from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
-EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+EXECUTOR = ExecutorChoice("shell", "true")
 WAIT_SECONDS = 20
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Engine, select
 
 from relay_core.domain import execution as machine
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
 from relay_core.settings import Settings
@@ -17,7 +18,7 @@ from relay_core.store.workspaces import submission
 ME = Principal("someone", frozenset({Scope.WRITE}))
 WORKER = Claimant("w1@node-1", "node-1", "default", 30)
 OTHER = Claimant("w1@node-2", "node-2", "default", 30)
-EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+EXECUTOR = ExecutorChoice("shell", "true")
 
 
 def submit(db: Engine, *repos: submission.RepoInput, **more) -> submission.Submitted:

@@ -18,7 +18,8 @@ import docker
 import pytest
 from sqlalchemy import Engine, select
 
-from relay_core.domain import chain
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import FINAL, RunReason, Scope
 from relay_core.queue.celery_app import make_app
@@ -128,7 +129,7 @@ class Node:
     ) -> UUID:
         """A run of the shell executor; its workspace's id."""
         repo = submission.RepoInput(f"file://{self.repo}", **of_repo)
-        executor = {"name": "shell", "command": command, "variant": None}
+        executor = ExecutorChoice("shell", command)
         run = submission.RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
         with self.db.begin() as connection:
             return submission.submit_run(connection, run, ME, self.context.settings).workspace_id
@@ -198,15 +199,9 @@ class Node:
 
     def add(self, workspace_id: UUID, script: str, *, as_root: bool = False, reason: str = "setup_script") -> UUID:
         """A further step at the end of the lane."""
-        step = {
-            "run_reason": reason,
-            "repo": self.repo.name,
-            "script": script,
-            "cwd": f"repos/{self.repo.name}",
-            "as_root": as_root,
-        }
+        step = script_step(RunReason(reason), RepoScripts(self.repo.name), script, as_root=as_root)
         session_id = self.step(workspace_id, RunReason.CLONE)["session_id"]
-        group = transitions.NewGroup(session_id, workspace_id, [chain.single(step)], "someone")
+        group = transitions.NewGroup(session_id, workspace_id, [Action(step)], "someone")
         with self.db.begin() as connection:
             return transitions.create_group(connection, group)[0]
 

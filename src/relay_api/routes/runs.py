@@ -13,9 +13,9 @@ from relay_api.schemas import answers, inputs, steps
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
-from relay_core.domain import chain
 from relay_core.domain.agents.profiles import Profiles
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.chain import Action
+from relay_core.domain.step import AgentStep, DevServerStep
 from relay_core.store.projects import catalog
 from relay_core.store.tokens import Principal
 from relay_core.store.views import api_views as read
@@ -109,10 +109,10 @@ def _add(connection: Connection, workspace_id: UUID, body: StepIn, services: Ser
     else:
         executor = sessions.latest_executor(connection, workspace_id)
     step = steps.plan(body, submission.repo_scripts(connection, workspace_id), executor)
-    if step["run_reason"] == RunReason.DEV_SERVER:
+    if isinstance(step, DevServerStep):
         submission.refuse_second_server(connection, workspace_id, step)
-    if step["run_reason"] == RunReason.CODING_AGENT:  # to go on with a conversation there are follow-ups
+    if isinstance(step, AgentStep):  # to go on with a conversation there are follow-ups
         sessions.open_session(connection, workspace_id, executor)
-    added = submission.add_step(connection, workspace_id, chain.single(step), principal)
+    added = submission.add_step(connection, workspace_id, Action(step), principal)
     view = read.execution(connection, added.execution_id, principal)
     return Made(answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages))

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
-from relay_core.domain.agents.executors import check_prompt
+from relay_core.domain.agents.executors import ExecutorChoice, check_prompt
 from relay_core.domain.agents.profiles import Profiles, choose
 from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.environment import check_environment
@@ -52,13 +51,13 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
         raise InvalidInput(str(error), code=error.code, field=field) from error
 
 
-def executor(given: ExecutorIn, profiles: Profiles) -> dict[str, Any]:
+def executor(given: ExecutorIn, profiles: Profiles) -> ExecutorChoice:
     """The executor as it is stored, its variant resolved, name and fields checked.
 
     Raises:
         InvalidInput: there is no such executor or variant, or a field is missing or not its own.
     """
-    return choose(profiles, given.model_dump()).as_json()
+    return choose(profiles, given.model_dump())
 
 
 def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str], Profiles]) -> RunInput:

@@ -1,13 +1,13 @@
 """What a further step in a workspace runs: pure decisions on the request and the workspace's repos."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from relay_api.schemas.runs import StepIn
 from relay_core.domain import chain
-from relay_core.domain.agents.executors import check_prompt
-from relay_core.domain.chain import RepoScripts, Step
+from relay_core.domain.agents.executors import ExecutorChoice, check_prompt
+from relay_core.domain.chain import RepoScripts
 from relay_core.domain.errors import InvalidInput
+from relay_core.domain.step import AgentStep, Step
 from relay_core.domain.vocabulary import RunReason
 
 _OWN_SCRIPT = {
@@ -18,7 +18,7 @@ _OWN_SCRIPT = {
 }
 
 
-def plan(body: StepIn, repos: Sequence[RepoScripts], executor: dict[str, Any]) -> Step:
+def plan(body: StepIn, repos: Sequence[RepoScripts], executor: ExecutorChoice) -> Step:
     """The step that a request asks for.
 
     Args:
@@ -32,9 +32,9 @@ def plan(body: StepIn, repos: Sequence[RepoScripts], executor: dict[str, Any]) -
     reason = RunReason(body.run_reason)
     _check_fields(body, reason)
     if reason is RunReason.CODING_AGENT:
-        check_prompt(executor["name"], body.prompt or "")
+        check_prompt(executor.name, body.prompt or "")
         cwd = pick_repo(body.repo, repos).cwd if body.repo else chain.agent_cwd(repos)
-        return chain.agent_step(executor, body.prompt or "", cwd)
+        return AgentStep(executor, body.prompt or "", cwd)
     repo = pick_repo(body.repo, repos)
     script = body.script if body.script is not None else getattr(repo, _OWN_SCRIPT[reason])
     if not (script or "").strip():

@@ -7,17 +7,26 @@ can create the next one in the same transaction; nothing of it lives in a queue 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.step import AgentStep, CloneStep, DevServerStep, ScriptStep, Step
 from relay_core.domain.vocabulary import RunReason, Status
 
-Step = dict[str, Any]
-"""JSON: run_reason, repo (name or null), script (str), cwd (below /workspace), as_root (bool); for a coding agent also
-executor (relay_core.domain.agents.executors.ExecutorChoice.as_json), prompt, and follow_up (true: it goes on with the
-session's conversation)."""
 
-Action = dict[str, Any]
-"""JSON: {"step": Step, "next_action": {"steps": [Step, …], "next_action": …} | null}."""
+@dataclass(frozen=True)
+class StepGroup:
+    """Steps that run as siblings, and the group that follows once all of them have ended."""
+
+    steps: tuple[Step, ...]
+    following: "StepGroup | None" = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """The step of one execution, and the group that follows it."""
+
+    step: Step
+    following: StepGroup | None = None
 
 
 @dataclass(frozen=True)
@@ -39,58 +48,47 @@ class RepoScripts:
         return "/".join(part for part in ("repos", self.name, self.working_dir) if part)
 
 
-def script_step(reason: RunReason, repo: RepoScripts, script: str, *, as_root: bool = False) -> Step:
-    """A step that runs a script of a repo in its working directory."""
-    return {"run_reason": reason, "repo": repo.name, "script": script, "cwd": repo.cwd, "as_root": as_root}
-
-
-def scripts(reason: RunReason, repos: Sequence[RepoScripts]) -> list[Step]:
-    """The steps of all repos that have a script for ``reason`` (named as the field that holds it)."""
-    given = ((repo, getattr(repo, reason)) for repo in repos)
-    setup = reason is RunReason.SETUP_SCRIPT
-    return [
-        script_step(reason, repo, script, as_root=setup and repo.setup_as_root)
-        for repo, script in given
-        if _given(script)
-    ]
-
-
-def agent_step(executor: dict[str, Any], prompt: str, cwd: str) -> Step:
-    """A step that runs a coding agent."""
-    step: Step = {"run_reason": RunReason.CODING_AGENT, "repo": None, "cwd": cwd, "as_root": False}
-    return {**step, "executor": executor, "prompt": prompt}
+def script_step(
+    reason: RunReason, repo: RepoScripts, script: str, *, as_root: bool = False
+) -> ScriptStep | DevServerStep:
+    """A step that runs ``script`` in the working directory of a repository."""
+    if reason is RunReason.DEV_SERVER:
+        return DevServerStep(repo.name, script, repo.cwd)
+    return ScriptStep(reason, repo.name, script, repo.cwd, as_root)
 
 
 def agent_cwd(repos: Sequence[RepoScripts]) -> str:
-    """One repo: its working directory; several: the directory that holds them."""
+    """Where a coding agent runs: in the one repository's working directory, or above all of several repositories."""
     return repos[0].cwd if len(repos) == 1 else "repos"
 
 
-def plan_run(repos: Sequence[RepoScripts], executor: dict[str, Any], prompt: str) -> Action:
+def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str) -> Action:
     """The whole chain of a run: clone → setup scripts → agent → cleanup scripts.
 
     Setup scripts are siblings in one group only if *every* repo that has one says so (docs/state-machine.md).
     """
-    setups = scripts(RunReason.SETUP_SCRIPT, repos)
-    parallel = len(setups) > 1 and all(repo.parallel_setup_script for repo in repos if _given(repo.setup_script))
+    setups: list[Step] = [
+        script_step(RunReason.SETUP_SCRIPT, repo, repo.setup_script, as_root=repo.setup_as_root)
+        for repo in repos
+        if repo.setup_script and repo.setup_script.strip()
+    ]
+    cleanups: list[Step] = [
+        script_step(RunReason.CLEANUP_SCRIPT, repo, repo.cleanup_script)
+        for repo in repos
+        if repo.cleanup_script and repo.cleanup_script.strip()
+    ]
+    with_setup = {step.repo for step in setups}
+    parallel = len(setups) > 1 and all(repo.parallel_setup_script for repo in repos if repo.name in with_setup)
     groups = [setups] if parallel else [[step] for step in setups]
-    groups.append([agent_step(executor, prompt, agent_cwd(repos))])
-    groups += [[step] for step in scripts(RunReason.CLEANUP_SCRIPT, repos)]
-    clone: Step = {"run_reason": RunReason.CLONE, "repo": None, "cwd": "", "as_root": False}
-    return {"step": clone, "next_action": _nest(groups)}
-
-
-def single(step: Step) -> Action:
-    """A chain of one step."""
-    return {"step": step, "next_action": None}
+    groups.append([AgentStep(executor, prompt, agent_cwd(repos))])
+    groups += [[step] for step in cleanups]
+    return Action(CloneStep(), _nest(groups))
 
 
 def next_group(action: Action) -> list[Action]:
     """The actions of the group that follows, one for each sibling; empty at the end of the chain."""
-    following = action.get("next_action")
-    if following is None:
-        return []
-    return [{"step": step, "next_action": following["next_action"]} for step in following["steps"]]
+    group = action.following
+    return [] if group is None else [Action(step, group.following) for step in group.steps]
 
 
 def goes_on(members: Sequence[tuple[RunReason, Status]]) -> bool:
@@ -105,12 +103,8 @@ def goes_on(members: Sequence[tuple[RunReason, Status]]) -> bool:
     )
 
 
-def _given(script: str | None) -> bool:
-    return bool(script and script.strip())
-
-
-def _nest(groups: Sequence[Sequence[Step]]) -> dict[str, Any] | None:
-    following: dict[str, Any] | None = None
+def _nest(groups: Sequence[Sequence[Step]]) -> StepGroup | None:
+    following: StepGroup | None = None
     for steps in reversed(groups):
-        following = {"steps": list(steps), "next_action": following}
+        following = StepGroup(tuple(steps), following)
     return following

@@ -149,7 +149,7 @@ def _settle_clones(context: WorkerContext, claimed: Claimed, running: Running) -
     noted: list[tuple[str, Mapping[str, Any]]] = []
     if claimed.run_reason is RunReason.CODING_AGENT:
         remove_snapshots(workspace.directory)
-    if claimed.action["step"].get("as_root") and (files := give_back(workspace.directory, workspace.uid)):
+    if claimed.step.as_root and (files := give_back(workspace.directory, workspace.uid)):
         noted.append(("execution.files_given_back", {"files": files, "uid": workspace.uid}))
     with context.database.connect() as connection:
         gids = transitions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)

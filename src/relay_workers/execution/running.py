@@ -69,7 +69,7 @@ def transition_of(claimed: Claimed, running: Running, ended: Ended) -> Transitio
         return machine.failed(ended.reason, message, ended.exit_code)
     if ended.reason is not None or ended.exit_code != 0:
         name = claimed.run_reason.replace("_", " ")
-        hint = CRLF_HINT if "\r\n" in claimed.action["step"].get("script", "") else ""
+        hint = CRLF_HINT if "\r\n" in getattr(claimed.step, "script", "") else ""
         message = f"the {name} exited with {ended.exit_code}{hint}"
         return machine.failed(ended.reason or Reason.EXIT_CODE, message, ended.exit_code)
     if claimed.run_reason is RunReason.DEV_SERVER and (ended.left or not running.answered):

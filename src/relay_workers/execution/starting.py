@@ -9,9 +9,9 @@ from functools import partial
 import structlog
 
 from relay_core.domain.agents.executors import ExecutorChoice, check_executor
-from relay_core.domain.chain import Step
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.step import AgentStep, CloneStep
 from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.store.executions import transitions
 from relay_core.store.executions.lifecycle import Claimed
@@ -99,10 +99,10 @@ def _turn(
     context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle, run_dir: RunDir, mask: SecretMask
 ) -> Turn | None:
     """Understands what a coding agent prints; None for every other step."""
-    if claimed.run_reason is not RunReason.CODING_AGENT:
+    if not isinstance(claimed.step, AgentStep):
         return None
-    request = turn_request(context, claimed, workspace)
-    reader = reader_of(_choice(claimed).name, request)
+    request = turn_request(context, claimed, claimed.step, workspace)
+    reader = reader_of(_choice(claimed.step).name, request)
     raw = RawOutput(partial(run_dir.open_log, Stream.STDOUT))
     turn = Turn(context, claimed, reader, mask, raw, resumed=request.resume_session_id)
     turn.begins_anew = request.begins_anew
@@ -129,7 +129,7 @@ def _attach(
             started=run_dir.has_started(),
         )
     )
-    if turn is not None and _choice(claimed).kind.conversation:
+    if turn is not None and isinstance(claimed.step, AgentStep) and _choice(claimed.step).kind.conversation:
         turn.start()
     if workspace.row.used_secrets:
         control.secrets = LiveSecrets(claimed.workspace_id, mask, capture.learn)
@@ -174,7 +174,7 @@ def start(
     turn = _turn(context, claimed, workspace, run_dir, mask)
     plan = plan_step(context, claimed, workspace)
     uid = _uid(claimed, workspace)
-    check_working_dir(workspace.directory, claimed.action["step"]["cwd"])
+    check_working_dir(workspace.directory, claimed.step.cwd)
     prepare_run_dir(run_dir, Owner(uid, claimed.gid), plan.script, plan.stdin)
     _note_before(context, claimed, workspace, run_dir, granted)
     capture = _attach(context, claimed, control, (workspace, run_dir, mask, turn))
@@ -189,7 +189,7 @@ def start(
         step = StepStart(
             run_dir=run_dir.container_path,
             user=f"{uid}:{claimed.gid}",
-            cwd=f"/workspace/{claimed.action['step']['cwd']}",
+            cwd=f"/workspace/{claimed.step.cwd}",
             env=env,
             deadline_seconds=_last_resort(context, claimed, workspace),
         )
@@ -233,42 +233,43 @@ def _store_handle(context: WorkerContext, claimed: Claimed, running: Running) ->
 
 def plan_step(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
     """What the process is: the script as it is, or what the agent's executor makes of the prompt."""
-    step: Step = claimed.action["step"]
-    if claimed.run_reason is not RunReason.CODING_AGENT:
-        return StepPlan(script=step["script"].encode(), stdin=b"", env={})
-    choice = _choice(claimed)
+    step = claimed.step
+    if isinstance(step, CloneStep):
+        raise TypeError("a clone has no process in a container")
+    if not isinstance(step, AgentStep):
+        return StepPlan(script=step.script.encode(), stdin=b"", env={})
+    choice = _choice(step)
     try:
-        plan = get_executor(choice.name).plan(turn_request(context, claimed, workspace))
+        plan = get_executor(choice.name).plan(turn_request(context, claimed, step, workspace))
     except InvalidInput as error:  # the API has checked the rest
         reason = Reason.CANNOT_RESUME if error.field == "session_id" else Reason.START_FAILED
         raise StepFailed(reason, str(error)) from error
     return replace(plan, env={**plan.env, **choice.env})
 
 
-def _choice(claimed: Claimed) -> ExecutorChoice:
+def _choice(step: AgentStep) -> ExecutorChoice:
     try:
-        return check_executor(claimed.action["step"]["executor"])
+        return check_executor(step.executor.as_json())
     except InvalidInput as error:  # a session of an older version, which took what is refused now
         raise StepFailed(Reason.START_FAILED, str(error)) from error
 
 
-def turn_request(context: WorkerContext, claimed: Claimed, workspace: WorkspaceHandle) -> TurnRequest:
+def turn_request(context: WorkerContext, claimed: Claimed, step: AgentStep, workspace: WorkspaceHandle) -> TurnRequest:
     """What the agent is asked; a follow-up names the conversation that it goes on with.
 
     Where no turn of the session has left one (the agent was ended before it spoke), it begins one.
     """
-    step: Step = claimed.action["step"]
     resumed = None
-    if step.get("follow_up"):
+    if step.follow_up:
         with context.database.connect() as connection:
             resumed = sessions.agent_session_before(connection, claimed.session_id, claimed.execution_id)
     as_root = _uid(claimed, workspace) == 0
-    request = TurnRequest.of(_choice(claimed), step["prompt"], resume_session_id=resumed, as_root=as_root)
-    return replace(request, begins_anew=bool(step.get("follow_up")) and resumed is None)
+    request = TurnRequest.of(_choice(step), step.prompt, resume_session_id=resumed, as_root=as_root)
+    return replace(request, begins_anew=step.follow_up and resumed is None)
 
 
 def _uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
-    return 0 if claimed.action["step"].get("as_root") else workspace.uid
+    return 0 if claimed.step.as_root else workspace.uid
 
 
 def _await_start(context: WorkerContext, claimed: Claimed, control: Control, running: Running) -> None:

@@ -60,7 +60,7 @@ def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:
 
 def _check_programs(context: WorkerContext, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
     """A missing program is said before anything is cloned; what an image has is remembered by its id."""
-    choice = check_executor(row.executor)
+    choice = check_executor(row.executor.as_json())
     wanted = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
     unknown = [program for program in wanted if (image.id, program) not in _SEEN]
     if not unknown:

@@ -220,7 +220,7 @@ def test_a_projects_profile_is_what_its_runs_use(api: Api):
     elsewhere = api.run(executor=AGENT)
     with api.database.connect() as connection:
         models = [
-            sessions.latest_executor(connection, UUID(run["workspace_id"]))["model"] for run in (made, deep, elsewhere)
+            sessions.latest_executor(connection, UUID(run["workspace_id"])).model for run in (made, deep, elsewhere)
         ]
     assert models == ["haiku", "opus", None]
     listed = {one["name"]: one for one in api.get("/v1/agents", params={"project_id": project}).json()["items"]}

@@ -169,6 +169,8 @@ class ExecutorChoice:
     """More arguments of the program."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Not secret; what a run gives wins."""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    """Stored fields that this version of Relay does not know; `check_executor` refuses them."""
 
     @property
     def kind(self) -> ExecutorKind:
@@ -176,11 +178,12 @@ class ExecutorChoice:
         return EXECUTORS[self.name]
 
     def as_json(self) -> dict[str, Any]:
-        """As a session stores it."""
-        return {**asdict(self), "args": list(self.args), "env": dict(self.env)}
+        """The fields as a session stores them and as `check_executor` takes them."""
+        known = {name: value for name, value in asdict(self).items() if name in FIELDS}
+        return {**known, "args": list(self.args), "env": dict(self.env), **self.unknown}
 
 
-FIELDS = tuple(one.name for one in fields(ExecutorChoice))
+FIELDS = tuple(field.name for field in fields(ExecutorChoice) if field.name != "unknown")
 
 
 def executor_kind(name: object) -> ExecutorKind:

@@ -11,14 +11,15 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, func, select, text, update
 
 from relay_core.domain import execution as machine
-from relay_core.domain.chain import Action
 from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.message import QueueMessage, task_id
+from relay_core.domain.step import Step
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import transitions
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import admission
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, Workspace
@@ -45,7 +46,7 @@ class Claimed:
     workspace_id: UUID
     session_id: UUID
     run_reason: RunReason
-    action: Action
+    step: Step
     attempt: int
     fence: int
     gid: int
@@ -207,7 +208,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
         workspace["id"],
         row["session_id"],
         reason,
-        row["executor_action"],
+        action_from_json(row["executor_action"]).step,
         row["attempt"],
         fence,
         workspace["next_gid"],

@@ -15,9 +15,11 @@ from sqlalchemy import Connection, RowMapping, func, select, update
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.step import AgentStep, DevServerStep, Step
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import transitions
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.workspaces import lane, sessions, stop_resume, submission
 from relay_core.store.workspaces.submission import AddedStep
@@ -59,10 +61,11 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
     if row["run_reason"] == RunReason.CODING_AGENT and not run_agent_again:
         message = "a coding agent may have changed anything before it ended; say `run_agent_again: true` to run it"
         raise Conflict(message, code="agent_not_confirmed")
-    if row["executor_action"]["step"].get("follow_up"):
+    step = _step(row)
+    if isinstance(step, AgentStep) and step.follow_up:
         sessions.refuse_second_follow_up(connection, row["session_id"])
-    if row["run_reason"] == RunReason.DEV_SERVER:
-        submission.refuse_second_server(connection, found, row["executor_action"]["step"])
+    if isinstance(step, DevServerStep):
+        submission.refuse_second_server(connection, found, step)
     return _repeat(connection, dict(workspace), *_to_repeat(connection, row), by)
 
 
@@ -84,7 +87,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> Adde
         message = f"the workspace is {workspace['state']}; only one that failed can be prepared again"
         raise Conflict(message, code="workspace_not_failed")
     prepared = connection.scalar(select(func.count()).where(of_it, E.status == Status.COMPLETED))
-    action = chain.single(last["executor_action"]["step"]) if prepared else last["executor_action"]
+    action = Action(_step(last)) if prepared else action_from_json(last["executor_action"])
     values: dict[str, Any] = {"state": WorkspaceState.STARTING, "error_reason": None, "requested_state": None}
     if not prepared:
         values["node_id"] = None
@@ -100,12 +103,16 @@ def _to_repeat(connection: Connection, row: RowMapping) -> tuple[Sequence[RowMap
     of_group = (E.workspace_id == row["workspace_id"]) & (E.group_id == row["group_id"])
     members = connection.execute(select(E).where(of_group).order_by(E.created_at, E.id)).mappings().all()
     if chain.goes_on([(RunReason(one["run_reason"]), Status(one["status"])) for one in members]):
-        return [row], [chain.single(row["executor_action"]["step"])]
+        return [row], [Action(_step(row))]
     others = [one for one in members if one["status"] != Status.COMPLETED and one["id"] != row["id"]]
     for one in others:
         _refuse_state(connection, one)
     again = [row, *others]
-    return again, [one["executor_action"] for one in again]
+    return again, [action_from_json(member["executor_action"]) for member in again]
+
+
+def _step(row: RowMapping) -> Step:
+    return action_from_json(row["executor_action"]).step
 
 
 def _repeat(
@@ -126,11 +133,12 @@ def _repeat(
 
 def _session(connection: Connection, row: RowMapping) -> UUID:
     """The repetition of an agent begins a conversation: beside the one that its session has, if it has one."""
-    step = row["executor_action"]["step"]
-    begins = row["run_reason"] == RunReason.CODING_AGENT and not step.get("follow_up")
-    if begins and sessions.agent_session_before(connection, row["session_id"]) is not None:
-        return sessions.open_session(connection, row["workspace_id"], step["executor"])
+    step = _step(row)
     session_id: UUID = row["session_id"]
+    if not isinstance(step, AgentStep) or step.follow_up:
+        return session_id
+    if sessions.agent_session_before(connection, session_id) is not None:
+        return sessions.open_session(connection, row["workspace_id"], step.executor)
     return session_id
 
 

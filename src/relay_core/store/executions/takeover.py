@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, literal_colu
 from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
 from relay_core.store.logs import log_store
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -130,7 +131,7 @@ def _take_over(connection: Connection, row: RowMapping, by: Claimant) -> Claimed
         row["workspace_id"],
         row["session_id"],
         RunReason(row["run_reason"]),
-        row["executor_action"],
+        action_from_json(row["executor_action"]).step,
         row["attempt"],
         fence,
         handle["gid"],

@@ -11,8 +11,10 @@ from relay_core.domain.chain import Action
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
+from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
+from relay_core.store.executions.action_json import action_to_json
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState, Workspace
 
 E = ExecutionProcess
@@ -39,15 +41,15 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
     position = group.lane_position or connection.scalar(text("SELECT nextval('lane_positions')"))
     ids = []
     for action in group.actions:
-        step = action["step"]
+        step = action.step
         execution_id = uuid4()
         connection.execute(
             insert(E).values(
                 id=execution_id,
                 session_id=group.session_id,
                 workspace_id=group.workspace_id,
-                run_reason=step["run_reason"],
-                executor_action=action,
+                run_reason=step.run_reason,
+                executor_action=action_to_json(action),
                 created_by=group.created_by,
                 attempt=FIRST_ATTEMPT,
                 task_id=UUID(task_id(execution_id, FIRST_ATTEMPT)),
@@ -57,9 +59,9 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
                 node_id=group.node_id,
             )
         )
-        if step["run_reason"] == RunReason.CODING_AGENT:
-            connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step["prompt"]))
-        payload = {"run_reason": step["run_reason"], "repo": step.get("repo")}
+        if isinstance(step, AgentStep):
+            connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step.prompt))
+        payload = {"run_reason": step.run_reason, "repo": step.repo}
         events.append(connection, group.workspace_id, "execution.queued", payload, operation_id=execution_id)
         ids.append(execution_id)
     return ids

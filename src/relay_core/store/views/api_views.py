@@ -7,9 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
+from relay_core.domain.chain import next_group
 from relay_core.domain.errors import NotFound
 from relay_core.domain.logs.secret_forms import MIN_SECRET_BYTES
+from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.nodes import admission
 from relay_core.store.schema.tables import (
     CodingAgentTurn,
@@ -111,12 +114,11 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
             CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
         ).where(CodingAgentTurn.execution_process_id == execution_id)
     )
-    action = row["executor_action"]
-    following = (action.get("next_action") or {}).get("steps", []) if row["status"] in ACTIVE else []
+    following = next_group(action_from_json(row["executor_action"])) if row["status"] in ACTIVE else []
     return {
         **view,
-        "action": action["step"],
-        "next": [{"run_reason": step["run_reason"], "repo": step.get("repo")} for step in following],
+        "action": row["executor_action"]["step"],
+        "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
         "turn": next((dict(found) for found in turn.mappings()), None),
         "queue": _queue(connection, row) if row["status"] == Status.QUEUED else None,
     }
@@ -179,7 +181,7 @@ def _execution_page(connection: Connection, statement: Select[Any], page: PageRe
 
 
 def _execution_view(row: RowMapping) -> View:
-    step = row["executor_action"]["step"]
+    step = action_from_json(row["executor_action"]).step
     own = row["run_reason"] == RunReason.DEV_SERVER
     names = (
         "id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
@@ -187,8 +189,8 @@ def _execution_view(row: RowMapping) -> View:
     )
     return {
         **{name: row[name] for name in names.split()},
-        "repo": step.get("repo"),
-        "executor": (step.get("executor") or {}).get("name"),
+        "repo": step.repo,
+        "executor": step.executor.name if isinstance(step, AgentStep) else None,
         "dev_server": {"url": dev_server_url(row)} if own else None,
     }
 

@@ -1,15 +1,17 @@
 """The lane of a workspace: who may start next. Every function here is called inside one transaction."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain import chain
+from relay_core.domain.chain import Action
 from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
 from relay_core.store import events
 from relay_core.store.executions import transitions
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.schema.tables import ExecutionProcess, Lane, Task, Workspace
 
 E = ExecutionProcess
@@ -23,7 +25,7 @@ class Member(NamedTuple):
     run_reason: RunReason
     status: Status
     session_id: UUID
-    executor_action: dict[str, Any]
+    action: Action
     lane_position: int
     created_by: str
     kill_asked: bool
@@ -69,7 +71,7 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     first = members[0]
     if first.run_reason is RunReason.SETUP_SCRIPT:
         _note_setup(connection, workspace_id, members)
-    actions = chain.next_group(first.executor_action)
+    actions = chain.next_group(first.action)
     killed = any(member.kill_asked for member in members)
     if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
         group = transitions.NewGroup(
@@ -108,19 +110,29 @@ def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
 
 
 def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
-    asked = E.kill_requested_at.is_not(None)
+    asked = E.kill_requested_at.is_not(None).label("kill_asked")
     statement = (
         select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by, asked)
         .where(E.workspace_id == workspace_id, E.group_id == group_id)
         .order_by(E.created_at, E.id)
     )
     return [
-        Member(row.id, RunReason(row.run_reason), Status(row.status), *row[3:]) for row in connection.execute(statement)
+        Member(
+            row.id,
+            RunReason(row.run_reason),
+            Status(row.status),
+            row.session_id,
+            action_from_json(row.executor_action),
+            row.lane_position,
+            row.created_by,
+            row.kill_asked,
+        )
+        for row in connection.execute(statement)
     ]
 
 
 def _note_setup(connection: Connection, workspace_id: UUID, members: Sequence[Member]) -> None:
-    following = chain.next_group(members[0].executor_action)
-    done = not following or following[0]["step"]["run_reason"] != RunReason.SETUP_SCRIPT
+    following = chain.next_group(members[0].action)
+    done = not following or following[0].step.run_reason is not RunReason.SETUP_SCRIPT
     if done and all(member.status is Status.COMPLETED for member in members):
         connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(setup_completed_at=func.now()))

@@ -1,15 +1,17 @@
 """Sessions: one agent thread inside a workspace, its executor fixed; follow-ups continue it."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select
 
 from relay_core.domain import chain
-from relay_core.domain.agents.executors import EXECUTORS, check_prompt
+from relay_core.domain.agents.executors import EXECUTORS, ExecutorChoice, check_prompt
+from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.executions.action_json import action_from_json, executor_from_json
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, Session, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import lane, submission
@@ -22,17 +24,17 @@ SESSIONS = 100
 """Most sessions of a list: the last."""
 
 
-def latest_executor(connection: Connection, workspace_id: UUID) -> dict[str, Any]:
-    """Executor of the workspace's latest session; every workspace has one."""
+def latest_executor(connection: Connection, workspace_id: UUID) -> ExecutorChoice:
+    """The executor of the workspace's latest session; every workspace has a session."""
     newest = select(Session.executor_config).where(Session.workspace_id == workspace_id)
     config = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
-    return dict(config or {})
+    return executor_from_json(config or {})
 
 
-def open_session(connection: Connection, workspace_id: UUID, executor: Mapping[str, Any]) -> UUID:
+def open_session(connection: Connection, workspace_id: UUID, executor: ExecutorChoice) -> UUID:
     """A new session, from now on the workspace's latest."""
     session_id = uuid4()
-    values = {"workspace_id": workspace_id, "executor": executor["name"], "executor_config": dict(executor)}
+    values = {"workspace_id": workspace_id, "executor": executor.name, "executor_config": executor.as_json()}
     connection.execute(insert(Session).values(id=session_id, created_at=func.clock_timestamp(), **values))
     return session_id
 
@@ -70,9 +72,9 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
     check_prompt(found["executor"], prompt)
     lane.lock(connection, found["workspace_id"])
     refuse_second_follow_up(connection, session_id)
-    step = chain.agent_step(dict(found["executor_config"]), prompt, _cwd(connection, found))
-    action = chain.single({**step, "follow_up": True})
-    return submission.add_step(connection, found["workspace_id"], action, principal, session_id=session_id)
+    executor = executor_from_json(found["executor_config"])
+    step = AgentStep(executor, prompt, _cwd(connection, found), follow_up=True)
+    return submission.add_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id)
 
 
 def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:
@@ -155,5 +157,5 @@ def _cwd(connection: Connection, row: RowMapping) -> str:
     newest = select(E.executor_action).where(E.session_id == row["id"], E.run_reason == RunReason.CODING_AGENT)
     action = connection.scalar(newest.order_by(E.created_at.desc()).limit(1))
     if action is not None:
-        return str(action["step"]["cwd"])
+        return action_from_json(action).step.cwd
     return chain.agent_cwd(submission.repo_scripts(connection, row["workspace_id"]))

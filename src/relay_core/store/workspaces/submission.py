@@ -9,16 +9,19 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from relay_core.domain.chain import Action, RepoScripts, Step, plan_run
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.chain import Action, RepoScripts, plan_run
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, unique_names
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
 from relay_core.domain.message import QueueMessage
+from relay_core.domain.step import DevServerStep
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions import transitions
+from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.projects import repos, secrets
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
 from relay_core.store.tokens import Principal
@@ -54,7 +57,7 @@ class RunInput:
 
     repos: Sequence[RepoInput]
     prompt: str
-    executor: Mapping[str, Any]
+    executor: ExecutorChoice
     limits: Limits
     image: str | None = None
     env: Mapping[str, EnvValue] = field(default_factory=dict)
@@ -112,10 +115,13 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     session_id = uuid4()
     connection.execute(
         insert(Session).values(
-            id=session_id, workspace_id=workspace_id, executor=run.executor["name"], executor_config=dict(run.executor)
+            id=session_id,
+            workspace_id=workspace_id,
+            executor=run.executor.name,
+            executor_config=run.executor.as_json(),
         )
     )
-    action = plan_run(scripts, dict(run.executor), run.prompt)
+    action = plan_run(scripts, run.executor, run.prompt)
     ids = transitions.create_group(
         connection, transitions.NewGroup(session_id, workspace_id, [action], principal.owner)
     )
@@ -150,12 +156,12 @@ def add_step(
         raise NotFound(f"there is no workspace {workspace_id}")
     if row.state == WorkspaceState.FAILED:
         raise Conflict(f"the workspace could not be prepared: {row.error_reason}", code="workspace_failed")
-    if row.archived and action["step"]["run_reason"] != RunReason.ARCHIVE_SCRIPT:
+    if row.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
     stopped = row.requested_state is not None or row.state == WorkspaceState.STOPPED
-    if stopped and action["step"]["run_reason"] == RunReason.DEV_SERVER:
+    if stopped and isinstance(action.step, DevServerStep):
         raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
-    if row.state == WorkspaceState.STARTING and action["step"]["run_reason"] == RunReason.DEV_SERVER:
+    if row.state == WorkspaceState.STARTING and isinstance(action.step, DevServerStep):
         raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
     if session_id is None:
         newest = select(Session.id).where(Session.workspace_id == workspace_id)
@@ -167,15 +173,16 @@ def add_step(
     return AddedStep(ids[0], due)
 
 
-def refuse_second_server(connection: Connection, workspace_id: UUID, step: Step) -> None:
+def refuse_second_server(connection: Connection, workspace_id: UUID, step: DevServerStep) -> None:
     """A repo of a workspace has one dev server at a time; one that was asked to end does not count.
 
     Raises:
         Conflict: `dev_server_running`.
     """
     for live in api_views.dev_servers(connection, [workspace_id]):
-        if live["executor_action"]["step"].get("repo") == step["repo"] and live["kill_requested_at"] is None:
-            message = f"the dev server of {step['repo']!r} is already {live['status']}: execution {live['id']}"
+        repo = action_from_json(live["executor_action"]).step.repo
+        if repo == step.repo and live["kill_requested_at"] is None:
+            message = f"the dev server of {step.repo!r} is already {live['status']}: execution {live['id']}"
             raise Conflict(message, code="dev_server_running")
 
 

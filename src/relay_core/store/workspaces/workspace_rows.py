@@ -7,10 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, true, update
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
 from relay_core.store import events
+from relay_core.store.executions.action_json import executor_from_json
 from relay_core.store.projects import secrets
 from relay_core.store.projects.secrets import Given, UsedSecret
 from relay_core.store.schema.tables import (
@@ -63,7 +65,8 @@ class WorkspaceRow:
     """What its executions have had of them."""
     secrets_in: frozenset[str]
     """Run reasons of the executions that get them."""
-    executor: Mapping[str, Any]
+    executor: ExecutorChoice
+    """Of its latest session, not checked."""
 
     @property
     def prepared(self) -> bool:
@@ -125,7 +128,7 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         used_secrets=secrets.used(connection, workspace_id),
         given_secrets=secrets.given(connection, workspace_id),
         secrets_in=frozenset(row["secrets_in"]),
-        executor=executor or {},
+        executor=executor_from_json(executor or {}),
     )
 
 

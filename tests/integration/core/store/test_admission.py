@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, update
 
-from relay_core.domain.chain import RepoScripts, script_step, single
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.limits import Limits
 from relay_core.domain.nodes.room import Capacity
 from relay_core.domain.vocabulary import NodeHealth, RunReason
@@ -42,7 +43,7 @@ def capacity(
 
 
 def submit_small(db: Engine, memory_bytes: int) -> submission.Submitted:
-    executor = {"name": "shell", "command": "true", "variant": None}
+    executor = ExecutorChoice("shell", "true")
     run = submission.RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
     with db.begin() as connection:
         return submission.submit_run(connection, run, ME, Settings())
@@ -60,7 +61,7 @@ def make_ready(db: Engine) -> None:
 
 
 def add_step(db: Engine, submitted: submission.Submitted):
-    step = single(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
+    step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
         return submission.add_step(connection, submitted.workspace_id, step, ME)
 

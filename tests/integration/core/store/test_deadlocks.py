@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope
 from relay_core.settings import Settings
@@ -42,7 +43,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _run(urls: Sequence[str], project_id: UUID | None = None) -> submission.RunInput:
     repos = [submission.RepoInput(url) for url in urls]
-    return submission.RunInput(repos, "go", {"name": "shell", "command": "true"}, Limits(), project_id=project_id)
+    return submission.RunInput(repos, "go", ExecutorChoice("shell", "true"), Limits(), project_id=project_id)
 
 
 def _beside_each_other(*works: Callable[[], None]) -> None:

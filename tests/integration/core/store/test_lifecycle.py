@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from relay_core.domain import execution as machine
-from relay_core.domain.chain import RepoScripts, script_step, single
+from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.store import events
@@ -67,7 +67,7 @@ def test_a_stale_fence_writes_nothing(db):
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
     submitted = submit(db, submission.RepoInput("https://example.org/a.git"))
     finish(db, claim(db, submitted.execution_id))
-    step = single(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
+    step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
         connection.execute(update(Workspace).values(state="running"))
         added = submission.add_step(connection, submitted.workspace_id, step, ME)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.event import listens_for
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Status
 from relay_core.queue.celery_app import make_app
@@ -26,7 +27,7 @@ from relay_core.store.workspaces import submission
 from relay_workers.celery.revocations import Revocations
 from relay_workers.ownership.live_executions import Control, LiveRuns
 
-EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+EXECUTOR = ExecutorChoice("shell", "true")
 E = ExecutionProcess
 
 

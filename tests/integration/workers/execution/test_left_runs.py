@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from relay_core.domain import execution as machine
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
 from relay_core.live_log.port import LiveLogPublisher
@@ -65,7 +66,7 @@ def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
 
 def _queued(database: Engine) -> UUID:
     run = submission.RunInput(
-        (submission.RepoInput("https://example.org/a.git"),), "go", {"name": "shell", "command": "true"}, Limits()
+        (submission.RepoInput("https://example.org/a.git"),), "go", ExecutorChoice("shell", "true"), Limits()
     )
     with database.begin() as connection:
         principal = Principal("someone", frozenset({Scope.WRITE}))

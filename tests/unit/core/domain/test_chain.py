@@ -2,10 +2,11 @@
 
 import pytest
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import RepoScripts, goes_on, next_group, plan_run
 from relay_core.domain.vocabulary import RunReason, Status
 
-EXECUTOR = {"name": "shell", "command": "true", "variant": None}
+EXECUTOR = ExecutorChoice("shell", "true")
 
 
 def walk(repos):
@@ -13,8 +14,8 @@ def walk(repos):
     action, groups = plan_run(repos, EXECUTOR, "do it"), []
     group = [action]
     while group:
-        groups.append([(one["step"]["run_reason"], one["step"]["repo"]) for one in group])
-        assert len({str(one["next_action"]) for one in group}) == 1, "siblings agree on what follows"
+        groups.append([(one.step.run_reason, one.step.repo) for one in group])
+        assert len({str(one.following) for one in group}) == 1, "siblings agree on what follows"
         group = next_group(group[0])
     return groups
 
@@ -52,7 +53,7 @@ def test_setup_is_parallel_only_if_every_repo_says_so(second_parallel):
 
 def test_the_agent_runs_in_the_one_repo_or_above_all():
     def cwd(repos):
-        return next_group(plan_run(repos, EXECUTOR, "p"))[0]["step"]["cwd"]
+        return next_group(plan_run(repos, EXECUTOR, "p"))[0].step.cwd
 
     assert cwd([RepoScripts("a", working_dir="web/app")]) == "repos/a/web/app"
     assert cwd([RepoScripts("a"), RepoScripts("b")]) == "repos"
@@ -73,6 +74,6 @@ def test_only_a_setup_script_is_root_and_only_where_its_repo_says_so():
     action, roots = plan_run(repos, EXECUTOR, "do it"), []
     group = [action]
     while group:
-        roots += [(one["step"]["run_reason"], one["step"]["repo"]) for one in group if one["step"]["as_root"]]
+        roots += [(one.step.run_reason, one.step.repo) for one in group if one.step.as_root]
         group = next_group(group[0])
     assert roots == [("setup_script", "a")]

@@ -1,0 +1,74 @@
+"""The JSON of steps in Postgres: `execution_processes.executor_action` and `sessions.executor_config`.
+
+An action is ``{"step": STEP, "next_action": {"steps": [STEP, …], "next_action": …} | null}``. A step has
+``run_reason``, ``repo``, ``cwd`` and ``as_root``; a script and a dev server also ``script``; a coding agent
+``executor`` and ``prompt``, and ``follow_up: true`` where it continues a conversation. Rows of older versions may lack
+fields.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay_core.domain.agents.executors import FIELDS, ExecutorChoice
+from relay_core.domain.chain import Action, StepGroup
+from relay_core.domain.step import AgentStep, CloneStep, DevServerStep, ScriptStep, Step
+from relay_core.domain.vocabulary import RunReason
+
+Json = dict[str, Any]
+
+
+def action_to_json(action: Action) -> Json:
+    """An action as `executor_action` stores it."""
+    return {"step": step_to_json(action.step), "next_action": _group_to_json(action.following)}
+
+
+def action_from_json(stored: Mapping[str, Any]) -> Action:
+    """An action as it was stored by this or an older version."""
+    return Action(step_from_json(stored["step"]), _group_from_json(stored.get("next_action")))
+
+
+def step_to_json(step: Step) -> Json:
+    """A step as an action stores it."""
+    common: Json = {"run_reason": step.run_reason, "repo": step.repo, "cwd": step.cwd, "as_root": step.as_root}
+    if isinstance(step, ScriptStep | DevServerStep):
+        return {**common, "script": step.script}
+    if isinstance(step, AgentStep):
+        follow_up = {"follow_up": True} if step.follow_up else {}
+        return {**common, "executor": step.executor.as_json(), "prompt": step.prompt, **follow_up}
+    return common
+
+
+def step_from_json(stored: Mapping[str, Any]) -> Step:
+    """A step as it was stored by this or an older version."""
+    reason = RunReason(stored["run_reason"])
+    if reason is RunReason.CLONE:
+        return CloneStep()
+    cwd = stored.get("cwd", "")
+    if reason is RunReason.CODING_AGENT:
+        executor = executor_from_json(stored["executor"])
+        return AgentStep(executor, stored["prompt"], cwd, bool(stored.get("follow_up")))
+    repo = stored.get("repo") or ""
+    if reason is RunReason.DEV_SERVER:
+        return DevServerStep(repo, stored["script"], cwd)
+    return ScriptStep(reason, repo, stored["script"], cwd, bool(stored.get("as_root")))
+
+
+def executor_from_json(stored: Mapping[str, Any]) -> ExecutorChoice:
+    """A choice as a session stores it, not checked: `check_executor` takes its `as_json`."""
+    known = {name: value for name, value in stored.items() if name in FIELDS and value is not None}
+    unknown = {name: value for name, value in stored.items() if name not in FIELDS}
+    known["args"] = tuple(known.get("args", ()))
+    return ExecutorChoice(**{"name": "", **known}, unknown=unknown)
+
+
+def _group_to_json(group: StepGroup | None) -> Json | None:
+    if group is None:
+        return None
+    return {"steps": [step_to_json(step) for step in group.steps], "next_action": _group_to_json(group.following)}
+
+
+def _group_from_json(stored: Mapping[str, Any] | None) -> StepGroup | None:
+    if stored is None:
+        return None
+    steps = tuple(step_from_json(step) for step in stored["steps"])
+    return StepGroup(steps, _group_from_json(stored.get("next_action")))
