@@ -1,0 +1,378 @@
+"""A container engine in memory, with scripted steps and faults."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from relay_core.domain.errors import Conflict, StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.docker.failure import classify_failure
+from relay_workers.containers.docker.pull import explain, unavailable
+from relay_workers.containers.port import (
+    LABEL_NODE,
+    LABEL_ROLE,
+    WORKSPACE,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    ExecState,
+    ImageInfo,
+    KillResult,
+    OurContainer,
+    PullTerms,
+    StepStart,
+    Storage,
+)
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
+from relay_workers.testing.fake_step import KILL_CODE, FakeProcess, FakeStep
+from relay_workers.testing.faults import Faults
+
+T = TypeVar("T")
+PROGRAM_DIR = "/usr/bin"
+
+
+@dataclass(frozen=True)
+class FakeImage:
+    """An image and the programs in its `PROGRAM_DIR`."""
+
+    info: ImageInfo
+    programs: frozenset[str] = frozenset({"sh", "python3"})
+
+
+def make_image(name: str, **fields: object) -> FakeImage:
+    """An image whose id follows from ``name``; ``fields`` are those of `ImageInfo`."""
+    known: dict[str, object] = {"id": f"sha256:{name}", "digest": None, "user": "", "uid": None}
+    known |= {"env": {"PATH": f"{PROGRAM_DIR}:/bin"}, "architecture": "amd64"}
+    return FakeImage(ImageInfo(**{**known, **fields}))  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class FakeContainer:
+    """A container and the steps in it."""
+
+    id: str
+    spec: ContainerSpec
+    running: bool = False
+    starts: int = 0
+    exit_code: int | None = None
+    steps: dict[str, FakeStep] = field(default_factory=dict)
+    """By exec id; only those since the last start."""
+    has_shell: bool = True
+    """False: a step of root has replaced /bin/sh, so no exec starts and the killer does not work."""
+    layer_bytes: int = 0
+
+    @property
+    def state(self) -> ContainerState:
+        """The engine's view of it."""
+        return ContainerState(
+            exists=True,
+            running=self.running,
+            started_at=f"2026-01-01T00:00:00.{self.starts:09}Z",
+            exit_code=None if self.running else self.exit_code,
+            address="172.30.0.2" if self.running else None,
+            labels=self.spec.labels,
+        )
+
+    def start(self) -> None:
+        """Start its first process, unless it runs."""
+        if not self.running:
+            self.running, self.exit_code = True, None
+            self.starts += 1
+
+    def end(self) -> None:
+        """End its first process, and with it all others."""
+        if self.running:
+            self.running, self.exit_code = False, KILL_CODE
+        for step in self.steps.values():
+            step.vanish()
+        self.steps.clear()
+
+
+class FakeContainers:
+    """A `Containers` without an engine; usable from many threads.
+
+    Not covered: pulls with a size or a deadline, storage of layers, processes that fork.
+
+    Args:
+        images: the images of the node, by reference.
+        retry: as the real adapter's; without it a silent engine fails each verb at once.
+        wait: lets the grace of a kill pass; the default lets no time pass.
+    """
+
+    def __init__(
+        self,
+        images: Mapping[str, FakeImage],
+        retry: RetryWhileSilent | None = None,
+        wait: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        self.faults = Faults()
+        self.registry: dict[str, FakeImage] = {}
+        """Images that a pull finds, by reference."""
+        self._images = dict(images)
+        self._retry = retry or RetryWhileSilent()
+        self._wait = wait
+        self._lock = threading.RLock()
+        self._containers: dict[str, FakeContainer] = {}
+        self._stubborn = 0
+
+    def find(self, container_id: str) -> FakeContainer | None:
+        """A container by id or name, for a look behind the port."""
+        with self._lock:
+            by_name = (container for container in self._containers.values() if container.spec.name == container_id)
+            return self._containers.get(container_id) or next(by_name, None)
+
+    def step_of(self, gid: int) -> FakeStep | None:
+        """The newest step with that gid in any container, for a look behind the port."""
+        with self._lock:
+            steps = [step for container in self._containers.values() for step in container.steps.values()]
+            return next((step for step in reversed(steps) if step.gid == gid), None)
+
+    def processes(self, container_id: str) -> list[FakeProcess]:
+        """All processes of steps in a container, for a look behind the port."""
+        with self._lock:
+            found = self.find(container_id)
+            return [process for step in found.steps.values() for process in step.processes] if found else []
+
+    def act(self, change: Callable[[], None]) -> None:
+        """Run ``change`` of a step or container while no verb runs."""
+        with self._lock:
+            change()
+
+    def remove_behind(self, container_id: str) -> None:
+        """Remove a container as an operator does with the docker command.
+
+        Recorded: tests/integration/test_divergence_again.py and test_engine_container.py.
+        """
+        with self._lock:
+            if (found := self.find(container_id)) is not None:
+                found.end()
+                del self._containers[found.id]
+
+    def stay_once(self) -> None:
+        """The next kill finds a process that stays: the container is restarted to end it.
+
+        Recorded: tests/integration/test_engine_kill.py,
+        test_a_shell_that_lies_or_is_broken_costs_the_container_its_processes.
+        """
+        self._stubborn += 1
+
+    def info(self) -> EngineInfo:
+        """See the port."""
+        return self._serve("info", lambda: EngineInfo("fake", "2", 2, 4 << 30, tuple(sorted(self._images))))
+
+    def platform(self) -> tuple[str, int]:
+        """See the port."""
+        return self._serve_patiently("platform", lambda: ("amd64", 2))
+
+    def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
+        """See the port."""
+        return self._serve_patiently("ensure_image", lambda: self._ensure_image(ref, terms))
+
+    def ensure_container(self, spec: ContainerSpec) -> str:
+        """See the port."""
+        return self._serve_patiently("ensure_container", lambda: self._ensure_container(spec))
+
+    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:  # noqa: ARG002 - the port's
+        """See the port."""
+
+        def look() -> bool:
+            image = self._image(self._running(container_id).spec.image)
+            path = env.get("PATH", image.info.env["PATH"])
+            return PROGRAM_DIR in path.split(":") and name in image.programs
+
+        return self._serve("has_program", look)
+
+    def start(self, container_id: str, step: StepStart) -> str:
+        """See the port."""
+
+        def begin() -> str:
+            container = self._running(container_id)
+            if not container.has_shell:
+                raise classify_failure(400, "OCI runtime exec failed: exec failed: /bin/sh: no such file or directory")
+            directory = container.spec.workspace_dir / Path(step.run_dir).relative_to(WORKSPACE)
+            made = FakeStep(step, directory)
+            exec_id = uuid4().hex
+            container.steps[exec_id] = made
+            made.begin()
+            return exec_id
+
+        return self._serve("start", begin)
+
+    def exec_state(self, exec_id: str) -> ExecState | None:
+        """See the port."""
+
+        def look() -> ExecState | None:
+            found = (container.steps.get(exec_id) for container in self._containers.values())
+            return next((step.state for step in found if step is not None), None)
+
+        return self._serve_patiently("exec_state", look)
+
+    def leftover_names(self, container_id: str, gid: int) -> list[str]:
+        """See the port."""
+        return self._serve(
+            "leftover_names",
+            lambda: sorted(
+                process.name
+                for step in self._running(container_id).steps.values()
+                for process in step.processes
+                if process.gid == gid and not process.is_step
+            ),
+        )
+
+    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
+        """See the port."""
+        return self._serve_patiently(
+            "kill_execution", lambda: self._kill(container_id, lambda process: process.gid == gid, grace_seconds)
+        )
+
+    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
+        """See the port."""
+        keep = set(keep_gids)
+        return self._serve_patiently(
+            "end_leftovers", lambda: self._kill(container_id, lambda process: process.gid not in keep, None)
+        )
+
+    def inspect(self, container_id: str) -> ContainerState:
+        """See the port."""
+
+        def look() -> ContainerState:
+            found = self.find(container_id)
+            return ContainerState(exists=False) if found is None else found.state
+
+        return self._serve_patiently("inspect", look)
+
+    def storage(self, container_id: str) -> Storage:
+        """See the port; no directory of a fake container is on this host."""
+
+        def look() -> Storage:
+            self._existing(container_id)
+            return Storage((), layer_seen=False)
+
+        return self._serve("storage", look)
+
+    def layer_bytes(self, container_id: str) -> int:
+        """See the port."""
+
+        def look() -> int:
+            found = self.find(container_id)
+            return 0 if found is None else found.layer_bytes
+
+        return self._serve("layer_bytes", look)
+
+    def stop(self, container_id: str) -> None:
+        """See the port."""
+
+        def end() -> None:
+            if (found := self.find(container_id)) is not None:
+                found.end()
+
+        self._serve_patiently("stop", end)
+
+    def restart(self, container_id: str) -> None:
+        """See the port."""
+        self._serve_patiently("restart", lambda: self._restart(self._existing(container_id)))
+
+    def remove(self, container_id: str) -> None:
+        """See the port."""
+        self._serve_patiently("remove", lambda: self.remove_behind(container_id))
+
+    def list_ours(self, node_id: str) -> list[OurContainer]:
+        """See the port."""
+        wanted = {LABEL_NODE: node_id, LABEL_ROLE: "workspace"}
+
+        def look() -> list[OurContainer]:
+            return [
+                OurContainer(container.id, container.spec.name, container.running, container.spec.labels)
+                for container in self._containers.values()
+                if wanted.items() <= dict(container.spec.labels).items()
+            ]
+
+        return self._serve_patiently("list_ours", look)
+
+    def _serve(self, verb: str, action: Callable[[], T]) -> T:
+        number = self.faults.enter(verb)
+        with self._lock:
+            answer = action()
+        self.faults.leave(verb, number)
+        return answer
+
+    def _serve_patiently(self, verb: str, action: Callable[[], T]) -> T:
+        return self._retry.call(lambda: self._serve(verb, action))
+
+    def _image(self, ref: str) -> FakeImage:
+        found = self._images.get(ref) or next((one for one in self._images.values() if one.info.id == ref), None)
+        if found is None:
+            raise classify_failure(404, f"No such image: {ref}")
+        return found
+
+    def _ensure_image(self, ref: str, terms: PullTerms | None) -> ImageInfo:
+        if ref not in self._images and terms is not None:
+            terms.judge()
+            if terms.cancelled.is_set():
+                raise StepFailed(Reason.USER, f"killed while the image {ref!r} was being pulled")
+            if ref not in self.registry:
+                raise explain(ref, "manifest unknown")
+            self._images[ref] = self.registry[ref]
+        with suppress(StepFailed):
+            return self._image(ref).info
+        raise unavailable(ref, "it is not on this node")
+
+    def _ensure_container(self, spec: ContainerSpec) -> str:
+        found = self.find(spec.name)
+        if found is None:
+            self._image(spec.image)
+            if not spec.workspace_dir.is_dir():
+                text = f'invalid mount config for type "bind": bind source path does not exist: {spec.workspace_dir}'
+                raise classify_failure(400, text)
+            found = FakeContainer(uuid4().hex, spec)
+            self._containers[found.id] = found
+        elif any(found.spec.labels.get(name) != value for name, value in spec.labels.items()):
+            message = f"a container named {spec.name!r} exists and is not this workspace's; remove or rename it"
+            raise Conflict(message, code="container_name_taken")
+        found.start()
+        return found.id
+
+    def _existing(self, container_id: str) -> FakeContainer:
+        found = self.find(container_id)
+        if found is None:
+            raise classify_failure(404, f"No such container: {container_id}")
+        return found
+
+    def _running(self, container_id: str) -> FakeContainer:
+        found = self._existing(container_id)
+        if not found.running:
+            raise classify_failure(409, f"Container {container_id} is not running")
+        return found
+
+    def _restart(self, container: FakeContainer) -> None:
+        container.end()
+        container.start()
+
+    def _kill(
+        self, container_id: str, is_chosen: Callable[[FakeProcess], bool], grace_seconds: float | None
+    ) -> KillResult:
+        """Ask with TERM, unless ``grace_seconds`` is None; then force."""
+        container = self.find(container_id)
+        if container is None or not container.running:
+            return KillResult(0, 0, restarted=False)
+        if self._stubborn or not container.has_shell:
+            self._stubborn = max(0, self._stubborn - 1)
+            self._restart(container)
+            return KillResult(0, 2, restarted=True)
+        chosen = [
+            (step, process) for step in container.steps.values() for process in step.processes if is_chosen(process)
+        ]
+        if grace_seconds is not None:
+            for step, process in chosen:
+                if not process.ignores_term:
+                    step.end_process(process, process.code_on_term)
+        left = [(step, process) for step, process in chosen if process in step.processes]
+        if left and grace_seconds:
+            self._wait(grace_seconds)
+        for step, process in left:
+            step.end_process(process)
+        return KillResult(0, 1 + len(chosen), restarted=False)

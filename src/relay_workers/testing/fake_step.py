@@ -1,0 +1,119 @@
+"""A step in a fake container: its processes, its log and its end."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay_core.domain.vocabulary import Stream
+from relay_workers.containers.port import ExecState, StepStart
+from relay_workers.testing.scripted_step import FLED_GID, ScriptedStep
+from relay_workers.testing.supervisor import NOT_STARTED_CODE, FakeSupervisor
+
+TERM_CODE, KILL_CODE = 143, 137
+
+
+@dataclass(eq=False)
+class FakeProcess:
+    """One process of a step, its supervisor and copiers aside."""
+
+    name: str
+    gid: int
+    ignores_term: bool = False
+    code_on_term: int = TERM_CODE
+    is_step: bool = False
+    """It is the script itself, whose exit code is the step's."""
+    holds_log: bool = False
+
+
+class FakeStep:
+    """Made by `FakeContainers.start`; its engine holds a lock around every call.
+
+    Args:
+        start: as the engine was asked.
+        directory: the run directory on the host.
+    """
+
+    def __init__(self, start: StepStart, directory: Path) -> None:
+        self.start = start
+        self.gid = int(start.user.partition(":")[2])
+        self.processes: list[FakeProcess] = []
+        self.exit_code: int | None = None
+        """The supervisor's, which is the step's; None while it runs."""
+        self._code: int | None = None
+        self._supervisor = FakeSupervisor(directory)
+        self._script = ScriptedStep.read(_script(directory))
+
+    @property
+    def running(self) -> bool:
+        """Whether its supervisor lives."""
+        return self.exit_code is None
+
+    @property
+    def state(self) -> ExecState:
+        """The engine's view of it."""
+        return ExecState(self.running, self.exit_code)
+
+    @property
+    def port(self) -> int | None:
+        """The port that the step listens on now."""
+        listens = self._script.listens and any(process.is_step for process in self.processes)
+        return int(self.start.env["PORT"]) if listens else None
+
+    def begin(self) -> bool:
+        """Start the supervisor and do what is scripted; False where the start was ruled out: no process is there."""
+        if not self._supervisor.start():
+            self.exit_code = NOT_STARTED_CODE
+            return False
+        script = self._script
+        term = TERM_CODE if script.code_on_term is None else script.code_on_term
+        name = "python3" if script.listens else "sh" if script.code_on_term is not None else "sleep"
+        self.processes = [FakeProcess(name, self.gid, script.ignores_term, term, is_step=True)]
+        self.processes += [FakeProcess(program, self.gid) for program in script.leaves]
+        if script.leaves_log_held:
+            self.processes.append(FakeProcess("sleep", self.gid, holds_log=True))
+        if script.flees:
+            self.processes.append(FakeProcess("sleep", FLED_GID))
+        for stream, text in ((Stream.STDOUT, script.stdout), (Stream.STDERR, script.stderr)):
+            if text:
+                self._supervisor.write(stream, text.encode())
+        if script.exit_code is not None:
+            self.exit(script.exit_code)
+        return True
+
+    def write(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        """Let the step write output."""
+        self._supervisor.write(stream, data)
+
+    def exit(self, code: int) -> None:
+        """Let the script exit by itself; what it has started stays."""
+        for process in [process for process in self.processes if process.is_step]:
+            self.end_process(process, code)
+
+    def end_process(self, process: FakeProcess, code: int = KILL_CODE) -> None:
+        """End one process, with ``code`` as its exit code; the step ends with its script, the log with its holders."""
+        self.processes.remove(process)
+        if process.is_step and self.running:
+            self._code = code
+            self._supervisor.record(code)
+        if self._code is not None and self.running and not any(other.holds_log for other in self.processes):
+            self._supervisor.drain()
+            self._supervisor.end()
+            self.exit_code = self._code
+
+    def lose_supervisor(self) -> None:
+        """KILL the supervisor from inside: no record is written.
+
+        Recorded: tests/integration/test_engine_step.py, test_a_killed_supervisor_is_lost.
+        """
+        self._supervisor.end()
+        self.exit_code = KILL_CODE
+
+    def vanish(self) -> None:
+        """End all its processes with the container: no record is written."""
+        self.processes.clear()
+        self._supervisor.end()
+        if self.running:
+            self.exit_code = KILL_CODE
+
+
+def _script(directory: Path) -> bytes:
+    return (directory / "step").read_bytes()
