@@ -1,8 +1,6 @@
 """A worker without Celery in this process: its context, runner and clocks, on real servers and the real engine."""
 
-import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -32,7 +30,6 @@ from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import submission
 from relay_workers.bootstrap import make_context
-from relay_workers.containers.docker.client import find_engine
 from relay_workers.containers.port import container_name
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
@@ -40,74 +37,11 @@ from relay_workers.maintenance.ticker import Ticker
 from relay_workers.ownership import leases
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify
+from tests.support.engine_line import EngineLine
 
 NETWORK = "relay-test-worker"
 WAIT_SECONDS = 60
 ME = Principal("someone", frozenset({Scope.WRITE}))
-
-
-class EngineLine:
-    """The engine's socket, through a line that can be cut: then it is as if dockerd were away."""
-
-    def __init__(self, path: Path) -> None:
-        self.host = f"unix://{path}"
-        self._containers = find_engine(None, os.environ).removeprefix("unix://")
-        self._whole = threading.Event()
-        self._whole.set()
-        self._was_cut = threading.Event()
-        self._words: bytes | None = None
-        self._open: set[socket.socket] = set()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """All connections end; new ones are closed at once."""
-        self._whole.clear()
-        for one in list(self._open):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        self._was_cut.set()
-
-    def cut_at(self, words: bytes) -> None:
-        """Cut it in the midst of the next request that has these words; returns then."""
-        self._words = words
-        assert self._was_cut.wait(WAIT_SECONDS), f"no request with {words!r}"
-
-    def mend(self) -> None:
-        self._words = None
-        self._was_cut.clear()
-        self._whole.set()
-
-    def close(self) -> None:
-        self.cut()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if not self._whole.is_set():
-                    near.close()
-                    continue
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(self._containers)
-                self._open |= {near, far}
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                if self._words is not None and self._words in data:
-                    self.cut()
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-            return
-        for one in (source, target):
-            self._open.discard(one)
-            one.close()
 
 
 @dataclass

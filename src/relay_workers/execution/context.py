@@ -12,11 +12,11 @@ from relay_core.settings import Settings
 from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.capture.pump import LogPump
-from relay_workers.containers.docker.forward import Forwarder
+from relay_workers.containers.forwarding import PortForwarder
 from relay_workers.containers.port import Containers
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.service import GitService
+from relay_workers.git.port import Git
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission
 from relay_workers.ownership.live_executions import LiveRuns
@@ -36,11 +36,11 @@ class WorkerContext:
     retry_while_silent: RetryWhileSilent
     """Repeats calls to an engine that gives no answer; stopped when this worker shuts down."""
     tool: ToolRunner
-    git: GitService
+    git: Git
     pump: LogPump
     logs: LogStore
     live_logs: LiveLogPublisher
-    forwarder: Forwarder
+    forwarder: PortForwarder
     live: LiveRuns
     admission: Admission
     metrics: Metrics

@@ -22,7 +22,7 @@ __all__ = ["AfterState", "AfterStateRequest", "CloneRequest", "CloneResult", "Gi
 
 
 class GitService:
-    """Git for the runner; usable from many threads."""
+    """The `Git` of a node, by git itself; usable from many threads."""
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings

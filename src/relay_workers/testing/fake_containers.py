@@ -145,7 +145,7 @@ class FakeContainers:
     def remove_behind(self, container_id: str) -> None:
         """Remove a container as an operator does with the docker command.
 
-        Recorded: tests/integration/test_divergence_again.py and test_engine_container.py.
+        Recorded: tests/integration/workers/maintenance/test_divergence_again.py, tests/conformance/test_containers.py.
         """
         with self._lock:
             if (found := self.find(container_id)) is not None:
@@ -155,7 +155,7 @@ class FakeContainers:
     def stay_once(self) -> None:
         """The next kill finds a process that stays: the container is restarted to end it.
 
-        Recorded: tests/integration/test_engine_kill.py,
+        Recorded: tests/integration/workers/containers/test_container_kill.py,
         test_a_shell_that_lies_or_is_broken_costs_the_container_its_processes.
         """
         self._stubborn += 1
@@ -244,6 +244,14 @@ class FakeContainers:
             return ContainerState(exists=False) if found is None else found.state
 
         return self._serve_patiently("inspect", look)
+
+    def listens(self, container_id: str, port: int) -> bool:
+        """Whether a step of the container listens on ``port``; for `FakeForwarder`."""
+
+        def look() -> bool:
+            return any(step.port == port for step in self._running(container_id).steps.values())
+
+        return self._serve("probe", look)
 
     def storage(self, container_id: str) -> Storage:
         """See the port; no directory of a fake container is on this host."""
@@ -374,5 +382,8 @@ class FakeContainers:
         if left and grace_seconds:
             self._wait(grace_seconds)
         for step, process in left:
-            step.end_process(process)
+            if process.is_step and process.ignores_term:
+                step.lose_supervisor()
+            else:
+                step.end_process(process)
         return KillResult(0, 1 + len(chosen), restarted=False)

@@ -100,10 +100,13 @@ class FakeStep:
             self.exit_code = self._code
 
     def lose_supervisor(self) -> None:
-        """KILL the supervisor from inside: no record is written.
+        """End the supervisor and the script by KILL: no record is written.
 
-        Recorded: tests/integration/test_engine_step.py, test_a_killed_supervisor_is_lost.
+        Recorded: tests/integration/workers/containers/test_container_step.py, test_a_killed_supervisor_is_lost. A
+        script that ignores TERM ends so, too, as the killer takes it for a copier and ends it with its supervisor:
+        tests/conformance/test_containers.py, test_a_step_that_ignores_term_is_killed_with_its_supervisor.
         """
+        self.processes = [process for process in self.processes if not process.is_step]
         self._supervisor.end()
         self.exit_code = KILL_CODE
 

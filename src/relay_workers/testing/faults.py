@@ -70,7 +70,7 @@ class Faults:
     def refuse(self, verb: str, status: int, text: str, call: int = 1) -> None:
         """One call is answered with a failure of the Docker API and not carried out.
 
-        Recorded: the texts and statuses in tests/unit/test_engine_decisions.py, from Docker Engine 20.10 and 28.2.
+        Recorded: the texts and statuses in tests/unit/workers/containers, from Docker Engine 20.10 and 28.2.
         """
         self.raise_error(verb, classify_failure(status, text), call)
 

@@ -23,7 +23,7 @@ class ScriptedStep:
     exit_code: int | None = 0
     """The code it exits with at once; None: it runs until it is ended, as ``sleep`` does."""
     ignores_term: bool = False
-    """Only KILL ends it."""
+    """Only KILL ends it, and its supervisor with it."""
     code_on_term: int | None = None
     """The code it exits with when TERM arrives; None: TERM ends it (143)."""
     leaves: tuple[str, ...] = ()

@@ -44,7 +44,7 @@ class _Peer(NamedTuple):
 
 
 class Forwarder:
-    """Forwarded ports of one worker process, by key (the execution's id); usable from any thread."""
+    """The `PortForwarder` of one worker process; usable from any thread."""
 
     def __init__(self, engine: Containers, api: docker.APIClient) -> None:
         self._engine = engine

@@ -1,0 +1,172 @@
+"""Git in memory: commits are sets of files, and only `.git/HEAD` and the branch's file of a clone are real."""
+
+import difflib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha1
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
+from relay_core.domain.git.url import RemotePolicy, parse_git_url
+from relay_core.domain.vocabulary import Reason
+from relay_workers.git.host.store import Patch
+from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, Head
+from relay_workers.git.sandbox.head_reader import read_head
+from relay_workers.testing.faults import Faults
+
+T = TypeVar("T")
+Files = Mapping[str, bytes]
+
+
+class FakeGit:
+    """A `Git` without git; usable from many threads that work in different clones.
+
+    Not covered: submodules, Git LFS, hostile clones, limits of sizes, masks; a step that commits by itself.
+
+    Args:
+        data_dir: where mirrors have their directories, as on a node.
+        policy: which remotes are allowed.
+    """
+
+    def __init__(self, data_dir: Path, policy: RemotePolicy) -> None:
+        self.faults = Faults()
+        self._data_dir = data_dir
+        self._policy = policy
+        self._remotes: dict[str, dict[str, str]] = {}
+        self._commits: dict[str, Files] = {}
+
+    def add_remote(self, url: str, branch: str, files: Files) -> str:
+        """Make a remote whose only and default branch has one commit; its id."""
+        commit = self._commit(files)
+        self._remotes[url] = {branch: commit}
+        return commit
+
+    def clone(self, request: CloneRequest) -> CloneResult:
+        """See the port."""
+        return self._serve("clone", lambda: self._clone(request))
+
+    def mirror_path(self, project_id: UUID, url: str) -> Path:
+        """See the port."""
+        name = sha1(parse_git_url(url, self._policy).text.encode(), usedforsecurity=False).hexdigest()
+        return self._data_dir / "mirrors" / str(project_id) / f"{name}.git"
+
+    def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
+        """See the port; reads the same files as the real one."""
+        return self._serve("heads", lambda: {name: read_head(workspace_dir, name) for name in names})
+
+    def after_state(self, request: AfterStateRequest) -> AfterState:
+        """See the port."""
+        return self._serve("after_state", lambda: self._after_state(request))
+
+    def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
+        """See the port."""
+        self._serve("remove_workspace", lambda: shutil.rmtree(workspace_dir, ignore_errors=True))
+
+    def _serve(self, verb: str, action: Callable[[], T]) -> T:
+        number = self.faults.enter(verb)
+        answer = action()
+        self.faults.leave(verb, number)
+        return answer
+
+    def _clone(self, request: CloneRequest) -> CloneResult:
+        mirror = self.mirror_path(request.project_id, request.url)
+        if not is_valid_repo_name(request.name):
+            raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
+        for branch in filter(None, (request.branch, request.target_branch)):
+            if not is_valid_branch(branch):
+                raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
+        if request.cancelled.is_set():
+            raise StepFailed(Reason.USER, "killed during the fetch of the mirror")
+        branches = self._remotes.get(request.url)
+        if branches is None:
+            raise StepFailed(Reason.CLONE_FAILED, f"{request.url} is no repository")
+        target = request.target_branch or next(iter(branches))
+        if target not in branches:
+            raise StepFailed(Reason.CLONE_FAILED, f"{request.url} has no branch {target}")
+        mirror.mkdir(parents=True, exist_ok=True)
+        head = read_head(request.workspace_dir, request.name)
+        if head.commit is None:
+            head = self._check_out(request, branches[target])
+        request.on_output(f"Branch {request.branch} from {target} at {head.commit}\n".encode())
+        return CloneResult(head.commit or "", target, mirror, ())
+
+    def _check_out(self, request: CloneRequest, commit: str) -> Head:
+        clone = request.workspace_dir / "repos" / request.name
+        shutil.rmtree(clone, ignore_errors=True)
+        for name, content in self._commits[commit].items():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_bytes(content)
+        clone.mkdir(parents=True, exist_ok=True)
+        _write_head(clone, request.branch, commit)
+        return Head(commit, request.branch, None)
+
+    def _after_state(self, request: AfterStateRequest) -> AfterState:
+        head = read_head(request.workspace_dir, request.name)
+        if head.commit is None or head.commit not in self._commits:
+            return AfterState(head.commit, head.branch, problem=head.problem or "the commit is not known")
+        clone = request.workspace_dir / "repos" / request.name
+        before, files = self._commits[head.commit], _files(clone)
+        changes = before != files
+        pinned = self._commit(files, head.commit) if changes else head.commit
+        committed = pinned if changes and request.commit_message is not None and head.branch is not None else None
+        if committed and head.branch:
+            _write_head(clone, head.branch, committed)
+        return AfterState(
+            after_head=committed or head.commit,
+            branch=head.branch,
+            committed=committed,
+            dirty=changes and committed is None,
+            summary=_summary(before, files),
+            pinned_commit=pinned,
+            patch=_patch(self._commits[request.base_commit], files),
+        )
+
+    def _commit(self, files: Files, parent: str = "") -> str:
+        text = parent.encode() + b"".join(name.encode() + b"\0" + data for name, data in sorted(files.items()))
+        commit = sha1(text, usedforsecurity=False).hexdigest()
+        self._commits[commit] = dict(files)
+        return commit
+
+
+def _write_head(clone: Path, branch: str, commit: str) -> None:
+    """As git has it: HEAD names the branch, and the branch's file names the commit."""
+    ref = clone / ".git" / "refs" / "heads" / branch
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(f"{commit}\n")
+    (clone / ".git" / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
+
+
+def _files(clone: Path) -> dict[str, bytes]:
+    found = {}
+    for folder, folders, names in os.walk(clone):
+        if Path(folder) == clone:
+            folders[:] = [name for name in folders if name != ".git"]
+        for name in names:
+            path = Path(folder) / name
+            found[str(path.relative_to(clone))] = path.read_bytes()
+    return found
+
+
+def _summary(before: Files, files: Files) -> dict[str, object]:
+    modified = [name for name in before if name in files and before[name] != files[name]]
+    deleted = [name for name in before if name not in files]
+    untracked = [name for name in files if name not in before]
+    counts = {"staged": 0, "modified": len(modified), "deleted": len(deleted), "untracked": len(untracked)}
+    paths = sorted([*modified, *deleted, *untracked])
+    return {**counts, "unmerged": 0, "nested": 0, "paths": paths, "complete": True}
+
+
+def _patch(before: Files, files: Files) -> Patch:
+    lines: list[str] = []
+    changed = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
+    for name in changed:
+        old, new = (side.get(name, b"").decode(errors="replace").splitlines() for side in (before, files))
+        lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
+    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
+    removed = sum(line.startswith("-") and not line.startswith("---") for line in lines)
+    text = "".join(f"{line}\n" for line in lines).encode()
+    return Patch(text, truncated=False, files=len(changed), insertions=added, deletions=removed)

@@ -1,0 +1,136 @@
+"""The contract of the git port, claimed by the fake and by real git alike."""
+
+import shutil
+from threading import Event
+
+import pytest
+
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.vocabulary import Reason
+from tests.support.git_bench import BRANCH, write
+from tests.support.git_port import FILES
+
+pytest_plugins = ["tests.support.git_port"]
+
+
+def head(workspace):
+    return workspace.service.heads(workspace.dir, [workspace.name])[workspace.name]
+
+
+def test_a_clone_stands_on_its_own_branch_at_the_remotes_head(port):
+    workspace = port.bench.clone(port.url)
+    result = workspace.result
+    assert (result.head_commit, result.target_branch, result.submodules) == (port.head, "main", ())
+    assert result.mirror_path == workspace.service.mirror_path(port.bench.project, port.url)
+    assert result.mirror_path.is_dir()
+    assert head(workspace) == (port.head, BRANCH, None)
+    assert {name: (workspace.clone / name).read_bytes() for name in FILES} == FILES
+    assert BRANCH.encode() in b"".join(workspace.output)
+
+
+def test_a_clone_of_a_named_branch(port):
+    assert port.bench.clone(port.url, "main").result.target_branch == "main"
+
+
+def test_a_complete_clone_is_left_as_it_is(port):
+    workspace = port.bench.clone(port.url)
+    write(workspace.clone / "README", "changed\n")
+    again = port.bench.clone(port.url, into=workspace)
+    assert again.result.head_commit == port.head
+    assert (workspace.clone / "README").read_text() == "changed\n"
+
+
+@pytest.mark.parametrize(("of_url", "target"), [("-gone", None), ("", "no-such-branch")])
+def test_a_clone_that_fails_leaves_nothing_of_it(port, of_url, target):
+    workspace = port.bench.workspace()
+    with pytest.raises(StepFailed) as caught:
+        port.bench.clone(port.url + of_url, target, into=workspace)
+    assert caught.value.reason == Reason.CLONE_FAILED
+    assert not workspace.clone.exists()
+    assert head(workspace).commit is None
+
+
+def test_a_cancelled_clone_ends_as_killed(port):
+    cancelled = Event()
+    cancelled.set()
+    workspace = port.bench.workspace()
+    with pytest.raises(StepFailed) as caught:
+        port.bench.clone(port.url, into=workspace, cancelled=cancelled)
+    assert caught.value.reason == Reason.USER
+    assert not workspace.clone.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "name"),
+    [("ftp://example.org/x.git", None, "repo"), (None, None, "../repo"), (None, "..", "repo")],
+)
+def test_names_and_urls_that_are_not_usable_are_refused(port, url, target, name):
+    with pytest.raises(InvalidInput):
+        port.bench.clone(url or port.url, target, name)
+
+
+def test_the_mirror_of_a_url_that_is_not_allowed_has_no_place(port):
+    with pytest.raises(InvalidInput):
+        port.bench.service.mirror_path(port.bench.project, "ftp://example.org/x.git")
+
+
+def test_a_clone_that_is_not_there_has_no_head_and_a_problem(port):
+    found = head(port.bench.workspace())
+    assert (found.commit, found.branch) == (None, None)
+    assert found.problem
+
+
+def test_a_clean_clone_is_pinned_at_its_head(port):
+    workspace = port.bench.clone(port.url)
+    state = workspace.after("a message")
+    assert (state.after_head, state.branch, state.pinned_commit) == (port.head, BRANCH, port.head)
+    assert (state.dirty, state.committed, state.commit_problem, state.problem) == (False, None, None, None)
+    assert (state.patch.text, state.patch.files) == (b"", 0)
+
+
+def change(workspace) -> None:
+    write(workspace.clone / "README", "changed\n")
+    write(workspace.clone / "new", "new\n")
+    (workspace.clone / "src/a.py").unlink()
+
+
+CHANGES = {"modified": 1, "deleted": 1, "untracked": 1}
+
+
+def test_work_without_a_message_is_pinned_and_stays_uncommitted(port):
+    workspace = port.bench.clone(port.url)
+    change(workspace)
+    state = workspace.after()
+    assert (state.after_head, state.committed, state.dirty, state.problem) == (port.head, None, True, None)
+    assert state.pinned_commit not in {None, port.head}
+    assert {kind: state.summary[kind] for kind in CHANGES} == CHANGES
+    assert (state.patch.files, state.patch.insertions, state.patch.deletions) == (3, 2, 2)
+    assert b"+changed" in state.patch.text
+    assert head(workspace).commit == port.head
+
+
+def test_work_with_a_message_is_committed_on_its_branch(port):
+    workspace = port.bench.clone(port.url)
+    change(workspace)
+    state = workspace.after("what was done")
+    assert state.committed == state.after_head == state.pinned_commit == head(workspace).commit
+    assert state.committed not in {None, port.head}
+    assert (state.dirty, state.commit_problem, state.problem) == (False, None, None)
+    assert (state.branch, state.patch.files) == (BRANCH, 3)
+    again = workspace.after("once more")
+    assert (again.committed, again.after_head) == (None, state.committed)
+
+
+def test_what_a_step_did_to_its_clone_is_a_problem_and_no_error(port):
+    workspace = port.bench.clone(port.url)
+    shutil.rmtree(workspace.clone)
+    state = workspace.after("a message")
+    assert (state.after_head, state.pinned_commit, state.committed) == (None, None, None)
+    assert state.problem
+
+
+def test_a_workspace_is_removed_once_and_for_all(port):
+    workspace = port.bench.clone(port.url)
+    for _ in range(2):
+        workspace.service.remove_workspace(workspace.id, workspace.dir)
+        assert not workspace.dir.exists()
