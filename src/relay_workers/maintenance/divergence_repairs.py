@@ -12,7 +12,7 @@ from relay_core.store.nodes.node_rows import NodeWorkspace
 from relay_core.store.projects import secrets
 from relay_core.store.workspaces import workspace_rows
 from relay_workers.containers.port import Containers
-from relay_workers.git.service import GitService
+from relay_workers.git.port import Git
 from relay_workers.host_files.run_dir import remove_runs
 from relay_workers.ownership import node_lock
 
@@ -28,7 +28,7 @@ class DivergenceRepairs:
         git: removes clones and stores.
     """
 
-    def __init__(self, node_id: str, data_dir: Path, database: Engine, containers: Containers, git: GitService) -> None:
+    def __init__(self, node_id: str, data_dir: Path, database: Engine, containers: Containers, git: Git) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
