@@ -319,7 +319,7 @@ BROKEN_WORKER = """
 import sys
 from types import SimpleNamespace
 from celery.worker.consumer import Consumer
-from relay_core.celery_app import make_app
+from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
 from relay_workers.bootstrap import Worker
 
