@@ -1,6 +1,7 @@
-"""``python -m bench [--repeat N] [--runs N]``: rows 1 to 4 of the performance table, the first three beside bare tools.
+"""Measure rows 1 to 4 of the performance table: ``python -m bench [--repeat N] [--runs N]``.
 
-Starts an API and a worker of its own (durable embedded Postgres, Valkey) on the engine that is there.
+The first three rows are measured beside bare tools (docker, git) in the same run. The bench starts an API and a worker
+of its own, with an embedded durable Postgres and a Valkey, on the engine of this machine.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import docker
 from bench.live import live_latencies
@@ -24,7 +26,20 @@ from relay_stack.services.valkey import EmbeddedValkey
 
 IMAGE = "relay-base:latest"
 STAMP = "date +%s%N"
+"""Prints the nanoseconds since the epoch."""
 FLOOD_MIB = 256
+"""Output of the throughput measurement."""
+
+
+class Row(NamedTuple):
+    """One row of the table: a figure of Relay beside the same figure of bare tools."""
+
+    what: str
+    relay: float
+    bare: float
+    unit: str
+    target: str
+    """Bound on the ratio relay / bare."""
 
 
 def main() -> None:
@@ -51,8 +66,9 @@ def main() -> None:
         ]
         latencies = statistics.quantiles(live_latencies(relay, repo, options.runs), n=100)
         print(f"\n{'what':<52}{'Relay':>12}{'bare':>12}{'ratio':>8}  to reach")
-        for what, ours, bare, unit, target in rows:
-            print(f"{what:<52}{ours:>9.1f} {unit:<2}{bare:>9.1f} {unit:<2}{ours / bare:>8.2f}  {target}")
+        for row in rows:
+            figures = f"{row.relay:>9.1f} {row.unit:<2}{row.bare:>9.1f} {row.unit:<2}{row.relay / row.bare:>8.2f}"
+            print(f"{row.what:<52}{figures}  {row.target}")
         for percent, target in ((50, "<= 50"), (99, "<= 250")):
             what = f"log line to SSE client, {options.runs} runs at once, p{percent}"
             print(f"{what:<52}{latencies[percent - 1]:>9.1f} ms{'-':>12}{'-':>8}  {target}")
@@ -65,7 +81,7 @@ def main() -> None:
 
 
 def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
-    """Settings of the API and the worker."""
+    """Environment of the API and the worker."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
         "RELAY_DATABASE_URL": database_url,
@@ -82,8 +98,8 @@ def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]
     }
 
 
-def warm_start(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, float, str, str]:
-    """POST of a further step until its process has started, beside a bare SDK exec in the same container."""
+def warm_start(relay: Relay, repo: Path, repeat: int) -> Row:
+    """Time from the POST of a further step to the start of its process, beside an exec in the same container."""
     run = relay.submit(repo)
     relay.wait_chain(run)
     container = relay.container(run)
@@ -96,11 +112,12 @@ def warm_start(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, float
         ours.append((int(relay.log(step, "stdout")) - began) / 1e6)
         began = time.time_ns()
         bare.append((int(container.exec_run(["sh", "-c", STAMP]).output) - began) / 1e6)
-    return "POST to process running, warm workspace, p50", median(ours), median(bare), "ms", "<= 1.5"
+    what = "POST to process running, warm workspace, p50"
+    return Row(what, statistics.median(ours), statistics.median(bare), "ms", "<= 1.5")
 
 
-def new_workspace(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, float, str, str]:
-    """POST of a run until the first line of its setup script, beside `git clone` and `docker run`."""
+def new_workspace(relay: Relay, repo: Path, repeat: int) -> Row:
+    """Time from the POST of a run to the first line of its setup script, beside `git clone` and `docker run`."""
     ours, bare = [], []
     for number in range(repeat):
         began = time.time_ns()
@@ -111,7 +128,7 @@ def new_workspace(relay: Relay, repo: Path, repeat: int) -> tuple[str, float, fl
         relay.http.delete(f"/v1/workspaces/{run['workspace_id']}")
         bare.append(timed(lambda: bare_job(relay, repo, str(number))))  # noqa: B023 - called at once
     what = "POST to first setup line, new workspace, p50"
-    return what, median(ours), median(bare), "ms", "<= 1.0"
+    return Row(what, statistics.median(ours), statistics.median(bare), "ms", "<= 1.0")
 
 
 def bare_job(relay: Relay, repo: Path, name: str) -> None:
@@ -120,8 +137,8 @@ def bare_job(relay: Relay, repo: Path, name: str) -> None:
     subprocess.run(["docker", "run", "--rm", IMAGE, "true"], check=True)
 
 
-def throughput(relay: Relay, repo: Path) -> tuple[str, float, float, str, str]:
-    """A flood of log lines until it is in Postgres, beside `docker exec` into a file."""
+def throughput(relay: Relay, repo: Path) -> Row:
+    """Rate at which log lines get from a process into Postgres, beside `docker exec` into a file."""
     flood = f"base64 -w 100 /dev/zero | head -c {FLOOD_MIB << 20}"
     run = relay.submit(repo)
     relay.wait_chain(run)
@@ -129,35 +146,30 @@ def throughput(relay: Relay, repo: Path) -> tuple[str, float, float, str, str]:
     body = {"run_reason": "setup_script", "script": flood}
     step = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body).json()["id"]
     ours = timed(lambda: finished(relay, step))
-    rates = [FLOOD_MIB * 1000 / one for one in (ours, bare)]
-    return "durable log throughput, container to Postgres (MiB/s)", rates[0], rates[1], "", ">= 0.5"
+    what = "durable log throughput, container to Postgres (MiB/s)"
+    return Row(what, FLOOD_MIB * 1000 / ours, FLOOD_MIB * 1000 / bare, "", ">= 0.5")
 
 
 def bare_flood(relay: Relay, container: str, flood: str) -> None:
-    """The same bytes without Relay."""
+    """Write the same bytes to a file by `docker exec`."""
     with (relay.root / "flood").open("wb") as file:
         subprocess.run(["docker", "exec", container, "sh", "-c", flood], stdout=file, check=True)
 
 
 def finished(relay: Relay, execution_id: str) -> None:
-    """Wait for the end of an execution."""
+    """Wait until an execution has completed."""
     relay.until(lambda: relay.get(f"/v1/executions/{execution_id}")["status"] == "completed", 120)
 
 
 def timed(act: Callable[[], object]) -> float:
-    """How long it takes, in milliseconds."""
+    """Duration of a call in milliseconds."""
     began = time.perf_counter()
     act()
     return (time.perf_counter() - began) * 1000
 
 
-def median(values: list[float]) -> float:
-    """Of the measurements."""
-    return statistics.median(values)
-
-
 def clean(relay: Relay) -> None:
-    """End the processes, remove containers and network."""
+    """End the processes of the bench, and remove its containers and its network."""
     for name in list(relay.processes):
         relay.stop(name)
     client = docker.from_env()

@@ -1,7 +1,8 @@
-"""Capture without containers: file → pump → Postgres → Redis → reader. `python bench/capture.py [--mib 512]`.
+"""Measure the capture of logs without containers: `python -m bench.capture [--mib 512]`.
 
-Prints durable throughput beside a plain copy of the same bytes, the latency of a line with 100 live runs, and what 500
-idle runs cost. Postgres is durable (fsync on), Valkey real; the reader is a process of its own.
+The path is file → pump → Postgres → Redis → reader. Printed are the durable throughput beside a plain copy of the same
+bytes, the latency of a line with 100 live executions, and the cost of 500 idle executions. Postgres is durable (fsync
+on), Valkey is real, and the reader is a process of its own.
 """
 
 import argparse
@@ -37,7 +38,7 @@ SECRETS = [b"sk-0123456789abcdef0123456789", b"password-of-the-database", b"ghp_
 
 
 class Run:
-    """A run directory; this program is its supervisor."""
+    """The run directory of an execution, with this program in place of its supervisor."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,17 +49,17 @@ class Run:
         self.alive = os.open(folder / "alive", os.O_RDWR)
 
     def open_log(self, stream: Stream) -> OpenFile:
-        """The raw file."""
+        """Open the raw log of a stream."""
         with SafeDir.open(self.folder) as directory:
             return directory.open_file(stream.value)
 
     def open_alive(self) -> int:
-        """The FIFO."""
+        """Open the FIFO by which the pump knows that the supervisor lives."""
         with SafeDir.open(self.folder) as directory:
             return directory.open_fifo("alive")
 
     def end(self) -> None:
-        """The process has ended, and so has its supervisor."""
+        """Tell the pump that the process has ended and that its supervisor ends too."""
         os.write(self.alive, b"sx")
         os.close(self.alive)
 
@@ -76,7 +77,7 @@ def services(folder: Path) -> Iterator[Settings]:
 
 
 def executions(database: Engine, count: int) -> list[UUID]:
-    """Running executions that belong to no workspace: foreign keys are not part of what is measured."""
+    """Insert running executions without a workspace: foreign keys are not part of the measurement."""
     ids = [uuid4() for _ in range(count)]
     with database.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
@@ -87,14 +88,14 @@ def executions(database: Engine, count: int) -> list[UUID]:
                 "SELECT id, id, id, 'dev_server', '{}', id, 'b', id, 'running', now(), 'b', now(), 1 "
                 "FROM unnest(CAST(:ids AS uuid[])) AS id"
             ),
-            {"ids": [str(one) for one in ids]},
+            {"ids": [str(execution_id) for execution_id in ids]},
         )
         connection.execute(
             text(
                 "INSERT INTO log_streams (execution_id, stream, fence) SELECT id, stream, 1 "
                 "FROM unnest(CAST(:ids AS uuid[])) AS id, unnest(ARRAY['stdout', 'stderr', 'all']) AS stream"
             ),
-            {"ids": [str(one) for one in ids]},
+            {"ids": [str(execution_id) for execution_id in ids]},
         )
     return ids
 
@@ -156,7 +157,7 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
 
     async def body() -> list[float]:
         live = LiveLog(settings, LogStore(make_database(settings)))
-        found = await asyncio.gather(*(follow(live, one) for one in ids))
+        found = await asyncio.gather(*(follow(live, execution_id) for execution_id in ids))
         await live.close()
         return [delay for delays in found for delay in delays]
 
@@ -166,7 +167,7 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
 def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, lines: int) -> None:
     ids = executions(database, 100)
     runs = [Run(folder / f"live-{number}") for number in range(100)]
-    captures = [attach(pump, one, run) for one, run in zip(ids, runs, strict=True)]
+    captures = [attach(pump, execution_id, run) for execution_id, run in zip(ids, runs, strict=True)]
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     process = context.Process(target=reader, args=(settings, ids, lines, answer))
@@ -180,21 +181,20 @@ def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, l
     delays = sorted(answer.get(timeout=60))
     process.join()
     p50, p99 = delays[len(delays) // 2], delays[len(delays) * 99 // 100]
-    print(f"100 live runs, 500 lines/s: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, {len(delays)} lines")
+    print(f"100 live executions, 500 lines/s: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, {len(delays)} lines")
     for capture in captures:
         pump.detach(capture)
 
 
 def idle(folder: Path, database: Engine, pump: LogPump) -> None:
-    for number, one in enumerate(executions(database, 500)):
-        attach(pump, one, Run(folder / f"idle-{number}"))
+    for number, execution_id in enumerate(executions(database, 500)):
+        attach(pump, execution_id, Run(folder / f"idle-{number}"))
     time.sleep(2)
     process = psutil.Process()
     process.cpu_percent()
     time.sleep(10)
-    print(
-        f"500 idle runs: {process.cpu_percent():.1f} % of a core, {process.memory_info().rss / MIB:.0f} MiB of memory"
-    )
+    cpu, memory = process.cpu_percent(), process.memory_info().rss / MIB
+    print(f"500 idle executions: {cpu:.1f} % of a core, {memory:.0f} MiB of memory")
 
 
 def main() -> None:

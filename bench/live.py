@@ -1,4 +1,4 @@
-"""Row 4: how long a log line takes from the process in its container to an SSE client, with many runs at once."""
+"""Row 4 of the table: time of a log line from its process in a container to an SSE client, with many runs at once."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ MEASURED_SECONDS = 20.0
 
 
 def live_latencies(relay: Relay, repo: Path, runs: int) -> list[float]:
-    """Milliseconds of each line that was written while one client for each of ``runs`` runs was listening."""
+    """Milliseconds of each line that was written while every one of ``runs`` runs had a client that listened."""
     made = [relay.submit(repo, WRITER) for _ in range(runs)]
     try:
         writing = [relay.wait_step(run, "coding_agent", {"running"}, 300)["id"] for run in made]
@@ -32,8 +32,8 @@ async def _listen_to_all(relay: Relay, executions: list[str]) -> list[float]:
         base_url=relay.http.base_url, headers=relay.http.headers, timeout=60, limits=limits
     ) as client:
         listening = asyncio.Barrier(len(executions))
-        found = await asyncio.gather(*(_listen(client, one, listening) for one in executions))
-    return [latency for of_one in found for latency in of_one]
+        found = await asyncio.gather(*(_listen(client, execution, listening) for execution in executions))
+    return [latency for latencies in found for latency in latencies]
 
 
 async def _listen(client: httpx.AsyncClient, execution: str, listening: asyncio.Barrier) -> list[float]:
@@ -45,7 +45,7 @@ async def _listen(client: httpx.AsyncClient, execution: str, listening: asyncio.
             if not line.startswith("data:"):
                 continue
             now = time.time_ns()
-            if not began:  # the history comes first; measured is what is written when all are listening
+            if not began:  # the history comes first; lines count from when all clients listen
                 await listening.wait()
                 began = time.time_ns()
                 continue

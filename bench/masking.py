@@ -1,4 +1,4 @@
-"""How fast logs are masked: `python bench/masking.py [--mb 100]`, with one and ten secrets in all their forms."""
+"""Measure the masking of logs with one and with ten secrets: `python bench/masking.py [--mb 100]`."""
 
 import argparse
 import base64
@@ -12,7 +12,7 @@ from relay_core.domain.logs.secret_forms import maskable
 
 MB = 1_000_000
 FEED_BYTES = 1 << 20
-"""As the capture reads."""
+"""Size of the pieces that the capture reads."""
 
 
 def lines(size: int, ends: list[str]) -> bytes:

@@ -1,6 +1,7 @@
-"""Understanding an agent's output: stored bytes → entries in Postgres. `python -m bench.normalise [--mib 100]`.
+"""Measure the reading of agents' output, stored bytes → entries in Postgres: `python -m bench.normalise [--mib 100]`.
 
-Prints time, rate and growth of memory for half of that and for all of it: the rate stays, and so does the memory.
+Printed are time, rate and growth of memory for half of the bytes and for all of them: neither rate nor memory should
+depend on the size.
 """
 
 import argparse
@@ -31,7 +32,7 @@ PIECE = 256 << 10
 
 
 def lines(size: int, seed: int = 1) -> Iterator[bytes]:
-    """A turn as Claude Code prints it, of about so many bytes: words, calls, results, some of them 5 MB long."""
+    """Lines of a turn as Claude Code prints it, of about ``size`` bytes; some results are 5 MB long."""
     chance = random.Random(seed)
     written = number = 0
     while written < size:
@@ -54,7 +55,7 @@ def lines(size: int, seed: int = 1) -> Iterator[bytes]:
 
 
 def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
-    """Store such a turn; its length."""
+    """Store a turn as the log of an execution; returns its length in bytes."""
     offset, held = 0, b""
     for line in lines(size):
         held += line
@@ -66,7 +67,7 @@ def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
 
 
 def measured(database: Engine, mib: int) -> dict[str, Any]:
-    """One turn read from beginning to end."""
+    """Read one turn from beginning to end; returns the figures that are printed."""
     logs = LogStore(database)
     [execution_id] = executions(database, 1)
     size = stored(logs, execution_id, mib * MIB)
@@ -92,7 +93,7 @@ def measured(database: Engine, mib: int) -> dict[str, Any]:
 
 
 class _Watched(ClaudeReader):
-    """Notes the largest memory after each piece."""
+    """A reader that notes the largest memory of this process."""
 
     def __init__(self, process: psutil.Process) -> None:
         super().__init__()

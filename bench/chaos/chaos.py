@@ -1,4 +1,4 @@
-"""The loop: keep runs going, let parts fail, look at every run."""
+"""The loop of the bench: keep runs going, make parts fail, compare every run with its expected end."""
 
 import sys
 import time
@@ -14,18 +14,18 @@ from sqlalchemy import text
 
 LOOK_SECONDS = 0.2
 SETTLE_SECONDS = 240.0
-"""For everything to end once no part fails any more."""
+"""Time for all runs to end after the last fault."""
 
 
 class Chaos:
     """A load of runs and the faults that meet it.
 
     Args:
-        world: what is to fail.
-        seed: of every choice; the moments at which parts answer are the machine's own.
-        at_once: runs that are kept going.
-        quiet_seconds: time after every second fault in which nothing is restarted. What was submitted before the
-            fault must end within twice that time.
+        world: the parts that fail.
+        seed: of every random choice; the moments at which parts answer depend on the machine.
+        at_once: number of runs that are kept going.
+        quiet_seconds: time after every second fault in which nothing is restarted. Runs that were submitted before
+            the fault must end within twice that time.
     """
 
     def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 60.0) -> None:
@@ -42,7 +42,7 @@ class Chaos:
     def run(self, count: int) -> Report:
         """Let ``count`` parts fail, each kind equally often, then let all runs end."""
         for number, (name, quiet) in enumerate(self._plan(count), 1):
-            self._go_on(self._random.uniform(0.5, 3.0))  # the moment is the fault's own
+            self._go_on(self._random.uniform(0.5, 3.0))  # so that a fault comes at any moment of a run
             before = [job for job in self._jobs if not job.done]
             self._must_live()
             FAULTS[name](self._context)
@@ -66,7 +66,7 @@ class Chaos:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._advance(submit=submit)
-            time.sleep(LOOK_SECONDS)  # the API is all a client has
+            time.sleep(LOOK_SECONDS)  # a client of the API has no event to wait for
 
     def _advance(self, *, submit: bool) -> None:
         live = [job for job in self._jobs if not job.done]
@@ -85,13 +85,13 @@ class Chaos:
         return self._kinds.pop()
 
     def _finish(self, job: Job) -> None:
-        """Look at a run that has ended, and delete its workspace, so that a long bench does not fill the machine."""
+        """Compare a run that has ended, and delete its workspace, so that a long bench does not fill the disk."""
         look_at(self._world, job, self.report)
         job.looked_at = True
         self._world.api.http.delete(f"/v1/workspaces/{job.workspace_id}").raise_for_status()
 
     def _be_quiet(self, name: str, before: list[Job]) -> None:
-        """Restart nothing; everything that was under way at the fault must end."""
+        """Restart nothing for a while; every run that was under way at the fault must end."""
         self._go_on(self._quiet_seconds)
         until = time.monotonic() + self._quiet_seconds
         while (late := [job for job in before if not job.done]) and time.monotonic() < until:
@@ -126,7 +126,7 @@ class Chaos:
         self.report.recoveries = self._recoveries()
 
     def _recoveries(self) -> list[float]:
-        """Seconds from each death to the next adoption of each execution that the dead worker had, if there was one."""
+        """Seconds from each death of a worker to the adoption of each of its executions that was adopted."""
         asked = (
             "SELECT min(extract(epoch FROM created_at)) FROM events "
             "WHERE operation_id = :id AND kind = 'execution.adopted' AND extract(epoch FROM created_at) > :at"

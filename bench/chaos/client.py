@@ -1,4 +1,4 @@
-"""A client that asks until it is answered; each method is a generator that yields while it has to wait."""
+"""A client of the API that repeats a call until it is answered; each method is a generator that yields to wait."""
 
 from collections.abc import Generator
 from typing import Any
@@ -18,7 +18,7 @@ class ChainEndedError(Exception):
 
 
 class Client:
-    """Calls of the API that outlast a dead API, with one idempotency key per call."""
+    """Calls that survive an outage of the API, each with one idempotency key."""
 
     def __init__(self, world: World) -> None:
         self._http = world.api.http
@@ -57,10 +57,10 @@ class Client:
         """
         while True:
             steps = yield from self.steps(workspace_id)
-            found = [one for one in steps if one["run_reason"] == reason]
+            found = [step for step in steps if step["run_reason"] == reason]
             if len(found) >= count and found[count - 1]["status"] in status:
                 return found[count - 1]
-            if all(one["status"] in FINAL for one in steps):  # an end and what follows it are one transaction
+            if all(step["status"] in FINAL for step in steps):  # an end and what follows it are one transaction
                 raise ChainEndedError
             yield
 

@@ -1,4 +1,4 @@
-"""The faults, each a function of the world that returns when the part is up again."""
+"""The faults: each is a function that makes a part fail and returns when the part is up again."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ MALFORMED = (b"", b"[]", b"{", b"null", b"\xff\xfe", b'{"body": "W10=", "headers
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker, and what it carried out then."""
+    """The death of a worker, and the executions that it carried out."""
 
     at: float
     """Seconds since the epoch."""
@@ -49,7 +49,7 @@ class Context:
         return self.random.choice(self.world.nodes)
 
     def kill(self, node: Relay, worker: str) -> None:
-        """`kill -9` of a worker; what it carried out has to be adopted."""
+        """`kill -9` a worker and note its executions, which have to be adopted."""
         node_id = (node.data_dir / "node_id").read_text().strip()
         asked = "SELECT id FROM execution_processes WHERE status = 'running' AND node_id = :node_id"
         with self.world.api.database.connect() as connection:
@@ -58,19 +58,19 @@ class Context:
         self.deaths.append(Death(time.time(), running))
 
     def pause(self) -> None:
-        """The time for which a server is away: the length of the fault."""
+        """Wait for a random time: the length of a fault."""
         time.sleep(self.random.uniform(0, AWAY_SECONDS))
 
 
 def kill_worker(context: Context) -> None:
-    """`kill -9`, and a new worker at once."""
+    """`kill -9` a worker, and start a new one at once."""
     node = context.node()
     context.kill(node, "worker")
     node.start("worker")
 
 
 def stop_worker(context: Context) -> None:
-    """SIGSTOP past the lease, while another worker of the node takes over; then both go on for a moment."""
+    """Stop a worker by SIGSTOP until its lease has passed and another worker takes over; then let both go on."""
     node = context.node()
     pid = node.processes["worker"].pid
     os.kill(pid, signal.SIGSTOP)
@@ -81,20 +81,20 @@ def stop_worker(context: Context) -> None:
 
 
 def kill_api(context: Context) -> None:
-    """`kill -9`, and a new one at once."""
+    """`kill -9` the API, and start a new one at once."""
     context.world.api.kill_9("api")
     context.world.api.start("api")
 
 
 def kill_valkey(context: Context) -> None:
-    """`kill -9`; it comes back with what it had written."""
+    """`kill -9` Valkey; it returns with the data that it had written to its disk."""
     context.world.valkey.crash()
     context.pause()
     context.world.valkey.start()
 
 
 def empty_valkey(context: Context) -> None:
-    """It comes back with an empty disk."""
+    """Stop Valkey and empty its disk; it returns without data."""
     context.world.valkey.stop()
     context.world.valkey.empty()
     context.pause()
@@ -102,20 +102,20 @@ def empty_valkey(context: Context) -> None:
 
 
 def flush_valkey(context: Context) -> None:
-    """FLUSHALL under everything that is connected."""
+    """Send FLUSHALL to Valkey while everything is connected."""
     with redis.Redis.from_url(context.world.valkey.url) as client:
         client.flushall()
 
 
 def evict_key(context: Context) -> None:
-    """One key is gone, as an eviction takes it."""
+    """Delete one key of Valkey, as an eviction does."""
     with redis.Redis.from_url(context.world.valkey.url) as client:
         if keys := sorted(client.keys()):
             client.delete(context.random.choice(keys))
 
 
 def kill_postgres(context: Context) -> None:
-    """`kill -9` of all of its processes."""
+    """`kill -9` all processes of Postgres."""
     postgres = context.world.stack.postgres
     postgres.crash()
     context.pause()
@@ -125,7 +125,7 @@ def kill_postgres(context: Context) -> None:
 
 
 def double_messages(context: Context) -> None:
-    """Five copies of the message of everything that runs."""
+    """Send the message of every running execution five times."""
     app = make_app(Settings(redis_url=context.world.valkey.url))
     asked = (
         "SELECT id, attempt, run_reason, node_id FROM execution_processes "
@@ -139,7 +139,7 @@ def double_messages(context: Context) -> None:
 
 
 def malform_messages(context: Context) -> None:
-    """Messages that no worker can read, in the queues of the pool and of both nodes."""
+    """Put messages that no worker can read into the queues of the pool and of both nodes."""
     envelope = {
         "body": base64.b64encode(b"[]").decode(),
         "content-encoding": "utf-8",
@@ -155,21 +155,21 @@ def malform_messages(context: Context) -> None:
 
 
 def kill_dockerd(context: Context) -> None:
-    """`kill -9` of the second node's engine; containers go on (live-restore)."""
+    """`kill -9` the engine of the second node; its containers go on (live-restore)."""
     context.world.engine.end_dockerd(signal.SIGKILL)
     context.pause()
     context.world.engine.start()
 
 
 def restart_dockerd(context: Context) -> None:
-    """An orderly restart of the second node's engine."""
+    """Restart the engine of the second node in good order."""
     context.world.engine.end_dockerd(signal.SIGTERM)
     context.pause()
     context.world.engine.start()
 
 
 def drain_node(context: Context) -> None:
-    """A node takes no new workspaces for a moment."""
+    """Drain a node for a moment: it takes no new workspaces."""
     node_id = context.random.choice(context.world.node_ids())
     http = context.world.api.http
     http.post(f"/v1/nodes/{node_id}/drain").raise_for_status()

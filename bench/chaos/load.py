@@ -1,4 +1,4 @@
-"""The kinds of runs under which parts fail; each knows what has to become of it."""
+"""The kinds of runs that the bench submits; each knows how it has to end."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bench.chaos.world import World
 from tests.support.fault_stack import lines, numbered
 
 LINES, PAUSE = 1200, 0.01
-"""A step of some fifteen seconds: long enough to meet several faults."""
+"""Lines of a step, and seconds between two lines: it takes some fifteen seconds and meets several faults."""
 SHORT = 200
 ENDLESS = 60_000
 """Lines of a step that is always ended from outside."""
@@ -41,7 +41,7 @@ class Expected:
     reason: str | None
     stdout: bytes
     match: Literal["whole", "prefix"] = "whole"
-    """`prefix`: it was ended from outside, so its log is any number of its first bytes."""
+    """`prefix`: the execution was ended from outside, so its log is the expected one up to any length."""
     notes: bool = True
     """Whether its process notes that it ran."""
 
@@ -68,15 +68,15 @@ class Job:
         self._playing = self.play()
 
     def advance(self) -> None:
-        """Go on until it has to wait again."""
+        """Continue `play` until it has to wait again."""
         if not self.done:
             try:
                 next(self._playing)
-            except (StopIteration, ChainEndedError):  # the look at its steps tells what is missing
+            except (StopIteration, ChainEndedError):  # `look_at` reports what is missing
                 self.done = True
 
     def play(self) -> Play:
-        """The run from its submission to its expected end."""
+        """Drive the run from its submission to its expected end."""
         raise NotImplementedError
 
     def submit(self, command: str, repos: int = 1, **of_repo: Any) -> Play:
@@ -93,12 +93,12 @@ class Job:
         self.expected[run["execution_id"]] = Expected("completed", None, b"", "prefix", notes=False)
 
     def completes(self, reason: str, count: int, number: int = 1) -> Play:
-        """The ``number``-th execution of a kind ends well, with ``count`` lines."""
+        """Wait for the end of the ``number``-th execution of a kind; expect success with ``count`` lines."""
         step = yield from self.client.step(self.workspace_id, reason, FINAL, number)
         self.expected[step["id"]] = Expected("completed", None, lines(count))
 
     def runs(self) -> Generator[None, None, str]:
-        """Id of the agent once it runs, and a random while later."""
+        """Wait until the agent runs and for a random time after that; returns the id of its execution."""
         step = yield from self.client.step(self.workspace_id, "coding_agent", FINAL | {"running"})
         for _ in range(self.random.randrange(40)):
             yield

@@ -1,4 +1,4 @@
-"""Compares each run of the load with how it had to end."""
+"""Compare each run of the load with its expected end."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ def look_at(world: World, job: Job, report: Report) -> None:
     report.jobs[job.kind] += 1
     api = world.api
     workspace = api.get(f"/v1/workspaces/{job.workspace_id}")
-    steps = [api.get(f"/v1/executions/{one['id']}") for one in api.executions({"workspace_id": job.workspace_id})]
+    steps = [api.get(f"/v1/executions/{row['id']}") for row in api.executions({"workspace_id": job.workspace_id})]
     notes = _notes(world.node_of(workspace["node_id"]), job.workspace_id) if workspace["node_id"] else Counter()
     for step in steps:
         report.executions += 1
@@ -72,7 +72,7 @@ def _compare(api: Relay, execution_id: str, told: str, expected: Expected, repor
 
 
 def left_running(world: World, report: Report) -> None:
-    """Report processes beside init in containers in which nothing should run any more; helpers have a moment to end."""
+    """Report processes beside init in containers of ended runs, after a moment for helper processes to end."""
     until = time.monotonic() + HELPERS_SECONDS
     while (left := _running(world)) and time.monotonic() < until:
         time.sleep(1)  # a process table offers no event

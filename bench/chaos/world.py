@@ -25,24 +25,25 @@ PATIENT = {
     "RELAY_NODE_DEGRADED_SECONDS": "30",
     "RELAY_NODE_OFFLINE_SECONDS": "90",
 }
-"""Longer than any fault here on a busy machine: what ends by these clocks would end rightly and prove nothing."""
+"""Time-outs longer than any fault of the bench: a run that they ended would have ended correctly and prove nothing."""
 
 
 REMOVAL_SECONDS = 60.0
+"""Time for the engine to remove containers whose removal has begun."""
 
 
 class CrashingValkey(EmbeddedValkey):
-    """A server that can be killed, and can lose its disk."""
+    """A Valkey that can be killed and can lose its data."""
 
     def crash(self) -> None:
-        """`kill -9`."""
+        """`kill -9` the server."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._process = None
 
     def empty(self) -> None:
-        """Remove what it has stored; only while it is stopped."""
+        """Remove the stored data; the server must be stopped."""
         for path in self.root.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -52,7 +53,7 @@ class CrashingValkey(EmbeddedValkey):
 
 @dataclass
 class World:
-    """Everything that runs. The nodes share the API, Postgres and Valkey."""
+    """All parts that run. The nodes share the API, Postgres and Valkey."""
 
     root: Path
     stack: Stack
@@ -149,7 +150,7 @@ def _remove_containers(client: Any, label: str) -> None:
         for container in containers:
             with suppress(docker.errors.APIError):  # gone, or its removal has begun
                 container.remove(force=True)
-        time.sleep(0.2)  # the end of a removal that another client has begun is not told to this one
+        time.sleep(0.2)  # the engine reports the end of a removal only to the client that began it
 
 
 def _remove_network(network: Any) -> None:
