@@ -1,1 +1,1 @@
-"""The local stack: embedded Postgres and Valkey, the engine, the images, and who watches over them."""
+"""The local stack: starts and supervises Postgres, Valkey, API, worker and Flower, and prepares engine and images."""

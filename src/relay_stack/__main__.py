@@ -1,10 +1,12 @@
-"""What other programs call of the local stack: `python -m relay_stack …`. People use the `relay` command.
+"""The local stack for other programs: `python -m relay_stack …` (people use `relay`).
 
-`supervise DATA_DIR DOCKER_HOST FD`  the supervisor itself, announcing to the inherited descriptor FD
-`prepare`                            what tests need (engine, images, browser) as far as it is missing; prints the
-                                     engine's address
-`remember`                           notes the containers that are there, so that `release` removes newer ones
-`release`                            ends what is left of this data directory: stack, containers, engine if ours
+`supervise DATA_DIR DOCKER_HOST FD`  runs the stack; announces its start on the inherited file descriptor FD
+`prepare`                            gets engine, images and browser for the tests where they are missing, and prints
+                                     the engine's address
+`remember`                           records the containers that exist now
+`release`                            removes containers that came after `remember` and whose folders are gone, and ends
+                                     the stack of this data directory, its containers, and the engine if Relay
+                                     started it
 """
 
 import logging
@@ -24,12 +26,12 @@ from relay_stack.machine.browser import ensure_browser
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine, find_engine
 from relay_stack.machine.leftovers import remember_present, remove_new
-from relay_stack.services.supervisor import Announcer, supervise
+from relay_stack.services.supervisor import StartReporter, supervise
 from relay_stack.start import prepare_machine
 
 
 def main(words: list[str]) -> int:
-    """Returns the exit code."""
+    """Run one of the subcommands; returns the exit code."""
     try:
         match words:
             case ["supervise", data_dir, docker_host, descriptor]:
@@ -54,13 +56,13 @@ def _prepare(data_dir: Path, consent: Consent) -> str:
     machine = prepare_machine(data_dir, consent, common_names=True)
     try:
         ensure_browser(data_dir, consent)
-    except StackProblem as problem:  # the tests that need it fail and say so; all others can run
+    except StackProblem as problem:  # only the tests that need a browser fail
         note(str(problem))
     return machine.engine.host
 
 
 def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
-    """Where no engine answers there is nothing to do."""
+    """Call `act` with a client of the engine; without an engine there are no containers, so nothing is done."""
     found = find_engine()
     if isinstance(found, Engine):
         client = found.client()
@@ -71,9 +73,9 @@ def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
 
 def _supervise(data_dir: Path, docker_host: str, descriptor: int) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per look at a starting process
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each poll of a starting process
     with os.fdopen(descriptor, "w") as pipe:
-        return 0 if supervise(data_dir, docker_host, Announcer(pipe)) else 1
+        return 0 if supervise(data_dir, docker_host, StartReporter(pipe)) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole of `relay up`, from a bare machine to a stack that has run its sample job."""
+"""The use case of `relay up`: prepares the machine, starts the stack, runs the sample job, and stays."""
 
 import signal
 from dataclasses import dataclass
@@ -16,38 +16,43 @@ from relay_stack.summary import sample_summary, where_everything_is
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What the command line asks for."""
+    """Options of `relay up`."""
 
     detach: bool = False
-    """Return once the stack is up; it goes on in the background."""
+    """Return when the stack is up; it stays in the background."""
     yes: bool = False
-    """Change the machine without asking."""
+    """Install packages and start services without asking."""
     sample: bool | None = None
-    """Run the sample job; None: at the first start of a data directory."""
+    """Run the sample job; None: at the first start of a data directory only."""
 
 
 def bring_up(options: UpOptions) -> int:
-    """Does it all and says so; returns the exit code: 0, or 1 where the sample job failed or the stack ended of itself.
+    """Start the stack and report the progress.
+
+    Without `detach` it returns when the stack has ended.
+
+    Returns:
+        Exit code: 0; or 1 where the sample job failed, or the stack ended without being asked to.
 
     Raises:
-        StackProblem: with what is wrong and what to do.
+        StackProblem: the stack cannot be started; the message says why, and what to do.
     """
     data_dir = data_dir_of_settings()
     if stack_is_up(data_dir):
         return _already_up(data_dir)
     machine = prepare_machine(data_dir, Consent(options.yes))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a TERM ends it as Ctrl-C does
-    stack = start_stack(data_dir, machine, tied=not options.detach)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the stack as Ctrl-C does
+    stack = start_stack(data_dir, machine, attached=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)
         print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)
-    except BaseException as error:  # also Ctrl-C: nothing stays that nobody asked for
+    except BaseException as error:  # Ctrl-C, too: a start that did not finish leaves no process
         if isinstance(error, KeyboardInterrupt):
             note("Stopping")
         stop_supervisor(stack.supervisor)
         raise
     if options.detach:
-        note("Running in the background; end it with `relay down`")
+        note("Running in the background; `relay down` ends it")
         return 0 if succeeded else 1
     return _stay(stack, data_dir) if succeeded else max(1, _stay(stack, data_dir))
 
@@ -55,7 +60,7 @@ def bring_up(options: UpOptions) -> int:
 def _already_up(data_dir: Path) -> int:
     state = current_state(data_dir)
     if state is None:
-        raise StackProblem(f"A Relay stack is just starting or ending on {data_dir}. Try again in a moment.")
+        raise StackProblem(f"A Relay stack is starting or ending on {data_dir}. Try again in a moment.")
     note("The stack is up already")
     print(where_everything_is(state, str(data_dir)), flush=True)
     return 0
@@ -76,8 +81,8 @@ def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:
 
 def _stay(stack: RunningStack, data_dir: Path) -> int:
     note("Running; Ctrl-C ends it")
-    asked = hold(stack, lambda: note("Stopping (work in containers goes on and is found again at the next start)"))
-    if asked:
+    interrupted = hold(stack, lambda: note("Stopping (runs in containers go on; the next start finds them again)"))
+    if interrupted:
         return 0
-    note(f"The stack ended; see {data_dir / 'logs' / 'supervisor.log'}")
+    note(f"The stack has ended; for the reason see {data_dir / 'logs' / 'supervisor.log'}")
     return 1

@@ -1,4 +1,4 @@
-"""`relay down`: ends the stack, and says (or, with `everything`, also ends) what outlives it."""
+"""The use case of `relay down`: ends the stack, and reports or removes the containers and the engine it leaves."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,55 +16,58 @@ from relay_stack.machine.engine_start import started_engine, stop_engine
 from relay_stack.start import stop_supervisor
 
 NODE_LABEL = "relay.node_id"
-"""On every container and network that a node made; its value is the node's id."""
+"""Label of every container and network that a node makes; its value is the node's id."""
 ENGINE_SECONDS = 30
-"""For one answer of the engine."""
+"""Longest wait for one answer of the engine."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What `take_down` did and what is left."""
+class TakedownReport:
+    """The result of `take_down`."""
 
     was_up: bool
+    """A stack was running."""
     containers_left: int
-    """Containers of this node's workspaces that go on; the next start finds them again."""
+    """Running containers of this node's workspaces; the next start finds them again."""
     containers_removed: int
+    """Containers of this node that were removed."""
     engine_left: bool
-    """The Docker engine that we started goes on."""
+    """The Docker engine that Relay started is still running."""
     engine_stopped: bool
+    """The Docker engine that Relay started was stopped."""
 
 
-def describe(ended: Ended) -> list[str]:
-    """What to tell of it, line by line (pure)."""
-    lines = ["The stack has ended" if ended.was_up else "No stack was running"]
-    if ended.containers_removed:
-        lines.append(f"Removed {_containers_of_workspaces(ended.containers_removed)}")
-    if ended.engine_stopped:
+def describe(report: TakedownReport) -> list[str]:
+    """The report as lines for people (pure)."""
+    lines = ["The stack has ended" if report.was_up else "No stack was running"]
+    if report.containers_removed:
+        lines.append(f"Removed {_containers_of_workspaces(report.containers_removed)}")
+    if report.engine_stopped:
         lines.append("The Docker engine that Relay started has ended")
-    left = [_containers_of_workspaces(ended.containers_left)] if ended.containers_left else []
-    left += ["the Docker engine that Relay started"] if ended.engine_left else []
+    left = [_containers_of_workspaces(report.containers_left)] if report.containers_left else []
+    left += ["the Docker engine that Relay started"] if report.engine_left else []
     if left:
         lines.append(f"Still running: {' and '.join(left)}. `relay down --all` ends them too")
     return lines
 
 
-def take_down(data_dir: Path, *, everything: bool = False) -> Ended:
-    """Ends the stack of a data directory; without effect where none runs.
+def take_down(data_dir: Path, *, everything: bool = False) -> TakedownReport:
+    """End the stack of a data directory, if one runs. The data stays.
 
     Args:
-        data_dir: whose stack.
-        everything: also this node's containers, and the engine where Relay started it. The data stays.
+        data_dir: data directory of the stack.
+        everything: also remove this node's containers, and stop the engine if Relay started it.
     """
     was_up = stack_is_up(data_dir)
     state = read_state(data_dir)
     if state is not None:
-        _end(state, alive=was_up)
+        _end(state, was_up=was_up)
         forget_state(data_dir)
     found = find_engine()
     left = removed = 0
     if isinstance(found, Engine):
         left, removed = _containers(found, data_dir, remove=everything)
-    return Ended(
+    return TakedownReport(
         was_up=was_up,
         containers_left=left,
         containers_removed=removed,
@@ -77,20 +80,20 @@ def _containers_of_workspaces(count: int) -> str:
     return "1 container of a workspace" if count == 1 else f"{count} containers of workspaces"
 
 
-def _end(state: StackState, *, alive: bool) -> None:
-    """The supervisor while it holds its lock; a process that has its pid by chance is left alone."""
+def _end(state: StackState, *, was_up: bool) -> None:
+    """Stop the supervisor; a process that got its pid later is left alone."""
     try:
         supervisor = psutil.Process(state.supervisor_pid)
-        if alive and abs(supervisor.create_time() - state.supervisor_began) < 1:
+        if was_up and abs(supervisor.create_time() - state.supervisor_began) < 1:
             stop_supervisor(supervisor)
     except psutil.NoSuchProcess:
         return
 
 
 def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, int]:
-    """How many of this node's containers are left, and how many were removed.
+    """Count, or with `remove` remove, this node's containers; returns (left, removed).
 
-    By lists alone: an engine may wait for ever where it is asked for one whose files a step has made to block it.
+    It asks for lists only: an inspect of one container can block for ever on files that a step made.
     """
     node_file = data_dir / "node_id"
     if not node_file.exists():
@@ -100,14 +103,14 @@ def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, i
     try:
         found = client.api.containers(all=True, filters=filters)
         if not remove:
-            return sum(1 for one in found if one["State"] == "running"), 0
-        removed = sum(_remove(client, one["Id"]) for one in found)
+            return sum(1 for container in found if container["State"] == "running"), 0
+        removed = sum(_remove(client, container["Id"]) for container in found)
         for network in client.api.networks(filters=filters):
-            with suppress(docker.errors.APIError):  # a container that is left is in it
+            with suppress(docker.errors.APIError):  # a container that could not be removed still uses it
                 client.api.remove_network(network["Id"])
         return len(found) - removed, removed
     except requests.RequestException as error:
-        note(f"The containers of this node are not known: the engine did not answer ({type(error).__name__})")
+        note(f"Cannot list the containers of this node: the engine did not answer ({type(error).__name__})")
         return 0, 0
     finally:
         client.close()

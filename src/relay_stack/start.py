@@ -1,7 +1,8 @@
-"""`relay up`: makes the machine ready, starts the supervisor and waits until everything answers."""
+"""Prepares the machine for a stack, starts its supervisor, and waits until all processes are ready."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,15 +21,15 @@ from relay_stack.machine.account import postgres_account
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine
 from relay_stack.machine.engine_start import ensure_engine
-from relay_stack.services.process import TETHER, last_lines
+from relay_stack.services.process import die_with_caller, last_lines
 
 STOP_SECONDS = 120
-"""The sum of what the processes may take to end in an orderly way."""
+"""Time for the supervisor to stop all processes in order; then it is killed, and its children with it."""
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A stack that answers."""
+    """A stack whose processes are ready."""
 
     state: StackState
     supervisor: psutil.Process
@@ -36,26 +37,27 @@ class RunningStack:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a stack runs on."""
+    """Engine and images that a stack uses."""
 
     engine: Engine
     images: OwnImages
 
 
 def prepare_machine(data_dir: Path, consent: Consent, *, common_names: bool = False) -> Machine:
-    """Data directory, account, engine and images: all that may change the machine, ask, or take minutes.
+    """Make data directory, system account, engine and images ready.
+
+    This is the part of a start that may change the machine, ask a person, or take minutes.
 
     Args:
-        data_dir: where it keeps everything.
-        consent: to change the machine.
-        common_names: see `ensure_images`.
+        data_dir: data directory of the stack; made if missing.
+        consent: permission to change the machine.
+        common_names: as of `ensure_images`.
 
     Raises:
-        StackProblem: something is missing that cannot be had; with what to do.
+        StackProblem: something is missing and cannot be made here; the message says what to do.
     """
-    os.umask(
-        0o022
-    )  # whatever the caller's: Postgres' account passes the data directory, an image's users read its files
+    # Against a strict umask of the caller: Postgres' account passes the data directory, images' users read its files.
+    os.umask(0o022)
     open_data_dir(data_dir)
     if not os.environ.get("RELAY_DATABASE_URL"):
         postgres_account()
@@ -68,16 +70,16 @@ def prepare_machine(data_dir: Path, consent: Consent, *, common_names: bool = Fa
     return Machine(engine, images)
 
 
-def start_stack(data_dir: Path, machine: Machine, *, tied: bool) -> RunningStack:
-    """Starts the supervisor and returns when all processes are ready.
+def start_stack(data_dir: Path, machine: Machine, *, attached: bool) -> RunningStack:
+    """Start the supervisor and return when all processes are ready.
 
     Args:
-        data_dir: where it keeps everything.
-        machine: what runs its containers, and their images.
-        tied: the stack ends when the calling process does, however that comes; else it goes on.
+        data_dir: data directory of the stack.
+        machine: engine and images.
+        attached: the kernel ends the stack when the calling process ends in any way; False: the stack stays.
 
     Raises:
-        StackProblem: it does not come up; nothing is left running.
+        StackProblem: the stack runs already, or does not start; no process of this start is left.
     """
     if stack_is_up(data_dir):
         raise StackProblem(
@@ -87,10 +89,9 @@ def start_stack(data_dir: Path, machine: Machine, *, tied: bool) -> RunningStack
     log_file.parent.mkdir(exist_ok=True)
     reading, writing = os.pipe()
     with log_file.open("ab") as log, os.fdopen(reading) as announcements:
-        words = (sys.executable, "-m", "relay_stack", "supervise", str(data_dir), machine.engine.host, str(writing))
-        tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), "15", "-") if tied else ()
+        command = [sys.executable, "-m", "relay_stack", "supervise", str(data_dir), machine.engine.host, str(writing)]
         process = subprocess.Popen(
-            (*tether, *words),
+            die_with_caller(command, signal.SIGTERM) if attached else command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -104,12 +105,12 @@ def start_stack(data_dir: Path, machine: Machine, *, tied: bool) -> RunningStack
             _follow_start(announcements, log_file)
     state = read_state(data_dir)
     if state is None:
-        raise StackProblem(f"The stack ended as it started. The end of {log_file}:\n{last_lines(log_file)}")
+        raise StackProblem(f"The stack ended while it started. The end of {log_file}:\n{last_lines(log_file)}")
     return RunningStack(state, supervisor)
 
 
 def stop_supervisor(supervisor: psutil.Process) -> None:
-    """Asks the supervisor to end everything and waits until it has."""
+    """End a stack through its supervisor; returns when all processes have ended."""
     try:
         supervisor.terminate()
         supervisor.wait(STOP_SECONDS)
@@ -121,7 +122,7 @@ def stop_supervisor(supervisor: psutil.Process) -> None:
 
 
 def hold(stack: RunningStack, on_interrupt: Callable[[], None]) -> bool:
-    """Stays until the stack ends; Ctrl-C calls `on_interrupt` and ends it. False when it ended of itself."""
+    """Wait until the stack ends; Ctrl-C calls `on_interrupt` and ends it. True where Ctrl-C ended it."""
     try:
         stack.supervisor.wait()
     except KeyboardInterrupt:
@@ -148,4 +149,4 @@ def _follow_start(announcements: Iterator[str], log_file: Path) -> None:
         if message["kind"] == "problem":
             raise StackProblem(message["text"])
         note(message["text"])
-    raise StackProblem(f"The supervisor ended as it started. The end of {log_file}:\n{last_lines(log_file)}")
+    raise StackProblem(f"The supervisor ended while it started. The end of {log_file}:\n{last_lines(log_file)}")

@@ -1,4 +1,4 @@
-"""`relay status`: what the local stack looks like now."""
+"""The present state of the local stack, for `relay status`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +10,15 @@ from relay_stack.files.stack_state import ProcessState, StackState, read_state
 
 
 def current_state(data_dir: Path) -> StackState | None:
-    """The running stack of a data directory, each process checked; None where none runs."""
+    """State of the running stack of a data directory, with each process checked; None where no stack runs."""
     if not stack_is_up(data_dir):
         return None
     state = read_state(data_dir)
-    return replace(state, processes=tuple(_checked(one) for one in state.processes)) if state else None
+    return replace(state, processes=tuple(_checked(process) for process in state.processes)) if state else None
 
 
 def _checked(process: ProcessState) -> ProcessState:
-    """The supervisor notes a death within moments; in between the pid itself tells."""
+    """The process, shown as restarting where it has died and the supervisor has not written that yet."""
     if process.pid is None or _lives(process.pid):
         return process
     return ProcessState(process.name, None, "restarting")

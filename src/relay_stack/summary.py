@@ -1,4 +1,4 @@
-"""What `relay up` says at the end: how the sample job went and where everything is (pure)."""
+"""Texts that `relay up` ends with: the result of the sample job, and the addresses of the stack (pure)."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from relay_stack.sample.sample_job import SampleResult
 
 
 def sample_summary(result: SampleResult) -> str:
-    """A table of the steps, then commits and changes."""
+    """The result of the sample job: one line for each step, then one for each commit."""
     lines = ["Sample job: " + ("succeeded" if result.succeeded else "FAILED")]
-    lines += [_step(one) for one in result.executions]
-    lines += [line for one in result.executions for line in _commits(one)]
+    lines += [_step(execution) for execution in result.executions]
+    lines += [line for execution in result.executions for line in _commits(execution)]
     return "\n".join(lines)
 
 
 def where_everything_is(state: StackState, data_dir: str) -> str:
-    """Addresses and what to try first."""
-    processes = ", ".join(f"{one.name} {one.pid}" for one in state.processes)
+    """Addresses, passwords and folders of the stack, and commands to try first."""
+    processes = ", ".join(f"{process.name} {process.pid}" for process in state.processes)
     return "\n".join(
         (
             f"API      {state.api_url}   (documentation: {state.api_url}/docs)",
@@ -32,9 +32,9 @@ def where_everything_is(state: StackState, data_dir: str) -> str:
 
 
 def _step(execution: dict[str, Any]) -> str:
-    said = execution["error_reason"] or ""
+    reason = execution["error_reason"] or ""
     code = "" if execution["exit_code"] is None else f"exit code {execution['exit_code']}"
-    return f"  {execution['run_reason']:<15} {execution['status']:<10} {code} {said}".rstrip()
+    return f"  {execution['run_reason']:<15} {execution['status']:<10} {code} {reason}".rstrip()
 
 
 def _commits(execution: dict[str, Any]) -> list[str]:

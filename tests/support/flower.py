@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from relay_core.domain.message import task_id
-from relay_stack.services.programs import flower_words
+from relay_stack.services.programs import flower_command
 from tests.support.relay import Relay, free_port
 
 USER, PASSWORD = "someone", "flowers-own-password"
@@ -28,7 +28,7 @@ class Flower:
 
     def start(self) -> None:
         environment = {**self.relay.environment, "FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}"}
-        words = flower_words(self.port, self.relay.root / "flower")
+        words = flower_command(self.port, self.relay.root / "flower")
         with (self.relay.root / "flower.log").open("ab") as log:
             self.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
         self.relay.until(self._knows_the_worker, 60, "Flower knows the worker")

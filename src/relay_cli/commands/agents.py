@@ -58,7 +58,7 @@ def show_agent(
         raise CommandFailed(f"there is no agent {agent!r}; there are: {', '.join(items)}", 2)
     found: dict[str, Any] = items[agent]
     if variant:
-        variants = {one["name"]: one for one in found["variants"]}
+        variants = {each["name"]: each for each in found["variants"]}
         if variant not in variants:
             raise CommandFailed(f"{agent} has no variant {variant!r}; there are: {', '.join(variants)}", 2)
         found = variants[variant]

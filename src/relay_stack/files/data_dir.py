@@ -1,4 +1,4 @@
-"""Where the local stack keeps its files, and the lock that makes it one per data directory."""
+"""The data directory of the local stack, and the lock that allows one stack in it."""
 
 import fcntl
 import os
@@ -13,33 +13,33 @@ from relay_core.settings import get_settings
 from relay_stack.errors import StackProblem
 
 MINIMUM_FREE_BYTES = 2 << 30
-"""Base image, database and a first workspace need about one GiB."""
+"""Free space needed at a start: base image, database and a first workspace take about 1 GiB."""
 
 
 def data_dir_of_settings() -> Path:
-    """Where the environment puts the data directory.
+    """The data directory that the environment names, or the default.
 
     Raises:
-        StackProblem: a RELAY_* variable has a value that cannot be used; with each of them.
+        StackProblem: RELAY_* variables have values that cannot be used; the message lists them.
     """
     try:
         return get_settings().data_dir
     except ValidationError as error:
         wrong = [
-            f"RELAY_{'_'.join(map(str, one['loc'])).upper()}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
+            f"RELAY_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
         ]
         raise StackProblem("The environment cannot be used:\n" + "\n".join(wrong)) from None
 
 
 def open_data_dir(data_dir: Path) -> None:
-    """Makes the data directory and checks that it can be used.
+    """Make the data directory if it is missing, and check that the stack can use it.
 
     Raises:
-        StackProblem: no right to write there, or the disk is full.
+        StackProblem: the directory cannot be made or written, or the disk has less than MINIMUM_FREE_BYTES.
     """
     try:
-        # Others may pass, for Postgres under an account of its own; what lies below says itself who may read it.
+        # Other users may pass, because Postgres has an account of its own; files below have modes of their own.
         data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise StackProblem(f"Cannot make the data directory {data_dir}: {error.strerror}. {_elsewhere()}") from error
@@ -54,15 +54,15 @@ def open_data_dir(data_dir: Path) -> None:
 
 
 def _elsewhere() -> str:
-    return "Or choose another place: RELAY_DATA_DIR=/absolute/path"
+    return "Or choose another directory: RELAY_DATA_DIR=/absolute/path"
 
 
 @contextmanager
 def stack_lock(data_dir: Path) -> Iterator[None]:
-    """Held by the supervisor for as long as it lives; the kernel lets go of it when it dies.
+    """Hold the lock of a data directory. The supervisor holds it while it lives; the kernel releases it at its death.
 
     Raises:
-        StackProblem: another stack runs on this data directory.
+        StackProblem: another stack holds the lock.
     """
     with _lock_file(data_dir).open("a") as file:
         try:
@@ -75,10 +75,10 @@ def stack_lock(data_dir: Path) -> Iterator[None]:
 
 
 def stack_is_up(data_dir: Path) -> bool:
-    """Whether a supervisor holds the lock.
+    """Whether a supervisor holds the lock of a data directory.
 
     Raises:
-        StackProblem: the data directory is another user's.
+        StackProblem: the data directory belongs to another user.
     """
     try:
         with _lock_file(data_dir).open("a") as file:

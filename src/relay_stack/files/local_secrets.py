@@ -1,4 +1,4 @@
-"""The token, the Flower password and the key of the local stack: made once, kept for its owner only."""
+"""Token, Flower password and encryption key of the local stack; made once, in a file that only its owner can read."""
 
 import json
 import secrets
@@ -15,7 +15,13 @@ from relay_stack.files.private_file import write_private
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """What a person needs to get in, and what stored secrets are encrypted with."""
+    """Secrets of one local stack.
+
+    Attributes:
+        token: bearer token of the API, with the scope admin.
+        flower_password: password of Flower's page.
+        secret_key: key that encrypts the secrets of projects in the database.
+    """
 
     token: str
     flower_password: str
@@ -23,9 +29,10 @@ class LocalSecrets:
 
 
 def ensure_secrets(data_dir: Path, database_url: str) -> LocalSecrets:
-    """Those of the last start; a new token and password where the database does not know the token.
+    """Read the secrets of the last start, or make them.
 
-    The key is never replaced: what it has encrypted would be lost.
+    A new token and a new password are made where the database does not know the token. The key is never replaced:
+    the secrets that it has encrypted would be lost.
     """
     file = data_dir / "secrets.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
@@ -33,14 +40,14 @@ def ensure_secrets(data_dir: Path, database_url: str) -> LocalSecrets:
         kept["token"] = create_token(database_url, owner="local", scopes=[Scope.ADMIN])
         kept["flower_password"] = secrets.token_urlsafe(18)
     kept.setdefault("secret_key", Fernet.generate_key().decode())
-    made = LocalSecrets(**kept)
-    write_private(file, json.dumps(asdict(made)))
-    return made
+    local = LocalSecrets(**kept)
+    write_private(file, json.dumps(asdict(local)))
+    return local
 
 
 def _is_known(database_url: str, token: str) -> bool:
-    engine = create_engine(database_url)
-    with engine.connect() as connection:
+    database = create_engine(database_url)
+    with database.connect() as connection:
         known = find_principal(connection, token) is not None
-    engine.dispose()
+    database.dispose()
     return known

@@ -1,4 +1,4 @@
-"""The settings of this machine's services: of the environment, else of the local stack that is up."""
+"""Settings of the services on this machine: from the environment, or from the last start of the local stack."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from relay_stack.files.private_file import write_private
 
 
 def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None:
-    """Keep what the stack's processes are given, for the owner's eyes only."""
+    """Write the RELAY_* variables of the stack's processes into a file that only its owner can read."""
     ours = {name: value for name, value in environment.items() if name.startswith("RELAY_")}
     write_private(_file(data_dir), json.dumps(ours, indent=2))
 
 
 def remembered_environment(data_dir: Path) -> dict[str, str]:
-    """What they were given the last time; empty where there was none."""
+    """RELAY_* variables of the stack's processes at the last start; empty before the first."""
     try:
         found: dict[str, str] = json.loads(_file(data_dir).read_text())
     except (FileNotFoundError, ValueError):
@@ -25,7 +25,11 @@ def remembered_environment(data_dir: Path) -> dict[str, str]:
 
 
 def settings_of_this_machine() -> Settings:
-    """Where RELAY_DATABASE_URL is set, the environment says it all; else the local stack's processes are asked."""
+    """Settings for commands that act on this machine's node.
+
+    Where RELAY_DATABASE_URL is set, they come from the environment alone. Else the variables of the local stack's last
+    start are added to this process's environment; variables that are set there stay.
+    """
     own = get_settings()
     remembered = remembered_environment(own.data_dir)
     if "RELAY_DATABASE_URL" in os.environ or not remembered:

@@ -1,11 +1,11 @@
-"""Files that only their owner may read."""
+"""Writes files that only their owner can read."""
 
 import os
 from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` by a file of mode 0600 with `text`, in one step: a reader sees the old one or the new one."""
+    """Replace `path` by a file with `text` and mode 0600, atomically: a reader sees the old file or the new one."""
     fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""What a running stack says about itself: `stack.json` in the data directory, readable by its owner only."""
+"""State of a running stack: the file `stack.json` in the data directory, which only its owner can read."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,17 +10,18 @@ from relay_stack.files.private_file import write_private
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One supervised process."""
+    """One process that the supervisor keeps alive."""
 
     name: str
     pid: int | None
+    """None: the process does not run now."""
     state: str
-    """`starting`, `running`, `restarting` (it died and is about to be started again) or `stopped`."""
+    """`starting`, `running`, `restarting` (it died; the supervisor starts it again) or `stopped`."""
 
 
 @dataclass(frozen=True)
 class StackState:
-    """Where everything is, and how to get in."""
+    """Addresses, credentials and processes of a stack."""
 
     api_url: str
     token: str
@@ -30,31 +31,31 @@ class StackState:
     processes: tuple[ProcessState, ...]
     supervisor_pid: int
     supervisor_began: float
-    """Start time of the supervisor (psutil's `create_time`): a pid alone may be somebody else's by now."""
+    """Start time of the supervisor (psutil's `create_time`), because the pid may be reused by another process."""
 
     def public(self) -> dict[str, Any]:
-        """What `relay status --json` prints (design: a promise to outsiders)."""
+        """The fields that `relay status --json` prints; programs rely on them."""
         shown = asdict(self)
         return {name: value for name, value in shown.items() if not name.startswith("supervisor_")}
 
 
 def write_state(data_dir: Path, state: StackState) -> None:
-    """Replaces `stack.json` in one step."""
+    """Replace `stack.json` atomically."""
     write_private(_file(data_dir), json.dumps(asdict(state), indent=2))
 
 
 def read_state(data_dir: Path) -> StackState | None:
-    """The last state written; None where no stack runs or one was ended in an orderly way."""
+    """The state that was written last; None where no stack runs, or the last one removed its state when it ended."""
     try:
         found = json.loads(_file(data_dir).read_text())
     except FileNotFoundError:
         return None
-    processes = tuple(ProcessState(**one) for one in found.pop("processes"))
+    processes = tuple(ProcessState(**fields) for fields in found.pop("processes"))
     return StackState(processes=processes, **found)
 
 
 def forget_state(data_dir: Path) -> None:
-    """Removes `stack.json`."""
+    """Remove `stack.json`, if it is there."""
     _file(data_dir).unlink(missing_ok=True)
 
 

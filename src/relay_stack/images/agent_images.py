@@ -1,4 +1,4 @@
-"""The images that contain coding agents: built when somebody wants one, as each is several hundred megabytes."""
+"""Images with coding agents. They are built on demand, because each takes several hundred megabytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,18 +21,27 @@ AGENTS: Mapping[str, Needs] = {
     **dict.fromkeys(("mini", "acp"), _PYTHON),
     **dict.fromkeys(("claude-agent-acp", "codex-acp"), _NODE),
 }
-"""What an image can hold, and what each needs of the image below. ``acp`` is the library with which Relay drives agents
-that speak the Agent Client Protocol; the last two are such agents."""
+"""Agent → what it needs of the image it is put on. ``acp`` is the library with which Relay drives agents that speak the
+Agent Client Protocol; the last two are such agents."""
 _WITH_LIBRARY = {"claude-agent-acp", "codex-acp"}
-"""Of no use without ``acp``."""
+"""Agents that need ``acp`` in the same image."""
 AGENT_TAGS = {name: f"relay-{name}:latest" for name in AGENTS}
-"""Agent → tag of the image that holds it alone."""
+"""Agent → tag of the image that holds only this agent."""
 SEVERAL_TAG = "relay-agents:latest"
+"""Tag of an image that holds several agents."""
 
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """An image that is there now. Sizes are bytes on disk, unpacked; `added` is what the agents took."""
+    """An image with agents.
+
+    Attributes:
+        tag: its name.
+        id: the engine's id of it.
+        agents: the agents in it.
+        size: bytes on disk, unpacked.
+        added: the part of `size` that the agents take.
+    """
 
     tag: str
     id: str
@@ -42,10 +51,10 @@ class BuiltImage:
 
 
 def choose_agents(names: Sequence[str]) -> tuple[str, ...]:
-    """The agents asked for and what they need, each once, in the order of `AGENTS`.
+    """The named agents and those that they need, each once, in the order of `AGENTS`.
 
     Raises:
-        StackProblem: one is not known; the message lists those there are.
+        StackProblem: a name is unknown; the message lists the known names.
     """
     if unknown := [name for name in names if name not in AGENTS]:
         raise StackProblem(f"There is no agent {unknown[0]!r}; there are: {', '.join(AGENTS)}")
@@ -54,20 +63,20 @@ def choose_agents(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def default_tag(names: Sequence[str]) -> str:
-    """How the image with these agents is called."""
+    """Tag of an image with these agents where no other is given."""
     return AGENT_TAGS[names[0]] if len(set(names)) == 1 else SEVERAL_TAG
 
 
 def ensure_agent_image(client: docker.DockerClient, executor: str, log_folder: Path) -> str:
-    """Builds the image of an agent on the present base image, unless the same one is there; returns its id.
+    """Build the image of an agent on the present base image, unless it exists; returns its id.
 
     Args:
-        client: of the engine.
-        executor: one of `AGENTS`, or several with spaces between.
-        log_folder: gets the whole output of the build.
+        client: client of the engine.
+        executor: one of `AGENTS`, or several separated by spaces.
+        log_folder: gets a file with the whole output of the build.
 
     Raises:
-        StackProblem: the base image is not there yet, or the build failed; with what to do.
+        StackProblem: the base image is missing, or the build failed; the message says what to do.
     """
     return build_agents_image(client, executor.split(), log_folder).id
 
@@ -81,26 +90,27 @@ def build_agents_image(
     below: str | None = None,
     tag: str | None = None,
 ) -> BuiltImage:
-    """Builds an image with agents, unless one of the same recipe is there.
+    """Build an image with agents, unless an image of the same recipe exists.
 
-    Takes about half a minute for an agent from npm and a minute for one from PyPI the first time.
+    The first build takes about half a minute for an agent from npm, and a minute for one from PyPI.
 
     Args:
-        client: of the engine.
-        names: of `AGENTS`.
-        log_folder: gets the whole output of the build.
-        base: Relay's own base image, whose tools fetch and build.
-        below: the image that the agents are put on; None: `base`.
-        tag: None: `default_tag`.
+        client: client of the engine.
+        names: names in `AGENTS`.
+        log_folder: gets a file with the whole output of the build.
+        base: Relay's base image, whose programs download and build the agents.
+        below: image that the agents are put on; None: `base`.
+        tag: name of the new image; None: `default_tag`.
 
     Raises:
-        StackProblem: an image is not there, `below` lacks what an agent needs, or the build failed; with what to do.
+        StackProblem: an image is missing, `below` lacks something that an agent needs, or the build failed; the
+            message says what to do.
     """
     agents, tag = choose_agents(names), tag or default_tag(names)
     tools = _present(client, base, "`relay up` makes it")
     bottom = tools if below is None else _present(client, below, f"get it first (docker pull {below})")
     if image_id(client, tag) == bottom:
-        raise StackProblem(f"{tag} is the image to build on; give the new one another name with --tag")
+        raise StackProblem(f"{tag} is the image to build on; give the new image another name with --tag")
     recipe = Recipe(tag, RECIPES / "agents", {"BASE": bottom, "TOOLS": tools, "AGENTS": " ".join(agents)})
     if below is not None:
         check_image(client, below, {name: AGENTS[name] for name in agents})

@@ -1,4 +1,4 @@
-"""Builds the images that Relay brings, and only when their recipe has changed."""
+"""Builds Relay's images, and only where no image of the same recipe exists."""
 
 import hashlib
 import io
@@ -18,17 +18,23 @@ from relay_stack.errors import StackProblem
 
 RECIPES = Path(__file__).with_name("recipes")
 RECIPE_LABEL = "relay.recipe"
-"""Image label: hash of everything the image was made from."""
+"""Image label that holds the recipe's digest."""
 PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""The engine paints what a step of a build writes to stderr."""
+"""Colour sequences, which the engine adds to a build step's standard error."""
 CA_FILE = "ca-bundle.crt"
-"""In every build context; empty where the machine has no certificates of its own."""
+"""File in every build context with the machine's certificates; empty where it has none of its own."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made from: a folder with a Dockerfile, and build arguments."""
+    """Sources of an image.
+
+    Attributes:
+        tag: name of the image.
+        folder: folder with a Dockerfile.
+        build_args: arguments of the build.
+    """
 
     tag: str
     folder: Path
@@ -36,7 +42,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Changes when the image would."""
+        """Hash of the folder's files and the build arguments: another digest means another image."""
         seen = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
         for path in _files(self.folder):
             content = path.read_bytes()
@@ -46,7 +52,7 @@ class Recipe:
 
 
 def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The machine's certificate bundle where its environment names one that exists."""
+    """The certificate bundle that RELAY_CA_BUNDLE or SSL_CERT_FILE names; None where neither names a file."""
     for name in ("RELAY_CA_BUNDLE", "SSL_CERT_FILE"):
         if (value := environment.get(name)) and Path(value).is_file():
             return Path(value)
@@ -54,15 +60,15 @@ def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def image_id(client: docker.DockerClient, tag: str) -> str | None:
-    """None where there is no such image here."""
+    """The engine's id of an image; None where the engine has no such image."""
     try:
         return str(client.images.get(tag).id)
     except docker.errors.ImageNotFound:
         return None
 
 
-def made_by(client: docker.DockerClient, tag: str) -> str | None:
-    """The recipe hash an image carries; None where there is no such image or it is not one of ours."""
+def recipe_digest(client: docker.DockerClient, tag: str) -> str | None:
+    """Digest of the recipe that an image was built from; None where Relay built no such image."""
     try:
         labels: dict[str, str] = client.images.get(tag).labels
     except docker.errors.ImageNotFound:
@@ -70,38 +76,48 @@ def made_by(client: docker.DockerClient, tag: str) -> str | None:
     return labels.get(RECIPE_LABEL)
 
 
-def named(repository: str, digest: str) -> str:
-    """The name of the image of one recipe: installations with different recipes share an engine, and no name."""
+def tag_of_recipe(repository: str, digest: str) -> str:
+    """Tag of the image of one recipe. Installations with other recipes on the same engine use other tags."""
     return f"{repository}:{digest[:12]}"
 
 
-def find_made(client: docker.DockerClient, repository: str, digest: str) -> str | None:
-    """The image of a recipe by its own name, given to it where it has only the common one; None where there is none."""
-    own = named(repository, digest)
-    if made_by(client, own) == digest:
+def find_image(client: docker.DockerClient, repository: str, digest: str) -> str | None:
+    """Tag of the image of a recipe; None where there is no image of it.
+
+    An image of the recipe that has only the tag `latest` gets the recipe's tag, too.
+    """
+    own = tag_of_recipe(repository, digest)
+    if recipe_digest(client, own) == digest:
         return own
-    if made_by(client, f"{repository}:latest") != digest:
+    if recipe_digest(client, f"{repository}:latest") != digest:
         return None
     client.api.tag(f"{repository}:latest", repository, own.rpartition(":")[2])
     return own
 
 
-def take_common_name(client: docker.DockerClient, image: str, *, always: bool) -> None:
-    """Call an image ``…:latest``, for people and for Compose; not in another installation's stead, unless `always`."""
+def tag_latest(client: docker.DockerClient, image: str, *, always: bool) -> None:
+    """Give an image the tag `latest` of its repository, for people and for Compose.
+
+    Args:
+        client: client of the engine.
+        image: tag of the image.
+        always: take the tag from another image, too; False: only where no image has it, because another installation
+            may use that one.
+    """
     repository = image.rpartition(":")[0]
     if always or image_id(client, f"{repository}:latest") is None:
         client.api.tag(image, repository, "latest")
 
 
 def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -> str:
-    """Builds the image unless one of the same recipe is there; returns its id.
+    """Build the image of a recipe, unless it exists; returns its id.
 
-    Prints each step as it begins; the whole output goes to a file in `log_folder`.
+    Each step is noted when it begins. A file in `log_folder` gets the whole output.
 
     Raises:
         StackProblem: the build failed; with the end of its output.
     """
-    if made_by(client, recipe.tag) == recipe.digest:
+    if recipe_digest(client, recipe.tag) == recipe.digest:
         return image_id(client, recipe.tag) or ""
     note(f"Building the image {recipe.tag}")
     log_folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +135,7 @@ def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -
     try:
         _follow(stream, log_file, recipe.tag)
     except requests.RequestException as error:
-        raise StackProblem(f"The engine broke off while it built {recipe.tag}: {error}") from error
+        raise StackProblem(f"The engine stopped answering while it built {recipe.tag}: {error}") from error
     return image_id(client, recipe.tag) or ""
 
 
@@ -132,7 +148,7 @@ def _follow(stream: Iterator[dict[str, Any]], log_file: Path, tag: str) -> None:
             log.write(text)
             tail = [*tail, *_COLOURS.sub("", text).splitlines()][-25:]
             step = text if text.startswith("Step ") else step
-            if text.startswith(" ---> Running in") and " : RUN " in step:  # the others take no time
+            if text.startswith(" ---> Running in") and " : RUN " in step:  # other steps take no time
                 note(f"  {tag}: {step.partition(' : ')[0].lower()}")
             if "error" in event:
                 end = "\n".join(line for line in tail if line.strip())
@@ -144,12 +160,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _mode(path: Path) -> int:
-    """The same whatever umask a checkout was made with."""
+    """Mode of a file in the build context; it does not depend on the umask of the checkout."""
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
 
 
 def _context(folder: Path) -> io.BytesIO:
-    """The folder and the CA bundle as a tar, with fixed times so that the engine's own cache works."""
+    """The folder and the certificate bundle as a tar; times are fixed, so that the engine's cache works."""
     packed = io.BytesIO()
     bundle = own_ca_bundle()
     with tarfile.open(fileobj=packed, mode="w") as archive:

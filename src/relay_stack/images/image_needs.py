@@ -1,4 +1,4 @@
-"""What a user's own image must have before agents can be put on it: asked before anything is built."""
+"""Checks, before a build, that an image of the user has all that the agents to be put on it need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from relay_stack.errors import StackProblem
 
 Version = tuple[int, ...]
 OLDEST_GLIBC: Version = (2, 28)
-"""What Node.js 22 and the agents' programs are linked against."""
+"""Oldest version of glibc that Node.js 22 and the agents' programs run with."""
 
 _PROBE = """\
 for loader in /lib*/ld-linux*.so.* /lib/*/ld-linux*.so.*; do [ -e "$loader" ] && echo glibc=0; done
@@ -30,20 +30,26 @@ true
 
 @dataclass(frozen=True)
 class Needs:
-    """What one agent needs of the image below it."""
+    """Needs of one agent that the image below it must meet."""
 
     glibc: bool = False
+    """A glibc of OLDEST_GLIBC or newer."""
     node: bool = False
-    """Runs on Node.js, which brings all but libstdc++."""
+    """It runs on Node.js, which is put on the image with it and needs libstdc++ there."""
     python: tuple[Version, Version | None] | None = None
-    """Oldest and newest python3 it runs on."""
+    """Oldest and newest python3 that it runs on; no newest: every newer one."""
 
 
 def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Needs]) -> None:
-    """Goes on where the image has what the agents need; says what else they will miss.
+    """Return where an image meets the agents' needs; git and certificates that it lacks are noted.
+
+    Args:
+        client: client of the engine.
+        image: the image.
+        agents: agent → its needs.
 
     Raises:
-        StackProblem: it lacks something; with what, for which agent, and what to do.
+        StackProblem: the image does not meet a need; the message says which agent needs it, and what to do.
     """
     try:
         output: bytes = client.containers.run(
@@ -53,20 +59,25 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
         raise StackProblem(f"The image {image} has no /bin/sh that runs, which every step needs: {error}") from error
     facts = read_facts(output.decode(errors="replace"))
     if missing := lacks(facts, agents):
-        raise StackProblem("\n".join(f"The image {image} {what}" for what in missing))
-    for name, what in (("git", "agents cannot commit"), ("certificates", "some agents cannot verify TLS")):
+        raise StackProblem("\n".join(f"The image {image} {lack}" for lack in missing))
+    for name, effect in (("git", "agents cannot commit"), ("certificates", "some agents cannot verify TLS")):
         if name not in facts:
-            note(f"The image {image} has no {name}: {what} until it does")
+            note(f"The image {image} has no {name}: {effect} until it does")
 
 
 def read_facts(output: str) -> dict[str, Version]:
-    """What the probe printed: name → version, () where it has none to tell; the last line of a name counts."""
+    """Facts from the probe's output: name → version, () for one without a version; the last line of a name counts."""
     pairs = (line.partition("=") for line in output.splitlines())
     return {name: _version(value) for name, _, value in pairs if name}
 
 
 def lacks(facts: Mapping[str, Version], agents: Mapping[str, Needs]) -> list[str]:
-    """What is missing for these agents, each as the end of a sentence that begins with the image."""
+    """Needs that the image does not meet, each as the end of a sentence that begins with the image's name.
+
+    Args:
+        facts: as of `read_facts`.
+        agents: agent → its needs.
+    """
     native = _names(agents, [name for name, needs in agents.items() if needs.glibc])
     found = []
     if native and (problem := _glibc_problem(facts)):

@@ -1,4 +1,4 @@
-"""The images that every stack needs. Their names tell the recipe, so that installations on one engine do not fight."""
+"""The two images that every stack needs; the recipe's digest in their tags lets installations share an engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,43 +6,49 @@ from pathlib import Path
 
 import docker
 
-from relay_stack.images.build import RECIPES, Recipe, build_image, find_made, named, take_common_name
+from relay_stack.images.build import RECIPES, Recipe, build_image, find_image, tag_latest, tag_of_recipe
 from relay_stack.images.rootfs import ensure_rootfs
 from relay_stack.machine.consent import Consent
 
 BASE, GIT = "relay-base", "relay-git"
 BASE_TAG = f"{BASE}:latest"
-"""The common name of the default image of workspaces, for people and for Compose (RELAY_DEFAULT_IMAGE)."""
+"""Tag of the default image of workspaces, for people and for Compose (RELAY_DEFAULT_IMAGE)."""
 GIT_TAG = f"{GIT}:latest"
-"""That of the image of the git container (RELAY_GIT_IMAGE)."""
+"""Tag of the image of the git container, for people and for Compose (RELAY_GIT_IMAGE)."""
 
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The images of this installation, by the names that are its own."""
+    """Tags of this installation's images.
+
+    Attributes:
+        base: default image of workspaces.
+        git: image of the git container.
+    """
 
     base: str
     git: str
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What API and worker are told, where the environment does not say it already."""
-        wanted = {"RELAY_DEFAULT_IMAGE": self.base, "RELAY_GIT_IMAGE": self.git}
-        return {name: given.get(name) or image for name, image in wanted.items()}
+    def environment(self, present: Mapping[str, str]) -> dict[str, str]:
+        """Variables that name the images to API and worker; those that are set in `present` keep their values."""
+        variables = {"RELAY_DEFAULT_IMAGE": self.base, "RELAY_GIT_IMAGE": self.git}
+        return {name: present.get(name) or image for name, image in variables.items()}
 
 
 def ensure_images(
     client: docker.DockerClient, data_dir: Path, consent: Consent, *, common_names: bool = False
 ) -> OwnImages:
-    """Makes the base and git images unless the same ones are there (about a minute the first time).
+    """Make the base image and the git image, unless they exist. The first time takes about a minute.
 
     Args:
-        client: of the engine.
-        data_dir: gets logs and what is needed meanwhile.
-        consent: to install packages.
-        common_names: let ``relay-base:latest`` and ``relay-git:latest`` name these, whatever they name now.
+        client: client of the engine.
+        data_dir: gets logs and temporary files.
+        consent: permission to install packages.
+        common_names: give the images the tags ``relay-base:latest`` and ``relay-git:latest``, also where other images
+            have them.
 
     Raises:
-        StackProblem: they cannot be made; with what to do.
+        StackProblem: an image cannot be made; the message says what to do.
     """
     scratch = data_dir / "build"
     arguments = {"ROOTFS": ensure_rootfs(client, scratch, consent)}
@@ -51,17 +57,17 @@ def ensure_images(
         for repository, folder in ((BASE, "base"), (GIT, "git"))
     ]
     for image in own:
-        take_common_name(client, image, always=common_names)
+        tag_latest(client, image, always=common_names)
     return OwnImages(*own)
 
 
 def ensure_image(client: docker.DockerClient, repository: str, recipe: Recipe, log_folder: Path) -> str:
-    """The name of the image of a recipe, built where it is not there.
+    """The tag of the image of a recipe; the image is built where it is missing.
 
     Raises:
         StackProblem: the build failed; with the end of its output.
     """
-    own = named(repository, recipe.digest)
-    if find_made(client, repository, recipe.digest) is None:
+    own = tag_of_recipe(repository, recipe.digest)
+    if find_image(client, repository, recipe.digest) is None:
         build_image(client, replace(recipe, tag=own), log_folder)
     return own

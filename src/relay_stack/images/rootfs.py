@@ -1,4 +1,4 @@
-"""The root file system that Relay's images start from: a configured image, or this host's own distribution."""
+"""The root file system that Relay's images start from: a pulled image, or one made from this host's package mirror."""
 
 import hashlib
 import os
@@ -14,28 +14,28 @@ import docker
 
 from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.images.build import RECIPE_LABEL, find_made, image_id, named, take_common_name
+from relay_stack.images.build import RECIPE_LABEL, find_image, image_id, tag_latest, tag_of_recipe
 from relay_stack.machine.apt_sources import HostArchive, read_host
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
 
 ROOTFS = "relay-rootfs"
 FALLBACK_IMAGE = "debian:stable-slim"
-"""Pulled where the host cannot make a file system itself."""
+"""Image to pull where the host cannot make a root file system."""
 DEBOOTSTRAP_RECIPE = "1"
-"""To be raised when what `_bootstrap` makes changes."""
+"""Version of the result of `_bootstrap`; raise it with each change of that."""
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Start from an image of a registry."""
+    """Plan: start from an image that is pulled from a registry."""
 
     image: str
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Make a minimal system from the host's own package mirror."""
+    """Plan: make a minimal system from the host's package mirror."""
 
     archive: HostArchive
 
@@ -43,10 +43,16 @@ class Bootstrap:
 def plan_rootfs(
     environment: Mapping[str, str], archive: HostArchive | None, *, is_root: bool, here: str | None = None
 ) -> Pull | Bootstrap:
-    """Where the root file system comes from.
+    """Decide where the root file system comes from.
 
-    RELAY_ROOTFS_IMAGE, else the host's mirror (as root), else one that Relay has made on this engine before, under
-    whatever account (``here``), else a registry.
+    The order is: the image of RELAY_ROOTFS_IMAGE; the host's package mirror, if this process is root; an image that
+    Relay made on this engine before; FALLBACK_IMAGE.
+
+    Args:
+        environment: environment of this process.
+        archive: package mirror of the host; None where it has none.
+        is_root: this process is root.
+        here: root file system that Relay made on this engine before, under any account; None where there is none.
     """
     if image := environment.get("RELAY_ROOTFS_IMAGE"):
         return Pull(image)
@@ -56,23 +62,23 @@ def plan_rootfs(
 
 
 def ensure_rootfs(client: docker.DockerClient, scratch: Path, consent: Consent) -> str:
-    """Makes or pulls the image to start from unless it is there; returns its id.
+    """Make or pull the root file system's image, unless it exists; returns its id.
 
     Raises:
-        StackProblem: neither way works here; with what to do.
+        StackProblem: the image can be neither made nor pulled; the message says what to do.
     """
     archive = read_host()
     plan = plan_rootfs(os.environ, archive, is_root=os.geteuid() == 0, here=_here(client, archive))
     if isinstance(plan, Pull):
         return _pull(client, plan.image)
     digest = _digest(plan)
-    own = find_made(client, ROOTFS, digest)
+    own = find_image(client, ROOTFS, digest)
     if own is None:
-        own = named(ROOTFS, digest)
+        own = tag_of_recipe(ROOTFS, digest)
         if program("debootstrap") is None:
             install(("debootstrap",), needed_by="making the base image", consent=consent, log_folder=scratch / "logs")
         _bootstrap(client, plan.archive, scratch, digest)
-    take_common_name(client, own, always=False)
+    tag_latest(client, own, always=False)
     return image_id(client, own) or ""
 
 
@@ -81,8 +87,8 @@ def _digest(plan: Bootstrap) -> str:
 
 
 def _here(client: docker.DockerClient, archive: HostArchive | None) -> str | None:
-    """A root file system that Relay has made on this engine: that of this host's archive, else the newest."""
-    if archive is not None and (own := find_made(client, ROOTFS, _digest(Bootstrap(archive)))):
+    """A root file system that Relay made on this engine: the one of this host's archive, else the newest."""
+    if archive is not None and (own := find_image(client, ROOTFS, _digest(Bootstrap(archive)))):
         return own
     names = [name for image in client.images.list(ROOTFS, filters={"label": RECIPE_LABEL}) for name in image.tags]
     return names[0] if names else None
@@ -98,7 +104,7 @@ def _pull(client: docker.DockerClient, image: str) -> str:
         raise StackProblem(
             f"Cannot pull {image}, from which Relay's images are made: {error.explanation}. "
             f"Set RELAY_ROOTFS_IMAGE to a Debian or Ubuntu image that you can reach (or that is loaded already), "
-            f"or run this once as root on Debian or Ubuntu: then it is made from the distribution's own mirror."
+            f"or run this once as root on Debian or Ubuntu, where the image is made from the distribution's mirror."
         ) from error
 
 
@@ -108,7 +114,7 @@ def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path,
     log_file = scratch / "logs" / "debootstrap.log"
     log_file.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rootfs-", dir=scratch) as folder, log_file.open("w") as log:
-        # A mount namespace of its own: what debootstrap mounts ends with it, also when it is killed.
+        # In a mount namespace of its own, so that the mounts of a killed debootstrap disappear.
         command = (
             "unshare",
             "--mount",
@@ -117,9 +123,9 @@ def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path,
             program("debootstrap") or "debootstrap",
             "--variant=minbase",
         )
-        # ca-certificates, so that a mirror behind https serves the builds too.
-        words = (*command, "--include=ca-certificates", archive.codename, folder, archive.mirror)
-        if subprocess.run(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+        # ca-certificates, because builds may read a mirror over https.
+        arguments = (*command, "--include=ca-certificates", archive.codename, folder, archive.mirror)
+        if subprocess.run(arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             reason = log_file.read_text(errors="replace").splitlines()[-15:]
             raise StackProblem("debootstrap failed:\n" + "\n".join(reason) + f"\n(all of it in {log_file})")
         _finish(Path(folder), archive)
@@ -135,7 +141,7 @@ def _finish(folder: Path, archive: HostArchive) -> None:
 
 
 def _import(client: docker.DockerClient, folder: Path, digest: str) -> None:
-    repository, _, tag = named(ROOTFS, digest).partition(":")
+    repository, _, tag = tag_of_recipe(ROOTFS, digest).partition(":")
     words = ("tar", "--numeric-owner", "--one-file-system", "-C", str(folder), "-c", ".")
     with subprocess.Popen(words, stdout=subprocess.PIPE) as packer:
         client.api.import_image_from_stream(

@@ -1,1 +1,1 @@
-"""The machine below the local stack: packages, accounts, the container engine."""
+"""Prepares the machine for the local stack: packages, system accounts and the container engine."""

@@ -1,4 +1,4 @@
-"""The system account that Postgres runs as under root (it refuses root), and what that account can reach."""
+"""The system account that Postgres runs as when Relay runs as root, because Postgres refuses to run as root."""
 
 import os
 import pwd
@@ -15,10 +15,12 @@ ACCOUNT_NAME = "relay-postgres"
 
 
 def postgres_account() -> Account | None:
-    """None where the present user will do; else the system account, made when it is missing.
+    """The account for Postgres; None where this process is not root, and Postgres runs as the present user.
+
+    A missing account is made.
 
     Raises:
-        StackProblem: running as root and no account can be made.
+        StackProblem: the account is missing and cannot be made.
     """
     if os.geteuid() != 0:
         return None
@@ -33,22 +35,22 @@ def _make_account() -> pwd.struct_passwd:
     program = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise StackProblem(
-            f"Postgres does not run as root, and there is no useradd here to make it an account. "
+            f"Postgres does not run as root, and this machine has no useradd that could make an account for it. "
             f"Make a system user named {ACCOUNT_NAME}, or run Relay as another user than root."
         )
     command = (program, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT_NAME)
     note(f"Making the system user {ACCOUNT_NAME}, because Postgres does not run as root")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return pwd.getpwnam(ACCOUNT_NAME)  # also where another process made it at the same moment
+        return pwd.getpwnam(ACCOUNT_NAME)  # useradd also fails where another process has just made the account
     except KeyError:
         raise StackProblem(f"Cannot make the system user {ACCOUNT_NAME}: {done.stderr.strip()}") from None
 
 
 def first_closed_folder(path: Path, account: Account) -> Path | None:
-    """The outermost folder on the way to `path` (itself included) that `account` cannot enter; None when all is open.
+    """The outermost folder on the way to `path`, or `path` itself, that `account` cannot enter; None: it can enter all.
 
-    Judged by owner, group and mode; access lists are not read, as nothing here sets them.
+    Owner, group and mode decide; access control lists are not read.
     """
     resolved = path.resolve()
     for folder in (*reversed(resolved.parents), resolved):

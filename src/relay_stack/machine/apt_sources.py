@@ -1,4 +1,4 @@
-"""Reads which Debian or Ubuntu mirror this host uses, so that images come from the same one (pure but for `read_host`).
+"""Finds the Debian or Ubuntu mirror that this host uses, so that images use it too. Only `read_host` reads files.
 
 Formats: sources.list(5), one-line and deb822; `mirror+file:` as Debian's cloud images use it (apt-transport-mirror(1)).
 """
@@ -13,7 +13,7 @@ SOURCES = Path("/etc/apt")
 
 @dataclass(frozen=True)
 class Source:
-    """One archive: a URI, one suite, its components."""
+    """One suite of a package archive."""
 
     uri: str
     suite: str
@@ -21,22 +21,22 @@ class Source:
 
     @property
     def line(self) -> str:
-        """Its one-line form."""
+        """The source as a line of sources.list."""
         return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
 
 
 @dataclass(frozen=True)
 class HostArchive:
-    """What an image of this host's own distribution is made from."""
+    """The package archive from which an image of this host's distribution is made."""
 
     codename: str
     mirror: str
     sources: tuple[Source, ...]
-    """Release, updates and security, as far as the host has them."""
+    """Suites of release, updates and security, as far as the host uses them."""
 
 
 def parse_one_line(text: str) -> Iterator[Source]:
-    """`deb [options] URI SUITE COMPONENT…` lines; others are passed over."""
+    """Sources of the lines `deb [options] URI SUITE COMPONENT…`; other lines are skipped."""
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         if not words or words[0] != "deb":
@@ -49,7 +49,7 @@ def parse_one_line(text: str) -> Iterator[Source]:
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
-    """Stanzas of `.sources` files; disabled ones and those without binaries are passed over."""
+    """Sources of the stanzas of a `.sources` file; disabled stanzas and those without `deb` are skipped."""
     for fields in _stanzas(text):
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") in {"no", "false"}:
             continue
@@ -78,9 +78,9 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
 
 
 def choose(codename: str, sources: list[Source]) -> HostArchive | None:
-    """The archive of the release `codename` among `sources`; None where the host has none.
+    """The archive of the release `codename` among `sources`; None where no source is of that release.
 
-    Only suites of the release itself with a `main` component count: others are somebody's extra repositories.
+    Only suites of the release with a component `main` count: other sources are repositories that a person added.
     """
     suites = [codename, f"{codename}-updates", f"{codename}-security"]
     fitting = [
@@ -93,7 +93,7 @@ def choose(codename: str, sources: list[Source]) -> HostArchive | None:
 
 
 def read_host(root: Path = SOURCES) -> HostArchive | None:
-    """This host's archive; None where it is no Debian or Ubuntu."""
+    """The archive of this host; None where the host is neither Debian nor Ubuntu."""
     try:
         codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether the local stack may change the machine: install packages, start a service."""
+"""Decides whether the local stack may change the machine: install packages, start a service."""
 
 import os
 import sys
@@ -9,15 +9,18 @@ from relay_core.console.output import note
 
 
 class Answer(Enum):
-    """What to do about a change."""
+    """How to proceed with a change."""
 
     GO = "go"
+    """Make the change."""
     ASK = "ask"
+    """Ask the person at the terminal."""
     EXPLAIN = "explain"
+    """Do not make it, and tell the person the command."""
 
 
 def decide(*, is_root: bool, yes: bool, terminal: bool) -> Answer:
-    """Without root a change is only explained; as root it is asked about on a terminal, unless told `--yes`."""
+    """How to proceed with a change: without root explain; on a terminal without `--yes` ask; else go."""
     if not is_root:
         return Answer.EXPLAIN
     return Answer.ASK if terminal and not yes else Answer.GO
@@ -25,12 +28,20 @@ def decide(*, is_root: bool, yes: bool, terminal: bool) -> Answer:
 
 @dataclass(frozen=True)
 class Consent:
-    """How this call of the command line may change the machine."""
+    """Permission of one command to change the machine.
+
+    Attributes:
+        yes: the person allowed every change with `--yes`.
+    """
 
     yes: bool = False
 
     def given(self, change: str) -> bool:
-        """True where the change may be made; asks on a terminal."""
+        """Whether a change may be made; asks the person on a terminal, else notes the change.
+
+        Args:
+            change: the change, as the beginning of a sentence ("Installing …").
+        """
         answer = decide(is_root=os.geteuid() == 0, yes=self.yes, terminal=sys.stdin.isatty() and sys.stderr.isatty())
         if answer is Answer.ASK:
             print(f"relay: {change}? [Y/n] ", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Finds a container engine: whatever answers the Docker API where it is usually found."""
+"""Finds a container engine: a server that answers the Docker API at one of the usual addresses."""
 
 import errno
 import os
@@ -14,46 +14,51 @@ import requests
 from relay_stack.errors import StackProblem
 
 PROBE_SECONDS = 5
+"""Longest wait for an answer of one address."""
 
 
 class Reach(Enum):
-    """What a probe of an address found."""
+    """The result of a probe of one address."""
 
     ANSWERS = "answers"
     ABSENT = "absent"
-    """No such socket."""
+    """There is no such socket."""
     DEAD = "dead"
-    """A socket, but nobody behind it, or no Docker API."""
+    """There is a socket, but no process answers the Docker API."""
     FORBIDDEN = "forbidden"
-    """The present user may not connect."""
+    """The present user has no right to connect."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A container engine that answers."""
+    """A container engine that answered."""
 
     host: str
-    """Docker API address (`unix://…`, `tcp://…`)."""
+    """Address of the Docker API: `unix://…` or `tcp://…`."""
 
     def client(self) -> docker.DockerClient:
-        """A client that waits as long as builds take."""
+        """A client of the engine; its timeout of ten minutes allows image builds."""
         return docker.DockerClient(base_url=self.host, timeout=600)
 
 
 @dataclass(frozen=True)
-class NoEngine:
-    """Nothing answers; what the usual places showed."""
+class FailedSearch:
+    """A search that found no engine.
+
+    Attributes:
+        found: address → result of its probe.
+    """
 
     found: Mapping[str, Reach]
 
     @property
     def forbidden(self) -> str | None:
-        """A socket that the present user may not use."""
+        """Address of an engine that the present user has no right to use; None where there is none."""
         return next((host for host, reach in self.found.items() if reach is Reach.FORBIDDEN), None)
 
 
 def usual_hosts(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
-    """Addresses to try, in order; one that is set is the only one."""
+    """Addresses to try, in order; where RELAY_DOCKER_HOST or DOCKER_HOST is set, only that one."""
     for name in ("RELAY_DOCKER_HOST", "DOCKER_HOST"):
         if value := environment.get(name):
             return (value,)
@@ -64,11 +69,11 @@ def usual_hosts(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
     return tuple(f"unix://{place}" for place in places)
 
 
-def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | NoEngine:
-    """The first of the usual addresses that answers.
+def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | FailedSearch:
+    """The engine at the first address that answers, else the results of all probes.
 
     Raises:
-        StackProblem: an address is set in the environment, and it does not answer.
+        StackProblem: the environment names an address, and it does not answer.
     """
     hosts = usual_hosts(environment, Path.home())
     found = {}
@@ -81,11 +86,11 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | NoEngin
             f"No Docker API answers at {hosts[0]} ({found[hosts[0]].value}), which RELAY_DOCKER_HOST or DOCKER_HOST "
             f"names. Start it, or unset the variable."
         )
-    return NoEngine(found)
+    return FailedSearch(found)
 
 
 def probe(host: str) -> Reach:
-    """Asks one address, for at most a few seconds."""
+    """Ask one address for the Docker API; takes at most PROBE_SECONDS for each of connecting and asking."""
     if host.startswith("unix://") and (reach := _probe_socket(host.removeprefix("unix://"))) is not Reach.ANSWERS:
         return reach
     try:

@@ -1,4 +1,4 @@
-"""Gets a container engine to run where none answers, and remembers what it started."""
+"""Starts a container engine where none answers, and remembers which process it started."""
 
 import json
 import os
@@ -14,29 +14,29 @@ from relay_core.console.output import note
 from relay_stack.errors import StackProblem
 from relay_stack.files.private_file import write_private
 from relay_stack.machine.consent import Consent
-from relay_stack.machine.container_engine import Engine, NoEngine, Reach, find_engine, probe
+from relay_stack.machine.container_engine import Engine, FailedSearch, Reach, find_engine, probe
 from relay_stack.machine.packages import install, program
 from relay_stack.services.process import last_lines
 
 PACKAGES = ("docker.io", "iptables")
-"""The engine of Debian and Ubuntu. `iptables` is only recommended by it, and networks need it."""
+"""Packages of the engine on Debian and Ubuntu; docker.io only recommends iptables, but networks need it."""
 START_SECONDS = 60
 STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """How dockerd is run."""
+    """How to run dockerd."""
 
     host: str = "unix:///var/run/docker.sock"
     options: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
-    """A program that sets up namespaces and becomes dockerd."""
+    """Command that sets up namespaces and then executes dockerd; empty: dockerd runs directly."""
 
 
 @dataclass(frozen=True)
 class StartedEngine:
-    """A dockerd that we started, known by its pid and the time it began."""
+    """A dockerd that Relay started, identified by its pid and its start time."""
 
     pid: int
     began: float
@@ -44,10 +44,10 @@ class StartedEngine:
 
 
 def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
-    """An engine that answers: found, else started, else installed and started.
+    """Return an engine that answers; start one where none does, and install it where it is missing.
 
     Raises:
-        StackProblem: that may not or cannot be done; with what to run.
+        StackProblem: starting or installing is not allowed or failed; with the command to run.
     """
     found = find_engine()
     if isinstance(found, Engine):
@@ -55,7 +55,7 @@ def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
     _explain_if_forbidden(found)
     if program("dockerd") is None:
         install(PACKAGES, needed_by="running containers", consent=consent, log_folder=data_dir / "logs")
-        found = find_engine()  # the package may have started it
+        found = find_engine()  # the package may have started the engine
         if isinstance(found, Engine):
             return found
     elif not consent.given("Starting the Docker engine"):
@@ -66,25 +66,25 @@ def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
 
 
 def stop_engine(data_dir: Path) -> bool:
-    """Ends the dockerd that `ensure_engine` started, if it is still the same one; True if there was one."""
+    """End the dockerd that `ensure_engine` started; returns whether it was still running."""
     started = _read(data_dir)
     process = _same_process(started) if started else None
     if process is not None:
         process.send_signal(signal.SIGTERM)
         _, alive = psutil.wait_procs([process], timeout=STOP_SECONDS)
-        for one in alive:
-            one.kill()
+        for stuck in alive:
+            stuck.kill()
     _state_file(data_dir).unlink(missing_ok=True)
     return process is not None
 
 
 def started_engine(data_dir: Path) -> StartedEngine | None:
-    """The dockerd we started, while it runs."""
+    """The dockerd that Relay started; None where it does not run."""
     started = _read(data_dir)
     return started if started and _same_process(started) else None
 
 
-def _explain_if_forbidden(found: NoEngine) -> None:
+def _explain_if_forbidden(found: FailedSearch) -> None:
     if found.forbidden and os.geteuid() != 0:
         raise StackProblem(
             f"A container engine is there, but this user may not use {found.forbidden.removeprefix('unix://')}. "
@@ -95,16 +95,16 @@ def _explain_if_forbidden(found: NoEngine) -> None:
 def _start_by_systemd() -> Engine:
     done = subprocess.run(("systemctl", "start", "docker"), capture_output=True, text=True, check=False)
     found = find_engine()
-    if isinstance(found, NoEngine):
-        raise StackProblem(f"`systemctl start docker` did not bring the engine up: {done.stderr.strip()}")
+    if isinstance(found, FailedSearch):
+        raise StackProblem(f"`systemctl start docker` did not start the engine: {done.stderr.strip()}")
     return found
 
 
 def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
-    """Runs dockerd in a session of its own: it stays when the stack stops, since containers may go on.
+    """Start dockerd in a session of its own: it stays when the stack ends, because containers go on.
 
     Raises:
-        StackProblem: it does not come up; with the end of its log.
+        StackProblem: dockerd does not start; with the end of its log.
     """
     log_file = data_dir / "logs" / "dockerd.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -121,11 +121,11 @@ def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
     began = psutil.Process(process.pid).create_time()
     write_private(_state_file(data_dir), json.dumps(asdict(StartedEngine(process.pid, began, daemon.host))))
     deadline = time.monotonic() + START_SECONDS
-    while probe(daemon.host) is not Reach.ANSWERS:  # dockerd tells only systemd when it is ready
+    while probe(daemon.host) is not Reach.ANSWERS:  # dockerd signals only to systemd when it is ready
         if process.poll() is not None or time.monotonic() > deadline:
             stop_engine(data_dir)
             raise StackProblem(
-                f"The Docker engine does not start here. Start one yourself, or set DOCKER_HOST to one elsewhere "
+                f"The Docker engine does not start here. Start one yourself, or set DOCKER_HOST to an engine "
                 f"that sees the same files. The end of {log_file}:\n{last_lines(log_file)}"
             )
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Containers that a test run leaves: remembered before it, removed after it."""
+"""Removes the containers that a test run left, by comparing them with those that existed before."""
 
 import json
 import os
@@ -11,43 +11,48 @@ from relay_core.console.output import note
 from relay_stack.files.private_file import write_private
 
 OWN_LABELS = "relay."
-"""Images hand their labels down, so every container from an image of ours is recognised."""
+"""Prefix of Relay's labels. Containers have the labels of their image, so all from Relay's images have one."""
 
 
 def remember_present(client: docker.DockerClient, data_dir: Path) -> None:
-    """Notes what is there, so that `remove_new` leaves it alone. The data directory must exist."""
+    """Record Relay's containers that exist now, so that `remove_new` leaves them. The data directory must exist."""
     write_private(_file(data_dir), json.dumps(sorted(_ours(client))))
 
 
 def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
-    """Removes what has come since `remember_present` and is nobody's, saying so; without such a note, nothing."""
+    """Remove abandoned containers that came after `remember_present`; without its record none.
+
+    Each removal is noted.
+    """
     if not _file(data_dir).exists():
         return
     before = set(json.loads(_file(data_dir).read_text()))
-    for one in _ours(client) - before:
+    for container_id in _ours(client) - before:
         try:
-            facts = client.api.inspect_container(one)
+            facts = client.api.inspect_container(container_id)
             if is_abandoned(facts):
                 note(f"Removing a container that the tests left: {facts['Name'].lstrip('/')}")
-                client.api.remove_container(one, force=True, v=True)
+                client.api.remove_container(container_id, force=True, v=True)
         except docker.errors.NotFound:
             continue
 
 
 def is_abandoned(facts: dict[str, Any]) -> bool:
-    """Whether a folder that it mounts from this machine is gone: tests remove theirs, and others' runs need theirs.
+    """Whether a container mounts a folder of this machine that is gone.
+
+    Tests remove their folders; the folders of running stacks exist.
 
     Args:
-        facts: as the engine's inspect gives them.
+        facts: the engine's inspect of the container.
     """
     sources = [mount["Source"] for mount in facts["Mounts"] if mount["Type"] == "bind"]
     return any(not os.path.lexists(source) for source in sources)
 
 
 def _ours(client: docker.DockerClient) -> set[str]:
-    # By the list alone: an engine may wait for ever where it is asked for one whose files a step has made to block it.
+    # From the list only: an inspect of one container can block for ever on files that a step made.
     containers = client.api.containers(all=True)
-    return {str(one["Id"]) for one in containers if any(key.startswith(OWN_LABELS) for key in one["Labels"] or {})}
+    return {str(each["Id"]) for each in containers if any(key.startswith(OWN_LABELS) for key in each["Labels"] or {})}
 
 
 def _file(data_dir: Path) -> Path:

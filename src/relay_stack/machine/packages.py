@@ -1,4 +1,4 @@
-"""Installs what is missing from the distribution's own packages (apt), saying what it does."""
+"""Installs packages of the distribution with apt, and reports each installation."""
 
 import os
 import shutil
@@ -12,19 +12,25 @@ from relay_stack.machine.consent import Consent
 from relay_stack.services.process import last_lines
 
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Often not on a plain user's PATH."""
+"""Folders of system programs, which the PATH of a plain user often lacks."""
 
 
 def program(name: str) -> str | None:
-    """Path of a program, also where only root's PATH would find it."""
+    """Path of a program on PATH or in SYSTEM_FOLDERS; None where there is none."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}")
 
 
 def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folder: Path) -> None:
-    """Installs packages.
+    """Install packages.
+
+    Args:
+        names: names of the packages.
+        needed_by: purpose, for the person who is asked.
+        consent: permission to change the machine.
+        log_folder: gets `apt.log`.
 
     Raises:
-        StackProblem: it may not or cannot; with the command to run.
+        StackProblem: installing is not allowed or failed; with the command to run.
     """
     words = ("apt-get", "install", "-y", "--no-install-recommends", *names)
     command = f"apt-get update && {' '.join(words)}"

@@ -1,4 +1,4 @@
-"""The sample job: submitted by HTTP like any other, its log on the screen, its dev server fetched."""
+"""Runs the sample job: posts it to the API, shows its logs, and fetches the page of its dev server."""
 
 import time
 from dataclasses import dataclass
@@ -17,30 +17,35 @@ from relay_stack.sample.sample_repo import SERVED_TEXT, make_sample_repo, sample
 STEP_SECONDS = 300
 """Longest silence of one step's log stream; the server sends a heartbeat every few seconds."""
 SERVE_SECONDS = 60
+"""Longest wait for the dev server's port."""
 
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What the sample job did."""
+    """The result of the sample job."""
 
     workspace_id: str
     executions: list[dict[str, Any]]
-    """As the API shows them, in order; the dev server last."""
+    """The executions as the API shows them, in order; the dev server is last."""
     page_url: str | None
-    """Where the dev server answers."""
+    """URL of the dev server's page; None where it did not serve the page that the agent changed."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether every step completed and the page was served as the agent left it."""
-        steps = [one for one in self.executions if one["run_reason"] != "dev_server"]
-        return self.page_url is not None and all(one["status"] == "completed" for one in steps)
+        """Whether every step completed, and the dev server served the page that the agent changed."""
+        steps = [execution for execution in self.executions if execution["run_reason"] != "dev_server"]
+        return self.page_url is not None and all(step["status"] == "completed" for step in steps)
 
 
 def run_sample(data_dir: Path, state: StackState) -> SampleResult:
-    """Runs it and shows it.
+    """Run the sample job and show its logs.
+
+    Args:
+        data_dir: data directory of the stack.
+        state: state of the running stack.
 
     Raises:
-        StackProblem: the API refused it or does not answer any more.
+        StackProblem: the API refused a request, or stopped answering.
     """
     repo = make_sample_repo(sample_folder(data_dir))
     note(f"Running the sample job on {repo.path}")
@@ -71,26 +76,26 @@ def _executions(api: httpx.Client, workspace: str) -> list[dict[str, Any]]:
 
 
 def _chain_succeeded(api: httpx.Client, workspace: str) -> bool:
-    return all(one["status"] == "completed" for one in _executions(api, workspace))
+    return all(execution["status"] == "completed" for execution in _executions(api, workspace))
 
 
 def _follow_chain(api: httpx.Client, workspace: str) -> None:
-    """Shows each step's log as it comes; the next step exists as soon as one has ended."""
+    """Show the log of each step while it runs; the next step exists when one has ended."""
     seen: set[str] = set()
-    while fresh := [one for one in _executions(api, workspace) if one["id"] not in seen]:
-        for one in fresh:
-            seen.add(one["id"])
-            print(f"\n── {one['run_reason']} ──", flush=True)
-            ending = _show_log(api, one["id"])
+    while fresh := [step for step in _executions(api, workspace) if step["id"] not in seen]:
+        for step in fresh:
+            seen.add(step["id"])
+            print(f"\n── {step['run_reason']} ──", flush=True)
+            ending = _show_log(api, step["id"])
             took = "" if ending["exit_code"] is None else f", exit code {ending['exit_code']}"
             print(
-                f"── {one['run_reason']}: {ending['status']}{took} {safe_line(ending.get('error_reason') or '')}",
+                f"── {step['run_reason']}: {ending['status']}{took} {safe_line(ending.get('error_reason') or '')}",
                 flush=True,
             )
 
 
 def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
-    """Prints the log to its end; comes again where a stream breaks off. Returns the data of its `end` event."""
+    """Print a log to its end, also over streams that the API closes early; returns the data of the `end` event."""
     last = "0"
     writer = log_writers()["stdout"]
     while True:
@@ -108,19 +113,19 @@ def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
 
 
 def _serve(api: httpx.Client, workspace: str) -> str | None:
-    """Starts the dev server and fetches its page; None where it does not serve what the agent made."""
+    """Start the dev server and fetch its page; returns the URL, None where the page lacks the agent's change."""
     print("\n── dev_server ──", flush=True)
     server = _checked(api.post(f"/v1/workspaces/{workspace}/dev-server", json={}))["id"]
     deadline = time.monotonic() + SERVE_SECONDS
     while time.monotonic() < deadline:
-        one = _checked(api.get(f"/v1/executions/{server}"))
-        url: str | None = (one["dev_server"] or {}).get("url")
+        execution = _checked(api.get(f"/v1/executions/{server}"))
+        url: str | None = (execution["dev_server"] or {}).get("url")
         if url:
             page = httpx.get(url, timeout=30, trust_env=False).text
             print(f"GET {url}\n{safe(page)}", flush=True)
             return url if SERVED_TEXT in page else None
-        if one["status"] not in {"queued", "running"}:
-            print(f"── dev_server: {one['status']} {safe_line(one['error_reason'] or '')}", flush=True)
+        if execution["status"] not in {"queued", "running"}:
+            print(f"── dev_server: {execution['status']} {safe_line(execution['error_reason'] or '')}", flush=True)
             return None
-        time.sleep(0.2)  # that a port answers is no event of the log
+        time.sleep(0.2)  # no event of the log tells that the port answers
     return None

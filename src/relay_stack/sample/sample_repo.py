@@ -1,4 +1,4 @@
-"""The repository of the sample job: made on the spot, with plain git."""
+"""Makes the repository of the sample job with git."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from relay_stack.errors import StackProblem
 FILES = Path(__file__).with_name("sample_files")
 PROMPT = "Let the page say who made it, and test that."
 SERVED_TEXT = "Made by a job of Relay."
-"""What the dev server must answer with after the agent's work."""
+"""Text that the dev server's page contains after the agent's change."""
 
 
 @dataclass(frozen=True)
 class SampleRepo:
-    """The repository and the job to run on it."""
+    """A sample repository and the run on it."""
 
     path: Path
 
@@ -36,7 +36,10 @@ class SampleRepo:
 
 
 def sample_folder(data_dir: Path) -> Path:
-    """Beside the data directory: what lies in it is never cloned from. A temporary folder where that may not be."""
+    """Folder of the sample repository: beside the data directory, because repositories in it cannot be cloned.
+
+    Where the folder beside it cannot be made, it is a temporary folder.
+    """
     beside = data_dir.with_name(f"{data_dir.name}-sample")
     if beside.is_dir() or os.access(data_dir.parent, os.W_OK):
         return beside
@@ -44,7 +47,7 @@ def sample_folder(data_dir: Path) -> Path:
 
 
 def make_sample_repo(folder: Path) -> SampleRepo:
-    """A fresh repository with one commit at `folder/page`; one that is there is kept.
+    """Make a repository with one commit at `folder/page`, unless it exists.
 
     Raises:
         StackProblem: git is missing or failed.
@@ -70,7 +73,7 @@ def _script(name: str) -> str:
 
 
 def _git(folder: Path, *words: str) -> None:
-    # The user's own configuration (hooks, signing, templates) has no say here.
+    # Without the user's configuration, which may set hooks, signing and templates.
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     identity = ("-c", "user.name=Sample", "-c", "user.email=sample@localhost")
     try:

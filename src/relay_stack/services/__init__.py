@@ -1,1 +1,1 @@
-"""The processes of the local stack."""
+"""The processes of the local stack, and the supervisor that keeps them alive."""

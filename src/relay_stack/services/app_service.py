@@ -1,4 +1,4 @@
-"""API and Flower as services: ready when an HTTP address answers."""
+"""API and Flower as services: each is ready when an HTTP address answers."""
 
 import subprocess
 import time
@@ -14,24 +14,24 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class AppService:
-    """A program of this project."""
+    """A program that is ready when an address answers."""
 
     program: Program
     ready_url: str | None = None
-    """Answers 200 once it can be used; None: there is nothing to ask."""
+    """URL that answers with a 2xx status when the program is ready; None: it is ready at once."""
 
     def prepare(self) -> Program:
-        """There is nothing to set up."""
+        """Return how to run the program; there is nothing to set up."""
         return self.program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Returns when `ready_url` answers.
+        """Return when `ready_url` answers with success.
 
         Raises:
-            StackProblem: it ended or took longer than a minute; with the end of its log.
+            StackProblem: the process ended, or was not ready in START_SECONDS; with the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
-        while self.ready_url is not None and not _answers(self.ready_url):  # a port offers no event
+        while self.ready_url is not None and not _answers(self.ready_url):  # no event tells when a port answers
             if process.poll() is not None or time.monotonic() > deadline:
                 log = self.program.log_file
                 raise StackProblem(f"{self.program.name} did not start. The end of {log}:\n{last_lines(log)}")

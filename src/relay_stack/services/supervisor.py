@@ -1,4 +1,4 @@
-"""The supervisor: one process per stack, parent of all the others, in a session of its own."""
+"""The supervisor: one process per stack; it starts all other processes as its children and keeps them alive."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from relay_stack.files.local_secrets import ensure_secrets
 from relay_stack.files.local_settings import remember_environment, remembered_environment
 from relay_stack.files.stack_state import ProcessState, StackState, forget_state, write_state
 from relay_stack.services.app_service import AppService
-from relay_stack.services.keep_alive import StopRequested, Watch, stop_on_signals
+from relay_stack.services.keep_alive import ProcessKeeper, StopRequested, stop_on_signals
 from relay_stack.services.ports import choose_port
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.programs import Endpoints, app_programs, environment_of
@@ -29,52 +29,59 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Announcer:
-    """Tells whoever called `relay up` how the start goes: one JSON object a line, until that one leaves."""
+class StartReporter:
+    """Sends the progress of a start to the process that started the supervisor, as JSON objects, one a line.
+
+    Attributes:
+        pipe: the writing end; the reader may close its end at any time.
+    """
 
     pipe: IO[str]
 
-    def say(self, text: str) -> None:
-        """One line for the person who waits."""
-        self.tell("say", text)
+    def progress(self, text: str) -> None:
+        """Send a line for the person who waits."""
+        self.send("progress", text)
 
-    def tell(self, kind: str, text: str = "") -> None:
-        """`kind` is `say`, `problem` or `ready`."""
+    def send(self, kind: str, text: str = "") -> None:
+        """Send an object with `kind` (`progress`, `problem` or `ready`) and `text`."""
         try:
             self.pipe.write(json.dumps({"kind": kind, "text": text}) + "\n")
             self.pipe.flush()
         except BrokenPipeError:
-            log.info("nobody listens any more: %s", text)
+            log.info("the reader of the progress has gone: %s", text)
 
 
-def supervise(data_dir: Path, docker_host: str, announcer: Announcer) -> bool:
-    """Runs the stack until it is told to stop; False when it could not be started.
+def supervise(data_dir: Path, docker_host: str, reporter: StartReporter) -> bool:
+    """Run the stack until a signal stops it; returns False where the stack could not be started.
 
-    Problems go to the announcer.
+    Args:
+        data_dir: data directory of the stack.
+        docker_host: address of the container engine.
+        reporter: gets the progress, and the problem that prevents the start.
     """
     stop_on_signals()
-    board = _Board(data_dir)
-    watch = Watch(board.show)
+    state_file = _StateFile(data_dir)
+    keeper = ProcessKeeper(state_file.show)
     try:
         with stack_lock(data_dir):
             try:
-                board.open(_start_all(watch, data_dir, docker_host, announcer))
-                announcer.tell("ready")
-                watch.keep()
+                state_file.open(_start_all(keeper, data_dir, docker_host, reporter))
+                reporter.send("ready")
+                keeper.keep()
             finally:
-                watch.stop()
+                keeper.stop()
                 forget_state(data_dir)
     except StopRequested:
         log.info("stopped")
     except (RelayError, OSError) as error:
         log.exception("cannot go on")
-        announcer.tell("problem", str(error))
+        reporter.send("problem", str(error))
         return False
     return True
 
 
-class _Board:
-    """Keeps `stack.json` true once there is something to show."""
+class _StateFile:
+    """Writes `stack.json`, from the start's end on and after each change of a process."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -91,68 +98,70 @@ class _Board:
             return
         try:
             write_state(self._data_dir, replace(self._state, processes=self._processes))
-        except OSError as error:  # a full disk must not end the stack that could be asked to free it
+        except OSError as error:  # a full disk must not end the stack
             log.warning("cannot write stack.json: %s", error)
 
 
-def _start_all(watch: Watch, data_dir: Path, docker_host: str, announcer: Announcer) -> StackState:
-    database_url = _start_database(watch, data_dir, announcer)
-    redis_url = _start_queue(watch, data_dir, announcer)
+def _start_all(keeper: ProcessKeeper, data_dir: Path, docker_host: str, reporter: StartReporter) -> StackState:
+    database_url = _start_database(keeper, data_dir, reporter)
+    redis_url = _start_queue(keeper, data_dir, reporter)
     secrets = ensure_secrets(data_dir, database_url)
     last = remembered_environment(data_dir)
-    ends = Endpoints(
+    endpoints = Endpoints(
         database_url=database_url,
         redis_url=redis_url,
         docker_host=docker_host,
-        api_port=choose_port("RELAY_API_PORT", 8700, os.environ, announcer.say, last),
-        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, announcer.say, last),
-        worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, announcer.say, last),
+        api_port=choose_port("RELAY_API_PORT", 8700, os.environ, reporter.progress, last),
+        flower_port=choose_port("RELAY_FLOWER_PORT", 5555, os.environ, reporter.progress, last),
+        worker_http_port=choose_port("RELAY_WORKER_HTTP_PORT", 8701, os.environ, reporter.progress, last),
         flower_user=get_settings().flower_user,
         flower_password=get_settings().flower_password or secrets.flower_password,
         secret_key=secrets.secret_key,
     )
-    _start_apps(watch, ends, data_dir, announcer)
+    _start_apps(keeper, endpoints, data_dir, reporter)
     me = psutil.Process()
     return StackState(
-        api_url=ends.api_url,
+        api_url=endpoints.api_url,
         token=secrets.token,
-        flower_url=ends.flower_url,
-        flower_user=ends.flower_user,
-        flower_password=ends.flower_password,
+        flower_url=endpoints.flower_url,
+        flower_user=endpoints.flower_user,
+        flower_password=endpoints.flower_password,
         processes=(),
         supervisor_pid=me.pid,
         supervisor_began=me.create_time(),
     )
 
 
-def _start_database(watch: Watch, data_dir: Path, announcer: Announcer) -> str:
+def _start_database(keeper: ProcessKeeper, data_dir: Path, reporter: StartReporter) -> str:
     url = os.environ.get("RELAY_DATABASE_URL")
     if not url:
-        announcer.say("Starting Postgres")
+        reporter.progress("Starting Postgres")
         postgres = EmbeddedPostgres(data_dir / "postgres")
-        watch.start("postgres", postgres)
+        keeper.start("postgres", postgres)
         url = postgres.url
     migrate.upgrade(url)
     return url
 
 
-def _start_queue(watch: Watch, data_dir: Path, announcer: Announcer) -> str:
+def _start_queue(keeper: ProcessKeeper, data_dir: Path, reporter: StartReporter) -> str:
     url = os.environ.get("RELAY_REDIS_URL")
     if url:
         return url
-    announcer.say("Starting Valkey (the Redis-compatible server)")
+    reporter.progress("Starting Valkey (the Redis-compatible server)")
     valkey = EmbeddedValkey(data_dir / "valkey")
-    watch.start("redis", valkey)
+    keeper.start("redis", valkey)
     return valkey.url
 
 
-def _start_apps(watch: Watch, ends: Endpoints, data_dir: Path, announcer: Announcer) -> None:
-    announcer.say("Starting API, worker and Flower")
-    programs = app_programs(ends, data_dir, os.environ)
-    remember_environment(data_dir, environment_of(ends, data_dir, os.environ))
-    ready = {"api": f"{ends.api_url}/healthz", "flower": f"{ends.flower_url}/healthcheck"}
-    for name, program in programs.items():  # all at once: each takes a second or two to import
-        service = WorkerService(program, ends.redis_url) if name == "worker" else AppService(program, ready.get(name))
-        watch.start(name, service, wait=False)
+def _start_apps(keeper: ProcessKeeper, endpoints: Endpoints, data_dir: Path, reporter: StartReporter) -> None:
+    reporter.progress("Starting API, worker and Flower")
+    programs = app_programs(endpoints, data_dir, os.environ)
+    remember_environment(data_dir, environment_of(endpoints, data_dir, os.environ))
+    ready = {"api": f"{endpoints.api_url}/healthz", "flower": f"{endpoints.flower_url}/healthcheck"}
+    for name, program in programs.items():  # start them together, because each imports for a second or two
+        service = (
+            WorkerService(program, endpoints.redis_url) if name == "worker" else AppService(program, ready.get(name))
+        )
+        keeper.start(name, service, wait=False)
     for name in programs:
-        watch.wait_ready(name)
+        keeper.wait_ready(name)

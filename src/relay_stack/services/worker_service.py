@@ -1,4 +1,4 @@
-"""The worker as a service: ready when it answers over the queue."""
+"""The worker as a service: it is ready when it answers through the queue."""
 
 import subprocess
 import time
@@ -14,24 +14,25 @@ from relay_stack.services.process import Program, last_lines
 
 START_SECONDS = 60
 ASK_SECONDS = 0.5
+"""Longest wait for the answers to one question; a worker that starts does not answer yet."""
 
 
 @dataclass(frozen=True)
 class WorkerService:
-    """A Celery worker of ours."""
+    """The Celery worker of this stack."""
 
     program: Program
     redis_url: str
 
     def prepare(self) -> Program:
-        """There is nothing to set up."""
+        """Return how to run the worker; there is nothing to set up."""
         return self.program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Returns when a worker whose main process is `process` answers.
+        """Return when the worker whose main process is `process` answers.
 
         Raises:
-            StackProblem: it ended or took longer than a minute; with the end of its log.
+            StackProblem: the process ended, or did not answer in START_SECONDS; with the end of its log.
         """
         app = make_app(Settings(redis_url=self.redis_url))
         deadline = time.monotonic() + START_SECONDS
@@ -45,9 +46,9 @@ class WorkerService:
 
 
 def _answers(app: Celery, pid: int) -> bool:
-    """Asks all workers, for at most half a second; other machines may share an outside Redis, so pids are compared."""
+    """Ask all workers on the queue. Workers of other machines may use the same Redis, so the pid decides."""
     try:
         stats = app.control.inspect(timeout=ASK_SECONDS, limit=1).stats() or {}
     except OperationalError:
         return False
-    return any(one.get("pid") == pid for one in stats.values())
+    return any(worker.get("pid") == pid for worker in stats.values())

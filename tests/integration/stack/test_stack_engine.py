@@ -15,7 +15,7 @@ import pytest
 
 from relay_cli import main
 from relay_stack.errors import StackProblem
-from relay_stack.images.build import RECIPE_LABEL, RECIPES, Recipe, build_image, made_by, take_common_name
+from relay_stack.images.build import RECIPE_LABEL, RECIPES, Recipe, build_image, recipe_digest, tag_latest
 from relay_stack.images.own_images import BASE_TAG, ensure_image, ensure_images
 from relay_stack.images.rootfs import ensure_rootfs
 from relay_stack.machine.consent import Consent
@@ -107,7 +107,7 @@ def test_an_image_is_built_once_per_recipe(client, tmp_path):
             (folder / "marker").write_text(marker)
             recipe = Recipe(tag, folder, {"WORD": "x"})
             ids.append(build_image(client, recipe, tmp_path / "logs"))
-            assert made_by(client, tag) == recipe.digest
+            assert recipe_digest(client, tag) == recipe.digest
         assert ids[0] == ids[1] != ids[2]
         assert RECIPE_LABEL in client.images.get(tag).labels
     finally:
@@ -144,7 +144,7 @@ def test_installations_with_different_recipes_do_not_fight_over_a_name(client, t
 
     def installs(folder: Path, *, always: bool = False) -> tuple[str, str]:
         name = ensure_image(client, repository, Recipe(repository, folder), tmp_path / "logs")
-        take_common_name(client, name, always=always)
+        tag_latest(client, name, always=always)
         return name, client.images.get(name).id
 
     try:

@@ -16,7 +16,7 @@ from relay_stack.errors import StackProblem
 from relay_stack.files.data_dir import data_dir_of_settings, open_data_dir, stack_is_up, stack_lock
 from relay_stack.files.stack_state import ProcessState
 from relay_stack.services.app_service import AppService
-from relay_stack.services.keep_alive import StopRequested, Watch, stop_on_signals
+from relay_stack.services.keep_alive import ProcessKeeper, StopRequested, stop_on_signals
 from relay_stack.services.ports import free_port
 from relay_stack.services.process import Program
 
@@ -56,7 +56,7 @@ def sleeper(folder: Path, name: str) -> AppService:
 
 def test_who_is_killed_is_started_again_and_a_stop_ends_all(tmp_path):
     board = Board()
-    watch = Watch(board.show)
+    watch = ProcessKeeper(board.show)
     watch.start("first", sleeper(tmp_path, "first"))
     watch.start("second", sleeper(tmp_path, "second"))
     before = {one.name: one.pid for one in board.shown[-1]}
@@ -85,7 +85,7 @@ def test_who_is_killed_is_started_again_and_a_stop_ends_all(tmp_path):
 
 def test_who_does_not_come_up_is_named_with_the_end_of_its_log(tmp_path):
     program = Program("api", (sys.executable, "-c", "print('no such thing'); exit(3)"), tmp_path / "api.log")
-    watch = Watch(Board().show)
+    watch = ProcessKeeper(Board().show)
     with pytest.raises(StackProblem, match=r"api did not start(.|\n)*no such thing"):
         watch.start("api", AppService(program, f"http://127.0.0.1:{free_port()}/"))
     watch.stop()
@@ -96,7 +96,7 @@ def test_who_ignores_a_stop_is_killed(tmp_path):
     ready = tmp_path / "ready"
     program = Program("deaf", (sys.executable, "-c", code, str(ready)), tmp_path / "deaf.log", stop_seconds=0.2)
     board = Board()
-    watch = Watch(board.show)
+    watch = ProcessKeeper(board.show)
     watch.start("deaf", AppService(program))
     pid = board.shown[-1][0].pid
     deadline = time.monotonic() + 20
@@ -130,7 +130,7 @@ def test_a_child_gets_a_clean_signal_mask(tmp_path):
     code = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
-        watch = Watch(Board().show)
+        watch = ProcessKeeper(Board().show)
         program = Program("mask", (sys.executable, "-c", code), tmp_path / "mask.log")
         watch.start("mask", AppService(program), wait=False)
     finally:

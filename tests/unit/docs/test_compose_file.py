@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from relay_core.settings import Settings
-from relay_stack.services.programs import flower_words
+from relay_stack.services.programs import flower_command
 
 FILE = Path(__file__).parents[3] / "docker-compose.yml"
 TEXT = FILE.read_text()
@@ -59,7 +59,7 @@ def test_settings_given_to_relay_exist():
 
 
 def test_flower_is_told_the_same_as_in_the_local_stack():
-    local = set(flower_words(5555, Path("/tmp/flower"))[5:]) - {"--address=127.0.0.1"}
+    local = set(flower_command(5555, Path("/tmp/flower"))[5:]) - {"--address=127.0.0.1"}
     assert local - set(SERVICES["flower"]["command"]) == set()
 
 

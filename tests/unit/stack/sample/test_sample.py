@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay_stack.down import Ended, describe
+from relay_stack.down import TakedownReport, describe
 from relay_stack.files.stack_state import ProcessState, StackState, forget_state, read_state, write_state
 from relay_stack.sample.sample_job import SampleResult
 from relay_stack.sample.sample_repo import PROMPT, SERVED_TEXT, make_sample_repo
@@ -105,7 +105,9 @@ def test_the_state_file_is_for_its_owner_and_shows_what_outsiders_rely_on(tmp_pa
 
 
 def test_what_a_stop_left_is_told():
-    nothing = Ended(was_up=False, containers_left=0, containers_removed=0, engine_left=False, engine_stopped=False)
+    nothing = TakedownReport(
+        was_up=False, containers_left=0, containers_removed=0, engine_left=False, engine_stopped=False
+    )
     assert describe(nothing) == ["No stack was running"]
     left = describe(replace(nothing, was_up=True, containers_left=2, engine_left=True))
     assert left[-1].startswith("Still running: 2 containers of workspaces and the Docker engine that Relay started")
