@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -24,8 +23,8 @@ from relay_core.store.database import make_database
 from relay_core.store.executions.lifecycle import Claimed
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.agents.claude_code.reader import ClaudeReader
-from relay_workers.execution.agent_turn import Turn
-from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.agent_output import AgentOutput
+from relay_workers.execution.agent_turn import AgentTurn
 
 LONG_LINE = 5 * MIB
 PIECE = 256 << 10
@@ -71,11 +70,10 @@ def measured(database: Engine, mib: int) -> dict[str, Any]:
     logs = LogStore(database)
     [execution_id] = executions(database, 1)
     size = stored(logs, execution_id, mib * MIB)
-    context = cast("WorkerContext", SimpleNamespace(logs=logs, database=database))
     claimed = Claimed(execution_id, execution_id, execution_id, RunReason.CODING_AGENT, {}, 1, 1, 0)
     process = psutil.Process()
     before, began = process.memory_info().rss, time.perf_counter()
-    turn = Turn(context, claimed, _Watched(process))
+    turn = AgentTurn(database, claimed, _Watched(process), AgentOutput(logs, execution_id))
     turn.finish(size, 0)
     seconds = time.perf_counter() - began
     with database.connect() as connection:

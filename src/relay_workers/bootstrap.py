@@ -14,6 +14,7 @@ import structlog
 from celery import Celery
 from celery.signals import celeryd_after_setup, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.state import active_requests
+from sqlalchemy import Engine
 
 from relay_core.domain.message import node_queue, pool_queue
 from relay_core.live_log.port import LiveLogPublisher
@@ -30,9 +31,10 @@ from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import registry
 from relay_core.store.schema.migrate import check_schema
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
+from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.celery.intake import Intake, RelayConsumer
 from relay_workers.celery.revocations import Revocations, register_commands
-from relay_workers.celery.tasks import RunRequest, register
+from relay_workers.celery.tasks import TaskRequest, register
 from relay_workers.containers.docker.client import KILL_TIMEOUT_SECONDS, connect, find_engine
 from relay_workers.containers.docker.data_dir_probe import IN_CONTAINER, check_data_dir
 from relay_workers.containers.docker.docker_containers import DockerContainers
@@ -40,16 +42,17 @@ from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.containers.in_container.install import install_supervisor
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
+from relay_workers.execution.assembly import make_runner
 from relay_workers.execution.context import WorkerContext
-from relay_workers.execution.runner import Runner
 from relay_workers.git.service import GitService
 from relay_workers.health import ClockState, Health, HealthServer, judge
 from relay_workers.host_files.private_dirs import close_to_others
 from relay_workers.maintenance.clocks import VITAL, make_clocks
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.metrics import Metrics, oldest
-from relay_workers.ownership.admission import Admission, capacity_of
-from relay_workers.ownership.live_executions import LiveRuns, awake_and_asleep
+from relay_workers.ownership.admission import Admission, QueueIntake, capacity_of
+from relay_workers.ownership.leases import Leases
+from relay_workers.ownership.live_executions import LiveExecutions, awake_and_asleep
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
 
 
@@ -101,25 +104,45 @@ def make_worker(settings: Settings) -> Worker:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
     dispatcher = BackgroundDispatcher(CeleryDispatcher(app, database))
-    context = make_context(settings, identity, database, dispatcher)
+    intake = make_intake(settings, identity.node_id)
+    context = make_context(settings, identity, database, dispatcher, intake)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     with database.begin() as connection:
         registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
-    runner = Runner(context)
+    runner = make_runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
     revocations = Revocations(database, context.dispatcher, context.live)
-    RunRequest.live, RunRequest.revocations = context.live, revocations
-    RelayConsumer.intake = context.admission.intake
+    TaskRequest.live, TaskRequest.revocations = context.live, revocations
+    RelayConsumer.intake = intake
     register_commands(revocations)
-    _tie(context, runner, revocations)
+    _start_with_celery(context, DetachedTasks(runner.run), revocations)
     worker_shutdown.connect(lambda **_: dispatcher.close(), weak=False)
     return Worker(app, identity, context)
 
 
-def make_context(settings: Settings, identity: NodeIdentity, database: Any, dispatcher: Dispatcher) -> WorkerContext:
-    """The ports of a worker, connected; nothing is started."""
+def make_intake(settings: Settings, node_id: str) -> Intake:
+    """The queues of a worker: its node's own, and its pool's once the node is known to have room."""
+    return Intake({node_queue(node_id): True, pool_queue(settings.pool): False})
+
+
+def make_context(
+    settings: Settings,
+    identity: NodeIdentity,
+    database: Engine,
+    dispatcher: Dispatcher,
+    intake: QueueIntake | None = None,
+) -> WorkerContext:
+    """The ports of a worker, connected; nothing is started.
+
+    Args:
+        settings: of the worker.
+        identity: of this worker and its node.
+        database: of Relay.
+        dispatcher: sends messages.
+        intake: switches the worker's queues; None in a process that consumes no queue.
+    """
     api = connect(settings.docker_host)
     retry = RetryWhileSilent(settings.engine_patience_seconds)
     containers = DockerContainers(api, retry, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
@@ -128,11 +151,15 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, disp
     tool = DockerToolRunner(client, retry, identity.owner)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
+    claimant = Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds)
+    live = LiveExecutions()
+    intake = intake or make_intake(settings, identity.node_id)
+    renewals = make_database(settings, application=identity.owner, connections=1)
     return WorkerContext(
         settings=settings,
-        claimant=Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds),
+        claimant=claimant,
         database=database,
-        lease_database=make_database(settings, application=identity.owner, connections=1),
+        leases=Leases(database, renewals, claimant, live),
         dispatcher=dispatcher,
         containers=containers,
         retry_while_silent=retry,
@@ -142,16 +169,16 @@ def make_context(settings: Settings, identity: NodeIdentity, database: Any, disp
         logs=logs,
         live_logs=live_logs,
         forwarder=Forwarder(containers, api),
-        live=LiveRuns(),
-        admission=Admission(settings, Intake({node_queue(identity.node_id): True, pool_queue(settings.pool): False})),
+        live=live,
+        admission=Admission(settings, intake),
         metrics=Metrics(),
         secrets=SecretBox.of(settings),
     )
 
 
-def _tie(context: WorkerContext, runner: Runner, revocations: Revocations) -> None:
+def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocations: Revocations) -> None:
     """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
-    clocks = make_clocks(context, runner.adopt)
+    clocks = make_clocks(context, detached.adopt)
     _serve_health(context, clocks)
 
     @worker_init.connect(weak=False)

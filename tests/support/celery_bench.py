@@ -9,9 +9,13 @@ from uuid import UUID, uuid4
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
+from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.dispatcher import send
+from relay_workers.execution.runner import StartReporter
+
+Behaviour = Callable[[StartReporter], Transition | None]
 
 
 class Bench:
@@ -20,11 +24,11 @@ class Bench:
     def __init__(self, app: Celery) -> None:
         self.app = app
         self.events: list[dict[str, Any]] = []
-        self._behaviour: dict[UUID, Callable[[], None]] = {}
+        self._behaviour: dict[UUID, Behaviour] = {}
         self._more = threading.Condition()
 
-    def run(self, execution_id: UUID, attempt: int) -> None:
-        self._behaviour[execution_id]()
+    def run(self, execution_id: UUID, attempt: int, reporter: StartReporter) -> Transition | None:
+        return self._behaviour[execution_id](reporter)
 
     def add(self, event: dict[str, Any]) -> None:
         with self._more:
@@ -43,7 +47,7 @@ class Bench:
         mine = [event for event in list(self.events) if event.get("uuid") == uuid]
         return [event["type"] for event in mine if event["type"] != "task-sent"]
 
-    def send(self, behave: Callable[[], None], execution_id: UUID | None = None, node: str | None = None) -> str:
+    def send(self, behave: Behaviour, execution_id: UUID | None = None, node: str | None = None) -> str:
         """Queue a task that does this; returns its id."""
         execution_id = execution_id or uuid4()
         self._behaviour[execution_id] = behave
@@ -53,7 +57,7 @@ class Bench:
     def runs(self, node: str | None = None, seconds: float = 15) -> bool:
         """Whether a message that is sent now is carried out in time."""
         ran = threading.Event()
-        self.send(ran.set, node=node)
+        self.send(lambda _: ran.set(), node=node)
         return ran.wait(seconds)
 
 

@@ -31,10 +31,10 @@ from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import submission
 from relay_workers.bootstrap import make_context
 from relay_workers.containers.port import container_name
+from relay_workers.execution.assembly import make_runner
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
 from relay_workers.maintenance.ticker import Ticker
-from relay_workers.ownership import leases
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify
 from tests.support.engine_line import EngineLine
@@ -197,7 +197,7 @@ def node(database_url: str, redis_url: str, tiny_repo: Path) -> Iterator[Node]:
         node_memory_bytes=1 << 50,
     )
     made = _node(settings, line, tiny_repo)
-    clock = Ticker("leases", 0.2, lambda: leases.renew(made.context))
+    clock = Ticker("leases", 0.2, made.context.leases.renew)
     clock.start()
     made.context.pump.start()
     yield made
@@ -222,7 +222,7 @@ def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
     with database.begin() as connection:
         registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
         registry.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
-    return Node(context, Runner(context), line, repo)
+    return Node(context, make_runner(context), line, repo)
 
 
 def _remove(made: Node) -> None:

@@ -20,7 +20,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.capture.capture import Capture
-from relay_workers.capture.ears import Ears, Heard
+from relay_workers.capture.file_watcher import FileWatcher, WatchEvents
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, Collected
 from relay_workers.capture.writer import ChunkWriter
 
@@ -45,7 +45,7 @@ class LogPump:
     def __init__(self, store: LogStore, live: LiveLogPublisher) -> None:
         self._store = store
         self._writer = ChunkWriter(store, live, self._stored)
-        self._ears = Ears()
+        self._watcher = FileWatcher()
         self._calls: deque[Callable[[], None]] = deque()
         self._captures: dict[UUID, Capture] = {}
         self._by_fifo: dict[int, Capture] = {}
@@ -75,14 +75,14 @@ class LogPump:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._ears.call()
+        self._watcher.call()
         if self._thread.is_alive():
             self._thread.join()
         self._writer.stop()
         self._run_calls()
         for capture in list(self._captures.values()):
             self._remove(capture)
-        self._ears.close()
+        self._watcher.close()
 
     def attach(self, request: CaptureRequest) -> Capture:
         """Begin (or go on) to capture a run from where its stored log ends.
@@ -129,7 +129,7 @@ class LogPump:
 
     def _call(self, what: Callable[[], None]) -> None:
         self._calls.append(what)
-        self._ears.call()
+        self._watcher.call()
 
     def _call_for(self, capture: Capture, what: Callable[[], None]) -> None:
         def call() -> None:
@@ -149,7 +149,7 @@ class LogPump:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._take_in(self._ears.listen(self._patience()))
+                self._take_in(self._watcher.listen(self._patience()))
                 self._run_calls()
                 self._scan()
                 self._round()
@@ -164,7 +164,7 @@ class LogPump:
             due = min(due, self._next_round)
         return max(0.0, due - time.monotonic())
 
-    def _take_in(self, heard: Heard) -> None:
+    def _take_in(self, heard: WatchEvents) -> None:
         for fd, hung_up in heard.spoken.items():
             if capture := self._by_fifo.get(fd):
                 self._hear(capture, hung_up=hung_up)
@@ -178,7 +178,7 @@ class LogPump:
     def _hear(self, capture: Capture, *, hung_up: bool) -> None:
         capture.hear(hung_up=hung_up)
         if capture.supervisor_dead.is_set():
-            self._ears.forget_fifo(capture.alive_fd)
+            self._watcher.forget_fifo(capture.alive_fd)
 
     def _run_calls(self) -> None:
         while self._calls:
@@ -247,10 +247,10 @@ class LogPump:
         self._captures[capture.execution_id] = capture
         self._by_fifo[capture.alive_fd] = capture
         for stream in capture.streams.values():
-            watch = self._ears.watch_file(stream.fd)
+            watch = self._watcher.watch_file(stream.fd)
             if watch is not None:
                 self._by_watch[watch] = capture
-        self._ears.hear_fifo(capture.alive_fd)
+        self._watcher.hear_fifo(capture.alive_fd)
         self._hear(capture, hung_up=False)
 
     def _remove(self, capture: Capture) -> None:
@@ -262,6 +262,6 @@ class LogPump:
         self._later.pop(capture, None)
         for watch in [watch for watch, one in self._by_watch.items() if one is capture]:
             del self._by_watch[watch]
-            self._ears.forget_file(watch)
-        self._ears.forget_fifo(capture.alive_fd)
+            self._watcher.forget_file(watch)
+        self._watcher.forget_fifo(capture.alive_fd)
         capture.release()

@@ -1,73 +1,72 @@
-"""Telling Celery's listeners that a run has started, from wherever the run is claimed: in a slot, or beside them."""
+"""Reports of an execution to the listeners of Celery's events, as Flower and ``celery events``."""
 
-import threading
 from collections.abc import Callable
 from time import time
-from typing import Any, Protocol
+from typing import Any
 
-from celery.exceptions import Ignore
 from celery.utils.saferepr import saferepr
+
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import Status
+from relay_workers.execution.runner import StartReporter
+from relay_workers.ownership.live_executions import OwnershipLost
+
+Execute = Callable[[StartReporter], Transition | None]
+"""Carries out one execution and returns its end; None: a dev server answers and goes on.
+
+Raises `OwnershipLost` where this worker has nothing to report.
+"""
 
 
 class RunFailed(Exception):  # noqa: N818 - Flower shows the name
-    """The run ended as `failed`; shown by Flower without a traceback."""
+    """The execution ended as `failed`; Flower shows the message without a traceback."""
 
 
-class RunKilled(Exception):  # noqa: N818
-    """The run ended as `killed`; shown by Flower as revoked."""
+class RunKilled(Exception):  # noqa: N818 - Flower shows the name
+    """The execution ended as `killed`; Flower shows the task as revoked."""
 
 
-class Teller(Protocol):
-    """Knows the task and can send its events."""
+def raise_for(end: Transition | None) -> None:
+    """Translate the end of an execution to Celery's terms; returns for a success and for None.
 
-    def announce_started(self, ran_seconds: float) -> None:
-        """The run is here, and has run for so long already."""
-
-
-_thread = threading.local()
-
-
-def tells_for_this_thread(teller: Teller | None) -> None:
-    """From now on this thread works at the teller's task."""
-    _thread.teller = teller
+    Raises:
+        RunKilled: the execution was killed.
+        RunFailed: the execution failed; the message begins with the reason.
+    """
+    if end is not None and end.target is Status.KILLED:
+        raise RunKilled(end.error_reason)
+    if end is not None and end.target is Status.FAILED:
+        raise RunFailed(f"{end.reason}: {end.error_reason}")
 
 
-def announce_started(ran_seconds: float) -> None:
-    """Called by the winner of a claim; `ran_seconds` is how long ago somebody else had started the run, else 0."""
-    teller: Teller | None = getattr(_thread, "teller", None)
-    if teller is not None:
-        teller.announce_started(ran_seconds)
+def started_at(seconds_running: float) -> dict[str, float]:
+    """The timestamp field of an event about a start ``seconds_running`` ago; empty for 0, as Celery adds the time."""
+    return {"timestamp": time() - seconds_running} if seconds_running else {}
 
 
-def started_at(ran_seconds: float) -> dict[str, float]:
-    """The field of an event that says when it was, if that was not just now."""
-    return {"timestamp": time() - ran_seconds} if ran_seconds else {}
-
-
-class Beside:
-    """Tells of a run that Celery gave no slot; its listeners see the same task as ever.
+class DetachedTaskReporter:
+    """Reports an execution that Celery gave no slot, so that listeners see its task go on.
 
     Args:
-        task_id: Celery's.
-        dispatcher: gives that of Celery's events; None before the worker consumes.
+        task_id: Celery's id of the task.
+        event_dispatcher: returns Celery's event dispatcher; None before the worker consumes.
     """
 
-    def __init__(self, task_id: str, dispatcher: Callable[[], Any]) -> None:
+    def __init__(self, task_id: str, event_dispatcher: Callable[[], Any]) -> None:
         self._task_id = task_id
-        self._dispatcher = dispatcher
+        self._event_dispatcher = event_dispatcher
         self._began = time()
 
-    def announce_started(self, ran_seconds: float) -> None:
-        """As of a request."""
-        self._began = time() - ran_seconds
-        self._send("task-started", **started_at(ran_seconds))
+    def report_started(self, seconds_running: float) -> None:
+        """Send the start of the task, ``seconds_running`` ago."""
+        self._began = time() - seconds_running
+        self._send("task-started", **started_at(seconds_running))
 
-    def carry_out(self, run: Callable[[], None]) -> None:
-        """Call it and tell how it ended."""
-        tells_for_this_thread(self)
+    def carry_out(self, execute: Execute) -> None:
+        """Call ``execute`` with this reporter and send how the execution ended; sends nothing on `OwnershipLost`."""
         try:
-            run()
-        except Ignore:
+            raise_for(execute(self))
+        except OwnershipLost:
             return
         except RunKilled:
             self._send("task-revoked", terminated=True, signum="SIGTERM", expired=False)
@@ -77,6 +76,6 @@ class Beside:
             self._send("task-succeeded", result=None, runtime=time() - self._began)
 
     def _send(self, kind: str, **fields: Any) -> None:
-        dispatcher = self._dispatcher()
+        dispatcher = self._event_dispatcher()
         if dispatcher and dispatcher.enabled:
             dispatcher.send(kind, uuid=self._task_id, **fields)

@@ -1,7 +1,7 @@
-"""Revokes, from Flower's Terminate and from ``celery control``: a kill of the execution, recorded in Postgres.
+"""Revokes from Flower's Terminate and from ``celery control``: each becomes a kill request in Postgres.
 
-Celery's own list of revoked ids is a worker's memory and is not used: a message that comes later, to whomever, is
-refused by the row.
+Celery's own list of revoked ids is the memory of one worker and is not used: the row of a killed execution refuses a
+message that comes later, on every worker.
 """
 
 import os
@@ -22,49 +22,53 @@ from relay_core.domain.vocabulary import Status
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.outage import is_away
-from relay_workers.ownership.live_executions import LiveRuns
+from relay_workers.ownership.live_executions import LiveExecutions
 
 log = structlog.get_logger(__name__)
 
 BY = "Celery's control"
-"""Who asked, as far as is known: Flower and the command line say no more."""
+"""The actor of a revoke as events name it; Flower and the command line say no more."""
 AGAIN_SECONDS = 1.0
+"""Seconds between two tries to write a revoke while Postgres is away."""
 
 
 @dataclass(frozen=True)
 class _Revoke:
     task_ids: Sequence[str]
     terminate: bool
-    dispatcher: Any
-    """Celery's event dispatcher."""
+    event_dispatcher: Any
+    """Celery's event dispatcher, or None."""
 
 
 class Revocations:
-    """Writes revokes down on a thread of its own: the worker's main loop must not wait for a database.
+    """Writes revokes to Postgres on a thread of its own: the worker's main loop must not wait for a database.
 
-    Every worker hears every revoke and does the same; the first one changes the row, and the others find it changed.
+    Every worker receives every revoke and does the same; the first one changes the row, and the others find it changed.
     """
 
-    def __init__(self, database: Engine, dispatcher: Dispatcher, live: LiveRuns) -> None:
+    def __init__(self, database: Engine, dispatcher: Dispatcher, live: LiveExecutions) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._live = live
         self._waiting: SimpleQueue[_Revoke] = SimpleQueue()
 
     def start(self) -> None:
-        """From now on revokes are written down; those that came before too."""
+        """Begin to write revokes, including those that came before the start."""
         threading.Thread(target=self._work, name="revocations", daemon=True).start()
 
-    def revoke(self, task_ids: Sequence[str], *, terminate: bool, dispatcher: Any = None) -> list[str]:
-        """End what waits, and with `terminate` also what runs; returns at once the ids of what runs here.
+    def revoke(self, task_ids: Sequence[str], *, terminate: bool, event_dispatcher: Any = None) -> list[str]:
+        """End queued executions, and with `terminate` also running ones.
 
         Args:
-            task_ids: Celery's.
-            terminate: without it a run that has started goes on, as Celery has it.
-            dispatcher: of Celery's events, to announce the end of what waited.
+            task_ids: Celery's ids.
+            terminate: without it an execution that has started goes on, as in Celery.
+            event_dispatcher: Celery's, to announce the end of queued executions.
+
+        Returns:
+            The ids of executions that run in this process. Does not wait for the database.
         """
         here = [task_id for task_id in task_ids if terminate and self._live.kill_task(task_id)]
-        self._waiting.put(_Revoke(task_ids, terminate, dispatcher))
+        self._waiting.put(_Revoke(task_ids, terminate, event_dispatcher))
         return here
 
     def _work(self) -> None:
@@ -77,7 +81,7 @@ class Revocations:
     def _carried_out(self, revoke: _Revoke) -> bool:
         try:
             self._carry_out(revoke)
-        except Exception as error:  # what cannot be written down must not end the thread
+        except Exception as error:  # a revoke that cannot be written must not end the thread
             if is_away(error):
                 log.warning("the database is away; a revoke waits", error=str(error).splitlines()[0])
                 return False
@@ -85,30 +89,31 @@ class Revocations:
         return True
 
     def _carry_out(self, revoke: _Revoke) -> None:
-        wanted = {Status.QUEUED, Status.RUNNING} if revoke.terminate else {Status.QUEUED}
+        affected = {Status.QUEUED, Status.RUNNING} if revoke.terminate else {Status.QUEUED}
+        ids = [UUID(task_id) for task_id in revoke.task_ids if _is_uuid(task_id)]
         with self._database.connect() as connection:
-            found = transitions.of_tasks(connection, [UUID(one) for one in revoke.task_ids if _is_uuid(one)])
-        for one in [one for one in found if one.status in wanted]:
+            found = transitions.of_tasks(connection, ids)
+        for row in [row for row in found if row.status in affected]:
             with self._database.begin() as connection:
-                asked = lifecycle.request_kill(connection, one.execution_id, BY)
+                asked = lifecycle.request_kill(connection, row.execution_id, BY)
             self._dispatcher.dispatch(asked.messages)
-            log.info("revoked", execution_id=str(one.execution_id), status=asked.status)
-            if asked.status is Status.KILLED and one.status is Status.QUEUED:
-                _announce(revoke.dispatcher, str(one.task_id))
-        if revoke.terminate:  # what was claimed since it was looked for the first time
+            log.info("revoked", execution_id=str(row.execution_id), status=asked.status)
+            if asked.status is Status.KILLED and row.status is Status.QUEUED:
+                _announce(revoke.event_dispatcher, str(row.task_id))
+        if revoke.terminate:  # executions that were claimed since `revoke` looked for them
             for task_id in revoke.task_ids:
                 self._live.kill_task(task_id)
 
 
-def _announce(dispatcher: Any, task_id: str) -> None:
-    """Its message is still in the queue: Flower need not wait until some worker takes it."""
-    if dispatcher and dispatcher.enabled:
-        dispatcher.send("task-revoked", uuid=task_id, terminated=False, signum=None, expired=False)
+def _announce(event_dispatcher: Any, task_id: str) -> None:
+    """Send the end of a queued execution at once: its message may lie in the queue for long."""
+    if event_dispatcher and event_dispatcher.enabled:
+        event_dispatcher.send("task-revoked", uuid=task_id, terminated=False, signum=None, expired=False)
 
 
-def _is_uuid(word: str) -> bool:
+def _is_uuid(text: str) -> bool:
     try:
-        UUID(word)
+        UUID(text)
     except ValueError:
         return False
     return True
@@ -119,9 +124,8 @@ def register_commands(revocations: Revocations) -> None:
 
     @control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
     def revoke(state: Any, task_id: Any, terminate: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002
-        ids = [str(one) for one in maybe_list(task_id) or []]
-        dispatcher = state.consumer.event_dispatcher
-        here = revocations.revoke(ids, terminate=bool(terminate), dispatcher=dispatcher)
+        ids = [str(found) for found in maybe_list(task_id) or []]
+        here = revocations.revoke(ids, terminate=bool(terminate), event_dispatcher=state.consumer.event_dispatcher)
         return {"ok": f"terminate: {', '.join(here)}" if here else f"tasks {', '.join(ids)} flagged as revoked"}
 
     @control_command(
@@ -131,10 +135,10 @@ def register_commands(revocations: Revocations) -> None:
         signature="<signal> [id1 [id2 [... [idN]]]]",
     )
     def terminate(state: Any, task_id: Any, **_: Any) -> Any:
-        """The signal does not matter: a run is ended as Relay ends runs."""
+        """Revoke with ``terminate``; the signal is ignored, as Relay ends executions in its own way."""
         return revoke(state, task_id, terminate=True)
 
     @control_command(name="shutdown")
     def shutdown(state: Any, **_: Any) -> None:  # noqa: ARG001 - Celery's signature
-        """As TERM, which lets go of the runs; Celery's own would wait for them, for hours, and hear nothing more."""
+        """Act as on TERM, which lets go of executions; Celery's own command would wait hours for them to end."""
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,87 +1,88 @@
-"""A coding agent's turn while it runs: its stored output is read as it grows, and its conversation is kept.
+"""A coding agent's turn while it runs: its output is read as it grows, and its conversation is stored.
 
-The reader is given as much as Postgres has, with the bytes that are masked there as the agent wrote them
-(`raw_output`): a protocol is read before its texts are masked. So a worker that adopts the turn reads the same from the
-beginning and numbers everything the same, memory is bounded whatever the agent prints, and a slow reader holds nobody
-up. What the reader makes of it is masked before it is stored.
+The reader gets as much output as Postgres has, with masked bytes as the agent wrote them (`raw_output`): a protocol is
+read before its texts are masked. So a worker that adopts the turn reads the same bytes from the beginning and numbers
+the entries the same, memory is bounded whatever the agent prints, and a slow reader delays no other part. Entries are
+masked before they are stored.
 """
 
 import threading
 from dataclasses import replace
 
 import structlog
+from sqlalchemy import Engine
 
 from relay_core.domain.agents.conversation import Entry
 from relay_core.domain.errors import Stale
 from relay_core.domain.logs.masking import SecretMask
-from relay_core.domain.vocabulary import Reason, Stream
+from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
 from relay_core.store.executions.lifecycle import Claimed
 from relay_core.store.outage import is_away
 from relay_workers.agents.port import TurnReader, Verdict
-from relay_workers.agents.shared.stderr import TAIL_BYTES
-from relay_workers.execution.context import WorkerContext
-from relay_workers.execution.raw_output import RawOutput
+from relay_workers.execution.agent_output import AgentOutput
 
 PAUSE_SECONDS = 0.1
-"""Between two looks, so that many small writes become one transaction."""
+"""Pause between two reads, so that many small writes become one transaction."""
 RETRY_SECONDS = 1.0
+"""Pause between two tries while Postgres is away."""
 STORE_BYTES = 1 << 20
-"""So much is read before what came of it is stored."""
+"""Entries are stored at least once for so many bytes of output."""
 
 log = structlog.get_logger(__name__)
 
 
-class Turn:
-    """One per live coding agent; `grown` is set by whoever stores its output.
+class AgentTurn:
+    """Follows one coding agent; the capture of its log sets `grown` whenever output was stored.
 
     Args:
-        context: of the worker.
+        database: where the conversation is stored.
         claimed: the execution.
         reader: a new one.
-        mask: for what the reader has put together.
-        raw: its output as it wrote it; None: the reader gets what is stored.
-        resumed: the agent's id of the conversation that it is to go on with.
+        output: the agent's output.
+        mask: for the texts that the reader puts together.
+        resumed: the agent's id of the conversation that it is asked to continue.
     """
 
     def __init__(
         self,
-        context: WorkerContext,
+        database: Engine,
         claimed: Claimed,
         reader: TurnReader,
+        output: AgentOutput,
         mask: SecretMask | None = None,
-        raw: RawOutput | None = None,
         *,
         resumed: str | None = None,
     ) -> None:
-        self._mask = mask or SecretMask()
-        self._raw = raw
-        self._resumed = resumed
-        self._context = context
+        self._database = database
         self._claimed = claimed
         self._reader = reader
+        self._output = output
+        self._mask = mask or SecretMask()
+        self._resumed = resumed
         self._offset = 0
+        """Bytes of standard output that the reader has got."""
         self.begins_anew = False
-        """The session had no conversation to go on with: this turn is its first in a new one."""
+        """The session has no conversation to continue, so this turn is the first one of a new conversation."""
         self._pending: list[Entry] = []
+        """Masked entries that are not stored yet."""
         self._session_id: str | None = None
-        """As it is stored."""
+        """The agent's id of the conversation, as it is stored."""
         self.grown = threading.Event()
         self._over = threading.Event()
-        words = structlog.contextvars.get_contextvars()
-        self._log = log.bind(**words)
+        self._log = log.bind(**structlog.contextvars.get_contextvars())
         self._thread = threading.Thread(target=self._follow, name=f"turn-{claimed.execution_id}", daemon=True)
 
     @property
     def reader(self) -> TurnReader:
-        """What was understood so far; complete after `finish`."""
+        """The reader, with everything that it understood so far; complete after `finish`."""
         return self._reader
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's id of the session's conversation; never that of another one, begun in its place.
+        """The agent's id of the session's conversation; None where it began another conversation instead.
 
-        An id that holds a secret is none: masked it names no conversation.
+        None also for an id that contains a secret: once it is masked, it names no conversation.
         """
         said = self._reader.agent_session_id
         if said is not None and self._mask.text(said) != said:
@@ -90,35 +91,33 @@ class Turn:
 
     def start(self) -> None:
         """Follow the output on a thread of its own."""
-        self.grown.set()  # an adopted turn has said something already
+        self.grown.set()  # the agent of an adopted turn has printed something already
         self._thread.start()
 
     def close(self) -> None:
-        """Leave it; once more does nothing."""
+        """Stop to follow the output; a second call does nothing."""
         self._over.set()
         self.grown.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-        if self._raw is not None:
-            self._raw.close()
+        self._output.close()
 
     def finish(self, size: int, exit_code: int | None, *, stderr_size: int = 0, stopped: bool = False) -> Verdict:
-        """Read to the end of a log that is complete, and judge.
+        """Read a complete log to its end and judge how the turn ended.
 
         Args:
-            size: bytes of its standard output.
-            exit_code: None: nobody knows it.
-            stderr_size: bytes of its standard error, whose end tells causes that nothing else does.
-            stopped: Relay has ended it (a kill, a cap).
+            size: bytes of standard output.
+            exit_code: of the agent; None where it is not known.
+            stderr_size: bytes of standard error.
+            stopped: Relay ended the agent, for a kill or a cap.
 
         Raises:
-            Stale: the execution is no longer ours.
+            Stale: another worker owns the execution by now.
         """
         self.close()
         self._read_to(size)
-        if self._raw is not None:
-            self._raw.close()
-        verdict = self._reader.verdict(exit_code, self._stderr(stderr_size), stopped=stopped)
+        self._output.close()
+        verdict = self._reader.verdict(exit_code, self._output.stderr_tail(stderr_size), stopped=stopped)
         self._store()
         said = self._reader.agent_session_id
         if said is not None and self._resumed not in {None, said}:
@@ -126,14 +125,10 @@ class Turn:
             return Verdict.failed(Reason.CANNOT_RESUME, message)
         return verdict
 
-    def _stderr(self, size: int) -> bytes:
-        begin = max(0, size - TAIL_BYTES)
-        return b"".join(self._context.logs.iter_range(self._claimed.execution_id, Stream.STDERR, begin, size))
-
     def _follow(self) -> None:
         try:
             self._read_on()
-        except Exception:  # noqa: BLE001 - a thread's top: whoever ends the turn reads on from here, and says what is wrong
+        except Exception:  # noqa: BLE001 - a thread's top: `finish` reads on from here and raises the error
             self._log.exception("a conversation cannot be followed")
 
     def _read_on(self) -> None:
@@ -143,7 +138,7 @@ class Turn:
             if self._over.is_set():
                 return
             try:
-                self._read_to(self._context.logs.sizes(self._claimed.execution_id)[Stream.STDOUT].bytes)
+                self._read_to(self._output.size())
                 self._over.wait(PAUSE_SECONDS)
             except Stale:
                 return
@@ -156,11 +151,10 @@ class Turn:
 
     def _read_to(self, size: int) -> None:
         unstored = 0
-        pieces = self._context.logs.iter_range(self._claimed.execution_id, Stream.STDOUT, self._offset, size)
-        for piece in pieces:
+        for piece in self._output.pieces(self._offset, size):
             if self._over.is_set() and threading.current_thread() is self._thread:
-                break  # whoever ends the turn reads on
-            self._reader.feed(piece if self._raw is None else self._raw.at(self._offset, piece))
+                break  # `finish` reads on
+            self._reader.feed(piece)
             self._offset += len(piece)
             unstored += len(piece)
             if unstored >= STORE_BYTES:
@@ -169,19 +163,22 @@ class Turn:
         self._store()
 
     def _store(self) -> None:
-        """What `entries` gave is kept until it is stored: an outage loses nothing."""
+        """Store the reader's new entries; they stay in `_pending` until they are stored, so an outage loses none."""
         self._pending += [masked(self._mask, entry) for entry in self._reader.entries()]
         session = self.agent_session_id
         if not self._pending and session == self._session_id:
             return
-        with self._context.database.begin() as connection:
+        with self._database.begin() as connection:
             claimed = self._claimed
             conversations.store(connection, claimed.execution_id, claimed.fence, self._pending, session)
         self._pending, self._session_id = [], session
 
 
 def masked(mask: SecretMask, entry: Entry) -> Entry:
-    """An agent's protocol may cut a secret in two messages or spell it as no other does; put together it is plain."""
+    """The entry without secrets.
+
+    An agent's protocol may split a secret over two messages or encode it in its own way; the entry has it in plain.
+    """
     tool = entry.tool
     if tool is not None:
         paths = tuple(mask.text(path) for path in tool.paths)

@@ -19,7 +19,8 @@ from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.port import Git
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission
-from relay_workers.ownership.live_executions import LiveRuns
+from relay_workers.ownership.leases import Leases
+from relay_workers.ownership.live_executions import LiveExecutions
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class WorkerContext:
     settings: Settings
     claimant: Claimant
     database: Engine
-    lease_database: Engine
-    """One connection for the renewal of leases, which must not wait for the threads of runs."""
+    leases: Leases
     dispatcher: Dispatcher
     containers: Containers
     retry_while_silent: RetryWhileSilent
@@ -41,7 +41,7 @@ class WorkerContext:
     logs: LogStore
     live_logs: LiveLogPublisher
     forwarder: PortForwarder
-    live: LiveRuns
+    live: LiveExecutions
     admission: Admission
     metrics: Metrics
     secrets: SecretBox

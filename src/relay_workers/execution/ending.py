@@ -1,101 +1,78 @@
-"""Ending every process of an execution, verified: the one way to it, for kills, caps, leftovers and broken steps.
+"""Ends every process of an execution and verifies that: the one way for kills, caps, leftovers and broken steps.
 
-An execution's processes are found by its gid. A process of root can change its gid; so where one was possible,
-everything in the container goes that is of no running execution.
+The processes of an execution are found by its group id. A process of root can change its group id, so after a step that
+ran as root everything in the container is ended that belongs to no running execution.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError
 from relay_core.store import events
 from relay_core.store.executions import transitions
-from relay_core.store.executions.lifecycle import Claimed
-from relay_core.store.executions.offline_nodes import Leftover
-from relay_workers.containers.port import EngineUnavailable, KillResult
-from relay_workers.execution.context import WorkerContext
+from relay_workers.containers.port import Containers, EngineUnavailable, KillResult
 from relay_workers.ownership.node_lock import held
+from relay_workers.ownership.step_processes import StepProcesses
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Processes:
-    """The processes of one execution, as far as they can be told from others."""
-
-    execution_id: UUID
-    workspace_id: UUID
-    container_id: str
-    gid: int
-    as_root: bool
-    """One of them was root, and may have changed its gid."""
-
-    @classmethod
-    def of(cls, claimed: Claimed, container_id: str, uid: int) -> "Processes":
-        """Those of an execution of ours whose step runs as ``uid``."""
-        return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
-
-    @classmethod
-    def left(cls, one: Leftover) -> "Processes | None":
-        """Those of an execution that was ended before they were; None where it never got as far."""
-        if one.container_id is None or one.gid is None:
-            return None
-        return cls(one.execution_id, one.workspace_id, one.container_id, one.gid, one.as_root)
+@contextmanager
+def starting(data_dir: Path, workspace_id: UUID) -> Iterator[None]:
+    """Start a step within this block: ending leftovers of root waits, so that it does not end the new process."""
+    with held(data_dir, str(workspace_id), shared=True):
+        yield
 
 
-def end_processes(context: WorkerContext, processes: Processes, *, grace_seconds: float) -> None:
-    """End them all: TERM, ``grace_seconds``, KILL; returns when none is left.
-
-    Raises:
-        RelayError: that cannot be done or verified now; some of them may still run.
-    """
-    result = context.containers.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
-    if processes.as_root and not result.restarted:
-        with _no_start(context, processes.workspace_id):
-            with context.database.connect() as connection:
-                keep = transitions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
-            result = context.containers.end_leftovers(processes.container_id, keep)
-    _note(context, processes, result)
-
-
-def are_gone(context: WorkerContext, processes: Processes | None) -> bool:
-    """End what may still run after a step broke; whether nothing of it runs any more, as far as can be verified.
+class ProcessEnder:
+    """Ends the processes of executions on this node.
 
     Args:
-        context: of this worker.
-        processes: None where nothing was started.
+        containers: where they run.
+        database: knows the group ids of running executions; gets the event of a container that had to be restarted.
+        data_dir: of this node, for the lock between starts and ends.
     """
-    if processes is None:
+
+    def __init__(self, containers: Containers, database: Engine, data_dir: Path) -> None:
+        self._containers = containers
+        self._database = database
+        self._data_dir = data_dir
+
+    def end(self, processes: StepProcesses, *, grace_seconds: float) -> None:
+        """Send TERM, wait ``grace_seconds``, send KILL; return when no process is left.
+
+        Raises:
+            RelayError: the processes cannot be ended, or that cannot be verified now; some of them may still run.
+        """
+        result = self._containers.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
+        if processes.as_root and not result.restarted:
+            result = self._end_processes_of_root(processes)
+        self._check(processes, result)
+
+    def try_to_end(self, processes: StepProcesses) -> bool:
+        """End the processes at once; False where some may still run."""
+        try:
+            self.end(processes, grace_seconds=0)
+        except RelayError as error:
+            log.warning("processes of a step may still run", error=str(error))
+            return False
         return True
-    try:
-        end_processes(context, processes, grace_seconds=0)
-    except RelayError as error:
-        log.warning("processes of a step may still run", error=str(error))
-        return False
-    return True
 
+    def _end_processes_of_root(self, processes: StepProcesses) -> KillResult:
+        with held(self._data_dir, str(processes.workspace_id), shared=False):
+            with self._database.connect() as connection:
+                keep = transitions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
+            return self._containers.end_leftovers(processes.container_id, keep)
 
-@contextmanager
-def starting(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
-    """Start a step within this block: what ends processes by their gid waits, so that it takes no new one for old."""
-    with held(context.settings.data_dir, str(workspace_id), shared=True):
-        yield
-
-
-@contextmanager
-def _no_start(context: WorkerContext, workspace_id: UUID) -> Iterator[None]:
-    with held(context.settings.data_dir, str(workspace_id), shared=False):
-        yield
-
-
-def _note(context: WorkerContext, processes: Processes, result: KillResult) -> None:
-    if result.remaining:
-        raise EngineUnavailable(f"{result.remaining} processes of the step could not be ended", retryable=True)
-    if result.restarted:
-        with context.database.begin() as connection:
-            why = {"why": "processes of an execution could not be ended one by one"}
-            events.append(connection, processes.workspace_id, "workspace.container_restarted", why)
+    def _check(self, processes: StepProcesses, result: KillResult) -> None:
+        if result.remaining:
+            raise EngineUnavailable(f"{result.remaining} processes of the step could not be ended", retryable=True)
+        if result.restarted:
+            with self._database.begin() as connection:
+                why = {"why": "processes of an execution could not be ended one by one"}
+                events.append(connection, processes.workspace_id, "workspace.container_restarted", why)

@@ -1,48 +1,81 @@
-"""How an execution ended, as a value: the transition to write and the evidence that goes with it."""
+"""The end of an execution as a value: the transition to write, and the evidence that is stored with it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.lifecycle import Evidence
+from relay_core.store.workspaces.workspace_rows import WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable
+from relay_workers.host_files.run_dir import RunDir
 
 log = structlog.get_logger(__name__)
 
 
-class LetGo(Exception):  # noqa: N818 - not an error
-    """The execution is not ours any more, or this worker goes away: write nothing, touch nothing."""
+@dataclass(frozen=True)
+class CloneRecord:
+    """One clone of a workspace that was prepared, as its row keeps it."""
+
+    repo_id: UUID
+    mirror_path: str
+    base_commit: str
+    """The commit from which the workspace's branch began."""
+    target_branch: str | None
+
+
+@dataclass(frozen=True)
+class PreparedWorkspace:
+    """The results of a `clone` execution that the workspace's row keeps."""
+
+    row: WorkspaceRow
+    """The workspace as it was before."""
+    container_id: str
+    uid: int
+    image_digest: str
+    """``repository@sha256:…``, or the image's id where it came from no registry."""
+    clones: Sequence[CloneRecord]
+
+
+@dataclass(frozen=True)
+class RemovedWorkspace:
+    """The `clone` execution failed and removed all files of the workspace, so its uid is free for another one."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an execution."""
+    """The end of an execution, before it is written."""
 
     transition: Transition
     evidence: Evidence = field(default_factory=Evidence)
-    also: Callable[[Connection], None] | None = None
-    """Further writes that belong into the terminal transaction."""
-    afterwards: Callable[[], None] | None = None
-    """What may go once that transaction is committed."""
     gone: bool = field(kw_only=True)
-    """No process of it runs any more: that is verified, or none was started."""
+    """No process of the execution runs any more: that was verified, or none was started."""
+    workspace: PreparedWorkspace | RemovedWorkspace | None = field(default=None, kw_only=True)
+    """Change of the workspace's row that belongs to the terminal transaction."""
+    raw_files: RunDir | None = field(default=None, kw_only=True)
+    """Run directory to remove once the terminal transaction is committed."""
 
 
-def from_failure(error: StepFailed, *, kill_asked: bool) -> Transition:
-    """A preparation that failed; one that failed because somebody asked for its end was killed."""
-    if kill_asked or error.reason == Reason.USER:
-        return machine.killed(str(error))
-    return machine.failed(Reason(error.reason), str(error))
+def end_of(error: Exception, *, kill_asked: bool) -> Transition:
+    """The end of a step that raised ``error``; an error that Relay does not know goes to the worker's log in full.
+
+    Args:
+        error: raised by the step.
+        kill_asked: a `StepFailed` of an execution that was asked to end is a kill.
+    """
+    failure = as_failure(error)
+    if isinstance(error, StepFailed) and (kill_asked or failure.reason == Reason.USER):
+        return machine.killed(str(failure))
+    return machine.failed(Reason(failure.reason), str(failure))
 
 
 def as_failure(error: Exception) -> StepFailed:
-    """Anything that ended a step, as what is told of it; what nobody foresaw goes to the worker's log in full."""
+    """Any error of a step as the reason and message that clients see."""
     if isinstance(error, StepFailed):
         return error
     if isinstance(error, EngineUnavailable):
@@ -66,4 +99,4 @@ CAP_MESSAGES = {
     Reason.START_FAILED: "its first process could not be started; its log says why",
     Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
 }
-"""What a person is told, by reason."""
+"""Message for clients by reason; ``{limits…}`` is filled in from the workspace's limits."""

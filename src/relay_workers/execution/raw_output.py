@@ -1,11 +1,11 @@
-"""An agent's output as it wrote it, for whoever has to understand its protocol.
+"""An agent's output as the agent wrote it, for the reader of its protocol.
 
-What Postgres has is masked, and a masked protocol is another one: an ordinary word that a client calls secret
-(`completed`, `session_id`) would be gone from the frames too. So where stored bytes are masked, the raw file says what
-was there. It stays in the run directory until the end of the execution is committed, so an adopter reads the same.
+The log in Postgres is masked, and masking changes a protocol: an ordinary word that a client calls secret (`completed`,
+`session_id`) is masked in the protocol's own frames too. So where stored bytes are masked, the raw file supplies the
+original bytes. It stays in the run directory until the end of the execution is committed, so an adopter reads the same.
 
-The step can write to that file. It is believed in masked places only, and only where everything around them is what
-was stored: otherwise the stored bytes are what the reader gets.
+The step can write to that file. So it is trusted in masked places only, and only where all bytes around them equal the
+stored ones; otherwise the reader gets the stored bytes.
 """
 
 import os
@@ -18,7 +18,7 @@ _UNMASKED = re.compile(rb"[^*]+")
 
 
 def unmasked(stored: bytes, raw: bytes) -> bytes:
-    """The raw bytes, if they are those that were stored but for what is masked; else the stored ones."""
+    """The raw bytes, where they equal the stored bytes except in masked places; else the stored bytes."""
     if stored == raw or len(stored) != len(raw):
         return stored
     same = all(raw.startswith(found[0], found.start()) for found in _UNMASKED.finditer(stored))
@@ -38,19 +38,19 @@ class RawOutput:
         self._gone = False
 
     def at(self, offset: int, stored: bytes) -> bytes:
-        """What the process wrote where `stored` is; the same without its masks, or the same."""
+        """The stored bytes at this offset without their masks; with them where the raw file cannot be trusted."""
         if self._gone or b"*" not in stored:
             return stored
         try:
             if self._fd is None:
                 self._fd = self._open_log().fd
             return unmasked(stored, self._read(self._fd, offset, len(stored)))
-        except (OSError, TamperedFile):  # the capture says what is wrong with it
+        except (OSError, TamperedFile):  # the capture reports that the file is missing or changed
             self._gone = True
             return stored
 
     def close(self) -> None:
-        """Let go of the file; it is opened again when it is needed again."""
+        """Close the file; `at` opens it again."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -15,7 +15,7 @@ from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailable, StreamEnd
-from relay_workers.execution.outcome import LetGo
+from relay_workers.ownership.live_executions import OwnershipLost
 
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 LOOK_SECONDS = 0.5
@@ -39,7 +39,7 @@ class StepLog:
         execution_id: whose log.
         fence: of its owner.
         log_bytes: stored bytes stop exactly here; what comes after is dropped, and the end says `truncated`.
-        lost: set when the run is no longer ours; `write` and `ends` then raise `LetGo`.
+        lost: set when the run is no longer ours; `write` and `ends` then raise `OwnershipLost`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class StepLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Store the rest, unless the run is left to others; nothing is stored after that."""
         try:
-            if not isinstance(error, LetGo | Stale):
+            if not isinstance(error, OwnershipLost | Stale):
                 self._flush()
         finally:
             with self._changed:
@@ -91,7 +91,7 @@ class StepLog:
         """Take ``data``; it is stored soon. Waits only when `WAITING_BYTES` wait already.
 
         Raises:
-            LetGo: the execution is no longer ours.
+            OwnershipLost: the execution is no longer ours.
         """
         with self._changed:
             self._wait_until(lambda: len(self._waiting) < WAITING_BYTES)
@@ -110,7 +110,7 @@ class StepLog:
         """What to close the streams with, once all is stored, through an outage of any length.
 
         Raises:
-            LetGo: the execution is no longer ours.
+            OwnershipLost: the execution is no longer ours.
         """
         self._flush()
         mine = StreamEnd(self._written, self._sha256.hexdigest(), self._truncated)
@@ -125,7 +125,7 @@ class StepLog:
         """The condition is held."""
         while True:
             if self._refused or self._lost.is_set():
-                raise LetGo("its log is another owner's")
+                raise OwnershipLost("its log is another owner's")
             if self._broken is not None:
                 raise self._broken
             if done():

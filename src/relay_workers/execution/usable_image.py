@@ -1,4 +1,4 @@
-"""Whether the steps of a workspace can run in an image, asked before the clone, and on what terms it is pulled."""
+"""Whether the steps of a workspace can run in its image, asked before the clone, and the terms of pulling it."""
 
 from functools import partial
 from threading import Event
@@ -6,49 +6,95 @@ from threading import Event
 from relay_core.domain.agents.executors import check_executor
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
 from relay_core.store.workspaces.workspace_rows import WorkspaceRow
 from relay_workers.agents import programs
 from relay_workers.agents.port import TurnRequest
 from relay_workers.agents.registry import get_executor
 from relay_workers.containers.docker.registry import vet_registry
-from relay_workers.containers.port import WORKSPACE, ImageInfo, PullTerms
-from relay_workers.containers.tool import ToolRun
-from relay_workers.execution.context import WorkerContext
+from relay_workers.containers.port import WORKSPACE, Containers, ImageInfo, PullTerms
+from relay_workers.containers.tool import ToolRun, ToolRunner
 
 _SEEN: set[tuple[str, str]] = set()
-"""(image id, program): an image id names the same files for ever."""
+"""Programs found before: (image id, program). An image id names the same files for ever."""
 
 
-def pull_terms(context: WorkerContext, row: WorkspaceRow, stop: Event) -> PullTerms:
-    """On what terms the image of a workspace may be pulled."""
-    settings = context.settings
-    bounds = (
-        (float(row.limits.timeout_seconds), "limits.timeout_seconds"),
-        (settings.image_pull_timeout_seconds, "RELAY_IMAGE_PULL_TIMEOUT_SECONDS"),
-    )
-    seconds, name = min(bounds)
-    return PullTerms(
-        judge=partial(vet_registry, row.image, settings, stop),
-        cancelled=stop,
-        seconds=seconds,
-        seconds_are=name,
-        max_bytes=settings.image_max_bytes,
-        min_free_bytes=settings.node_min_free_bytes,
-    )
+class Images:
+    """The images of workspaces.
 
-
-def check(context: WorkerContext, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
-    """Return where the steps of a workspace can run in its image, or ``stop`` is set.
-
-    Raises:
-        StepFailed: ``program_missing`` or ``image_unavailable``, with what is missing and what to do.
+    Args:
+        settings: bounds of a pull.
+        containers: pulls images.
+        tool: looks for programs in an image.
     """
-    _check_volumes(row, image)
-    _check_programs(context, row, image, uid, stop)
+
+    def __init__(self, settings: Settings, containers: Containers, tool: ToolRunner) -> None:
+        self._settings = settings
+        self._containers = containers
+        self._tool = tool
+
+    def ensure(self, row: WorkspaceRow, stop: Event) -> ImageInfo:
+        """The image of a workspace, pulled where it is not on this node; ``stop`` ends the pull.
+
+        Raises:
+            StepFailed: the image cannot be had, with what to do.
+        """
+        return self._containers.ensure_image(row.image, self._terms(row, stop))
+
+    def check(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
+        """Return where the steps of a workspace can run in its image, or ``stop`` is set.
+
+        Raises:
+            StepFailed: `program_missing` or `image_unavailable`, with what is missing and what to do.
+        """
+        _check_volumes(row, image)
+        self._check_programs(row, image, uid, stop)
+
+    def _terms(self, row: WorkspaceRow, stop: Event) -> PullTerms:
+        settings = self._settings
+        bounds = (
+            (float(row.limits.timeout_seconds), "limits.timeout_seconds"),
+            (settings.image_pull_timeout_seconds, "RELAY_IMAGE_PULL_TIMEOUT_SECONDS"),
+        )
+        seconds, name = min(bounds)
+        return PullTerms(
+            judge=partial(vet_registry, row.image, settings, stop),
+            cancelled=stop,
+            seconds=seconds,
+            seconds_are=name,
+            max_bytes=settings.image_max_bytes,
+            min_free_bytes=settings.node_min_free_bytes,
+        )
+
+    def _check_programs(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
+        """Look for the programs of the executor and of every step; found ones are remembered by the image's id."""
+        choice = check_executor(row.executor.as_json())
+        required = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
+        unknown = [program for program in required if (image.id, program) not in _SEEN]
+        if not unknown:
+            return
+        found = self._tool.run(
+            ToolRun(
+                image=image.id,
+                argv=tuple(programs.probe(unknown)),
+                env={},
+                mounts=(),
+                user=f"{uid}:{uid}",
+                memory_bytes=256 << 20,
+                timeout_seconds=30,
+            ),
+            stop,
+        )
+        if stop.is_set():
+            return
+        if found.exit_code != 0:
+            raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, self._containers.platform()[0]))
+        programs.require(row.image, found.output)
+        _SEEN.update((image.id, program) for program in unknown)
 
 
 def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:
-    """A volume of the image would hide a part of the workspace behind a directory that is root's and of no quota."""
+    """Refuse a volume below the workspace: it would hide a part of it behind a directory of root without a quota."""
     hidden = sorted(path for path in image.volumes if path.rstrip("/").startswith(f"{WORKSPACE}/"))
     if hidden:
         message = (
@@ -56,33 +102,6 @@ def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:
             f"{WORKSPACE}; remove that line from its Dockerfile, or ask for another image"
         )
         raise StepFailed(Reason.IMAGE_UNAVAILABLE, message)
-
-
-def _check_programs(context: WorkerContext, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
-    """A missing program is said before anything is cloned; what an image has is remembered by its id."""
-    choice = check_executor(row.executor.as_json())
-    wanted = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
-    unknown = [program for program in wanted if (image.id, program) not in _SEEN]
-    if not unknown:
-        return
-    found = context.tool.run(
-        ToolRun(
-            image=image.id,
-            argv=tuple(programs.probe(unknown)),
-            env={},
-            mounts=(),
-            user=f"{uid}:{uid}",
-            memory_bytes=256 << 20,
-            timeout_seconds=30,
-        ),
-        stop,
-    )
-    if stop.is_set():
-        return
-    if found.exit_code != 0:
-        raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, context.containers.platform()[0]))
-    programs.require(row.image, found.output)
-    _SEEN.update((image.id, program) for program in unknown)
 
 
 def _no_shell(row: WorkspaceRow, image: ImageInfo, architecture: str) -> str:

@@ -1,4 +1,4 @@
-"""What to do with a running process: a pure decision on what is seen of it."""
+"""The next act for a running process: a pure decision, made of one look at it."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -7,90 +7,92 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
 
 LONGEST_WAIT_SECONDS = 30.0
-"""A look at the clock at least this often, whatever the events say."""
+"""Longest time between two looks, for clocks that send no event."""
 
 
 class Act(Enum):
-    """What comes next."""
+    """The next act."""
 
     WAIT = auto()
-    """Nothing has happened; look again after `Decision.wait_seconds` or at the next event."""
+    """Look again after `Decision.wait_seconds`, or at the next event."""
     DRAIN = auto()
     """The process has ended by itself: read its log to the end."""
     STOP = auto()
-    """End it, for `Decision.reason`."""
+    """End the process, for `Decision.reason`."""
     LEAVE = auto()
-    """It is not ours any more: touch nothing."""
+    """Another worker owns the execution, or this worker shuts down: touch nothing."""
 
 
 TAIL_QUIET_SECONDS = 0.5
-"""So long a silent background process may hold the log of a step that has exited."""
+"""Seconds for which a silent background process may hold the log of a step that has exited."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class Look:
     """One look at a running process."""
 
     ended: bool
     """Its exit is recorded."""
     gone: bool
-    """Its supervisor is dead, and with it what copies its log: that is complete."""
+    """Its supervisor is dead, and with it the copiers of its log, which is complete."""
     seconds_ended: float
-    """Since its exit was recorded."""
+    """Since its exit was recorded; 0 before."""
     kill_asked: bool
     lost: bool
+    """Another worker owns the execution, or this worker shuts down."""
     capture_stopped: Reason | None
     """Why its log cannot be stored any further."""
     capped: Reason | None
-    """A cap that is watched elsewhere and was reached."""
+    """A cap that another thread watches, and that was exceeded."""
     seconds_running: float
     seconds_silent: float
+    """Since its last output, or its start."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An act, and why or how long."""
+    """The next act, with its reason or its time."""
 
     act: Act
     reason: Reason | None = None
     wait_seconds: float = 0.0
 
 
-def decide(seen: Seen, limits: Limits, *, has_deadline: bool, tail_seconds: float) -> Decision:
-    """The next act; what a person asked for goes before caps, and an end that has happened goes before a cap.
+def decide(look: Look, limits: Limits, *, has_deadline: bool, tail_seconds: float) -> Decision:
+    """The next act. A kill goes before caps, and an end that has happened goes before caps that a clock watches.
 
-    A kill also ends what a step that has exited left behind, while its log is still held open by that.
+    A kill also ends background processes that hold the log of a step that has exited.
 
     Args:
-        seen: the present look.
+        look: the present look.
         limits: the caps.
-        has_deadline: False for a dev server, which may run and be silent as long as it likes.
-        tail_seconds: how long a background process may hold the log after the exit.
+        has_deadline: False for a dev server, which may run and be silent for any time.
+        tail_seconds: for which a background process may hold the log after the exit.
     """
-    if seen.lost:
+    if look.lost:
         return Decision(Act.LEAVE)
-    if seen.kill_asked:
+    if look.kill_asked:
         return Decision(Act.STOP, Reason.USER)
-    if seen.capture_stopped is not None:
-        return Decision(Act.STOP, seen.capture_stopped)
-    if seen.ended or seen.gone:
-        return _drain(seen, tail_seconds)
-    if seen.capped is not None:
-        return Decision(Act.STOP, seen.capped)
-    return _by_clock(seen, limits) if has_deadline else Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
+    if look.capture_stopped is not None:
+        return Decision(Act.STOP, look.capture_stopped)
+    if look.ended or look.gone:
+        return _drain(look, tail_seconds)
+    if look.capped is not None:
+        return Decision(Act.STOP, look.capped)
+    return _by_clock(look, limits) if has_deadline else Decision(Act.WAIT, wait_seconds=LONGEST_WAIT_SECONDS)
 
 
-def _drain(seen: Seen, tail_seconds: float) -> Decision:
-    """What holds the log of a step that has exited is ended once it is silent; it will be in any case."""
-    quiet = min(seen.seconds_silent, seen.seconds_ended)
-    left = 0.0 if seen.gone else min(tail_seconds - seen.seconds_ended, TAIL_QUIET_SECONDS - quiet)
+def _drain(look: Look, tail_seconds: float) -> Decision:
+    """After the exit: wait until the background processes that hold the log are silent, at most ``tail_seconds``."""
+    quiet = min(look.seconds_silent, look.seconds_ended)
+    left = 0.0 if look.gone else min(tail_seconds - look.seconds_ended, TAIL_QUIET_SECONDS - quiet)
     return Decision(Act.WAIT, wait_seconds=left) if left > 0 else Decision(Act.DRAIN)
 
 
-def _by_clock(seen: Seen, limits: Limits) -> Decision:
-    clocks = [(limits.timeout_seconds - seen.seconds_running, Reason.TIMEOUT)]
+def _by_clock(look: Look, limits: Limits) -> Decision:
+    clocks = [(limits.timeout_seconds - look.seconds_running, Reason.TIMEOUT)]
     if limits.no_output_seconds:
-        clocks.append((limits.no_output_seconds - seen.seconds_silent, Reason.NO_OUTPUT))
+        clocks.append((limits.no_output_seconds - look.seconds_silent, Reason.NO_OUTPUT))
     left, reason = min(clocks)
     if left <= 0:
         return Decision(Act.STOP, reason)

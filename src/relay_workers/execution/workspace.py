@@ -1,77 +1,124 @@
-"""The one way to a workspace on which something can run: made by provisioning, opened by everything else.
-
-`open_workspace` compares rows, container and disk first and shows what differs; nothing runs on a workspace that was
-not reconciled (docs/architecture.md).
-"""
+"""Opens workspaces: a step runs only in a workspace whose row, container and directory were compared first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from uuid import UUID
+
+from sqlalchemy import Engine
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.store import events
 from relay_core.store.workspaces import workspace_rows
 from relay_core.store.workspaces.workspace_rows import WorkspaceRow
-from relay_workers.execution.context import WorkerContext
+from relay_workers.containers.port import Containers
+from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.git.sandbox.head_reader import Head
+from relay_workers.ownership.disk_cap import DiskCap
 
 
 @dataclass(frozen=True)
 class WorkspaceHandle:
-    """A workspace whose container runs and whose directory is there."""
+    """A workspace whose directory exists, and whose container runs unless it was only attended."""
 
     row: WorkspaceRow
     container_id: str
     directory: Path
     uid: int
+    """User id of its steps; steps that ask for root have 0."""
 
     @property
     def repo_names(self) -> list[str]:
         """Names of the clones below ``repos/``."""
         return [repo.name for repo in self.row.repos]
 
+    @property
+    def disk_cap(self) -> DiskCap:
+        """The disk space that the workspace may take."""
+        return DiskCap(self.directory, self.container_id, self.row.limits.disk_bytes)
+
     def by_repo_id(self, heads: Mapping[str, Head]) -> dict[UUID, Head]:
-        """HEADs keyed as the database has them."""
+        """Heads keyed by repository id instead of by the clone's name."""
         return {repo.repo_id: heads[repo.name] for repo in self.row.repos}
 
 
-def open_workspace(context: WorkerContext, workspace_id: UUID, *, attending: bool = False) -> WorkspaceHandle:
-    """The handle of a prepared workspace; starts a container that was stopped.
+class Workspaces:
+    """The workspaces of this node.
 
     Args:
-        context: of this worker.
-        workspace_id: which.
-        attending: only to look after what was started in it before: its container is left as it is, gone perhaps,
-            for its log and its repositories are on this node's disk.
-
-    Raises:
-        StepFailed: the container or the directory is gone (`container_missing`, `workspace_gone`); the workspace is
-            then marked as failed, and evented.
+        database: their rows.
+        containers: their containers.
+        retry: repeats calls to a container engine that is being restarted.
+        data_dir: of this node.
     """
-    with context.database.connect() as connection:
-        row = workspace_rows.load(connection, workspace_id)
-    directory = context.workspace_dir(workspace_id)
-    if row.container_id is None or row.uid is None:
-        raise StepFailed(Reason.WORKSPACE_GONE, "the workspace was never prepared; start a new run")
-    if not directory.is_dir():
-        _give_up(context, workspace_id, f"its directory is gone from node {row.node_id}")
-        raise StepFailed(Reason.WORKSPACE_GONE, "the workspace's directory is gone; start a new run")
-    if attending:
+
+    def __init__(self, database: Engine, containers: Containers, retry: RetryWhileSilent, data_dir: Path) -> None:
+        self._database = database
+        self._containers = containers
+        self._retry = retry
+        self._data_dir = data_dir
+
+    def directory(self, workspace_id: UUID) -> Path:
+        """The directory of a workspace on this host, whether it exists or not."""
+        return self._data_dir / "workspaces" / str(workspace_id)
+
+    def row(self, workspace_id: UUID) -> WorkspaceRow:
+        """The row of a workspace."""
+        with self._database.connect() as connection:
+            return workspace_rows.load(connection, workspace_id)
+
+    def store_place(self, row: WorkspaceRow) -> None:
+        """Store where the workspace will be, before its first byte is written, so that a sweep can remove it."""
+        directory = self.directory(row.id)
+        with self._database.begin() as connection:
+            workspace_rows.set_fields(
+                connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory)
+            )
+
+    def attend(self, workspace_id: UUID) -> WorkspaceHandle:
+        """Open a workspace to look after a process that was started in it before.
+
+        Its container is left as it is, and may be gone: the log and the repositories are on this node's disk.
+
+        Raises:
+            StepFailed: `workspace_gone`: it was never prepared, or its directory is gone.
+        """
+        row = self.row(workspace_id)
+        directory = self.directory(workspace_id)
+        if row.container_id is None or row.uid is None:
+            raise StepFailed(Reason.WORKSPACE_GONE, "the workspace was never prepared; start a new run")
+        if not directory.is_dir():
+            self._give_up(workspace_id, f"its directory is gone from node {row.node_id}")
+            raise StepFailed(Reason.WORKSPACE_GONE, "the workspace's directory is gone; start a new run")
         return WorkspaceHandle(row, row.container_id, directory, row.uid)
-    state = context.containers.inspect(row.container_id)
-    if not state.exists:
-        _give_up(context, workspace_id, "its container was removed outside of Relay")
-        raise StepFailed(Reason.CONTAINER_MISSING, "the workspace's container was removed; start a new run")
-    if not state.running:
-        context.containers.restart(row.container_id)
-        with context.database.begin() as connection:
-            workspace_rows.set_state(connection, workspace_id, WorkspaceState.RUNNING)
-            events.append(connection, workspace_id, "workspace.container_restarted", {"found": "stopped"})
-    return WorkspaceHandle(row, row.container_id, directory, row.uid)
 
+    def open(self, workspace_id: UUID, cancelled: Event) -> WorkspaceHandle:
+        """Open a workspace to start a step in it; starts its container where that was stopped.
 
-def _give_up(context: WorkerContext, workspace_id: UUID, why: str) -> None:
-    with context.database.begin() as connection:
-        workspace_rows.set_state(connection, workspace_id, WorkspaceState.FAILED, why)
+        Args:
+            workspace_id: a prepared workspace of this node.
+            cancelled: a container engine that is away is waited for only until this is set.
+
+        Raises:
+            StepFailed: `container_missing` or `workspace_gone`: the container or the directory is gone. The workspace
+                is then marked as failed.
+        """
+        handle = self.attend(workspace_id)
+        with self._retry.until(cancelled):
+            state = self._containers.inspect(handle.container_id)
+            if not state.exists:
+                self._give_up(workspace_id, "its container was removed outside of Relay")
+                raise StepFailed(Reason.CONTAINER_MISSING, "the workspace's container was removed; start a new run")
+            if not state.running:
+                self._containers.restart(handle.container_id)
+        if not state.running:
+            with self._database.begin() as connection:
+                workspace_rows.set_state(connection, workspace_id, WorkspaceState.RUNNING)
+                events.append(connection, workspace_id, "workspace.container_restarted", {"found": "stopped"})
+        return handle
+
+    def _give_up(self, workspace_id: UUID, why: str) -> None:
+        with self._database.begin() as connection:
+            workspace_rows.set_state(connection, workspace_id, WorkspaceState.FAILED, why)

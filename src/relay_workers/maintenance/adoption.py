@@ -14,7 +14,7 @@ from relay_core.store.executions import takeover
 from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.executions.takeover import Held
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.live_executions import LiveRuns
+from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.node_identity import is_dead
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class Adoption:
     def __init__(
         self,
         orphans: OrphanFinder,
-        live: LiveRuns,
+        live: LiveExecutions,
         dispatcher: Dispatcher,
         metrics: Metrics,
         adopt: Callable[[UUID, int], None],

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from relay_workers.execution import live_secrets
+from relay_workers.execution import secret_refresh
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import (
@@ -33,7 +33,6 @@ from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.reaper import Reaper
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
-from relay_workers.ownership import leases
 
 SWEEP_SECONDS = 5.0
 """Interval of most clocks."""
@@ -49,7 +48,7 @@ def make_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> l
 
     Args:
         context: the ports of the worker.
-        adopt: `Runner.adopt`.
+        adopt: `relay_workers.celery.detached_tasks.DetachedTasks.adopt`.
     """
     return [*_vital_clocks(context, adopt), *_database_clocks(context), *_node_clocks(context), *_disk_clocks(context)]
 
@@ -65,7 +64,7 @@ def _vital_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) ->
     return [
         Ticker("heartbeat", settings.node_heartbeat_seconds, beats.beat),
         Ticker("capabilities", heartbeat.CAPABILITIES_SECONDS, beats.ask_engine),
-        Ticker("leases", settings.lease_renew_seconds, partial(leases.renew, context)),
+        Ticker("leases", settings.lease_renew_seconds, context.leases.renew),
         Ticker("sweeps", SWEEP_SECONDS, partial(presence.sweep, database, settings.presence, metrics)),
         admission,
         Ticker("adoption", SWEEP_SECONDS, adoption.sweep),
@@ -76,13 +75,14 @@ def _database_clocks(context: WorkerContext) -> list[Ticker]:
     settings, database, dispatcher, metrics = context.settings, context.database, context.dispatcher, context.metrics
     log_ends = partial(stored_ends, context.logs)
     reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs, dispatcher)
+    refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
     upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
     return [
         Ticker("messages", SWEEP_SECONDS, partial(requeue.sweep, database, dispatcher, metrics)),
         Ticker("reaper", SWEEP_SECONDS, lambda: metrics.swept("lost_run", reaper.sweep())),
         Ticker("upkeep", database_upkeep.UPKEEP_SECONDS, upkeep),
         Ticker("watchdog", pump_watchdog.WATCHDOG_SECONDS, partial(pump_watchdog.check, context.pump)),
-        Ticker("secrets", live_secrets.LOOK_SECONDS, partial(live_secrets.sweep, context)),
+        Ticker("secrets", secret_refresh.LOOK_SECONDS, refresh.sweep),
     ]
 
 

@@ -10,7 +10,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_workers.maintenance.disk_meter import DiskMeter, LiveWorkspace, live_workspaces
 from relay_workers.maintenance.disk_usage import processes_by_container
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.live_executions import LiveRuns
+from relay_workers.ownership.live_executions import LiveExecutions
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class DiskLimits:
         metrics: counts ended executions.
     """
 
-    def __init__(self, live: LiveRuns, meter: DiskMeter, metrics: Metrics) -> None:
+    def __init__(self, live: LiveExecutions, meter: DiskMeter, metrics: Metrics) -> None:
         self._live = live
         self._meter = meter
         self._metrics = metrics

@@ -16,7 +16,7 @@ from relay_workers.maintenance.disk_usage import (
     unlinked_file_usage,
 )
 from relay_workers.ownership.disk_cap import DiskCap
-from relay_workers.ownership.live_executions import Control, LiveRuns
+from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions
 
 GROWTH_SECONDS = 300.0
 """Samples older than this are forgotten: growth is counted within this time."""
@@ -34,11 +34,11 @@ class LiveWorkspace(NamedTuple):
     """A workspace in which executions of this worker run."""
 
     cap: DiskCap
-    controls: list[Control]
+    controls: list[ExecutionControl]
     """The controls of those executions."""
 
 
-def live_workspaces(live: LiveRuns) -> dict[Path, LiveWorkspace]:
+def live_workspaces(live: LiveExecutions) -> dict[Path, LiveWorkspace]:
     """The workspaces of all live executions whose disk limit is known, by directory."""
     workspaces: dict[Path, LiveWorkspace] = {}
     for control in live.all():

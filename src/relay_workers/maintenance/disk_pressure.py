@@ -14,7 +14,7 @@ from relay_workers.capture.pump import Backlog, LogPump
 from relay_workers.maintenance.disk_meter import DiskMeter, LiveWorkspace, live_workspaces
 from relay_workers.maintenance.disk_usage import processes_by_container
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.live_executions import LiveRuns
+from relay_workers.ownership.live_executions import LiveExecutions
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,9 @@ class DiskPressure:
         metrics: counts relieved workspaces.
     """
 
-    def __init__(self, settings: Settings, live: LiveRuns, meter: DiskMeter, pump: LogPump, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, live: LiveExecutions, meter: DiskMeter, pump: LogPump, metrics: Metrics
+    ) -> None:
         self._data_dir = settings.data_dir
         self._pressure_bytes = settings.node_pressure_bytes
         self._live = live

@@ -10,9 +10,10 @@ from relay_core.store import events
 from relay_core.store.executions import offline_nodes
 from relay_core.store.executions.offline_nodes import Leftover
 from relay_workers.execution.context import WorkerContext
-from relay_workers.execution.ending import Processes, end_processes
+from relay_workers.execution.ending import ProcessEnder
 from relay_workers.host_files.run_dir import remove_runs
 from relay_workers.host_files.safe_dir import TamperedFile
+from relay_workers.ownership.step_processes import StepProcesses
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,10 @@ def sweep(context: WorkerContext) -> None:
 
 
 def _end(context: WorkerContext, leftover: Leftover) -> None:
-    processes = Processes.left(leftover)
+    processes = StepProcesses.left(leftover)
     if processes is not None and context.containers.inspect(processes.container_id).running:
-        end_processes(context, processes, grace_seconds=0)
+        ender = ProcessEnder(context.containers, context.database, context.settings.data_dir)
+        ender.end(processes, grace_seconds=0)
     _remove_files(context, leftover)
     with context.database.begin() as connection:
         due = offline_nodes.forget_leftover(connection, leftover)

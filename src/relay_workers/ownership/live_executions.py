@@ -1,4 +1,4 @@
-"""What this process runs right now, and how to reach it from other threads."""
+"""Executions that this worker process owns at the moment, and the switches by which other threads reach them."""
 
 import threading
 import time
@@ -6,105 +6,116 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from relay_core.domain.vocabulary import Reason
-
-if TYPE_CHECKING:  # which looks at controls
-    from relay_workers.execution.ending import Processes
-    from relay_workers.execution.live_secrets import LiveSecrets
-    from relay_workers.ownership.disk_cap import DiskCap
+from relay_core.store.executions.lifecycle import Claimed
+from relay_workers.ownership.disk_cap import DiskCap
+from relay_workers.ownership.live_secrets import LiveSecrets
+from relay_workers.ownership.step_processes import StepProcesses
 
 
 def awake_and_asleep() -> float:
-    """Seconds on a clock that goes on while the host is suspended, as leases do and `time.monotonic` does not."""
+    """Seconds on CLOCK_BOOTTIME, which counts while the host is suspended, as leases do; `time.monotonic` does not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class OwnershipLost(Exception):  # noqa: N818 - an answer, not an error of the worker
+    """This worker does not own the execution, or gives it up: it writes nothing and touches no process of it."""
+
+
 @dataclass
-class Control:
-    """The switches of one live execution; whoever sets one also sets `wake`."""
+class ExecutionControl:
+    """The switches of one live execution. Each method that sets a switch also sets `wake` and returns at once."""
 
     execution_id: UUID
     fence: int
     task_id: str
     """Celery's id of this attempt."""
     wake: threading.Event = field(default_factory=threading.Event)
+    """Set after every change that the execution's own thread has to look at."""
     kill: threading.Event = field(default_factory=threading.Event)
-    """End it: a person asked."""
+    """Set when a client or operator asked to end the execution."""
     lost: threading.Event = field(default_factory=threading.Event)
-    """Leave it alone: it is another worker's now, or this worker is going away."""
+    """Set when another worker owns the execution, or this worker shuts down."""
     stop: threading.Event = field(default_factory=threading.Event)
-    """Either of the two: what a step without a process (a clone) waits for."""
+    """Set with `kill` and with `lost`: steps without a process (a clone) wait for this one event."""
     made_at: float = field(default_factory=time.monotonic)
+    """Time of the claim on the monotonic clock, in seconds."""
     renewed_at: float = field(default_factory=awake_and_asleep)
-    """When the renewal that was last granted was asked for, on the clock of `awake_and_asleep`."""
+    """Time at which the last granted renewal of the lease was requested, on the clock of `awake_and_asleep`."""
 
-    processes: "Processes | None" = None
-    """What may run of it now; None where nothing was started, or all of it is gone and its log stored."""
-    disk: "DiskCap | None" = None
-    """What its workspace may take; known once it is open."""
+    processes: StepProcesses | None = None
+    """Processes that may run now; None before the start, and after all of them ended and the log was stored."""
+    disk: DiskCap | None = None
+    """Disk limit of the workspace; None until the workspace is open."""
     ended_by: Reason | None = None
-    """A cap that somebody beside its own thread watches, and that it has reached."""
-
-    secrets: "LiveSecrets | None" = None
-    """What is masked in its output, where that may change while it runs."""
-
+    """The first cap that another thread found exceeded (`ask_end`)."""
+    secrets: LiveSecrets | None = None
+    """Secrets masked in the output; None where the workspace uses none, so that none can change."""
     on_ready: Callable[[], None] | None = None
-    """Called when a dev server's port answers."""
+    """Called when the port of a dev server answers."""
+
+    @classmethod
+    def of(cls, claimed: Claimed) -> "ExecutionControl":
+        """Switches of an execution that was just claimed; `kill` is set where the row asks for it."""
+        control = cls(claimed.execution_id, claimed.fence, claimed.task_id)
+        if claimed.kill_requested:
+            control.ask_kill()
+        return control
 
     def ask_kill(self) -> None:
-        """Ask for the end; returns at once."""
+        """Ask the execution's thread to end the processes, because a client or operator wants that."""
         self.kill.set()
         self.stop.set()
         self.wake.set()
 
     def ask_end(self, cap: Reason) -> None:
-        """End it for a cap; the first one stays; returns at once."""
+        """Ask the execution's thread to end the processes for a cap; the first cap stays."""
         self.ended_by = self.ended_by or cap
         self.wake.set()
 
     def let_go(self) -> None:
-        """Ask to leave the process running and touch nothing more; returns at once."""
+        """Ask the execution's thread to leave: its processes go on, and it writes nothing more."""
         self.lost.set()
         self.stop.set()
         self.wake.set()
 
 
-class LiveRuns:
-    """The live executions of this process, by id."""
+class LiveExecutions:
+    """The live executions of this process by id; all methods are thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._controls: dict[UUID, Control] = {}
-        self._at_work: Counter[UUID] = Counter()
+        self._controls: dict[UUID, ExecutionControl] = {}
+        self._threads: Counter[UUID] = Counter()
+        """Threads of this process that work at an execution, claimed or not."""
         self._closing = False
 
     @contextmanager
     def at_work(self, execution_id: UUID) -> Iterator[None]:
-        """A thread of this process is at an execution, from before it claims it until it has done with it."""
+        """Count the calling thread as one that works at the execution, from before its claim to after its end."""
         with self._lock:
-            self._at_work[execution_id] += 1
+            self._threads[execution_id] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._at_work[execution_id] -= 1
-                if not self._at_work[execution_id]:
-                    del self._at_work[execution_id]
+                self._threads[execution_id] -= 1
+                if not self._threads[execution_id]:
+                    del self._threads[execution_id]
 
     def is_left(self, execution_id: UUID, but: int = 0) -> bool:
-        """Whether no thread of this process is at an execution, nor will be; ``but`` so many of those that were told.
+        """Whether at most ``but`` threads of this process work at the execution, so that it may be adopted again.
 
-        A worker that goes away leaves nothing to itself.
+        False for every execution once this worker shuts down: it adopts nothing of its own any more.
         """
         with self._lock:
-            return not self._closing and execution_id not in self._controls and self._at_work[execution_id] <= but
+            return not self._closing and execution_id not in self._controls and self._threads[execution_id] <= but
 
     @contextmanager
-    def holding(self, control: Control) -> Iterator[Control]:
-        """Known here for the length of the block."""
+    def holding(self, control: ExecutionControl) -> Iterator[ExecutionControl]:
+        """List the execution as live for the length of the block; it is let go at once while this worker shuts down."""
         with self._lock:
             self._controls[control.execution_id] = control
             if self._closing:
@@ -117,23 +128,23 @@ class LiveRuns:
                     del self._controls[control.execution_id]
 
     def has_task(self, task_id: str) -> bool:
-        """Whether the run with this Celery id is ours and here; one that was let go is not."""
+        """Whether the execution with this Celery id is live here and was not let go."""
         return any(control.task_id == task_id and not control.lost.is_set() for control in self.all())
 
     def kill_task(self, task_id: str) -> bool:
-        """Ask for the end of the run with this Celery id; False when it is not here."""
+        """Ask to end the execution with this Celery id; False when it is not live here."""
         found = [control for control in self.all() if control.task_id == task_id]
         for control in found:
             control.ask_kill()
         return bool(found)
 
-    def all(self) -> list[Control]:
-        """A snapshot."""
+    def all(self) -> list[ExecutionControl]:
+        """A snapshot of the live executions."""
         with self._lock:
             return list(self._controls.values())
 
     def let_all_go(self) -> None:
-        """This worker goes away; the processes stay. What is claimed from now on is let go at once, too."""
+        """Let all live executions go, and all that are claimed from now on: this worker shuts down."""
         with self._lock:
             self._closing = True
         for control in self.all():

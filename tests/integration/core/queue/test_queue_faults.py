@@ -203,7 +203,7 @@ class TestOneWorkerAllTheTime:
     def test_headers_that_would_delay_or_expire_a_run_are_not_heard(self, bench, client):
         ran = threading.Event()
         execution_id = uuid4()
-        bench._behaviour[execution_id] = ran.set
+        bench._behaviour[execution_id] = lambda _: ran.set()
         late = {"eta": "2999-01-01T00:00:00", "expires": "1999-01-01T00:00:00", "timelimit": "x", "group": {}}
         client.lpush(KEY_PREFIX + OWN, message(headers=late, body=[[str(execution_id), 1], {}, {}]))
         assert ran.wait(10)

@@ -556,7 +556,7 @@ def test_a_dead_thread_of_the_pump_is_told(bench: Bench, monkeypatch: pytest.Mon
     assert not bench.pump.is_dead
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     monkeypatch.setattr(bench.pump, "_run_calls", _exits)
-    bench.pump._ears.call()
+    bench.pump._watcher.call()
     eventually(lambda: bench.pump.is_dead)
     monkeypatch.undo()
     bench.pump.stop()

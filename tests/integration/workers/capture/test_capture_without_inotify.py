@@ -9,7 +9,7 @@ ODD_UID = 54321
 SCRIPT = """
 import ctypes, os, tempfile
 from inotify_simple import INotify
-from relay_workers.capture.ears import Ears
+from relay_workers.capture.file_watcher import FileWatcher
 
 os.setgid({uid}); os.setuid({uid})
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable again: /proc/self/fd is its own
@@ -19,22 +19,22 @@ try:
         held.append(INotify())
 except OSError as error:
     print('>', error.strerror)
-ears = Ears()
+watcher = FileWatcher()
 kept = tempfile.TemporaryFile()
 file = kept.fileno()
-print('>', ears.watch_file(file))
-ears.call()
-print('>', sorted(ears.listen(5).changed))
+print('>', watcher.watch_file(file))
+watcher.call()
+print('>', sorted(watcher.listen(5).changed))
 held.pop().close()
-watch = ears.watch_file(file)
+watch = watcher.watch_file(file)
 os.write(file, b"grown")
-print('>', ears.listen(5).changed == {{watch}})
-ears.forget_file(watch)
-ears.close()
+print('>', watcher.listen(5).changed == {{watch}})
+watcher.forget_file(watch)
+watcher.close()
 """
 
 
-def test_ears_without_inotify_wait_and_get_it_once_there_is_one():
+def test_a_file_watcher_without_inotify_waits_and_gets_it_once_there_is_one():
     """Run as a uid of its own, as the kernel counts by uid."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(uid=ODD_UID)], capture_output=True, text=True, timeout=60, check=False

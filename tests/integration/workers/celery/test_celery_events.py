@@ -5,14 +5,15 @@ import time
 from uuid import uuid4
 
 import pytest
-from celery.exceptions import Ignore
 
+from relay_core.domain import execution as machine
 from relay_core.domain.message import task_id
+from relay_core.domain.vocabulary import Reason
 from relay_core.queue.celery_app import make_app
 from relay_core.settings import Settings
-from relay_workers.celery.reporting import Beside, RunFailed, RunKilled, announce_started
-from relay_workers.celery.tasks import RunRequest, register
-from relay_workers.ownership.live_executions import Control
+from relay_workers.celery.reporting import DetachedTaskReporter
+from relay_workers.celery.tasks import TaskRequest, register
+from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 from tests.support.celery_bench import Bench, working
 
 HOUR = 3600
@@ -36,28 +37,38 @@ def bench(redis_url):
     app.close()
 
 
-def after_the_claim(end):
-    def behave():
-        announce_started(0)
-        end()
+def after_the_claim(end, seconds_running=0):
+    def behave(reporter):
+        reporter.report_started(seconds_running)
+        return end(reporter)
 
     return behave
 
 
-def raising(error):
-    def end():
-        raise error
+def completed(_reporter):
+    return machine.completed(0)
 
-    return end
+
+def failed(_reporter):
+    return machine.failed(Reason.EXIT_CODE, "3")
+
+
+def killed(_reporter):
+    return machine.killed("stop")
+
+
+def left(_reporter):
+    raise OwnershipLost
 
 
 @pytest.mark.parametrize(
     ("end", "last"),
     [
-        (lambda: None, ["task-succeeded"]),
-        (raising(RunFailed("no")), ["task-failed"]),
-        (raising(RunKilled("stop")), ["task-revoked"]),
-        (raising(Ignore()), []),  # let go: the run goes on elsewhere
+        (completed, ["task-succeeded"]),
+        (lambda _: None, ["task-succeeded"]),  # a dev server that answers
+        (failed, ["task-failed"]),
+        (killed, ["task-revoked"]),
+        (left, []),  # let go: the execution goes on elsewhere
     ],
 )
 def test_a_run_that_was_claimed(bench: Bench, end, last):
@@ -69,24 +80,24 @@ def test_a_run_that_was_claimed(bench: Bench, end, last):
 @pytest.mark.parametrize(
     ("end", "told"),
     [
-        (raising(Ignore()), []),  # somebody else's, or it waits
-        (raising(RunKilled("before it started")), ["task-revoked"]),
-        (raising(RunFailed("its workspace is gone")), ["task-failed"]),
+        (left, []),  # another worker's, or it waits
+        (killed, ["task-revoked"]),
+        (failed, ["task-failed"]),
     ],
 )
 def test_a_run_that_was_not_claimed(bench: Bench, end, told):
     uuid = bench.send(end)
-    bench.wait("task-succeeded", bench.send(lambda: announce_started(0)))  # one slot: the first is over
+    bench.wait("task-succeeded", bench.send(after_the_claim(completed)))  # one slot: the first is over
     assert bench.kinds(uuid) == told
 
 
 def test_a_failure_has_a_message_and_no_traceback(bench: Bench):
-    failed = bench.wait("task-failed", bench.send(after_the_claim(raising(RunFailed("exit_code: 3")))))
-    assert (failed["exception"], failed["traceback"]) == ("RunFailed('exit_code: 3')", None)
+    event = bench.wait("task-failed", bench.send(after_the_claim(failed)))
+    assert (event["exception"], event["traceback"]) == ("RunFailed('exit_code: 3')", None)
 
 
 def test_an_adopted_run_shows_its_own_start_and_its_whole_runtime(bench: Bench):
-    uuid = bench.send(lambda: announce_started(HOUR))
+    uuid = bench.send(after_the_claim(completed, HOUR))
     assert bench.wait("task-succeeded", uuid)["runtime"] == pytest.approx(HOUR, abs=30)
     assert bench.wait("task-started", uuid)["timestamp"] == pytest.approx(time.time() - HOUR, abs=30)
 
@@ -94,19 +105,16 @@ def test_an_adopted_run_shows_its_own_start_and_its_whole_runtime(bench: Bench):
 @pytest.mark.parametrize(
     ("end", "last"),
     [
-        (lambda: None, ["task-succeeded"]),
-        (raising(RunFailed("no")), ["task-failed"]),
-        (raising(RunKilled("stop")), ["task-revoked"]),
-        (raising(Ignore()), []),
+        (completed, ["task-succeeded"]),
+        (failed, ["task-failed"]),
+        (killed, ["task-revoked"]),
+        (left, []),
     ],
 )
 def test_a_run_adopted_beside_the_slots_is_told_of_too(bench: Bench, end, last):
-    def run():
-        announce_started(HOUR)
-        end()
-
     uuid = str(uuid4())
-    threading.Thread(target=Beside(uuid, lambda: RunRequest.dispatcher).carry_out, args=[run]).start()
+    reporter = DetachedTaskReporter(uuid, lambda: TaskRequest.event_dispatcher)
+    threading.Thread(target=reporter.carry_out, args=[after_the_claim(end, HOUR)]).start()
     ended = bench.wait(last[0] if last else "task-started", uuid)
     assert bench.kinds(uuid) == ["task-started", *last]
     if last == ["task-succeeded"]:
@@ -115,14 +123,14 @@ def test_a_run_adopted_beside_the_slots_is_told_of_too(bench: Bench, end, last):
 
 def test_a_copy_of_what_is_live_here_is_dropped_and_one_that_was_let_go_passes(bench: Bench):
     execution_id = uuid4()
-    control = Control(execution_id, 1, task_id(execution_id, 1))
+    control = ExecutionControl(execution_id, 1, task_id(execution_id, 1))
     ran = threading.Event()
-    with RunRequest.live.holding(control):
-        bench.send(ran.set, execution_id)
+    with TaskRequest.live.holding(control):
+        bench.send(lambda _: ran.set(), execution_id)
         bench.wait(
-            "task-succeeded", bench.send(lambda: announce_started(0))
+            "task-succeeded", bench.send(after_the_claim(completed))
         )  # the same queue: the copy was taken before
         assert not ran.is_set()
         control.let_go()
-        bench.send(ran.set, execution_id)
+        bench.send(lambda _: ran.set(), execution_id)
         assert ran.wait(10)

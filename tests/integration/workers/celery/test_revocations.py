@@ -25,7 +25,7 @@ from relay_core.store.schema.tables import Event, ExecutionProcess
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import submission
 from relay_workers.celery.revocations import Revocations
-from relay_workers.ownership.live_executions import Control, LiveRuns
+from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions
 
 EXECUTOR = ExecutorChoice("shell", "true")
 E = ExecutionProcess
@@ -64,8 +64,8 @@ def worker(database: Engine, redis_url: str):
     """Makes the part of a worker that hears revokes; each has runs of its own."""
     app = make_app(Settings(redis_url=redis_url))
 
-    def make(database: Engine = database, live: LiveRuns | None = None) -> Revocations:
-        revocations = Revocations(database, CeleryDispatcher(app, database), live or LiveRuns())
+    def make(database: Engine = database, live: LiveExecutions | None = None) -> Revocations:
+        revocations = Revocations(database, CeleryDispatcher(app, database), live or LiveExecutions())
         revocations.start()
         return revocations
 
@@ -91,8 +91,8 @@ def test_many_workers_hear_of_one_that_waits(database: Engine, worker):
 def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engine, worker):
     one, other = submit(database), submit(database)
     claimed = claim(database, one.execution_id)
-    live = LiveRuns()
-    control = Control(one.execution_id, claimed.fence, claimed.task_id)
+    live = LiveExecutions()
+    control = ExecutionControl(one.execution_id, claimed.fence, claimed.task_id)
     with live.holding(control):
         hearing = worker(live=live)
         hearing.revoke([str(one.task_id), str(other.task_id)], terminate=False)
@@ -108,8 +108,8 @@ def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engi
 def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Engine, worker):
     one = submit(database)
     claimed = claim(database, one.execution_id)
-    control = Control(one.execution_id, claimed.fence, claimed.task_id)
-    live = LiveRuns()
+    control = ExecutionControl(one.execution_id, claimed.fence, claimed.task_id)
+    live = LiveExecutions()
     with database.begin() as connection:  # holds the revoke up, as a slow claim does
         connection.execute(select(E).where(E.id == one.execution_id).with_for_update())
         assert worker(live=live).revoke([str(one.task_id)], terminate=True) == []

@@ -7,7 +7,7 @@ import pytest
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.port import ExecState, StepStart
-from relay_workers.execution.exit_verdict import End, judge_end
+from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from relay_workers.host_files.safe_dir import TamperedFile
 from tests.support.engine_fixtures import UID, eventually
 
@@ -36,7 +36,7 @@ def test_a_step_from_start_to_end(workspace):
     assert step.log() == b"in"
     assert step.log(Stream.STDERR) == b"hi %d 20001 /workspace\n" % UID
     assert ended(workspace, step) == ExecState(running=False, exit_code=7)
-    assert judged(workspace, step) == End(7, Reason.EXIT_CODE)
+    assert judged(workspace, step) == ExitVerdict(7, Reason.EXIT_CODE)
     assert workspace.containers.exec_state("0" * 64) is None
     step.run.remove()
     assert list((step.run.workspace_dir / "runs").iterdir()) == []
@@ -104,9 +104,9 @@ def test_the_kernel_ending_a_step_for_memory_is_oom(workspace):
     step = workspace.run("exec python3 -c 'x = bytearray(1 << 30)'")
     record = step.record()
     assert record.oom_killed
-    assert judged(workspace, step) == End(137, Reason.OOM)
+    assert judged(workspace, step) == ExitVerdict(137, Reason.OOM)
     later = workspace.run("kill -9 $$")
-    assert judged(workspace, later) == End(137, Reason.EXIT_CODE)
+    assert judged(workspace, later) == ExitVerdict(137, Reason.EXIT_CODE)
 
 
 @pytest.mark.parametrize(

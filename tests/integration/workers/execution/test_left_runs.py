@@ -9,7 +9,6 @@ from uuid import UUID
 
 import psycopg2
 import pytest
-from celery.exceptions import Ignore
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -23,15 +22,17 @@ from relay_core.store.executions.lifecycle import Claimant, Claimed
 from relay_core.store.nodes import registry
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import submission
-from relay_workers.execution import runner
+from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.outcome import Outcome
-from relay_workers.execution.runner import Runner
+from relay_workers.execution.runner import Runner, Step
 from relay_workers.maintenance import adoption
 from relay_workers.maintenance.adoption import Adoption
 from relay_workers.maintenance.clocks import orphan_finder
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.live_executions import Control, LiveRuns
+from relay_workers.ownership.claims import Claims
+from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions, OwnershipLost
 from relay_workers.ownership.node_identity import identify
 from tests.support.log_fixtures import eventually
 
@@ -56,12 +57,23 @@ def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
         claimant=Claimant(identity.owner, identity.node_id, "default", 30),
         database=database,
         dispatcher=Dispatcher(),
-        live=LiveRuns(),
+        live=LiveExecutions(),
         live_logs=live_logs,
         metrics=Metrics(),
         admission=SimpleNamespace(room_made=lambda: None),
     )
     live_logs.close()
+
+
+def _runner(context: Any, step: Step) -> Runner:
+    """One whose clones do what a test says; an end needs no evidence."""
+    claims = Claims(
+        context.settings, context.database, context.claimant, context.live, context.admission, context.dispatcher
+    )
+    publisher = EndPublisher(context.live_logs, context.dispatcher, context.metrics, context.admission)
+    unused: Any = None
+    ends = EndWriter(context.database, context.claimant.node_id, unused, publisher)
+    return Runner(claims, {RunReason.CLONE: step}, unused, ends, context.live, context.metrics)
 
 
 def _queued(database: Engine) -> UUID:
@@ -89,20 +101,19 @@ def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
 ) -> None:
     fences: list[int] = []
 
-    def step(_context: WorkerContext, claimed: Claimed, _control: Control) -> Outcome:
+    def step(claimed: Claimed, _control: ExecutionControl) -> Outcome:
         fences.append(claimed.fence)
         if len(fences) == 1:
             raise OperationalError("SELECT 1", {}, psycopg2.OperationalError("the server closed the connection"))
         return Outcome(machine.completed(0), gone=True)
 
-    monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
     execution_id = _queued(database)
-    carries_out = Runner(context)
-    with pytest.raises(Ignore):
+    carries_out = _runner(context, step)
+    with pytest.raises(OwnershipLost):
         carries_out.run(execution_id, 1)
     assert (_row(database, execution_id).status, fences) == ("running", [1])
     monkeypatch.setattr(adoption, "MESSAGE_SECONDS", 0.0)
-    adoption_of(context, carries_out.adopt).sweep()
+    adoption_of(context, DetachedTasks(carries_out.run).adopt).sweep()
     eventually(lambda: _row(database, execution_id).status == "completed")
     assert fences == [1, 2], "under a new fence: what the first try may still write is refused"
     assert context.dispatcher.dispatched[0] == execution_id
@@ -118,25 +129,26 @@ def test_what_a_thread_is_at_is_not_left(
     begun, go_on = threading.Event(), threading.Event()
     tries: list[int] = []
 
-    def slow(_seconds: float) -> None:
-        begun.set()
-        go_on.wait(20)
+    class Slow:
+        """Redis is slow between the claim and the step."""
 
-    def step(_context: WorkerContext, claimed: Claimed, _control: Control) -> Outcome:
+        def report_started(self, _seconds: float) -> None:
+            begun.set()
+            go_on.wait(20)
+
+    def step(claimed: Claimed, _control: ExecutionControl) -> Outcome:
         tries.append(claimed.fence)
         return Outcome(machine.completed(0), gone=True)
 
-    monkeypatch.setattr(runner, "announce_started", slow)  # Redis is slow between the claim and the step
-    monkeypatch.setitem(runner.STEPS, RunReason.CLONE, step)
     monkeypatch.setattr(adoption, "MESSAGE_SECONDS", 0.0)
     execution_id = _queued(database)
-    carries_out = Runner(context)
-    thread = threading.Thread(target=carries_out.run, args=(execution_id, 1))
+    carries_out = _runner(context, step)
+    thread = threading.Thread(target=carries_out.run, args=(execution_id, 1, Slow()))
     thread.start()
     assert begun.wait(20)
     taken: list[UUID] = []
     adoption_of(context, lambda one, _attempt: taken.append(one)).sweep()
-    with pytest.raises(Ignore):
+    with pytest.raises(OwnershipLost):
         carries_out.run(execution_id, 1)
     go_on.set()
     thread.join(20)
@@ -144,7 +156,7 @@ def test_what_a_thread_is_at_is_not_left(
 
 
 def test_a_worker_that_goes_away_leaves_nothing_to_itself() -> None:
-    live, one = LiveRuns(), UUID(int=1)
+    live, one = LiveExecutions(), UUID(int=1)
     assert live.is_left(one)
     with live.at_work(one):
         assert not live.is_left(one)

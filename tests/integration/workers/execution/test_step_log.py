@@ -13,8 +13,8 @@ from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
-from relay_workers.execution.outcome import LetGo
 from relay_workers.execution.step_log import WAITING_BYTES, StepLog
+from relay_workers.ownership.live_executions import OwnershipLost
 from tests.support.log_fixtures import Owned, eventually, running_execution, taken_over
 
 
@@ -109,7 +109,7 @@ def _fail_after(log: StepLog) -> None:
 
 
 def test_another_owner_ends_it(database: Engine, live: LiveLogPublisher, owned: Owned) -> None:
-    with pytest.raises(LetGo), _log(database, live, owned) as log:
+    with pytest.raises(OwnershipLost), _log(database, live, owned) as log:
         _write_beside_another_owner(database, owned, log)
     assert _stored(database, owned) == b"relay: mine\n"
 
@@ -131,6 +131,6 @@ def test_a_run_that_is_lost_is_left_during_an_outage(
     outage.set()
     log.say("kept from nobody")
     lost.set()
-    with pytest.raises(LetGo), log:
+    with pytest.raises(OwnershipLost), log:
         log.ends()
     eventually(lambda: threading.active_count() <= before + 1)  # the publisher's

@@ -5,8 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -21,8 +20,8 @@ from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.agents.claude_code.reader import ClaudeReader
 from relay_workers.agents.codex.reader import CodexReader
 from relay_workers.agents.port import TurnReader
-from relay_workers.execution.agent_turn import Turn
-from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.agent_output import AgentOutput
+from relay_workers.execution.agent_turn import AgentTurn
 from relay_workers.execution.raw_output import RawOutput
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 from tests.support.log_fixtures import eventually, running_execution
@@ -61,21 +60,20 @@ class Agent:
             file.write(data)
         self.writes(mask.data(data))
 
-    def turn_with(self, reader: TurnReader, mask: SecretMask, folder: Path) -> Turn:
+    def turn_with(self, reader: TurnReader, mask: SecretMask, folder: Path) -> AgentTurn:
         def open_log() -> OpenFile:
             with SafeDir.open(folder) as directory:
                 return directory.open_file("stdout")
 
-        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.database))
         own = self.owned.fence
         claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
-        return Turn(context, claimed, reader, mask, RawOutput(open_log))
+        output = AgentOutput(self.logs, self.owned.id, RawOutput(open_log))
+        return AgentTurn(self.database, claimed, reader, output, mask)
 
-    def turn(self, fence: int | None = None) -> Turn:
-        context = cast("WorkerContext", SimpleNamespace(logs=self.logs, database=self.database))
+    def turn(self, fence: int | None = None) -> AgentTurn:
         own = self.owned.fence if fence is None else fence
         claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
-        return Turn(context, claimed, ClaudeReader())
+        return AgentTurn(self.database, claimed, ClaudeReader(), AgentOutput(self.logs, self.owned.id))
 
     def rows(self) -> list[conversations.EntryRow]:
         with self.database.connect() as connection:
@@ -185,17 +183,17 @@ def test_memory_is_bounded_by_the_longest_line_and_not_by_the_output():
 
 def test_another_conversation_in_its_place_fails_the_turn_and_is_not_remembered(agent: Agent):
     agent.writes(said("Hello") + END)
-    context = cast("WorkerContext", SimpleNamespace(logs=agent.logs, database=agent.database))
+    output = AgentOutput(agent.logs, agent.owned.id)
     claimed = Claimed(
         agent.owned.id, agent.owned.id, agent.owned.id, RunReason.CODING_AGENT, {}, 1, agent.owned.fence, 0
     )
     asked = SESSION.replace("0", "1")
-    turn = Turn(context, claimed, ClaudeReader(), resumed=asked)
+    turn = AgentTurn(agent.database, claimed, ClaudeReader(), output, resumed=asked)
     verdict = turn.finish(agent.size, 0)
     assert (verdict.success, verdict.reason) == (False, Reason.CANNOT_RESUME)
     assert SESSION in (verdict.message or "")
     assert turn.agent_session_id is None
-    same = Turn(context, claimed, ClaudeReader(), resumed=SESSION)
+    same = AgentTurn(agent.database, claimed, ClaudeReader(), output, resumed=SESSION)
     assert same.finish(agent.size, 0).success
 
 

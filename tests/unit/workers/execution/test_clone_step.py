@@ -9,23 +9,22 @@ import pytest
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.execution import clone
-from relay_workers.execution.outcome import LetGo
-from relay_workers.ownership.live_executions import Control
+from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 
 
 @pytest.fixture
-def control() -> Control:
-    return Control(uuid4(), 1, "task")
+def control() -> ExecutionControl:
+    return ExecutionControl(uuid4(), 1, "task")
 
 
 def test_a_kill_does_not_wait_for_a_container_that_the_engine_never_makes(control):
     Timer(0.05, control.ask_kill).start()
     with pytest.raises(StepFailed) as caught:
-        clone._await(Future(), control)
+        clone.await_container(Future(), control)
     assert caught.value.reason == Reason.USER
 
 
 def test_a_worker_that_goes_away_says_nothing_of_the_run(control):
     control.let_go()
-    with pytest.raises(LetGo):
-        clone._await(Future(), control)
+    with pytest.raises(OwnershipLost):
+        clone.await_container(Future(), control)

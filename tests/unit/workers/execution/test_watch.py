@@ -6,9 +6,9 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
-from relay_workers.execution.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Seen, decide
+from relay_workers.execution.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Look, decide
 
-QUIET = Seen(
+QUIET = Look(
     ended=False,
     gone=False,
     seconds_ended=0.0,

@@ -6,7 +6,7 @@ from pathlib import Path
 import relay_workers
 
 
-def test_only_open_workspace_makes_a_handle():
+def test_only_workspaces_make_a_handle():
     makers = []
     for path in Path(relay_workers.__file__).parent.rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -14,7 +14,7 @@ def test_only_open_workspace_makes_a_handle():
                 calls = [call for call in ast.walk(function) if isinstance(call, ast.Call)]
                 names = [call.func.id for call in calls if isinstance(call.func, ast.Name)]
                 makers += [f"{path.name}:{function.name}" for name in names if name == "WorkspaceHandle"]
-    assert set(makers) == {"workspace.py:open_workspace"}
+    assert set(makers) == {"workspace.py:attend"}
 
 
 def test_every_start_of_a_process_takes_a_handle():
@@ -23,4 +23,4 @@ def test_every_start_of_a_process_takes_a_handle():
     for path in Path(relay_workers.__file__).parent.rglob("*.py"):
         source = path.read_text()
         places += [path.name] * source.count("containers.start(")
-    assert places == ["starting.py"]
+    assert places == ["step_starter.py"]

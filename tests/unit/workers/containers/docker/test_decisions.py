@@ -23,7 +23,7 @@ from relay_workers.containers.docker.killer import (
 )
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
 from relay_workers.containers.port import ContainerLimits, ContainerSpec, EngineUnavailable
-from relay_workers.execution.exit_verdict import End, judge_end
+from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from relay_workers.host_files.run_dir import ExitRecord
 
 SPEC = ContainerSpec(
@@ -200,18 +200,18 @@ def record(code: int | None = 0, before: int = 0, after: int = 0, *, drained: bo
 @pytest.mark.parametrize(
     ("seen", "engine_exit", "alive", "end"),
     [
-        (record(0), 0, False, End(0, None)),
-        (record(0), None, True, End(0, None)),
-        (record(3), None, False, End(3, Reason.EXIT_CODE)),
-        (record(0), 3, False, End(3, Reason.EXIT_CODE)),  # a forged record
-        (record(0, drained=False), 137, False, End(0, None)),  # killed while it waited for a held log
-        (record(0), 137, False, End(137, Reason.EXIT_CODE)),
-        (record(137, 0, 1), 137, False, End(137, Reason.OOM)),
-        (record(137, 1, 1), 137, False, End(137, Reason.EXIT_CODE)),
-        (record(1, 0, 1), 1, False, End(1, Reason.EXIT_CODE)),  # it survived the end of a child
-        (record(None), 2, False, End(None, Reason.START_FAILED)),
-        (None, 137, False, End(137, Reason.SUPERVISOR_LOST)),
-        (None, None, False, End(None, Reason.SUPERVISOR_LOST)),
+        (record(0), 0, False, ExitVerdict(0, None)),
+        (record(0), None, True, ExitVerdict(0, None)),
+        (record(3), None, False, ExitVerdict(3, Reason.EXIT_CODE)),
+        (record(0), 3, False, ExitVerdict(3, Reason.EXIT_CODE)),  # a forged record
+        (record(0, drained=False), 137, False, ExitVerdict(0, None)),  # killed while it waited for a held log
+        (record(0), 137, False, ExitVerdict(137, Reason.EXIT_CODE)),
+        (record(137, 0, 1), 137, False, ExitVerdict(137, Reason.OOM)),
+        (record(137, 1, 1), 137, False, ExitVerdict(137, Reason.EXIT_CODE)),
+        (record(1, 0, 1), 1, False, ExitVerdict(1, Reason.EXIT_CODE)),  # it survived the end of a child
+        (record(None), 2, False, ExitVerdict(None, Reason.START_FAILED)),
+        (None, 137, False, ExitVerdict(137, Reason.SUPERVISOR_LOST)),
+        (None, None, False, ExitVerdict(None, Reason.SUPERVISOR_LOST)),
     ],
 )
 def test_the_end_of_a_step(seen, engine_exit, alive, end):

@@ -15,7 +15,7 @@ _WATCHED = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 
 
 @dataclass
-class Heard:
+class WatchEvents:
     """What was heard in one go."""
 
     changed: set[int] = field(default_factory=set)
@@ -26,7 +26,7 @@ class Heard:
     """FIFOs with something to read; True: their writer is gone."""
 
 
-class Ears:
+class FileWatcher:
     """One epoll over one inotify, the FIFOs and a doorbell. `call` is for any thread, the rest for the pump's."""
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ class Ears:
         with contextlib.suppress(OSError, ValueError):  # it is not listened to any more
             self._epoll.unregister(fd)
 
-    def listen(self, timeout: float) -> Heard:
+    def listen(self, timeout: float) -> WatchEvents:
         """Wait at most ``timeout`` seconds for anything."""
-        heard = Heard()
+        heard = WatchEvents()
         for fd, events in self._epoll.poll(timeout):
             if fd == self._bell:
                 os.eventfd_read(fd)

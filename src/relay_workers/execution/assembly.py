@@ -1,0 +1,109 @@
+"""Builds the runner of a worker from its ports."""
+
+from collections.abc import Mapping
+
+from relay_core.domain.vocabulary import RunReason
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_workers.execution.broken_steps import BrokenSteps
+from relay_workers.execution.clone import WorkspacePreparation
+from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.dev_server import DevServerSession
+from relay_workers.execution.end_writer import EndPublisher, EndWriter
+from relay_workers.execution.ending import ProcessEnder
+from relay_workers.execution.evidence import EvidenceCollector
+from relay_workers.execution.outcome import Outcome
+from relay_workers.execution.partial_evidence import PartialEvidence
+from relay_workers.execution.runner import Runner, Step
+from relay_workers.execution.running_step import StepOutputs
+from relay_workers.execution.secret_refresh import SecretRefresh
+from relay_workers.execution.step_finisher import StepFinisher
+from relay_workers.execution.step_log import StepLog
+from relay_workers.execution.step_preparation import StepPreparation
+from relay_workers.execution.step_session import StepParts, StepSession
+from relay_workers.execution.step_starter import StepStarter
+from relay_workers.execution.usable_image import Images
+from relay_workers.execution.workspace import Workspaces
+from relay_workers.execution.workspace_container import WorkspaceContainers
+from relay_workers.ownership.claims import Claims
+from relay_workers.ownership.live_executions import ExecutionControl
+
+
+def make_runner(context: WorkerContext) -> Runner:
+    """The runner of a worker; nothing is started."""
+    claims = Claims(
+        context.settings, context.database, context.claimant, context.live, context.admission, context.dispatcher
+    )
+    evidence = PartialEvidence(context.database, context.logs, context.git, context.secrets, _workspaces(context))
+    broken = BrokenSteps(context.leases, _ender(context), context.retry_while_silent, evidence)
+    publisher = EndPublisher(context.live_logs, context.dispatcher, context.metrics, context.admission)
+    ends = EndWriter(context.database, context.claimant.node_id, evidence, publisher)
+    return Runner(claims, make_steps(context), broken, ends, context.live, context.metrics)
+
+
+def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
+    """How a worker carries out each kind of execution."""
+    parts = make_step_parts(context)
+
+    def run_step(claimed: Claimed, control: ExecutionControl) -> Outcome:
+        return StepSession(parts, claimed, control).run()
+
+    def run_dev_server(claimed: Claimed, control: ExecutionControl) -> Outcome:
+        seconds = context.settings.dev_server_start_seconds
+        return DevServerSession(parts, claimed, control, context.forwarder, context.retry_while_silent, seconds).run()
+
+    return dict.fromkeys(RunReason, run_step) | {
+        RunReason.CLONE: make_workspace_preparation(context).run,
+        RunReason.DEV_SERVER: run_dev_server,
+    }
+
+
+def make_step_parts(context: WorkerContext) -> StepParts:
+    """The parts of a worker that carry out steps with a process."""
+    settings, database = context.settings, context.database
+    refresh = SecretRefresh(database, context.secrets, context.live)
+    tail_seconds = settings.log_tail_seconds
+    return StepParts(
+        workspaces=_workspaces(context),
+        preparation=StepPreparation(settings, database, context.git, context.secrets),
+        outputs=StepOutputs(context.pump, context.logs, database),
+        starter=StepStarter(settings, context.containers, context.leases),
+        finisher=StepFinisher(context.containers, _ender(context), context.leases, refresh, tail_seconds),
+        evidence=EvidenceCollector(database, context.git),
+        database=database,
+        secrets=context.secrets,
+        metrics=context.metrics,
+        tail_seconds=tail_seconds,
+    )
+
+
+def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
+    """The part of a worker that carries out `clone` executions."""
+
+    def open_log(claimed: Claimed, row: WorkspaceRow, control: ExecutionControl) -> StepLog:
+        return StepLog(
+            context.logs,
+            context.live_logs,
+            claimed.execution_id,
+            claimed.fence,
+            log_bytes=row.limits.log_bytes,
+            lost=control.lost,
+        )
+
+    settings, containers = context.settings, context.containers
+    return WorkspacePreparation(
+        _workspaces(context),
+        context.git,
+        Images(settings, containers, context.tool),
+        WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
+        context.leases,
+        open_log,
+    )
+
+
+def _workspaces(context: WorkerContext) -> Workspaces:
+    return Workspaces(context.database, context.containers, context.retry_while_silent, context.settings.data_dir)
+
+
+def _ender(context: WorkerContext) -> ProcessEnder:
+    return ProcessEnder(context.containers, context.database, context.settings.data_dir)

@@ -1,0 +1,123 @@
+"""Writes the end of an execution: the terminal transaction, and all that follows its commit."""
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from relay_core.domain.errors import Stale
+from relay_core.domain.execution import Transition
+from relay_core.live_log.port import LiveLogPublisher
+from relay_core.queue.dispatcher import Dispatcher
+from relay_core.retry import Backoff, until_available
+from relay_core.store.executions import lifecycle
+from relay_core.store.executions.lifecycle import Claimed, Evidence, Finished
+from relay_core.store.outage import is_away
+from relay_workers.execution import workspace_changes
+from relay_workers.execution.outcome import Outcome, end_of
+from relay_workers.execution.partial_evidence import PartialEvidence
+from relay_workers.host_files.run_dir import RunDir
+from relay_workers.host_files.safe_dir import TamperedFile
+from relay_workers.metrics import Metrics
+from relay_workers.ownership.admission import Admission
+from relay_workers.ownership.live_executions import ExecutionControl
+
+log = structlog.get_logger(__name__)
+
+BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
+
+
+class EndPublisher:
+    """Tells the rest of Relay about an end that is committed.
+
+    Args:
+        live_logs: closes the live log.
+        dispatcher: sends the messages of the executions that are due now.
+        metrics: counts the end.
+        admission: looks whether refused executions find room now.
+    """
+
+    def __init__(
+        self, live_logs: LiveLogPublisher, dispatcher: Dispatcher, metrics: Metrics, admission: Admission
+    ) -> None:
+        self._live_logs = live_logs
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._admission = admission
+
+    def publish(self, claimed: Claimed, ended: Finished) -> None:
+        """Publish the end of an execution."""
+        self._live_logs.end(claimed.execution_id)
+        self._dispatcher.dispatch(ended.messages)
+        self._metrics.ended(claimed.run_reason, ended.transition)
+        self._admission.room_made()
+
+
+class EndWriter:
+    """Writes outcomes.
+
+    Args:
+        database: where executions end.
+        node_id: of this worker; noted where processes of the execution may still run here.
+        evidence: replaces evidence that cannot be stored.
+        publisher: told after the commit.
+    """
+
+    def __init__(self, database: Engine, node_id: str, evidence: PartialEvidence, publisher: EndPublisher) -> None:
+        self._database = database
+        self._node_id = node_id
+        self._evidence = evidence
+        self._publisher = publisher
+
+    def write(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Transition:
+        """Write the end of an execution, through an outage of any length; return the transition that was written.
+
+        It differs from the outcome's where a kill was requested meanwhile, or where the evidence cannot be stored.
+
+        Raises:
+            Stale: another worker owns the execution by now.
+        """
+        try:
+            ended = self._commit(claimed, control, outcome)
+        except Exception as error:
+            if isinstance(error, Stale) or control.lost.is_set() or is_away(error):
+                raise
+            log.warning("the evidence of an execution cannot be stored; it ends as failed", error=type(error).__name__)
+            bare = Evidence(log_ends=self._evidence.log_ends(claimed.execution_id, truncated=True))
+            ended = self._commit(claimed, control, Outcome(end_of(error, kill_asked=False), bare, gone=outcome.gone))
+        _remove(outcome.raw_files)
+        self._publisher.publish(claimed, ended)
+        log.info("ended", status=ended.transition.target, reason=ended.transition.reason, gone=outcome.gone)
+        return ended.transition
+
+    def _commit(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Finished:
+        """Repeat the terminal transaction until Postgres answers: the fence makes it idempotent."""
+
+        def transaction() -> Finished:
+            with self._database.begin() as connection:
+                return self._finish(connection, claimed, control, outcome)
+
+        def report(error: Exception, _pause: float) -> None:
+            log.warning("the database is away; the end of the execution waits", error=str(error).splitlines()[0])
+
+        return until_available(transaction, BACKOFF, is_retryable=is_away, report=report)
+
+    def _finish(
+        self, connection: Connection, claimed: Claimed, control: ExecutionControl, outcome: Outcome
+    ) -> Finished:
+        if control.kill.is_set():  # a revoke of Celery's reaches the control before the row
+            lifecycle.request_kill(connection, claimed.execution_id, "the worker's control")
+        left_on = None if outcome.gone else self._node_id
+        ended = lifecycle.finish(
+            connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence, left_on=left_on
+        )
+        if outcome.workspace is not None:
+            workspace_changes.store(connection, claimed, outcome.workspace)
+        return ended
+
+
+def _remove(raw_files: RunDir | None) -> None:
+    if raw_files is None:
+        return
+    try:
+        raw_files.remove()
+    except (OSError, TamperedFile) as error:
+        log.warning("raw files are left to a sweep", error=str(error))

@@ -1,0 +1,74 @@
+"""Evidence of a step that could not go on: the log as it is stored, and the head of every repository."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+
+from relay_core.domain.errors import RelayError, StepFailed
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.secret_box import SecretBox
+from relay_core.store.executions.lifecycle import Claimed, Evidence
+from relay_core.store.logs.log_store import LogStore, StreamEnd
+from relay_core.store.workspaces import workspace_rows
+from relay_workers.execution.repo_states import head_columns
+from relay_workers.execution.secret_values import to_mask
+from relay_workers.execution.step_log import stored_ends
+from relay_workers.execution.workspace import Workspaces
+from relay_workers.git.port import Git
+
+log = structlog.get_logger(__name__)
+
+
+class PartialEvidence:
+    """Collects evidence without the step's own session.
+
+    Args:
+        database: for the workspace's row.
+        logs: the stored logs.
+        git: reads heads.
+        secrets: decrypts the values to mask.
+        workspaces: the directories of workspaces.
+    """
+
+    def __init__(self, database: Engine, logs: LogStore, git: Git, secrets: SecretBox, workspaces: Workspaces) -> None:
+        self._database = database
+        self._logs = logs
+        self._git = git
+        self._secrets = secrets
+        self._workspaces = workspaces
+
+    def of(self, claimed: Claimed, *, truncated: bool) -> Evidence:
+        """The stored log, and the heads as far as they can be read.
+
+        Args:
+            claimed: the execution.
+            truncated: its process may have written more than is stored.
+        """
+        try:
+            heads = self._heads(claimed.workspace_id)
+        except (OSError, RelayError) as error:
+            log.warning("the repositories cannot be read", error=str(error))
+            heads = {}
+        return Evidence(heads, self.log_ends(claimed.execution_id, truncated=truncated))
+
+    def log_ends(self, execution_id: UUID, *, truncated: bool) -> dict[str, StreamEnd]:
+        """Sizes and digests of the stored streams; with ``truncated`` all are marked as not complete."""
+        ends = stored_ends(self._logs, execution_id)
+        return {name: end._replace(truncated=end.truncated or truncated) for name, end in ends.items()}
+
+    def _heads(self, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:
+        """The head of every clone by repository id; empty where the clones are gone."""
+        with self._database.connect() as connection:
+            row = workspace_rows.load(connection, workspace_id)
+        directory = self._workspaces.directory(workspace_id)
+        if not (directory / "repos").is_dir():
+            return {}
+        heads = self._git.heads(directory, [repo.name for repo in row.repos])
+        try:
+            mask = SecretMask(to_mask(self._secrets, row))
+        except StepFailed:  # without the secrets to mask, only commit ids may be shown
+            return {repo.repo_id: {"after_head_commit": heads[repo.name].commit} for repo in row.repos}
+        return {repo.repo_id: head_columns(heads[repo.name], mask) for repo in row.repos}

@@ -1,0 +1,65 @@
+"""The columns of a repository's state after a step, masked."""
+
+from typing import Any
+
+import zstandard
+
+from relay_core.domain.logs.masking import SecretMask
+from relay_workers.git.host.store import Patch
+from relay_workers.git.port import AfterState, Head
+
+
+def head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:
+    """The columns of a head; the agent chose the name of its branch, so that is masked like any text."""
+    branch = head.branch and mask.text(head.branch)
+    masked = {} if branch == head.branch else {"stat": {"masked_fields": ["branch"]}}
+    return {
+        "after_head_commit": head.commit,
+        "branch": branch,
+        "problem": head.problem and mask.text(head.problem),
+        **masked,
+    }
+
+
+def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
+    """The columns of a recorded after-state; patches are compressed with zstandard."""
+    branch, summary = after.branch and mask.text(after.branch), after.summary
+    if summary.get("paths"):
+        summary = {**summary, "paths": [mask.text(path) for path in summary["paths"]]}
+    stat = _stat(after.patch)
+    if after.step_patch is not None:
+        stat["step"] = _stat(after.step_patch)
+    if after.omitted:
+        stat["omitted"] = [{"path": mask.text(file.path), "why": mask.text(file.why)} for file in after.omitted]
+    fields = {"branch": branch != after.branch, "summary": summary != after.summary}
+    if any(fields.values()):
+        stat["masked_fields"] = [name for name, masked in fields.items() if masked]
+    problem = after.problem or after.commit_problem
+    return {
+        "after_head_commit": after.after_head,
+        "branch": branch,
+        "dirty": after.dirty,
+        "summary": summary,
+        "pinned_commit": after.pinned_commit,
+        "committed": after.committed,
+        "problem": problem and mask.text(problem),
+        "patch": _compressed(after.patch),
+        "step_patch": _compressed(after.step_patch),
+        "stat": stat or None,
+    }
+
+
+def _stat(patch: Patch | None) -> dict[str, Any]:
+    if patch is None:
+        return {}
+    return {
+        "files": patch.files,
+        "insertions": patch.insertions,
+        "deletions": patch.deletions,
+        "truncated": patch.truncated,
+        "masked": list(patch.masked),
+    }
+
+
+def _compressed(patch: Patch | None) -> bytes | None:
+    return None if patch is None else zstandard.compress(patch.text)

@@ -1,0 +1,101 @@
+"""A step's process while a worker watches it, and the output that is captured of it."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import Engine
+
+from relay_core.domain.step import AgentStep
+from relay_core.domain.vocabulary import Stream
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.logs.log_store import LogStore
+from relay_workers.agents.registry import reader_of
+from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.execution.agent_output import AgentOutput
+from relay_workers.execution.agent_turn import AgentTurn
+from relay_workers.execution.raw_output import RawOutput
+from relay_workers.execution.step_place import StepPlace
+from relay_workers.execution.step_plan import executor_choice, turn_request
+from relay_workers.ownership.live_executions import ExecutionControl
+from relay_workers.ownership.live_secrets import LiveSecrets
+
+
+@dataclass
+class RunningStep:
+    """A process that was started, or is about to be, and its captured output."""
+
+    place: StepPlace
+    capture: Capture
+    turn: AgentTurn | None
+    """Reads the output of a coding agent; None for every other step."""
+    exec_id: str | None = None
+    """The container engine's id of the process; None where its answer to the start was lost."""
+    began: float = field(default_factory=time.monotonic)
+    """Start of the process on the monotonic clock, in seconds."""
+    answered: bool = False
+    """The port of a dev server has answered."""
+
+
+class StepOutputs:
+    """Captures the output of steps.
+
+    Args:
+        pump: moves output to Postgres.
+        logs: the stored output, which the reader of an agent's turn gets.
+        database: where conversations are stored.
+    """
+
+    def __init__(self, pump: LogPump, logs: LogStore, database: Engine) -> None:
+        self._pump = pump
+        self._logs = logs
+        self._database = database
+
+    def attach(self, claimed: Claimed, control: ExecutionControl, place: StepPlace) -> RunningStep:
+        """Begin to capture the output of a step, from where its stored log ends; to be ended by `detach`.
+
+        Raises:
+            FileNotFoundError, TamperedFile: the run directory is gone, or is not as Relay made it.
+        """
+        turn = self._turn(claimed, place)
+        capture = self._pump.attach(
+            CaptureRequest(
+                execution_id=claimed.execution_id,
+                fence=claimed.fence,
+                run_dir=place.run_dir,
+                secrets=place.mask.secrets,
+                log_bytes=place.workspace.row.limits.log_bytes,
+                wake=control.wake,
+                lost=control.lost,
+                stored=threading.Event() if turn is None else turn.grown,
+                started=place.run_dir.has_started(),
+            )
+        )
+        if turn is not None and _has_conversation(claimed):
+            turn.start()
+        if place.workspace.row.used_secrets:
+            control.secrets = LiveSecrets(claimed.workspace_id, place.mask, capture.learn)
+        return RunningStep(place, capture, turn)
+
+    def detach(self, step: RunningStep) -> None:
+        """Stop to capture; a process that still runs goes on and writes to its files."""
+        if step.turn is not None:
+            step.turn.close()
+        self._pump.detach(step.capture)
+
+    def _turn(self, claimed: Claimed, place: StepPlace) -> AgentTurn | None:
+        if not isinstance(claimed.step, AgentStep):
+            return None
+        request = turn_request(self._database, claimed, claimed.step, place.workspace)
+        reader = reader_of(executor_choice(claimed.step).name, request)
+        raw = RawOutput(partial(place.run_dir.open_log, Stream.STDOUT))
+        output = AgentOutput(self._logs, claimed.execution_id, raw)
+        turn = AgentTurn(self._database, claimed, reader, output, place.mask, resumed=request.resume_session_id)
+        turn.begins_anew = request.begins_anew
+        return turn
+
+
+def _has_conversation(claimed: Claimed) -> bool:
+    """Whether the executor prints its conversation while it runs."""
+    return isinstance(claimed.step, AgentStep) and executor_choice(claimed.step).kind.conversation

@@ -1,0 +1,98 @@
+"""Prepares a step: its run directory, and the notes by which another worker can adopt its process."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Engine
+
+from relay_core.domain.vocabulary import RunReason
+from relay_core.secret_box import SecretBox
+from relay_core.settings import Settings
+from relay_core.store.executions import transitions
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.projects import secrets as stored_secrets
+from relay_workers.containers.port import StepStart
+from relay_workers.execution.environment import step_environment
+from relay_workers.execution.secret_values import Grant, grant
+from relay_workers.execution.step_place import StepPlace
+from relay_workers.execution.step_plan import plan_step
+from relay_workers.execution.working_dir import check_working_dir
+from relay_workers.execution.workspace import WorkspaceHandle
+from relay_workers.git.port import Git
+from relay_workers.host_files.run_dir import Owner, prepare_run_dir
+
+
+class StepPreparation:
+    """Prepares steps.
+
+    Args:
+        settings: for environments and deadlines.
+        database: gets the notes.
+        git: reads the heads before the step.
+        secrets: decrypts the secrets that the step gets.
+    """
+
+    def __init__(self, settings: Settings, database: Engine, git: Git, secrets: SecretBox) -> None:
+        self._settings = settings
+        self._database = database
+        self._git = git
+        self._secrets = secrets
+
+    def prepare(
+        self, claimed: Claimed, workspace: WorkspaceHandle, extra_env: Mapping[str, str]
+    ) -> tuple[StepPlace, StepStart]:
+        """Make the run directory of a step, and note heads, handle and given secrets in Postgres.
+
+        Args:
+            claimed: the execution.
+            workspace: in which it runs.
+            extra_env: variables that win over all others.
+
+        Returns:
+            The place of the step, and the request by which the container engine starts it.
+
+        Raises:
+            StepFailed: `secret_missing`, `start_failed` or `cannot_resume`, with the cause.
+        """
+        granted = grant(self._secrets, workspace.row, claimed.run_reason)
+        place = StepPlace.of(claimed, workspace, self._secrets, claimed.fence)
+        plan = plan_step(self._database, claimed, workspace)
+        check_working_dir(workspace.directory, claimed.step.cwd)
+        prepare_run_dir(place.run_dir, Owner(place.uid, claimed.gid), plan.script, plan.stdin)
+        self._note(claimed, place, granted)
+        step = StepStart(
+            run_dir=place.run_dir.container_path,
+            user=f"{place.uid}:{claimed.gid}",
+            cwd=f"/workspace/{claimed.step.cwd}",
+            env={
+                **plan.env,
+                **step_environment(self._settings, workspace.row, claimed.execution_id),
+                **granted.env,
+                **extra_env,
+            },
+            deadline_seconds=self._last_resort(claimed, workspace),
+        )
+        return place, step
+
+    def _note(self, claimed: Claimed, place: StepPlace, granted: Grant) -> None:
+        """Store the head of every repository, the run directory, and the secrets that the step gets.
+
+        From here on an adopter knows that the process may have started, and masks the same secrets.
+        """
+        workspace = place.workspace
+        heads = workspace.by_repo_id(self._git.heads(workspace.directory, workspace.repo_names))
+        with self._database.begin() as connection:
+            transitions.record_before_heads(
+                connection,
+                claimed.execution_id,
+                claimed.fence,
+                {repo: head.commit for repo, head in heads.items()},
+                handle={"gid": claimed.gid, "run_dir": place.run_dir.container_path},
+            )
+            stored_secrets.note_given(connection, workspace.row.id, granted.given)
+
+    def _last_resort(self, claimed: Claimed, workspace: WorkspaceHandle) -> float | None:
+        """Seconds after which the supervisor ends the step where no worker did; None for a dev server: never."""
+        if claimed.run_reason is RunReason.DEV_SERVER:
+            return None
+        limits = workspace.row.limits
+        return limits.timeout_seconds + limits.kill_grace_seconds + self._settings.last_resort_seconds

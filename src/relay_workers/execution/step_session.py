@@ -1,0 +1,212 @@
+"""One step with a process in the workspace's container: scripts, coding agents, and (`dev_server`) dev servers.
+
+`StepSession.run` reads top to bottom: attach or start, wait, finish, evidence.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason, RunReason
+from relay_core.secret_box import SecretBox
+from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.lifecycle import Claimed
+from relay_workers.execution.evidence import EvidenceCollector
+from relay_workers.execution.outcome import CAP_MESSAGES, Outcome
+from relay_workers.execution.running_step import RunningStep, StepOutputs
+from relay_workers.execution.step_finisher import StepEnd, StepFinisher
+from relay_workers.execution.step_place import StepPlace, step_uid
+from relay_workers.execution.step_preparation import StepPreparation
+from relay_workers.execution.step_starter import StepStarter, heed_kill
+from relay_workers.execution.watch import Act, Decision, Look, decide
+from relay_workers.execution.workspace import WorkspaceHandle, Workspaces
+from relay_workers.host_files.run_dir import RunDir
+from relay_workers.host_files.safe_dir import TamperedFile
+from relay_workers.metrics import Metrics
+from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
+from relay_workers.ownership.step_processes import StepProcesses
+
+log = structlog.get_logger(__name__)
+
+SUPERVISOR_SPEAKS_SECONDS = 1.0
+"""Seconds to wait for the first report of the supervisor of an adopted step, which may have ended already."""
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """The parts of a worker that carry out steps; shared by all sessions."""
+
+    workspaces: Workspaces
+    preparation: StepPreparation
+    outputs: StepOutputs
+    starter: StepStarter
+    finisher: StepFinisher
+    evidence: EvidenceCollector
+    database: Engine
+    secrets: SecretBox
+    metrics: Metrics
+    tail_seconds: float
+    """Seconds for which a background process may hold the log open after the step has exited."""
+
+
+class StepSession:
+    """Carries out the step of one claimed execution.
+
+    Args:
+        parts: of this worker.
+        claimed: the execution.
+        control: its switches.
+    """
+
+    def __init__(self, parts: StepParts, claimed: Claimed, control: ExecutionControl) -> None:
+        self.parts = parts
+        self.claimed = claimed
+        self.control = control
+
+    def run(self) -> Outcome:
+        """Carry out the step, up to the outcome that is to be written.
+
+        Raises:
+            OwnershipLost: another worker owns the execution, or this one shuts down; the process goes on.
+            StepFailed: the step could not be started.
+        """
+        step = self.attach() or self.start()
+        try:
+            decision = self.wait(step)
+            end = self.finish(step, decision)
+            return self.outcome(step, end)
+        finally:
+            self.detach(step)
+
+    def attach(self) -> RunningStep | None:
+        """Attach to the process that an earlier owner started; None where it started none, and now never will.
+
+        Raises:
+            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`, `secret_missing`.
+        """
+        if not self.claimed.adopted:
+            return None
+        workspace = self.parts.workspaces.attend(self.claimed.workspace_id)
+        self.control.disk = workspace.disk_cap
+        noted = self.claimed.handle.get("run_dir")
+        if noted is None:
+            return None
+        fence = int(noted.rpartition("/")[2])
+        uid = step_uid(self.claimed, workspace)
+        self.control.processes = StepProcesses.of(self.claimed, workspace.container_id, uid)
+        try:
+            if self._was_never_started(workspace, fence):
+                self.control.processes = None
+                return None
+            place = StepPlace.of(self.claimed, workspace, self.parts.secrets, fence)
+            step = self.parts.outputs.attach(self.claimed, self.control, place)
+        except (FileNotFoundError, TamperedFile) as error:
+            raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
+        step.capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before clocks are looked at: it may have ended in time
+        step.exec_id = self.claimed.handle.get("exec_id")
+        step.began = time.monotonic() - self.claimed.seconds_running
+        return step
+
+    def start(self, extra_env: Mapping[str, str] | None = None) -> RunningStep:
+        """Start a new process; return once its supervisor has started.
+
+        Raises:
+            StepFailed: it cannot be started, with the reason.
+            OwnershipLost: another worker owns the execution, or will adopt it.
+        """
+        heed_kill(self.control)
+        workspace = self.parts.workspaces.open(self.claimed.workspace_id, self.control.stop)
+        self.control.disk = workspace.disk_cap
+        place, request = self.parts.preparation.prepare(self.claimed, workspace, extra_env or {})
+        step = self.parts.outputs.attach(self.claimed, self.control, place)
+        try:
+            self.parts.starter.start(self.claimed, self.control, step, request)
+            self.parts.metrics.started(self.claimed.run_reason, self.control.made_at)
+            with self.parts.database.begin() as connection:
+                self.note(connection, step)
+        except BaseException:
+            self.detach(step)
+            raise
+        return step
+
+    def wait(self, step: RunningStep) -> Decision:
+        """Wait until the process has ended, or has to be ended.
+
+        Raises:
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
+        """
+        limits = step.place.workspace.row.limits
+        has_deadline = self.claimed.run_reason is not RunReason.DEV_SERVER
+        while True:
+            self.control.wake.clear()  # before the look: an event after it is then not lost
+            look = self._look(step)
+            decision = decide(look, limits, has_deadline=has_deadline, tail_seconds=self.parts.tail_seconds)
+            if decision.act is Act.LEAVE:
+                raise OwnershipLost
+            if decision.act is not Act.WAIT:
+                break
+            self.control.wake.wait(decision.wait_seconds)
+        if decision.reason is Reason.USER:  # a revoke of Celery's reaches the control before the row
+            with self.parts.database.begin() as connection:
+                lifecycle.request_kill(connection, self.claimed.execution_id, "the worker's control")
+        return decision
+
+    def finish(self, step: RunningStep, decision: Decision) -> StepEnd:
+        """End all processes of the step, read its log to the end, and find out how it ended.
+
+        Raises:
+            OwnershipLost, Stale: another worker owns the execution by now.
+            RelayError: the processes cannot be ended.
+        """
+        return self.parts.finisher.finish(self.control, step, decision)
+
+    def outcome(self, step: RunningStep, end: StepEnd) -> Outcome:
+        """The transition, and the evidence: the agent's result, heads, patches, the end of the log."""
+        return self.parts.evidence.outcome(self.claimed, step, end)
+
+    def detach(self, step: RunningStep) -> None:
+        """Stop to watch the step; a process that still runs goes on."""
+        self.parts.outputs.detach(step)
+
+    def note(self, connection: Connection, step: RunningStep, **ports: int) -> None:
+        """Store the handle by which another worker finds the process; ``ports`` are a dev server's.
+
+        Raises:
+            Stale: another worker owns the execution by now.
+        """
+        handle = {
+            "gid": self.claimed.gid,
+            "exec_id": step.exec_id,
+            "run_dir": step.place.run_dir.container_path,
+            **ports,
+        }
+        transitions.update_owned(connection, self.claimed.execution_id, self.claimed.fence, handle=handle)
+
+    def _was_never_started(self, workspace: WorkspaceHandle, fence: int) -> bool:
+        """Rule out that the start of an earlier owner still happens; False where it has happened."""
+        run_dir = RunDir(workspace.directory, str(self.claimed.execution_id), fence)
+        if not run_dir.declare_never_started():
+            return False
+        with suppress(OSError, TamperedFile):  # else a sweep removes it
+            run_dir.remove()
+        return True
+
+    def _look(self, step: RunningStep) -> Look:
+        now = time.monotonic()
+        capture = step.capture
+        return Look(
+            ended=capture.exited.is_set(),
+            gone=capture.supervisor_dead.is_set(),
+            seconds_ended=capture.seconds_exited,
+            kill_asked=self.control.kill.is_set(),
+            lost=self.control.lost.is_set() or capture.stale,
+            capture_stopped=capture.stopped_reason,
+            capped=self.control.ended_by,
+            seconds_running=now - step.began,
+            seconds_silent=now - max(step.began, capture.last_output),
+        )

@@ -1,0 +1,97 @@
+"""Starts the process of a step behind its supervisor, and finds out whether it did start."""
+
+import time
+
+import structlog
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
+from relay_core.store.executions.lifecycle import Claimed
+from relay_workers.containers.port import Containers, EngineUnavailable, StepStart
+from relay_workers.execution.ending import starting
+from relay_workers.execution.running_step import RunningStep
+from relay_workers.ownership.leases import Leases
+from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
+
+log = structlog.get_logger(__name__)
+
+SILENT_START_SECONDS = 2.0
+"""Seconds for a step to start whose start the container engine did not confirm, before that start is ruled out."""
+
+
+def heed_kill(control: ExecutionControl) -> None:
+    """Return unless the execution was asked to end.
+
+    Raises:
+        StepFailed: `user`: it was killed.
+    """
+    if control.kill.is_set():
+        raise StepFailed(Reason.USER, "killed before it started")
+
+
+class StepStarter:
+    """Starts processes.
+
+    Args:
+        settings: time-outs, and the data directory with the lock between starts and ends.
+        containers: where processes start.
+        leases: confirm that the execution is this worker's right before the start.
+    """
+
+    def __init__(self, settings: Settings, containers: Containers, leases: Leases) -> None:
+        self._settings = settings
+        self._containers = containers
+        self._leases = leases
+
+    def start(self, claimed: Claimed, control: ExecutionControl, step: RunningStep, request: StepStart) -> None:
+        """Start the process of a step; return once its supervisor has started, and fill in `exec_id` and `began`.
+
+        A kill does not wait for the start: by then the step has started, or the start is ruled out.
+
+        Raises:
+            StepFailed: `user`, `start_failed` or `engine_error`: the process never started, and now never will.
+            OwnershipLost: another worker owns the execution; or the container engine fell silent during the start, the
+                start was ruled out, and an adoption starts the step again.
+        """
+        with starting(self._settings.data_dir, claimed.workspace_id):
+            self._leases.confirm(control)
+            heed_kill(control)
+            control.processes = step.place.processes  # from here on a process may run
+            step.exec_id = self._start(step, request)
+            step.began = time.monotonic()
+            self._await_start(control, step)
+            if not step.capture.started.is_set() and step.place.run_dir.declare_never_started():
+                control.processes = None
+                heed_kill(control)
+                raise self._failed_start(claimed, step)
+
+    def _start(self, step: RunningStep, request: StepStart) -> str | None:
+        """Ask the container engine once; None where it fell silent, and may have started the process or not."""
+        try:
+            return self._containers.start(step.place.workspace.container_id, request)
+        except EngineUnavailable as error:
+            log.warning("the engine fell silent at a start", error=str(error))
+            return None
+
+    def _await_start(self, control: ExecutionControl, step: RunningStep) -> None:
+        """Wait for the supervisor's own report: the engine confirms a detached start even when it failed."""
+        seconds = SILENT_START_SECONDS if step.exec_id is None else self._settings.start_timeout_seconds
+        deadline = time.monotonic() + seconds
+        while not step.capture.started.is_set() and not control.kill.is_set() and time.monotonic() < deadline:
+            control.wake.wait(max(0.0, deadline - time.monotonic()))
+            control.wake.clear()
+
+    def _failed_start(self, claimed: Claimed, step: RunningStep) -> StepFailed | OwnershipLost:
+        """The error of a start that was ruled out: a late supervisor ends at once."""
+        if step.exec_id is None:
+            if claimed.seconds_running < self._settings.engine_patience_seconds:
+                return OwnershipLost("the engine fell silent at the start, and nothing was started: it is begun anew")
+            return StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
+        state = self._containers.exec_state(step.exec_id)
+        code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""
+        return StepFailed(
+            Reason.START_FAILED,
+            f"the step did not start within {self._settings.start_timeout_seconds:g} s{code}; "
+            "a script that ran as root may have replaced /bin/sh",
+        )

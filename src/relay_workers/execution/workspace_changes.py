@@ -1,0 +1,36 @@
+"""Changes of a workspace's row that belong to the terminal transaction of its `clone` execution."""
+
+from sqlalchemy import Connection
+
+from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.workspaces import workspace_rows
+from relay_workers.execution.outcome import PreparedWorkspace, RemovedWorkspace
+
+
+def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | RemovedWorkspace) -> None:
+    """Store what became of the workspace of a `clone` execution.
+
+    A prepared workspace becomes `running`, unless the execution was killed in the same transaction.
+    """
+    if isinstance(change, RemovedWorkspace):
+        workspace_rows.set_fields(connection, claimed.workspace_id, uid=None)
+        return
+    for clone in sorted(change.clones, key=lambda clone: clone.repo_id):
+        workspace_rows.record_clone(
+            connection,
+            change.row,
+            clone.repo_id,
+            mirror_path=clone.mirror_path,
+            base_commit=clone.base_commit,
+            branch=clone.target_branch,
+        )
+    workspace_rows.set_fields(
+        connection,
+        claimed.workspace_id,
+        container_id=change.container_id,
+        uid=change.uid,
+        image_digest=change.image_digest,
+    )
+    if workspace_rows.clone_completed(connection, claimed.execution_id):
+        workspace_rows.set_state(connection, claimed.workspace_id, WorkspaceState.RUNNING)

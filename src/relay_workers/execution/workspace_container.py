@@ -1,0 +1,128 @@
+"""The container of a workspace: its user, its specification, and its removal where the preparation failed."""
+
+import os
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from relay_core.domain.errors import RelayError, StepFailed
+from relay_core.domain.vocabulary import Reason, WorkspaceState
+from relay_core.settings import Settings
+from relay_core.store.workspaces import workspace_rows
+from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid
+from relay_workers.containers.port import (
+    Account,
+    ContainerLimits,
+    Containers,
+    ContainerSpec,
+    ImageInfo,
+    container_name,
+    identity_labels,
+)
+from relay_workers.execution.environment import HOME, container_environment
+from relay_workers.ownership.admission import capacity_of
+from relay_workers.ownership.node_identity import container_uid
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """A workspace whose image and user are known, so that its container can be made."""
+
+    row: WorkspaceRow
+    directory: Path
+    image: ImageInfo
+    uid: int
+
+
+class WorkspaceContainers:
+    """Makes the containers of workspaces.
+
+    Args:
+        settings: limits, network and environment of containers.
+        containers: the container engine.
+        database: reserves user ids.
+        node_id: of this node.
+    """
+
+    def __init__(self, settings: Settings, containers: Containers, database: Engine, node_id: str) -> None:
+        self._settings = settings
+        self._containers = containers
+        self._database = database
+        self._node_id = node_id
+
+    @property
+    def processors(self) -> int:
+        """Number of processors of the container engine's host."""
+        return self._containers.platform()[1]
+
+    def uid(self, row: WorkspaceRow, image: ImageInfo) -> int:
+        """The user id of the workspace's steps; it never changes, as the files belong to it.
+
+        Raises:
+            StepFailed: `engine_error`: all user ids of the node's range are taken.
+        """
+        if row.uid is not None:
+            return row.uid
+        named = resolve_uid(row.requested_uid, image.uid, container_uid(self._settings))
+        if named is not None:
+            return named
+        span = self._settings.container_uid_range
+        with self._database.begin() as connection:
+            uid = workspace_rows.reserve_uid(
+                connection, row.id, self._node_id, lambda taken: free_uid(row.id, span, taken, has_account)
+            )
+        if uid is None:
+            uids = f"RELAY_CONTAINER_UIDS ({span.start}-{span.stop - 1})"
+            message = f"all uids of {uids} are used by workspaces of this node"
+            raise StepFailed(Reason.ENGINE_ERROR, f"{message}; delete workspaces or give a wider range")
+        return uid
+
+    def create(self, plan: ContainerPlan, mirrors: list[Path]) -> str:
+        """Make the container of a workspace and start it; return its id. One that exists is kept."""
+        return self._containers.ensure_container(self._spec(plan, mirrors))
+
+    def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
+        """Remove the container of a workspace whose preparation failed; a sweep removes one that stays by mistake.
+
+        Args:
+            workspace_id: of the workspace.
+            container: the id, or the error, of `create`.
+            late: the engine made the container after the preparation had failed. A retry may have begun by then, which
+                finds the container by its name and keeps it.
+        """
+        if container.exception() is not None:
+            return
+        try:
+            if late:
+                with self._database.connect() as connection:
+                    if workspace_rows.load(connection, workspace_id).state is not WorkspaceState.FAILED:
+                        return
+            self._containers.remove(container.result())
+        except (RelayError, SQLAlchemyError) as error:
+            log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))
+
+    def _spec(self, plan: ContainerPlan, mirrors: list[Path]) -> ContainerSpec:
+        limits = plan.row.limits
+        cpus = min(limits.cpus, self.processors)
+        pids = min(limits.pids, capacity_of(self._settings).pids or limits.pids)  # no container may take all of a host
+        return ContainerSpec(
+            name=container_name(str(plan.row.id)),
+            image=plan.image.id,
+            labels=identity_labels(self._node_id, str(plan.row.id)),
+            workspace_dir=plan.directory,
+            supervisor_dir=self._settings.data_dir / "supervisor",
+            limits=ContainerLimits(limits.memory_bytes, cpus, pids, limits.nofile),
+            account=Account(plan.uid, HOME),
+            network=self._settings.container_network,
+            mirror_dirs=tuple(mirrors),
+            env=container_environment(self._settings, os.environ),
+            ca_bundle=self._settings.ca_bundle,
+        )

@@ -1,0 +1,100 @@
+"""How a worker comes to own an execution: it claims a queued one, or adopts the one of a worker that is gone."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine
+
+from relay_core.domain.execution import Transition
+from relay_core.queue.dispatcher import Dispatcher
+from relay_core.settings import Settings
+from relay_core.store.executions import lifecycle, takeover
+from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
+from relay_core.store.outage import is_away
+from relay_workers.ownership.admission import Admission, why_disk_full
+from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLost
+from relay_workers.ownership.node_identity import is_dead
+
+log = structlog.get_logger(__name__)
+
+
+class Claims:
+    """Claims executions for one worker.
+
+    Args:
+        settings: the data directory and the disk space that must stay free.
+        database: where executions are claimed.
+        claimant: this worker.
+        live: executions that this worker owns already.
+        admission: told of executions for which the node has no room.
+        dispatcher: sends the messages that become due when a claim ends an execution.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Engine,
+        claimant: Claimant,
+        live: LiveExecutions,
+        admission: Admission,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._claimant = claimant
+        self._live = live
+        self._admission = admission
+        self._dispatcher = dispatcher
+
+    def claim(self, execution_id: UUID, attempt: int) -> Claimed | Transition:
+        """Become the owner of an execution.
+
+        Returns:
+            The claimed execution; or its end, where the claim found that it cannot start (its workspace is gone).
+
+        Raises:
+            OwnershipLost: another worker owns the execution, the node has no room for it, or Postgres is away. Its
+                message is sent again where that is due.
+        """
+        try:
+            claimed = self._claim(execution_id, attempt)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log.warning("the database is away; a sweep sends the message again", execution_id=str(execution_id))
+            raise OwnershipLost("the database is away") from error
+        if isinstance(claimed, Claimed):
+            return claimed
+        log.info("not claimed", execution_id=str(execution_id), why=claimed.why)
+        if claimed.waits is not None:
+            self._admission.refused(claimed.waits)
+            raise OwnershipLost(claimed.why)
+        self._dispatcher.dispatch(claimed.messages)
+        if claimed.ended is None:
+            raise OwnershipLost(claimed.why)
+        return claimed.ended
+
+    def _claim(self, execution_id: UUID, attempt: int) -> Claimed | NotClaimed:
+        full = why_disk_full(self._settings)
+        with self._database.begin() as connection:
+            claimed = lifecycle.claim(connection, execution_id, attempt, self._claimant, full=full)
+        if isinstance(claimed, Claimed) or claimed.waits is not None or claimed.ended is not None:
+            return claimed
+        return self._adopt(execution_id, attempt, claimed)
+
+    def _adopt(self, execution_id: UUID, attempt: int, refusal: NotClaimed) -> Claimed | NotClaimed:
+        """Take over an execution that is not queued: it may be running, and its worker may be gone."""
+        if any(control.execution_id == execution_id for control in self._live.all()):
+            return NotClaimed("it runs here already")
+        left_by_us = self._live.is_left(execution_id, but=1)  # the calling thread itself
+
+        def is_gone(owner: str) -> bool:
+            return left_by_us if owner == self._claimant.owner else is_dead(self._settings.data_dir, owner)
+
+        with self._database.begin() as connection:
+            adopted = takeover.adopt(connection, execution_id, attempt, self._claimant, is_gone)
+        if isinstance(adopted, NotClaimed):
+            return NotClaimed(f"{refusal.why}; {adopted.why}")
+        facts = {"workspace_id": str(adopted.workspace_id), "run_reason": adopted.run_reason, "fence": adopted.fence}
+        log.info("adopted", execution_id=str(execution_id), **facts)
+        return adopted

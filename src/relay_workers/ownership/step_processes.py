@@ -1,0 +1,33 @@
+"""How the processes of one execution are found in its container: by a group id of their own."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.offline_nodes import Leftover
+
+
+@dataclass(frozen=True)
+class StepProcesses:
+    """The processes of one execution, and the container in which they run."""
+
+    execution_id: UUID
+    workspace_id: UUID
+    container_id: str
+    gid: int
+    """Group id that only processes of this execution have."""
+    as_root: bool
+    """The step ran as root, so a process of it may have changed its group id."""
+
+    @classmethod
+    def of(cls, claimed: Claimed, container_id: str, uid: int) -> "StepProcesses":
+        """The processes of a claimed execution whose step runs as ``uid``."""
+        return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
+
+    @classmethod
+    def left(cls, leftover: Leftover) -> "StepProcesses | None":
+        """The processes of an execution whose row ended first; None where it never had a container or a group id."""
+        if leftover.container_id is None or leftover.gid is None:
+            return None
+        gid, as_root = leftover.gid, leftover.as_root
+        return cls(leftover.execution_id, leftover.workspace_id, leftover.container_id, gid, as_root)
