@@ -1,4 +1,4 @@
-"""Puts a worker together: settings → ports → Celery app, and ties Celery's signals to the runner."""
+"""Builds a worker: settings → ports → Celery app; Celery's signals start and stop its threads."""
 
 import logging
 import os
@@ -75,19 +75,19 @@ class Worker:
         ]
 
     def run(self) -> int:
-        """Work until told to go; the exit code, which is 1 where the worker broke."""
-        began: list[Any] = []
+        """Work until the worker is told to stop; return the exit code, which is 1 where the worker broke."""
+        workers: list[Any] = []
 
         @celeryd_after_setup.connect(weak=False)
         def keep(instance: Any, **_: Any) -> None:
-            began.append(instance)
+            workers.append(instance)
 
         self.app.worker_main(self.argv())
-        return next((int(one.exitcode or 0) for one in began), 1)
+        return next((int(worker.exitcode or 0) for worker in workers), 1)
 
 
 def make_worker(settings: Settings) -> Worker:
-    """Check what a worker needs and connect it.
+    """Check the services and directories of a worker, and connect it.
 
     Raises:
         SchemaMismatch: the database is another version's.
@@ -177,7 +177,7 @@ def make_context(
 
 
 def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocations: Revocations) -> None:
-    """Start the clocks before Celery connects, as runs do not need the broker; detach when it is told to go."""
+    """Start the threads before Celery connects, as executions need no broker; let executions go at a shutdown."""
     clocks = make_clocks(context, detached.adopt)
     _serve_health(context, clocks)
 
@@ -207,8 +207,8 @@ def _serve_health(context: WorkerContext, clocks: Sequence[Ticker]) -> None:
             "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
             "slots_used": lambda: len(active_requests),
             "runs_live": lambda: len(live.all()),
-            "lease_age_seconds": lambda: oldest([awake_and_asleep() - one.renewed_at for one in live.all()]),
-            "log_unstored_bytes": lambda: sum(one.unstored_bytes for one in context.pump.backlogs().values()),
+            "lease_age_seconds": lambda: oldest([awake_and_asleep() - control.renewed_at for control in live.all()]),
+            "log_unstored_bytes": lambda: sum(backlog.unstored_bytes for backlog in context.pump.backlogs().values()),
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }
     )
@@ -237,16 +237,20 @@ def _redis_takes_writes(settings: Settings) -> bool:
 
 
 def prepare_logs(level: str) -> None:
-    """Celery leaves the root logger alone; what it catches of stdout is not worth a line."""
+    """Configure logging, so that Celery neither replaces it nor logs what is written to stdout."""
     configure_logging(level)
     logging.getLogger("celery.redirected").setLevel(logging.ERROR)
     setup_logging.connect(lambda **_: None, weak=False)
 
 
 def prepare_environment() -> None:
-    """TERM means: detach and go at once (docs/adr/0003-celery.md). Must come before Celery installs its handlers."""
+    """Set up this process: TERM lets all executions go and ends the worker at once (docs/adr/0003-celery.md).
+
+    Must be called before Celery is imported, as it reads the variable then.
+    """
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-    # Whatever the caller's: containers' users read run directories and mirrors. `private_dirs` is the wall.
+    # Users of containers read run directories and mirrors, so the caller's umask must not count. `private_dirs` closes
+    # the data directory to other accounts.
     os.umask(0o022)
     # Celery warns a worker of root for the sake of pickle; messages are JSON, and mounts and chown need root.
     warnings.filterwarnings("ignore", message=".*superuser privileges.*")

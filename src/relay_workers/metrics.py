@@ -1,4 +1,4 @@
-"""Numbers of one worker for Prometheus; no label holds an id, so their number is bounded."""
+"""Metrics of one worker for Prometheus. No label holds an id, so the number of series is bounded."""
 
 import time
 from collections.abc import Callable, Collection
@@ -9,11 +9,11 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason
 
 LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 4 * 3600)
-"""Seconds: a run may wait for hours."""
+"""Buckets in seconds; an execution may wait for hours."""
 
 
 class Metrics:
-    """What a worker counts; a registry of its own, so that two workers in one process do not collide."""
+    """The metrics of one worker, in a registry of their own: two workers in one process do not collide."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -56,40 +56,40 @@ class Metrics:
         }
 
     def claimed(self, run_reason: RunReason, waited_seconds: float) -> None:
-        """A step was taken from the queue."""
+        """Count an execution that was claimed ``waited_seconds`` after it was queued."""
         self.queue_wait.labels(run_reason).observe(max(0.0, waited_seconds))
 
     def started(self, run_reason: RunReason, claimed_at: float) -> None:
-        """Its process runs; ``claimed_at`` is of the monotonic clock."""
+        """Count a process that has started; ``claimed_at`` is the time of its claim on the monotonic clock."""
         self.start.labels(run_reason).observe(time.monotonic() - claimed_at)
 
     def ended(self, run_reason: RunReason, transition: Transition) -> None:
-        """An end was written."""
+        """Count an end that was written."""
         self._ended.labels(run_reason, transition.target, transition.reason or "").inc()
 
     def adopted(self) -> None:
-        """A run was taken over."""
+        """Count an execution that was taken over from another worker."""
         self._adopted.inc()
 
     def swept(self, kind: str, times: int = 1) -> None:
-        """A sweep did something; the kinds are a fixed set of words."""
+        """Count acts of a sweep; ``kind`` is one of a fixed set of words."""
         self._swept.labels(kind).inc(times)
 
     def watch(self, gauges: dict[str, Callable[[], float]]) -> None:
-        """Say how to read the numbers that are only looked at when somebody asks."""
+        """Set the functions that read each gauge when Prometheus asks for it."""
         for name, read in gauges.items():
             self._registry_gauges[name].set_function(read)
 
     def watch_clocks(self, ages: dict[str, Callable[[], float]]) -> None:
-        """Say how to read since when each clock has not run through."""
+        """Set the functions that read the age of each clock, in seconds."""
         for name, read in ages.items():
             self._clocks.labels(name).set_function(read)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 def oldest(ages: Collection[float]) -> float:
-    """The largest of some ages, 0 where there is none."""
+    """The largest of some ages; 0 where there are none."""
     return max(ages, default=0.0)

@@ -1,1 +1,1 @@
-"""From a process's output to durable log bytes."""
+"""Capture: from the raw output files of a process to log bytes in Postgres."""

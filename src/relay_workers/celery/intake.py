@@ -1,7 +1,7 @@
-"""Which queues a worker consumes: what is wanted is compared with what is, again and again, inside its process.
+"""The queues that a worker consumes: the wanted state is compared with the real one inside the worker's process.
 
-Not by Celery's remote control, which goes through Redis: a command that is sent while Redis is away, or before the
-worker has connected, is lost, and a worker that remembers it as done takes no work for ever.
+Celery's remote control is not used for that, as it goes through Redis: a command that is sent while Redis is away, or
+before the worker has connected, is lost, and a worker that takes it as done would never consume again.
 """
 
 import time
@@ -12,23 +12,26 @@ import structlog
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 
-from relay_workers.celery.message import Unreadable, checked_headers
+from relay_workers.celery.message import UnreadableMessage, checked_headers
 from relay_workers.celery.transport import Transport
 
 log = structlog.get_logger(__name__)
 _celery_log = get_logger(__name__)
 _TRANSPORT = f"{Transport.__module__}:{Transport.__qualname__}"
-"""By name: `inspect stats`, which Flower and the local stack ask for, has to write it as JSON."""
+"""The transport by its name, as `inspect stats` (Flower and the local stack call it) writes it as JSON."""
 
 
 REFUSED_SECONDS = 1.0
-"""Before a new connection to a Redis that answers, and refuses to do what it is asked for."""
+"""Seconds before a new connection to a Redis that answers and refuses a command."""
 
 
 class Intake:
-    """The wanted state of each of a worker's queues, and the switch that follows it.
+    """The wanted state of each queue of a worker, and the switch that follows it.
 
-    Thread-safe: `want` and `compare` are called from a clock, the switch itself runs in Celery's main loop.
+    Thread-safe: clocks call `want` and `compare`, and the switch itself runs in Celery's main loop.
+
+    Args:
+        wanted: whether each queue is to be consumed, by its name.
     """
 
     def __init__(self, wanted: Mapping[str, bool]) -> None:
@@ -36,22 +39,22 @@ class Intake:
         self._consumer: Any = None
 
     def want(self, queue: str, *, consumed: bool) -> None:
-        """Say whether a queue is to be consumed; done as soon as Celery's main loop turns, or once it connects."""
+        """Have a queue consumed, or not; returns at once. Celery's main loop switches soon, or when it connects."""
         self._wanted[queue] = consumed
         self.compare()
 
     def consumes(self, queue: str) -> bool:
-        """Whether messages of a queue may come here at present."""
+        """Whether messages of a queue may come to this worker at present."""
         tasks = None if self._consumer is None else self._consumer.task_consumer
         return tasks is not None and tasks.consuming_from(queue)
 
     def compare(self) -> None:
-        """Have the main loop switch what is not as it is wanted."""
+        """Have Celery's main loop switch the queues whose state is not the wanted one."""
         if self._consumer is not None and self._consumer.task_consumer is not None and self._differences():
             self._consumer.call_soon(self._switch)
 
     def connecting(self, consumer: Any) -> None:
-        """A consumer is about to connect: it begins with what is wanted now. Called in its main loop."""
+        """Give a consumer that is about to connect the wanted queues; called in its main loop."""
         self._consumer = consumer
         queues = consumer.app.amqp.queues
         for name, consumed in self._wanted.items():
@@ -65,7 +68,7 @@ class Intake:
 
     def _switch(self) -> None:
         if self._consumer.task_consumer is None:
-            return  # it is connecting, and begins with what is wanted
+            return  # it is connecting, and `connecting` gives it the wanted queues
         for name in self._differences():
             consumed = self._wanted[name]
             log.info("consumes a queue" if consumed else "consumes a queue no more", queue=name)
@@ -74,30 +77,30 @@ class Intake:
 
 
 class RelayConsumer(Consumer):
-    """Celery's consumer, with the intake's queues and deaf to what is no message of ours."""
+    """Celery's consumer, with the queues of the intake; it drops messages that are not Relay's."""
 
     intake: ClassVar[Intake] = Intake({})
     """Set by the bootstrap."""
 
     def connect(self) -> Any:
-        """Called for each connection, before anything is consumed by it."""
+        """Connect to the broker; called for each connection, before it consumes."""
         self.intake.connecting(self)
         return super().connect()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
-        """The connection whose messages are read."""
+        """The connection from which messages are read, with the transport that survives malformed entries."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         connection.transport_cls = _TRANSPORT
         return self.ensure_connected(connection)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Connect anew; where Redis answers and refuses, not at once."""
+        """Connect again; a Redis that answers and refuses is given a second first."""
         super().on_connection_error_after_connected(exc)
         if isinstance(exc, self.channel_errors):
             time.sleep(REFUSED_SECONDS)
 
     def create_task_handler(self, *words: Any, **options: Any) -> Any:
-        """What is done with each message: it is given to its task's strategy, or dropped for good."""
+        """The handler of messages: it checks each one, and gives it to its task's strategy or drops it for good."""
         handle = super().create_task_handler(*words, **options)
 
         def on_message(message: Any) -> None:
@@ -106,10 +109,10 @@ class RelayConsumer(Consumer):
                 handle(message)
             except (*self.connection_errors, *self.channel_errors):
                 raise
-            except Unreadable as error:
-                log.error("dropped a message that is none of ours", why=str(error))  # noqa: TRY400 - no fault of code
+            except UnreadableMessage as error:
+                log.error("dropped a message that is not of Relay", why=str(error))  # noqa: TRY400 - the message is at fault, no code
                 message.reject_log_error(_celery_log, self.connection_errors)
-            except Exception as error:  # whatever it is, the next message must have its turn
+            except Exception as error:  # the next message must be handled in any case
                 log.exception("dropped a message that cannot be read", why=str(error))
                 message.reject_log_error(_celery_log, self.connection_errors)
 
@@ -118,5 +121,5 @@ class RelayConsumer(Consumer):
 
 def _text(message: Any) -> Any:
     if message.content_type != "application/json":
-        raise Unreadable(f"its content type is {message.content_type!r:.80}")
+        raise UnreadableMessage(f"its content type is {message.content_type!r:.80}")
     return message.body

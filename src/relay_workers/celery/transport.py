@@ -1,8 +1,8 @@
-"""Kombu's Redis transport for a worker, which outlives whatever lies in Redis in place of a message.
+"""Kombu's Redis transport for a worker, made to survive malformed entries in Redis.
 
-Kombu's own raises what its JSON parser raises, through the worker's main loop: one bad entry ends the worker, and an
-entry of `unacked` ends it again at every start. Here it is logged and dropped; what was meant is in Postgres, and a
-sweep sends its message again.
+Kombu's own transport raises the errors of its JSON parser through the worker's main loop: one malformed entry ends the
+worker, and one in `unacked` ends it again at every start. This transport logs and drops such an entry; Postgres has the
+execution, and a sweep sends its message again.
 """
 
 from queue import Empty
@@ -15,14 +15,14 @@ log = structlog.get_logger(__name__)
 
 DROPPED = "dropped an entry of Redis that is no message"
 SHOWN = 200
-"""Characters of a bad entry in the log."""
+"""Largest number of characters of a malformed entry in the log."""
 
 
 class QoS(redis.QoS):
-    """Reads back messages that were taken and not acknowledged."""
+    """Puts messages back that were received and not acknowledged."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Put a message back in its queue; one that cannot be read is forgotten."""
+        """Put a message back in its queue; one that cannot be read is dropped."""
         try:
             super().restore_by_tag(tag, client, leftmost)
         except self.channel.redis_errors:
@@ -33,13 +33,13 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """Hands on what is a message."""
+    """A channel that drops malformed entries."""
 
     QoS = QoS
 
     @property
     def redis_errors(self) -> tuple[type[Exception], ...]:
-        """What Redis or the way to it raises: it ends the connection, and the worker makes a new one."""
+        """Errors of Redis and of the connection to it, after which the worker makes a new connection."""
         return (*self.connection.connection_errors, *self.connection.channel_errors)
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -64,7 +64,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Of a worker's consumer."""
+    """The transport of a worker's consumer."""
 
     Channel = Channel
 
@@ -76,7 +76,7 @@ class Transport(redis.Transport):
 
 
 def is_message(entry: Any) -> bool:
-    """Whether an entry has all that Kombu takes for granted before it looks at what a message says."""
+    """Whether an entry has all fields that Kombu reads without a check before it parses the body."""
     match entry:
         case {"properties": {"delivery_tag": str(), "delivery_info": {"exchange": str(), "routing_key": str()}}}:
             return isinstance(entry.get("headers"), dict) and isinstance(entry.get("body"), str)

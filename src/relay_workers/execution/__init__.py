@@ -1,1 +1,1 @@
-"""One execution from claim to evidence."""
+"""One execution, from its claim to the end that is written with its evidence."""

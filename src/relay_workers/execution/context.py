@@ -1,4 +1,4 @@
-"""What every part of a worker works with, made once by the bootstrap and passed as one argument."""
+"""The ports of a worker, as the bootstrap makes them. Only `assembly` and `maintenance.clocks` take parts from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,5 +47,5 @@ class WorkerContext:
     secrets: SecretBox
 
     def workspace_dir(self, workspace_id: object) -> Path:
-        """Where a workspace lives on this node."""
+        """The directory of a workspace on this node."""
         return self.settings.data_dir / "workspaces" / str(workspace_id)

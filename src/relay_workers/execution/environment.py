@@ -1,4 +1,4 @@
-"""The environment of a step, from the general to the particular."""
+"""Environment variables of containers and of steps."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -19,11 +19,16 @@ _CA_NAMES = (
     "PIP_CERT",
 )
 _TRUST_CLONES = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-"""A setup script that asks for root works in clones of another uid."""
+"""Lets git work in clones of another user id, as setup scripts that run as root do."""
 
 
 def container_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """What every process of a container gets: live logs, proxies of the worker's ``own`` environment, CA bundle."""
+    """Variables of every process of a container: for unbuffered output, of the worker, and for the CA bundle.
+
+    Args:
+        settings: names of variables that the worker passes on, as those of proxies; the CA bundle.
+        own: the worker's environment.
+    """
     env = dict(_LIVE_LOGS)
     env.update({name: own[name] for name in settings.container_env_passthrough if name in own})
     if settings.ca_bundle is not None:
@@ -32,7 +37,7 @@ def container_environment(settings: Settings, own: Mapping[str, str]) -> dict[st
 
 
 def step_environment(settings: Settings, workspace: WorkspaceRow, execution_id: UUID) -> dict[str, str]:
-    """What one step gets beyond that; values of the client come last and win."""
+    """Variables of one step beyond those of its container; the client's own come last and win."""
     env = {
         "HOME": HOME,
         "XDG_CACHE_HOME": "/workspace/cache",

@@ -1,4 +1,4 @@
-"""The home of a workspace: shared by its executions, so nothing in it may hold the environment of one of them."""
+"""The home directory of a workspace: all its executions share it, so no environment of one may stay in it."""
 
 import shutil
 from contextlib import suppress
@@ -7,12 +7,14 @@ from pathlib import Path
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 SNAPSHOTS = ((".codex", "shell_snapshots"), (".claude", "shell-snapshots"))
-"""Where agents write the state of their shell, variables included. Each turn writes its own; those of a turn that was
-killed would stay."""
+"""Directories in which agents store the variables of their shell, one file for each turn.
+
+The file of a turn that was killed would stay.
+"""
 
 
 def remove_snapshots(workspace_dir: Path) -> None:
-    """Remove what an agent's turn that has ended has left of its environment; follows no link."""
+    """Remove the shell variables that ended turns of agents have left; follows no link."""
     for folder, name in SNAPSHOTS:
         with suppress(OSError, TamperedFile, RecursionError), SafeDir.open(workspace_dir, "home", folder) as parent:
             shutil.rmtree(name, dir_fd=parent.fileno())

@@ -1,4 +1,4 @@
-"""The secrets of a workspace in plain: for one execution's environment, and to be masked in all of them."""
+"""Decrypted secrets of a workspace: for the environment of one execution, and for the masks of all executions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,50 +14,51 @@ from relay_core.store.workspaces.workspace_rows import WorkspaceRow
 
 @dataclass(frozen=True)
 class Grant:
-    """What one execution gets."""
+    """The secrets that one execution gets."""
 
     env: Mapping[str, str]
     given: tuple[Given, ...]
-    """The same, encrypted: noted before it starts."""
+    """The same secrets, encrypted; stored before the execution starts, so that they are always masked."""
 
 
 def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
-    """The secrets of an execution, decrypted; none where its kind gets none.
+    """The secrets of an execution, decrypted; none where the workspace gives none to its kind.
 
     Raises:
-        StepFailed: `secret_missing`: one was deleted since, or cannot be decrypted; `start_failed`: they are more than
-            can be masked.
+        StepFailed: `secret_missing`: a secret was deleted, or cannot be decrypted; `start_failed`: the secrets have
+            more bytes than can be masked.
     """
     env: dict[str, str] = {}
     given: list[Given] = []
-    for one in row.used_secrets if run_reason in row.secrets_in else ():
-        if one.ciphertext is None:
-            name, project = one.secret_name, row.project_id
+    for secret in row.used_secrets if run_reason in row.secrets_in else ():
+        if secret.ciphertext is None:
+            name, project = secret.secret_name, row.project_id
             message = f"the secret {name} was deleted; store it again: relay secret set {name} --project {project}"
             raise StepFailed(Reason.SECRET_MISSING, message)
-        env[one.env_name] = _opened(box, row.project_id, Given(one.secret_name, one.ciphertext))
-        given.append(Given(one.secret_name, one.ciphertext))
+        env[secret.env_name] = _opened(box, row.project_id, Given(secret.secret_name, secret.ciphertext))
+        given.append(Given(secret.secret_name, secret.ciphertext))
     if env:
-        _check_size({*_had(box, row), *env.values()})
+        _check_size({*_values_given_before(box, row), *env.values()})
     return Grant(env, tuple(given))
 
 
 def to_mask(box: SecretBox, row: WorkspaceRow) -> tuple[bytes, ...]:
-    """What no log of the workspace may show, in every form: a step may print what another one has written down.
+    """All values that no log of the workspace may show, each in every form that is masked.
 
-    Of values that no execution has had, as many as can be masked beside the others: `grant` gives out no more.
+    A step may print a value that another step got and wrote to a file. Values that no execution has got are included
+    as far as all of them together can be masked; `grant` gives out no others.
 
     Raises:
-        StepFailed: `secret_missing`: a value that executions have had cannot be decrypted.
+        StepFailed: `secret_missing`: a value that an execution has got cannot be decrypted.
     """
-    values = _had(box, row)
+    values = _values_given_before(box, row)
     left = MAX_MASKED_BYTES - _size(values)
-    for one in row.used_secrets:
-        if one.ciphertext is None:
+    for secret in row.used_secrets:
+        if secret.ciphertext is None:
             continue
         try:
-            value = _opened(box, row.project_id, Given(one.secret_name, one.ciphertext))
-        except StepFailed:  # nothing had it, and nothing gets it
+            value = _opened(box, row.project_id, Given(secret.secret_name, secret.ciphertext))
+        except StepFailed:  # no execution has got the value, and none will
             continue
         if value not in values and (left := left - _size({value})) >= 0:
             values.add(value)
@@ -74,8 +75,8 @@ def _check_size(values: set[str]) -> None:
         )
 
 
-def _had(box: SecretBox, row: WorkspaceRow) -> set[str]:
-    return {*row.secrets, *(_opened(box, row.project_id, one) for one in row.given_secrets)}
+def _values_given_before(box: SecretBox, row: WorkspaceRow) -> set[str]:
+    return {*row.secrets, *(_opened(box, row.project_id, given) for given in row.given_secrets)}
 
 
 def _size(values: set[str]) -> int:

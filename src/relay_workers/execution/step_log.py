@@ -1,4 +1,4 @@
-"""The log of a step without a process in a container: the worker itself writes it (clone and preparation)."""
+"""The log of a step without a process in a container (`clone`): the worker itself writes it."""
 
 import hashlib
 import threading
@@ -19,27 +19,28 @@ from relay_workers.ownership.live_executions import OwnershipLost
 
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 LOOK_SECONDS = 0.5
-"""Between two looks at whether the run is still ours, while an outage lasts."""
+"""Seconds between two looks at whether the execution is still this worker's, while Postgres is away."""
 APPEND_BYTES = 1 << 20
+"""Largest number of bytes stored in one transaction."""
 WAITING_BYTES = 4 << 20
-"""So much waits in memory for Postgres; who writes more has to wait, too."""
+"""Largest number of bytes that wait in memory for Postgres; a writer of more waits as well."""
 
 log = structlog.get_logger(__name__)
 
 
 class StepLog:
-    """Appends to the stdout stream of an execution, behind what an earlier owner has stored; a context manager.
+    """Appends to the stdout stream of an execution, behind the bytes that an earlier owner stored; a context manager.
 
-    A thread of its own stores: a fetch has a deadline, and Postgres being away must not use it up. Leaving the context
-    stores what was written, except when the run is left to others.
+    A thread of its own stores the bytes: a fetch has a deadline, which an outage of Postgres must not use up. Leaving
+    the context stores all that was written, unless the execution was left to another worker.
 
     Args:
-        store: where to.
-        live: told after each commit.
-        execution_id: whose log.
-        fence: of its owner.
-        log_bytes: stored bytes stop exactly here; what comes after is dropped, and the end says `truncated`.
-        lost: set when the run is no longer ours; `write` and `ends` then raise `OwnershipLost`.
+        store: where the log is stored.
+        live: publishes bytes after they were committed.
+        execution_id: of the log.
+        fence: of this owner.
+        log_bytes: largest size of the stored log; later bytes are dropped, and `ends` says `truncated`.
+        lost: set when another worker owns the execution; `write` and `ends` then raise `OwnershipLost`.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class StepLog:
         self._written = self._stored
         self._truncated = False
         self._refused = False
-        """Postgres has the log as another owner's."""
+        """Postgres refused bytes, as another worker owns the log."""
         self._broken: Exception | None = None
         self._over = False
         self._sha256 = hashlib.sha256()
@@ -74,11 +75,11 @@ class StepLog:
         self._thread.start()
 
     def __enter__(self) -> Self:
-        """The log itself."""
+        """Return this log."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Store the rest, unless the run is left to others; nothing is stored after that."""
+        """Store the rest, unless the execution was left to another worker; stop the thread."""
         try:
             if not isinstance(error, OwnershipLost | Stale):
                 self._flush()
@@ -88,10 +89,10 @@ class StepLog:
                 self._changed.notify_all()
 
     def write(self, data: bytes) -> None:
-        """Take ``data``; it is stored soon. Waits only when `WAITING_BYTES` wait already.
+        """Append ``data``, which is stored soon; waits only while `WAITING_BYTES` are not stored.
 
         Raises:
-            OwnershipLost: the execution is no longer ours.
+            OwnershipLost: another worker owns the execution.
         """
         with self._changed:
             self._wait_until(lambda: len(self._waiting) < WAITING_BYTES)
@@ -103,14 +104,14 @@ class StepLog:
             self._changed.notify_all()
 
     def say(self, line: str) -> None:
-        """Write a line of Relay's own."""
+        """Append a message of Relay's as one line."""
         self.write(f"relay: {line}\n".encode())
 
     def ends(self) -> dict[str, StreamEnd]:
-        """What to close the streams with, once all is stored, through an outage of any length.
+        """Sizes and digests of the streams, once all bytes are stored; waits through an outage of any length.
 
         Raises:
-            OwnershipLost: the execution is no longer ours.
+            OwnershipLost: another worker owns the execution.
         """
         self._flush()
         mine = StreamEnd(self._written, self._sha256.hexdigest(), self._truncated)
@@ -122,24 +123,24 @@ class StepLog:
             self._wait_until(lambda: self._stored == self._written)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        """The condition is held."""
+        """Wait for ``done``; the caller holds the condition."""
         while True:
             if self._refused or self._lost.is_set():
-                raise OwnershipLost("its log is another owner's")
+                raise OwnershipLost("the log is another owner's")
             if self._broken is not None:
                 raise self._broken
             if done():
                 return
             self._changed.wait(LOOK_SECONDS)
 
-    # the thread that stores
+    # The methods below run in the thread that stores.
 
     def _work(self) -> None:
         while (data := self._next()) is not None:
             append = Append(self._execution_id, self._fence, Stream.STDOUT, self._stored, data)
             try:
                 result = self._append(append)
-            except Exception as error:  # noqa: BLE001 - a thread's top: whoever writes raises it
+            except Exception as error:  # noqa: BLE001 - a thread's top: the next `write` or `ends` raises it
                 with self._changed:
                     self._broken = error
                     self._changed.notify_all()
@@ -160,7 +161,10 @@ class StepLog:
             return None if self._over else bytes(self._waiting[:APPEND_BYTES])
 
     def _append(self, append: Append) -> AppendResult | None:
-        """Through an outage of any length; one that ended after the commit shows in the sizes of the refusal."""
+        """Store bytes, through an outage of any length; None where another owner has the log.
+
+        A refusal whose sizes include the bytes means that an earlier try was committed before its answer was lost.
+        """
 
         def store() -> AppendResult | None:
             return None if self._over else self._store.append([append])
@@ -181,10 +185,7 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
-    """What to close the streams with after a step that broke: exactly what is stored of it.
-
-    Its capture must be detached before, so that nothing is stored any more.
-    """
+    """Sizes and digests of the stored streams of an execution, after its capture was detached."""
     ends = {}
     for name, info in store.sizes(execution_id).items():
         digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Whether the directory is there in which a step is to start: the engine would say it late, and in words of its own."""
+"""Checks the working directory of a step before its start, as the container engine's own error comes late."""
 
 import os
 import stat

@@ -1,1 +1,1 @@
-"""What this process owns: node identity, live executions, leases, admission."""
+"""Ownership of executions: node and worker identity, claims, leases, live executions, admission."""

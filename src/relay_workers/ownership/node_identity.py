@@ -1,4 +1,4 @@
-"""Who this node is: a host with a container engine and one or more workers."""
+"""The identity of this node, a host with a container engine, and of each worker on it."""
 
 import fcntl
 import os
@@ -13,13 +13,14 @@ from relay_core.domain.errors import RelayError
 from relay_core.settings import Settings
 
 BYTES_PER_SLOT = 16 << 20
-"""Memory reckoned for one slot when the concurrency is not set; a slot of the threads pool itself takes ~36 KB."""
+"""Memory assumed for one slot where the concurrency is not set; a slot of the threads pool itself takes ~36 KB."""
 PROBE_SECONDS = 0.02
+"""Seconds before a second try to lock: a worker that checks a lock holds it for a moment."""
 SLOTS_PER_CPU = 50
-"""A slot mostly waits; what it waits for runs in a container with limits of its own."""
+"""Upper bound per processor: a slot mostly waits for a process in a container, which has limits of its own."""
 
 
-class NoFreeName(RelayError):  # noqa: N818 - named for what it says
+class NoFreeName(RelayError):  # noqa: N818 - the name is the statement
     """All worker names of this node are taken."""
 
 
@@ -29,22 +30,22 @@ class NodeIdentity:
 
     node_id: str
     worker: str
-    """``<slot>@<node_id>``: Celery's name of the worker; the next one to take the slot has it, too."""
+    """``<slot>@<node_id>``: Celery's name of the worker; the next worker that takes the slot has the same name."""
     owner: str
-    """``<worker>#<life>``: what it runs is its own, and not that of the next with its name."""
+    """``<worker>#<life>``: the owner of its executions, which the next worker of that name is not."""
     lock_fd: int
-    """An flock held as long as this worker lives: whoever can take it knows that the worker is dead."""
+    """An flock held as long as this worker lives: a process that can take it knows that the worker is dead."""
 
 
 def read_node_id(data_dir: Path) -> str:
-    """The id in ``<data_dir>/node_id``, made at the first start; moves with the data, not with the host's name."""
+    """The id in ``<data_dir>/node_id``, made at the first start; it stays when the host is renamed."""
     path = data_dir / "node_id"
     data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = data_dir / f".node_id.{uuid4().hex}"
         draft.write_text(f"node-{uuid4().hex[:12]}\n")
         try:
-            os.link(draft, path)  # whole or not at all: the replicas of a fleet start together
+            os.link(draft, path)  # atomic: several workers may start at the same time
         except FileExistsError:
             pass
         finally:
@@ -80,14 +81,14 @@ def _lock(fd: int) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not last:
-                time.sleep(PROBE_SECONDS)  # a neighbour that looks whether it is free holds it for a moment
+                time.sleep(PROBE_SECONDS)  # `is_dead` of another worker may hold it for a moment
             continue
         return True
     return False
 
 
 def is_dead(data_dir: Path, owner: str) -> bool:
-    """Whether a worker of this node is provably gone: its lock is free, or held by another life of its name."""
+    """Whether a worker of this node is provably dead: its lock is free, or held by a later worker of its name."""
     name, _, life = owner.partition("#")
     try:
         fd = os.open(data_dir / "workers" / f"{name.partition('@')[0]}.lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -100,17 +101,17 @@ def is_dead(data_dir: Path, owner: str) -> bool:
     else:
         return True
     finally:
-        os.close(fd)  # releases it, too
+        os.close(fd)  # also releases the lock
 
 
 def default_concurrency() -> int:
-    """Slots of a worker from this host's memory and processors."""
+    """The number of slots that fits this host's memory and processors."""
     return max(4, min(200, psutil.virtual_memory().total // 2 // BYTES_PER_SLOT, SLOTS_PER_CPU * (os.cpu_count() or 1)))
 
 
 def container_uid(settings: Settings) -> int | None:
-    """The one user of all containers whose request and image name none; None: each workspace has a uid of its own.
+    """The user id of all containers whose run and image name none; None: each workspace gets a user id of its own.
 
-    A worker that is not root cannot give files to another account, so all its workspaces share the worker's own.
+    A worker that is not root cannot give files to another account, so all its workspaces share the worker's user id.
     """
     return settings.container_uid if settings.container_uid is not None else os.geteuid() or None

@@ -1,6 +1,6 @@
-"""Locks between the workers of one node, as files: they hold through an outage of Postgres, and no transaction does.
+"""Locks between the workers of one node, as files: unlike transactions they hold while Postgres is away.
 
-A worker that dies lets go of what it holds.
+The kernel releases the locks of a worker that dies.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def held(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
-    """Wait for a lock, and hold it for the length of the block; ``shared``: beside others that share it."""
+    """Wait for a lock and hold it for the length of the block; ``shared``: together with other shared holders."""
     with _file(data_dir, name) as fd:
         fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
@@ -20,7 +20,7 @@ def held(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
 
 @contextmanager
 def alone(data_dir: Path, name: str) -> Iterator[bool]:
-    """Hold a lock for the length of the block; False where another one has it."""
+    """Try to hold a lock for the length of the block; yields False where another process or thread has it."""
     with _file(data_dir, name) as fd:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +31,7 @@ def alone(data_dir: Path, name: str) -> Iterator[bool]:
 
 
 def forget(data_dir: Path, name: str) -> None:
-    """Remove the files of a lock, and of those named after it, that nobody will ask for any more."""
+    """Remove the file of a lock, and of locks whose name begins with its name, once no worker needs them."""
     for path in (data_dir / "locks").glob(f"{name}*"):
         path.unlink(missing_ok=True)
 

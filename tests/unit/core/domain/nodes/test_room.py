@@ -10,7 +10,7 @@ from relay_core.domain.nodes.room import Capacity, Load, Wanted, why_no_room
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
 from relay_workers.celery.intake import Intake
-from relay_workers.celery.message import Unreadable, checked_headers
+from relay_workers.celery.message import UnreadableMessage, checked_headers
 from relay_workers.ownership.admission import Admission, capacity_of, host_pids, why_disk_full
 
 GIB = 1 << 30
@@ -85,7 +85,7 @@ def test_a_message_is_an_execution_and_an_attempt():
     }
     assert checked_headers(headers, content.encode(), {"relay.clone"})
     for wrong in ({**headers, "id": str(uuid4())}, {**headers, "task": "relay.other"}, [], None):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableMessage):
             checked_headers(wrong, content, {"relay.clone"})
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableMessage):
         checked_headers(headers, body([str(execution_id), 2], {"more": 1}, {}), {"relay.clone"})
