@@ -1,4 +1,4 @@
-"""What a coding agent is to the runner: a plan to start it, and a reader that understands what it prints."""
+"""The contract between the runner and a coding agent: a plan that starts the agent, a reader that understands it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,30 +12,34 @@ from relay_core.domain.vocabulary import Reason
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """One turn of an agent."""
+    """One turn of an agent: a prompt, and how the agent is to be run for it."""
 
     prompt: str
     command: str | None = None
     """The command line to run, or the program in place of the agent's own (`ExecutorKind.command_is_program`)."""
     resume_session_id: str | None = None
-    """The agent's own id of the conversation to go on with: the newest `agent_session_id` that a turn of it had."""
+    """The agent's own id of the conversation to resume: the newest `agent_session_id` that a turn of the session had.
+
+    None starts a new conversation.
+    """
     as_root: bool = False
-    """Whether it runs as uid 0 inside the container."""
+    """Whether the agent runs as uid 0 inside the container."""
     model: str | None = None
-    """As the agent spells it; None: its own default."""
+    """Name of the model as the agent spells it; None leaves the choice to the agent."""
     reasoning_effort: str | None = None
+    """One of the executor's `reasoning_efforts`; None leaves the choice to the agent."""
     permission_mode: str | None = None
-    """One of the executor's `permission_modes`; None: the first."""
+    """One of the executor's `permission_modes`; None means the first."""
     args: tuple[str, ...] = ()
-    """More arguments, put before the prompt."""
+    """Further arguments of the agent's program."""
     begins_anew: bool = False
-    """A follow-up of a session whose earlier turns have left no conversation to go on with."""
+    """Whether this turn follows others of its session, none of which left a conversation that could be resumed."""
 
     @classmethod
     def of(
         cls, choice: ExecutorChoice, prompt: str, *, resume_session_id: str | None = None, as_root: bool = False
     ) -> "TurnRequest":
-        """The turn of a session that has made this choice."""
+        """Make the request for a turn of a session whose executor choice is `choice`."""
         return cls(
             prompt,
             choice.command,
@@ -50,118 +54,124 @@ class TurnRequest:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How to start it: bytes for two files and an environment."""
+    """All that the supervisor needs to start a turn: the content of two files, and environment variables."""
 
     script: bytes
-    """For ``/bin/sh FILE``; holds neither the prompt nor anything secret."""
+    """A script for ``/bin/sh FILE``, or with a ``#!`` line for its interpreter; it never contains the prompt or a
+    secret."""
     stdin: bytes
-    """The whole standard input: the prompt, however long."""
+    """The whole standard input of the script. It carries the prompt, whose length is therefore not limited."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Defaults: values that the client gives win."""
+    """Environment variables with default values: a value that the client gives replaces them."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the agent did what it was asked for; why not, where it did not."""
+    """The judgement on an ended turn: success, or a failure with its reason."""
 
     success: bool
     reason: Reason | None = None
+    """Why the turn failed; None for a success."""
     message: str | None = None
-    """For people: the agent's own words where it had some, at most 4 KiB."""
+    """Explanation for people, in the agent's own words where it gave any; at most 4 KiB of UTF-8."""
     last_error: str | None = None
-    """The last error that the agent told and did not overcome: the cause of a turn that a cap has ended."""
+    """The last error that the agent reported and did not recover from. For a turn that Relay ended at a limit it names
+    the probable cause."""
 
     @classmethod
     def failed(cls, reason: Reason, message: str | None) -> "Verdict":
-        """It did not."""
+        """Make the verdict on a turn that failed."""
         return cls(success=False, reason=reason, message=message)
 
 
 class TurnReader(Protocol):
-    """Understands an agent's standard output while it is being written.
+    """Understands an agent's standard output while the agent writes it.
 
-    Feed it the bytes that the agent wrote, in order, in pieces of any size, as far as they are stored; what it makes of
-    them is masked by whoever stores it. Whoever adopts a run feeds a new reader from offset 0. Takes linear time and
-    bounded memory; bytes it cannot make sense of are passed over, never an error. After the last byte, `verdict` closes
-    it; before, the properties tell what was understood so far, which is what is known of a run that was killed.
+    The caller feeds the bytes in the order in which the agent wrote them, in pieces of any size, and only bytes that
+    are already stored. A worker that adopts an execution feeds a new reader from offset 0. The caller masks secrets in
+    what the reader returns.
+
+    A reader takes linear time and bounded memory. It skips bytes that it does not understand and never raises for them.
+    `verdict` closes the reader after the last byte; before that, the properties hold what is understood so far, which
+    is all there is for an execution that was killed.
     """
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's id of this conversation, once it can be resumed."""
+        """The agent's own id of this conversation; None until the agent would be able to resume it."""
         ...
 
     @property
     def agent_message_id(self) -> str | None:
-        """The agent's id of its last message, where it has ids and the turn came to an end."""
+        """The agent's own id of its last message; None if the agent has no such ids or the turn did not complete."""
         ...
 
     @property
     def summary(self) -> str | None:
-        """Its last words: text of at most 4 KiB (UTF-8), without control characters; None where it said nothing."""
+        """The agent's last message: at most 4 KiB of UTF-8 without control characters; None if there was none."""
         ...
 
     @property
     def usage(self) -> Mapping[str, float]:
-        """What the turn used, by name (tokens, cost_usd, …); empty where the agent does not say."""
+        """Amounts that the turn used by name (tokens, cost_usd, …); empty if the agent does not report them."""
         ...
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Read the next bytes of standard output."""
         ...
 
     def entries(self) -> Sequence[Entry]:
-        """What is new or changed in the conversation since this was last asked, in the order of `sequence`.
+        """Return the entries that are new or changed since the last call, in the order of their `sequence`.
 
-        Ask after each `feed` and after `verdict`. The entries of an executor without a protocol are none.
+        To be called after each `feed` and after `verdict`. An executor whose output has no structure returns none.
         """
         ...
 
     def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:
-        """Judge the ended turn.
+        """Judge the turn after its last byte was fed.
 
         Args:
-            exit_code: None: nobody knows it.
-            stderr: the end of its standard error.
-            stopped: Relay has ended it (a kill, a cap).
+            exit_code: exit code of the plan's script; None if it is not known.
+            stderr: the last bytes of the script's standard error.
+            stopped: whether Relay ended the turn (a kill request, or a limit).
         """
         ...
 
 
 class Executor(Protocol):
-    """A coding agent, or what stands in for one. Stateless: one instance serves all runs."""
+    """A kind of coding agent, or the shell in place of one. Stateless: one instance serves all executions."""
 
     @property
     def name(self) -> str:
-        """As requests spell it."""
+        """The name of the executor in requests and in `relay_core.domain.agents.executors`."""
         ...
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Programs that the image must hold (`programs.probe` looks for them before the clone).
+        """Return the programs that the image must contain; `programs.probe` looks for them before the clone.
 
         Raises:
-            InvalidInput: the request cannot be carried out as written.
+            InvalidInput: this executor cannot carry out the request.
         """
         ...
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """How to start this turn.
+        """Return the script, standard input and environment that carry out this turn.
 
         Raises:
-            InvalidInput: the request cannot be carried out as written.
+            InvalidInput: this executor cannot carry out the request.
         """
         ...
 
     def reader(self, request: TurnRequest) -> TurnReader:
-        """A reader for one run of this turn."""
+        """Return a new reader for the output of one execution of this turn."""
         ...
 
 
 def prompt_bytes(request: TurnRequest) -> bytes:
-    """The prompt as standard input.
+    """Encode the prompt as UTF-8.
 
     Raises:
-        InvalidInput: it holds half of a surrogate pair, which no encoding can carry.
+        InvalidInput: the prompt contains half of a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         return request.prompt.encode()
@@ -169,8 +179,8 @@ def prompt_bytes(request: TurnRequest) -> bytes:
         raise InvalidInput("prompt is not valid Unicode: it holds half of a surrogate pair", field="prompt") from error
 
 
-def exit_verdict(program: str, exit_code: int | None) -> Verdict:
-    """What an exit code says by itself."""
+def exit_code_verdict(program: str, exit_code: int | None) -> Verdict:
+    """Judge a program by its exit code alone: 0 is a success, any other or an unknown one a failure."""
     if exit_code == 0:
         return Verdict(success=True)
     if exit_code is None:

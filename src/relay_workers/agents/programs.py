@@ -1,39 +1,51 @@
-"""Whether an image holds the programs that an executor needs: asked before anything is cloned."""
+"""Look for the programs of an executor in an image before the clone, and advise how to install a missing one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 
 _PROBE = 'for p do command -v -- "$p" >/dev/null || printf "%s\\n" "$p"; done'
-_AGENTS = {
-    "claude": ("claude-code", "npm install -g @anthropic-ai/claude-code"),
-    "codex": ("codex", "npm install -g @openai/codex"),
-    "gemini": ("gemini", "npm install -g @google/gemini-cli"),
-    "opencode": ("opencode", "npm install -g opencode-ai"),
-    "qwen": ("qwen", "npm install -g @qwen-code/qwen-code"),
-    "aider": ("aider", "pip install aider-chat"),
-    "mini": ("mini", "pip install mini-swe-agent mcp"),
-    "claude-agent-acp": ("claude-agent-acp", "npm install -g @agentclientprotocol/claude-agent-acp"),
-    "codex-acp": ("codex-acp", "npm install -g @zed-industries/codex-acp"),
+
+
+class AgentInstall(NamedTuple):
+    """How the program of an agent gets into an image."""
+
+    image_name: str
+    """Name of the agent for `relay image build`."""
+    command: str
+    """Shell command that installs the agent in an image of the user's own."""
+
+
+AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
+    "claude": AgentInstall("claude-code", "npm install -g @anthropic-ai/claude-code"),
+    "codex": AgentInstall("codex", "npm install -g @openai/codex"),
+    "gemini": AgentInstall("gemini", "npm install -g @google/gemini-cli"),
+    "opencode": AgentInstall("opencode", "npm install -g opencode-ai"),
+    "qwen": AgentInstall("qwen", "npm install -g @qwen-code/qwen-code"),
+    "aider": AgentInstall("aider", "pip install aider-chat"),
+    "mini": AgentInstall("mini", "pip install mini-swe-agent mcp"),
+    "claude-agent-acp": AgentInstall("claude-agent-acp", "npm install -g @agentclientprotocol/claude-agent-acp"),
+    "codex-acp": AgentInstall("codex-acp", "npm install -g @zed-industries/codex-acp"),
 }
-"""Program → how `relay image build` calls its agent, and how to install it."""
+"""Installation advice by name of the program."""
 EVERY_STEP = ("cat",)
-"""What the supervisor of every step needs, besides the shell that looks for it."""
+"""Programs that the supervisor of every step needs besides /bin/sh, which the probe itself needs."""
 ACP_PYTHON = "/opt/agents/acp/bin/python"
-"""The python3 that has the library agent-client-protocol, in images that `relay image build` has made."""
+"""Path of the python3 with the library agent-client-protocol, in images that `relay image build` has made."""
 
 
 def probe(programs: Sequence[str]) -> list[str]:
-    """The command that prints, a line each, the programs which the container it runs in lacks."""
+    """Return a command that prints one line for each of `programs` that is missing in the container it runs in."""
     return ["/bin/sh", "-c", _PROBE, "sh", *programs]
 
 
 def require(image: str, probe_output: bytes) -> None:
-    """Go on where the probe printed nothing.
+    """Check the output of the probe in a container of `image`; an empty one means that no program is missing.
 
     Raises:
-        StepFailed: `program_missing`, with what to do about it.
+        StepFailed: reason `program_missing`; the message names the programs and how to install them.
     """
     missing = probe_output.decode(errors="replace").split("\n")[:-1]
     if missing:
@@ -41,14 +53,14 @@ def require(image: str, probe_output: bytes) -> None:
 
 
 def explain(image: str, missing: Sequence[str]) -> str:
-    """What is missing, and what to do about it."""
+    """Name the programs that `image` lacks, and say how to install them."""
     names = ", ".join(repr(name) for name in missing)
     return f"The image {image} has no program {names}: {_advice(image, missing)}"
 
 
 def _advice(image: str, missing: Sequence[str]) -> str:
-    known = [_AGENTS[name] for program in missing if (name := program.rpartition("/")[2]) in _AGENTS]
-    agents = [*(["acp"] if ACP_PYTHON in missing else []), *(agent for agent, _ in known)]
+    known = [AGENT_INSTALLS[name] for program in missing if (name := program.rpartition("/")[2]) in AGENT_INSTALLS]
+    agents = [*(["acp"] if ACP_PYTHON in missing else []), *(install.image_name for install in known)]
     if not agents:
         return "install it in the image, or give one that holds it as `image`"
     if ACP_PYTHON in missing:

@@ -1,6 +1,7 @@
-"""The executors of this worker, by name."""
+"""All executors of this worker, by name."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.agents.executors import executor_kind
@@ -12,9 +13,9 @@ from relay_workers.agents.gemini.command import Gemini
 from relay_workers.agents.mini.command import Mini
 from relay_workers.agents.opencode.command import OpenCode
 from relay_workers.agents.port import Executor, TurnReader, TurnRequest
-from relay_workers.agents.qwen import Qwen
-from relay_workers.agents.shared.turn_rules import AgentTurn
-from relay_workers.agents.shell import Shell
+from relay_workers.agents.qwen.command import Qwen
+from relay_workers.agents.shared.agent_reader import AgentReader
+from relay_workers.agents.shell.command import Shell
 
 _EXECUTORS: tuple[Executor, ...] = (
     Shell(),
@@ -27,30 +28,32 @@ _EXECUTORS: tuple[Executor, ...] = (
     Mini(),
     Acp(),
 )
-_ALL: Mapping[str, Executor] = {executor.name: executor for executor in _EXECUTORS}
-
+EXECUTORS: Final[Mapping[str, Executor]] = {executor.name: executor for executor in _EXECUTORS}
+"""Executors by the names of `relay_core.domain.agents.executors.EXECUTORS`."""
 
 BEGINS_ANEW = (
-    "No earlier turn of this session has left a conversation: this one begins it, and the agent knows nothing of them."
+    "No earlier turn of this session left a conversation that can be resumed: this turn begins a new one, and the "
+    "agent knows nothing of the earlier turns."
 )
+"""Notice for people: entry of the conversation, and message of the event ``execution.conversation_begun_anew``."""
 
 
 def reader_of(name: str, request: TurnRequest) -> TurnReader:
-    """A reader for one run of this turn, whose conversation begins with what Relay has to say about it.
+    """Return a new reader for one execution of this turn; where `begins_anew` is set, its first entry is the notice.
 
     Raises:
-        InvalidInput: there is no such executor.
+        InvalidInput: there is no executor of this name.
     """
     reader = get_executor(name).reader(request)
-    if request.begins_anew and isinstance(reader, AgentTurn):
+    if request.begins_anew and isinstance(reader, AgentReader):
         reader.transcript.add_message(BEGINS_ANEW, kind=EntryKind.NOTICE)
     return reader
 
 
 def get_executor(name: str) -> Executor:
-    """The executor of that name.
+    """Return the executor of this name.
 
     Raises:
-        InvalidInput: there is none; the message lists those there are.
+        InvalidInput: there is none; the message lists the names that exist.
     """
-    return _ALL[executor_kind(name).name]
+    return EXECUTORS[executor_kind(name).name]

@@ -1,8 +1,8 @@
-"""Reads the lines of driver.py: what an agent tells through the Agent Client Protocol, and how its turn ended.
+"""Reads the lines of driver.py: updates that the agent sent through the Agent Client Protocol, and the end of its turn.
 
-An id of a conversation counts once the agent has answered in it: before, some have not saved it. The end of a turn is
-the driver's `end` line with the agent's stop reason. Tokens are of the turn; cost is of the whole conversation, so it
-counts only where the turn began it.
+The id of a conversation counts once the agent has answered in it: before that, some agents have not saved it. The
+driver's `end` line has the agent's stop reason. Agents report tokens of the turn, but the cost of the whole
+conversation: it counts only if the turn began the conversation.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from relay_core.domain.agents.conversation import MAX_INPUT_BYTES, MAX_TEXT_BYTES, EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.port import Verdict, exit_code_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, is_number, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.json_reader import JsonReader, is_number, numbers, object_of, text_of, valid_id
 from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
 from relay_workers.agents.shared.transcript import OPEN_CALLS
 
@@ -31,21 +31,21 @@ _STOPPED = {
     "max_turn_requests": "the agent reached its limit of model requests in a turn",
     "cancelled": "the turn was cancelled",
 }
-_PLUMBING = {"call_id", "process_id", "turn_id", "started_at_ms", "parsed_cmd", "source"}
-_PRINTED = ("formatted_output", "aggregated_output", "output")
+_INTERNAL_FIELDS = {"call_id", "process_id", "turn_id", "started_at_ms", "parsed_cmd", "source"}
+_OUTPUT_FIELDS = ("formatted_output", "aggregated_output", "output")
 _CHANGES = {"edit", "delete", "move"}
 """Kinds of tool calls that write files."""
 _AUTH_REQUIRED = -32000
 _REFUSED = {"type": "content", "content": {"type": "text", "text": "Permission was refused."}}
 _BARE_WORDS = 3
-"""An error of so few words ("Internal error") says something only with its data."""
-_LATE_BYTES = 4 * MAX_BYTES
-"""How much of a message is kept for the summary."""
+"""An error message of at most so many words ("Internal error") is shown with its data."""
+_MESSAGE_CHARACTERS = 4 * MAX_BYTES
+"""Characters kept of a message for the summary."""
 
 
 @dataclass
 class _Call:
-    """A tool call that has not ended, with texts cut to little more than is kept."""
+    """A tool call that has not ended; its texts are cut to one character more than the transcript keeps."""
 
     name: str = ""
     kind: str = ""
@@ -54,36 +54,40 @@ class _Call:
     paths: tuple[str, ...] = ()
 
 
-class AcpReader(JsonTurn):
-    """Of any such agent."""
+class AcpReader(JsonReader):
+    """Reads one turn of any agent that speaks the protocol."""
 
     program: ClassVar = "the agent"
 
     def __init__(self, *, may_write: bool = True) -> None:
         self._message: list[str] = []
-        self._room = _LATE_BYTES
-        self._speaking = False
+        self._room = _MESSAGE_CHARACTERS
+        self._in_message = False
+        """Whether the next piece of text belongs to the same message."""
         self._message_id: str | None = None
         super().__init__(may_write=may_write)
         self._opened: str | None = None
+        """Id of the conversation by the driver's `session` line."""
         self._loaded = False
         self._calls: dict[str, _Call] = {}
-        self._over: dict[str, None] = {}
+        self._ended_calls: dict[str, None] = {}
+        """Ids of the last calls that ended: later updates of them are dropped."""
         self._last: dict[str, Any] | None = None
+        """The driver's `end` or `error` line."""
         self._counted: dict[str, float] = {}
         self._cost: dict[str, float] = {}
 
     @property
     def summary(self) -> str | None:
-        """The last message, put together from its pieces."""
+        """The last message, joined from its pieces."""
         return plain_text("".join(self._message))
 
     @summary.setter
     def summary(self, _: str | None) -> None:
-        """Follows from the messages."""
+        """Ignore the value: the summary follows from the messages."""
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one line."""
+        """Understand one line of the driver."""
         kind = text_of(line.get("type"))
         if kind == "session":
             self._opened = valid_id(line.get("session_id"))
@@ -102,8 +106,8 @@ class AcpReader(JsonTurn):
             self.transcript.add_error(_complaint(line))
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes an `end` line with the reason end_turn *and* exit code 0."""
-        by_code = exit_verdict("the agent's driver", exit_code)
+        """Judge the turn: a success has an `end` line with the reason end_turn *and* exit code 0."""
+        by_code = exit_code_verdict("the agent's driver", exit_code)
         last = self._last
         if last is None or exit_code not in (0, 1, None):
             if not by_code.success:
@@ -125,7 +129,7 @@ class AcpReader(JsonTurn):
         kind = text_of(update.get("sessionUpdate"))
         if kind == "agent_message_chunk":
             self.agent_session_id = self._opened
-            self._take_words(update)
+            self._take_message(update)
             return
         if kind == "agent_thought_chunk":
             self.transcript.add_text(_content(update.get("content")), kind=EntryKind.REASONING)
@@ -139,25 +143,27 @@ class AcpReader(JsonTurn):
         else:
             return
         self.agent_session_id = self._opened
-        self._speaking = False
+        self._in_message = False
 
-    def _take_words(self, update: dict[str, Any]) -> None:
+    def _take_message(self, update: dict[str, Any]) -> None:
         text, message_id = _content(update.get("content")), valid_id(update.get("messageId"))
         meta = object_of(update.get("_meta"))
-        # Qwen Code's way: of each request, with the cached and the reasoning ones counted among the others.
-        taken = used.disjoint(numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING])
-        self._counted = used.total(self._counted, taken)
+        # Qwen Code reports the usage of each request here; input includes the cached tokens, output those of reasoning.
+        request = used.disjoint(
+            numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING]
+        )
+        self._counted = used.total(self._counted, request)
         self.usage = self._cost | self._counted
         if object_of(meta.get("claudeCode")).get("kind") == "informational":
             self.transcript.add_message(text, kind=EntryKind.NOTICE)
             return
         if not text:
             return
-        if self._speaking and message_id != self._message_id:
+        if self._in_message and message_id != self._message_id:
             self.transcript.add_text("\n\n")
-            self._speaking = False
-        if not self._speaking:
-            self._message, self._room, self._speaking = [], _LATE_BYTES, True
+            self._in_message = False
+        if not self._in_message:
+            self._message, self._room, self._in_message = [], _MESSAGE_CHARACTERS, True
         self._message_id = message_id
         if self._room > 0:
             self._message.append(text[: self._room])
@@ -165,7 +171,7 @@ class AcpReader(JsonTurn):
         self.transcript.add_text(text)
 
     def _take_permission(self, line: dict[str, Any]) -> None:
-        """Some agents tell of a call only by asking, and nothing more of one that was refused."""
+        """Read a request for permission as an update of its call: some agents send no other update of that call."""
         self.refused |= line.get("allowed") is not True
         asked = object_of(line.get("tool_call"))
         refused = {"status": "failed", "content": [_REFUSED]} if line.get("allowed") is not True else {}
@@ -173,7 +179,7 @@ class AcpReader(JsonTurn):
 
     def _take_call(self, update: dict[str, Any]) -> None:
         call_id = text_of(update.get("toolCallId"))
-        if call_id in self._over:
+        if call_id in self._ended_calls:
             return
         call = self._calls.setdefault(call_id, _Call())
         while len(self._calls) > OPEN_CALLS:
@@ -184,9 +190,9 @@ class AcpReader(JsonTurn):
         if status in ("completed", "failed"):
             self.transcript.end_call(call_id, call.shown, failed=status == "failed")
             del self._calls[call_id]
-            self._over[call_id] = None
-            while len(self._over) > OPEN_CALLS:
-                del self._over[next(iter(self._over))]
+            self._ended_calls[call_id] = None
+            while len(self._ended_calls) > OPEN_CALLS:
+                del self._ended_calls[next(iter(self._ended_calls))]
 
     def _take_cost(self, cost: dict[str, Any]) -> None:
         if cost.get("currency") == "USD" and not self._loaded and is_number(amount := cost.get("amount")):
@@ -198,30 +204,30 @@ def _merge(call: _Call, update: dict[str, Any]) -> None:
     call.name = text_of(update.get("name")) or call.name or text_of(update.get("title"))
     call.kind = text_of(update.get("kind")) or call.kind
     if (given := update.get("rawInput")) is not None:
-        call.given = _text(_without_plumbing(given))[: MAX_INPUT_BYTES + 1]
+        call.given = _text(_tool_input(given))[: MAX_INPUT_BYTES + 1]
     content = _objects(update.get("content"))
-    diffs = [text_of(each.get("path")) for each in content if each.get("type") == "diff"]
-    shown = "\n".join(filter(None, (_content(each.get("content")) for each in content)))
+    diffs = [text_of(block.get("path")) for block in content if block.get("type") == "diff"]
+    shown = "\n".join(filter(None, (_content(block.get("content")) for block in content)))
     if not shown and not call.shown and update.get("rawOutput") is not None:
         shown = _output(update["rawOutput"])
     call.shown = shown[: MAX_TEXT_BYTES + 1] or call.shown
-    located = [text_of(each.get("path")) for each in _objects(update.get("locations"))]
+    located = [text_of(location.get("path")) for location in _objects(update.get("locations"))]
     if found := tuple(filter(None, dict.fromkeys([*diffs, *(located if call.kind in _CHANGES else [])]))):
         call.paths = found
 
 
-def _without_plumbing(given: Any) -> Any:
-    """What a tool was given, without what an agent (codex-acp) notes beside it for itself."""
+def _tool_input(given: Any) -> Any:
+    """Return the input of a tool without the internal fields that codex-acp adds to it."""
     if not isinstance(given, dict) or "call_id" not in given:
         return given
-    return {key: value for key, value in given.items() if key not in _PLUMBING}
+    return {key: value for key, value in given.items() if key not in _INTERNAL_FIELDS}
 
 
-def _output(told: Any) -> str:
-    """What a tool printed, where that is one field of what is told; else all of it."""
-    printed = (object_of(told).get(name) for name in _PRINTED)
-    found = next((one for one in printed if isinstance(one, str)), None)
-    return _text(told) if found is None else found
+def _output(raw: Any) -> str:
+    """Return the field with the output of a tool, if there is one; else the whole value as JSON."""
+    fields = (object_of(raw).get(name) for name in _OUTPUT_FIELDS)
+    output = next((field for field in fields if isinstance(field, str)), None)
+    return _text(raw) if output is None else output
 
 
 def _content(block: object) -> str:
@@ -239,25 +245,25 @@ def _plan(entries: object) -> str:
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    return [object_of(each) for each in value] if isinstance(value, list) else []
+    return [object_of(item) for item in value] if isinstance(value, list) else []
 
 
 def _complaint(line: dict[str, Any]) -> str:
-    said, data = _plain(text_of(line.get("message"))) or "the agent reports an error", line.get("data")
+    error, data = _plain(text_of(line.get("message"))) or "the agent reports an error", line.get("data")
     more = text_of(data) or text_of(object_of(data).get("details")) or _plain(text_of(object_of(data).get("message")))
-    if not more and data and len(said.split()) <= _BARE_WORDS:
+    if not more and data and len(error.split()) <= _BARE_WORDS:
         more = _text(data)
     advice = "give the run the agent's key in `env` or `secrets`" if line.get("code") == _AUTH_REQUIRED else ""
-    return ": ".join(filter(None, (said.rstrip(". "), "" if more in said else more, advice)))
+    return ": ".join(filter(None, (error.rstrip(". "), "" if more in error else more, advice)))
 
 
-def _plain(said: str) -> str:
-    """The message inside an answer of a model's API, which some agents pass on whole."""
+def _plain(error: str) -> str:
+    """Return the message inside of a JSON answer of a model's API, which some agents pass on as their error."""
     try:
-        answer = object_of(json.loads(said)) if said.startswith("{") else {}
+        answer = object_of(json.loads(error)) if error.startswith("{") else {}
     except (ValueError, RecursionError):
-        return said
-    return text_of(object_of(answer.get("error")).get("message")) or text_of(answer.get("message")) or said
+        return error
+    return text_of(object_of(answer.get("error")).get("message")) or text_of(answer.get("message")) or error
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""An answer that aider prints, and its line of tokens."""
+"""Parts of aider's output: an answer of the model, and the line that counts its tokens."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from relay_workers.agents.shared.usage import CACHED, WRITTEN, disjoint
 
 MAX_CHARACTERS = 64 << 10
-"""Kept of an answer; its summary is shorter still."""
+"""Characters kept of an answer; its summary is shorter still."""
 
 _FENCE = re.compile(r"`{3,}|<source>$|</source>$")
 _TOKENS = re.compile(r"Tokens: .*\breceived\.")
@@ -22,38 +22,39 @@ _NAMES = {
 
 
 def tokens(line: str) -> dict[str, float] | None:
-    """What ``Tokens: 4.2k sent, 112 received. Cost: $0.01 message, $0.02 session.`` says.
+    """Read a line such as ``Tokens: 4.2k sent, 112 received. Cost: $0.01 message, $0.02 session.``.
 
     Returns:
-        Tokens of the answer by our names, and the cost of the turn so far; None for another line.
+        Tokens of the answer by Relay's names, and as ``cost_usd`` the cost of the turn so far; None for another line.
     """
     if not _TOKENS.match(line):
         return None
-    counted = {_NAMES[what]: float(count) * _SCALE[unit] for count, unit, what in _COUNT.findall(line)}
+    counted = {_NAMES[name]: float(count) * _SCALE[unit] for count, unit, name in _COUNT.findall(line)}
     used = disjoint(counted, input_has=[CACHED, WRITTEN])
     cost = _COST.search(line)
     return {**used, "cost_usd": float(cost[1])} if cost else used
 
 
 class AiderAnswer:
-    """The lines of an answer, as many as a summary can need."""
+    """The lines of an answer of the model, of which at most `MAX_CHARACTERS` are kept."""
 
     def __init__(self, lines: Sequence[str] = ()) -> None:
         self._lines: list[str] = []
         self._room = MAX_CHARACTERS
         self.in_block = False
+        """Whether the next line is inside of a fenced block."""
         self.title: str | None = None
-        """A line that is its first one if a block follows, and none of its own otherwise."""
+        """A path on a line before the answer: its first line if a fenced block follows, else no part of it."""
         for line in lines:
             self.add(line)
 
     @property
     def begun(self) -> bool:
-        """Whether it has said anything."""
+        """Whether the answer has a line."""
         return bool(self._lines)
 
     def add(self, line: str) -> list[str]:
-        """The next line; returns those that are now known to be of the answer."""
+        """Add a line; returns the lines that are now known to belong to the answer."""
         fence = _FENCE.match(line)
         first, self.title = self.title, None
         before = self.add(first) if first is not None and fence else []
@@ -64,12 +65,12 @@ class AiderAnswer:
         return [*before, line]
 
     def only_title(self) -> list[str]:
-        """At the end of the answer: the line that was held back, if it is all of it."""
+        """End the answer; returns the title if it is the only line of the answer, else nothing."""
         first, self.title = self.title, None
         return [] if first is None or self.begun else self.add(first)
 
     def text(self, *, without_edits: bool) -> str:
-        """All of it, or what is left without blocks and the paths above them."""
+        """The whole answer, or its text without fenced blocks and the paths above them."""
         return "\n".join(_without_blocks(self._lines) if without_edits else self._lines)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from relay_core.domain.agents.executors import AIDER, AUTO, PLAN
 from relay_workers.agents.aider.reader import NO_SUCH_CONVERSATION, AiderReader
 from relay_workers.agents.port import StepPlan, TurnRequest
+from relay_workers.agents.shared.agent_reader import may_write
 from relay_workers.agents.shared.command_line import (
     program_argv,
     prompt_for_model,
@@ -12,7 +13,6 @@ from relay_workers.agents.shared.command_line import (
     resumed_uuid,
     shell_line,
 )
-from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "aider"
 _QUIET = (
@@ -24,28 +24,29 @@ _QUIET = (
     "--no-show-release-notes",
     "--no-gitignore",
     "--disable-playwright",
-    # Relay commits what a turn leaves, with the turn's summary; `args` may say otherwise.
+    # Relay itself commits the work tree after the turn, with the turn's summary; `args` can enable commits by aider.
     "--no-auto-commits",
     "--no-dirty-commits",
 )
 _PERMISSIONS = {
     AUTO: (),
-    # It answers, and edits nothing.
+    # In this mode aider answers and edits nothing.
     PLAN: ("--chat-mode", "ask"),
 }
 _ENV = {
-    # Otherwise it asks a web site for prices.
+    # Without this aider downloads a list of prices.
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    # Where it folds its own lines.
+    # Characters after which aider folds its own lines.
     "COLUMNS": "4000",
 }
 
-# Without a name in git's files it would write "Your Name" into the clone's; GIT_AUTHOR_NAME and the others win anyway.
+# If git's configuration has no name, aider writes "Your Name" into that of the clone. The variables GIT_AUTHOR_NAME and
+# GIT_AUTHOR_EMAIL take precedence over the configuration.
 _WHO = b"""\
 git config user.name >/dev/null || git config --global user.name "${GIT_AUTHOR_NAME:-Relay}"
 git config user.email >/dev/null || git config --global user.email "${GIT_AUTHOR_EMAIL:-relay@localhost}"
 """
-# A conversation is a file. What aider keeps lies in the home, but for a cache in the clone: git is told to ignore it.
+# A conversation is a file in the home directory. Only a cache of aider lies in the clone; git is told to ignore it.
 _KEEP = b"""\
 dir="$HOME/.aider/relay"
 mkdir -p "$dir"
@@ -65,16 +66,16 @@ _FILES = b'--chat-history-file "$dir/$id.md" --input-history-file "$dir/$id.inpu
 
 
 class Aider:
-    """Runs ``aider --message-file`` on standard input, where the prompt's length does not matter."""
+    """Runs ``aider --message-file`` with the prompt on standard input, which does not limit its length."""
 
     name: Final = AIDER.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """The program, unless ``command`` names one in the repository."""
+        """Return the program, unless ``command`` names one in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Prepare its files, then the command line as one `exec`, so that signals reach the program itself."""
+        """Return a script that prepares aider's files and ends in `exec`, so that signals reach the program itself."""
         prompt = prompt_for_model(request)
         argv = [*program_argv(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
         if request.model is not None:
@@ -87,5 +88,5 @@ class Aider:
         return StepPlan(_KEEP + _WHO + begin + _SAY + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> AiderReader:
-        """Understands the lines that it prints for people."""
+        """Return a reader for the text that aider prints."""
         return AiderReader(may_write=may_write(request))

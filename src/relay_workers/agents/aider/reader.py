@@ -1,14 +1,14 @@
-"""Reads what aider prints for people with ``--no-pretty`` (tried with 0.86.2).
+"""Reads the text that aider prints with ``--no-pretty`` (tried with 0.86.2).
 
-It has no protocol. A turn prints a head up to ``Repo-map:``, then for each answer of the model its words as they come,
-a line ``Tokens: …``, and what was done with it: ``Applied edit to …``, ``Commit …``. An answer that could not be
-carried out is reported at length and asked for again. What the words do not say:
+The output has no protocol. A turn prints a head up to ``Repo-map:``; then for each answer of the model its text as it
+streams, a line ``Tokens: …``, and the effects: ``Applied edit to …``, ``Commit …``. If an edit of the answer cannot be
+applied, aider prints a long report and asks the model again. Behaviour that the text does not tell:
 
-- An error of the model is a line ``litellm.…`` and exit code 0. After some it tries again ("Retrying in").
+- An error of the model is a line ``litellm.…``, with exit code 0. After some errors aider tries again ("Retrying in").
 - A turn that ran out of tries ("Only 3 reflections allowed") ends with exit code 0, too.
-- A stream that breaks off leaves the error behind the words that came, on one line.
-- What it asks and answers itself ("Add file to the chat?") leaves only a path on a line of its own.
-- Its file of the conversation is there before the prompt is in it: an id counts once the model has answered, or
+- If a stream breaks off, the error follows the text on the same line.
+- A question that aider answers itself ("Add file to the chat?") leaves only a path on a line of its own.
+- The file of a conversation exists before the prompt is in it: its id counts once the model has answered, or has
   refused to.
 """
 
@@ -19,44 +19,47 @@ from typing import ClassVar
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.aider.answer import AiderAnswer, tokens
-from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.port import Verdict, exit_code_verdict
+from relay_workers.agents.shared.agent_reader import AgentReader
 from relay_workers.agents.shared.plain_text import plain_text
+from relay_workers.agents.shared.provider_key import with_key_advice
 from relay_workers.agents.shared.text_lines import TextLines
-from relay_workers.agents.shared.turn_rules import AgentTurn
 from relay_workers.agents.shared.usage import total
 
 NO_SUCH_CONVERSATION = 66
-"""Exit code of the executor's script where there is nothing to resume (EX_NOINPUT)."""
+"""Exit code of the executor's script if the conversation to resume does not exist (EX_NOINPUT)."""
 MAX_HELD = 500
-"""Lines after an answer that are kept until it is known what they are."""
-_ADVICE = "give the run a valid key of the model's provider (OPENAI_API_KEY, …) in `env` or `secrets`"
+"""Most lines after an answer that are held until it is known whether they are a report or the next answer."""
 _BEGUN = re.compile(r"Conversation ([0-9a-f-]{36})")
 _HEAD = re.compile(r"Added .* to the chat|Restored previous conversation history|Note: |Cur working dir: ")
 _EDITED = re.compile(r"Applied edit to (.+)")
 _COMMIT = re.compile(r"Commit [0-9a-f]{7,40} ")
 _ERROR = re.compile(r"litellm\.\w+: |Model .{1,300} has hit a token limit!")
 _GLUED = re.compile(r"(?<=.)litellm\.\w*(?:Error|Timeout|Exception)\w*: ")
-"""An error behind words of the answer."""
+"""An error that follows text of the answer on the same line."""
 _EXPLAINED = re.compile(r"The API provider(?:'s| has| is| timed)\b")
-"""What it says of an error, on the next line."""
+"""Aider's explanation of an error, on the line after it."""
 _REPORT_BEGINS = "The LLM did not conform to the edit format."
 _NO_MATCH = re.compile(r"# \d+ SEARCH/REPLACE blocks? failed to match|The LLM did not conform to the edit format")
 _RETRIED = "Retrying in "
 _GIVEN_UP = re.compile(r"Only \d+ reflections allowed")
-_KEY = re.compile(r"AuthenticationError|PermissionDenied|\b40[13]\b|api[ _]key", re.IGNORECASE)
 _REPORT_ENDS = re.compile(r".*docstrings, etc$|Just reply with fixed versions of")
 _PATH = re.compile(r"[^\s./]*[./][^\s.]\S*")
 
 
-class AiderReader(AgentTurn):
-    """What one turn said, how it ended, and what it used."""
+class AiderReader(AgentReader[str]):
+    """Reads one turn. It is a state machine: `_take` is the method that understands the next line.
+
+    `_take_first` (the script's line) → `_take_head` (up to ``Repo-map:``) → `_take_words` (the first answer) →
+    `_take_after` (effects, reports and further answers).
+    """
 
     program: ClassVar = "aider"
 
     def __init__(self, *, may_write: bool = True) -> None:
-        super().__init__(may_write=may_write)
+        super().__init__(TextLines(), may_write=may_write)
         self._begun: str | None = None
-        self._lines = TextLines()
+        """Id of the conversation, by the script."""
         self._take = self._take_first
         self._answer = AiderAnswer()
         self._answers = 0
@@ -65,49 +68,42 @@ class AiderReader(AgentTurn):
         self._error: str | None = None
         self._given_up: str | None = None
         self._glued: str | None = None
-        """A line whose end is an error if nothing more is said, and words otherwise."""
+        """A line whose end is an error if no more text follows it, and text of the answer otherwise."""
         self._failed_edit: str | None = None
 
     @property
     def last_error(self) -> str | None:
-        """The model's last error, if nothing good came after it; or that it gave up."""
+        """The model's last error, if no answer followed it; or aider's message that it gave up."""
         return self._error or self._given_up
 
     @property
     def failed_edit(self) -> str | None:
-        """What aider said of an edit that failed, where none went well."""
+        """The first line of aider's report of a failed edit, if no edit succeeded; else None."""
         return None if self._edits else self._failed_edit
 
     @property
     def summary(self) -> str | None:
-        """The last answer, without the blocks that became edits; where it has no other words, what was edited."""
+        """The last answer without the fenced blocks that became edits; if that is empty, the names of edited files."""
         edited = ", ".join(dict.fromkeys(self._edits))
         return plain_text(self._answer.text(without_edits=bool(edited))) or plain_text(edited and f"Edited {edited}")
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        for line in self._lines.feed(data):
-            self._take_line(line)
-
     def _read_to_end(self) -> None:
-        for line in self._lines.finish():
-            self._take_line(line)
+        super()._read_to_end()
         self._settle_glued("")
         self._flush(EntryKind.NOTICE, self._held)
         self._held = []
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes an answer of the model, no error or surrender after it, *and* exit code 0."""
+        """Judge the turn: a success has an answer of the model, no error after it, *and* exit code 0."""
         if exit_code == NO_SUCH_CONVERSATION and self._begun is None:
             return Verdict.failed(Reason.CANNOT_RESUME, "aider has no conversation of that id in this workspace")
         if self._error is not None:
-            advice = f": {_ADVICE}" if _KEY.search(self._error) else ""
-            return Verdict.failed(Reason.AGENT_ERROR, plain_text(self._error + advice))
+            return Verdict.failed(Reason.AGENT_ERROR, plain_text(with_key_advice(self._error)))
         if self._given_up is not None:
             return Verdict.failed(
                 Reason.AGENT_ERROR, plain_text(f"aider could not edit as the model said. {self._given_up}")
             )
-        by_code = exit_verdict("aider", exit_code)
+        by_code = exit_code_verdict("aider", exit_code)
         if by_code.success and not self._answers:
             return Verdict.failed(Reason.AGENT_ERROR, "aider ended without an answer of the model: see its output")
         return by_code
@@ -117,7 +113,7 @@ class AiderReader(AgentTurn):
         self._take(line)
 
     def _settle_glued(self, after: str) -> None:
-        """The line after it tells what it was."""
+        """Decide by the line `after` it whether the held line ended in an error or was text of the answer."""
         line, self._glued = self._glued, None
         if line is None:
             return
@@ -135,7 +131,7 @@ class AiderReader(AgentTurn):
             self._held.append(line)
 
     def _take_first(self, line: str) -> None:
-        """The script's line before anything of aider's."""
+        """Read the line that the executor's script prints before aider starts."""
         if begun := _BEGUN.fullmatch(line):
             self._begun = begun[1]
         self._take = self._take_head
@@ -147,19 +143,18 @@ class AiderReader(AgentTurn):
             self._take_event(line)
 
     def _take_words(self, line: str) -> None:
-        """Of the first answer, as they come."""
+        """Read the first answer while it streams."""
         own = not self._answer.in_block or _ERROR.match(line) is not None
         if self._end_of_answer(line) or (own and self._take_event(line)):
             return
-        if line == _REPORT_BEGINS and self._answer.begun:  # an answer that broke off has no end of its own
-            self.transcript.add_message("")
+        if line == _REPORT_BEGINS and self._answer.begun:  # the answer broke off: it has no line of tokens
             self._take, self._failed_edit = self._take_after, line
             self._held.append(line)
             return
         if not self._answer.begun:
             if not line.strip() or _HEAD.match(line):
                 return
-            if _PATH.fullmatch(line):  # what it asked itself about; or the answer's first line, if a block follows
+            if _PATH.fullmatch(line):  # from a question that aider answered itself, or the first line of the answer
                 self._answer.title = line
                 return
         if _GLUED.search(line):
@@ -168,12 +163,12 @@ class AiderReader(AgentTurn):
             self._say(line)
 
     def _say(self, line: str) -> None:
-        for each in self._answer.add(line):
-            self.transcript.add_text(f"{each}\n")
+        for added in self._answer.add(line):
+            self.transcript.add_text(f"{added}\n")
         self.agent_session_id = self._begun
 
     def _take_after(self, line: str) -> None:
-        """What was done with an answer, or a report, or the next answer."""
+        """Read the effects of an answer, a report, or the next answer."""
         if self._end_of_answer(line) or self._take_event(line):
             return
         if _GLUED.search(line):
@@ -196,15 +191,14 @@ class AiderReader(AgentTurn):
             self._flush(EntryKind.NOTICE, self._held[:start])
             self._answer = AiderAnswer(self._held[start:])
             self._flush(EntryKind.ASSISTANT, self._held[start:])
-        self.transcript.add_message("")
-        self._error = None  # a request that failed has no such line: what looked like an error was said by the model
+        self._error = None  # a request that failed has no line of tokens: the seeming error was text of the answer
         self._answers += 1
         self._held = []
         self._take = self._take_after
         return True
 
     def _take_event(self, line: str) -> bool:
-        """Whether it is a line of aider's own that tells of something."""
+        """Read a line that reports an edit, a commit or an error; returns whether it is one."""
         if edited := _EDITED.fullmatch(line):
             self._edits.append(edited[1])
             self._failed_edit = None
@@ -227,12 +221,12 @@ class AiderReader(AgentTurn):
             self.transcript.add_error(line)
         elif self._take == self._take_after and _NO_MATCH.match(line):
             self._failed_edit = line
-            return False  # the report goes on
+            return False  # the line is part of a report
         else:
             return False
         return True
 
     def _flush(self, kind: EntryKind, lines: Sequence[str]) -> None:
         if kind is EntryKind.NOTICE:
-            lines = [line for line in lines if not _PATH.fullmatch(line)]  # files that it asked itself about
+            lines = [line for line in lines if not _PATH.fullmatch(line)]  # from questions that aider answered itself
         self.transcript.add_message("\n".join(lines).strip(), kind=kind)

@@ -5,7 +5,9 @@ from typing import Final
 from relay_core.domain.agents.executors import CODEX
 from relay_workers.agents.codex.reader import CodexReader
 from relay_workers.agents.port import StepPlan, TurnRequest
+from relay_workers.agents.shared.agent_reader import may_write
 from relay_workers.agents.shared.command_line import (
+    CODEX_NO_SNAPSHOTS,
     OUTLIVE_SIGNALS,
     program_argv,
     prompt_for_model,
@@ -13,21 +15,18 @@ from relay_workers.agents.shared.command_line import (
     resumed_uuid,
     shell_line,
 )
-from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "codex"
 _QUIET = ("-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false")
-"""It would wait for seconds at its end to tell of its use."""
-NO_SNAPSHOTS = ("-c", "features.shell_snapshot=false")
-"""It would write its environment, keys and all, into a file of the home that every later step can read."""
+"""Without these Codex waits for seconds at its end to send statistics of its use."""
 _PERMISSIONS = "--dangerously-bypass-approvals-and-sandbox"
-"""There is no other mode: its read-only sandbox wants namespaces of its own, which a workspace's container denies."""
+"""The only mode: the read-only sandbox of Codex needs Linux namespaces, which a workspace's container denies."""
 _KEY = b"""\
 if [ -n "${OPENAI_API_KEY-}" ]; then
   export CODEX_API_KEY="${CODEX_API_KEY:-$OPENAI_API_KEY}"
 fi
 """
-"""Its own provider takes the key by another name, and wants a login otherwise."""
+"""The default provider of Codex reads the key from another variable, and asks for a login without it."""
 _PROVIDER = b"""\
 if [ -n "${OPENAI_BASE_URL-}" ]; then
   set -- "$@" -c model_provider=relay -c model_providers.relay.name=relay \\
@@ -35,7 +34,7 @@ if [ -n "${OPENAI_BASE_URL-}" ]; then
     -c model_providers.relay.env_key=OPENAI_API_KEY -c model_providers.relay.wire_api=responses
 fi
 """
-"""It heeds no OPENAI_BASE_URL, but takes another provider by its configuration."""
+"""Codex ignores OPENAI_BASE_URL; its configuration can name a provider at another address."""
 _USED = b"""\
 used() {
   find "${CODEX_HOME:-$HOME/.codex}/sessions" -name "rollout-*-$1.jsonl" $2 2>/dev/null | sort | head -n 1 |
@@ -44,9 +43,10 @@ used() {
     done
 }
 """
-"""Of the conversation $1, or of the oldest that is as new as $2 says: others are those of its subagents.
+"""Shell function that prints the last count of tokens of the conversation $1 from the files of Codex.
 
-It counts the tokens of a conversation, not of a turn: the reader takes off what is printed before it."""
+If $1 is ``*``, it takes the oldest conversation that matches $2 (options of `find`): the newer ones are subagents'. The
+count is of the whole conversation, not of the turn: the reader subtracts the count that was printed before the turn."""
 _RUN = b"""\
 mark=$(mktemp)
 "$@" %s
@@ -55,7 +55,7 @@ used '%s' "-newer $mark"
 rm -f "$mark"
 exit "$code"
 """
-"""A turn that fails or is killed tells no tokens: they are looked up once it is over. TERM reaches every process."""
+"""Runs Codex, then looks up the count of tokens, which Codex does not print for a turn that failed or was killed."""
 
 
 class Codex:
@@ -64,11 +64,11 @@ class Codex:
     name: Final = CODEX.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """The program, unless ``command`` names one in the repository."""
+        """Return the program, unless ``command`` names one in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Arguments, then those that hang on the run's environment; a script that stays, to count at the end."""
+        """Return a script that adds arguments by its environment, runs Codex, and prints the count of tokens."""
         resumed = resumed_uuid(request)
         argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])
@@ -85,13 +85,13 @@ class Codex:
         return StepPlan(script, prompt_for_model(request))
 
     def reader(self, request: TurnRequest) -> CodexReader:
-        """Understands the JSON lines of ``exec --json``."""
+        """Return a reader for the JSON lines of ``exec --json``."""
         return CodexReader(request.resume_session_id, may_write=may_write(request))
 
 
 def _arguments(request: TurnRequest) -> list[str]:
     resume = ["resume"] if request.resume_session_id is not None else []
-    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET, *NO_SNAPSHOTS]
+    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET, *CODEX_NO_SNAPSHOTS]
     if request.model is not None:
         arguments += ["-m", request.model]
     if request.reasoning_effort is not None:

@@ -1,17 +1,17 @@
 """Reads the JSON lines of ``codex exec --json`` (tried with 0.169.0).
 
 A turn prints ``thread.started``, ``turn.started``, ``item.started``, ``item.updated``, ``item.completed`` and ends with
-``turn.completed`` or ``turn.failed``. What the words do not say:
+``turn.completed`` or ``turn.failed``. Behaviour that the names do not tell:
 
-- There is no result line: ``turn.completed`` and exit code 0 make a success, the last ``agent_message`` is the answer.
-- A line of type ``error`` may be followed by another try ("Reconnecting... 1/5"), and the last one is told again by
-  ``turn.failed``; an *item* of that type is a warning.
-- ``thread.started`` comes before the conversation is saved: killed there, it cannot be resumed. After ``turn.started``
-  it can (seen in 5 of 5 runs).
-- Tokens are those of the whole conversation, and only of a turn that completed. So the script prints the last
-  ``token_count`` that Codex has noted in its own files: before a turn that resumes one, and at the end of each.
-- Its input has the cached tokens too, its output those of reasoning.
-- A conversation that is not there is told on stderr only.
+- There is no result line: ``turn.completed`` and exit code 0 make a success; the last ``agent_message`` is the answer.
+- After a line of type ``error`` Codex may try again ("Reconnecting... 1/5"); ``turn.failed`` repeats the last of these
+  errors. An *item* of that type is a warning.
+- ``thread.started`` comes before the conversation is saved: a turn killed there cannot be resumed. A turn killed after
+  ``turn.started`` can (seen in 5 of 5 runs).
+- Codex prints the tokens of the whole conversation, and only after a turn that completed. So the executor's script
+  prints the last ``token_count`` from the files of Codex: before a turn that resumes a conversation, and after each.
+- Input tokens include the cached ones, output tokens those of reasoning.
+- A conversation that does not exist is reported on standard error only.
 """
 
 import json
@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.port import Verdict, exit_code_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.json_reader import JsonReader, numbers, object_of, text_of, valid_id
 from relay_workers.agents.shared.plain_text import plain_text
-from relay_workers.agents.shared.resuming import resume_failure
+from relay_workers.agents.shared.resume_failure import resume_failure
 
 _UNKNOWN = re.compile(rb"no rollout found for thread id [^(\n]*")
 _USAGE = {
@@ -35,15 +35,15 @@ _USAGE = {
     "reasoning_output_tokens": "reasoning_tokens",
 }
 _KEY_ADVICE = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
-_SPOKEN = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASONING, "error": EntryKind.NOTICE}
+_MESSAGES = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASONING, "error": EntryKind.NOTICE}
 _TRIES_AGAIN = "Reconnecting..."
 _FAILED = ("failed", "declined")
 _OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_code"}
-"""Fields of an item that are not what the tool was given."""
+"""Fields of an item that are no input of the tool."""
 
 
-class CodexReader(JsonTurn):
-    """What one turn said, how it ended, and what it used."""
+class CodexReader(JsonReader):
+    """Reads one turn: its messages, its end, and its usage."""
 
     program: ClassVar = "codex"
 
@@ -52,17 +52,18 @@ class CodexReader(JsonTurn):
         self._resumed = resumed
         self._thread: str | None = None
         self._before: dict[str, float] = {}
+        """Count of tokens of the conversation before this turn."""
         self._error: str | None = None
         self._failed = False
         self._completed = False
 
     @property
     def last_error(self) -> str | None:
-        """What it complained of last, if nothing good came after it."""
+        """The last error that Codex printed, if no message of the model followed it."""
         return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one line."""
+        """Understand one JSON object."""
         kind = text_of(line.get("type"))
         if kind == "thread.started":
             self._thread = valid_id(line.get("thread_id"))
@@ -79,8 +80,8 @@ class CodexReader(JsonTurn):
         elif kind == "error":
             self._complain(text_of(line.get("message")))
         elif kind == "event_msg":
-            told = object_of(object_of(line.get("payload")).get("info"))
-            total = numbers(told.get("total_token_usage"), _USAGE)
+            info = object_of(object_of(line.get("payload")).get("info"))
+            total = numbers(info.get("total_token_usage"), _USAGE)
             if self._thread is None:
                 self._before = total
             else:
@@ -91,12 +92,12 @@ class CodexReader(JsonTurn):
         self.usage = used.disjoint(turn, input_has=[used.CACHED, used.WRITTEN], output_has=[used.REASONING])
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes ``turn.completed`` *and* exit code 0."""
-        if other := resume_failure(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
-            return other
+        """Judge the turn: a success has ``turn.completed`` *and* exit code 0."""
+        if failure := resume_failure(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
+            return failure
         if self._failed:
             return Verdict.failed(Reason.AGENT_ERROR, self._error or f"{self.program} reports that the turn failed")
-        by_code = exit_verdict(self.program, exit_code)
+        by_code = exit_code_verdict(self.program, exit_code)
         if by_code.success and not self._completed:
             message = self._error or f"{self.program} ended without turn.completed: its turn is not complete"
             return Verdict.failed(Reason.AGENT_ERROR, message)
@@ -106,27 +107,27 @@ class CodexReader(JsonTurn):
 
     def _complain(self, message: str) -> None:
         plain = _plain(message)
-        again = message.startswith(_TRIES_AGAIN)
-        if not again and ("401 Unauthorized" in message or "403 Forbidden" in message):
+        retried = message.startswith(_TRIES_AGAIN)
+        if not retried and ("401 Unauthorized" in message or "403 Forbidden" in message):
             plain = f"{plain.rstrip('. ')}: {_KEY_ADVICE}"
-        said = plain_text(plain)
-        if said and said != self._error:
-            self._error = said
-            if again:
-                self.transcript.add_message(said, kind=EntryKind.NOTICE)
+        error = plain_text(plain)
+        if error and error != self._error:
+            self._error = error
+            if retried:
+                self.transcript.add_message(error, kind=EntryKind.NOTICE)
             else:
-                self.transcript.add_error(said)
+                self.transcript.add_error(error)
 
     def _take_item(self, item: dict[str, Any], *, ended: bool) -> None:
         kind = text_of(item.get("type"))
-        if kind in _SPOKEN:
+        if kind in _MESSAGES:
             if ended:
-                self._take_words(kind, text_of(item.get("text")) or text_of(item.get("message")))
+                self._take_message(kind, text_of(item.get("text")) or text_of(item.get("message")))
         elif kind:
             self._take_call(kind, item, ended=ended)
 
-    def _take_words(self, kind: str, text: str) -> None:
-        self.transcript.add_message(text, kind=_SPOKEN[kind])
+    def _take_message(self, kind: str, text: str) -> None:
+        self.transcript.add_message(text, kind=_MESSAGES[kind])
         if kind == "agent_message":
             self._error = None
             self.summary = plain_text(text) or self.summary
@@ -145,9 +146,9 @@ class CodexReader(JsonTurn):
 
 
 def _result(item: dict[str, Any]) -> str:
-    said = item.get("aggregated_output")
-    if isinstance(said, str):
-        return said
+    output = item.get("aggregated_output")
+    if isinstance(output, str):
+        return output
     content = object_of(item.get("result")).get("content")
     if isinstance(content, list):
         return "\n".join(text_of(object_of(block).get("text")) for block in content)
@@ -155,12 +156,12 @@ def _result(item: dict[str, Any]) -> str:
 
 
 def _plain(message: str) -> str:
-    """The words of an error that may be the API's JSON."""
+    """Return the message of an error that may contain the JSON answer of the model's API."""
     start = message.find("{")
     try:
         parsed, _ = json.JSONDecoder().raw_decode(message[start:]) if start >= 0 else (None, 0)
     except (ValueError, RecursionError):
         return message
     inner = object_of(object_of(parsed).get("error"))
-    said = text_of(inner.get("message")) or text_of(object_of(parsed).get("detail"))
-    return f"{message[:start]}{said}" if said else message
+    text = text_of(inner.get("message")) or text_of(object_of(parsed).get("detail"))
+    return f"{message[:start]}{text}" if text else message

@@ -5,6 +5,7 @@ from typing import Final
 from relay_core.domain.agents.executors import AUTO, GEMINI, PLAN
 from relay_workers.agents.gemini.reader import GeminiReader
 from relay_workers.agents.port import StepPlan, TurnRequest
+from relay_workers.agents.shared.agent_reader import may_write
 from relay_workers.agents.shared.command_line import (
     FLUSH_NODE_OUTPUT,
     program_argv,
@@ -13,23 +14,22 @@ from relay_workers.agents.shared.command_line import (
     resumed_uuid,
     shell_line,
 )
-from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "gemini"
 _OUTPUT = ("--output-format", "stream-json")
 _PERMISSIONS = {
     AUTO: ("--approval-mode", "yolo"),
-    # Writing tools are not on offer; the plan is the final text.
+    # In this mode Gemini CLI offers the model no tools that write; the final message is the plan.
     PLAN: ("--approval-mode", "plan"),
 }
 _ENV = {
-    # Otherwise it asks whether it may trust the folder, and takes "yolo" for "default" where nobody answers.
+    # Without this it asks whether it may trust the folder, gets no answer, and falls back from "yolo" to "default".
     "GEMINI_CLI_TRUST_WORKSPACE": "true",
-    # It starts itself a second time otherwise, and that one does not hear of a SIGTERM.
+    # Without this it starts itself a second time, and that process does not receive a SIGTERM.
     "GEMINI_CLI_NO_RELAUNCH": "true",
 }
 
-# A key is not used unless the settings name it; a user's own settings are left as they are.
+# Gemini CLI uses a key only if its settings name it. Settings of the user are not changed.
 _SETTINGS = b"""\
 if [ -n "${GEMINI_API_KEY-}" ] && [ ! -e "$HOME/.gemini/settings.json" ]; then
     mkdir -p "$HOME/.gemini"
@@ -41,26 +41,22 @@ fi
 
 
 class Gemini:
-    """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does.
-
-    A prompt that begins with a slash or a question mark would be one of its commands, or be forgotten when the
-    conversation is resumed: `prompt_for_model` keeps it from both.
-    """
+    """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does."""
 
     name: Final = GEMINI.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """The program, unless ``command`` names one in the repository."""
+        """Return the program, unless ``command`` names one in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Settings, then the command line as one `exec`, so that signals reach the program itself."""
+        """Return a script that writes settings and ends in `exec`, so that signals reach the program itself."""
         prompt = prompt_for_model(request)
         line = shell_line([*program_argv(request, PROGRAM), *_OUTPUT, *_arguments(request)])
         return StepPlan(_SETTINGS + FLUSH_NODE_OUTPUT + b"exec " + line + b"\n", prompt, _ENV)
 
     def reader(self, request: TurnRequest) -> GeminiReader:
-        """Understands the JSON lines of ``stream-json``."""
+        """Return a reader for the JSON lines of ``stream-json``."""
         return GeminiReader(resumes=request.resume_session_id is not None, may_write=may_write(request))
 
 
@@ -68,7 +64,7 @@ def _arguments(request: TurnRequest) -> list[str]:
     arguments = [*_PERMISSIONS[request.permission_mode or AUTO]]
     if request.model is not None:
         arguments += ["--model", request.model]
-    # Anything but a UUID it takes for a place in its list of conversations.
+    # Gemini CLI would take anything but a UUID for a position in its list of conversations.
     if resumed := resumed_uuid(request):
         arguments += ["--resume", resumed]
     return [*arguments, *request.args]

@@ -1,14 +1,14 @@
 """Reads the JSON lines of ``gemini --output-format stream-json`` (tried with 0.61.0).
 
 A turn prints ``init``, ``message`` (the user's, then the assistant's in pieces), ``tool_use``, ``tool_result``,
-``error`` and ends with one ``result``. What the words do not say:
+``error`` and ends with one ``result``. Behaviour that the names do not tell:
 
-- A conversation in which the model goes in circles ends with an ``error`` of severity "warning", then ``result`` of
+- If the model repeats itself in a loop, the turn ends with an ``error`` of severity "warning", then a ``result`` of
   status "success" and exit code 0.
-- The exit code of a model's error is its HTTP status modulo 256: 400 looks like signal 16.
-- Exit code 42 before ``init``: there is no conversation of that id. 41: no way to authenticate. Neither says anything
-  on stdout.
-- After a SIGTERM it ends with exit code 0 and no ``result``.
+- The exit code of a model's error is its HTTP status modulo 256: status 400 looks like signal 16.
+- Exit code 42 before ``init`` means that there is no conversation of that id, 41 that there is no way to authenticate.
+  Both print nothing on stdout.
+- After a SIGTERM it ends with exit code 0 and without ``result``.
 """
 
 import re
@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.port import Verdict, exit_code_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.json_reader import JsonReader, numbers, object_of, text_of, valid_id
 from relay_workers.agents.shared.plain_text import LastMessage, plain_text
 
 _USAGE = {
@@ -28,55 +28,55 @@ _USAGE = {
     "cached": used.CACHED,
     "duration_ms": "duration_ms",
 }
-"""Its own ``input_tokens`` count the cached ones too. Tokens of reasoning are in the total only."""
+"""Numbers of ``stats``, without its ``input_tokens``, which include the cached ones. Reasoning is in the total only."""
 _EDITS = {"write_file", "replace"}
 _GIVEN_UP = ("loop detected", "agent execution blocked")
 _EXITED = "Command exited with code: "
-"""What stands for the output of a command that failed and printed nothing; its status is "success"."""
+"""Output of a command that failed and printed nothing; the status of its result is "success"."""
 _NO_AUTH, _BAD_INPUT = 41, 42
 _KEY_ADVICE = "give the run a valid GEMINI_API_KEY in `env` or `secrets`"
-_KEY_TROUBLE = re.compile(r'"code": ?40[13]\b|api.key|UNAUTHENTICATED', re.IGNORECASE)
-
-
+_KEY_REFUSED = re.compile(r'"code": ?40[13]\b|api.key|UNAUTHENTICATED', re.IGNORECASE)
 _UNKNOWN = re.compile(rb"Error resuming session: [^\n]*")
 _PAUSE_SECONDS = 1.0
-"""It waits at least so long before it asks for an answer again that broke off, and tells nothing of it."""
+"""Shortest pause before Gemini CLI requests an answer that broke off again; its output does not mention the retry."""
 
 
-class GeminiReader(JsonTurn):
-    """What one turn said, how it ended, and what it used."""
+class GeminiReader(JsonReader):
+    """Reads one turn: its messages, its end, and its usage."""
 
     program: ClassVar = "gemini"
 
     def __init__(self, *, resumes: bool = False, may_write: bool = True) -> None:
         super().__init__(may_write=may_write)
-        self._spoke_at: float | None = None
-        """Of the piece of an answer before this one: seconds, on its clock."""
+        self._last_piece_at: float | None = None
+        """Time of the last piece of the current answer, by the agent's clock: seconds since 1970."""
         self._resumes = resumes
         self._begun: str | None = None
+        """Id of the conversation by ``init``."""
         self._final = LastMessage()
-        self._said: str | None = None
+        self._earlier: str | None = None
+        """Text of the last answer that a tool call ended: the summary if no further answer follows."""
         self._given_up: str | None = None
         self._result: dict[str, Any] | None = None
 
     @property
     def asked_model(self) -> bool:
-        """Its own commands are answered without a model."""
+        """False for a command of the program itself (``/help``): its ``stats`` have no model and no token."""
         stats = object_of((self._result or {}).get("stats"))
         return bool(stats.get("total_tokens")) or stats.get("models") != {}
 
     @property
     def last_error(self) -> str | None:
-        """Why it gave up."""
+        """Why Gemini CLI gave up; None if it did not."""
         return self._given_up
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes; the summary is made once for all the pieces of an answer that are among them."""
+        """Read the next bytes of standard output; the summary is computed once per call, not once per piece."""
         super().feed(data)
-        self.summary = self._final.text or self._said
+        self.summary = self._final.text or self._earlier
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one line."""
+        """Understand one JSON object."""
         kind = text_of(line.get("type"))
         if kind == "init":
             self._begun = valid_id(line.get("session_id"))
@@ -92,8 +92,8 @@ class GeminiReader(JsonTurn):
             self._take_end(line)
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes a ``result`` that says so, no surrender before it, *and* exit code 0."""
-        self.summary = self._final.text or self._said
+        """Judge the turn: a success has a successful ``result``, did not give up before it, *and* has exit code 0."""
+        self.summary = self._final.text or self._earlier
         if self._result is not None and self._result.get("status") != "success":
             return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
         if self._given_up is not None:
@@ -102,7 +102,7 @@ class GeminiReader(JsonTurn):
             return Verdict.failed(Reason.CANNOT_RESUME, "gemini has no conversation of that id in this workspace")
         if exit_code == _NO_AUTH:
             return Verdict.failed(Reason.AGENT_ERROR, f"gemini found no way to authenticate: {_KEY_ADVICE}")
-        by_code = exit_verdict("gemini", exit_code)
+        by_code = exit_code_verdict("gemini", exit_code)
         if by_code.success and self._result is None:
             return Verdict.failed(Reason.AGENT_ERROR, "gemini ended without a result line: its turn is not complete")
         return by_code
@@ -113,25 +113,25 @@ class GeminiReader(JsonTurn):
             return
         text = text_of(line.get("content"))
         now = _seconds(line.get("timestamp"))
-        if now is not None and self._spoke_at is not None and now - self._spoke_at >= _PAUSE_SECONDS:
-            text = f"\n\n{text}"  # perhaps the same answer, once more
-        self._spoke_at = now
+        if now is not None and self._last_piece_at is not None and now - self._last_piece_at >= _PAUSE_SECONDS:
+            text = f"\n\n{text}"  # perhaps the beginning of a retried answer
+        self._last_piece_at = now
         self.transcript.add_text(text)
         self._final.add(text)
 
     def _take_call(self, line: dict[str, Any]) -> None:
-        self._spoke_at = None
+        self._last_piece_at = None
         name, given = text_of(line.get("tool_name")), object_of(line.get("parameters"))
         path = given.get("file_path")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
         self.transcript.begin_call(text_of(line.get("tool_id")), name, given, paths=paths)
-        self._said = self._final.text or self._said
+        self._earlier = self._final.text or self._earlier
         self._final.end()
 
     def _take_result(self, line: dict[str, Any]) -> None:
-        said = text_of(line.get("output")) or text_of(object_of(line.get("error")).get("message"))
-        failed = line.get("status") != "success" or said.startswith(_EXITED)
-        self.transcript.end_call(text_of(line.get("tool_id")), said, failed=failed)
+        output = text_of(line.get("output")) or text_of(object_of(line.get("error")).get("message"))
+        failed = line.get("status") != "success" or output.startswith(_EXITED)
+        self.transcript.end_call(text_of(line.get("tool_id")), output, failed=failed)
 
     def _take_error(self, line: dict[str, Any]) -> None:
         message = text_of(line.get("message"))
@@ -147,16 +147,15 @@ class GeminiReader(JsonTurn):
         stats = object_of(result.get("stats"))
         self.usage = numbers(stats, _USAGE)
         counts = numbers(stats, {"total_tokens": "all", "input_tokens": "sent", "output_tokens": "received"})
-        if (thought := counts.get("all", 0.0) - counts.get("sent", 0.0) - counts.get("received", 0.0)) > 0:
-            self.usage = {**self.usage, used.REASONING: thought}
-        said = text_of(object_of(result.get("error")).get("message"))
-        if said:
+        if (reasoning := counts.get("all", 0.0) - counts.get("sent", 0.0) - counts.get("received", 0.0)) > 0:
+            self.usage = {**self.usage, used.REASONING: reasoning}
+        if text_of(object_of(result.get("error")).get("message")):
             self.transcript.add_error(self._complaint(result) or "")
 
     def _complaint(self, result: dict[str, Any]) -> str | None:
-        said = text_of(object_of(result.get("error")).get("message")) or self._given_up
-        text = (said or f"gemini reports the status {result.get('status')}").rstrip(". ")
-        if _KEY_TROUBLE.search(text):
+        error = text_of(object_of(result.get("error")).get("message")) or self._given_up
+        text = (error or f"gemini reports the status {result.get('status')}").rstrip(". ")
+        if _KEY_REFUSED.search(text):
             text = f"{text}: {_KEY_ADVICE}"
         return plain_text(text)
 

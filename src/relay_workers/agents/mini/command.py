@@ -18,16 +18,17 @@ from relay_workers.agents.shared.command_line import (
 
 PROGRAM = "mini"
 _ENV = {
-    "MSWEA_CONFIGURED": "true",  # else it asks for a model and a key
+    "MSWEA_CONFIGURED": "true",  # else mini asks for a model and a key
     "MSWEA_SILENT_STARTUP": "1",
     "MSWEA_COST_TRACKING": "ignore_errors",  # a model without a price is no error
-    "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "5",  # after 4, 4, 4 and 8 s; it tries any error again
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks a web site for prices
-    "COLUMNS": "500",  # where it folds what it prints
+    "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "5",  # mini repeats a request after any error: after 4, 4, 4 and 8 s
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else mini downloads a list of prices
+    "COLUMNS": "500",  # characters after which mini folds its lines
 }
 
-# The prompt is a part of its configuration, the one way besides the command line. It says how a turn ended in its
-# trajectory only, from which the end and the sums of tokens are printed as one line, whatever ended it.
+# mini takes the prompt from its command line or from its configuration; only the latter has no limit of length. It
+# records how the turn ended in its trajectory file only: the script prints the end and the sums of tokens from there as
+# one line, whatever ended mini.
 _SCRIPT = b"""\
 dir="$HOME/.config/mini-swe-agent/relay"
 mkdir -p "$dir"
@@ -55,20 +56,20 @@ rm -f "$base.traj.json"
 exit "$code"
 """
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""What JSON leaves as it is and YAML refuses or folds."""
+"""Characters that JSON leaves as they are, and YAML refuses or folds."""
 
 
 class Mini:
-    """Runs ``mini`` without questions; it cannot go on with a conversation."""
+    """Runs ``mini`` without questions; it cannot resume a conversation."""
 
     name: Final = MINI.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """The program, unless ``command`` names one in the repository."""
+        """Return the program, unless ``command`` names one in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """A script that stays, and has the program's exit code."""
+        """Return a script that prints one more line after mini has ended, and exits with the exit code of mini."""
         if request.resume_session_id is not None:
             raise InvalidInput("mini-swe-agent cannot go on with a conversation", field="session_id")
         prompt_for_model(request)
@@ -81,5 +82,5 @@ class Mini:
         return StepPlan(script, task.encode(), _ENV)
 
     def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's
-        """Understands what it prints for people, and the line about its end."""
+        """Return a reader for the text that mini prints, and for the script's last line."""
         return MiniReader()

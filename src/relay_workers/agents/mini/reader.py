@@ -1,8 +1,9 @@
-"""Reads what mini-swe-agent prints for people (tried with 2.4.6), and the line that the executor's script adds.
+"""Reads the text that mini-swe-agent prints (tried with 2.4.6), and the line that the executor's script adds.
 
-Blocks with a head line: ``mini-swe-agent (step 1, $0.00):`` with the model's words and the commands as fenced blocks,
-``Tool:`` with each result, ``User:`` where the model's answer was no use, ``Exit:`` with the last words. Rules part the
-steps. How the turn ended is in the trajectory alone; its exit code is 0 also where it reached a limit.
+The output consists of blocks, each after a head line: ``mini-swe-agent (step 1, $0.00):`` has the model's text and its
+commands as fenced blocks, ``Tool:`` a result, ``User:`` mini's reply to an answer that it cannot use, ``Exit:`` the
+last message. Ruled lines separate the steps. Only the script's line tells how the turn ended: the exit code is 0 even
+if mini reached a limit.
 """
 
 import json
@@ -11,15 +12,16 @@ from typing import ClassVar
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.port import Verdict, exit_verdict
-from relay_workers.agents.shared.json_turn import numbers, object_of, text_of
+from relay_workers.agents.port import Verdict, exit_code_verdict
+from relay_workers.agents.shared.agent_reader import AgentReader
+from relay_workers.agents.shared.json_reader import numbers, object_of, text_of
 from relay_workers.agents.shared.plain_text import plain_text
+from relay_workers.agents.shared.provider_key import with_key_advice
 from relay_workers.agents.shared.text_lines import TextLines
-from relay_workers.agents.shared.turn_rules import AgentTurn
 from relay_workers.agents.shared.usage import CACHED, REASONING, disjoint
 
 MAX_BLOCK_CHARACTERS = 1 << 20
-"""Kept of a block."""
+"""Characters kept of a block."""
 _HEAD = re.compile(r"mini-swe-agent \(step \d+, \$[\d.]+\):|(System|User|Tool|Exit):$")
 _RULE = re.compile("─{20,}$")
 _END = '{"mini": {'
@@ -34,60 +36,55 @@ _USAGE = {
     "instance_cost": "cost_usd",
     "api_calls": "turns",
 }
-_KEY = re.compile(r"AuthenticationError|PermissionDenied|\b40[13]\b|api[ _]key", re.IGNORECASE)
-_ADVICE = "give the run a valid key of the model's provider (OPENAI_API_KEY, …) in `env` or `secrets`"
 
 
-class MiniReader(AgentTurn):
-    """What one turn said, how it ended, and what it used."""
+class MiniReader(AgentReader[str]):
+    """Reads one turn: its messages, its end, and its usage."""
 
     program: ClassVar = "mini"
     must_speak: ClassVar = False
-    """A submission says that it is done, with words or without."""
+    """A submission completes the turn, with a message or without."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._lines = TextLines()
+        super().__init__(TextLines())
         self._head = ""
         self._block: list[str] = []
         self._room = MAX_BLOCK_CHARACTERS
-        self._asked = False
+        self._prompted = False
         self._calls = 0
-        self._open: list[str] = []
-        self._said: str | None = None
-        self._last: str | None = None
-        self._ended: dict[str, object] = {}
+        self._open_calls: list[str] = []
+        self._message: str | None = None
+        """Text of the model's last answer."""
+        self._exit_message: str | None = None
+        """Text of the block ``Exit:``: the submission, or the error that ended the turn."""
+        self._end: dict[str, object] = {}
+        """The object in the script's last line."""
 
     @property
     def summary(self) -> str | None:
-        """What it submitted, or the last that it said."""
-        submitted = self._ended.get("exit_status") == "Submitted"
-        return (self._last if submitted else None) or self._said
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        for line in self._lines.feed(data):
-            self._take(line)
+        """The submission; if there is none, the text of the model's last answer."""
+        submitted = self._end.get("exit_status") == "Submitted"
+        return (self._exit_message if submitted else None) or self._message
 
     def _read_to_end(self) -> None:
-        for line in self._lines.finish():
-            self._take(line)
+        super()._read_to_end()
         self._close_block()
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes a submission *and* exit code 0."""
-        if self._last and text_of(self._ended.get("exit_status")) == "Submitted":
-            self.transcript.add_message(self._last)
-        status = text_of(self._ended.get("exit_status"))
-        by_code = exit_verdict("mini", exit_code)
+        """Judge the turn: a success has a submission *and* exit code 0."""
+        status = text_of(self._end.get("exit_status"))
+        if self._exit_message and status == "Submitted":
+            self.transcript.add_message(self._exit_message)
+        by_code = exit_code_verdict("mini", exit_code)
         if status == "Submitted" or (not status and not by_code.success):
             return by_code
         if not status:
             return Verdict.failed(Reason.AGENT_ERROR, "mini ended without saying how: its turn is not complete")
-        said = self._last if self._last and status in self._last else f"{status}: {self._last or 'no more is said'}"
-        return Verdict.failed(Reason.AGENT_ERROR, plain_text(f"{said}: {_ADVICE}" if _KEY.search(said) else said))
+        error = self._exit_message or "mini gives no explanation"
+        error = error if status in error else f"{status}: {error}"
+        return Verdict.failed(Reason.AGENT_ERROR, plain_text(with_key_advice(error)))
 
-    def _take(self, line: str) -> None:
+    def _take_line(self, line: str) -> None:
         if line.startswith(_END):
             self._take_end(line)
         elif _HEAD.match(line) or _RULE.match(line):
@@ -99,10 +96,10 @@ class MiniReader(AgentTurn):
 
     def _take_end(self, line: str) -> None:
         try:
-            self._ended = object_of(json.loads(line).get("mini"))
+            self._end = object_of(json.loads(line).get("mini"))
         except (ValueError, RecursionError):
             return
-        self.usage = disjoint(numbers(self._ended, _USAGE), input_has=[CACHED], output_has=[REASONING])
+        self.usage = disjoint(numbers(self._end, _USAGE), input_has=[CACHED], output_has=[REASONING])
 
     def _close_block(self) -> None:
         head, text = self._head, "\n".join(self._block).strip("\n")
@@ -115,33 +112,33 @@ class MiniReader(AgentTurn):
             self._take_user(text)
         elif head == "Exit:":
             text = text.partition("\nSaved trajectory to ")[0]
-            self._last = None if text.startswith("Saved trajectory to ") else plain_text(text)
+            self._exit_message = None if text.startswith("Saved trajectory to ") else plain_text(text)
 
     def _take_answer(self, text: str) -> None:
-        spoken, commands = _actions(text)
-        self.transcript.add_message(spoken)
-        self._said = plain_text(spoken) or self._said
+        message, commands = _split_answer(text)
+        self.transcript.add_message(message)
+        self._message = plain_text(message) or self._message
         for command in commands:
             self._calls += 1
-            self._open.append(f"call{self._calls}")
-            self.transcript.begin_call(self._open[-1], "bash", {"command": command})
+            self._open_calls.append(f"call{self._calls}")
+            self.transcript.begin_call(self._open_calls[-1], "bash", {"command": command})
 
     def _take_user(self, text: str) -> None:
-        if self._asked:
+        if self._prompted:
             self.transcript.add_message(text, kind=EntryKind.NOTICE)
-        self._asked = True  # the first is the prompt in its long wrapping
+        self._prompted = True  # the first block is the prompt, inside of mini's long instructions
 
     def _take_result(self, text: str) -> None:
-        if not self._open:
+        if not self._open_calls:
             return
         code = _RETURN_CODE.match(text)
-        submits = _NOT_RUN in text  # the command that says that it is done is not run, but taken as its last words
+        submits = _NOT_RUN in text  # mini does not run the command that submits: its argument is the submission
         failed = code is not None and code[1] != "0" and not submits
-        self.transcript.end_call(self._open.pop(0), _SUBMITTED if submits else text, failed=failed)
+        self.transcript.end_call(self._open_calls.pop(0), _SUBMITTED if submits else text, failed=failed)
 
 
-def _actions(text: str) -> tuple[str, list[str]]:
-    """The words of an answer, and the commands in the fenced blocks at its end."""
+def _split_answer(text: str) -> tuple[str, list[str]]:
+    """Return the text of an answer, and the commands in the fenced blocks at its end."""
     commands: list[str] = []
     text = f"\n{text.rstrip()}"
     while text.endswith("\n```"):

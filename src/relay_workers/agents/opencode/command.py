@@ -8,17 +8,17 @@ from relay_core.domain.agents.executors import AUTO, OPENCODE, PLAN
 from relay_core.domain.errors import InvalidInput
 from relay_workers.agents.opencode.reader import OpenCodeReader
 from relay_workers.agents.port import StepPlan, TurnRequest
+from relay_workers.agents.shared.agent_reader import may_write
 from relay_workers.agents.shared.command_line import program_argv, prompt_for_model, required_program, shell_line
-from relay_workers.agents.shared.turn_rules import may_write
 
 PROGRAM = "opencode"
 PROVIDER = "relay"
-"""Name of the provider at the run's own OPENAI_BASE_URL."""
+"""Name, in opencode's configuration, of the provider at the OPENAI_BASE_URL of the step's environment."""
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9]{1,100}")
 _AGENTS: dict[str, tuple[str, ...]] = {AUTO: (), PLAN: ("--agent", "plan")}
 _PERMISSIONS: dict[str, Any] = {
     AUTO: "allow",
-    # Its own plan agent is only told not to write, and may run any command.
+    # opencode's own agent "plan" is only instructed not to write, and may run any command.
     PLAN: {"*": "allow", "edit": "deny", "bash": "deny"},
 }
 _HOLD_PLAN = b"""\
@@ -27,28 +27,28 @@ if [ "$OPENCODE_CONFIG_CONTENT" != %s ]; then
   exit 64
 fi
 """
-"""Its plan is a part of the configuration that goes over all others."""
+"""Ends the step if the client's environment replaces the configuration that holds the permissions of a plan."""
 _TITLE = ("--title", "Relay")
-"""Of a new conversation; it would ask the model for one otherwise."""
+"""Title of a new conversation; without one opencode asks the model for it."""
 _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
 
 
 class OpenCode:
     """Runs ``opencode run`` with the prompt on standard input.
 
-    A model is named ``provider/model`` as opencode does; ``openai/…`` is asked through the Responses API. A name
-    without a provider (or with "relay") is served at OPENAI_BASE_URL through the Chat API. Without a model opencode
-    takes one of a provider that it has a key of.
+    A model is named ``provider/model``, as opencode names it; ``openai/…`` uses the Responses API. A name without a
+    provider, or with the provider "relay", uses the Chat API at OPENAI_BASE_URL. Without a model, opencode chooses one
+    of a provider for which it has a key.
     """
 
     name: Final = OPENCODE.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """The program, unless ``command`` names one in the repository."""
+        """Return the program, unless ``command`` names one in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """The command line as one `exec`, so that signals reach the program itself; its configuration as variable."""
+        """Return a script of one `exec`, so that signals reach opencode, and its configuration as a variable."""
         line = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         config = json.dumps(_config(request))
         env = {**_ENV, "OPENCODE_CONFIG_CONTENT": config}
@@ -56,7 +56,7 @@ class OpenCode:
         return StepPlan(b"%sexec %s\n" % (hold, line), prompt_for_model(request), env)
 
     def reader(self, request: TurnRequest) -> OpenCodeReader:
-        """Understands the JSON lines of ``run --format json``."""
+        """Return a reader for the JSON lines of ``run --format json``."""
         return OpenCodeReader(request.resume_session_id, may_write=may_write(request))
 
 
@@ -78,21 +78,21 @@ def _arguments(request: TurnRequest) -> list[str]:
 
 
 def _config(request: TurnRequest) -> dict[str, Any]:
-    """What goes over the configuration of the user and of the repository; holds names of variables, no values."""
+    """Return the configuration that overrides those of the user and of the repository; it contains no secret."""
     permission = _PERMISSIONS[request.permission_mode or AUTO]
     config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "snapshot": False, "permission": permission}
     if request.permission_mode == PLAN:
-        # Of the rules that fit the last one counts: one for "*" would come behind a repository's own.
+        # The last matching rule counts, and rules for "*" come after those of the repository: "*" is left out here.
         config |= {"agent": {"plan": {"permission": {"edit": "deny", "bash": "deny"}}}}
     own = _own_model(request.model or "")
     if own:
         effort = request.reasoning_effort
-        # An effort is a variant of a model, and a model of ours has those that it is told of.
+        # For opencode an effort is a variant of a model; a model of this provider has only those that are listed here.
         variants = {"reasoning": True, "variants": {effort: {"reasoningEffort": effort}}} if effort else {}
         served = {
             "npm": "@ai-sdk/openai-compatible",
             "name": PROVIDER,
-            # The key by its name: put into this text, one with a quote in it would break it.
+            # The key is passed by its variable's name: as a value, a key with a quote would break the JSON.
             "env": ["OPENAI_API_KEY"],
             "options": {"baseURL": "{env:OPENAI_BASE_URL}"},
             "models": {own: {"name": own, **variants}},
@@ -102,7 +102,7 @@ def _config(request: TurnRequest) -> dict[str, Any]:
 
 
 def _own_model(model: str) -> str | None:
-    """The name of a model at OPENAI_BASE_URL; None for a model of another provider."""
+    """Return the name of the model if it is one at OPENAI_BASE_URL; None for a model of another provider."""
     provider, slash, name = model.partition("/")
     if not slash:
         return model

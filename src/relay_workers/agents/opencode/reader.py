@@ -1,12 +1,12 @@
 """Reads the JSON lines of ``opencode run --format json`` (tried with 1.18.33).
 
-Each line carries the session's id. ``step_start`` and ``step_finish`` go around each request to the model; between them
-stand ``text``, ``reasoning`` and ``tool_use``. What the words do not say:
+Each line has the session's id. ``step_start`` and ``step_finish`` enclose each request to the model; between them are
+``text``, ``reasoning`` and ``tool_use``. Behaviour that the names do not tell:
 
 - There is no result line: a ``step_finish`` whose reason is "stop" and exit code 0 make a success.
-- A tool call is told once, when it is done. So a turn that is killed in the middle of one shows nothing of it.
-- Tokens and cost are those of a step: the turn's are their sum.
-- A conversation that is not there is told on stderr only.
+- A tool call is printed once, when it has ended. A turn killed in the middle of a call shows nothing of it.
+- Tokens and cost are counted per step: those of the turn are the sum.
+- A conversation that does not exist is reported on standard error only.
 """
 
 import re
@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
-from relay_workers.agents.port import Verdict, exit_verdict
+from relay_workers.agents.port import Verdict, exit_code_verdict
 from relay_workers.agents.shared import usage as used
-from relay_workers.agents.shared.json_turn import JsonTurn, numbers, object_of, text_of, valid_id
+from relay_workers.agents.shared.json_reader import JsonReader, numbers, object_of, text_of, valid_id
 from relay_workers.agents.shared.plain_text import plain_text
-from relay_workers.agents.shared.resuming import resume_failure
+from relay_workers.agents.shared.resume_failure import resume_failure
 
 _UNKNOWN = re.compile(rb"Session not found[^\n]*")
 _GOOD_ENDS = ("stop", "tool-calls")
@@ -28,8 +28,8 @@ _KEY_ADVICE = "give the run a valid key of the model's provider in `env` or `sec
 _EDITS = {"edit", "write", "multiedit", "patch", "apply_patch"}
 
 
-class OpenCodeReader(JsonTurn):
-    """What one turn said, how it ended, and what it used."""
+class OpenCodeReader(JsonReader):
+    """Reads one turn: its messages, its end, and its usage."""
 
     program: ClassVar = "opencode"
 
@@ -38,19 +38,19 @@ class OpenCodeReader(JsonTurn):
         self._resumed = resumed
         self._error: str | None = None
         self._stopped: str | None = None
-        """Why the last step of the model ended."""
+        """Why the current step of the model ended; None while it has not."""
         self._last_stop: str | None = None
-        """Likewise, of the last step that ended."""
+        """Why the last step that ended did so."""
 
     @property
     def last_error(self) -> str | None:
-        """An error, or an answer of the model that did not end well and was followed by no other that did."""
+        """The last error that opencode printed, or the bad reason for which the model's last answer ended."""
         if self._error is None and self._last_stop not in {None, *_GOOD_ENDS}:
             return f"the model's last answer ended with {self._last_stop!r}"
         return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one line."""
+        """Understand one JSON object."""
         kind = text_of(line.get("type"))
         part = object_of(line.get("part"))
         self.agent_session_id = valid_id(line.get("sessionID")) or self.agent_session_id
@@ -69,12 +69,12 @@ class OpenCodeReader(JsonTurn):
             self._complain(object_of(line.get("error")))
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Success takes a last step that ended by itself, no error *and* exit code 0."""
-        if other := resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
-            return other
+        """Judge the turn: a success has a last step that ended by itself, no error, *and* exit code 0."""
+        if failure := resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
+            return failure
         if self._error is not None:
             return Verdict.failed(Reason.AGENT_ERROR, self._error)
-        by_code = exit_verdict(self.program, exit_code)
+        by_code = exit_code_verdict(self.program, exit_code)
         if by_code.success and self._stopped != "stop":
             ended = f"its last step ended with {self._stopped!r}" if self._stopped else "its last step did not end"
             return Verdict.failed(Reason.AGENT_ERROR, f"{self.program} did not complete its turn: {ended}")
@@ -87,14 +87,14 @@ class OpenCodeReader(JsonTurn):
         paths = [path] if name in _EDITS and isinstance(path, str) else []
         self.transcript.begin_call(call_id, name, given, paths=paths)
         failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in (None, 0)
-        said = text_of(state.get("error")) or text_of(state.get("output"))
-        self.transcript.end_call(call_id, said, failed=failed)
+        result = text_of(state.get("error")) or text_of(state.get("output"))
+        self.transcript.end_call(call_id, result, failed=failed)
 
     def _take_step(self, part: dict[str, Any]) -> None:
         self._stopped = self._last_stop = text_of(part.get("reason"))
         tokens = object_of(part.get("tokens"))
-        taken = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
-        self.usage = used.total(self.usage, taken)
+        counts = numbers(tokens, _TOKENS) | numbers(tokens.get("cache"), _CACHE) | numbers(part, {"cost": "cost_usd"})
+        self.usage = used.total(self.usage, counts)
         if self._stopped == "stop":
             self.agent_message_id = valid_id(part.get("messageID"))
 

@@ -1,1 +1,1 @@
-"""Parts that the plans and readers of several agents share."""
+"""Parts that several agents share: command lines, line splitting, the conversation, and the rules of a turn."""

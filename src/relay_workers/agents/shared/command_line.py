@@ -1,4 +1,4 @@
-"""What the executors that start a program of their own have in common: its words, and what they refuse."""
+"""Command lines and standard input of executors that start an agent's own program."""
 
 import re
 import shlex
@@ -10,51 +10,59 @@ from relay_workers.agents.port import TurnRequest, prompt_bytes
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-
 FLUSH_NODE_OUTPUT = rb"""js='process.stdout._handle?.setBlocking?.(true);'
 js="$js"'if(!/cli-entry.js$/.test(process.argv[1]))'
 js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,[])'
 export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
 """
-"""For programs on Node.js that end without waiting for what a pipe has not taken yet: over 64 KiB of their lines, the
-result among them, were lost where the reader lagged. With a blocking pipe they are not.
+"""Lines of a script that make standard output of a Node.js program a blocking pipe.
 
-Programs that they start see NODE_OPTIONS as it was (an older Node.js would refuse the option), but for the child of a
-launcher, which Qwen Code has. No blank and no double quote may be in it: NODE_OPTIONS has a quoting of its own.
+Some of these programs exit without waiting until the pipe has taken all of their output: with a slow reader, more than
+64 KiB of lines, the result line among them, were lost. A blocking pipe loses nothing.
+
+Child processes get the original NODE_OPTIONS, because an older Node.js would refuse the option; the exception is the
+child that the launcher of Qwen Code starts (cli-entry.js). The code must not contain a blank or a double quote, because
+NODE_OPTIONS has a quoting of its own.
 """
-
 
 OUTLIVE_SIGNALS = b"trap : TERM INT HUP\n"
-"""For scripts that do something after their program has ended, whatever ended it.
+"""Line of a script that has work left after its program has ended, also when a signal ended the program.
 
-Relay's signals reach every process of an execution, so the program hears them by itself, in the foreground: one that a
-shell starts in the background ignores SIGINT, and so do its children.
+Relay sends signals to every process of an execution, so the program receives them too. The program must run in the
+foreground: the shell starts background processes with SIGINT ignored, and their children inherit that.
 """
+
+CODEX_NO_SNAPSHOTS = ("-c", "features.shell_snapshot=false")
+"""Arguments of Codex, also of its ACP adapter. Without them it writes its environment variables, keys included, into a
+file of the home directory that every later step can read."""
 
 
 def program_argv(request: TurnRequest, program: str) -> tuple[str, ...]:
-    """The words that start it: the agent's own program, or what ``command`` names in its place."""
+    """Return the first words of the command line: the agent's own program, or the ``command`` that replaces it."""
     return program_words(request.command) if request.command else (program,)
 
 
 def required_program(request: TurnRequest, program: str) -> tuple[str, ...]:
-    """What the image must hold; nothing where ``command`` names a path in the repository: that is not cloned yet."""
+    """Return the program that the image must contain.
+
+    The result is empty if ``command`` names a relative path: that file is in the repository, which is not cloned yet.
+    """
     first = program_argv(request, program)[0]
     return () if "/" in first and not first.startswith("/") else (first,)
 
 
 COMMAND_SIGNS = (b"/", b"!", b"?")
-"""What begins a command of an agent's own (``/clear``, ``!ls``), in one agent or another."""
+"""Characters that begin a command of the agent itself (``/clear``, ``!ls``), for at least one agent."""
 
 
 def prompt_for_model(request: TurnRequest) -> bytes:
-    """The prompt as standard input: text for the model, never a command of the agent's own.
+    """Return the prompt as standard input, so that no agent takes it for one of its own commands.
 
-    A line break before the sign keeps it from being one, in every agent that was tried. A command would be answered
-    without the model, or be forgotten when the conversation goes on.
+    A prompt that begins with a command sign gets a line break before it, which prevents that in every supported agent.
+    An agent would answer a command without asking the model, or drop it when the conversation is resumed.
 
     Raises:
-        InvalidInput: it says nothing, or cannot be encoded.
+        InvalidInput: the prompt is blank, or cannot be encoded as UTF-8.
     """
     if not request.prompt.strip():
         raise InvalidInput("prompt is empty: a coding agent needs one", field="prompt")
@@ -63,10 +71,10 @@ def prompt_for_model(request: TurnRequest) -> bytes:
 
 
 def resumed_uuid(request: TurnRequest) -> str | None:
-    """The conversation to go on with, of an agent whose ids are UUIDs.
+    """Return the id of the conversation to resume, for an agent whose ids are UUIDs; None to begin a new one.
 
     Raises:
-        InvalidInput: it is no UUID, which the agent might take for something else.
+        InvalidInput: the id is no UUID; the agent might read it as a title or a list position.
     """
     given = request.resume_session_id
     if given is not None and not _UUID.fullmatch(given):
@@ -75,10 +83,10 @@ def resumed_uuid(request: TurnRequest) -> str | None:
 
 
 def shell_line(argv: Sequence[str]) -> bytes:
-    """Words as a line of a script.
+    """Quote arguments as one command line for a shell script.
 
     Raises:
-        InvalidInput: one of them holds half of a surrogate pair, which no argument can carry.
+        InvalidInput: an argument contains half of a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         return shlex.join(argv).encode()

@@ -1,4 +1,4 @@
-"""Bytes in, JSON objects out: one object a line, whatever the pieces in which the lines arrive."""
+"""Split a stream of bytes into JSON objects, one per line, however the stream is cut into pieces."""
 
 import json
 import re
@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_LINE_BYTES = 16 << 20
-"""Longest line that is understood; agents print lines of over 5 MB (a tool's whole output, twice)."""
+"""Longest line that is parsed, in bytes. Agents print lines of over 5 MB (the whole output of a tool, twice)."""
 
 BIG_LINE_BYTES = 1 << 20
+"""Length from which a line's values are counted before it is parsed."""
 MAX_VALUES = 200_000
-"""Most values of a line that is longer: each takes many times the memory of the bytes that it is written with."""
+"""Most values in a line of more than `BIG_LINE_BYTES`: a parsed value takes many times the memory of its text."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class JsonLines:
-    """Cuts a stream into lines and parses each; what is no JSON object is passed over.
+    """Splits a stream into lines and parses each; a line that is no JSON object is skipped.
 
-    Holds at most `MAX_LINE_BYTES`: of a longer line nothing is kept, and the next one counts again.
+    Holds at most `max_line_bytes` of an unfinished line. A longer line is skipped as a whole.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -28,7 +29,7 @@ class JsonLines:
         self._too_long = False
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The objects whose lines end in ``data``."""
+        """Yield the objects whose lines end within `data`."""
         *ended, tail = data.split(b"\n")
         for piece in ended:
             self._hold(piece)
@@ -36,7 +37,7 @@ class JsonLines:
         self._hold(tail)
 
     def finish(self) -> Iterator[dict[str, Any]]:
-        """The object of a last line that has no newline, if it is one."""
+        """Yield the object of the last line of the stream if that line has no newline."""
         line = b"".join(self._pieces)
         self._pieces, self._held, self._too_long = [], 0, False
         parsed = _parse(line)
@@ -58,7 +59,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if len(line) > BIG_LINE_BYTES and _values(line) > MAX_VALUES:
         return None
     try:
-        # Depth is the only thing besides syntax that can go wrong; the interpreter stops it with RecursionError.
+        # ValueError: the syntax is wrong. RecursionError: the values are nested too deeply for the interpreter.
         parsed = json.loads(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
@@ -66,6 +67,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _values(line: bytes) -> int:
-    """About how many values a line holds: what stands between its strings tells."""
+    """Estimate how many values a line has from the commas and brackets outside of its strings."""
     between = _STRING.sub(b"", line)
     return sum(map(between.count, (b",", b"[", b"{")))

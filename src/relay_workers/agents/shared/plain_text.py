@@ -1,12 +1,12 @@
-"""An agent's last words as text that a database column, a commit message and a terminal can all take."""
+"""Clean an agent's messages: text that a database column, a commit message and a terminal can all hold."""
 
 import re
 
 MAX_BYTES = 4096
-"""Longest text (UTF-8): what fits a commit message, as vibe-kanban has it."""
+"""Longest cleaned text in bytes of UTF-8; as much as vibe-kanban puts into a commit message."""
 
 _ROOM = 4 * MAX_BYTES
-"""Characters kept of a message that streams in: enough for `MAX_BYTES` of words among terminal sequences."""
+"""Characters kept of a message that arrives in pieces: enough for `MAX_BYTES` of text among terminal sequences."""
 _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[ -/]*[0-~])"  # CSI, OSC, the others
 )
@@ -14,10 +14,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def plain_text(text: str) -> str | None:
-    """The text without terminal sequences, control characters and halves of surrogate pairs, cut to `MAX_BYTES`.
+    """Remove terminal sequences, control characters and halves of surrogate pairs; cut the rest to `MAX_BYTES`.
 
     Returns:
-        None where nothing is left. A cut text ends with an ellipsis, which counts.
+        The cleaned text, which ends with an ellipsis if it was cut; None if nothing is left.
     """
     plain = _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n"))).strip()
     if not plain:
@@ -29,7 +29,7 @@ def plain_text(text: str) -> str | None:
 
 
 class LastMessage:
-    """A message that arrives in pieces: its beginning, as much as `plain_text` keeps; the next one replaces it."""
+    """The newest message of an agent that sends its messages in pieces; only the beginning of it is kept."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -37,7 +37,7 @@ class LastMessage:
         self._ended = False
 
     def add(self, piece: str) -> None:
-        """The next piece; after `end`, the first of another message."""
+        """Append a piece to the message; after `end`, the piece begins a new message instead."""
         if self._ended:
             self._pieces, self._room, self._ended = [], _ROOM, False
         if self._room > 0:
@@ -45,11 +45,11 @@ class LastMessage:
             self._room -= len(piece)
 
     def end(self) -> None:
-        """The message is complete."""
+        """Mark the message as complete."""
         self._ended = True
 
     @property
     def text(self) -> str | None:
-        """What was said; None where that is nothing."""
+        """The message, cleaned by `plain_text`; None if it is empty."""
         self._pieces = ["".join(self._pieces)]
         return plain_text(self._pieces[0])

@@ -1,20 +1,20 @@
-"""Bytes in, lines of text out, whatever the pieces in which they arrive."""
+"""Split a stream of bytes into lines of text, however the stream is cut into pieces."""
 
 from collections.abc import Iterator
 
 MAX_LINE_BYTES = 64 << 10
-"""Of a longer line the beginning is kept."""
+"""Bytes kept of a line; the rest of a longer line is dropped."""
 
 
 class TextLines:
-    """Cuts a stream into lines without their ends; a carriage return before the end goes with it."""
+    """Splits a stream into lines, without the line ends (newline, or carriage return and newline)."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max = max_line_bytes
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """The lines that end in ``data``."""
+        """Yield the lines that end within `data`."""
         *ended, tail = data.split(b"\n")
         for piece in ended:
             self._hold(piece)
@@ -22,7 +22,7 @@ class TextLines:
         self._hold(tail)
 
     def finish(self) -> Iterator[str]:
-        """A last line that has no end."""
+        """Yield the last line of the stream if it has no line end."""
         if self._held:
             yield self._line()
 

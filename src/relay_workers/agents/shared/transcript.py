@@ -1,4 +1,4 @@
-"""Builds the entries of a turn while an agent's output is read (relay_core.domain.agents.conversation)."""
+"""Builds the entries of a turn's conversation (relay_core.domain.agents.conversation) while its output is read."""
 
 import json
 import re
@@ -17,20 +17,20 @@ from relay_core.domain.agents.conversation import (
 )
 
 OPEN_CALLS = 256
-"""Tool calls that may be open at once; the oldest beyond that stay as they are."""
+"""Most tool calls that may be open at once; beyond that the oldest one is forgotten, and its entry stays as it is."""
 
 MAX_REASON = 500
-"""Characters of a failed edit's result that are told as the reason."""
+"""Characters of a failed edit's result that are kept as the reason."""
 _MAY_WRITE = {"bash", "shell", "run_shell_command", "command_execution", "execute", "exec", "terminal", "local_shell"}
-"""Tools that may have written in place of an edit that failed."""
+"""Tools, in lower case, that run commands: a successful call may have written the file of an edit that failed."""
 
-# A column takes no NUL, and JSON halves of surrogate pairs are no text; colours and newlines are left to the reader.
+# Postgres cannot store NUL or halves of surrogate pairs. Colours and newlines stay: clients decide how to show them.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass
 class _Draft:
-    """An entry that may still change."""
+    """An entry that may still change: the fields of `Entry`, its text in pieces of together `size` bytes."""
 
     index: int
     kind: EntryKind
@@ -42,7 +42,7 @@ class _Draft:
     truncated: bool = False
     agent: str | None = None
     times: int = 1
-    """How often in a row this whole message was said."""
+    """How often in a row this message was added."""
 
     def add(self, text: str) -> None:
         kept, cut = _cut(text, MAX_TEXT_BYTES - self.size)
@@ -56,58 +56,62 @@ class _Draft:
         text = self.pieces[0] if self.times == 1 else f"{self.pieces[0]}\n(the same {self.times} times)"
         return Entry(self.index, self.sequence, self.kind, text, self.tool, self.usage, self.truncated, self.agent)
 
-    def says(self, text: str, kind: EntryKind, agent: str | None) -> bool:
-        """Whether it is this message, whole."""
+    def equals(self, text: str, kind: EntryKind, agent: str | None) -> bool:
+        """Return whether the entry is a message of exactly this text, kind and agent."""
         return (self.kind, self.agent) == (kind, agent) and "".join(self.pieces) == text
 
 
 class Transcript:
-    """The conversation of one turn, in bounded memory: what is taken and cannot change any more is forgotten."""
+    """The conversation of one turn; texts are cut and cleaned.
+
+    Memory is bounded: an entry that was taken by `take_changes` and cannot change any more is dropped.
+    """
 
     def __init__(self) -> None:
         self._count = 0
         self._sequence = 0
         self._changed: dict[int, _Draft] = {}
-        self._speaking: _Draft | None = None
-        """What streamed text belongs to."""
+        self._open_message: _Draft | None = None
+        """The message to which `add_text` appends."""
         self._calls: dict[str, _Draft] = {}
-        self._last: _Draft | None = None
-        """The newest entry, if it is a whole message."""
-        self._edits = 0
-        """Edits that went well, and whatever else may have written files since the last that failed."""
+        """Open tool calls by the agent's id of the call."""
+        self._last_message: _Draft | None = None
+        """The newest entry, if it is a complete message."""
+        self._writes = 0
+        """Number of successful edits, and of successful calls of tools that may have written files."""
         self.agent: str | None = None
-        """The subagent that what follows is of; None: the agent itself."""
+        """Name of the subagent to which the following entries belong; None: they are the agent's own."""
         self.has_error = False
-        """Whether an error is among the entries."""
+        """Whether one of the entries is an error."""
         self._failed_edit: str | None = None
 
     @property
     def failed_edit(self) -> str | None:
-        """Why the last edit failed, where none went well and nothing else can have written in its place."""
+        """Why the last edit failed; None if an edit, or a tool that may write files, has succeeded."""
         return self._failed_edit
 
     def take_changes(self) -> list[Entry]:
-        """The entries that are new or changed since this was last asked, in the order of their `sequence`."""
+        """Return the entries that are new or changed since the last call, in the order of their `sequence`."""
         entries = sorted((draft.entry() for draft in self._changed.values()), key=lambda entry: entry.sequence)
         self._changed.clear()
         return entries
 
     def add_message(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """A whole message; said again at once, it is counted and makes no entry of its own."""
+        """Add a complete message. If it repeats the entry before it, that entry counts it instead."""
         if not text.strip():
             return
         self.has_error |= kind is EntryKind.ERROR
-        self._speaking = None
-        if self._last is not None and self._last.says(_clean(text), kind, self.agent):
-            self._last.times += 1
-            self._touch(self._last)
+        self._open_message = None
+        if self._last_message is not None and self._last_message.equals(_clean(text), kind, self.agent):
+            self._last_message.times += 1
+            self._touch(self._last_message)
             return
         self.add_text(text, kind=kind)
-        self._last, self._speaking = self._speaking, None
+        self._last_message, self._open_message = self._open_message, None
 
     def add_error(self, text: str) -> None:
-        """An error; told again with more words, it is still one."""
-        last = self._last
+        """Add an error. If it only extends the error before it, it replaces the text of that entry."""
+        last = self._last_message
         if last is not None and last.kind is EntryKind.ERROR and text.startswith("".join(last.pieces).rstrip(". ")):
             last.pieces, last.size = [], 0
             last.add(text)
@@ -115,21 +119,24 @@ class Transcript:
         else:
             self.add_message(text, kind=EntryKind.ERROR)
 
-    def end_message(self) -> None:
-        """What is streamed next is a message of its own."""
-        self._speaking = None
-
     def add_text(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """A piece of a message, which goes on with the next piece of that kind unless something comes between."""
-        speaking = self._speaking
-        if speaking is None or (speaking.kind, speaking.agent) != (kind, self.agent):
-            self._speaking = self._new(kind)
-        if self._speaking is not None and text:
-            self._speaking.add(text)
-            self._touch(self._speaking)
+        """Append a piece to the open message; another kind or agent, or any entry in between, begins a new message."""
+        message = self._open_message
+        if message is None or (message.kind, message.agent) != (kind, self.agent):
+            self._open_message = self._new(kind)
+        if self._open_message is not None and text:
+            self._open_message.add(text)
+            self._touch(self._open_message)
 
     def begin_call(self, call_id: str, name: str, given: Any, *, paths: Sequence[str] = ()) -> None:
-        """A tool call begins, or one that is open is told again; with `paths` it is an edit of these files."""
+        """Add a tool call, or replace the data of an open one.
+
+        Args:
+            call_id: the agent's id of the call.
+            name: name of the tool.
+            given: input of the tool: a text, or a value that is stored as JSON.
+            paths: files that the call edits; none for a call that is no edit.
+        """
         text, cut = _cut(given if isinstance(given, str) else _json(given), MAX_INPUT_BYTES)
         tool = Tool(_clean(name)[:200], text, paths=tuple(_clean(path)[:4096] for path in paths[:100]))
         draft = self._calls.get(call_id)
@@ -146,7 +153,7 @@ class Transcript:
         self._touch(draft)
 
     def end_call(self, call_id: str, text: str, *, failed: bool = False) -> None:
-        """A tool call has ended; of a call that nobody knows nothing is kept."""
+        """Add the result of an open tool call and close it; the result of an unknown call is dropped."""
         draft = self._calls.pop(call_id, None)
         if draft is None or draft.tool is None:
             return
@@ -161,31 +168,31 @@ class Transcript:
         if draft.tool is None:
             return
         if draft.kind is EntryKind.FILE_EDIT and failed:
-            if not self._edits:
-                said = draft.tool.result.strip()[:MAX_REASON] or "nothing is told of why"
-                self._failed_edit = f"{draft.tool.name} {', '.join(draft.tool.paths)}: {said}"
+            if not self._writes:
+                why = draft.tool.result.strip()[:MAX_REASON] or "the agent reports no reason"
+                self._failed_edit = f"{draft.tool.name} {', '.join(draft.tool.paths)}: {why}"
         elif not failed and (draft.kind is EntryKind.FILE_EDIT or draft.tool.name.lower() in _MAY_WRITE):
-            self._edits, self._failed_edit = self._edits + 1, None
+            self._writes, self._failed_edit = self._writes + 1, None
 
     def add_usage(self, usage: Mapping[str, float]) -> None:
-        """What the turn took."""
+        """Add an entry with the amounts that the turn used; nothing if there are none."""
         if usage and (draft := self._new(EntryKind.USAGE)):
             draft.usage = dict(usage)
             self._touch(draft)
 
     def close(self) -> None:
-        """The turn is over: calls that are open were interrupted."""
+        """End the conversation: tool calls that are still open are marked as interrupted."""
         for draft in self._calls.values():
             if draft.tool is not None:
                 tool = draft.tool
                 draft.tool = Tool(tool.name, tool.input, ToolStatus.INTERRUPTED, tool.result, tool.paths)
                 self._touch(draft)
         self._calls.clear()
-        self._speaking = None
+        self._open_message = None
 
     def _new(self, kind: EntryKind) -> _Draft | None:
-        """The next entry; None beyond the last that is kept."""
-        self._speaking = self._last = None
+        """Begin the next entry. Returns None once there are `MAX_ENTRIES`; the last one is a notice that says so."""
+        self._open_message = self._last_message = None
         if self._count >= MAX_ENTRIES:
             return None
         draft = _Draft(self._count, kind, agent=self.agent)
@@ -204,8 +211,8 @@ class Transcript:
 
 
 def _cut(text: str, room: int) -> tuple[str, bool]:
-    """The text, or what of it fits into so many bytes of UTF-8."""
-    text = _clean(text[: max(0, room) + 1])  # a character takes at least a byte
+    """Cut a text to at most `room` bytes of UTF-8; returns it and whether it was cut."""
+    text = _clean(text[: max(0, room) + 1])  # a character takes at least one byte
     encoded = text.encode()
     if len(encoded) <= room:
         return text, False

@@ -1,8 +1,9 @@
-"""Tokens by one definition for all agents: none is counted under two names.
+"""Counts of tokens by one definition for all agents, in which no token is counted under two names.
 
-``input_tokens`` were sent and not taken from the provider's cache, ``cache_read_input_tokens`` were taken from it,
-``cache_creation_input_tokens`` were written to it; ``output_tokens`` were received without those of reasoning, which
-are ``reasoning_tokens``. Agents that do not part them (docs/agents.md) leave reasoning in the output.
+``input_tokens`` were sent to the model and not read from the provider's cache, ``cache_read_input_tokens`` were read
+from the cache, ``cache_creation_input_tokens`` were written to it. ``output_tokens`` were received, without those of
+reasoning, which are ``reasoning_tokens``. An agent that reports one number for both (docs/agents.md) has all of them in
+``output_tokens``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,29 +15,29 @@ CACHED, WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
 def disjoint(
     counted: Mapping[str, float], *, input_has: Iterable[str] = (), output_has: Iterable[str] = ()
 ) -> dict[str, float]:
-    """The same by our definition.
+    """Subtract from input and output the tokens that have a count of their own.
 
     Args:
-        counted: by our names.
-        input_has: which other counts the agent's input includes.
-        output_has: likewise its output.
+        counted: the agent's counts, by Relay's names.
+        input_has: names of the counts that the agent's count of input tokens includes.
+        output_has: names of the counts that the agent's count of output tokens includes.
     """
-    made = dict(counted)
+    counts = dict(counted)
     for whole, parts in ((INPUT, input_has), (OUTPUT, output_has)):
-        if whole in made:
-            made[whole] = max(0.0, made[whole] - sum(counted.get(part, 0.0) for part in parts))
-    return made
+        if whole in counts:
+            counts[whole] = max(0.0, counts[whole] - sum(counted.get(part, 0.0) for part in parts))
+    return counts
 
 
 def total(*counted: Mapping[str, float]) -> dict[str, float]:
-    """The sum, name by name."""
-    made: dict[str, float] = {}
-    for one in counted:
-        for name, value in one.items():
-            made[name] = made.get(name, 0.0) + value
-    return made
+    """Add counts up, name by name."""
+    sums: dict[str, float] = {}
+    for counts in counted:
+        for name, value in counts.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return sums
 
 
 def growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """What was added to counts that only grow."""
+    """Subtract `before` from `after`, name by name; a count that shrank gives 0."""
     return {name: max(0.0, value - before.get(name, 0.0)) for name, value in after.items()}

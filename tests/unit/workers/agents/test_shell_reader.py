@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
-from relay_workers.agents.shell import ShellReader
+from relay_workers.agents.shell.reader import ShellReader
 
 
 def summary(*pieces):

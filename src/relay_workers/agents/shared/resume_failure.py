@@ -1,4 +1,4 @@
-"""Whether a turn that should go on with a conversation did: some agents say it on stderr only, some not at all."""
+"""Detect that a turn which was to resume a conversation did not: some agents report it on standard error only."""
 
 import re
 
@@ -10,14 +10,14 @@ from relay_workers.agents.shared.plain_text import plain_text
 def resume_failure(
     program: str, asked: str | None, got: str | None, stderr: bytes, unknown: re.Pattern[bytes]
 ) -> Verdict | None:
-    """The verdict where the conversation did not go on; None where it did, or should not have.
+    """Return the verdict `cannot_resume` if the agent did not resume its conversation; else None.
 
     Args:
-        program: its name, for people.
-        asked: the id that the turn was to resume.
-        got: the id that the agent's lines carried, if any did.
-        stderr: the end of its standard error.
-        unknown: how it says there that it does not know the conversation.
+        program: name of the agent in messages.
+        asked: id of the conversation that the turn was to resume; None if it was to begin a new one.
+        got: id of the conversation in the agent's output; None if the output has none.
+        stderr: the last bytes of the agent's standard error.
+        unknown: the agent's message on standard error for a conversation that it does not know.
     """
     if asked is None:
         return None

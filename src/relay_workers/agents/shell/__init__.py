@@ -1,0 +1,1 @@
+"""Any command line in place of an agent."""
