@@ -1,1 +1,1 @@
-"""Mirrors and stores on the host, work trees only inside a git container."""
+"""Git: mirrors and stores on the host (`host`), work trees only inside of a container (`sandbox`)."""

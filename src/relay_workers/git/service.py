@@ -1,4 +1,4 @@
-"""Everything the runner asks of git: clone, heads, after-states, and the removal of both."""
+"""The entrance to git for the other parts of the worker: clones, heads, after-states, and their removal."""
 
 import shutil
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ __all__ = ["AfterState", "AfterStateRequest", "CloneRequest", "CloneResult", "Gi
 
 
 class GitService:
-    """The `Git` of a node, by git itself; usable from many threads."""
+    """Implements the port `Git` with git itself. Usable from several threads at once."""
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
@@ -31,19 +31,19 @@ class GitService:
         self._recorder = Recorder(settings, tool)
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Bring the mirror up to date and check a workspace's clone out of it.
+        """Bring the mirror of the remote up to date and check a workspace's clone out of it.
 
-        Idempotent: a clone that is complete is left as it is, an incomplete one made again. A failure leaves nothing.
+        Idempotent: a complete clone stays as it is, an incomplete one is replaced. A failure leaves no clone behind.
 
         Raises:
-            InvalidInput: the URL is not allowed (any more), or a name is not usable.
-            StepFailed: reason ``clone_failed``, ``clone_timeout``, ``oom``, ``disk_limit``, ``image_unavailable``,
-                ``engine_error``; ``user`` where it was cancelled.
+            InvalidInput: the URL is not allowed (any more), or a name is not valid.
+            StepFailed: reason ``clone_failed``, ``clone_timeout``, ``oom``, ``disk_limit``, ``image_unavailable`` or
+                ``engine_error``; ``user`` if the request was cancelled.
         """
         return self._cloner.clone(request)
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """Where the mirror of a remote is, or will be once it was cloned.
+        """Return the directory of a remote's mirror, which exists once the remote was cloned.
 
         Raises:
             InvalidInput: the URL is not allowed.
@@ -51,27 +51,27 @@ class GitService:
         return Mirrors(self._settings).path(project_id, parse_git_url(url, self._settings.remote_policy))
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """Where each clone stands, by reading files only (a millisecond each)."""
+        """Return commit and branch of each clone of the workspace, by reading files only (1 ms per clone)."""
         return {name: read_head(workspace_dir, name) for name in names}
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """Record what a step left in one clone, after committing it where a message is given.
+        """Record the state in which a step left one clone; if the request has a commit message, commit it first.
 
-        Never raises for what the clone contains: the state says what could not be recorded.
+        Never raises because of the clone's content: the result names the problem and the files that are not recorded.
         """
         return self._recorder.record(request)
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
-        """Remove a workspace's files and stores; nothing happens where there are none.
+        """Remove the files and the stores of a workspace; harmless if they do not exist.
 
-        What the worker may not remove itself (files of other users, very deep trees) a container removes as root.
+        A container removes as root the files that the worker cannot remove (those of other users, very deep trees).
 
         Raises:
-            StepFailed: reason ``engine_error``: it cannot be removed.
+            StepFailed: reason ``engine_error``: some files cannot be removed.
         """
         shutil.rmtree(self._settings.data_dir / "stores" / str(workspace_id), ignore_errors=True)
         try:
-            shutil.rmtree(workspace_dir)  # by descriptor: follows no links (shutil.rmtree.avoids_symlink_attacks)
+            shutil.rmtree(workspace_dir)  # walks by descriptors and follows no links (rmtree.avoids_symlink_attacks)
         except FileNotFoundError:
             return
         except (OSError, RecursionError):

@@ -1,1 +1,1 @@
-"""Git on the host: mirrors and stores that Relay alone writes."""
+"""Git on the host, which runs only in repositories that Relay alone writes: mirrors and stores."""

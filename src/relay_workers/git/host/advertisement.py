@@ -1,9 +1,8 @@
-"""What a remote says it has: its branches, tags and HEAD.
+"""The branches, tags and HEAD that a remote advertises.
 
-Read from git's packet trace of the connection that fetches: it costs no second connection, and is neither older nor
-newer than what was fetched. A remote that speaks no git protocol (files behind HTTP) leaves no packets; then
-``git ls-remote``
-asks it.
+They are read from git's packet trace of the connection that fetches. So they need no second connection, and are neither
+older nor newer than the fetched objects. A remote without git's protocol (plain files behind HTTP) leaves no packets;
+it is asked by ``git ls-remote``.
 """
 
 import re
@@ -15,72 +14,80 @@ from relay_core.domain.errors import RelayError
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
 RELAY_HEAD = "refs/relay/HEAD"
-"""Where a mirror has its remote's HEAD."""
+"""The ref of a mirror that holds the commit of its remote's HEAD."""
 
 MOST_REFS = 500_000
-"""Branches and tags of one remote; a hostile one could name them without end, and each takes the worker's memory."""
+"""Most branches and tags of a remote: each takes memory of the worker, and a hostile remote may send any number."""
 
 _PACKET = re.compile(r"packet: +(?!upload-pack)\S+< (.*)")
 _REF = re.compile(r"([0-9a-f]{40}(?:[0-9a-f]{24})?|unborn) (\S+?)(\\0.*| .*|)")
 _SYMREF = re.compile(r"(?: symref-target:| symref=HEAD:|\\0symref=HEAD:)(\S+)")
 _ESCAPED = re.compile(r"\\(37777777[0-7]{3}|[0-7]{3})")
-"""How git writes a byte above 126: in octal, where `char` is signed with the sign's bits before it."""
+"""A byte above 126 in git's trace: octal; on platforms with a signed `char`, sign-extended to 32 bits."""
 _LISTED = re.compile(r"(?:ref: (?P<target>\S+)|(?P<object>[0-9a-f]{40,64}))\t(?P<name>\S+)")
 
 
-class TooManyRefs(RelayError):  # noqa: N818 - named for what it says
-    """The remote has more than `MOST_REFS`."""
+class TooManyRefs(RelayError):  # noqa: N818 - named after the limit
+    """The remote has more than `MOST_REFS` branches and tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """The refs of a remote at the moment of a fetch; bytes of names that are not UTF-8 are surrogates."""
+    """The refs of a remote at the time of a fetch; bytes of names that are not UTF-8 are lone surrogates."""
 
     refs: Mapping[str, str]
-    """Object of each branch and tag, by full name."""
+    """Full name of each branch and tag → id of its object."""
     head: str | None
-    """Commit of HEAD; None where its branch has no commit."""
+    """Commit of HEAD; None if the branch of HEAD has no commit."""
     head_ref: str | None
-    """The ref that HEAD is; None where it names a commit, or the remote does not say."""
+    """The ref to which HEAD points; None if HEAD contains a commit, or the remote does not tell."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing that could be cloned."""
+        """Whether the remote has no commit that could be cloned."""
         return self.head is None and not self.refs
 
     @property
     def sha256(self) -> bool:
-        """Whether its objects have names of 256 bits."""
+        """Whether the remote's objects have SHA-256 ids, which Relay does not support."""
         return any(len(name) == 64 for name in (self.head or "", *self.refs.values()))
 
     def missing(self, stored: Mapping[str, str]) -> list[str]:
-        """Refs that a mirror with these refs does not have as the remote has them."""
-        wanted = dict(self.refs) if self.head is None else {**self.refs, RELAY_HEAD: self.head}
-        return sorted(name for name, object_id in wanted.items() if stored.get(name) != object_id)
+        """Return the names of refs that a mirror lacks, or has at another object.
+
+        Args:
+            stored: the refs of the mirror: full name → id of the object.
+        """
+        expected = dict(self.refs) if self.head is None else {**self.refs, RELAY_HEAD: self.head}
+        return sorted(name for name, object_id in expected.items() if stored.get(name) != object_id)
 
 
 def read_trace(lines: Iterable[str]) -> Advertisement | None:
-    """What the packet trace of a fetch or clone tells; None where no packet came from the remote.
+    """Read the packet trace (GIT_TRACE_PACKET) of a fetch or clone; None if no packet came from the remote.
 
     Raises:
-        TooManyRefs: more than are taken.
+        TooManyRefs: the remote has more than `MOST_REFS`.
     """
     found = _Refs()
-    spoke = False
+    has_packets = False
     for line in lines:
         packet = _PACKET.search(line)
         if packet is None:
             continue
-        spoke = True
+        has_packets = True
         ref = _REF.fullmatch(packet[1])
         if ref is not None:
             target = _SYMREF.search(ref[3])
             found.add(_unescaped(ref[2]), ref[1], target and _unescaped(target[1]))
-    return found.advertisement() if spoke else None
+    return found.advertisement() if has_packets else None
 
 
 def read_listing(lines: Iterable[str]) -> Advertisement:
-    """What ``git ls-remote --symref`` prints."""
+    """Read the output of ``git ls-remote --symref``.
+
+    Raises:
+        TooManyRefs: the remote has more than `MOST_REFS`.
+    """
     found = _Refs()
     for line in lines:
         listed = _LISTED.fullmatch(line)

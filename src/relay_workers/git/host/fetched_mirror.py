@@ -1,4 +1,4 @@
-"""Where a clone starts: at the branch that was asked for, or where the remote's HEAD is."""
+"""A mirror after a fetch, and the commit at which a clone of it starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _BRANCHES_NAMED = 8
 
 
 class StartPointMissing(StepFailed):
-    """What was to be checked out is not there."""
+    """The branch to check out does not exist, or the remote names no default branch."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.CLONE_FAILED, message)
@@ -20,30 +20,30 @@ class StartPointMissing(StepFailed):
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """What a clone starts from."""
+    """The commit at which the branch of a workspace begins."""
 
     branch: str | None
-    """None: the remote's HEAD names a commit, and no branch is there."""
+    """The remote's branch at this commit; None if the remote's HEAD contains a commit that no branch is at."""
     commit: str
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedMirror:
-    """A mirror as the fetch left it."""
+    """The refs of a mirror after a fetch."""
 
     path: Path
     default_branch: str | None
-    """The branch that the remote's HEAD means."""
+    """The branch that is checked out if a request names none (`choose_default`)."""
     heads: Mapping[str, str]
-    """Commit of each branch; without those whose names are not UTF-8, which no request can name."""
+    """Name of each branch → its commit. Branches whose names are not UTF-8 are left out: no request can name them."""
     head: str | None = None
     """Commit of the remote's HEAD."""
 
     def start_point(self, branch: str | None) -> StartPoint:
-        """The named branch, or where the remote's HEAD is.
+        """Return the start at the named branch; for None, at the default branch or the commit of the remote's HEAD.
 
         Raises:
-            StepFailed: reason ``clone_failed``; the message lists some branches that there are.
+            StepFailed: reason ``clone_failed``: there is no such branch; the message lists some that exist.
         """
         name = branch or self.default_branch
         if name is None and self.head is not None:
@@ -61,17 +61,17 @@ class FetchedMirror:
 
 
 def describe(path: Path, remote: Advertisement) -> FetchedMirror:
-    """A mirror that has everything that its remote advertised."""
+    """Describe a mirror that has all refs that its remote advertised."""
     branches = {name.removeprefix(HEADS): commit for name, commit in remote.refs.items() if name.startswith(HEADS)}
     heads = {name: commit for name, commit in branches.items() if _is_utf8(name)}
     return FetchedMirror(path, choose_default(remote, heads), heads, remote.head)
 
 
 def choose_default(remote: Advertisement, heads: Mapping[str, str]) -> str | None:
-    """The branch that a remote's HEAD means.
+    """Choose the default branch of a remote; None if it has none.
 
-    Where HEAD names a commit, any branch at that commit starts a clone from the same files; the usual names come first.
-    Where HEAD names a branch that is not there, a branch that is the only one is meant.
+    It is the branch of the remote's HEAD. If HEAD contains a commit, it is a branch at that commit, main or master
+    before others. If the branch of HEAD does not exist, it is the only branch of the remote, if there is only one.
     """
     named = (remote.head_ref or "").removeprefix(HEADS)
     if named in heads:

@@ -1,8 +1,9 @@
-"""A repository of this machine as a remote: where its parts really are, and that none is where it must not be.
+"""Checks of a remote that is a repository on this node (``file://``).
 
-Git runs ``upload-pack`` in it with the rights of the worker. A promisor remote there could make that run a program, and
-alternates or links could reach the objects of other projects, in Relay's own directory [seen]; so both are refused. Who
-may change the repository meanwhile can still trick it: RELAY_GIT_ALLOW_FILE trusts the node's own accounts.
+Git runs ``upload-pack`` in the repository with the rights of the worker. A promisor remote in its configuration could
+make ``upload-pack`` run a program; alternates or links could give access to objects of other projects in Relay's data
+directory (both were tried, and work). So both are refused. An account that changes the repository between check and use
+can evade the check: RELAY_GIT_ALLOW_FILE means that the accounts of the node are trusted.
 """
 
 import os
@@ -21,7 +22,7 @@ _PARTIAL = (".promisor", ".partialclone", ".partialclonefilter")
 
 
 class RemoteRefused(StepFailed):
-    """The repository is not there, or may not be cloned."""
+    """The repository does not exist, or may not be cloned."""
 
     def __init__(self, url: GitUrl, why: str) -> None:
         super().__init__(Reason.CLONE_FAILED, f"cannot clone {url.display}: {why}")
@@ -31,7 +32,7 @@ class RemoteRefused(StepFailed):
 class _Repository:
     git_dir: Path
     common: Path
-    """Of a linked worktree that of its repository, else the same."""
+    """Directory with objects and refs: another one than `git_dir` if that is of a linked worktree."""
 
     @property
     def configs(self) -> tuple[Path, ...]:
@@ -39,10 +40,13 @@ class _Repository:
 
 
 def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
-    """The path to clone from.
+    """Check the repository and return the path to clone it from, with all links resolved.
 
     Raises:
-        StepFailed: reason ``clone_failed``: no repository, a partial clone, or parts of it are in ``data_dir``.
+        StepFailed: reason ``clone_failed``: there is no repository, it is a partial clone, or a part of it is below
+            `data_dir`.
+        GitCancelled: the event of the deadline was set.
+        DeadlinePassed: the time is over.
     """
     path = Path(url.path).resolve()
     repository = _find(path, url)
@@ -64,7 +68,7 @@ def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
 
 
 def _find(path: Path, url: GitUrl) -> _Repository:
-    """Where git finds the repository of a directory: in it, below ``.git``, or where a file ``.git`` points to."""
+    """Find the repository of a directory as git does: itself, its ``.git``, or the target of its file ``.git``."""
     dot_git = path / ".git"
     git_dir = path
     if dot_git.is_file():  # a linked worktree, a submodule's checkout, --separate-git-dir
@@ -80,7 +84,7 @@ def _find(path: Path, url: GitUrl) -> _Repository:
 
 
 def _object_places(repository: _Repository, url: GitUrl) -> Iterator[Path]:
-    """Where objects and refs really are: behind every link and every alternate."""
+    """Yield the real path of everything that holds objects or refs: behind each link and each alternate."""
     yield from (entry.resolve() for part in {repository.git_dir, repository.common} for entry in part.iterdir())
     due = [(repository.common / "objects").resolve()]
     seen: set[Path] = set()

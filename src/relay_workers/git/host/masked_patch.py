@@ -1,4 +1,4 @@
-"""Secrets in a patch: masked in its text, and taken out with the content of binary files; which files, is said."""
+"""Removal of secrets from a patch: masked in text, left out with the content of a binary file."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,24 +6,24 @@ from relay_core.domain.git.patches import FilePart, file_parts
 from relay_core.domain.logs.masking import SecretMask
 
 MAX_NAMED = 100
-"""Paths that are named; of more only the number would be of use."""
+"""Most paths that are returned."""
 
 _LEFT_OUT = b"Binary files with a secret, or too large to look for one, differ\n"
-"""Begins and ends as git's own line does: `git apply` says then that the content is missing."""
+"""Replaces binary content. It begins and ends like git's own line, so `git apply` reports the content as missing."""
 
 
 def masked_patch(
     text: bytes, mask: SecretMask, contents: Callable[[Sequence[str]], Mapping[str, bytes]]
 ) -> tuple[bytes, tuple[str, ...]]:
-    """A patch without secrets, and the paths of files whose part of it is therefore not what was written.
+    """Return the patch without secrets, and the paths of files (at most `MAX_NAMED`) whose part of it was changed.
 
-    Binary content is compressed there, so the files themselves are searched; content that holds a secret, or is too
-    large to be searched, is left out of the patch, as git itself leaves it out by default.
+    A patch contains binary content in compressed form, so the blobs themselves are searched. Content with a secret, or
+    too large to be searched, is left out of the patch, as git does by default.
 
     Args:
-        text: as git has made it.
-        mask: of the secrets.
-        contents: gives the contents of blobs by name, without those that are too large.
+        text: the patch by git.
+        mask: knows the secrets.
+        contents: returns the contents of blobs by their ids, without blobs that are too large.
     """
     if not mask.secrets:
         return text, ()
@@ -39,7 +39,7 @@ def masked_patch(
         if piece != text[part.start : part.end]:
             paths.append(shown.path)
         whole.append(piece)
-    if len(parts) != len(list(file_parts(masked))):  # the words of the format itself are a secret
+    if len(parts) != len(list(file_parts(masked))):  # a secret is one of the words of the format itself
         return masked, tuple(part.path for part in parts)[:MAX_NAMED]
     return b"".join(whole), tuple(paths[:MAX_NAMED])
 

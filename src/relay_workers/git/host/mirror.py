@@ -1,10 +1,11 @@
-"""The node's bare mirrors: one for each remote of a project, the only place where git meets a network.
+"""The bare mirrors of a node, one for each remote of a project. Only here does git connect to a network.
 
-Clones borrow a mirror's objects, so no object is ever removed from one: no gc, no repack. Branches and tags that the
-remote deleted do go, or a renamed branch could block every later fetch. Objects are not checked as strictly as those
-that come out of containers (`store`): many real histories have old flaws, and only git in a container reads them.
+Clones borrow the objects of a mirror, so no object is ever removed from it: no gc, no repack. Branches and tags that
+the remote deleted are removed, because they could block a later fetch (a branch ``a`` blocks a new branch ``a/b``).
+Objects are checked less strictly than those that come out of containers (`store`): many real histories have old flaws,
+and only git in a container reads them.
 
-Git may end with 0 and leave a ref behind, so every branch and tag is compared with what the remote advertised.
+Git may exit with 0 and not update a ref, so every branch and tag is compared with the remote's advertisement.
 """
 
 import fcntl
@@ -38,48 +39,54 @@ from relay_workers.git.host.remote import NOT_GIT, SHA256, WEB, Connection, conn
 
 _REFSPECS = (f"+HEAD*:{RELAY_HEAD}*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _DIRTY = "relay-fetching"
-"""Exists in a mirror while a fetch runs; found by the next one, it tells of a fetch that was killed."""
+"""Name of a file in a mirror that exists while a fetch runs: if the next fetch finds it, the last one was killed."""
 _LEAST_BYTES = 1 << 20
-"""For refs and the like: what a mirror at its bound may still write."""
+"""Size of a file that git may always write, for refs and the like, even if the mirror has reached its size limit."""
 _REFS_NAMED = 5
 _FETCH = ("fetch", "--progress", "--prune", "--force", "--update-shallow")
-"""A remote may be shallow itself and move on: its new boundary is taken, or none of its new commits would be."""
+"""``--update-shallow``: a remote may be a shallow clone, and git would else refuse new commits beyond its boundary."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """One visit to a remote."""
+    """One fetch from a remote: its URL, the way to reach it, the log, and the time limit."""
 
     url: GitUrl
     connection: Connection
     on_output: Callable[[bytes], None]
     deadline: Deadline
 
-    def failed(self, what: str) -> StepFailed:
-        return StepFailed(Reason.CLONE_FAILED, f"cannot clone {self.url.display}: {what}")
+    def failed(self, why: str) -> StepFailed:
+        return StepFailed(Reason.CLONE_FAILED, f"cannot clone {self.url.display}: {why}")
 
 
 class Mirrors:
-    """The mirrors below one data directory; workers of the same node may share it."""
+    """The mirrors below one data directory, which the workers of a node share."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def path(self, project_id: UUID, url: GitUrl) -> Path:
-        """Where the mirror of a remote is or will be."""
+        """Return the directory of a remote's mirror, whether it exists or not."""
         key = sha256(url.text.encode()).hexdigest()[:16]
         return self._settings.data_dir / "mirrors" / str(project_id) / f"{key}.git"
 
     def fetch(
         self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], deadline: Deadline
     ) -> FetchedMirror:
-        """Bring a mirror up to date, or make it; one connection to the remote.
+        """Bring a mirror up to date, or create it, with one connection to the remote.
 
-        No part of a new mirror stays behind where this fails, and no process.
+        A failure leaves no part of a new mirror and no process behind.
+
+        Args:
+            project_id: the project whose mirror it is.
+            url: the remote.
+            on_output: gets git's progress and messages for the log.
+            deadline: when to give up, and the event that cancels the fetch.
 
         Raises:
             StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``.
-            GitCancelled: asked to end.
+            GitCancelled: the event of the deadline was set.
         """
         path = self.path(project_id, url)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +111,13 @@ class Mirrors:
         for left_over in path.parent.glob(f"{path.name}.partial-*"):
             shutil.rmtree(left_over)
         partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
-        # Readable for the workspaces' users whatever the worker's umask is: containers borrow the objects.
+        # Containers read the objects as other users, so files must be readable whatever the worker's umask is.
         shape = ("--bare", "--template=", "--no-local", "-c", "core.sharedRepository=0644")
         quiet = ("--quiet", "--progress", "--no-recurse-submodules")
         argv = ("clone", *shape, *quiet, *fetch.connection.options, "--", fetch.connection.url, str(partial))
         try:
             remote = self._visit(argv, path, fetch)
-            if remote.head is not None:  # as a later fetch has it
+            if remote.head is not None:  # `git clone` does not write this ref, a later fetch does
                 job = GitJob(("update-ref", RELAY_HEAD, remote.head), git_dir=partial)
                 run_git(job, fetch.deadline)
             _compare(partial, remote, fetch)
@@ -121,7 +128,7 @@ class Mirrors:
 
     def _update(self, path: Path, fetch: _Fetch) -> Advertisement:
         quiet = ("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
-        # What the remote itself got since the last time, it may be whole by now.
+        # A remote that was shallow at the last fetch may be complete by now.
         deepen = ("--unshallow",) if (path / "shallow").exists() else ()
         argv = (*_FETCH, *deepen, *quiet, *fetch.connection.options, "--", fetch.connection.url, *_REFSPECS)
         marker = path / _DIRTY
@@ -132,7 +139,7 @@ class Mirrors:
         return remote
 
     def _visit(self, argv: tuple[str, ...], path: Path, fetch: _Fetch, git_dir: Path | None = None) -> Advertisement:
-        """Run one git command that talks to the remote; returns what the remote said that it has."""
+        """Run one git command that connects to the remote; returns the refs that the remote advertised."""
         trace = path.with_suffix(".trace")
         trace.unlink(missing_ok=True)
         try:
@@ -153,7 +160,7 @@ class Mirrors:
         return remote
 
     def _listed(self, fetch: _Fetch) -> Advertisement:
-        """Ask a remote that sent no packets."""
+        """Ask a remote without git's protocol for its refs."""
         argv = ("ls-remote", "--symref", *fetch.connection.options, "--", fetch.connection.url)
         result = self._run(argv, fetch)
         if result.exit_code:
@@ -182,10 +189,10 @@ class Mirrors:
         return run_git(job, fetch.deadline)
 
     def _free(self, fetch: _Fetch) -> int:
-        """Bytes that may still be written on this node.
+        """Return how many bytes may still be written to the node's disk.
 
         Raises:
-            StepFailed: reason ``disk_limit``: none.
+            StepFailed: reason ``disk_limit``: no byte may be written.
         """
         free = shutil.disk_usage(self._settings.data_dir).free - self._settings.node_min_free_bytes
         if free <= 0:
@@ -203,10 +210,10 @@ def _traced(trace: Path) -> Advertisement | None:
 
 
 def _compare(path: Path, remote: Advertisement, fetch: _Fetch) -> None:
-    """See to it that every branch and tag of the remote got in.
+    """Check that the mirror has every branch and tag of the remote. Names that git does not accept are only logged.
 
     Raises:
-        StepFailed: reason ``clone_failed``: one did not, so a clone might start from an old commit.
+        StepFailed: reason ``clone_failed``: a ref is missing or old, so a clone might start from an old commit.
     """
     job = GitJob(("for-each-ref", "--format=%(refname) %(objectname)"), git_dir=path)
     lines = run_git(job, fetch.deadline).output.decode("utf-8", "surrogateescape").splitlines()
@@ -225,14 +232,14 @@ def _named(refs: list[str]) -> str:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a mirror's packs: nearly all that it has."""
+    """Return the bytes of a mirror's packs, which are nearly its whole size."""
     with suppress(FileNotFoundError):
         return sum(entry.stat().st_size for entry in os.scandir(path / "objects" / "pack"))
     return 0
 
 
 def clear_after_crash(path: Path) -> None:
-    """Remove what a killed fetch leaves behind and git would stumble over; the caller holds the lock."""
+    """Remove files of a fetch that was killed, such as locks, at which git would fail; the caller holds the lock."""
     marker = path / _DIRTY
     if not marker.exists():
         return
@@ -247,7 +254,7 @@ def clear_after_crash(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, deadline: Deadline) -> Iterator[None]:
-    """Hold a file lock against other threads and workers of this node; the kernel frees it when a worker dies."""
+    """Hold a file lock against other threads and workers of this node; the kernel frees it when the worker dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:

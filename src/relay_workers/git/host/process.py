@@ -1,7 +1,7 @@
-"""Git on the host: only in bare repositories that Relay alone writes, with no configuration but ours.
+"""Running git on the host: only in bare repositories that Relay alone writes, and only with Relay's configuration.
 
-Not through GitPython: it hands the whole environment of the worker to git, cannot bound what it keeps of the output and
-kills only the first process of a fetch. It serves where objects and refs are read (`mirror`, `store`).
+GitPython is not used for this: it passes the whole environment of the worker to git, does not limit how much output it
+keeps, and kills only the first process of a fetch. `store` uses it to read objects and write refs.
 """
 
 import os
@@ -24,100 +24,108 @@ _GONE_SECONDS = 5
 _ERRORS_LIMIT = 16 << 10
 _READ = 1 << 16
 
-# The limits hold from the first instruction of git on; a preexec_fn would not be safe in a worker with threads.
+# A shell sets the limits before it becomes git; a preexec_fn would not be safe in a worker with threads.
 _LIMITED = 'ulimit -c 0 && ulimit -v "$1" && ulimit -f "$2" && shift 2 && exec "$@"'
 
 
 class GitCancelled(StepFailed):
-    """Somebody asked for the end; nothing is left running."""
+    """The work was cancelled by its event; no process is left."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(Reason.USER, f"{what} was cancelled")
+    def __init__(self, task: str) -> None:
+        super().__init__(Reason.USER, f"{task} was cancelled")
 
 
-class DeadlinePassed(RelayError):  # noqa: N818 - reads as what it says
-    """The deadline passed; nothing is left running."""
+class DeadlinePassed(RelayError):  # noqa: N818 - an event
+    """The work took too long; no process is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Until when, and whether still, something may run."""
+    """The time until which some work may run, and an event that ends it earlier."""
 
     expires_at: float
-    """On `time.monotonic`'s clock."""
+    """Seconds on the clock of `time.monotonic`."""
     cancelled: Event
+    """Set by another thread to cancel the work."""
 
     @classmethod
     def within(cls, seconds: float, cancelled: Event | None = None) -> "Deadline":
-        """A deadline that ends in so many seconds."""
+        """Make a deadline that many seconds from now."""
         return cls(time.monotonic() + seconds, cancelled or Event())
 
-    def check(self, what: str) -> None:
-        """Pass if there is time left.
+    def check(self, task: str) -> None:
+        """Return if the work may go on.
+
+        Args:
+            task: name of the work in the error's message.
 
         Raises:
             GitCancelled: the event is set.
-            DeadlinePassed: the deadline has passed.
+            DeadlinePassed: the time is over.
         """
         if self.cancelled.is_set():
-            raise GitCancelled(what)
+            raise GitCancelled(task)
         if time.monotonic() >= self.expires_at:
-            raise DeadlinePassed(f"{what} took too long")
+            raise DeadlinePassed(f"{task} took too long")
 
-    def pause(self, what: str) -> None:
-        """Let a moment pass, for what offers no event to wait on; raises as `check` does."""
-        self.check(what)
+    def pause(self, task: str) -> None:
+        """Wait 0.1 s between two polls, less if the event is set; raises as `check` does."""
+        self.check(task)
         self.cancelled.wait(_POLL_SECONDS)
-        self.check(what)
+        self.check(task)
 
 
 @dataclass(frozen=True, slots=True)
 class GitJob:
-    """One git command line and what it may use."""
+    """One git command line and its limits."""
 
     argv: Sequence[str]
-    """Behind ``git``."""
+    """Arguments after ``git``."""
     git_dir: Path | None = None
+    """The bare repository; None for a command that needs none."""
     config: Mapping[str, str] = field(default_factory=dict)
-    """In addition to the fixed ones; never a secret."""
+    """Configuration in addition to Relay's fixed one; never a secret."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables in addition to Relay's fixed ones."""
     stdin: int | None = None
-    """A descriptor that git reads; nothing otherwise."""
+    """Descriptor of the standard input; None for an empty one."""
     memory_bytes: int = 4 << 30
+    """Address space of each process."""
     file_bytes: int = 1 << 40
+    """Size of each file that git writes."""
     output_limit: int = 64 << 20
-    """Bytes of stdout; at one more the process is ended."""
+    """Bytes of stdout that are kept; at one more the process is ended."""
     on_errors: Callable[[bytes], None] | None = None
-    """Gets every chunk of stderr."""
+    """Called with every chunk of stderr."""
     watch: Callable[[], object] | None = None
-    """Called now and then while git runs; what it raises ends git and is raised."""
+    """Called several times a second while git runs; an exception from it ends git and is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitResult:
-    """How it ended; a non-zero exit is a value."""
+    """The end of a git process; a non-zero exit code is no exception."""
 
     exit_code: int
     output: bytes
     truncated: bool
-    """The output went over its limit and is cut there."""
+    """Whether the output was longer than its limit and is cut there."""
     errors: bytes
-    """End of stderr."""
+    """The last bytes of stderr, at most 16 KiB."""
 
     @property
     def message(self) -> str:
-        """The last complaints that git wrote to stderr."""
+        """The last two error lines of stderr, or its last two lines, joined by semicolons."""
         lines = self.errors.decode("utf-8", "replace").strip().splitlines()
         complaints = [line for line in lines if line.startswith(("error:", "fatal:"))] or lines
         return "; ".join(complaints[-2:]) or f"git ended with code {self.exit_code}"
 
 
 def run_git(job: GitJob, deadline: Deadline) -> GitResult:
-    """Run git in a process group of its own, which is gone when this returns or raises.
+    """Run git in a process group of its own, none of which is left when this function returns or raises.
 
     Raises:
-        GitCancelled: asked to end.
-        DeadlinePassed: the deadline passed.
+        GitCancelled: the event of the deadline was set.
+        DeadlinePassed: the time is over.
     """
     limits = (str(job.memory_bytes // 1024), str(job.file_bytes // 512))
     argv = ("/bin/sh", "-c", _LIMITED, "sh", *limits, "git", *job.argv)
@@ -142,24 +150,24 @@ def run_git(job: GitJob, deadline: Deadline) -> GitResult:
 
 
 def end_group(group: int) -> None:
-    """Kill a process group and see to it that no live process of it is left.
+    """Kill a process group and wait until no live process of it is left.
 
     Raises:
-        RelayError: one survives (it hangs in the kernel).
+        RelayError: after 5 s a process is still alive (it hangs in the kernel).
     """
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
-        with suppress(ProcessLookupError, PermissionError):  # the latter: only zombies are left
+        with suppress(ProcessLookupError, PermissionError):  # PermissionError: only zombies are left
             os.killpg(group, signal.SIGKILL)
         if not living_members(group):
             return
         if time.monotonic() > deadline:
             raise RelayError(f"processes of group {group} do not end")
-        time.sleep(0.01)  # the kernel offers no event for the end of a process that is not our child
+        time.sleep(0.01)  # the kernel offers no event for the end of a process that is no child of this one
 
 
 def living_members(group: int) -> list[int]:
-    """Processes of a group that are not zombies."""
+    """Return the ids of the processes of a group that are no zombies."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -212,7 +220,7 @@ def _environment(job: GitJob) -> dict[str, str]:
 
 
 def _collect(process: subprocess.Popen[bytes], job: GitJob, deadline: Deadline) -> tuple[bytes, bool, bytes]:
-    """Read both pipes to their ends, or to the output limit."""
+    """Read both pipes to their ends or to the output limit; returns the output, whether it is cut, and stderr's end."""
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         for pipe in (process.stdout, process.stderr):
@@ -239,7 +247,7 @@ def _collect(process: subprocess.Popen[bytes], job: GitJob, deadline: Deadline) 
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: Deadline) -> None:
-    """Wait for a process that has closed its pipes."""
+    """Wait for the end of a process that has closed its pipes."""
     while True:
         try:
             process.wait(_POLL_SECONDS)

@@ -1,26 +1,26 @@
-"""Progress of git for a log: a line that overwrites itself hundreds of times is told now and then, and at its end."""
+"""Thins out git's progress for a log: of a line that git overwrites hundreds of times, only some states are kept."""
 
 import re
 import time
 from collections.abc import Callable
 
 SECONDS = 5.0
-"""Between two states of a line that goes on."""
+"""Shortest time between two states of one line that are kept."""
 _LONGEST_LINE = 64 << 10
 _BEHIND_ENDS = re.compile(rb"(?<=[\r\n])")
 
 
 class ProgressLog:
-    """Passes lines on; of the states that end in a carriage return only one in `SECONDS`."""
+    """Passes on complete lines, and one state that ends in a carriage return per `SECONDS`."""
 
     def __init__(self, target: Callable[[bytes], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._target = target
         self._clock = clock
-        self._told = clock()
+        self._last_state_at = clock()
         self._rest = b""
 
     def write(self, data: bytes) -> None:
-        """Take what git wrote, cut anywhere."""
+        """Take the next bytes of git's stderr, which may be cut anywhere."""
         data = self._rest + data
         shown = bytearray()
         *lines, self._rest = _BEHIND_ENDS.split(data)
@@ -34,14 +34,14 @@ class ProgressLog:
             self._target(bytes(shown))
 
     def end(self) -> None:
-        """Pass on what has no line end."""
+        """Pass on the last line if it has no line end."""
         if self._rest:
             self._target(self._rest)
         self._rest = b""
 
     def _due(self) -> bool:
         now = self._clock()
-        if now - self._told < SECONDS:
+        if now - self._last_state_at < SECONDS:
             return False
-        self._told = now
+        self._last_state_at = now
         return True

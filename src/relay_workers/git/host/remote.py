@@ -1,4 +1,4 @@
-"""Reaching a remote: its address, resolved once, judged and pinned, and what git's complaints about it mean."""
+"""Connecting to a remote: its address is resolved once, checked and pinned; git's errors are explained."""
 
 import re
 import socket
@@ -25,24 +25,27 @@ NOT_GIT = (
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What git is given to reach one remote, and nothing but it."""
+    """The settings with which git can reach one remote, and no other."""
 
     url: str
     config: Mapping[str, str]
+    """Git configuration."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of git."""
     options: tuple[str, ...] = ()
-    """Of ``git clone`` and ``git fetch``."""
+    """Options of ``git clone``, ``git fetch`` and ``git ls-remote``."""
 
 
 def connect(url: GitUrl, settings: Settings, deadline: Deadline) -> Connection:
-    """Vet where a remote really is and pin it: git connects to the address that was judged, not to a later answer.
+    """Resolve the address of a remote, check that it is allowed, and pin it: git connects to that very address.
 
-    Behind an HTTP proxy the proxy resolves the name, and its own rules decide about addresses.
+    If the worker's environment names an HTTP proxy for the URL, the proxy resolves the name, and its rules decide which
+    addresses are allowed.
 
     Raises:
         StepFailed: reason ``clone_failed``: unknown host, an address that is not allowed, or no such local repository.
-        GitCancelled: asked to end.
-        DeadlinePassed: the deadline passed.
+        GitCancelled: the event of the deadline was set.
+        DeadlinePassed: the time is over.
     """
     config = {f"protocol.{url.scheme}.allow": "always", "http.followRedirects": "false", "protocol.version": "2"}
     if url.scheme == "file":
@@ -68,7 +71,7 @@ def connect(url: GitUrl, settings: Settings, deadline: Deadline) -> Connection:
 
 
 def explain_failure(errors: bytes, url: GitUrl) -> str:
-    """What git's stderr means for the person who gave the URL; free of credentials."""
+    """Explain git's stderr to the person who gave the URL; the text contains no credentials."""
     text = redact(errors.decode("utf-8", "replace"))
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, text, re.IGNORECASE):
@@ -111,7 +114,10 @@ _MEANINGS = (
 
 
 def _resolve(url: GitUrl, settings: Settings, deadline: Deadline) -> list[IPAddress]:
-    """The allowed addresses of the host; in a thread, for a resolver can be neither hurried nor interrupted."""
+    """Return the addresses of the host, all of which are allowed.
+
+    It resolves in a daemon thread, because a call of the resolver can be neither limited nor interrupted.
+    """
     found: list[str] = []
     failed: list[OSError] = []
 
@@ -137,7 +143,7 @@ def _resolve(url: GitUrl, settings: Settings, deadline: Deadline) -> list[IPAddr
 
 
 def _proxy_environment(url: GitUrl) -> dict[str, str]:
-    """The proxy that the worker's environment names for this URL, if any."""
+    """Return the environment variable for the HTTP proxy of this URL, or none, by the worker's own environment."""
     if url.scheme not in WEB:
         return {}
     proxies = urllib.request.getproxies_environment()
@@ -174,7 +180,7 @@ def _ssh_command(url: GitUrl, address: IPAddress, settings: Settings) -> str:
 
 def _local(url: GitUrl, settings: Settings, config: dict[str, str], deadline: Deadline) -> Connection:
     path = checked_path(url, settings.data_dir, deadline)
-    # Git refuses a repository of another user; RELAY_GIT_ALLOW_FILE says that it may be read. Configuration does not
-    # reach the other end of a local fetch but in its command line.
+    # Git refuses to read a repository of another user; RELAY_GIT_ALLOW_FILE allows it. Only the command line passes
+    # configuration to the other end of a local fetch.
     upload_pack = "--upload-pack=git -c safe.directory=* -c protocol.allow=never upload-pack"
     return Connection(str(path), config, options=(upload_pack,))

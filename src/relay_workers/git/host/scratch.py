@@ -1,6 +1,7 @@
-"""Directories for results of the git container, and what a worker that was killed left of these and of its fetches.
+"""Temporary directories for results of the git container, and removal of files that killed workers left behind.
 
-Whoever works holds a file lock, which the kernel frees when it dies: what can be locked is nobody's.
+A worker holds a file lock on each directory and mirror that it uses, and the kernel frees the lock when the worker
+dies. So files whose lock can be taken belong to no living worker.
 """
 
 import fcntl
@@ -18,12 +19,12 @@ from relay_workers.git.host.mirror import clear_after_crash
 log = structlog.get_logger(__name__)
 
 _ENTRIES_PER_SWEEP = 50
-"""A sweep is to be short; the next takes the rest."""
+"""Most files that one sweep looks at per kind, so that it is short; the next sweep takes further ones."""
 
 
 @contextmanager
 def scratch(data_dir: Path) -> Iterator[Path]:
-    """A fresh directory outside of the workspaces, gone afterwards."""
+    """Create an empty directory outside of the workspaces, and remove it at the end of the context."""
     root = data_dir / "tmp"
     root.mkdir(parents=True, exist_ok=True)
     draft = root / f".out-{secrets.token_hex(8)}"
@@ -32,7 +33,7 @@ def scratch(data_dir: Path) -> Iterator[Path]:
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.rename(path)  # so that a sweep finds it locked
+        draft.rename(path)  # a sweep ignores the draft, and finds the directory locked
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -40,24 +41,25 @@ def scratch(data_dir: Path) -> Iterator[Path]:
 
 
 def sweep(data_dir: Path) -> int:
-    """Remove what dead workers left; the number of things removed."""
+    """Remove directories and unfinished fetches of dead workers; returns how many were removed."""
     removed = 0
     for path in _some(data_dir / "tmp", "out-*"):
-        with _nobodys(path, os.O_RDONLY | os.O_DIRECTORY) as mine:
-            if mine:
+        with _try_lock(path, os.O_RDONLY | os.O_DIRECTORY) as locked:
+            if locked:
                 shutil.rmtree(path, ignore_errors=True)
                 removed += 1
-    for lock in {_lock_of(path) for pattern in _OF_FETCHES for path in _some(data_dir / "mirrors", pattern)}:
-        with _nobodys(lock, os.O_RDWR) as mine:
-            removed += _clear_mirror(lock.with_suffix(".git")) if mine else 0
+    for lock in {_lock_of(path) for pattern in _UNFINISHED_FETCHES for path in _some(data_dir / "mirrors", pattern)}:
+        with _try_lock(lock, os.O_RDWR) as locked:
+            removed += _clear_mirror(lock.with_suffix(".git")) if locked else 0
     return removed
 
 
-_OF_FETCHES = ("*/*.partial-*", "*/*.trace", "*/*.git/relay-fetching")
+_UNFINISHED_FETCHES = ("*/*.partial-*", "*/*.trace", "*/*.git/relay-fetching")
+"""Files that exist only during a fetch, below the directory of mirrors."""
 
 
 def _lock_of(path: Path) -> Path:
-    """The lock of the mirror that a left-over belongs to."""
+    """Return the lock file of the mirror to which a file of a fetch belongs."""
     mirror = path.parent if path.parent.suffix == ".git" else path
     return mirror.with_name(f"{mirror.name.partition('.')[0]}.lock")
 
@@ -81,18 +83,18 @@ def _some(directory: Path, pattern: str) -> list[Path]:
 
 
 @contextmanager
-def _nobodys(path: Path, flags: int) -> Iterator[bool]:
-    """Whether no living worker holds this; held by us inside."""
+def _try_lock(path: Path, flags: int) -> Iterator[bool]:
+    """Try to lock a file within the context; yields False if a living worker holds the lock, or the file is gone."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         yield False
         return
     try:
-        mine = False
+        locked = False
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
-        yield mine
+            locked = True
+        yield locked
     finally:
         os.close(descriptor)

@@ -1,7 +1,7 @@
-"""Relay's own bare store of a workspace's repo: the pinned after-states, from which diffs are made.
+"""The bare repository in which Relay keeps the recorded states of one clone of a workspace, and makes diffs of them.
 
-It borrows the mirror's objects and works when clone and container are gone. What enters it comes from a container, so
-it is checked object by object, bounded, and never put into a mirror that others share.
+It borrows the mirror's objects, and does not need the clone or the container. The objects that enter it come from a
+container: they are checked one by one, limited in size, and never put into a mirror, which other workspaces share.
 """
 
 import os
@@ -37,47 +37,51 @@ _PACK_HEADER = struct.Struct(">4sII")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A unified diff of two commits, binary files and all, as `git apply` takes it."""
+    """A unified diff of two commits, binary files included, in the format of `git apply`."""
 
     text: bytes
     truncated: bool
-    """It was longer than asked for and ends at a line end before."""
+    """Whether the diff was longer than its limit; it is then cut after the last line that fits."""
     files: int
     insertions: int
     deletions: int
     masked: tuple[str, ...] = ()
-    """Files whose part of it holds masked places, or lacks content that a secret is in: it is not what they are."""
+    """Paths of files whose part of the diff differs from the file, because a secret was masked or left out."""
 
     @property
     def applies(self) -> bool:
-        """Whether it gives the same files where it is applied."""
+        """Whether applying the diff gives the same files as the commit."""
         return not self.truncated and not self.masked
 
 
 class Store:
-    """One bare repository; made at the first use."""
+    """The bare repository for one clone (`repo_name`) of a workspace."""
 
     def __init__(self, settings: Settings, workspace_id: UUID, repo_name: str) -> None:
         self._settings = settings
         self.path = settings.data_dir / "stores" / str(workspace_id) / f"{repo_name}.git"
 
     def prepare(self, mirror: Path) -> None:
-        """Make the repository, borrowing the objects of ``mirror``; harmless when it is there."""
+        """Create the repository, which borrows the objects of ``mirror``; harmless if it exists."""
         alternates = self.path / "objects" / "info" / "alternates"
         if alternates.is_file():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         shape: dict[str, Any] = {"bare": True, "template": "", "env": _CLEAN}
-        # "Unsafe" is a template of somebody's; ours is none at all, not even the distribution's.
+        # GitPython calls any template unsafe. The empty one means no template, not even that of the distribution.
         Repo.init(self.path, odbt=GitCmdObjectDB, expand_vars=False, allow_unsafe_options=True, **shape).close()
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{mirror}/objects\n")
 
     def import_pack(self, pack: int) -> None:
-        """Take in the pack that an open descriptor holds; an empty one changes nothing.
+        """Add the objects of a pack; a pack without objects changes nothing.
+
+        Args:
+            pack: open descriptor of the file.
 
         Raises:
-            StepFailed: reason ``internal_error``: it is no sound pack, too large, or its objects need others.
+            StepFailed: reason ``internal_error``: the pack is damaged or too large, or its objects need others that
+                are missing.
         """
         header = os.pread(pack, _PACK_HEADER.size, 0)
         if len(header) == _PACK_HEADER.size and _PACK_HEADER.unpack(header)[::2] == (b"PACK", 0):
@@ -97,17 +101,17 @@ class Store:
             raise StepFailed(Reason.INTERNAL_ERROR, f"the after-state is refused: {result.message[:300]}")
 
     def has(self, commit: str) -> bool:
-        """Whether it, or the mirror it borrows from, has the commit."""
+        """Return whether the store, or the mirror that it borrows from, has the commit."""
         if not self.path.is_dir():
             return False
         with self._repo() as repo:
             return _is_commit(repo, commit)
 
     def pin(self, execution_id: UUID, commit: str) -> None:
-        """Keep a commit under ``refs/relay/<execution id>``.
+        """Keep a commit by the ref ``refs/relay/<execution id>``.
 
         Raises:
-            StepFailed: reason ``internal_error``: there is no such commit.
+            StepFailed: reason ``internal_error``: the store has no such commit.
         """
         with self._repo() as repo:
             if not _is_commit(repo, commit):
@@ -115,7 +119,13 @@ class Store:
             Reference(repo, f"refs/relay/{execution_id}").set_object(commit)
 
     def patch(self, base: str, after: str, max_bytes: int, mask: SecretMask | None = None) -> Patch:
-        """The diff between two commits with secrets masked, renames found where cheap; runs no driver and no filter.
+        """Return the diff between two commits, with secrets masked; it runs no diff driver and no filter.
+
+        Args:
+            base: the older commit.
+            after: the newer commit.
+            max_bytes: longest diff; a longer one is cut. Renames are detected among at most 400 files.
+            mask: knows the secrets; None if there are none.
 
         Raises:
             StepFailed: reason ``internal_error``: a commit is missing, or git ran out of time or memory.
@@ -126,7 +136,7 @@ class Store:
             argv,
             git_dir=self.path,
             memory_bytes=self._settings.git_host_memory_bytes,
-            output_limit=max_bytes + 100,  # the line of statistics comes first
+            output_limit=max_bytes + 100,  # room for the line of statistics, which comes first
         )
         try:
             result = run_git(job, self._deadline())
@@ -139,7 +149,7 @@ class Store:
         return replace(patch, text=text, masked=masked)
 
     def _blobs(self, names: Sequence[str], max_bytes: int) -> dict[str, bytes]:
-        """The contents of some blobs by name, as many as fit into so many bytes; without those that are not there."""
+        """Return contents of blobs by id, as many as fit into `max_bytes` in total; missing blobs are left out."""
         if not names:
             return {}
         with tempfile.TemporaryFile() as asked:
@@ -175,12 +185,12 @@ def _is_commit(repo: Repo, commit: str) -> bool:
 
 
 def _blobs_in(output: bytes) -> dict[str, bytes]:
-    """What `cat-file --batch` wrote, as far as it is whole."""
+    """Return the complete blobs in the output of `git cat-file --batch`, by id."""
     found, at = {}, 0
     while (end := output.find(b"\n", at)) >= 0:
         name, _, size = output[at:end].decode("latin-1").partition(" blob ")
         at = end + 1
-        if not size.isdecimal():  # it says that there is none
+        if not size.isdecimal():  # a line that says that there is no such blob
             continue
         content = output[at : at + int(size)]
         if len(content) == int(size):

@@ -1,16 +1,16 @@
-"""The git of this node, and what it is too old for."""
+"""The version of git on this node, and whether it can pin the address of a remote."""
 
 import re
 import subprocess
 from functools import cache
 
 PINS_ADDRESSES = (2, 37)
-"""The first that connects to the address it is given (``http.curloptResolve``); older ones ignore that in silence."""
+"""First version with ``http.curloptResolve``, which makes git connect to a given address; older ones ignore it."""
 
 
 @cache
 def git_version() -> tuple[int, int] | None:
-    """Major and minor number; None where git cannot be run."""
+    """Return the major and minor number of git; None if git cannot be run."""
     try:
         done = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -20,9 +20,9 @@ def git_version() -> tuple[int, int] | None:
 
 
 def too_old_to_pin(version: tuple[int, int] | None) -> str | None:
-    """Why remotes over HTTP cannot be held to the address that was judged; None where they can."""
+    """Explain why git cannot be made to connect to the checked address of an HTTP remote; None if it can."""
     if version is not None and version >= PINS_ADDRESSES:
         return None
     mine = "cannot be run" if version is None else f"is {version[0]}.{version[1]}"
-    wanted = ".".join(map(str, PINS_ADDRESSES))
-    return f"git of this node {mine}; {wanted} or later is needed to hold http and https remotes to a public address"
+    needed = ".".join(map(str, PINS_ADDRESSES))
+    return f"git of this node {mine}; {needed} or later is needed to hold http and https remotes to a public address"
