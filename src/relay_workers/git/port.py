@@ -1,4 +1,4 @@
-"""The git port: clones of a workspace, where they stand, what a step left in them, and their removal."""
+"""The port `Git`: the clones of a workspace are made, read, recorded and removed through it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,41 +13,41 @@ __all__ = ["AfterState", "AfterStateRequest", "CloneRequest", "CloneResult", "Gi
 
 
 class Git(Protocol):
-    """Git for the runner; usable from many threads. Each call may be repeated."""
+    """Operations on the clones of workspaces. Usable from several threads at once; each call may be repeated."""
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Bring the mirror up to date and check a workspace's clone out of it.
+        """Bring the mirror of the remote up to date and check a workspace's clone out of it.
 
-        A clone that is complete is left as it is, an incomplete one is made again. A failure leaves nothing of it.
+        A complete clone stays as it is, an incomplete one is replaced. A failure leaves no part of a clone behind.
 
         Raises:
-            InvalidInput: the URL is not allowed (any more), or a name is not usable.
-            StepFailed: reason ``clone_failed``, ``clone_timeout``, ``oom``, ``disk_limit``, ``image_unavailable``,
-                ``engine_error``; ``user`` where it was cancelled.
+            InvalidInput: the URL is not allowed (any more), or a name is not valid.
+            StepFailed: reason ``clone_failed``, ``clone_timeout``, ``oom``, ``disk_limit``, ``image_unavailable`` or
+                ``engine_error``; ``user`` if the request was cancelled.
         """
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """The directory of a remote's mirror on this node, whether it was cloned already or not.
+        """Return the directory of a remote's mirror on this node, whether it exists or not.
 
         Raises:
             InvalidInput: the URL is not allowed.
         """
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """The commit and branch of each clone, by name; read from files only (a millisecond each).
+        """Return commit and branch of each clone, by the clone's name; only files are read (1 ms per clone).
 
-        Never raises for what a clone contains or lacks: `Head.problem` says what could not be read.
+        Never raises because of a clone's content: `Head.problem` tells why something could not be read.
         """
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """Record what a step left in one clone, after committing it where a message is given.
+        """Record the state in which a step left one clone; if the request has a commit message, commit it first.
 
-        Never raises for what the clone contains: `AfterState.problem` says what could not be recorded.
+        Never raises because of the clone's content: `AfterState.problem` tells what could not be recorded.
         """
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
-        """Remove a workspace's files and stores; nothing happens where there are none.
+        """Remove the files and the stores of a workspace; harmless if they do not exist.
 
         Raises:
-            StepFailed: reason ``engine_error``: it cannot be removed.
+            StepFailed: reason ``engine_error``: some files cannot be removed.
         """

@@ -1,4 +1,4 @@
-"""The directories of a node that no other account may enter: they hold sources, logs and files that tenants made."""
+"""Closes a node's directories to other accounts: they hold sources, logs, and files that agents created."""
 
 import os
 import stat
@@ -7,26 +7,28 @@ from pathlib import Path
 from relay_core.domain.errors import RelayError
 
 PRIVATE = ("workspaces", "mirrors", "stores", "tmp", "probe", "workers", "ssh")
-"""Below the data directory. A set-uid file in a workspace is harmless, because no other account can reach it.
+"""Names of directories below the data directory that only the worker's account may enter.
 
-The container engine mounts what is below as root, so containers still see their part of it.
+A set-uid file in a workspace is therefore harmless. Containers still see their own part, because the container engine
+mounts it as root.
 """
 
 
-class DirectoryNotPrivate(RelayError):  # noqa: N818 - named for what it says
+class DirectoryNotPrivate(RelayError):  # noqa: N818 - named after the state
     """A directory of the node cannot be closed to other accounts."""
 
 
 def close_to_others(data_dir: Path) -> list[str]:
-    """Make the directories with mode 0700, and give that mode to those which are open.
+    """Create the directories of `PRIVATE` with mode 0700, and set that mode on those that have another one.
 
-    Repeated at each start: Docker makes the directory of a bind mount itself, and earlier versions made them 0755.
+    A worker does this at each start: Docker creates the missing directory of a bind mount with mode 0755, and so did
+    earlier versions of Relay.
 
     Returns:
-        The names of those that were open.
+        Names of the directories that had another mode.
 
     Raises:
-        DirectoryNotPrivate: one is a symlink, no directory, or another account's.
+        DirectoryNotPrivate: a directory is a symlink, is no directory, or belongs to another account.
     """
     return [name for name in PRIVATE if _close(data_dir / name)]
 

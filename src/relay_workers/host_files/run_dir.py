@@ -1,9 +1,9 @@
-"""The directory of one attempt of one execution: what the step is given, and what its supervisor leaves behind.
+"""The run directory: the files that the worker and the supervisor of a step share, for one owner of one execution.
 
-``<workspace>/runs/<execution>/<attempt>/`` holds ``step`` and ``stdin``, the FIFOs ``stdout.fifo``, ``stderr.fifo`` and
-``alive``, the logs ``stdout`` and ``stderr``, the ``exit`` record, and ``started``: a file made by the supervisor, or a
-directory made by the worker that declared that it never starts (containers/in_container/supervise.sh is the other
-side). The step may change all of it, so it is only ever read through `SafeDir`.
+``<workspace>/runs/<execution>/<fence>/`` contains ``step`` and ``stdin``, the FIFOs ``stdout.fifo``, ``stderr.fifo``
+and ``alive``, the logs ``stdout`` and ``stderr``, the ``exit`` record, and ``started``: a file if the supervisor has
+started, or a directory if the worker has ruled out that it ever starts. The supervisor is
+containers/in_container/supervise.sh. The step can change all of these files, so they are only read through `SafeDir`.
 """
 
 import os
@@ -23,14 +23,14 @@ from relay_workers.host_files.safe_dir import FileId, OpenFile, SafeDir, Tampere
 _RUNS = "runs"
 _FIFOS = ("stdout.fifo", "stderr.fifo", "alive")
 _RECORD_BYTES = 512
-"""Laid out beforehand, so that the record can be written on a full disk."""
+"""Bytes of the exit record, which are written in advance, so that the record can be written on a full disk."""
 _RECORD_LIMIT = 4096
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
 class Owner(NamedTuple):
-    """Whose a run directory is: the user of the step."""
+    """The user and group of a step, which own its run directory."""
 
     uid: int
     gid: int
@@ -38,50 +38,52 @@ class Owner(NamedTuple):
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """What a supervisor wrote about the end of its step; the step's own testimony, as it could have written it too."""
+    """The supervisor's record of the end of its step. It is no proof: the step could have written it, too."""
 
     code: int | None
-    """None: the step could not be started at all (a fork failed)."""
+    """Exit code of the step; None if the step could not be started (a fork failed)."""
     oom_before: int | None
-    """The container's count of processes that the kernel ended for memory; None where it cannot be read."""
+    """The container's count of processes that the kernel killed for lack of memory, before the step; None: unknown."""
     oom_after: int | None
+    """The same count after the step."""
     copier_failed: bool
-    """Some output could not be written (a full disk) and is lost."""
+    """Whether some output could not be written (a full disk) and is lost."""
     drained: bool
-    """Both copiers have ended."""
+    """Whether both copiers, which write the output to the logs, have ended."""
     late: bool = False
-    """Its own supervisor ended it, long after its time was up."""
+    """Whether the supervisor itself ended the step, long after its time limit."""
     stdout_copier: int | None = None
-    """Exit code of the copier; not 0 when output was lost. Known once `drained`."""
+    """Exit code of the copier of stdout, known once `drained`; not 0 if output was lost."""
     stderr_copier: int | None = None
+    """Exit code of the copier of stderr, likewise."""
 
     @property
     def oom_killed(self) -> bool:
-        """Whether the kernel ended a process of this container for memory while the step ran."""
+        """Whether the kernel killed a process of the container for lack of memory while the step ran."""
         return (self.oom_after or 0) > (self.oom_before or 0)
 
     @property
     def lost_output(self) -> bool:
-        """Whether a copier failed or was killed."""
+        """Whether a copier failed or was killed, so that output is missing in a log."""
         return self.copier_failed or bool(self.stdout_copier) or bool(self.stderr_copier)
 
 
 def argv_script(argv: Sequence[str]) -> bytes:
-    """A step that becomes the program ``argv`` (found on its PATH) with exactly these arguments."""
+    """Return a script that runs the program ``argv``, found on the PATH, with exactly these arguments."""
     return b"exec " + os.fsencode(shlex.join(argv)) + b"\n"
 
 
 def parse_exit(data: bytes) -> ExitRecord | None:
-    """The record in ``data``, or None while it is not complete.
+    """Parse the content of the file ``exit``; returns None while the record is not complete.
 
     Raises:
-        TamperedFile: no supervisor wrote this.
+        TamperedFile: the content cannot be that of a supervisor.
     """
     head, end, tail = data.partition(b"\nend\n")
     if not end:
         return None
-    seen = dict(line.split(b"=", 1) for line in (head + b"\n" + tail).split(b"\n") if b"=" in line)
-    numbers = {name: _number(name, seen.get(name.encode(), b"")) for name in _NUMBERS}
+    fields = dict(line.split(b"=", 1) for line in (head + b"\n" + tail).split(b"\n") if b"=" in line)
+    numbers = {name: _number(name, fields.get(name.encode(), b"")) for name in _NUMBERS}
     code = numbers["code"]
     if code is not None and code > 255:
         raise TamperedFile(f"the exit record's code is {code}")
@@ -89,8 +91,8 @@ def parse_exit(data: bytes) -> ExitRecord | None:
         code=code,
         oom_before=numbers["oom_before"],
         oom_after=numbers["oom_after"],
-        copier_failed=seen.get(b"copier") != b"ok",
-        late=seen.get(b"late") == b"1",
+        copier_failed=fields.get(b"copier") != b"ok",
+        late=fields.get(b"late") == b"1",
         drained=b"drained" in tail.split(b"\n"),
         stdout_copier=numbers["stdout_copier"],
         stderr_copier=numbers["stderr_copier"],
@@ -110,33 +112,34 @@ def _number(name: str, value: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class RunDir:
-    """An attempt's directory, by name only: nothing is held open."""
+    """The run directory of one owner of an execution; holds names only and no open descriptor."""
 
     workspace_dir: Path
     execution_id: str
     fence: int
+    """The fence of the owner that started the step: an execution that is started again gets a new directory."""
 
     @property
     def container_path(self) -> str:
-        """Its path in the workspace's container."""
+        """Path of the directory in the workspace's container."""
         return f"/workspace/{_RUNS}/{self.execution_id}/{self.fence}"
 
     def open_log(self, stream: Stream, expect: FileId | None = None) -> OpenFile:
-        """The log of ``stdout`` or ``stderr`` for reading; with ``expect``, only that very file.
+        """Open the log of ``stdout`` or ``stderr`` for reading; with ``expect``, only the file of that identity.
 
         Raises:
-            FileNotFoundError: it is gone.
-            TamperedFile: it is not the file that Relay made.
+            FileNotFoundError: the log was removed.
+            TamperedFile: it is not the file that Relay created.
         """
         with self._open() as directory:
             return directory.open_file(stream.value, expect)
 
     def append(self, stream: Stream, data: bytes) -> None:
-        """Add words of Relay's own to a log, which then counts as any output.
+        """Append a message of Relay to a log; from then on it is output like any other.
 
         Raises:
-            FileNotFoundError: it is gone.
-            TamperedFile: it is not the file that Relay made.
+            FileNotFoundError: the log was removed.
+            TamperedFile: it is not the file that Relay created.
             OSError: the disk is full.
         """
         file = self.open_log(stream)
@@ -150,37 +153,39 @@ class RunDir:
             os.close(file.fd)
 
     def open_alive(self) -> int:
-        """A descriptor whose reads say how the supervisor is.
+        """Open the FIFO ``alive``, whose content is the state of the supervisor; the caller closes the descriptor.
 
-        Bytes ``s`` (started) and ``x`` (the step has ended, its record is written); BlockingIOError while there is
-        nothing new; ``b""`` once the supervisor is dead, and also before it was started.
+        A read returns bytes ``s`` (the supervisor has started) and ``x`` (the step has ended and its record is
+        written). It raises BlockingIOError while there is no new byte, and returns ``b""`` once the supervisor is dead,
+        and also before it has started.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: the FIFO was removed.
             TamperedFile: it is no FIFO.
         """
         with self._open() as directory:
             return directory.open_fifo("alive")
 
     def has_started(self) -> bool:
-        """Whether the supervisor has begun; False also when the start was ruled out."""
+        """Return whether the supervisor has started; False also if its start was ruled out."""
         with self._open() as directory:
             return self._started(directory) is not None and not self._ruled_out(directory)
 
     def declare_never_started(self) -> bool:
-        """Rule out that this attempt ever starts; False when it has.
+        """Rule out that the supervisor ever starts; returns False if it has started already.
 
         Raises:
-            FileNotFoundError: there is no run directory: never prepared, or removed by a step. The rows know which.
+            FileNotFoundError: there is no run directory: it was never prepared, or a step removed it. The execution's
+                row in Postgres tells which.
         """
         with self._open() as directory:
             return directory.make_directory("started") or self._ruled_out(directory)
 
     def read_exit(self) -> ExitRecord | None:
-        """The exit record, or None while there is none.
+        """Read the exit record; returns None while it is not complete.
 
         Raises:
-            TamperedFile: the file is gone, or is not what a supervisor wrote.
+            TamperedFile: the file was removed, or its content cannot be that of a supervisor.
         """
         try:
             with self._open() as directory:
@@ -189,11 +194,11 @@ class RunDir:
             raise TamperedFile(f"the exit record of {self.execution_id} was removed") from error
 
     def remove(self) -> None:
-        """Remove it with all that is in it; nothing happens when it is gone.
+        """Remove the directory with all its content; harmless if it does not exist.
 
         Raises:
-            TamperedFile: the container put something else on the way to it.
-            OSError: something in it cannot be removed, or is made at the same time.
+            TamperedFile: the container replaced a parent directory.
+            OSError: an entry cannot be removed, or is created at the same time.
         """
         name = str(self.fence)
         with suppress(FileNotFoundError), SafeDir.open(self.workspace_dir, _RUNS) as runs:
@@ -202,7 +207,7 @@ class RunDir:
                     shutil.rmtree(name, dir_fd=parent.fileno())
                 else:
                     parent.unlink(name)
-            with suppress(OSError):  # other attempts are in it
+            with suppress(OSError):  # it contains directories of other fences
                 os.rmdir(self.execution_id, dir_fd=runs.fileno())
 
     def _open(self) -> SafeDir:
@@ -220,31 +225,32 @@ class RunDir:
 
 
 def remove_runs(workspace_dir: Path, execution_id: str) -> None:
-    """Remove all attempts of an execution; nothing happens when they are gone.
+    """Remove all run directories of an execution; harmless if there are none.
 
     Raises:
-        TamperedFile: the container put something else on the way to them.
-        OSError: something cannot be removed, or is made at the same time.
+        TamperedFile: the container replaced the directory ``runs``.
+        OSError: an entry cannot be removed, or is created at the same time.
     """
     with suppress(FileNotFoundError), SafeDir.open(workspace_dir, _RUNS) as runs:
         shutil.rmtree(execution_id, dir_fd=runs.fileno())
 
 
 def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") -> None:
-    """Make the directory of an attempt with all that its supervisor needs; one left by a crash is replaced.
+    """Create a run directory with all files that the supervisor needs; one that a crash left is replaced.
 
-    The caller knows that the attempt was never started. The directory is given to its owner last, so nothing can
-    interfere before it is complete. Under an account that is not root it stays the worker's own, which is the step's.
+    The caller must know that no supervisor was started in it. The directory gets its owner last, so no process of the
+    workspace can change it before it is complete. A worker that is not root cannot change owners: it runs as the step's
+    user.
 
     Args:
-        run: the attempt.
-        owner: the step's user.
-        step: a script; with a ``#!`` line it is executed as it is, else by /bin/sh.
-        stdin: what the step reads.
+        run: names the directory.
+        owner: user and group of the step.
+        step: script of the step; with a ``#!`` line it is executed itself, else by /bin/sh.
+        stdin: standard input of the step.
 
     Raises:
-        TamperedFile: the container put something else where the directory belongs.
-        OSError: the disk is full, or the worker may not write there.
+        TamperedFile: the container replaced a parent directory.
+        OSError: the disk is full, or the worker has no permission to write there.
     """
     run.remove()
     with SafeDir.open(run.workspace_dir) as workspace:
@@ -255,7 +261,7 @@ def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") 
                 parent.make_directory(str(run.fence), 0o700)
                 with parent.sub(str(run.fence)) as directory:
                     _fill(directory.fileno(), owner, step, stdin)
-                    _give(directory.fileno(), owner, 0o700)
+                    _set_owner_and_mode(directory.fileno(), owner, 0o700)
 
 
 def _fill(directory: int, owner: Owner, step: bytes, stdin: bytes) -> None:
@@ -269,16 +275,16 @@ def _fill(directory: int, owner: Owner, step: bytes, stdin: bytes) -> None:
     for name, (content, mode) in files.items():
         with os.fdopen(os.open(name, _NEW, 0o600, dir_fd=directory), "wb") as file:
             file.write(content)
-            _give(file.fileno(), owner, mode)
+            _set_owner_and_mode(file.fileno(), owner, mode)
     for name in _FIFOS:
         os.mkfifo(name, 0o600, dir_fd=directory)
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        # /dev/stdout reopens the FIFO by its inode: also a step that changes its user must be able to.
-        _give(fd, owner, 0o600 if name == "alive" else 0o622)
+        # A step that opens /dev/stdout opens the FIFO anew, also after it has changed its user: all may write to it.
+        _set_owner_and_mode(fd, owner, 0o600 if name == "alive" else 0o622)
         os.close(fd)
 
 
-def _give(fd: int, owner: Owner, mode: int) -> None:
+def _set_owner_and_mode(fd: int, owner: Owner, mode: int) -> None:
     os.fchmod(fd, mode)
     if os.geteuid() == 0:
         os.fchown(fd, owner.uid, owner.gid)

@@ -1,8 +1,8 @@
-"""Reading below paths that a container can write, without following or executing anything (docs/threat-model.md).
+"""Safe access to files below a path that a container can write; no link is followed (docs/threat-model.md).
 
-A container may plant symlinks, FIFOs, hard links, devices and sparse giants. So every path below a trusted root is
-walked one component at a time by directory descriptor with ``O_NOFOLLOW``, files are opened with ``O_NONBLOCK`` (a FIFO
-without a writer would hang the open), and only a regular file with one link is accepted.
+A container may put symlinks, FIFOs, hard links, devices and huge sparse files there. So every path below a trusted root
+is walked one component at a time by directory descriptor with ``O_NOFOLLOW``, files are opened with ``O_NONBLOCK``
+(opening a FIFO without a writer would block), and only a regular file with one link is accepted.
 """
 
 import os
@@ -19,41 +19,41 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class TamperedFile(StepFailed):
-    """A file that Relay reads is not what Relay made: a link, a device, another inode, or shorter than before."""
+    """A file is not the one that Relay created: it is a link, a device, another inode, or shorter than before."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.LOG_TAMPERED, message)
 
 
 class FileId(NamedTuple):
-    """What makes a file the same file again."""
+    """Identity of a file, by which it is recognised when it is opened again."""
 
     device: int
     inode: int
 
 
 class OpenFile(NamedTuple):
-    """An open descriptor (the caller closes it) and the identity of what it points at."""
+    """An open descriptor, which the caller must close, and the identity of its file."""
 
     fd: int
     file_id: FileId
 
 
 class SafeDir:
-    """A directory held by descriptor; a context manager that closes it."""
+    """A directory that is held open by a descriptor; as a context manager it closes the descriptor at the end."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
         self.path = path
-        """For messages only; never opened."""
+        """Path for messages only; it is never opened."""
 
     @classmethod
     def open(cls, trusted_root: Path, *parts: str) -> Self:
-        """Open ``trusted_root`` (a path no container can change) and walk ``parts`` below it.
+        """Open the directory ``parts`` below ``trusted_root``, a path that no container can change.
 
         Raises:
             FileNotFoundError: a component does not exist.
-            TamperedFile: a component is a symlink or no directory.
+            TamperedFile: a component is a symlink, or is no directory.
         """
         here = cls(os.open(trusted_root, _DIRECTORY & ~os.O_NOFOLLOW), str(trusted_root))
         for part in parts:
@@ -62,7 +62,12 @@ class SafeDir:
         return here
 
     def sub(self, name: str) -> Self:
-        """Open the directory ``name`` directly below."""
+        """Open the directory ``name`` in this directory.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+            TamperedFile: it is a symlink, or is no directory.
+        """
         _check_name(name)
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
@@ -71,11 +76,11 @@ class SafeDir:
         return type(self)(fd, f"{self.path}/{name}")
 
     def open_file(self, name: str, expect: FileId | None = None) -> OpenFile:
-        """Open a regular file with one link for reading; with ``expect``, only that very file.
+        """Open a regular file with one link for reading; with ``expect``, only the file of that identity.
 
         Raises:
-            FileNotFoundError: there is none.
-            TamperedFile: it is something else, or another file than expected.
+            FileNotFoundError: there is no entry of this name.
+            TamperedFile: the entry is no regular file, has several links, or is another file than expected.
         """
         fd = self._open(name)
         status = os.fstat(fd)
@@ -93,11 +98,11 @@ class SafeDir:
         return OpenFile(fd, found)
 
     def open_fifo(self, name: str) -> int:
-        """Open a FIFO for reading without waiting for a writer.
+        """Open a FIFO for reading without waiting for a writer; returns the descriptor, which the caller must close.
 
         Raises:
-            FileNotFoundError: there is none.
-            TamperedFile: it is something else.
+            FileNotFoundError: there is no entry of this name.
+            TamperedFile: the entry is no FIFO.
         """
         fd = self._open(name)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
@@ -106,11 +111,11 @@ class SafeDir:
         return fd
 
     def read_bytes(self, name: str, limit: int) -> bytes:
-        """The whole of a regular file of at most ``limit`` bytes.
+        """Read the whole content of a regular file of at most ``limit`` bytes.
 
         Raises:
-            FileNotFoundError: there is none.
-            TamperedFile: it is no regular file of one link, or longer than ``limit``.
+            FileNotFoundError: there is no entry of this name.
+            TamperedFile: the entry is no regular file with one link, or is longer than ``limit``.
         """
         fd, _ = self.open_file(name)
         with os.fdopen(fd, "rb") as file:
@@ -120,7 +125,7 @@ class SafeDir:
         return data
 
     def make_directory(self, name: str, mode: int = 0o755) -> bool:
-        """Make a directory; False where anything of that name already exists."""
+        """Create a directory; returns False if an entry of this name exists, whatever it is."""
         _check_name(name)
         try:
             os.mkdir(name, mode, dir_fd=self._fd)
@@ -129,7 +134,7 @@ class SafeDir:
         return True
 
     def exists(self, name: str) -> bool:
-        """Whether there is anything of that name, a dangling link included."""
+        """Return whether there is an entry of this name; a dangling link is one."""
         _check_name(name)
         try:
             os.lstat(name, dir_fd=self._fd)
@@ -138,7 +143,7 @@ class SafeDir:
         return True
 
     def unlink(self, name: str) -> None:
-        """Remove a non-directory; nothing happens when it is not there."""
+        """Remove an entry that is no directory; harmless if there is none."""
         _check_name(name)
         try:
             os.unlink(name, dir_fd=self._fd)
@@ -146,15 +151,15 @@ class SafeDir:
             return
 
     def names(self) -> list[str]:
-        """The names in it, unordered."""
+        """Return the names of the entries, in no particular order."""
         return os.listdir(self._fd)
 
     def fileno(self) -> int:
-        """The descriptor, for calls with ``dir_fd``; it stays this object's."""
+        """Return the descriptor for calls with ``dir_fd``; this object remains its owner."""
         return self._fd
 
     def close(self) -> None:
-        """Let go of the descriptor; more than once is harmless."""
+        """Close the descriptor; a second call is harmless."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -1,1 +1,1 @@
-"""Git on work trees: only inside a container, or by reading files."""
+"""Work on clones, which an agent may have changed: git runs only in a container; the host only reads and owns files."""

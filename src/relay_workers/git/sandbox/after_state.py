@@ -1,4 +1,4 @@
-"""Recording what a step left in a clone, after committing it where asked to."""
+"""Records the state in which a step left a clone: optionally a commit, then heads, a summary, and diffs."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -32,66 +32,72 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class AfterStateRequest:
-    """A clone to be recorded after a step."""
+    """A clone that is to be recorded after a step."""
 
     workspace_id: UUID
     workspace_dir: Path
     name: str
+    """Name of the clone's directory below ``repos/``."""
     mirror_path: Path
     base_commit: str
-    """Where the workspace's branch began."""
+    """The commit at which the workspace's branch began."""
     before_commit: str | None
-    """HEAD before the step."""
+    """HEAD before the step; None if it is not known."""
     uid: int
     gid: int
     execution_id: UUID
     commit_message: str | None = None
-    """Given: the work tree is committed on its branch first."""
+    """If given, the work tree is first committed on its branch with this message; at most 4 KiB of it are used."""
     mask: SecretMask = field(default_factory=SecretMask)
-    """For the patches."""
+    """Knows the secrets that the patches must not contain."""
 
 
 class OmittedPath(NamedTuple):
-    """Something that a commit or diff lacks."""
+    """A changed path that a commit or diff lacks."""
 
     path: str
     why: str
+    """Reason for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class AfterState:
-    """What a step left in a clone; `problem` says what could not be recorded, and nothing is raised for it."""
+    """The state in which a step left a clone."""
 
     after_head: str | None
+    """Commit of HEAD, after Relay's own commit; None if it cannot be read."""
     branch: str | None = None
+    """Branch of HEAD; None if HEAD is on no branch."""
     committed: str | None = None
-    """The commit that Relay made."""
+    """The commit that Relay made; None if it made none."""
     commit_problem: str | None = None
-    """Why it made none though asked to; null also where there was nothing to commit."""
+    """Why Relay could not make the requested commit; None also if there was nothing to commit."""
     dirty: bool | None = None
-    """Whether the work tree differs from HEAD now, untracked files included; None: it could not be seen."""
+    """Whether the work tree now differs from HEAD, untracked files included; None if it could not be compared."""
     summary: dict[str, Any] = field(default_factory=dict)
-    """Before the commit: counts ``staged modified deleted untracked unmerged nested``, ``paths``, ``complete``."""
+    """Changes before the commit, as of `container.summarise`: a count for each of `container.KINDS`, ``paths``,
+    ``complete``."""
     pinned_commit: str | None = None
-    """HEAD, or a commit of the work tree on it; kept in the store."""
+    """The commit that the store keeps: HEAD, or a commit of the changed work tree on top of it."""
     patch: Patch | None = None
-    """Base to pinned."""
+    """Diff from the base commit to the pinned commit."""
     step_patch: Patch | None = None
-    """Before to pinned; null where that is the same as `patch`, or the state before was not kept."""
+    """Diff from HEAD before the step to the pinned commit; None if that is `patch`, or the store lacks that HEAD."""
     omitted: tuple[OmittedPath, ...] = ()
-    """What changed and was not kept, or not in a commit."""
+    """Changed paths that are not recorded, or not committed; the first 100."""
     problem: str | None = None
+    """Why the state is recorded only in part; None if it is complete."""
 
 
 class Recorder:
-    """Records after-states; see `GitService.after_state`."""
+    """Records the state of clones; see `GitService.after_state`."""
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
         self._tool = tool
 
     def record(self, request: AfterStateRequest) -> AfterState:
-        """Record one clone."""
+        """Record one clone; a failure is the `problem` of the result and is never raised."""
         head = read_head(request.workspace_dir, request.name)
         if head.commit is None and head.branch is None:
             return AfterState(None, problem=head.problem)
@@ -99,14 +105,14 @@ class Recorder:
         try:
             with self._out_directory(request) as out_dir:
                 return self._record(request, state, out_dir)
-        except (StepFailed, DeadlinePassed, OSError) as error:  # a full disk, for one
+        except (StepFailed, DeadlinePassed, OSError) as error:  # OSError: for example a full disk
             head = read_head(request.workspace_dir, request.name)
             log.warning("after-state not recorded", action="after_state", repo=request.name, problem=str(error))
             return replace(state, after_head=head.commit, problem=str(error))
 
     @contextmanager
     def _out_directory(self, request: AfterStateRequest) -> Iterator[Path]:
-        """For the container's results, outside of the workspace."""
+        """Create a directory for the container's message and results, outside of the workspace."""
         with scratch(self._settings.data_dir) as path:
             (path / "message").write_bytes(_commit_message(request.commit_message or ""))
             if os.geteuid() == 0:
@@ -138,7 +144,7 @@ class Recorder:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
         try:
             self._keep(store, request.execution_id, pinned, out_dir)
-        except (StepFailed, DeadlinePassed, OSError) as error:  # what was done already, a commit perhaps, is told
+        except (StepFailed, DeadlinePassed, OSError) as error:  # the commit, if one was made, is still reported
             return replace(state, problem=str(error))
         return self._with_patches(replace(state, pinned_commit=pinned), store, request)
 
@@ -166,22 +172,22 @@ class Recorder:
 
 
 def _commit_message(text: str) -> bytes:
-    """At most 4 KiB, cut between characters."""
-    wanted = text.replace("\0", "").strip().encode("utf-8", "replace")[:_MESSAGE_LIMIT]
-    return (wanted.decode("utf-8", "ignore") or "Changes of the agent").encode() + b"\n"
+    """Cut a commit message to 4 KiB between characters; an empty one is replaced."""
+    message = text.replace("\0", "").strip().encode("utf-8", "replace")[:_MESSAGE_LIMIT]
+    return (message.decode("utf-8", "ignore") or "Changes of the agent").encode() + b"\n"
 
 
 def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterState:
-    """The state with what the container said of the work tree."""
+    """Add the results of the container to the state."""
     committed = answer.commit("committed")
     after_head = committed or state.after_head
     pinned = answer.commit("pinned")
     with SafeDir.open(out_dir) as results:
         status = _result(results, "status", _STATUS_LIMIT)
         unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
-        told = _records(_result(results, "omitted", _PATHS_LIMIT))
-    omitted = tuple(OmittedPath(path, why) for path, why in zip(told[::2], told[1::2], strict=False))
-    summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, but=unchanged)
+        records = _records(_result(results, "omitted", _PATHS_LIMIT))
+    omitted = tuple(OmittedPath(path, why) for path, why in zip(records[::2], records[1::2], strict=False))
+    summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, without=unchanged)
     return replace(
         state,
         after_head=after_head,
@@ -204,13 +210,13 @@ def _dirty(
     changed = pinned != after_head if pinned else any(summary[kind] for kind in container.KINDS)
     if changed or "too_big" in answer.values or "unreadable" in answer.values or summary["nested"]:
         return True
-    if any(one.why.startswith(container.SUBMODULE_DIFFERS) for one in omitted):
+    if any(path.why.startswith(container.SUBMODULE_DIFFERS) for path in omitted):
         return True
     return None if "unseen" in answer.values else False
 
 
 def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | None:
-    """What is not kept, in a sentence."""
+    """Return a sentence about the changes that are not recorded; None if all are."""
     if "too_big" in answer.values:
         return f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"
     if not omitted:
@@ -222,6 +228,7 @@ def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | Non
 
 
 def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
+    """Read a file of the container's results; None if the container did not write it."""
     try:
         return results.read_bytes(name, limit)
     except FileNotFoundError:
@@ -229,5 +236,5 @@ def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
 
 
 def _records(data: bytes | None) -> list[str]:
-    """NUL-terminated ones; what is after the last NUL was cut."""
+    """Split NUL-terminated records; a cut one after the last NUL is dropped."""
     return [record.decode("utf-8", "replace") for record in (data or b"").split(b"\0")[:-1]]

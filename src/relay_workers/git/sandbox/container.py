@@ -1,4 +1,4 @@
-"""What the git container is given and what its answer means; pure but for reading its script once."""
+"""Input and output of the git container, whose program is git_container.sh; all functions but `_script` are pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,18 +13,19 @@ from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolMount, ToolResult, ToolRun
 
 PATHS_NAMED = 50
+"""Most paths in a summary of changes."""
 NAMED = 20
-"""Submodules, and pointers of Git LFS, that the checkout names."""
+"""Most submodules, and most pointers of Git LFS, that the checkout names."""
 KINDS = ("staged", "modified", "deleted", "untracked", "unmerged", "nested")
-"""Of changes, as a summary counts them."""
+"""Kinds of changes that a summary counts; ``nested`` is an untracked repository inside of the clone."""
 SUBMODULE_DIFFERS = ("the submodule ", "files of the submodule ", "files were put into the place of a submodule")
-"""How the script begins to say that a submodule's work tree is not what HEAD names."""
+"""Beginnings of the script's messages about a submodule whose work tree is not the commit that HEAD names."""
 _INDEX_BYTES = 160 << 20
-"""Room in the tmpfs for a copy of the clone's index, lists of paths and the like."""
+"""Bytes of the tmpfs for a copy of the clone's index, lists of paths and the like."""
 _CHANGES_PER_PACK = 8
-"""Changed files may be so many times larger than the largest pack: most compress."""
+"""Allowed ratio of the size of changed files to the size of the largest pack: most files compress well."""
 
-# Never what the clone's own configuration says; it is not even read.
+# Git's whole configuration: the configuration of the clone is never read.
 _CONFIG = {
     "advice.detachedHead": "false",
     "checkout.workers": "0",
@@ -51,7 +52,7 @@ _CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class ContainerUser:
-    """Whose files the clone's are."""
+    """User and group that own the files of the clone; git runs as this user."""
 
     uid: int
     gid: int
@@ -59,50 +60,60 @@ class ContainerUser:
 
 @dataclass(frozen=True, slots=True)
 class CheckoutPlan:
-    """A clone to be made."""
+    """Arguments of a checkout: the clone that the container is to make."""
 
     name: str
+    """Name of the clone's directory below ``repos/``."""
     mirror: Path
     url: str
+    """Address of the remote ``origin`` in the clone's configuration."""
     commit: str
+    """Commit that is checked out."""
     branch: str
+    """The workspace's branch, which is created at `commit`."""
     default_branch: str | None
+    """The remote's default branch, for ``origin/HEAD``."""
     partial: str
+    """Name of the directory in which the clone is made before it gets its own name."""
     max_bytes: int
+    """Most bytes that the checkout may write."""
 
 
 @dataclass(frozen=True, slots=True)
 class AfterStatePlan:
-    """A clone to be looked at, and perhaps committed."""
+    """Arguments of the recording of a clone's state, with or without a commit."""
 
     name: str
+    """Name of the clone's directory below ``repos/``."""
     mirror: Path
     head_commit: str | None
     branch: str | None
     commit: bool
+    """Whether the work tree is to be committed on the branch."""
     base_commit: str
+    """The commit at which the workspace's branch began."""
     known: tuple[str, ...]
-    """Commits that the store already has."""
+    """Commits that the store already has; their objects need not be packed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptAnswer:
-    """The ``key value`` lines that the script wrote."""
+    """The ``key value`` lines that the script printed."""
 
     values: Mapping[str, str]
     submodules: tuple[str, ...]
-    """Paths, quoted by git where they are odd; 20 at most."""
+    """Paths of submodules, at most 20; git quotes paths with special characters."""
     pointers: tuple[str, ...] = ()
-    """The same of files that are left as pointers of Git LFS."""
+    """Paths of files that are left as pointers of Git LFS, likewise."""
 
     def commit(self, key: str) -> str | None:
-        """A value that is an object name."""
+        """Return the value of `key` if it is the id of an object."""
         value = self.values.get(key, "")
         return value if re.fullmatch("[0-9a-f]{40}", value) else None
 
 
 def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Settings) -> ToolRun:
-    """The part that all runs of the script share."""
+    """Return the container that runs one command (`verb`) of the script, without the command's own variables."""
     env = {
         "GIT_ALLOW_PROTOCOL": "",
         "GIT_ATTR_NOSYSTEM": "1",
@@ -124,7 +135,7 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return ToolRun(
         image=settings.git_image,
-        # PID 1 ends the whole container at the timeout, also when no worker is left to do it.
+        # `timeout` is process 1: its end ends the container, even if the worker is dead.
         argv=("timeout", "-s", "KILL", f"{seconds:g}", "/bin/sh", "-c", _script(), "git-container", verb),
         env=env,
         mounts=(ToolMount(str(workspace_dir), "/workspace", read_only=False),),
@@ -136,7 +147,7 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
 
 
 def checkout_run(plan: CheckoutPlan, base: ToolRun, settings: Settings) -> ToolRun:
-    """The run that makes a clone."""
+    """Return the container that makes a clone."""
     env = {
         "NAME": plan.name,
         "MIRROR": str(plan.mirror),
@@ -152,7 +163,7 @@ def checkout_run(plan: CheckoutPlan, base: ToolRun, settings: Settings) -> ToolR
 
 
 def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings: Settings) -> ToolRun:
-    """The run that commits, sums up and packs a work tree."""
+    """Return the container that commits, summarises and packs a work tree; results are written to `out_dir`."""
     env = {
         "NAME": plan.name,
         "MIRROR": str(plan.mirror),
@@ -175,7 +186,7 @@ def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings
 
 
 def clone_config(url: str, settings: Settings) -> str:
-    """The ``.git/config`` of a new clone: its origin without secrets, and an author for commits made in it."""
+    """Return the ``.git/config`` of a new clone: its origin without secrets, and an author for commits made in it."""
     return "\n".join(
         (
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true",
@@ -186,7 +197,7 @@ def clone_config(url: str, settings: Settings) -> str:
 
 
 def parse_answer(result: ToolResult) -> ScriptAnswer:
-    """Take the script's lines apart."""
+    """Parse the lines that the script printed."""
     lines = result.output.decode("utf-8", "replace").splitlines()
     pairs = [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
     submodules, pointers = (tuple(value for key, value in pairs if key == kind) for kind in ("submodule", "lfs"))
@@ -194,7 +205,7 @@ def parse_answer(result: ToolResult) -> ScriptAnswer:
 
 
 def container_failure(result: ToolResult, settings: Settings) -> StepFailed | None:
-    """Why the container did not do its work, where it ended otherwise than by the script's own end."""
+    """Return the failure of a container that did not reach the end of the script; None if it did."""
     if result.cancelled:
         return StepFailed(Reason.USER, "the git container was cancelled")
     if result.timed_out:
@@ -209,25 +220,27 @@ def container_failure(result: ToolResult, settings: Settings) -> StepFailed | No
     return None
 
 
-def summarise(status: bytes, *, complete: bool, but: Collection[str] = ()) -> dict[str, Any]:
-    """Counts and first paths of a NUL-separated ``git status --porcelain=v1``; a nested repository ends in ``/``.
+def summarise(status: bytes, *, complete: bool, without: Collection[str] = ()) -> dict[str, Any]:
+    """Count the changes that ``git status --porcelain=v1 -z`` printed, by `KINDS`, and name the first paths.
+
+    The path of a nested repository ends in ``/``.
 
     Args:
-        status: what git wrote.
-        complete: it is all of it.
-        but: paths that are left out.
+        status: the output of git.
+        complete: whether it is the whole output; else its last record is cut and not counted.
+        without: paths that are not counted.
     """
     records = status.split(b"\0")
     if not complete:
         records = records[:-1]
     summary: dict[str, Any] = dict.fromkeys(KINDS, 0)
-    but = frozenset(but)
+    without = frozenset(without)
     paths: list[str] = []
     for record in records:
         if len(record) < 4:
             continue
         code, path = record[:2].decode("latin-1"), record[3:].decode("utf-8", "replace")
-        if path in but:
+        if path in without:
             continue
         summary[_kind(code, path)] += 1
         if len(paths) < PATHS_NAMED:

@@ -1,4 +1,4 @@
-"""What a step that ran as root has left in the clones is given to the workspace's user, who works on in them."""
+"""Gives files that a step created as root in the clones to the workspace's user, who must be able to change them."""
 
 import os
 from contextlib import suppress
@@ -8,13 +8,17 @@ from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def give_back(workspace_dir: Path, uid: int) -> int:
-    """Change the owner of root's files in all clones; nothing is followed, neither a link nor a mount.
+    """Change the owner of all files of root in the clones of a workspace; follows neither links nor mounts.
 
-    Safe beside processes of the workspace: what they can put in the way is a name for another of the workspace's files.
-    Only root can; else nothing happens.
+    Safe while processes of the workspace run: with a hard link they can at most name another file of the workspace.
+    Only root can change owners, so nothing happens in a worker that is not root.
+
+    Args:
+        workspace_dir: directory of the workspace.
+        uid: the new owner; 0 changes nothing.
 
     Returns:
-        How many had another owner.
+        Number of files and directories whose owner was changed.
     """
     if os.geteuid() != 0 or uid == 0:
         return 0

@@ -1,4 +1,4 @@
-"""HEAD of a clone, read from its files: no git runs, so nothing in the clone can make the host do anything."""
+"""Reads HEAD of a clone from its files. No git runs, so nothing in the clone can make the host run a program."""
 
 import re
 from pathlib import Path
@@ -13,21 +13,22 @@ _SYMBOLIC_DEPTH = 5
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}")
 _BRANCHES = "refs/heads/"
 _SURROGATE = re.compile("[\udc80-\udcff]")
-"""A byte of a name that is not UTF-8."""
+"""A byte that is not UTF-8, as Python decodes it with ``surrogateescape``."""
 
 
 class Head(NamedTuple):
-    """Where a clone stands."""
+    """Commit and branch of a clone's HEAD."""
 
     commit: str | None
+    """Id of the commit; None if the branch has none yet, or it cannot be read."""
     branch: str | None
-    """Without ``refs/heads/``; null where HEAD names a commit or something else."""
+    """Name without ``refs/heads/``; None if HEAD contains a commit, or points to another ref."""
     problem: str | None
-    """Why commit or branch is not known; a detached HEAD is none."""
+    """Why commit or branch is not known; None also for a HEAD that contains a commit (detached)."""
 
 
 def read_head(workspace_dir: Path, repo_name: str) -> Head:
-    """Where the clone ``repos/<repo_name>`` stands; never raises for what it contains."""
+    """Read HEAD of the clone ``repos/<repo_name>``; content of any kind is reported as a problem and never raised."""
     try:
         with SafeDir.open(workspace_dir, "repos", repo_name, ".git") as git_dir:
             return _read(git_dir)
@@ -67,7 +68,7 @@ def _shown(ref: str) -> str:
 
 
 def _ref_value(git_dir: SafeDir, ref: str) -> bytes | None:
-    """Content of a ref's own file, else its line of ``packed-refs``; None where there is neither."""
+    """Return the content of a ref's own file, else of its line in ``packed-refs``; None if there is neither."""
     try:
         loose = _loose_value(git_dir, ref.split("/"))
     except FileNotFoundError:
@@ -83,7 +84,7 @@ def _loose_value(directory: SafeDir, parts: list[str]) -> bytes | None:
     try:
         return directory.read_bytes(name, _REF_FILE_LIMIT).strip()
     except TamperedFile:
-        if _is_directory(directory, name):  # git leaves empty ones behind
+        if _is_directory(directory, name):  # git leaves empty directories behind
             return None
         raise
 

@@ -1,7 +1,7 @@
-"""Lock files that a git which was killed has left: with one of them every later git of a clone fails.
+"""Removes lock files of a git that was killed: with such a file, every later git in the clone fails.
 
-Each execution has a gid of its own, and what it makes is of that group. So the group of a lock says whose it is, and
-whether any process is left that could hold it.
+Each execution has a gid of its own, which is the group of all files that it creates. So the group of a lock file tells
+which execution created it, and whether a process is left that may hold the lock.
 """
 
 import os
@@ -18,17 +18,17 @@ _LOCKS = ("index", "HEAD", "config", "packed-refs", "shallow", "ORIG_HEAD", "FET
 def remove_dead_locks(
     workspace_dir: Path, name: str, branch: str | None, *, ended: int, running: Collection[int]
 ) -> list[str]:
-    """Remove the locks of a clone that no live process holds.
+    """Remove the lock files of a clone that no living process holds.
 
     Args:
-        workspace_dir: of the workspace.
-        name: of the clone.
-        branch: that HEAD is on.
-        ended: gid of an execution none of whose processes is left.
-        running: gids of the workspace's other executions that run. Where there are none, no lock is held.
+        workspace_dir: directory of the workspace.
+        name: name of the clone's directory below ``repos/``.
+        branch: branch of HEAD; None if HEAD is on no branch.
+        ended: gid of an execution of which no process is left.
+        running: gids of the workspace's other running executions. If there are none, all locks are removed.
 
     Returns:
-        Paths below `.git`.
+        Paths of the removed files, relative to `.git`.
     """
     removed = []
     for path in _locks(branch):

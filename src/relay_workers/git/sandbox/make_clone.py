@@ -1,4 +1,4 @@
-"""Making a workspace's clone: the mirror first, then a checkout in the git container."""
+"""Makes a workspace's clone: updates the mirror on the host, then checks out in the git container."""
 
 import os
 import secrets
@@ -26,36 +26,37 @@ from relay_workers.host_files.safe_dir import SafeDir
 
 @dataclass(frozen=True, slots=True)
 class CloneRequest:
-    """A clone to be made in a workspace."""
+    """A clone that is to be made in a workspace."""
 
     project_id: UUID
     workspace_id: UUID
     workspace_dir: Path
     name: str
-    """Of the directory below ``repos/``."""
+    """Name of the clone's directory below ``repos/``."""
     url: str
     target_branch: str | None
-    """Null: the remote's default."""
+    """The remote's branch at which the workspace's branch begins; None for the remote's default branch."""
     branch: str
-    """The workspace's own, made at the target's commit."""
+    """The workspace's branch, which is created."""
     uid: int
     gid: int
     on_output: Callable[[bytes], None]
-    """Gets progress and messages for the log."""
+    """Called with progress and messages for the log."""
     cancelled: Event
+    """Set by another thread to cancel the clone."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloneResult:
-    """A clone that is there."""
+    """A clone that is complete."""
 
     head_commit: str
     target_branch: str | None
-    """None: the remote's HEAD names a commit that no branch is at."""
+    """The remote's branch at which the clone began; None if no branch of the remote is at that commit."""
     mirror_path: Path
-    """To be mounted read-only at this very path wherever the clone is used."""
+    """The mirror, which every container that uses the clone must mount read-only at this very path."""
     submodules: tuple[str, ...]
-    """Paths of submodules, which are left empty; quoted by git where odd; 20 at most."""
+    """Paths of submodules, which are left empty; at most 20; git quotes paths with special characters."""
 
 
 class Cloner:
@@ -67,7 +68,7 @@ class Cloner:
         self._mirrors = Mirrors(settings)
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Make one, or find it made."""
+        """Make a clone; a complete one stays as it is."""
         url = parse_git_url(request.url, self._settings.remote_policy)
         if not is_valid_repo_name(request.name):
             raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
@@ -88,11 +89,11 @@ class Cloner:
         return CloneResult(head, target.branch, mirror.path, answer.submodules)
 
     def _prepare_workspace(self, request: CloneRequest) -> None:
-        """Make what must be there before the container can work; harmless when it is."""
+        """Create the directories that the container needs; harmless if they exist."""
         request.workspace_dir.mkdir(parents=True, exist_ok=True)
         with SafeDir.open(request.workspace_dir) as workspace:
-            made = workspace.make_directory("repos")
-        if made and os.geteuid() == 0:
+            is_new = workspace.make_directory("repos")
+        if is_new and os.geteuid() == 0:
             os.chown(request.workspace_dir / "repos", request.uid, request.gid, follow_symlinks=False)
 
     def _checkout(self, request: CloneRequest, url: GitUrl, mirror: FetchedMirror, target: StartPoint) -> ScriptAnswer:
