@@ -1,278 +1,214 @@
-"""What Relay needs of a container engine: one workspace container, the executions in it, and nothing else.
+"""The container port: workspace containers, the steps that run in them, and no other use of a container engine.
 
-All verbs may raise `EngineUnavailable` (the engine does not answer, or not as it should) and, where the container is
-gone or does not run, `StepFailed` with the reason ``container_missing``.
+Two errors may come from every verb of `Containers`, and its docstring repeats neither:
+
+* `EngineUnavailable`: the fault of the engine or of the node. The engine gave no answer, or one that it never gives
+  while it is well; whether the request was carried out is not known.
+* `StepFailed` with the reason ``disk_pressure``: the fault of the node, whose disk is full.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
-from threading import Event
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from relay_core.domain.errors import RelayError
+from relay_workers.containers.answers import (
+    MOST_IMAGES,
+    ContainerState,
+    EngineInfo,
+    ExecState,
+    ImageInfo,
+    KillResult,
+    OurContainer,
+    Storage,
+)
+from relay_workers.containers.specs import (
+    CA_BUNDLE,
+    LABEL_NODE,
+    LABEL_ROLE,
+    LABEL_WORKSPACE,
+    SUPERVISOR,
+    WORKSPACE,
+    Account,
+    ContainerLimits,
+    ContainerSpec,
+    PullTerms,
+    StepStart,
+    container_name,
+    identity_labels,
+)
 
-WORKSPACE = "/workspace"
-"""Where the workspace directory is mounted."""
-SUPERVISOR = "/relay"
-"""Where Relay's own programs and scripts are mounted, read-only."""
-CA_BUNDLE = "/etc/relay/ca-bundle.crt"
-"""Where the CA bundle is mounted, where there is one."""
-LABEL_NODE = "relay.node_id"
-LABEL_WORKSPACE = "relay.workspace_id"
-LABEL_ROLE = "relay.role"
+__all__ = [
+    "CA_BUNDLE",
+    "LABEL_NODE",
+    "LABEL_ROLE",
+    "LABEL_WORKSPACE",
+    "MOST_IMAGES",
+    "SUPERVISOR",
+    "WORKSPACE",
+    "Account",
+    "ContainerLimits",
+    "ContainerSpec",
+    "ContainerState",
+    "Containers",
+    "EngineInfo",
+    "EngineUnavailable",
+    "ExecState",
+    "ImageInfo",
+    "KillResult",
+    "OurContainer",
+    "PullTerms",
+    "StepStart",
+    "Storage",
+    "container_name",
+    "identity_labels",
+]
 
 
 class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
-    """The container engine does not answer or failed; nothing is known about what was asked."""
+    """The container engine gave no answer, or failed; whether the request was carried out is not known.
+
+    Args:
+        message: says what is wrong and what to do, for the log and the client.
+        retryable: whether asking again can help; False where an operator has to change something first.
+        silent: whether the engine gave no answer at all, as while it is restarted; `RetryWhileSilent` waits for it.
+    """
 
     code = "engine_unavailable"
 
     def __init__(self, message: str, *, retryable: bool, silent: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
-        """Whether asking again can help; else somebody has to change something first."""
         self.silent = silent
-        """It gave no answer at all: it is being restarted, perhaps."""
-
-
-def identity_labels(node_id: str, workspace_id: str) -> dict[str, str]:
-    """The labels of a workspace's container: who it is, and nothing that may change or is secret."""
-    return {LABEL_NODE: node_id, LABEL_WORKSPACE: workspace_id, LABEL_ROLE: "workspace"}
-
-
-def container_name(workspace_id: str) -> str:
-    """The name of a workspace's container; the same each time, and no way back to the id.
-
-    The engine's DNS tells names to every container of the bridge that asks for an address. The labels have the id.
-    """
-    return f"relay-{sha256(workspace_id.encode()).hexdigest()[:20]}"
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """An image that is on this node."""
-
-    id: str
-    digest: str | None
-    """``repository@sha256:…`` where it came from a registry."""
-    user: str
-    """Its ``USER``, empty when it has none."""
-    uid: int | None
-    """The number of `user`, looked up in the image where it is a name; None when it has none."""
-    env: Mapping[str, str]
-    architecture: str = ""
-    """As the engine names it (``amd64``)."""
-    volumes: tuple[str, ...] = ()
-    """Paths that it declares as ``VOLUME``."""
-
-
-@dataclass(frozen=True)
-class PullTerms:
-    """On what terms an image that is not on the node may be fetched."""
-
-    judge: Callable[[], None]
-    """Called before a registry is asked for anything; raises where it may not be asked."""
-    cancelled: Event
-    """Ends a pull within a moment."""
-    seconds: float
-    seconds_are: str
-    """Which setting or limit that is, for the message."""
-    max_bytes: int
-    """Largest download."""
-    min_free_bytes: int
-    """Disk space that is left to the node."""
-
-
-@dataclass(frozen=True)
-class EngineInfo:
-    """What a node's engine is and has."""
-
-    version: str
-    cgroup_version: str
-    cpus: int
-    memory_bytes: int
-    images: tuple[str, ...]
-    """Names, at most `MOST_IMAGES`."""
-
-
-MOST_IMAGES = 200
-
-
-@dataclass(frozen=True)
-class ContainerLimits:
-    """What a whole container may use."""
-
-    memory_bytes: int
-    """Memory and swap together: there is no swap."""
-    cpus: float
-    pids: int
-    nofile: int
-
-
-@dataclass(frozen=True)
-class Account:
-    """The account that programs in a container find for the uid of its steps."""
-
-    uid: int
-    home: str
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """All that can be said about a workspace container; what is not here cannot be asked for."""
-
-    name: str
-    image: str
-    labels: Mapping[str, str]
-    workspace_dir: Path
-    """Mounted read-write at `WORKSPACE`."""
-    supervisor_dir: Path
-    """Mounted read-only at `SUPERVISOR`."""
-    limits: ContainerLimits
-    network: str
-    """A bridge made by `ensure_container` where it does not exist."""
-    mirror_dirs: tuple[Path, ...] = ()
-    """Mounted read-only at their own path."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    account: Account | None = None
-    """Added to ``/etc/passwd`` before the first start, where the image has none of that uid."""
-    ca_bundle: Path | None = None
-    """Mounted read-only at `CA_BUNDLE`."""
-
-
-@dataclass(frozen=True)
-class StepStart:
-    """One step to start in a running container."""
-
-    run_dir: str
-    """Path in the container of a directory made by `prepare_run_dir`."""
-    user: str
-    """``uid:gid``; the gid is the execution's own."""
-    cwd: str
-    env: Mapping[str, str]
-    deadline_seconds: float | None = None
-    """When its supervisor ends it as a last resort; None: never."""
-
-
-@dataclass(frozen=True)
-class ExecState:
-    """How the engine sees a started step."""
-
-    running: bool
-    exit_code: int | None
-
-
-@dataclass(frozen=True)
-class ContainerState:
-    """How the engine sees a container."""
-
-    exists: bool
-    running: bool = False
-    started_at: str | None = None
-    """As the engine writes it; another value means that it was restarted since."""
-    exit_code: int | None = None
-    address: str | None = None
-    """IPv4 address on its bridge."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Where a container keeps what it writes outside of the workspace directory."""
-
-    directories: tuple[Path, ...]
-    """Of its layer and its volumes, those that this host sees."""
-    layer_seen: bool
-    """Whether the layer is among them; else `layer_bytes` tells its size."""
-
-
-@dataclass(frozen=True)
-class KillResult:
-    """What a kill came to."""
-
-    remaining: int
-    """Processes still there, 0 unless even a restart failed to end them."""
-    rounds: int
-    """Looks at the process table."""
-    restarted: bool
-    """Everything in the container was ended, as its processes could not be ended one by one: to be evented."""
-
-
-@dataclass(frozen=True)
-class OurContainer:
-    """A container that carries our labels."""
-
-    id: str
-    name: str
-    running: bool
-    labels: Mapping[str, str]
 
 
 class Containers(Protocol):
-    """Containers of workspaces and the executions in them; every verb may be repeated."""
+    """Containers of workspaces and the steps in them; usable from many threads.
+
+    Containers are named by id or name. Every verb may be called again after any error. A verb that *waits* repeats its
+    request while the engine is silent, for as long as the worker's `RetryWhileSilent` says; the others raise at once.
+    """
 
     def info(self) -> EngineInfo:
-        """What the engine is and has."""
-
-    def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """An image that is here, fetched on these terms if need be; without terms none is fetched.
-
-        Raises:
-            StepFailed: ``image_unavailable``, the message says what to do and repeats nothing that a registry has said;
-                ``timeout``, ``disk_pressure``; ``user``: cancelled.
-        """
+        """The engine's version, its host's size and the images on the node. Does not wait."""
 
     def platform(self) -> tuple[str, int]:
-        """The engine's architecture, as it names those of images, and its number of processors."""
+        """The engine's architecture, as it names those of images, and its number of processors. Waits."""
 
-    def ensure_container(self, spec: ContainerSpec) -> str:
-        """The id of a running container of that name, made now or before.
+    def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
+        """An image that is on the node, fetched before if need be. Waits.
+
+        Args:
+            ref: a name with an optional tag or digest, or an id.
+            terms: the terms of a pull; without them no image is fetched.
 
         Raises:
-            Conflict: the name belongs to a container with other labels.
-            StepFailed: ``image_unavailable`` or ``engine_error``, which a repetition will not change.
+            StepFailed: ``image_unavailable``, the fault of the request or the registry: there is no such image, it is
+                too large, or the name is not one; the message says what to do and repeats no text of a registry.
+                ``timeout``: the pull took longer than `PullTerms.seconds`. ``user``: it was cancelled.
+        """
+
+    def ensure_container(self, spec: ContainerSpec) -> str:
+        """The id of a running container of that name, made or started now where need be. Waits.
+
+        A container of that name that exists is started as it is: other fields of ``spec`` do not change it. A failure
+        leaves no container that was made by this call.
+
+        Raises:
+            Conflict: ``container_name_taken``, the fault of the node: a container with other labels has the name.
+            StepFailed: ``image_unavailable``: the image is not on the node. ``engine_error``: the engine refuses this
+                container, as for a mount whose source is missing; asking again does not help.
         """
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """Whether ``user`` finds the program ``name`` on the PATH of the image and ``env``."""
+        """Whether ``user`` finds the program ``name`` on the PATH of the container. Does not wait.
+
+        Args:
+            container_id: a running container.
+            name: of the program; it is not interpreted by a shell.
+            user: ``uid:gid``; the gid is replaced by 0, so that no kill takes this look for a step.
+            env: added to the environment of the container; a PATH in it replaces the image's.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run.
+        """
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """Start a step, detached, and give its exec id.
+        """Start a step without waiting for it to begin, and return its exec id. Does not wait, as it must not repeat.
 
-        An answer is no proof of a start: it runs once its run directory says so (`RunDir.has_started`).
+        An answer is no proof of a start, and an error no proof that there was none: the supervisor began once
+        `RunDir.has_started` says so. A run directory starts one step: a second start of it, and a start after
+        `RunDir.declare_never_started`, end at once without a trace in it.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run. ``start_failed``, the fault of the
+                container: it has no shell that could run the supervisor.
+            EngineUnavailable: the step may have been started.
         """
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """A started step, or None when the engine knows it no more."""
+        """The state of a started step; None where the engine does not know the exec, as after a restart. Waits."""
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """Names of the processes of that gid, but its supervisor and what keeps its log."""
+        """The names of processes of ``gid`` in alphabetical order, but for its supervisor and copiers. Does not wait.
+
+        Args:
+            container_id: a running container.
+            gid: of one execution.
+
+        Returns:
+            A name of at most 15 bytes for each process, chosen by the process itself: untrusted text.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run.
+        """
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """End every process of that gid: TERM, ``grace_seconds``, KILL, verified; returns when none is left."""
+        """End every process of ``gid``: TERM, up to ``grace_seconds``, KILL; returns when none is left. Waits.
+
+        The supervisor writes its record before it ends, unless the step ignored TERM and was ended with it. Where a
+        process stays, or the container hinders its own killer, the container is restarted. A container that is gone or
+        stopped has no processes: that is no error.
+
+        Args:
+            container_id: any container.
+            gid: of one execution; processes that changed all their gids are not found (`end_leftovers`).
+            grace_seconds: between TERM and KILL, for a step that handles TERM.
+
+        Raises:
+            StepFailed, EngineUnavailable: the processes could not be ended, or that could not be verified.
+        """
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """End at once every process of other gids, those of root steps too."""
+        """End at once every process with none of ``keep_gids``, those of root too; as `kill_execution`. Waits.
+
+        PID 1 and Relay's own helpers stay.
+        """
 
     def inspect(self, container_id: str) -> ContainerState:
-        """A container, by id or name."""
+        """The state of a container; one that is gone is no error. Waits."""
 
     def storage(self, container_id: str) -> Storage:
-        """Where it writes; it stays so for its life. Does not wait for an engine that is away."""
+        """The directories in which a container writes; they stay the same as long as it exists. Does not wait.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone.
+        """
 
     def layer_bytes(self, container_id: str) -> int:
-        """Size of what it wrote into its own layer, holes included. Does not wait for an engine that is away."""
+        """The bytes that a container wrote into its own layer, holes included; 0 where it is gone. Does not wait."""
 
     def stop(self, container_id: str) -> None:
-        """End everything in a container and keep its files."""
+        """End every process of a container and keep its files; one that is stopped or gone is no error. Waits."""
 
     def restart(self, container_id: str) -> None:
-        """Stop and start a container."""
+        """Stop a container, if it runs, and start it. Waits.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone.
+        """
 
     def remove(self, container_id: str) -> None:
-        """Remove a container, running or not."""
+        """Remove a container, running or not, and its volumes; one that is gone is no error. Waits."""
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """All workspace containers with this node's label, running or not."""
+        """The workspace containers with this node's label, running or not. Waits."""

@@ -223,7 +223,7 @@ def test_a_container_with_a_limit_that_the_engine_refuses_is_made_anew(docker_ap
     """A worker that died between making and starting it has left it; on an engine that takes the limit it just starts."""
     spec = new_spec()
     too_many = replace(spec, limits=replace(spec.limits, nofile=1 << 20))
-    DockerContainers(docker_api)._create(too_many)
+    DockerContainers(docker_api)._lifecycle._create(too_many)
     try:
         container = DockerContainers(docker_api).ensure_container(too_many)
         assert docker_api.inspect_container(container)["State"]["Running"]

@@ -1,0 +1,127 @@
+"""Ends processes in a container with kill.sh inside of it, and verifies the result from outside.
+
+The container's own shell runs kill.sh, and a step of root may have replaced that shell. So its answers are bounded, a
+look at the host's process table has the last word, and a container that hinders its killer is restarted.
+"""
+
+import time
+from collections.abc import Callable
+
+import docker
+import structlog
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.docker.attached import HelperConnection
+from relay_workers.containers.docker.failure import translated
+from relay_workers.containers.docker.host_view import TOP, ContainerProcess, HostView, parse_top, processes_to_end
+from relay_workers.containers.docker.killer import KillOutcome, KillStage, end_processes
+from relay_workers.containers.port import SUPERVISOR, EngineUnavailable, KillResult
+
+_ANSWER_SECONDS = 10.0
+"""For one look at a container's process table, under any load."""
+_KILLER_TRIES = 2
+_AGAIN_SECONDS = 8.0
+"""A killer that has failed after this time and the grace is not tried again."""
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessKiller:
+    """Kills in the containers of one engine; usable from many threads.
+
+    Args:
+        api: a client with a short timeout, as a container may have blocked the engine.
+        host: the host's view of containers.
+        restart: restarts a container.
+    """
+
+    def __init__(self, api: docker.APIClient, host: HostView, restart: Callable[[str], None]) -> None:
+        self._api = api
+        self._host = host
+        self._restart = restart
+
+    def end(self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage) -> KillResult:
+        """End the processes that ``arguments`` choose, and return once none is left.
+
+        Args:
+            container_id: any container; one that is gone or stopped has no processes.
+            arguments: of kill.sh: ``only`` or ``except``, and gids.
+            grace_seconds: between TERM and KILL.
+            first: the stage to begin with; `KillStage.STOP` skips TERM.
+
+        Raises:
+            EngineUnavailable: the engine is silent, or cannot restart the container.
+            StepFailed: the container cannot be restarted.
+        """
+        looks = 0
+        deadline = time.monotonic() + grace_seconds + _AGAIN_SECONDS
+        for _ in range(_KILLER_TRIES):
+            try:
+                outcome = self._run_killer(container_id, arguments, grace_seconds, first)
+                looks += outcome.looks
+                unseen = self._remaining(container_id, arguments) if outcome.remaining == 0 else []
+                if not (outcome.remaining or unseen):
+                    return KillResult(0, looks, restarted=False)
+                left = {"remaining": outcome.remaining, "unseen": len(unseen)}
+                log.warning("a kill has left processes", action="kill", container=container_id, **left)
+            except (EngineUnavailable, StepFailed) as error:
+                if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
+                    return KillResult(0, looks, restarted=False)
+                if isinstance(error, EngineUnavailable) and error.silent and not self._answers():
+                    raise  # it is the engine that is away
+                log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
+            if time.monotonic() > deadline:
+                break
+        self._end_all(container_id)
+        return KillResult(0, looks, restarted=True)
+
+    def processes(self, container_id: str) -> list[ContainerProcess]:
+        """The live processes of a container, from the host's process table, else from the engine's ``top``.
+
+        Raises:
+            EngineUnavailable: the engine was asked and failed.
+            StepFailed: ``container_missing``: the container is gone or does not run.
+        """
+        found = self._host.processes(container_id)
+        if found is None:
+            with translated():
+                found = parse_top(self._api.top(container_id, TOP))
+        return found
+
+    def _answers(self) -> bool:
+        """Whether the engine answers a request that has nothing to do with a container."""
+        try:
+            with translated():
+                return bool(self._api.ping())
+        except (EngineUnavailable, StepFailed):
+            return False
+
+    def _run_killer(
+        self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage
+    ) -> KillOutcome:
+        command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]
+        with translated():
+            created = self._api.exec_create(container_id, command, stdin=True, stderr=False, user="0:0", workdir="/")
+        with HelperConnection(self._api, created["Id"], _ANSWER_SECONDS) as killer:
+            return end_processes(killer.ask, grace_seconds, first)
+
+    def _remaining(self, container_id: str, arguments: list[str]) -> list[ContainerProcess]:
+        """The processes that a kill was to end and has not, whatever the container's own shell says."""
+        mode, *gids = arguments
+        return processes_to_end(self.processes(container_id), mode, {int(gid) for gid in gids})
+
+    def _end_all(self, container_id: str) -> None:
+        """End all processes of a container and start it again.
+
+        They are ended from outside first, as files of the container may block the engine. A container that was ended
+        and cannot be started again stays stopped: the next step starts it.
+        """
+        log.warning("restarting a container to end its processes", action="kill", container=container_id)
+        ended = self._host.end(container_id)
+        try:
+            self._restart(container_id)
+        except (EngineUnavailable, StepFailed) as error:
+            if not ended:
+                raise
+            log.warning("a container was ended and stays so", container=container_id, error=str(error))
