@@ -7,10 +7,12 @@ from typing import NamedTuple, Protocol
 
 
 class ToolMount(NamedTuple):
-    """A directory of the host shown to the tool."""
+    """A directory of the host that the tool sees."""
 
     source: str
+    """The path on the host."""
     target: str
+    """The path in the container."""
     read_only: bool
 
 
@@ -25,42 +27,57 @@ class ToolRun:
     user: str
     """``uid:gid``."""
     memory_bytes: int
-    """Includes what is written to the tmpfs; there is no swap."""
+    """The limit of memory, files in the tmpfs included; there is no swap."""
     timeout_seconds: float
     tmpfs_bytes: int = 64 << 20
+    """The size of the tmpfs."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Identity only; ``relay.tool=1`` is added."""
+    """Labels of the container, for identity only; ``relay.tool=1`` is added."""
     capabilities: tuple[str, ...] = ()
+    """Names of Linux capabilities, such as ``CHOWN``; all others are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """How a tool ended; a non-zero exit is a value, a broken engine an exception."""
+    """The end of a tool; a tool that fails is a value, an engine that fails an exception."""
 
     exit_code: int
     """127: the image has no such program."""
     output: bytes
-    """Beginning of its stdout."""
+    """The first MiB of its stdout."""
     errors: bytes
-    """End of its stderr."""
+    """The last 16 KiB of its stderr."""
     oom: bool = False
+    """The kernel ended a process of it for memory."""
     timed_out: bool = False
+    """It was ended after `ToolRun.timeout_seconds`."""
     cancelled: bool = False
+    """It was ended because ``cancelled`` was set."""
 
 
 class ToolRunner(Protocol):
-    """Runs tools and leaves nothing behind."""
+    """Runs tools and leaves no container behind; usable from many threads."""
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
-        """Run to the end, to the timeout, or until ``cancelled`` is set; the container is gone or going afterwards.
+        """Run a tool to its end, to its timeout, or until ``cancelled`` is set.
+
+        The container is removed at the end, or a moment later. A run may be started again after a silence of the
+        engine, so a tool has to bear that.
 
         Raises:
-            StepFailed: reason ``image_unavailable`` or ``engine_error``.
+            StepFailed: ``image_unavailable``: the image is not on the node. ``engine_error``: the engine failed, or was
+                silent for too long.
         """
         ...
 
     def sweep(self, is_dead: Callable[[str], bool]) -> int:
-        """Remove what workers that are dead left of their tools, a batch; the number of those removed.
+        """Remove a batch of ended tool containers of dead workers.
+
+        Args:
+            is_dead: whether the incarnation of a worker with this name is over; False for workers of other nodes.
+
+        Returns:
+            The number of containers that were removed.
 
         Raises:
             StepFailed, EngineUnavailable: the engine cannot be asked.

@@ -218,8 +218,8 @@ class FakeContainers:
             lambda: sorted(
                 process.name
                 for step in self._running(container_id).steps.values()
-                for process in step.processes
-                if process.gid == gid and not process.is_step
+                for process in step.leftovers
+                if process.gid == gid
             ),
         )
 

@@ -53,6 +53,11 @@ class FakeStep:
         return ExecState(self.running, self.exit_code)
 
     @property
+    def leftovers(self) -> list[FakeProcess]:
+        """The processes that the script left when it exited; none while it runs, as they are its children."""
+        return [] if any(process.is_step for process in self.processes) else self.processes
+
+    @property
     def port(self) -> int | None:
         """The port that the step listens on now."""
         listens = self._script.listens and any(process.is_step for process in self.processes)

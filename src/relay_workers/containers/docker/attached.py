@@ -1,4 +1,4 @@
-"""An exec with its input and output in our hands."""
+"""Execs whose input and output this worker holds: helpers of Relay in a container."""
 
 import contextlib
 import io
@@ -14,23 +14,23 @@ from relay_workers.containers.port import EngineUnavailable
 
 STDOUT = 1
 MOST_ANSWER_BYTES = 1024
-"""Of one answer of a helper, its frames included."""
+"""The longest answer of a helper, its frames included."""
 _HEADER = struct.Struct(">BxxxL")
 
 
 class FrameReader:
-    """Takes the engine's stream apart: frames of a stream number, a length and so many bytes (Docker API, "attach")."""
+    """Parses the stream of an attached exec: frames of a stream number, a length and that many bytes (Docker API)."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     @property
     def pending_bytes(self) -> int:
-        """Of a frame that is not complete."""
+        """The number of bytes of a frame that is not complete yet."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of standard output that ``data`` completes; those of standard error are dropped."""
+        """The bytes of standard output that ``data`` completes; bytes of standard error are dropped."""
         self._pending += data
         output = bytearray()
         while len(self._pending) >= _HEADER.size:
@@ -45,15 +45,18 @@ class FrameReader:
 
 
 def start_attached(api: docker.APIClient, exec_id: str) -> tuple[socket.socket, bytes]:
-    """Start an exec that was created with its streams; its connection (the caller closes it) and what was read ahead.
+    """Start an exec that was created with its streams.
+
+    Returns:
+        The connection, which the caller closes, and bytes of the stream that were read ahead of it.
 
     Raises:
-        EngineUnavailable: the engine failed.
-        StepFailed: the container is gone.
+        EngineUnavailable: the engine failed, or is behind TLS, whose connection the SDK does not hand out.
+        StepFailed: ``container_missing``, or ``start_failed``: the container has no such program.
     """
     with translated():
         stream: Any = api.exec_start(exec_id, socket=True)
-    # The SDK answers a SocketIO for a UNIX socket and a socket for TCP; TLS cannot be taken out of its hands.
+    # The SDK answers a SocketIO for a UNIX socket and a socket for TCP; of TLS it keeps the connection.
     raw = getattr(stream, "_sock", stream)
     if type(raw) is not socket.socket:
         raise EngineUnavailable("attached execs need an engine on a UNIX socket or plain TCP", retryable=False)
@@ -64,7 +67,7 @@ def start_attached(api: docker.APIClient, exec_id: str) -> tuple[socket.socket, 
 
 
 def _read_ahead(response: Any, raw: socket.socket) -> bytes:
-    """What the HTTP client has buffered behind the answer's head; nothing of it may be lost."""
+    """The bytes behind the answer's head that the HTTP client has buffered already; they belong to the stream."""
     buffered = getattr(getattr(getattr(response, "raw", None), "_fp", None), "fp", None)
     if not isinstance(buffered, io.BufferedReader):
         return b""
@@ -78,10 +81,15 @@ def _read_ahead(response: Any, raw: socket.socket) -> bytes:
 
 
 class HelperConnection:
-    """Lines to and from a helper in the container; a context manager that ends it.
+    """Lines to and from a helper in a container; a context manager that ends the helper.
 
-    The helper runs in the container's own shell, which may be anything by now: so an answer has a length and a
-    deadline, and what was not asked for is none.
+    The helper runs in the container's own shell, which a step of root may have replaced. So an answer has a bounded
+    length and a deadline, and a line that arrives before its question is an error.
+
+    Args:
+        api: a client of the engine.
+        exec_id: an exec that was created with its streams.
+        timeout_seconds: the longest wait for one answer.
     """
 
     def __init__(self, api: docker.APIClient, exec_id: str, timeout_seconds: float) -> None:
@@ -91,10 +99,10 @@ class HelperConnection:
         self._text = bytearray(self._frames.feed(ahead))
 
     def ask(self, line: str) -> str:
-        """Send a line and wait for the answer's line.
+        """Send a line and return the line of the answer, without its end.
 
         Raises:
-            EngineUnavailable: the helper is gone, silent, slow or no helper of Relay's.
+            EngineUnavailable: the helper is gone, silent or slow, or answers as no helper of Relay does.
         """
         deadline = time.monotonic() + self._timeout_seconds
         if self._text:

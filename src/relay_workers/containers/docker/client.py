@@ -11,18 +11,22 @@ from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.port import EngineUnavailable
 
 TIMEOUT_SECONDS = 60
-"""Longest silence of the engine within one answer."""
+"""The longest silence of the engine within one answer."""
 KILL_TIMEOUT_SECONDS = 20
-"""Such silence means, where the engine answers else, that a container blocks it."""
+"""The longest silence during a kill: an engine that answers other requests is then blocked by the container."""
 _POOL_SIZE = 64
-"""Connections kept open; more are made and closed."""
+"""Connections that are kept open; further ones are closed after their request."""
 
 
 def find_engine(configured: str | None, environment: Mapping[str, str]) -> str:
-    """The address of the engine: the setting, ``DOCKER_HOST``, or the first socket that is there.
+    """The address of the engine: the setting, else ``DOCKER_HOST``, else the first known socket that exists.
+
+    Args:
+        configured: RELAY_DOCKER_HOST, if it is set.
+        environment: of this process.
 
     Raises:
-        EngineUnavailable: there is none.
+        EngineUnavailable: neither is set, and no socket exists.
     """
     named = configured or environment.get("DOCKER_HOST")
     if named:
@@ -48,8 +52,13 @@ def connect(
 ) -> docker.APIClient:
     """A client with connections of its own, usable from many threads; asks the engine for its version.
 
+    Args:
+        configured: RELAY_DOCKER_HOST, if it is set.
+        environment: of this process, if it is not ``os.environ``.
+        timeout_seconds: the longest silence of the engine within one answer.
+
     Raises:
-        EngineUnavailable: it does not answer.
+        EngineUnavailable: the engine does not answer.
     """
     env = os.environ if environment is None else environment
     address = find_engine(configured, env)

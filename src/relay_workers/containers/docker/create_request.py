@@ -1,4 +1,4 @@
-"""The body of the Docker API's ``POST /containers/create``, from an allow-list. Pure."""
+"""The body of the Docker API's ``POST /containers/create``, made of listed fields only. Pure."""
 
 from typing import Any
 
@@ -20,10 +20,14 @@ CAPABILITIES = (
 
 
 def create_request(spec: ContainerSpec, pid1: tuple[str, ...], *, limit_files: bool = True) -> dict[str, Any]:
-    """The body for ``spec``, with ``pid1`` as its idle first process.
+    """The body for ``spec``.
 
-    No part of it comes from a client unchecked: it cannot express privileges, devices, host namespaces or other mounts.
-    Without ``limit_files`` the engine's own limit of open files holds: one that may not raise its own cannot set more.
+    A client of Relay cannot reach any other option: no privileges, devices, host namespaces or further mounts.
+
+    Args:
+        spec: the container.
+        pid1: the command of its first process, which idles.
+        limit_files: False: the engine's own limit of open files holds, for an engine that may not set a larger one.
     """
     return {
         "Image": spec.image,

@@ -1,7 +1,7 @@
-"""Whether the engine sees the data directory under the name that this worker has for it.
+"""Checks that the engine sees the data directory under the path that this worker has for it.
 
 A worker in a container gives the engine paths of its own file system, which the engine looks up in the host's. Where
-the two are not the same directory every mount would be of something else, so it is tried before anything is run.
+the two are different directories, every mount would show other files, so one mount is tried before any step is run.
 """
 
 import secrets
@@ -11,20 +11,25 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_workers.containers.tool import ToolMount, ToolRun, ToolRunner
 
 IN_CONTAINER = Path("/.dockerenv")
-"""Made by Docker in every container."""
+"""The file that Docker makes in every container."""
 _TIMEOUT_SECONDS = 60.0
 
 
 class DataDirElsewhere(RelayError):  # noqa: N818 - named for what it says
-    """The engine's host has another directory of that name, or none."""
+    """The engine's host has another directory at that path, or none."""
 
 
 def check_data_dir(data_dir: Path, tool: ToolRunner, image: str) -> None:
-    """Mount a file just written into a container that reads it.
+    """Write a file into the data directory and read it in a container.
+
+    Args:
+        data_dir: RELAY_DATA_DIR.
+        tool: runs the container.
+        image: an image with ``cat``.
 
     Raises:
-        DataDirElsewhere: the container read something else; says what to mount where.
-        StepFailed: ``image_unavailable``.
+        DataDirElsewhere: the container read other bytes; the message says which directory to mount where.
+        StepFailed: ``image_unavailable``, ``engine_error``.
     """
     folder = data_dir / "probe"
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ from docker.errors import NotFound
 
 from relay_workers.containers.docker.container_lifecycle import ContainerLifecycle
 from relay_workers.containers.docker.failure import translated
-from relay_workers.containers.docker.host_view import HostView, leftover_names
+from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.image import ensure_image
 from relay_workers.containers.docker.killer import KillStage
 from relay_workers.containers.docker.process_killer import ProcessKiller
+from relay_workers.containers.docker.process_table import leftover_names
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,

@@ -1,4 +1,10 @@
-"""What a failure of the Docker API means. Texts recorded from Docker Engine 20.10.24 and 28.2."""
+"""Translates failures of the Docker API into Relay's errors, by texts recorded from Docker Engine 20.10.24 and 28.2.
+
+Three kinds are told apart. A failure that repeating does not mend ends the step (`StepFailed` with a reason). A failure
+of the engine itself is `EngineUnavailable`. One without any answer is `EngineUnavailable` and silent: the engine is
+probably being restarted, and `RetryWhileSilent` waits for it. An answer that fits no known text counts as a failure of
+the engine, as that claims nothing about the step.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +26,17 @@ _RESTARTING = (
     "shutting down",
     "error reading from server",
 )
-"""What an engine says whose containerd goes away or is not there yet."""
+"""Parts of the answers of an engine whose containerd goes away, or is not there yet."""
 _NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
 
 
 def classify_failure(status: int | None, text: str) -> RelayError:
-    """The error to raise for an answer of the engine, or for none (``status`` None)."""
+    """The error to raise for a failed request.
+
+    Args:
+        status: the HTTP status of the answer; None: there was none.
+        text: the engine's explanation, or the error of the connection.
+    """
     if status is None:
         return _no_answer(text)
     said = f"the container engine says: {text.strip() or 'nothing'}"
@@ -38,11 +49,11 @@ def classify_failure(status: int | None, text: str) -> RelayError:
 
 
 def _reason(status: int, text: str) -> Reason | None:
-    """Why a step cannot go on, or None where the engine itself is in trouble."""
+    """The reason for which a step cannot go on; None where the engine itself is in trouble."""
     told = (
         (any(words in text for words in _DISK_FULL), Reason.DISK_PRESSURE),
         (status in {404, 409} and any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
-        # Not told by every start of a detached exec: see `RunDir.has_started`.
+        # Not every engine answers so to the start of a detached exec: see `RunDir.has_started`.
         ("oci runtime exec failed" in text, Reason.START_FAILED),
         (any(words in text for words in _IMAGE_GONE), Reason.IMAGE_UNAVAILABLE),
         (status in {400, 403, 404, 409} or "oci runtime create failed" in text, Reason.ENGINE_ERROR),

@@ -1,11 +1,11 @@
 """Reaches servers inside containers from a loopback port of this node.
 
-A connection goes to the container's address on its bridge; where nothing answers there (the server listens on the
-container's loopback only, or this worker is in a network of its own), through an exec of `dial.S` in the container.
-Nothing listens on any address but 127.0.0.1. Not covered: UDP; on machines other than x86_64 and aarch64, and with an
-engine behind TLS, servers on a container's loopback.
+A connection goes to the container's address on its bridge. Where nothing answers there, because the server listens on
+the container's loopback only or this worker is in a network of its own, it goes through an exec of `dial.S` in the
+container. Forwarded ports listen on 127.0.0.1 and on no other address. Not covered: UDP; servers on a container's
+loopback where the machine is neither x86_64 nor aarch64, or the engine is behind TLS.
 
-One thread moves all bytes, and `_DIALERS` wait for the engine.
+One thread moves all bytes; `_DIALERS` further threads wait for the engine.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from relay_workers.containers.in_container import programs
 from relay_workers.containers.port import SUPERVISOR, Containers
 
 MAX_CONNECTIONS = 512
-"""Of all forwarded ports together; one more is closed at once."""
+"""The most connections of all forwarded ports together; a further one is closed at once."""
 _DIALERS = 8
 _CONNECT_SECONDS = 2.0
 _CHUNK = 1 << 16
 _ROUNDS_TO_COME_IN = 5
 _HELPER = "65534:0"
-"""No account's uid; gid 0 marks Relay's own helpers (kill.sh)."""
+"""The user of the helper: a uid that no account has; the gid 0 marks Relay's own helpers for kill.sh."""
 
 log = structlog.get_logger()
 
@@ -57,30 +57,15 @@ class Forwarder:
         self._thread.start()
 
     def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:
-        """Forward a port of 127.0.0.1 to ``port`` of a container, and answer it; one that is open for ``key`` is kept.
-
-        Args:
-            key: what the forwarding belongs to.
-            container_id: where each new connection goes, under whatever address it has then.
-            port: of the server in it.
-            local_port: taken if it is free (the one from before a restart of this worker), else any.
-
-        Raises:
-            OSError: no port can be opened.
-        """
+        """See the port."""
         return asyncio.run_coroutine_threadsafe(self._open(key, container_id, port, local_port), self._loop).result()
 
     def close(self, key: str) -> None:
-        """Stop forwarding for ``key`` and end its connections; nothing happens when there is none."""
+        """See the port."""
         asyncio.run_coroutine_threadsafe(self._close(key), self._loop).result()
 
     def probe(self, container_id: str, port: int) -> bool:
-        """Whether a server accepts connections on ``port``, of any address of the container.
-
-        Raises:
-            EngineUnavailable: the engine failed.
-            StepFailed: the container is gone.
-        """
+        """See the port; on the bridge first, then by an exec in the container."""
         address = self._engine.inspect(container_id).address
         if address is not None:
             with (
@@ -97,7 +82,7 @@ class Forwarder:
             return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
 
     def shutdown(self) -> None:
-        """Stop all forwarding and the threads."""
+        """See the port."""
         for key in list(self._servers):
             self.close(key)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -195,7 +180,7 @@ class Forwarder:
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, decode: Callable[[bytes], bytes]) -> None:
-    """Move all bytes, and pass on the end."""
+    """Copy all bytes of ``source``, then end ``target``."""
     while data := await source.read(_CHUNK):
         target.write(decode(data))
         await target.drain()

@@ -1,4 +1,4 @@
-"""Images on a Docker engine: found, fetched, and asked for their user."""
+"""Images on a Docker engine: looks them up, fetches them, and finds out their user."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from relay_workers.containers.port import ImageInfo, PullTerms
 
 
 def ensure_image(api: docker.APIClient, ref: str, terms: PullTerms | None) -> ImageInfo:
-    """See `ContainerEngine.ensure_image`."""
+    """See `Containers.ensure_image`."""
     with translated():
         found = _find(api, ref)
         if found is None and terms is not None:

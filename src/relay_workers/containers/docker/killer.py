@@ -1,4 +1,4 @@
-"""Ends processes in a container by looks at its process table: decides what to order; kill.sh carries it out."""
+"""The order of a kill: after each look at the process table it is decided what kill.sh does next."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from typing import NamedTuple
 from relay_workers.containers.port import EngineUnavailable
 
 SETTLE_SECONDS = 1.0
-"""For a supervisor to write its record once its step is gone."""
+"""Seconds for a supervisor to write its record once its step is gone."""
 FORCE_SECONDS = 5.0
-"""For KILL to be obeyed; longer, and the container has to be restarted."""
+"""Seconds for KILL to take effect; after that the container has to be restarted."""
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 0.25
 _MOST_STOPS = 50
@@ -19,37 +19,43 @@ _MOST_KILLS = 3
 
 
 class ProcessCounts(NamedTuple):
-    """What one look at the process table found, before its signals had any effect."""
+    """The processes that one look at the process table found, before the signals of that look had any effect."""
 
     processes: int
-    """Those to be ended."""
+    """The number of processes to be ended."""
     moving: int
-    """Those of them not yet stopped."""
+    """The number of those that are not stopped."""
     spared: int
-    """Supervisors and copiers left alone for now."""
+    """The number of supervisors and copiers that are left alone for now."""
 
 
 class KillStage(Enum):
-    """How far a kill has come."""
+    """The stages of a kill, in their usual order."""
 
     ASK = auto()
+    """Send TERM."""
     GRACE = auto()
+    """Wait for the processes to end by themselves."""
     STOP = auto()
-    """Stop what moves until nothing does: a fork bomb outgrows its killer, but what is stopped cannot fork."""
+    """Send STOP until no process moves: a fork bomb outgrows its killer, but a stopped process cannot fork."""
     KILL = auto()
+    """Send KILL to all that was stopped."""
     SETTLE = auto()
-    """Only supervisors and copiers are left: they leave by themselves once the log is written."""
+    """Wait for supervisors and copiers, which leave by themselves once the log is written."""
     STOP_ALL = auto()
-    """Whatever is spared has had its time: what is left holds the log, or feigns to be a copier."""
+    """Send STOP to supervisors and copiers, too: a process that is left holds the log, or passes for a copier."""
     KILL_ALL = auto()
+    """Send KILL to all of them."""
     DONE = auto()
 
 
 class KillOrder(NamedTuple):
-    """A line for kill.sh."""
+    """An order for one look of kill.sh: a line of its input."""
 
     signal: str
+    """A name, or 0 for none."""
     spare: bool
+    """Whether supervisors and copiers are left alone."""
 
     def __str__(self) -> str:
         return f"{self.signal} {int(self.spare)}"
@@ -71,17 +77,23 @@ _WAITING = frozenset({KillStage.GRACE, KillStage.SETTLE})
 
 @dataclass(frozen=True)
 class KillProgress:
-    """A kill at one moment."""
+    """The state of a kill between two looks."""
 
     stage: KillStage
     looks: int
-    """Taken in this stage."""
+    """The number of looks in this stage."""
     seconds: float
-    """Since the first TERM, or since force began."""
+    """Seconds since the first TERM, or since force began."""
 
 
 def next_stage(now: KillProgress, look: ProcessCounts, grace_seconds: float) -> KillStage:
-    """The stage after ``look`` was taken."""
+    """The stage that follows a look.
+
+    Args:
+        now: the state, the look included.
+        look: its counts.
+        grace_seconds: between TERM and force.
+    """
     if look.processes == 0 and look.spared == 0:
         return KillStage.DONE
     if now.stage in _LAST:
@@ -102,19 +114,19 @@ def _force(now: KillProgress, look: ProcessCounts, *, stop: KillStage, kill: Kil
 
 
 class KillOutcome(NamedTuple):
-    """What is left, and how often was looked."""
+    """The number of processes that are left, and of looks."""
 
     remaining: int
     looks: int
 
 
 def end_processes(ask: Callable[[str], str], grace_seconds: float, first: KillStage = KillStage.ASK) -> KillOutcome:
-    """Give orders until a look finds nothing, or the time for it is over.
+    """Give orders until a look finds no process, or `SETTLE_SECONDS` and `FORCE_SECONDS` have passed after the grace.
 
     Args:
-        ask: gives kill.sh a line and answers its line.
+        ask: sends kill.sh a line and returns the line of its answer.
         grace_seconds: between TERM and force.
-        first: `KillStage.STOP` ends at once what need not be asked.
+        first: the first stage; `KillStage.STOP` sends no TERM.
 
     Raises:
         EngineUnavailable: the killer itself was lost.
@@ -137,10 +149,10 @@ def end_processes(ask: Callable[[str], str], grace_seconds: float, first: KillSt
 
 
 def parse_counts(line: str) -> ProcessCounts:
-    """The numbers of an answer of kill.sh.
+    """The numbers in a line of kill.sh.
 
     Raises:
-        EngineUnavailable: it is no such answer: the container's shell is not what it was.
+        EngineUnavailable: the line has not three numbers, as the container's shell was replaced.
     """
     try:
         processes, moving, spared = (int(word) for word in line.split())

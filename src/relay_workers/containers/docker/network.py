@@ -15,13 +15,14 @@ _making = threading.Lock()
 
 
 def ensure_network(api: docker.APIClient, name: str) -> str:
-    """The id of the bridge ``name``, made where it does not exist; one for all, as a bridge each exhausts the pools.
+    """The id of the bridge ``name``, made where it does not exist.
 
-    An engine lets two networks have one name when they are made at the same moment, and then takes the name for
-    neither; so all agree on the oldest, and say it by its id.
+    All workspaces share one bridge, as an engine has address ranges for about thirty. An engine lets two networks have
+    one name when they are made at the same moment, and refuses the name from then on. So every worker takes the oldest
+    network of the name, and uses its id.
 
     Raises:
-        StepFailed: ``engine_error``, a network of that name lets its containers talk to each other.
+        StepFailed: ``engine_error``: a network of that name lets its containers talk to each other.
         docker.errors.APIError: the engine refused.
     """
     found = _named(api, name)
@@ -54,5 +55,5 @@ def _make(api: docker.APIClient, name: str) -> list[dict[str, Any]]:
 
 def _named(api: docker.APIClient, name: str) -> list[dict[str, Any]]:
     """The networks of exactly that name, the oldest first."""
-    found = [one for one in api.networks(names=[name]) if one["Name"] == name]
-    return sorted(found, key=lambda one: (one["Created"], one["Id"]))
+    found = [network for network in api.networks(names=[name]) if network["Name"] == name]
+    return sorted(found, key=lambda network: (network["Created"], network["Id"]))

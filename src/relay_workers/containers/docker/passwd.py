@@ -1,6 +1,7 @@
-"""The account of a workspace's uid in its container, where the image has none.
+"""Adds an account for the uid of a workspace to its container, where the image has none.
 
-It is written into the container's own layer, not mounted: `useradd` of a root step replaces the file.
+The account is written into the container's own layer. A mounted file would not do: `useradd` in a step of root replaces
+the file, which is impossible for a mount.
 """
 
 import io
@@ -17,16 +18,22 @@ from relay_workers.containers.port import Account
 _PASSWD_BYTES = 1 << 20
 
 
-class NoAccounts(Exception):  # noqa: N818 - caught here only
+class PasswdIsNoFileError(Exception):
     """``/etc/passwd`` is a link or something else that cannot be replaced."""
 
 
 _OF_IMAGES: dict[str, bytes | None] = {}
-"""``/etc/passwd`` by image id, which names the same files for ever; None: it has none."""
+"""``/etc/passwd`` by image id, which names the same files for ever; None: the image has no such file."""
 
 
 def add_account(api: docker.APIClient, container_id: str, image_id: str, account: Account) -> None:
-    """Give a container that never ran the account; one whose ``/etc/passwd`` is no plain file stays as it is.
+    """Add an account to a container that never ran; one whose ``/etc/passwd`` is no plain file stays as it is.
+
+    Args:
+        api: a client of the engine.
+        container_id: the container.
+        image_id: the id of its image, whose ``/etc/passwd`` is read once.
+        account: the account.
 
     Raises:
         docker.errors.APIError: the engine refused.
@@ -34,7 +41,7 @@ def add_account(api: docker.APIClient, container_id: str, image_id: str, account
     try:
         if image_id not in _OF_IMAGES:
             _OF_IMAGES[image_id] = _passwd(api, container_id)
-    except NoAccounts:
+    except PasswdIsNoFileError:
         return
     passwd = _OF_IMAGES[image_id]
     changed = with_account(passwd, account.uid, account.home)
@@ -50,12 +57,12 @@ def _passwd(api: docker.APIClient, container_id: str) -> bytes | None:
         return None
     passwd = only_file(archive)
     if passwd is None:
-        raise NoAccounts
+        raise PasswdIsNoFileError
     return passwd
 
 
 def only_file(archive: Iterable[bytes]) -> bytes | None:
-    """The file in an archive of the engine; None where it is a link or the like, or larger than any such file."""
+    """The content of the only file in a tar archive of the engine; None where that is no plain file, or over 1 MiB."""
     data = bytearray()
     for chunk in archive:
         data += chunk

@@ -14,8 +14,9 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.attached import HelperConnection
 from relay_workers.containers.docker.failure import translated
-from relay_workers.containers.docker.host_view import TOP, ContainerProcess, HostView, parse_top, processes_to_end
+from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.killer import KillOutcome, KillStage, end_processes
+from relay_workers.containers.docker.process_table import TOP, ContainerProcess, parse_top, processes_to_end
 from relay_workers.containers.port import SUPERVISOR, EngineUnavailable, KillResult
 
 _ANSWER_SECONDS = 10.0

@@ -1,8 +1,8 @@
-"""Fetches an image through the engine: under a deadline, a bound of bytes, and so that it can be broken off.
+"""Fetches an image through the engine, with a deadline, a limit of bytes, and a way to cancel.
 
-The engine ends a pull when the connection that asked for it is closed, and it answers nothing at all while a registry
-keeps it waiting. So the request goes over a socket of its own, which can be shut at any moment (the Docker SDK hands
-its socket out only after the answer has begun). What a registry says reaches the worker's log, and no user.
+The engine ends a pull when the connection of the request is closed, and sends no byte while a registry keeps it
+waiting. So the request goes over a socket of its own, which can be shut at any moment; the Docker SDK hands its socket
+out only after the answer has begun. The text of a registry goes to the worker's log and to no user.
 """
 
 import http.client
@@ -38,10 +38,10 @@ log = structlog.get_logger(__name__)
 
 
 def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
-    """Return when the image is here.
+    """Fetch an image, and return once it is on the node.
 
     Raises:
-        StepFailed: ``image_unavailable``, ``timeout``, ``disk_pressure``; ``user``: cancelled.
+        StepFailed: ``image_unavailable``, ``timeout``, ``disk_pressure``; ``user``: it was cancelled.
         EngineUnavailable: the engine fell silent.
     """
     root = _engine_directory(api)
@@ -73,14 +73,22 @@ def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
 
 
 class Download:
-    """The size of an image, as far as the engine has heard of its layers."""
+    """The size of a download, as far as the engine has announced its layers.
+
+    Args:
+        max_bytes: the largest download, compressed.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._layers: dict[str, int] = {}
 
     def too_large(self, event: Mapping[str, Any]) -> bool:
-        """Whether the layers announced or received by now are more than allowed."""
+        """Whether the layers announced or received by now are larger than `max_bytes`.
+
+        Args:
+            event: a line of the engine's answer to a pull.
+        """
         progress = event.get("progressDetail") or {}
         if event.get("status") == "Downloading":
             size = max(int(progress.get("total") or 0), int(progress.get("current") or 0))
@@ -90,18 +98,28 @@ class Download:
 
     @property
     def max_bytes(self) -> int:
-        """The bound."""
+        """The largest download, in bytes."""
         return self._max_bytes
 
 
 def unavailable(ref: str, why: str) -> StepFailed:
-    """The failure of a step whose image cannot be had."""
+    """The failure of a step whose image cannot be used.
+
+    Args:
+        ref: the name of the image, as it was requested.
+        why: a clause for the message.
+    """
     message = f"image {ref!r} cannot be used: {why}; pull or build it on this node, or ask for another image"
     return StepFailed(Reason.IMAGE_UNAVAILABLE, message)
 
 
 def explain(ref: str, said: str) -> StepFailed:
-    """What a failed pull means, without a word of what the registry has said."""
+    """The failure of a step whose image could not be pulled.
+
+    Args:
+        ref: the name of the image, as it was requested.
+        said: the error of the engine, which may repeat text of the registry; the failure contains no word of it.
+    """
     text = said.lower()
     if any(words in text for words in _DISK_FULL):
         return StepFailed(
@@ -130,13 +148,13 @@ def _check_disk(ref: str, root: Path, min_free_bytes: int) -> None:
 
 
 def _engine_directory(api: docker.APIClient) -> Path | None:
-    """Where the engine keeps images, if this worker sees that directory."""
+    """The directory in which the engine keeps images; None where this worker does not see it."""
     root = Path(str(api.info().get("DockerRootDir") or "/nonexistent"))
     return root if root.is_dir() else None
 
 
 def _connect(api: docker.APIClient) -> http.client.HTTPConnection:
-    """A connection whose socket is ours; as for attached execs, the engine is on a UNIX socket or plain TCP."""
+    """A connection whose socket this module holds; the engine has to be on a UNIX socket or plain TCP."""
     path = getattr(api.get_adapter(api.base_url), "socket_path", None)
     place = urlsplit(api.base_url)
     try:
@@ -155,7 +173,7 @@ def _connect(api: docker.APIClient) -> http.client.HTTPConnection:
 
 
 def _request(api: docker.APIClient, ref: str) -> tuple[str, dict[str, str]]:
-    """Path and headers, the login that this worker's own Docker configuration has for the registry included."""
+    """The path and headers of the request; the login for the registry comes from this worker's Docker configuration."""
     repository, tag = parse_repository_tag(ref)
     words = urlencode({"fromImage": repository, "tag": tag or "latest"})
     login = get_config_header(api, resolve_repository_name(repository)[0])
@@ -168,7 +186,7 @@ def _read(
     request: tuple[str, dict[str, str]],
     events: "SimpleQueue[dict[str, Any] | Exception | None]",
 ) -> None:
-    """Pass on what the engine tells, then its end: None, or why there is none."""
+    """Put each line of the engine's answer into ``events``, then None for its end, or the error that ended it."""
     try:
         connection.request("POST", request[0], headers={**request[1], "Content-Length": "0"})
         answer = connection.getresponse()
@@ -184,7 +202,7 @@ def _read(
 
 
 def _break_off(own: socket.socket) -> None:
-    """Shut the connection, even while it is read: an engine that is not done gives the pull up."""
+    """Shut the connection, even while another thread reads it; the engine then gives up an unfinished pull."""
     with suppress(OSError):
         own.shutdown(socket.SHUT_RDWR)
     own.close()

@@ -1,4 +1,4 @@
-"""Judges where an image's registry really is before the engine asks it for anything."""
+"""Checks the address of an image's registry before the engine asks the registry for anything."""
 
 import socket
 import urllib.request
@@ -16,13 +16,14 @@ _RESOLVE_SECONDS = 20.0
 
 
 def vet_registry(image: str, settings: Settings, cancelled: Event) -> None:
-    """Return where the engine may ask this image's registry; behind a proxy the proxy's own rules decide.
+    """Return if the engine may ask this image's registry; behind a proxy the proxy's own rules decide.
 
-    The engine resolves the name once more, so a name that answers differently then is not caught, nor is an address
-    that a public registry refers to: a server for strangers names its images in RELAY_ALLOWED_IMAGES.
+    Not caught: a name that resolves to another address when the engine asks, and an address to which a public registry
+    redirects. A server that strangers use lists its images in RELAY_ALLOWED_IMAGES.
 
     Raises:
-        StepFailed: ``image_unavailable``: a private address, or none; ``user``: cancelled.
+        StepFailed: ``image_unavailable``: the registry is at a private address, or its name has none; ``user``:
+            it was cancelled.
     """
     host = registry_host(image)
     if host is None or not needs_vetting(image, settings.remote_policy, settings.trusted_images):
@@ -39,7 +40,7 @@ def vet_registry(image: str, settings: Settings, cancelled: Event) -> None:
 
 
 def _resolve(host: str, image: str, cancelled: Event) -> list[str]:
-    """In a thread: a resolver can be neither hurried nor interrupted."""
+    """The addresses of a host, resolved in a thread, as the system's resolver cannot be interrupted."""
     found: list[str] = []
 
     def ask() -> None:

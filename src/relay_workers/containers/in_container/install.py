@@ -1,4 +1,4 @@
-"""Puts Relay's programs and scripts where containers mount them from."""
+"""Installs Relay's programs and scripts into the directory of the host that containers mount."""
 
 import os
 from importlib.resources import files
@@ -12,9 +12,10 @@ _SCRIPTS = ("supervise.sh", "kill.sh")
 
 
 def install_supervisor(data_dir: Path) -> Path:
-    """The directory ``<data_dir>/supervisor``, brought up to date; may be repeated while containers use it.
+    """Bring the directory ``<data_dir>/supervisor`` up to date and return its path.
 
-    Changed files are replaced, never written to: a shell reads its script as it goes.
+    It may be called while containers use the directory: a changed file is replaced and never written to, as a shell
+    reads its script while it runs.
 
     Raises:
         OSError: the directory cannot be written.
@@ -31,7 +32,7 @@ def install_supervisor(data_dir: Path) -> Path:
 
 
 def pid1_command() -> tuple[str, ...]:
-    """What a workspace container runs as PID 1, in its own terms."""
+    """The command of a workspace container's PID 1, with paths in the container."""
     return programs.IDLE_SHELL if programs.pid1() is None else (f"{SUPERVISOR}/pid1",)
 
 

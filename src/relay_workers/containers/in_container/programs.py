@@ -1,16 +1,16 @@
 """The two programs that Relay brings into every container, as bytes: assembled from `pid1.S` and `dial.S`.
 
-They are here so that a node needs no assembler; a test (tests/unit/workers/containers/in_container/test_programs.py)
-assembles the sources again and compares. On another architecture PID 1 is a shell that becomes ``sleep``
-(`IDLE_SHELL`), and servers that listen on a container's loopback only are not reached.
+They are bytes so that a node needs no assembler; a test (tests/unit/workers/containers/in_container/test_programs.py)
+assembles the sources again and compares. On an architecture other than x86_64 and aarch64, PID 1 is `IDLE_SHELL`, and
+a server that listens on a container's loopback only is not reached.
 """
 
 import base64
 import platform
 
 IDLE_SHELL = ("/bin/sh", "-c", "while :; do sleep 2147483647; done")
-"""PID 1 elsewhere: it cannot be killed from inside and reaps what it is given; but a root step can trace it, and one
-that kills all of root's processes at the pids limit ends it, as a shell that cannot fork gives up."""
+"""The command of PID 1 on other architectures. It cannot be killed from inside, and it reaps orphans. But a step of
+root can trace it, and one that kills all of root's processes at the pids limit ends it: a shell that cannot fork exits."""
 
 _PID1 = {
     "x86_64": base64.b64decode(
@@ -53,10 +53,18 @@ _DIAL = {
 
 
 def pid1(machine: str | None = None) -> bytes | None:
-    """The idle PID 1 for ``machine`` (this host's by default), or None where there is none."""
+    """The program that idles as PID 1; None where there is none for the architecture.
+
+    Args:
+        machine: as ``uname -m`` says it; None: this host's.
+    """
     return _PID1.get(machine or platform.machine())
 
 
 def dial(machine: str | None = None) -> bytes | None:
-    """The program that joins its standard streams with a port of the loopback, or None where there is none."""
+    """The program that joins its standard streams with a port of the loopback; None where there is none.
+
+    Args:
+        machine: as ``uname -m`` says it; None: this host's.
+    """
     return _DIAL.get(machine or platform.machine())

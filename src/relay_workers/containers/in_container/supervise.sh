@@ -4,7 +4,7 @@
 # RUN_DIR is made beforehand by the host (host_files/run_dir.py). The step writes to two FIFOs; a copier for each appends to a file.
 # Everything between the announcement and the record is done by builtins: a full pids limit or a full disk
 # cannot keep the record from being written (it overwrites bytes that the host has laid out).
-# SECONDS is the last resort: whoever should have ended the step by then has not, so it is ended from here.
+# SECONDS is the last resort: a worker should have ended the step by then. If none has, it is ended from here.
 # The descriptors: 3 record, 4 stdin, 5/6 write ends of the FIFOs, 7/8 their read ends, 9 alive.
 
 trap '' HUP INT QUIT TERM PIPE ALRM   # TERM to the whole group is meant for the step
@@ -16,7 +16,7 @@ run=$1
 
 # Readers of `alive` get EAGAIN while this process lives, and EOF once it is dead.
 exec 9<>"$run/alive" || exit 113
-# Exactly one start: created exclusively, without a fork. Whoever wants to declare this run never started takes the name.
+# Exactly one start: created exclusively, without a fork. A worker that declares this run never started takes the name.
 set -C
 true >"$run/started" || exit 114
 set +C

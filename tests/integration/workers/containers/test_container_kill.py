@@ -7,7 +7,8 @@ import pytest
 
 from relay_core.domain.vocabulary import Stream
 from relay_workers.containers.docker.attached import HelperConnection
-from relay_workers.containers.docker.host_view import TOP, HostView, parse_top, processes_to_end
+from relay_workers.containers.docker.host_view import HostView
+from relay_workers.containers.docker.process_table import TOP, parse_top, processes_to_end
 from relay_workers.containers.port import KillResult
 from tests.support.engine_fixtures import eventually
 

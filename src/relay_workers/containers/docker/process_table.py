@@ -1,0 +1,130 @@
+"""The processes of a container, as the host's /proc or the engine's ``top`` shows them, and the choice among them."""
+
+import os
+import signal
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid,comm"
+"""The arguments of ``ps`` in a request for the engine's ``top``, in the order that `parse_top` reads."""
+
+
+class ContainerProcess(NamedTuple):
+    """A live process, by the host's numbers."""
+
+    pid: int
+    parent: int
+    """The pid of its parent, which is outside of the container where the engine started it."""
+    gids: tuple[int, ...]
+    """The real, effective, saved and file-system gid."""
+    name: str = ""
+    """The name of its program, which the process may choose; 15 bytes at most."""
+
+
+def parse_top(answer: Mapping[str, Any]) -> list[ContainerProcess]:
+    """The live processes in an answer of the engine's ``top``; a zombie counts while threads of it live."""
+    rows = [row for row in answer.get("Processes") or () if row[2][0] not in "XZ" or "l" in row[2]]
+    return [ContainerProcess(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
+
+
+def processes_to_end(processes: Sequence[ContainerProcess], mode: str, gids: Collection[int]) -> list[ContainerProcess]:
+    """The processes that a kill is for, among all of a container.
+
+    Args:
+        processes: of the container.
+        mode: ``only``: those with one of ``gids``. ``except``: those with none of them, but for processes that the
+            engine started with gid 0, which are the first process and Relay's own helpers.
+        gids: of executions.
+    """
+    inside = {process.pid for process in processes}
+    if mode == "only":
+        return [process for process in processes if set(process.gids) & set(gids)]
+    return [
+        process
+        for process in processes
+        if not set(process.gids) & set(gids) and not (process.parent not in inside and process.gids[0] == 0)
+    ]
+
+
+def leftover_names(processes: Sequence[ContainerProcess], gid: int) -> list[str]:
+    """The names of processes of ``gid``, without its supervisor and the descendants of that; in alphabetical order."""
+    inside = {process.pid for process in processes}
+    spared = {process.pid for process in processes if process.gids[0] == gid and process.parent not in inside}
+    while more := {process.pid for process in processes if process.parent in spared} - spared:
+        spared |= more
+    return sorted(process.name for process in processes if gid in process.gids and process.pid not in spared)
+
+
+def all_pids() -> list[int]:
+    """The pids of all processes of this host that this worker's /proc shows."""
+    return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
+
+
+def is_init(pid: int, container_id: str) -> bool:
+    """Whether a process is the live first process of a container.
+
+    False for every process where this worker is in a pid namespace that does not contain the container's.
+    """
+    try:
+        if container_id not in (PROC / str(pid) / "cgroup").read_text():
+            return False
+        status = _status(pid)
+    except (OSError, ValueError):
+        return False
+    numbers = status.get("NSpid", "").split()
+    return len(numbers) > 1 and numbers[-1] == "1" and not status["State"].startswith(("Z", "X"))
+
+
+def is_shim(pid: int, container_id: str) -> bool:
+    """Whether a process is the containerd-shim of a container."""
+    try:
+        argv = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    return Path(argv[0]).name.startswith("containerd-shim") and container_id in argv
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of a process's children; empty where it is gone."""
+    with suppress(OSError, ValueError):
+        return [int(child) for child in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    return []
+
+
+def members_of(init: int) -> list[int] | None:
+    """The pids of a process's control group, which no process in it can leave; None where it cannot be read."""
+    try:
+        groups = [line.split(":", 2) for line in (PROC / str(init) / "cgroup").read_text().splitlines()]
+    except OSError:
+        return None
+    for _, names, path in sorted(groups, key=lambda group: group[1] != "pids"):
+        file = _CGROUPS / names / path.lstrip("/") / "cgroup.procs"
+        with suppress(OSError, ValueError):
+            return [int(member) for member in file.read_text().split()]
+    return None
+
+
+def read_process(pid: int) -> ContainerProcess | None:
+    """A live process; None where it has ended. A leader that ended counts while threads of it live."""
+    try:
+        status = _status(pid)
+    except OSError:
+        return None
+    dead = status["State"].startswith(("X", "Z")) and status.get("Threads", "1") == "1"
+    gids = tuple(int(gid) for gid in status["Gid"].split())
+    return None if dead else ContainerProcess(pid, int(status["PPid"]), gids, status["Name"])
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone, or that this worker may not signal, is no error."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = (PROC / str(pid) / "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
