@@ -20,6 +20,7 @@ class EngineLine:
         self._whole = threading.Event()
         self._whole.set()
         self._was_cut = threading.Event()
+        self._lock = threading.Lock()
         self._words: bytes | None = None
         self._unanswered: bytes | None = None
         self._open: set[socket.socket] = set()
@@ -30,11 +31,12 @@ class EngineLine:
 
     def cut(self) -> None:
         """All connections end; new ones are closed at once."""
-        self._whole.clear()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._was_cut.set()
+        with self._lock:
+            self._whole.clear()
+            for connection in list(self._open):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._was_cut.set()
 
     def cut_at(self, words: bytes) -> None:
         """Cut it in the midst of the next request that has these words; returns then."""
@@ -50,9 +52,10 @@ class EngineLine:
         self._unanswered = words
 
     def mend(self) -> None:
-        self._words = self._unanswered = None
-        self._was_cut.clear()
-        self._whole.set()
+        with self._lock:
+            self._words = self._unanswered = None
+            self._was_cut.clear()
+            self._whole.set()
 
     def close(self) -> None:
         self.cut()

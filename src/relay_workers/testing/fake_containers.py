@@ -1,6 +1,7 @@
 """A container engine in memory, with scripted steps and faults."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class FakeContainer:
     has_shell: bool = True
     """False: a step of root has replaced /bin/sh, so no exec starts and the killer does not work."""
     layer_bytes: int = 0
+    begun: Counter[int] = field(default_factory=Counter)
+    """By gid, the number of starts that began a process."""
 
     @property
     def state(self) -> ContainerState:
@@ -125,11 +128,18 @@ class FakeContainers:
             by_name = (container for container in self._containers.values() if container.spec.name == container_id)
             return self._containers.get(container_id) or next(by_name, None)
 
-    def step_of(self, gid: int) -> FakeStep | None:
-        """The newest step with that gid in any container, for a look behind the port."""
+    def step_of(self, container_id: str, gid: int) -> FakeStep | None:
+        """The newest step of a container with that gid, for a look behind the port."""
         with self._lock:
-            steps = [step for container in self._containers.values() for step in container.steps.values()]
+            found = self.find(container_id)
+            steps = list(found.steps.values()) if found else []
             return next((step for step in reversed(steps) if step.gid == gid), None)
+
+    def started(self, container_id: str, gid: int) -> int:
+        """The number of starts of that gid in a container that began a process, without those ruled out before."""
+        with self._lock:
+            found = self.find(container_id)
+            return 0 if found is None else found.begun[gid]
 
     def processes(self, container_id: str) -> list[FakeProcess]:
         """All processes of steps in a container, for a look behind the port."""
@@ -197,7 +207,8 @@ class FakeContainers:
             made = FakeStep(step, directory)
             exec_id = uuid4().hex
             container.steps[exec_id] = made
-            made.begin()
+            if made.begin():
+                container.begun[made.gid] += 1
             return exec_id
 
         return self._serve("start", begin)

@@ -10,7 +10,8 @@ import platform
 
 IDLE_SHELL = ("/bin/sh", "-c", "while :; do sleep 2147483647; done")
 """The command of PID 1 on other architectures. It cannot be killed from inside, and it reaps orphans. But a step of
-root can trace it, and one that kills all of root's processes at the pids limit ends it: a shell that cannot fork exits."""
+root can trace it, and one that kills all of root's processes at the pids limit ends it, as a shell exits that cannot
+fork."""
 
 _PID1 = {
     "x86_64": base64.b64decode(
