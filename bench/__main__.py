@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import docker
 from bench.live import live_latencies
-from tests.support.relay import Relay, free_port, make_repo
+from tests.support.machine import free_port
+from tests.support.relay import Relay, make_repo
 
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres

@@ -18,7 +18,9 @@ from relay_core.settings import get_settings
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
+from tests.support.grouping import group_of, order_of
 
+ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
 
 
@@ -29,6 +31,14 @@ def pytest_configure() -> None:
     get_settings.cache_clear()
     _let_children_have_signals()
     os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Beside each other (pytest-xdist), the tests of a group run in one process, and the longest groups begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT))))
+    items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
 
 
 def _let_children_have_signals() -> None:

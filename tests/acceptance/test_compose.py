@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 import httpx
 import pytest
 
 from relay_stack.images.build import own_ca_bundle
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
-from tests.support.relay import free_port, git, make_repo
+from tests.support.machine import engine, free_port
+from tests.support.relay import git, make_repo
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -48,7 +48,7 @@ class Fleet:
 
     def containers(self, service: str) -> list[Any]:
         labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
-        return docker.from_env().containers.list(filters={"label": labels})
+        return engine().containers.list(filters={"label": labels})
 
 
 def compose_program(logs: Path) -> list[str]:
@@ -89,7 +89,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     (folder / "docker-compose.test.yml").write_text(json.dumps(more))
     fleet = Fleet(folder, project, environment, compose_program(folder))
     subprocess.run([folder / "scripts" / "compose-env"], env=environment, check=True)
-    client = docker.from_env()
+    client = engine()
     try:
         fleet("build")
         fleet("up", "-d", "--scale", f"worker={WORKERS}")
@@ -136,7 +136,7 @@ def remote(fleet: Fleet) -> Iterator[str]:
     origin = make_repo(fleet.folder / "origin", {"README.md": "# sample\n"})
     git("clone", "-q", "--bare", str(origin), str(fleet.folder / "sample.git"), cwd=fleet.folder)
     git("update-server-info", cwd=fleet.folder / "sample.git")
-    client = docker.from_env()
+    client = engine()
     server = client.containers.run(
         "relay:local",
         ["python", "-m", "http.server", "--directory", "/srv", "8000"],

@@ -2,10 +2,10 @@
 
 import hashlib
 
-import docker
 import httpx
 import pytest
 
+from tests.support.machine import engine
 from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
@@ -164,5 +164,5 @@ def test_deleting_removes_container_and_files_and_keeps_the_record(relay: Relay,
     relay.until(lambda: relay.get(f"/v1/executions/{agent['id']}")["status"] == "killed", 40)
     relay.until(lambda: not (relay.data_dir / "workspaces" / run["workspace_id"]).exists(), 30)
     label = f"relay.workspace_id={run['workspace_id']}"
-    assert not docker.from_env().containers.list(all=True, filters={"label": label})
+    assert not engine().containers.list(all=True, filters={"label": label})
     assert relay.http.get(f"/v1/workspaces/{run['workspace_id']}").status_code == 404

@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 from uuid import uuid4
 
-import docker
 import pytest
 import zstandard
 from ahocorasick_rs import BytesAhoCorasick
 from redis import Redis
 from sqlalchemy import text
 
+from tests.support.machine import engine
 from tests.support.relay import Relay, adopted, relay_command, step
 
 pytestmark = pytest.mark.docker
@@ -226,9 +226,9 @@ def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, 
         with relay.database.connect() as connection:
             statement = text("SELECT handle->>'exec_id' FROM execution_processes WHERE id = :id")
             exec_id = connection.execute(statement, {"id": agent["id"]}).scalar_one()
-        engine = docker.from_env()
+        client = engine()
         leaks.of(
-            "docker inspect", json.dumps(relay.container(run).attrs) + json.dumps(engine.api.exec_inspect(exec_id))
+            "docker inspect", json.dumps(relay.container(run).attrs) + json.dumps(client.api.exec_inspect(exec_id))
         )
         assert relay.http.post(f"/v1/workspaces/{run['workspace_id']}/dev-server").status_code == 202
         spy = relay.wait_step(run, "dev_server", {"running"})

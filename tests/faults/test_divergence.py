@@ -2,10 +2,10 @@
 
 import shutil
 
-import docker
 import pytest
 
 from tests.support.fault_stack import Stack, lines, numbered
+from tests.support.machine import engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
@@ -66,7 +66,7 @@ def test_a_workspace_directory_removed_by_hand_under_a_run(stack: Stack):
 def test_a_container_with_our_label_and_no_row_is_reported_and_left(stack: Stack):
     """T000-17."""
     node_id = (stack.relay.data_dir / "node_id").read_text().strip()
-    client = docker.from_env()
+    client = engine()
     labels = {"relay.node_id": node_id, "relay.role": "workspace", "relay.workspace_id": "not-a-workspace"}
     stranger = client.containers.create("relay-base:latest", ["true"], labels=labels, network_mode="none")
     try:

@@ -19,8 +19,9 @@ from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.failure import start_was_interrupted
 from tests.support.clock_ages import VITAL, clock_ages
 from tests.support.fault_stack import Stack, fault_relay, lines, numbered
+from tests.support.machine import free_port
 from tests.support.own_engine import OwnEngine
-from tests.support.relay import Relay, free_port
+from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 

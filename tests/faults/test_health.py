@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from tests.support.clock_ages import VITAL, clock_ages
 from tests.support.fault_stack import Stack
-from tests.support.relay import Relay, free_port
+from tests.support.machine import free_port
+from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 

@@ -21,9 +21,9 @@ from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.in_container.install import install_supervisor
 from relay_workers.containers.port import ContainerLimits, ContainerSpec, StepStart, identity_labels
 from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, prepare_run_dir
+from tests.support.machine import NETWORK
 
 UID = 1000
-NETWORK = "relay-test"
 LIMITS = ContainerLimits(memory_bytes=256 << 20, cpus=2.0, pids=128, nofile=4096)
 DEADLINE_SECONDS = 30
 

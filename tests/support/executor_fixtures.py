@@ -15,6 +15,7 @@ from relay_stack.images.own_images import ensure_images
 from relay_stack.machine.consent import Consent
 from relay_workers.agents.port import TurnReader, TurnRequest, Verdict
 from relay_workers.agents.registry import get_executor
+from tests.support.machine import machine_lock
 from tests.support.model_server.in_container import start_in_container
 
 UID = os.getuid() or 1000
@@ -108,8 +109,9 @@ class AgentBox:
 def agent_box(executor: str, services_dir: Path, root: Path) -> Iterator[AgentBox]:
     """A container of the executor's image without a network, with a scripted model in it and ``root`` as workspace."""
     client = docker.from_env()
-    ensure_images(client, services_dir, Consent(yes=True))
-    ensure_agent_image(client, executor, services_dir / "logs")
+    with machine_lock("images"):
+        ensure_images(client, services_dir, Consent(yes=True))
+        ensure_agent_image(client, executor, services_dir / "logs")
     root.chmod(0o755)
     container = client.containers.run(
         AGENT_TAGS[executor],

@@ -11,7 +11,8 @@ import httpx
 
 from relay_core.domain.message import task_id
 from relay_stack.services.programs import flower_command
-from tests.support.relay import Relay, free_port
+from tests.support.machine import free_port
+from tests.support.relay import Relay
 
 USER, PASSWORD = "someone", "flowers-own-password"
 

@@ -3,7 +3,6 @@
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,22 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import docker
 import httpx
 from sqlalchemy import create_engine, text
 
 from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
+from tests.support.machine import engine, free_port
 
 FINAL = {"completed", "failed", "killed"}
 READY = ' ready."'
 """What Celery logs once a worker consumes."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def git(*words: str, cwd: Path) -> str:
@@ -191,7 +184,7 @@ class Relay:
     def container(self, run: dict[str, Any]) -> Any:
         label = f"relay.workspace_id={run['workspace_id']}"
         filters = {"label": [label, "relay.role=workspace"]}
-        (found,) = docker.from_env().containers.list(all=True, filters=filters)
+        (found,) = engine().containers.list(all=True, filters=filters)
         return found
 
     def processes_in(self, run: dict[str, Any]) -> str:
@@ -224,7 +217,7 @@ def environment_of(root: Path, database_url: str, redis_url: str) -> dict[str, s
 
 
 def _sweep_containers(node_id: Path, name: str) -> None:
-    client = docker.from_env()
+    client = engine()
     label = f"relay.node_id={node_id.read_text().strip()}"
     for container in client.containers.list(all=True, filters={"label": label}):
         container.remove(force=True)

@@ -38,8 +38,8 @@ from relay_workers.maintenance.ticker import Ticker
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify
 from tests.support.engine_line import EngineLine
+from tests.support.machine import NETWORK
 
-NETWORK = "relay-test-worker"
 WAIT_SECONDS = 60
 ME = Principal("someone", frozenset({Scope.WRITE}))
 

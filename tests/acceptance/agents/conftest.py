@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from relay_stack.images.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
 from tests.support.agents_wanted import wanted
+from tests.support.machine import engine, machine_lock
 from tests.support.matrix_cases import AGENTS, Agent
 from tests.support.matrix_desk import Desk
 from tests.support.model_server.server import ModelServer
@@ -48,7 +48,7 @@ def pytest_sessionfinish() -> None:
 def bridge(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The gateway of the workspaces' bridge, which is there once a workspace is."""
     relay.wait_chain(relay.submit(make_repo(tmp_path_factory.mktemp("first") / "first", {"a": "b"})))
-    network = docker.from_env().networks.get(relay.environment["RELAY_CONTAINER_NETWORK"])
+    network = engine().networks.get(relay.environment["RELAY_CONTAINER_NETWORK"])
     gateway: str = network.attrs["IPAM"]["Config"][0]["Gateway"]
     return gateway
 
@@ -61,5 +61,6 @@ def model(bridge: str) -> Iterator[ModelServer]:
 
 @pytest.fixture
 def desk(relay: Relay, agent: Agent, model: ModelServer, repo: Path) -> Desk:
-    ensure_agent_image(docker.from_env(), agent.image, relay.root / "build")
+    with machine_lock("images"):
+        ensure_agent_image(engine(), agent.image, relay.root / "build")
     return Desk(relay, agent, model, repo, AGENT_TAGS.get(agent.image, SEVERAL_TAG))

@@ -1,8 +1,8 @@
 """A conversation lives in the workspace's home, not in its container."""
 
-import docker
 import pytest
 
+from tests.support.machine import engine
 from tests.support.matrix_desk import Desk, history
 
 pytestmark = pytest.mark.docker
@@ -19,7 +19,7 @@ def test_a_conversation_survives_its_container(desk: Desk):
     again = desk.relay.http.post(f"{where}/retry")
     assert again.status_code == 202, again.text
     assert desk.ended(again.json()["id"])["status"] == "completed"
-    assert docker.from_env().containers.get(before.name).id != before.id
+    assert engine().containers.get(before.name).id != before.id
     second = desk.ended(desk.follow_up(run, f"And now? {desk.agent.hear}")["id"])
     assert (second["status"], second["reason"]) == ("completed", None), second["error_reason"]
     assert second["turn"]["summary"] != first["turn"]["summary"]

@@ -30,7 +30,7 @@ from tests.support.api_fixtures import (
     settings_for,
     wait_until,
 )
-from tests.support.relay import free_port
+from tests.support.machine import free_port
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from relay_core.store.database import make_database
 from relay_workers.capture.pump import SCAN_SECONDS
 from tests.support.api_fixtures import RUN, environment, make_tokens, settings_for, wait_until
 from tests.support.log_fixtures import Bench, eventually, running_execution
-from tests.support.relay import free_port
+from tests.support.machine import free_port
 
 SECRET = "swordfish-swordfish"
 

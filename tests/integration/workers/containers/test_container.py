@@ -14,7 +14,8 @@ from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.network import ensure_network
 from relay_workers.containers.in_container.programs import IDLE_SHELL
 from relay_workers.containers.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
-from tests.support.engine_fixtures import LIMITS, NETWORK, UID, base_image, eventually
+from tests.support.engine_fixtures import LIMITS, UID, base_image, eventually
+from tests.support.machine import NETWORK
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker
