@@ -102,7 +102,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                 container.remove(force=True)
         for one in client.networks.list(names=[network]):
             one.remove()
-        client.close()
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +147,6 @@ def remote(fleet: Fleet) -> Iterator[str]:
     )
     yield f"http://{fleet.project}-remote:8000/sample.git"
     server.remove(force=True)
-    client.close()
 
 
 def test_a_job_runs_through_the_fleet(api: httpx.Client, remote: str):

@@ -39,6 +39,7 @@ def test_an_image_in_which_no_step_can_run_is_told_before_the_clone(relay: Relay
         assert "cloning" not in relay.log(clone["id"]).decode()
 
 
+@pytest.mark.alone
 def test_a_pull_obeys_kill_and_timeout_and_tells_nothing_of_the_server(relay: Relay, repo):
     with serving() as registry:
         told = clone_of(relay, relay.submit(repo, image=f"{registry.place}/odd/thing:1"))

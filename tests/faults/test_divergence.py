@@ -75,7 +75,6 @@ def test_a_container_with_our_label_and_no_row_is_reported_and_left(stack: Stack
         stranger.reload()
     finally:
         stranger.remove(force=True)
-        client.close()
 
 
 def test_raw_files_are_gone_after_a_crash_between_the_end_and_their_removal(stack: Stack):

@@ -97,6 +97,7 @@ def test_valkey_restarts_in_the_middle_of_a_run(stack: Stack):
     assert stack.relay.log(agent["id"], "stdout") == lines(4000)
 
 
+@pytest.mark.alone
 def test_a_kill_without_valkey_is_carried_out(stack: Stack):
     """Seven seconds without a doorbell (here the lease is renewed every second)."""
     run = stack.relay.submit(stack.repo, "sleep 1000", limits={"kill_grace_seconds": 0})

@@ -1,23 +1,61 @@
-"""Which tests run in one process where the suite runs beside each other (pytest-xdist, `--dist loadgroup`)."""
+"""Which tests run in one process, and in which order, where the suite runs beside each other.
+
+pytest-xdist (`--dist loadgroup`) gives a group of tests to one process, and the next group to a process that is nearly
+done with its last one. Modules that use a whole Relay share it within a group: each group of `TOGETHER` starts its own.
+Every other module is a group.
+"""
 
 from pathlib import Path
 
-ORDER = ("faults", "acceptance", "integration", "conformance", "unit")
+TOGETHER = {
+    "chaos": ("faults/test_chaos.py",),
+    "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
+    "workers die": ("faults/test_worker_dies.py", "faults/test_boundaries.py"),
+    "engines": ("faults/test_engines.py", "faults/test_blocked_engine.py", "faults/test_divergence.py"),
+    "nodes": (
+        "faults/test_health.py",
+        "faults/test_admission.py",
+        "faults/test_clocks.py",
+        "faults/test_flower_and_adoption.py",
+        "faults/test_full_disk.py",
+    ),
+    "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
+    "short": ("unit/core/test_settings.py",),  # xdist gives a second group to the process that has `chaos`, one test
+    "runs": (
+        "acceptance/test_main_job.py",
+        "acceptance/test_stop_resume_retry.py",
+        "acceptance/test_run_options.py",
+        "acceptance/test_remotes.py",
+        "acceptance/test_logs.py",
+    ),
+    "attacks": (
+        "acceptance/test_hostile.py",
+        "acceptance/test_caps.py",
+        "acceptance/test_kill.py",
+        "acceptance/test_secrets.py",
+        "acceptance/test_masking.py",
+        "acceptance/test_evidence.py",
+        "acceptance/test_agent_ends.py",
+        "acceptance/test_images.py",
+        "acceptance/test_real_project.py",
+    ),
+    "flower": ("acceptance/flower/test_flower_terminate.py", "acceptance/flower/test_flower_view.py"),
+    "stacks": ("acceptance/test_stack_up.py", "acceptance/test_compose.py"),
+}
+"""Modules by the name of their group; the groups begin in this order."""
+FOLDERS = ("faults", "acceptance", "integration", "conformance", "unit")
+"""Order of the modules that are a group each: the slow ones first, so that short ones fill the end."""
+_GROUPS = {module: (name, number) for number, (name, modules) in enumerate(TOGETHER.items()) for module in modules}
 
 
-def group_of(path: Path) -> str:
-    """Name of the group of a test module.
-
-    Args:
-        path: the module's path below `tests/`.
-    """
-    return str(path)
+def group_of(module: Path) -> str:
+    """Name of the group of a test module, given by its path below `tests/`."""
+    return _GROUPS[str(module)][0] if str(module) in _GROUPS else str(module)
 
 
-def order_of(path: Path) -> int:
-    """Groups of a lower order begin first.
-
-    Args:
-        path: the module's path below `tests/`.
-    """
-    return ORDER.index(path.parts[0]) if path.parts[0] in ORDER else len(ORDER)
+def order_of(module: Path) -> int:
+    """Place of a test module, given by its path below `tests/`: a lower one begins earlier."""
+    if str(module) in _GROUPS:
+        return _GROUPS[str(module)][1]
+    folder = module.parts[0]
+    return len(TOGETHER) + (FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS))

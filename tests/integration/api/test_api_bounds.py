@@ -28,6 +28,7 @@ def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
         yield api
 
 
+@pytest.mark.alone
 def test_a_body_of_countless_unknown_keys_is_refused_before_it_is_looked_at(api: Api):
     body = b"{" + b",".join(b'"key%d":0' % number for number in range(280_000)) + b"}"
     headers = api.as_("ann") | {"Content-Type": "application/json"}

@@ -127,6 +127,7 @@ def test_a_kill_is_told_to_workers_at_once(api: Api, database: Engine, redis_url
     assert (options["terminate"], options["signal"]) == (True, "SIGTERM")
 
 
+@pytest.mark.alone
 def test_a_silent_redis_delays_no_answer(database: Engine, database_url: str):
     with black_hole() as url, api_in_process(database, settings_for(database_url, url)) as api:
         worker = Worker(database)

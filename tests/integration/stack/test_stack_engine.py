@@ -200,6 +200,7 @@ def test_the_base_image_has_what_projects_expect(client, own_base):
     assert output.endswith("agent\n")
 
 
+@pytest.mark.alone
 def test_of_new_containers_only_those_are_removed_whose_folders_are_gone(client, short_folder):
     kept, gone = short_folder / "kept", short_folder / "gone"
     containers = []

@@ -274,6 +274,7 @@ def test_a_log_shorter_than_what_is_stored_is_not_adopted(bench: Bench, database
     assert psutil.Process().num_fds() == before
 
 
+@pytest.mark.alone
 def test_a_background_process_that_holds_the_log_is_cut_and_said(bench: Bench, owned: Owned) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)

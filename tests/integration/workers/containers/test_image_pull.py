@@ -44,6 +44,7 @@ def test_what_a_registry_says_reaches_no_user(docker_engine, registry, terms, na
     assert "registry" in str(found)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("repository", ["drip", "silent"])
 def test_a_pull_is_broken_off_when_its_run_is_killed(docker_engine, registry, terms, repository):
     killed_at: list[float] = []
@@ -61,6 +62,7 @@ def test_a_pull_is_broken_off_when_its_run_is_killed(docker_engine, registry, te
         assert registry.left.wait(20), "the engine goes on with the download"
 
 
+@pytest.mark.alone
 def test_a_pull_ends_at_its_deadline(docker_engine, registry, terms):
     began = time.monotonic()
     found = failure(docker_engine, f"{registry.place}/drip/thing:1", replace(terms, seconds=1.0))

@@ -39,6 +39,7 @@ def _stored(database: Engine, owned: Owned) -> bytes:
     return LogStore(database).read(owned.id, Stream.STDOUT, 0, 1 << 40)
 
 
+@pytest.mark.alone
 def test_an_outage_of_postgres_takes_no_time_from_who_writes_and_nothing_is_lost(
     database: Engine, live: LiveLogPublisher, owned: Owned, outage: threading.Event
 ) -> None:

@@ -182,6 +182,7 @@ def silent_server() -> socket:
         yield server
 
 
+@pytest.mark.alone
 def test_a_clone_that_hangs_ends_in_time(bench, silent_server):
     quick = bench.with_settings(clone_timeout_seconds=0.7)
     for scheme in ("git", "http"):
@@ -193,6 +194,7 @@ def test_a_clone_that_hangs_ends_in_time(bench, silent_server):
     assert not bench.mirrors()
 
 
+@pytest.mark.alone
 def test_a_clone_that_hangs_can_be_cancelled(bench, silent_server):
     cancelled = threading.Event()
     workspace = bench.workspace()
@@ -631,6 +633,7 @@ def test_a_checkout_that_takes_too_long_is_ended(bench, remote):
     assert "more than 1 s" in refused(quick, Reason.CLONE_TIMEOUT, remote.url, "bomb")
 
 
+@pytest.mark.alone
 def test_a_checkout_can_be_cancelled(bench, remote):
     bomb(remote, blob=b"x", levels=5, width=12)
     patient = bench.with_settings(checkout_max_files=10**9, git_container_memory_bytes=1 << 30)

@@ -46,6 +46,7 @@ def test_it_has_no_network_no_rights_and_nowhere_to_write_but_its_mounts(tool_ru
     assert words[6:] == ["lo", "wrote", "/out", "wrote", "/tmp"]
 
 
+@pytest.mark.alone
 def test_what_it_may_not_take_ends_it(tool_runner, spec):
     started = time.monotonic()
     slow = tool_runner.run(replace(spec, argv=("sleep", "60"), timeout_seconds=0.2))
@@ -60,6 +61,7 @@ def test_what_it_may_not_take_ends_it(tool_runner, spec):
     assert len(tool_runner.run(shell(spec, "head -c 9000000 /dev/zero")).output) == 1 << 20
 
 
+@pytest.mark.alone
 def test_it_can_be_cancelled(tool_runner, spec):
     cancelled = Event()
     Timer(0.3, cancelled.set).start()
