@@ -38,7 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Beside each other (pytest-xdist), the tests of a group run in one process, and the longest groups begin first."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT))))
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            _give_time(item)
     items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
+
+
+def _give_time(item: pytest.Item) -> None:
+    """Doubles the test's limit of time, as the processes share the processors."""
+    own = item.get_closest_marker("timeout")
+    seconds = float(own.args[0] if own else item.config.getini("timeout"))
+    item.add_marker(pytest.mark.timeout(2 * seconds), append=False)
 
 
 def _let_children_have_signals() -> None:

@@ -76,6 +76,7 @@ def test_another_execution_goes_on(workspace):
     assert kill(workspace, other.gid).remaining == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ignore", ["", "trap '' TERM;"])
 def test_a_fork_bomb_at_the_pids_limit_is_ended(workspace, ignore):
     other = workspace.start("exec sleep 60", gid=20002)

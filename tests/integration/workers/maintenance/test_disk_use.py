@@ -1,6 +1,7 @@
 """Where a workspace can hide disk space: each place is found."""
 
 import io
+from uuid import uuid4
 
 import pytest
 
@@ -29,7 +30,7 @@ def use_of(workspace) -> DiskUsage:
 def image_with_a_volume(docker_api):
     """An image that asks for a volume, which the engine keeps beside the container."""
     recipe = f"FROM {base_image(docker_api)}\nRUN mkdir -m 777 /kept\nVOLUME /kept\n".encode()
-    tag = "relay-test-volume"
+    tag = f"relay-test-volume-{uuid4().hex[:8]}"
     for event in docker_api.build(fileobj=io.BytesIO(recipe), tag=tag, rm=True, decode=True):
         assert "error" not in event, event
     yield tag
