@@ -18,6 +18,9 @@ import psutil
 from bench.capture import MIB, executions, services
 from sqlalchemy import Engine, text
 
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Stream
 from relay_core.store.database import make_database
 from relay_core.store.executions.lifecycle import Claimed
@@ -70,7 +73,8 @@ def measured(database: Engine, mib: int) -> dict[str, Any]:
     logs = LogStore(database)
     [execution_id] = executions(database, 1)
     size = stored(logs, execution_id, mib * MIB)
-    claimed = Claimed(execution_id, execution_id, execution_id, RunReason.CODING_AGENT, {}, 1, 1, 0)
+    step = AgentStep(ExecutorChoice("claude-code"), "go on", "repos")
+    claimed = Claimed(execution_id, execution_id, execution_id, RunReason.CODING_AGENT, step, 1, 1, ProcessHandle(0))
     process = psutil.Process()
     before, began = process.memory_info().rss, time.perf_counter()
     turn = AgentTurn(database, claimed, _Watched(process), AgentOutput(logs, execution_id))

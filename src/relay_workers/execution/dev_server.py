@@ -85,7 +85,7 @@ class DevServerSession(StepSession):
     def run(self) -> Outcome:
         """Start the server, forward a port of the node to it once it answers, and watch it until it ends."""
         step = self.attach() or self.start({"PORT": str(self._port), "HOST": "0.0.0.0"})  # noqa: S104 - in the container
-        step.answered = "forward_port" in self.claimed.handle
+        step.answered = self.claimed.handle.forward_port is not None
         try:
             decision = self._await_port(step)
             if decision is None:
@@ -115,7 +115,7 @@ class DevServerSession(StepSession):
 
     def _publish(self, step: RunningStep) -> None:
         """Forward the port, store it, and end the task; an adopter forwards the same port, so the URL stays."""
-        before = int(self.claimed.handle.get("forward_port", 0))
+        before = self.claimed.handle.forward_port or 0
         container_id = step.place.workspace.container_id
         local = self._forwarder.open(str(self.claimed.execution_id), container_id, self._port, local_port=before)
         payload = {"url": f"http://127.0.0.1:{local}"}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine
 
+from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import RunReason
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
@@ -86,7 +87,7 @@ class StepPreparation:
                 claimed.execution_id,
                 claimed.fence,
                 {repo: head.commit for repo, head in heads.items()},
-                handle={"gid": claimed.gid, "run_dir": place.run_dir.container_path},
+                ProcessHandle(claimed.gid, place.run_dir.fence, place.run_dir.container_path),
             )
             stored_secrets.note_given(connection, workspace.row.id, granted.given)
 

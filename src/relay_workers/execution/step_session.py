@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.secret_box import SecretBox
 from relay_core.store.executions import lifecycle, transitions
@@ -93,10 +94,9 @@ class StepSession:
             return None
         workspace = self.parts.workspaces.attend(self.claimed.workspace_id)
         self.control.disk = workspace.disk_cap
-        noted = self.claimed.handle.get("run_dir")
-        if noted is None:
+        fence = self.claimed.handle.fence
+        if fence is None:
             return None
-        fence = int(noted.rpartition("/")[2])
         uid = step_uid(self.claimed, workspace)
         self.control.processes = StepProcesses.of(self.claimed, workspace.container_id, uid)
         try:
@@ -108,7 +108,7 @@ class StepSession:
         except (FileNotFoundError, TamperedFile) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
         step.capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before clocks are looked at: it may have ended in time
-        step.exec_id = self.claimed.handle.get("exec_id")
+        step.exec_id = self.claimed.handle.exec_id
         step.began = time.monotonic() - self.claimed.seconds_running
         return step
 
@@ -173,19 +173,19 @@ class StepSession:
         """Stop to watch the step; a process that still runs goes on."""
         self.parts.outputs.detach(step)
 
-    def note(self, connection: Connection, step: RunningStep, **ports: int) -> None:
-        """Store the handle by which another worker finds the process; ``ports`` are a dev server's.
+    def note(
+        self, connection: Connection, step: RunningStep, *, port: int | None = None, forward_port: int | None = None
+    ) -> None:
+        """Store the handle by which another worker finds the process; the ports are a dev server's.
 
         Raises:
             Stale: another worker owns the execution by now.
         """
-        handle = {
-            "gid": self.claimed.gid,
-            "exec_id": step.exec_id,
-            "run_dir": step.place.run_dir.container_path,
-            **ports,
-        }
-        transitions.update_owned(connection, self.claimed.execution_id, self.claimed.fence, handle=handle)
+        run_dir = step.place.run_dir
+        handle = ProcessHandle(
+            self.claimed.gid, run_dir.fence, run_dir.container_path, step.exec_id, port, forward_port
+        )
+        transitions.store_handle(connection, self.claimed.execution_id, self.claimed.fence, handle)
 
     def _was_never_started(self, workspace: WorkspaceHandle, fence: int) -> bool:
         """Rule out that the start of an earlier owner still happens; False where it has happened."""

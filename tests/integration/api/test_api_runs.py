@@ -309,7 +309,7 @@ def test_a_dev_server_starts_once_and_stops(api: Api, database: Engine):
         connection.execute(
             ExecutionProcess.__table__.update()
             .where(ExecutionProcess.id == claimed.execution_id)
-            .values(handle={"forward_port": 4321})
+            .values(handle={"gid": 20001, "forward_port": 4321})
         )
     shown = api.get(f"/v1/workspaces/{made['workspace_id']}").json()["dev_server"]
     assert shown == {"execution_id": started.json()["id"], "status": "running", "url": "http://127.0.0.1:4321"}

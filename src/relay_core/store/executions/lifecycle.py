@@ -15,11 +15,13 @@ from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.message import QueueMessage, task_id
+from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.step import Step
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import transitions
 from relay_core.store.executions.action_json import action_from_json
+from relay_core.store.executions.handle_json import handle_to_json
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import admission
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, Workspace
@@ -49,15 +51,19 @@ class Claimed:
     step: Step
     attempt: int
     fence: int
-    gid: int
-    handle: Mapping[str, Any] = field(default_factory=dict)
-    """What an earlier owner left of the process: run_dir, exec_id."""
+    handle: ProcessHandle
+    """As the claim made it, or as the owner before this one left it."""
     adopted: bool = False
     """It was another worker's: its process may run, may have ended, or may never have started."""
     kill_requested: bool = False
     seconds_queued: float = 0.0
     seconds_running: float = 0.0
     """Since it was first claimed, on Postgres' clock."""
+
+    @property
+    def gid(self) -> int:
+        """Group of all processes of the execution."""
+        return self.handle.gid
 
     @property
     def task_id(self) -> str:
@@ -177,6 +183,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
     reason = RunReason(row["run_reason"])
     timeout = None if reason is RunReason.DEV_SERVER else Limits.from_row(workspace["limits"]).timeout_seconds
     seconds = text(f"interval '{float(by.lease_seconds)} seconds'")
+    handle = ProcessHandle(workspace["next_gid"])
     taken = connection.execute(
         update(E)
         .where(E.id == row["id"], E.status == Status.QUEUED)
@@ -187,7 +194,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
             node_id=by.node_id,
             lease_until=func.now() + seconds,
             fence=E.fence + 1,
-            handle={"gid": workspace["next_gid"]},
+            handle=handle_to_json(handle),
             deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
         )
         .returning(E.fence, func.extract("epoch", E.started_at - E.created_at).label("queued"))
@@ -211,7 +218,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
         action_from_json(row["executor_action"]).step,
         row["attempt"],
         fence,
-        workspace["next_gid"],
+        handle,
         seconds_queued=float(taken.queued),
     )
 

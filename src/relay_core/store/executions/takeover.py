@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, literal_column, select, text, update
 
 from relay_core.domain.message import QueueMessage
+from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.executions.action_json import action_from_json
+from relay_core.store.executions.handle_json import handle_from_json
 from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
 from relay_core.store.logs import log_store
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -97,7 +99,10 @@ def adopt(
         return NotClaimed("neither queued nor running here")
     if not (row["expired"] or is_dead(row["owner"])):
         return NotClaimed(f"{row['owner']} holds it")
-    return _take_over(connection, row, by)
+    handle = handle_from_json(row["handle"])
+    if handle.version > VERSION:
+        return NotClaimed(f"its process handle has version {handle.version}; this worker reads up to {VERSION}")
+    return _take_over(connection, row, handle, by)
 
 
 def _running(connection: Connection, execution_id: UUID, attempt: int, by: Claimant) -> RowMapping | None:
@@ -110,7 +115,7 @@ def _running(connection: Connection, execution_id: UUID, attempt: int, by: Claim
     return connection.execute(statement).mappings().one_or_none()
 
 
-def _take_over(connection: Connection, row: RowMapping, by: Claimant) -> Claimed:
+def _take_over(connection: Connection, row: RowMapping, handle: ProcessHandle, by: Claimant) -> Claimed:
     fence = connection.execute(
         update(E)
         .where(E.id == row["id"])
@@ -125,7 +130,6 @@ def _take_over(connection: Connection, row: RowMapping, by: Claimant) -> Claimed
     why = "let go" if row["owner"] == by.owner else "lease expired" if row["expired"] else "worker died"
     payload = {"from": row["owner"], "by": by.owner, "why": why}
     events.append(connection, row["workspace_id"], "execution.adopted", payload, operation_id=row["id"])
-    handle = row["handle"] or {}
     return Claimed(
         row["id"],
         row["workspace_id"],
@@ -134,8 +138,7 @@ def _take_over(connection: Connection, row: RowMapping, by: Claimant) -> Claimed
         action_from_json(row["executor_action"]).step,
         row["attempt"],
         fence,
-        handle["gid"],
-        handle=handle,
+        handle,
         adopted=True,
         kill_requested=row["kill_requested_at"] is not None,
         seconds_running=float(row["seconds_running"]),

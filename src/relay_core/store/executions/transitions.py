@@ -11,10 +11,12 @@ from relay_core.domain.chain import Action
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
+from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.executions.action_json import action_to_json
+from relay_core.store.executions.handle_json import handle_to_json
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState, Workspace
 
 E = ExecutionProcess
@@ -130,8 +132,17 @@ def update_owned(connection: Connection, execution_id: UUID, fence: int, **field
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
 
 
+def store_handle(connection: Connection, execution_id: UUID, fence: int, handle: ProcessHandle) -> None:
+    """Write where the process of an execution is found again.
+
+    Raises:
+        Stale: the execution is no longer ours.
+    """
+    update_owned(connection, execution_id, fence, handle=handle_to_json(handle))
+
+
 def record_before_heads(
-    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None], handle: Mapping[str, Any]
+    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None], handle: ProcessHandle
 ) -> None:
     """Store HEAD of every repo before the step starts, once: an adopter finds them and keeps them.
 
@@ -140,7 +151,7 @@ def record_before_heads(
     Raises:
         Stale: the execution is no longer ours.
     """
-    update_owned(connection, execution_id, fence, handle=dict(handle))
+    store_handle(connection, execution_id, fence, handle)
     for repo_id, commit in heads.items():
         connection.execute(
             text(

@@ -378,7 +378,7 @@ class ExecutionProcess(Base):
     """Where it runs or ran; while it is queued: the node that keeps room for it, as its chain is going on there."""
     lease_until: Mapped[datetime | None]
     handle: Mapped[dict[str, Any] | None]
-    """What an adopter needs: {exec_id, run_dir, gid, attempt, port}."""
+    """A `ProcessHandle` (domain/process_handle.py): {version, gid, fence, run_dir, exec_id, port, forward_port}."""
     kill_requested_at: Mapped[datetime | None]
     kill_requested_by: Mapped[str | None]
     deadline_at: Mapped[datetime | None]

@@ -13,6 +13,7 @@ from relay_core.domain.logs.secret_forms import MIN_SECRET_BYTES
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
 from relay_core.store.executions.action_json import action_from_json
+from relay_core.store.executions.handle_json import handle_from_json
 from relay_core.store.nodes import admission
 from relay_core.store.schema.tables import (
     CodingAgentTurn,
@@ -166,7 +167,7 @@ def dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[R
 
 def dev_server_url(row: RowMapping) -> str | None:
     """Where a running dev server answers on its node; None while its port does not answer."""
-    port = (row["handle"] or {}).get("forward_port")
+    port = handle_from_json(row["handle"]).forward_port if row["handle"] else None
     return f"http://127.0.0.1:{port}" if port and row["status"] == Status.RUNNING else None
 
 

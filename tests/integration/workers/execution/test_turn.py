@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import Stale
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.logs.secret_forms import maskable
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.store.executions import conversations
 from relay_core.store.executions.lifecycle import Claimed
@@ -40,6 +43,7 @@ def said(words: str) -> bytes:
 
 CALL = line("assistant", {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}})
 RESULT = line("user", {"type": "tool_result", "tool_use_id": "t1", "content": "a b"})
+STEP = AgentStep(ExecutorChoice("claude-code"), "do it", "repos")
 END = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","usage":{"input_tokens":3}}'
 
 
@@ -66,13 +70,17 @@ class Agent:
                 return directory.open_file("stdout")
 
         own = self.owned.fence
-        claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
+        claimed = Claimed(
+            self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, STEP, 1, own, ProcessHandle(0)
+        )
         output = AgentOutput(self.logs, self.owned.id, RawOutput(open_log))
         return AgentTurn(self.database, claimed, reader, output, mask)
 
     def turn(self, fence: int | None = None) -> AgentTurn:
         own = self.owned.fence if fence is None else fence
-        claimed = Claimed(self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, {}, 1, own, 0)
+        claimed = Claimed(
+            self.owned.id, self.owned.id, self.owned.id, RunReason.CODING_AGENT, STEP, 1, own, ProcessHandle(0)
+        )
         return AgentTurn(self.database, claimed, ClaudeReader(), AgentOutput(self.logs, self.owned.id))
 
     def rows(self) -> list[conversations.EntryRow]:
@@ -185,7 +193,14 @@ def test_another_conversation_in_its_place_fails_the_turn_and_is_not_remembered(
     agent.writes(said("Hello") + END)
     output = AgentOutput(agent.logs, agent.owned.id)
     claimed = Claimed(
-        agent.owned.id, agent.owned.id, agent.owned.id, RunReason.CODING_AGENT, {}, 1, agent.owned.fence, 0
+        agent.owned.id,
+        agent.owned.id,
+        agent.owned.id,
+        RunReason.CODING_AGENT,
+        STEP,
+        1,
+        agent.owned.fence,
+        ProcessHandle(0),
     )
     asked = SESSION.replace("0", "1")
     turn = AgentTurn(agent.database, claimed, ClaudeReader(), output, resumed=asked)

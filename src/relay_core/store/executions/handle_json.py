@@ -1,0 +1,32 @@
+"""The JSON of a process handle in Postgres: `execution_processes.handle`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from relay_core.domain.process_handle import ProcessHandle
+
+WITHOUT_VERSION = 0
+"""Of a handle that was written before handles had a version: its fence is the last part of `run_dir`."""
+
+
+def handle_to_json(handle: ProcessHandle) -> dict[str, Any]:
+    """A handle as the row stores it: only the fields that are known."""
+    return {name: value for name, value in asdict(handle).items() if value is not None}
+
+
+def handle_from_json(stored: Mapping[str, Any]) -> ProcessHandle:
+    """A handle as it was stored by this, an older or a newer version; fields that are not known are left out."""
+    run_dir = stored.get("run_dir")
+    fence = stored.get("fence")
+    if fence is None and run_dir is not None:
+        fence = int(run_dir.rpartition("/")[2])
+    return ProcessHandle(
+        stored["gid"],
+        fence,
+        run_dir,
+        stored.get("exec_id"),
+        stored.get("port"),
+        stored.get("forward_port"),
+        stored.get("version", WITHOUT_VERSION),
+    )
