@@ -11,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from relay_core.domain import execution as machine
 from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.errors import Stale
+from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.store import events
-from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions import lifecycle, takeover, transitions
 from relay_core.store.executions.lifecycle import Claimed, NotClaimed
 from relay_core.store.schema.tables import Event, ExecutionProcess, Lane, Workspace
 from relay_core.store.workspaces import submission, workspace_rows
@@ -62,6 +63,23 @@ def test_a_stale_fence_writes_nothing(db):
     with pytest.raises(Stale), db.begin() as connection:
         transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     assert column(db, claimed.execution_id, "status") == "running"
+
+
+def test_an_adopter_reads_a_handle_without_a_version_and_leaves_a_newer_one(db):
+    claimed = claim(db, submit(db).execution_id)
+    run_dir = f"/workspace/runs/{claimed.execution_id}/1"
+    row = update(ExecutionProcess).where(ExecutionProcess.id == claimed.execution_id)
+    with db.begin() as connection:
+        connection.execute(row.values(handle={"version": VERSION + 1, "gid": claimed.gid}))
+    with db.begin() as connection:
+        refused = takeover.adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
+    assert isinstance(refused, NotClaimed)
+    assert f"version {VERSION + 1}" in refused.why
+    with db.begin() as connection:
+        connection.execute(row.values(handle={"gid": claimed.gid, "exec_id": "e", "run_dir": run_dir}))
+    with db.begin() as connection:
+        adopted = takeover.adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
+    assert (adopted.fence, adopted.handle) == (2, ProcessHandle(claimed.gid, 1, run_dir, "e", version=0))
 
 
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
