@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, insert, literal_column, select, tuple_, update
 
+from relay_core.domain.events import EventKind
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 
 
@@ -45,7 +46,7 @@ class GlobalPage(NamedTuple):
 def append(
     connection: Connection,
     workspace_id: UUID,
-    kind: str,
+    kind: EventKind,
     payload: Mapping[str, Any] | None = None,
     *,
     operation_id: UUID | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason
 from relay_core.store import events
@@ -122,7 +123,7 @@ class DevServerSession(StepSession):
         workspace_id, execution_id = self.claimed.workspace_id, self.claimed.execution_id
         with self.parts.database.begin() as connection:
             self.note(connection, step, port=self._port, forward_port=local)
-            events.append(connection, workspace_id, "dev_server.ready", payload, operation_id=execution_id)
+            events.append(connection, workspace_id, EventKind.DEV_SERVER_READY, payload, operation_id=execution_id)
         log.info("dev server answers", port=self._port, forward_port=local)
         if self.control.on_ready:
             self.control.on_ready()

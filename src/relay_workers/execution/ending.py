@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError
+from relay_core.domain.events import EventKind
 from relay_core.store import events
 from relay_core.store.executions import transitions
 from relay_workers.containers.port import Containers, EngineUnavailable, KillResult
@@ -75,4 +76,4 @@ class ProcessEnder:
         if result.restarted:
             with self._database.begin() as connection:
                 why = {"why": "processes of an execution could not be ended one by one"}
-                events.append(connection, processes.workspace_id, "workspace.container_restarted", why)
+                events.append(connection, processes.workspace_id, EventKind.WORKSPACE_CONTAINER_RESTARTED, why)

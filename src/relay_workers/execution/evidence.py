@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError
+from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason, Status, Stream
 from relay_core.store.executions import transitions
-from relay_core.store.executions.lifecycle import Claimed, Evidence
+from relay_core.store.executions.lifecycle import Claimed, Evidence, EvidenceEvent
 from relay_core.store.workspaces.workspace_rows import WorkspaceRepoRow
 from relay_workers.agents.registry import BEGINS_ANEW
 from relay_workers.execution.agent_turn import AgentTurn
@@ -31,9 +32,6 @@ PINNED = {RunReason.CODING_AGENT, RunReason.CLEANUP_SCRIPT}
 """Kinds of executions after which the whole work tree is kept, also after a failure or a kill."""
 _EVENT_PATHS = 20
 """Largest number of omitted paths that an event names; the repository's state has more."""
-
-Event = tuple[str, Mapping[str, Any]]
-"""Kind and payload of an event."""
 
 
 class EvidenceCollector:
@@ -66,29 +64,29 @@ class EvidenceCollector:
         evidence = Evidence(states, end.log.ends(), turn, events)
         return Outcome(transition, evidence, gone=True, raw_files=step.place.run_dir)
 
-    def _settle_clones(self, claimed: Claimed, step: RunningStep) -> list[Event]:
+    def _settle_clones(self, claimed: Claimed, step: RunningStep) -> list[EvidenceEvent]:
         """Remove locks of the step's dead processes, and give files of root to the workspace's user."""
         workspace = step.place.workspace
-        events: list[Event] = []
+        events: list[EvidenceEvent] = []
         if claimed.run_reason is RunReason.CODING_AGENT:
             remove_snapshots(workspace.directory)
         if claimed.step.as_root and (files := give_back(workspace.directory, workspace.uid)):
-            events.append(("execution.files_given_back", {"files": files, "uid": workspace.uid}))
+            events.append((EventKind.EXECUTION_FILES_GIVEN_BACK, {"files": files, "uid": workspace.uid}))
         with self._database.connect() as connection:
             gids = transitions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
         for name, head in self._git.heads(workspace.directory, workspace.repo_names).items():
             removed = remove_dead_locks(workspace.directory, name, head.branch, ended=claimed.gid, running=gids)
             if removed:
-                events.append(("execution.locks_removed", {"repo": name, "files": removed}))
+                events.append((EventKind.EXECUTION_LOCKS_REMOVED, {"repo": name, "files": removed}))
         return events
 
     def _repo_states(
         self, claimed: Claimed, step: RunningStep, message: str | None
-    ) -> tuple[dict[UUID, Mapping[str, Any]], list[Event]]:
+    ) -> tuple[dict[UUID, Mapping[str, Any]], list[EvidenceEvent]]:
         """The state of every repository by its id, and an event for each that has a problem."""
         workspace, mask = step.place.workspace, step.place.mask
         states: dict[UUID, Mapping[str, Any]] = {}
-        events: list[Event] = []
+        events: list[EvidenceEvent] = []
         heads = self._git.heads(workspace.directory, workspace.repo_names)
         for repo in workspace.row.repos:
             states[repo.repo_id] = head_columns(heads[repo.name], mask)
@@ -104,7 +102,7 @@ class EvidenceCollector:
             if problem:
                 omitted = (states[repo.repo_id].get("stat") or {}).get("omitted", [])[:_EVENT_PATHS]
                 payload = {"repo": repo.name, "message": problem, **({"omitted": omitted} if omitted else {})}
-                events.append(("execution.evidence_problem", payload))
+                events.append((EventKind.EXECUTION_EVIDENCE_PROBLEM, payload))
         return states, events
 
     def _request(
@@ -159,18 +157,18 @@ def _commit_message(
     return (turn or {}).get("summary") or f"{claimed.run_reason.replace('_', ' ')}"
 
 
-def _events_about(step: RunningStep, end: StepEnd) -> list[Event]:
+def _events_about(step: RunningStep, end: StepEnd) -> list[EvidenceEvent]:
     """Events about a new conversation, a log that is cut or not complete, and processes left behind."""
-    events: list[Event] = []
+    events: list[EvidenceEvent] = []
     if step.turn is not None and step.turn.begins_anew:
-        events.append(("execution.conversation_begun_anew", {"message": BEGINS_ANEW}))
+        events.append((EventKind.EXECUTION_CONVERSATION_BEGUN_ANEW, {"message": BEGINS_ANEW}))
     if end.log.cut:
         message = "a background process held the log open; its later output is cut"
-        events.append(("execution.log_cut", {"message": message}))
+        events.append((EventKind.EXECUTION_LOG_CUT, {"message": message}))
     if end.left:
         names = [step.place.mask.text(name) for name in end.left[:MOST_NAMES_TOLD]]
-        events.append(("execution.leftovers_ended", {"count": len(end.left), "names": names}))
+        events.append((EventKind.EXECUTION_LEFTOVERS_ENDED, {"count": len(end.left), "names": names}))
     if end.lost_output:
         message = "some output could not be written (a full disk?) and is lost"
-        events.append(("execution.log_incomplete", {"message": message}))
+        events.append((EventKind.EXECUTION_LOG_INCOMPLETE, {"message": message}))
     return events

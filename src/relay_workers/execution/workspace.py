@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.store import events
 from relay_core.store.workspaces import workspace_rows
@@ -116,7 +117,7 @@ class Workspaces:
         if not state.running:
             with self._database.begin() as connection:
                 workspace_rows.set_state(connection, workspace_id, WorkspaceState.RUNNING)
-                events.append(connection, workspace_id, "workspace.container_restarted", {"found": "stopped"})
+                events.append(connection, workspace_id, EventKind.WORKSPACE_CONTAINER_RESTARTED, {"found": "stopped"})
         return handle
 
     def _give_up(self, workspace_id: UUID, why: str) -> None:

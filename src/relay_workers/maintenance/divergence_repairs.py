@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store import events
 from relay_core.store.nodes import node_rows
@@ -68,7 +69,7 @@ class DivergenceRepairs:
             workspace_rows.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
             workspace_rows.set_state(connection, row.id, WorkspaceState.STOPPED)
             secrets.forget_given(connection, row.id)
-            events.append(connection, row.id, "workspace.removed", {"node_id": self._node_id})
+            events.append(connection, row.id, EventKind.WORKSPACE_REMOVED, {"node_id": self._node_id})
 
     def _workspace_dir(self, workspace_id: UUID) -> Path:
         return self._data_dir / "workspaces" / str(workspace_id)

@@ -6,6 +6,7 @@ Until their processes are gone, `lifecycle.claim` lets no execution start in the
 import structlog
 
 from relay_core.domain.errors import RelayError
+from relay_core.domain.events import EventKind
 from relay_core.store import events
 from relay_core.store.executions import offline_nodes
 from relay_core.store.executions.offline_nodes import Leftover
@@ -43,7 +44,7 @@ def _end(context: WorkerContext, leftover: Leftover) -> None:
     with context.database.begin() as connection:
         due = offline_nodes.forget_leftover(connection, leftover)
         payload = {"execution_id": str(leftover.execution_id), "node_id": context.claimant.node_id}
-        events.append(connection, leftover.workspace_id, "workspace.leftovers_ended", payload)
+        events.append(connection, leftover.workspace_id, EventKind.WORKSPACE_LEFTOVERS_ENDED, payload)
     context.dispatcher.dispatch(due)
 
 

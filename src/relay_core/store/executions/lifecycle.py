@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, func, select, text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import NotFound, Stale
+from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.message import QueueMessage, task_id
@@ -209,7 +210,7 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
     if reason is not RunReason.DEV_SERVER:
         lane.set_task_status(connection, workspace["id"], TaskStatus.INPROGRESS)
     payload = {"run_reason": reason, "node_id": by.node_id, "attempt": row["attempt"]}
-    events.append(connection, workspace["id"], "execution.started", payload, operation_id=row["id"])
+    events.append(connection, workspace["id"], EventKind.EXECUTION_STARTED, payload, operation_id=row["id"])
     return Claimed(
         row["id"],
         workspace["id"],
@@ -223,6 +224,10 @@ def _take(connection: Connection, row: RowMapping, workspace: RowMapping, by: Cl
     )
 
 
+EvidenceEvent = tuple[EventKind, Mapping[str, Any]]
+"""Kind and payload of an event."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What is stored together with the end of an execution."""
@@ -232,8 +237,8 @@ class Evidence:
     log_ends: Mapping[str, "log_store.StreamEnd"] = field(default_factory=dict)
     turn: Mapping[str, Any] | None = None
     """Columns of CodingAgentTurn."""
-    events: Sequence[tuple[str, Mapping[str, Any]]] = ()
-    """Events that belong before the terminal one: (kind, payload)."""
+    events: Sequence[EvidenceEvent] = ()
+    """Events that belong before the terminal event."""
 
 
 class Finished(NamedTuple):
@@ -346,6 +351,6 @@ def request_kill(connection: Connection, execution_id: UUID, by: str) -> KillReq
             update(E).where(E.id == execution_id).values(kill_requested_at=func.now(), kill_requested_by=by)
         )
         events.append(
-            connection, row["workspace_id"], "execution.kill_requested", {"by": by}, operation_id=execution_id
+            connection, row["workspace_id"], EventKind.EXECUTION_KILL_REQUESTED, {"by": by}, operation_id=execution_id
         )
     return KillRequested(status, row["owner"], row["attempt"])

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, func, select, update
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.events import EventKind
 from relay_core.domain.step import AgentStep, DevServerStep, Step
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.store import events
@@ -93,7 +94,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> Adde
         values["node_id"] = None
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**values, updated_at=func.now()))
     payload = {"state": WorkspaceState.STARTING, "error_reason": None}
-    events.append(connection, workspace_id, "workspace.state_changed", payload)
+    events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, payload)
     added = _repeat(connection, {**workspace, **values}, [last], [action], by)
     return AddedStep(added.execution_id, transitions.messages(connection, [added.execution_id]))
 

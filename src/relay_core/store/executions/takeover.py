@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, literal_column, select, text, update
 
+from relay_core.domain.events import EventKind
 from relay_core.domain.message import QueueMessage
 from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import RunReason, Status
@@ -129,7 +130,7 @@ def _take_over(connection: Connection, row: RowMapping, handle: ProcessHandle, b
     log_store.open_streams(connection, row["id"], fence)
     why = "let go" if row["owner"] == by.owner else "lease expired" if row["expired"] else "worker died"
     payload = {"from": row["owner"], "by": by.owner, "why": why}
-    events.append(connection, row["workspace_id"], "execution.adopted", payload, operation_id=row["id"])
+    events.append(connection, row["workspace_id"], EventKind.EXECUTION_ADOPTED, payload, operation_id=row["id"])
     return Claimed(
         row["id"],
         row["workspace_id"],

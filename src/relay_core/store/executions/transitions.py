@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, func, insert, select, text, update
 
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Stale
+from relay_core.domain.events import TERMINAL, EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.process_handle import ProcessHandle
@@ -64,7 +65,7 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
         if isinstance(step, AgentStep):
             connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step.prompt))
         payload = {"run_reason": step.run_reason, "repo": step.repo}
-        events.append(connection, group.workspace_id, "execution.queued", payload, operation_id=execution_id)
+        events.append(connection, group.workspace_id, EventKind.EXECUTION_QUEUED, payload, operation_id=execution_id)
         ids.append(execution_id)
     return ids
 
@@ -117,7 +118,7 @@ def append_end(connection: Connection, workspace_id: UUID, execution_id: UUID, t
         "exit_code": transition.exit_code,
         "error_reason": transition.error_reason,
     }
-    kind = f"execution.{transition.target}"
+    kind = TERMINAL[transition.target]
     events.append(connection, workspace_id, kind, payload, operation_id=execution_id, terminal=True)
 
 

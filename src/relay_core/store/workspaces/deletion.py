@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
+from relay_core.domain.events import EventKind
 from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import ACTIVE, Status
 from relay_core.store import events
@@ -62,7 +63,7 @@ def _delete(connection: Connection, workspace_id: UUID, by: str) -> list[str]:
     )
     if marked is None:
         return []
-    events.append(connection, workspace_id, "workspace.deleted", {"by": by})
+    events.append(connection, workspace_id, EventKind.WORKSPACE_DELETED, {"by": by})
     # The last in the queue first: so no step is rung that is about to be killed.
     active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
     return kill(connection, list(connection.scalars(active)), by).task_ids

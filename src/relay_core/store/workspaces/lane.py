@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
+from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
 from relay_core.store import events
 from relay_core.store.executions import transitions
@@ -99,7 +100,9 @@ def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStat
         .returning(Task.id)
     )
     if changed is not None:
-        events.append(connection, workspace_id, "task.status_changed", {"task_id": str(changed), "status": status})
+        events.append(
+            connection, workspace_id, EventKind.TASK_STATUS_CHANGED, {"task_id": str(changed), "status": status}
+        )
 
 
 def head(connection: Connection, workspace_id: UUID) -> list[UUID]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping, exists, func, select, text, update
 
 from relay_core.domain.errors import Conflict
+from relay_core.domain.events import EventKind
 from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.store import events
@@ -134,7 +135,7 @@ def _refuse_unprepared(row: RowMapping, done: str) -> None:
 def _request(connection: Connection, workspace_id: UUID, state: WorkspaceState, by: str) -> None:
     workspace = update(Workspace).where(Workspace.id == workspace_id)
     connection.execute(workspace.values(requested_state=state, updated_at=func.now()))
-    events.append(connection, workspace_id, "workspace.state_requested", {"state": state, "by": by})
+    events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_REQUESTED, {"state": state, "by": by})
 
 
 def _answered(connection: Connection, wanted: Requested) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, plan_run
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.events import EventKind
 from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, unique_names
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
@@ -249,7 +250,9 @@ def _workspace(connection: Connection, run: RunInput, settings: Settings, column
                 workspace_id=workspace_id, name=name, value=given.value, secret=given.secret
             )
         )
-    events.append(connection, workspace_id, "workspace.created", {"image": columns["resolved_image"], "title": title})
+    events.append(
+        connection, workspace_id, EventKind.WORKSPACE_CREATED, {"image": columns["resolved_image"], "title": title}
+    )
     return workspace_id
 
 

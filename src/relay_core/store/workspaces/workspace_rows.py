@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, text, true, update
 
 from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
@@ -165,7 +166,9 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
         .returning(Workspace.id)
     )
     if changed is not None:
-        events.append(connection, workspace_id, "workspace.state_changed", {"state": state, "error_reason": error})
+        events.append(
+            connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, {"state": state, "error_reason": error}
+        )
 
 
 def preparation_failed(connection: Connection, workspace_id: UUID, why: Transition) -> None:
