@@ -67,3 +67,12 @@ def connect(
         return docker.APIClient(
             base_url=address, version="auto", timeout=timeout_seconds, max_pool_size=_POOL_SIZE, tls=tls
         )
+
+
+def connect_high_level(configured: str | None = None) -> docker.DockerClient:
+    """A client of the SDK's higher level, for short-lived containers; asks the engine for nothing yet.
+
+    Raises:
+        EngineUnavailable: there is no engine.
+    """
+    return docker.DockerClient(base_url=find_engine(configured, os.environ))

@@ -1,0 +1,30 @@
+"""Run one command in a container that is removed at once."""
+
+from collections.abc import Sequence
+
+import requests
+from docker.errors import DockerException
+
+from relay_core.domain.errors import RelayError
+from relay_workers.containers.docker.client import connect_high_level
+
+
+def output_of(configured: str | None, image: str, command: Sequence[str]) -> str:
+    """Run a command in a container without a network, and return its output.
+
+    Args:
+        configured: address of the engine; None to look for one.
+        image: must be on this node.
+        command: run without the image's entrypoint.
+
+    Raises:
+        RelayError: no engine answers, it has no such image, or the command fails.
+    """
+    client = connect_high_level(configured)
+    try:
+        printed = client.containers.run(image, list(command), entrypoint=[], network_mode="none", remove=True)
+    except (DockerException, requests.RequestException) as error:
+        raise RelayError(f"the image {image} cannot be examined: {error}") from error
+    finally:
+        client.close()
+    return bytes(printed).decode(errors="replace")
