@@ -2,21 +2,19 @@
 
 import sys
 
-from relay_workers.bootstrap import prepare_environment
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from relay_core.domain.errors import RelayError
+from relay_core.open_files import raise_open_files
+from relay_core.settings import get_settings, wrong_settings
+from relay_core.store.outage import is_away
+from relay_workers.bootstrap import make_worker, prepare_environment
 
 
 def main() -> None:
-    """Run a worker until it is told to go; a setting or service that is wrong ends it with one clear line."""
+    """Run a worker until it is told to stop; a wrong setting or service ends it with one line on standard error."""
     prepare_environment()
-    from pydantic import ValidationError  # noqa: PLC0415 - Celery reads REMAP_SIGTERM when it is imported
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    from relay_core.domain.errors import RelayError  # noqa: PLC0415
-    from relay_core.open_files import raise_open_files  # noqa: PLC0415
-    from relay_core.settings import get_settings, wrong_settings  # noqa: PLC0415
-    from relay_core.store.outage import is_away  # noqa: PLC0415
-    from relay_workers.bootstrap import make_worker  # noqa: PLC0415
-
     raise_open_files()
     try:
         worker = make_worker(get_settings())
