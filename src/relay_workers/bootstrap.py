@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import docker
 import redis
 import structlog
 from celery import Celery
@@ -35,7 +34,7 @@ from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.celery.intake import Intake, RelayConsumer
 from relay_workers.celery.revocations import Revocations, register_commands
 from relay_workers.celery.tasks import TaskRequest, register
-from relay_workers.containers.docker.client import KILL_TIMEOUT_SECONDS, connect, find_engine
+from relay_workers.containers.docker.client import KILL_TIMEOUT_SECONDS, connect, connect_high_level
 from relay_workers.containers.docker.data_dir_probe import IN_CONTAINER, check_data_dir
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.forward import Forwarder
@@ -147,8 +146,7 @@ def make_context(
     retry = RetryWhileSilent(settings.engine_patience_seconds)
     containers = DockerContainers(api, retry, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
     install_supervisor(settings.data_dir)
-    client = docker.DockerClient(base_url=find_engine(settings.docker_host, os.environ))
-    tool = DockerToolRunner(client, retry, identity.owner)
+    tool = DockerToolRunner(connect_high_level(settings.docker_host), retry, identity.owner)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
     claimant = Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds)
