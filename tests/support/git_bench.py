@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from relay_workers.git.service import AfterState, AfterStateRequest, CloneRequest, CloneResult, GitService
+from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
+from relay_workers.git.service import GitService
 
 UID = os.geteuid() or 1000
 GID = 20000 if os.geteuid() == 0 else os.getegid()

@@ -5,8 +5,7 @@ from typing import Any
 import zstandard
 
 from relay_core.domain.logs.masking import SecretMask
-from relay_workers.git.host.store import Patch
-from relay_workers.git.port import AfterState, Head
+from relay_workers.git.port import AfterState, Head, Patch
 
 
 def head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:

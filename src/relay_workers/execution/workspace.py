@@ -16,7 +16,7 @@ from relay_core.store.workspaces import workspace_rows
 from relay_core.store.workspaces.workspace_rows import WorkspaceRow
 from relay_workers.containers.port import Containers
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
-from relay_workers.git.sandbox.head_reader import Head
+from relay_workers.git.port import Head
 from relay_workers.ownership.disk_cap import DiskCap
 
 

@@ -13,8 +13,7 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.host.store import Patch
-from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, Head
+from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, Head, Patch
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.testing.faults import Faults
 

@@ -9,7 +9,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.git.host.masked_patch import masked_patch
 from relay_workers.git.host.process import Deadline, DeadlinePassed, GitJob, run_git
+from relay_workers.git.port import Patch
 
 _CLEAN = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -33,25 +34,6 @@ _CLEAN = {
 _RENAME_LIMIT = 400
 _STAT = re.compile(rb"^ (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?\n")
 _PACK_HEADER = struct.Struct(">4sII")
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A unified diff of two commits, binary files included, in the format of `git apply`."""
-
-    text: bytes
-    truncated: bool
-    """Whether the diff was longer than its limit; it is then cut after the last line that fits."""
-    files: int
-    insertions: int
-    deletions: int
-    masked: tuple[str, ...] = ()
-    """Paths of files whose part of the diff differs from the file, because a secret was masked or left out."""
-
-    @property
-    def applies(self) -> bool:
-        """Whether applying the diff gives the same files as the commit."""
-        return not self.truncated and not self.masked
 
 
 class Store:

@@ -3,20 +3,20 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from relay_core.domain.errors import StepFailed
-from relay_core.domain.logs.masking import SecretMask
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.host.process import DeadlinePassed
 from relay_workers.git.host.scratch import scratch
-from relay_workers.git.host.store import Patch, Store
+from relay_workers.git.host.store import Store
+from relay_workers.git.port import AfterState, AfterStateRequest, OmittedPath
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import AfterStatePlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
@@ -28,65 +28,6 @@ _OMITTED_NAMED = 100
 _MESSAGE_LIMIT = 4 << 10
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class AfterStateRequest:
-    """A clone that is to be recorded after a step."""
-
-    workspace_id: UUID
-    workspace_dir: Path
-    name: str
-    """Name of the clone's directory below ``repos/``."""
-    mirror_path: Path
-    base_commit: str
-    """The commit at which the workspace's branch began."""
-    before_commit: str | None
-    """HEAD before the step; None if it is not known."""
-    uid: int
-    gid: int
-    execution_id: UUID
-    commit_message: str | None = None
-    """If given, the work tree is first committed on its branch with this message; at most 4 KiB of it are used."""
-    mask: SecretMask = field(default_factory=SecretMask)
-    """Knows the secrets that the patches must not contain."""
-
-
-class OmittedPath(NamedTuple):
-    """A changed path that a commit or diff lacks."""
-
-    path: str
-    why: str
-    """Reason for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class AfterState:
-    """The state in which a step left a clone."""
-
-    after_head: str | None
-    """Commit of HEAD, after Relay's own commit; None if it cannot be read."""
-    branch: str | None = None
-    """Branch of HEAD; None if HEAD is on no branch."""
-    committed: str | None = None
-    """The commit that Relay made; None if it made none."""
-    commit_problem: str | None = None
-    """Why Relay could not make the requested commit; None also if there was nothing to commit."""
-    dirty: bool | None = None
-    """Whether the work tree now differs from HEAD, untracked files included; None if it could not be compared."""
-    summary: dict[str, Any] = field(default_factory=dict)
-    """Changes before the commit, as of `container.summarise`: a count for each of `container.KINDS`, ``paths``,
-    ``complete``."""
-    pinned_commit: str | None = None
-    """The commit that the store keeps: HEAD, or a commit of the changed work tree on top of it."""
-    patch: Patch | None = None
-    """Diff from the base commit to the pinned commit."""
-    step_patch: Patch | None = None
-    """Diff from HEAD before the step to the pinned commit; None if that is `patch`, or the store lacks that HEAD."""
-    omitted: tuple[OmittedPath, ...] = ()
-    """Changed paths that are not recorded, or not committed; the first 100."""
-    problem: str | None = None
-    """Why the state is recorded only in part; None if it is complete."""
 
 
 class Recorder:

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from relay_core.domain.git.branch_name import is_valid_branch
+from relay_workers.git.port import Head
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 _REF_FILE_LIMIT = 4 << 10
@@ -14,17 +14,6 @@ _OBJECT_ID = re.compile(rb"[0-9a-f]{40}")
 _BRANCHES = "refs/heads/"
 _SURROGATE = re.compile("[\udc80-\udcff]")
 """A byte that is not UTF-8, as Python decodes it with ``surrogateescape``."""
-
-
-class Head(NamedTuple):
-    """Commit and branch of a clone's HEAD."""
-
-    commit: str | None
-    """Id of the commit; None if the branch has none yet, or it cannot be read."""
-    branch: str | None
-    """Name without ``refs/heads/``; None if HEAD contains a commit, or points to another ref."""
-    problem: str | None
-    """Why commit or branch is not known; None also for a HEAD that contains a commit (detached)."""
 
 
 def read_head(workspace_dir: Path, repo_name: str) -> Head:

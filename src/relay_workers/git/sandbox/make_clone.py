@@ -3,11 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from threading import Event
-from uuid import UUID
+from dataclasses import replace
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
@@ -18,45 +14,11 @@ from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.host.fetched_mirror import FetchedMirror, StartPoint
 from relay_workers.git.host.mirror import Mirrors
 from relay_workers.git.host.process import Deadline, GitCancelled
+from relay_workers.git.port import CloneRequest, CloneResult
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import CheckoutPlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.host_files.safe_dir import SafeDir
-
-
-@dataclass(frozen=True, slots=True)
-class CloneRequest:
-    """A clone that is to be made in a workspace."""
-
-    project_id: UUID
-    workspace_id: UUID
-    workspace_dir: Path
-    name: str
-    """Name of the clone's directory below ``repos/``."""
-    url: str
-    target_branch: str | None
-    """The remote's branch at which the workspace's branch begins; None for the remote's default branch."""
-    branch: str
-    """The workspace's branch, which is created."""
-    uid: int
-    gid: int
-    on_output: Callable[[bytes], None]
-    """Called with progress and messages for the log."""
-    cancelled: Event
-    """Set by another thread to cancel the clone."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloneResult:
-    """A clone that is complete."""
-
-    head_commit: str
-    target_branch: str | None
-    """The remote's branch at which the clone began; None if no branch of the remote is at that commit."""
-    mirror_path: Path
-    """The mirror, which every container that uses the clone must mount read-only at this very path."""
-    submodules: tuple[str, ...]
-    """Paths of submodules, which are left empty; at most 20; git quotes paths with special characters."""
 
 
 class Cloner:

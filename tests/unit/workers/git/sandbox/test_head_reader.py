@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from relay_workers.git.sandbox.head_reader import Head, read_head
+from relay_workers.git.port import Head
+from relay_workers.git.sandbox.head_reader import read_head
 
 ONE, TWO = "1" * 40, "2" * 40
 
