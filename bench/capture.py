@@ -30,7 +30,7 @@ from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
-from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
 MIB = 1 << 20
@@ -100,7 +100,7 @@ def executions(database: Engine, count: int) -> list[UUID]:
     return ids
 
 
-def attach(pump: LogPump, execution_id: UUID, run: Run) -> Capture:
+def attach(pump: LogPump, execution_id: UUID, run: Run) -> CaptureHandle:
     return pump.attach(CaptureRequest(execution_id, 1, run, SECRETS, 1 << 40, threading.Event()))
 
 

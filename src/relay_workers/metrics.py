@@ -20,7 +20,7 @@ class Metrics:
         reason = ["run_reason"]
         self.queue_wait = Histogram(
             "relay_queue_wait_seconds",
-            "Seconds from the making of a step to its claim.",
+            "Seconds from the time at which an execution was queued to its claim.",
             reason,
             buckets=LONG_BUCKETS,
             registry=registry,
@@ -35,11 +35,11 @@ class Metrics:
         self._ended = Counter(
             "relay_runs_ended", "Ends written by this worker.", ["run_reason", "status", "reason"], registry=registry
         )
-        self._adopted = Counter("relay_adoptions", "Runs taken over from other workers.", registry=registry)
-        self._swept = Counter("relay_sweep_actions", "What sweeps did.", ["kind"], registry=registry)
+        self._adopted = Counter("relay_adoptions", "Executions taken over from other workers.", registry=registry)
+        self._swept = Counter("relay_sweep_actions", "Acts of sweeps.", ["kind"], registry=registry)
         self._clocks = Gauge(
             "relay_clock_age_seconds",
-            "Seconds since a clock of this worker ran through without an error.",
+            "Seconds since a clock of this worker last ended without an error.",
             ["clock"],
             registry=registry,
         )
@@ -47,11 +47,14 @@ class Metrics:
             name: Gauge(f"relay_{name}", text, registry=registry)
             for name, text in (
                 ("slots_total", "Tasks that this worker can carry out at once."),
-                ("slots_used", "Those of them that are taken; a dev server that answers holds none."),
-                ("runs_live", "Executions that this worker looks after."),
-                ("lease_age_seconds", "Seconds since the oldest granted renewal of a live run's lease."),
+                ("slots_used", "Slots that are taken; a dev server that answers holds none."),
+                ("runs_live", "Executions that this worker owns."),
+                ("lease_age_seconds", "Seconds since the oldest granted renewal of the lease of a live execution."),
                 ("log_unstored_bytes", "Bytes of raw log files that are not stored yet."),
-                ("log_store_wait_seconds", "Seconds since what is being stored was read; 0 where nothing waits."),
+                (
+                    "log_store_wait_seconds",
+                    "Seconds since the writer began to store its present batch of log bytes; 0 where it has none.",
+                ),
             )
         }
 

@@ -24,7 +24,7 @@ from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import registry
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import submission
-from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
 EXECUTOR = ExecutorChoice("shell", "true")
@@ -152,7 +152,7 @@ class Bench:
         self.runs.append(Run(self.folder / f"run-{len(self.runs)}"))
         return self.runs[-1]
 
-    def attach(self, owned: Owned, run: Run, secrets: Sequence[bytes] = (), **more) -> Capture:
+    def attach(self, owned: Owned, run: Run, secrets: Sequence[bytes] = (), **more) -> CaptureHandle:
         more.setdefault("log_bytes", 1 << 40)
         request = CaptureRequest(
             execution_id=owned.id, fence=owned.fence, run_dir=run, secrets=secrets, wake=threading.Event(), **more

@@ -9,9 +9,9 @@ from relay_core.store.logs.log_store import Piece
 
 
 class Digests:
-    """Fed with chunks in the order in which they are stored.
+    """Digests of chunks that are given in the order in which they are stored.
 
-    While only one of the two streams has written, `all` is equal to it and is not hashed a second time.
+    While only one of the two streams has bytes, `all` equals it and is not hashed a second time.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,14 @@ class Digests:
 
     @classmethod
     def of(cls, pieces: Iterable[Piece]) -> "Digests":
-        """Of a stored log, in the order of `all`."""
+        """The digests of a stored log; ``pieces`` are in the order of `all`."""
         digests = cls()
         for piece in pieces:
             digests.update(piece.stream, piece.data)
         return digests
 
     def update(self, stream: str, data: bytes) -> None:
-        """Take the next chunk."""
+        """Add the next chunk of a stream."""
         if self._all is None and self._seen and stream not in self._seen:
             (other,) = self._seen
             self._all = self._own[other].copy()
@@ -38,7 +38,7 @@ class Digests:
             self._all.update(data)
 
     def hexdigests(self) -> dict[str, str]:
-        """Of everything so far, by stream."""
+        """The digests of all chunks so far, by stream."""
         first = next(iter(self._seen), Stream.STDOUT)
         everything = self._all if self._all is not None else self._own[first]
         digests = {**self._own, Stream.ALL: everything}

@@ -1,4 +1,4 @@
-"""What the kernel tells the pump: a file has grown, a supervisor has spoken or died, somebody has called."""
+"""Events of the kernel about captured files and FIFOs, and wake-ups by other threads, in one wait."""
 
 import contextlib
 import os
@@ -16,55 +16,55 @@ _WATCHED = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 
 @dataclass
 class WatchEvents:
-    """What was heard in one go."""
+    """Events of one wait."""
 
     changed: set[int] = field(default_factory=set)
     """Watches whose file has grown or changed."""
     moved: set[int] = field(default_factory=set)
     """Watches whose file was renamed."""
-    spoken: dict[int, bool] = field(default_factory=dict)
-    """FIFOs with something to read; True: their writer is gone."""
+    fifos: dict[int, bool] = field(default_factory=dict)
+    """Descriptors of FIFOs with something to read; True: the writer has closed its end."""
 
 
 class FileWatcher:
-    """One epoll over one inotify, the FIFOs and a doorbell. `call` is for any thread, the rest for the pump's."""
+    """One epoll over one inotify, the FIFOs and an eventfd. Any thread may call `wake`; one thread calls the rest."""
 
     def __init__(self) -> None:
         self._inotify: INotify | None = None
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._bell_lock = threading.Lock()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
         self._epoll = select.epoll()
-        self._epoll.register(self._bell, select.EPOLLIN)
-        self._told = False
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._warned = False
         self._open()
 
     def _open(self) -> INotify | None:
-        """The inotify; None while this uid has used up its share of them: other processes of it may do so."""
+        """The inotify; None while processes of this user id have used up its share of them."""
         if self._inotify is None:
             try:
                 self._inotify = INotify()
             except OSError as error:
-                if not self._told:
+                if not self._warned:
                     log.warning(
                         "logs are looked at every second only; raise fs.inotify.max_user_instances",
                         error=error.strerror,
                     )
-                self._told = True
+                self._warned = True
                 return None
             self._epoll.register(self._inotify.fileno(), select.EPOLLIN)
         return self._inotify
 
-    def call(self) -> None:
-        """Wake `listen`; nothing happens after `close`."""
-        with self._bell_lock:
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
+    def wake(self) -> None:
+        """End a `wait` now; does nothing after `close`."""
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     def watch_file(self, fd: int) -> int | None:
-        """Watch an open file; through its descriptor, so that no path which a container could change is followed.
+        """Watch an open file by its descriptor, so that no path is followed that a container could change.
 
         Returns:
-            The watch; None where the kernel has no more to give (the pump's scan finds the growth instead).
+            The watch; None where the kernel grants no more (the scan of the pump finds the growth instead).
         """
         inotify = self._open()
         if inotify is None:
@@ -76,38 +76,38 @@ class FileWatcher:
             return None
 
     def forget_file(self, watch: int) -> None:
-        """Stop to watch."""
+        """Stop to watch a file."""
         with contextlib.suppress(OSError):  # the kernel drops the watch of a removed file by itself
             if self._inotify is not None:
                 self._inotify.rm_watch(watch)
 
-    def hear_fifo(self, fd: int) -> None:
-        """Listen to a FIFO; one without a writer is silent until it has had one."""
+    def watch_fifo(self, fd: int) -> None:
+        """Watch a FIFO; it causes no event until it has had a writer."""
         self._epoll.register(fd, select.EPOLLIN)
 
     def forget_fifo(self, fd: int) -> None:
-        """Stop to listen; to be done as soon as the writer is gone, which the kernel repeats for ever."""
-        with contextlib.suppress(OSError, ValueError):  # it is not listened to any more
+        """Stop to watch a FIFO; needed once its writer is gone, as the kernel repeats that event for ever."""
+        with contextlib.suppress(OSError, ValueError):  # it is not watched any more
             self._epoll.unregister(fd)
 
-    def listen(self, timeout: float) -> WatchEvents:
-        """Wait at most ``timeout`` seconds for anything."""
-        heard = WatchEvents()
+    def wait(self, timeout: float) -> WatchEvents:
+        """Wait at most ``timeout`` seconds for any event."""
+        found = WatchEvents()
         for fd, events in self._epoll.poll(timeout):
-            if fd == self._bell:
+            if fd == self._wake_fd:
                 os.eventfd_read(fd)
             elif self._inotify is not None and fd == self._inotify.fileno():
                 for event in self._inotify.read(timeout=0):
-                    (heard.moved if event.mask & flags.MOVE_SELF else heard.changed).add(event.wd)
+                    (found.moved if event.mask & flags.MOVE_SELF else found.changed).add(event.wd)
             else:
-                heard.spoken[fd] = bool(events & select.EPOLLHUP)
-        return heard
+                found.fifos[fd] = bool(events & select.EPOLLHUP)
+        return found
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all descriptors of the watcher; watched files and FIFOs stay open."""
         self._epoll.close()
         if self._inotify is not None:
             self._inotify.close()
-        with self._bell_lock:
-            os.close(self._bell)
-            self._bell = -1
+        with self._wake_lock:
+            os.close(self._wake_fd)
+            self._wake_fd = -1

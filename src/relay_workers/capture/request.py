@@ -1,4 +1,4 @@
-"""Between a capture and those who use it: what it is asked for, and what it answers."""
+"""Values between a capture and its callers: the request, the next bytes, and the end of a log."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,65 +12,67 @@ from relay_workers.host_files.safe_dir import OpenFile
 
 
 class LogFiles(Protocol):
-    """The part of a run directory that is captured."""
+    """The files of a run directory that are captured."""
 
     def open_log(self, stream: Stream) -> OpenFile:
         """The raw file of `stdout` or `stderr`."""
         ...
 
     def open_alive(self) -> int:
-        """The FIFO whose other end the supervisor holds: `s` is said when it starts, `x` when the exit is recorded."""
+        """The FIFO that the supervisor holds open: it writes `s` at its start and `x` once the exit is recorded."""
         ...
 
 
 @dataclass(frozen=True)
 class CaptureRequest:
-    """A run to be captured."""
+    """An execution to capture."""
 
     execution_id: UUID
     fence: int
     run_dir: LogFiles
     secrets: Sequence[bytes]
     log_bytes: int
-    """Stored bytes of both streams stop exactly here."""
+    """Largest number of stored bytes of both streams together."""
     wake: threading.Event
-    """Set whenever something happens that the runner should look at."""
+    """Set by the capture after every change that the execution's own thread has to look at."""
     lost: threading.Event = field(default_factory=threading.Event)
-    """Set by whoever takes the run from this worker (and sets `wake`): `Capture.finish` then gives up."""
+    """Set (and `wake` with it) when this worker loses the execution; `CaptureHandle.finish` then raises `Stale`."""
     stored: threading.Event = field(default_factory=threading.Event)
-    """Set whenever some of its output was stored."""
+    """Set by the capture whenever output was stored."""
     started: bool = False
-    """The supervisor is known to have started (adoption): a FIFO without a writer then means that it is dead."""
+    """The supervisor is known to have started (adoption), so a FIFO without a writer means that it is dead."""
 
 
 @dataclass(frozen=True)
 class CaptureEnd:
-    """A log that is complete."""
+    """A complete log."""
 
     streams: Mapping[str, StreamInfo]
     cut: bool
-    """A background process still held the log when it was taken as ended."""
+    """A background process held the log open when it was closed; its later output is lost."""
     stopped_reason: Reason | None
+    """Why the log could not be stored to its end; None where it was."""
 
     def ends(self) -> dict[str, StreamEnd]:
-        """What the streams are closed with."""
+        """Sizes and digests of the streams."""
         return {name: StreamEnd(info.bytes, info.sha256 or "", info.truncated) for name, info in self.streams.items()}
 
 
 class Backlog(NamedTuple):
-    """How much of a run's output is on this node."""
+    """Output of an execution on this node."""
 
     unstored_bytes: int
+    """Bytes of raw files that were not given out to be stored."""
     file_bytes: int
-    """Of its raw files, which stay until it has ended."""
+    """Size of the raw files, which stay until the execution has ended."""
 
 
 @dataclass(frozen=True)
-class Collected:
-    """The next bytes of a run."""
+class CollectedBytes:
+    """The next bytes of an execution."""
 
     appends: list[Append]
     more: bool
-    """There is more to read at once."""
+    """There are more bytes to read at once."""
     again_at: float | None = None
-    """When a line that is held back will have waited long enough, on the monotonic clock."""
+    """Time at which a line without an end is no longer held back, on the monotonic clock; None where none is."""

@@ -1,4 +1,4 @@
-"""One captured stream: raw file → masked bytes → what is stored next."""
+"""One captured stream: from the raw file to the masked bytes that are stored next."""
 
 import os
 import time
@@ -8,11 +8,11 @@ from relay_core.domain.logs.masking import Masker, context_bytes
 from relay_workers.host_files.safe_dir import OpenFile, TamperedFile
 
 READ_BYTES = 1 << 20
-"""Read from one file in one turn, so that a flood does not keep other runs waiting."""
+"""Largest number of bytes read from one file at a time, so that a flood of output does not delay other executions."""
 LINE_SEARCH_BYTES = 4 << 10
-"""A turn ends at a newline, if there is one this near to where it would end."""
+"""A read ends at a newline where there is one within so many bytes before its end."""
 LINE_SECONDS = 0.1
-"""A line without an end waits so long for it where both streams are in use: a shell writes a line in pieces."""
+"""Seconds for which a line without an end is held back while both streams are in use: shells write lines in pieces."""
 
 
 class CapturedStream:
@@ -33,31 +33,35 @@ class CapturedStream:
         self.fd = file.fd
         self.file_id = file.file_id
         self.truncated = False
-        """The process wrote more than is stored."""
+        """The process wrote more bytes than are stored."""
         self.last_growth = time.monotonic()
         self._secrets = secrets
         self._line_since: float | None = None
-        """When the line that waits for its end was first seen."""
+        """Time at which a line without an end was first seen, on the monotonic clock; None where there is none."""
         self.go_to(stored)
 
     def go_to(self, stored: int) -> None:
-        """Go on behind the first ``stored`` bytes, whatever was read before."""
+        """Continue behind the first ``stored`` bytes, whatever was read before.
+
+        Raises:
+            TamperedFile: the file is shorter than that.
+        """
         begin = max(0, stored - context_bytes(self._secrets))
         context = os.pread(self.fd, stored - begin, begin)
         self.assigned = stored
-        """Masked bytes given out: stored, or on their way."""
+        """Masked bytes that were given out, so that they are stored or under way."""
         self.read = stored
-        """Raw bytes read."""
+        """Raw bytes that were read."""
         if len(context) < stored - begin:
             raise TamperedFile(f"{self.name} is shorter than the {stored} bytes stored of it")
         self._line_since = None
         self._masker = Masker(self._secrets, context)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Mask these in all that is not given out yet.
+        """Mask these values in all bytes that are not given out yet.
 
         Raises:
-            TamperedFile: the file is shorter than what was given out of it.
+            TamperedFile: the file is shorter than the bytes that were given out.
         """
         self._secrets = secrets
         self.go_to(self.assigned)
@@ -66,7 +70,7 @@ class CapturedStream:
         """Present size of the raw file.
 
         Raises:
-            TamperedFile: it is shorter than what was read, or no longer in its place.
+            TamperedFile: the file is shorter than the bytes read, was removed, or has another link.
         """
         status = os.fstat(self.fd)
         if status.st_size < self.read:
@@ -76,14 +80,15 @@ class CapturedStream:
         return status.st_size
 
     def has_changed(self) -> bool:
-        """Whether there is anything to look at; cheap, for the slow scan."""
+        """Whether the file has grown or changed since it was read; cheap, for the slow scan."""
         status = os.fstat(self.fd)
         return status.st_size != self.read or status.st_nlink != 1
 
     def take(self, end: int, *, whole_lines: bool = False) -> bytes:
-        """The next masked bytes towards the raw offset ``end``; empty when there are none or none is decided yet.
+        """Read the next bytes up to the raw offset ``end`` and mask them.
 
-        With ``whole_lines`` a line without an end stays for `LINE_SECONDS`: `waits_for_line` says when to come again.
+        Empty where there are none, or where the masker cannot decide yet. With ``whole_lines`` a line without an end is
+        held back for `LINE_SECONDS`; `waits_for_line` is the time at which to call again.
         """
         if self.read >= end:
             return b""
@@ -99,7 +104,7 @@ class CapturedStream:
         return self._masker.feed(data)
 
     def _complete(self, data: bytes) -> bytes:
-        """Without the line at the end that is not complete, unless it has waited long enough."""
+        """The data without an incomplete last line, unless that was held back long enough."""
         begin = data.rfind(b"\n") + 1
         now = time.monotonic()
         if begin == len(data) or len(data) - begin > LINE_SEARCH_BYTES:
@@ -114,26 +119,21 @@ class CapturedStream:
 
     @property
     def waits_for_line(self) -> float | None:
-        """When the line that was held back is taken, on the monotonic clock; None where none was."""
+        """Time at which a line that is held back will be taken, on the monotonic clock; None where none is."""
         return None if self._line_since is None else self._line_since + LINE_SECONDS
 
     def rest(self) -> bytes:
-        """What the masker holds back; the stream ends here."""
+        """The bytes that the masker holds back, masked; the stream ends here."""
         return self._masker.finish()
 
-    @property
-    def held(self) -> int:
-        """Bytes read that the masker has not decided."""
-        return self._masker.held
-
     def close(self) -> None:
-        """Let go of the file; more than once is harmless."""
+        """Close the file; a second call does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 def _to_line_end(data: bytes) -> bytes:
-    """So that in `all` a line of one stream is not cut by the other."""
+    """The data up to its last newline, where that is near, so that the other stream splits no line in `all`."""
     newline = data.rfind(b"\n", max(0, len(data) - LINE_SEARCH_BYTES))
     return data[: newline + 1] if newline >= 0 else data

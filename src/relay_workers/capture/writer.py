@@ -1,4 +1,4 @@
-"""The thread that carries batches into Postgres, so that an outage there does not keep the pump from listening."""
+"""The thread that stores batches in Postgres, so that an outage of Postgres does not block the pump."""
 
 import queue
 import threading
@@ -18,18 +18,20 @@ log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 TRIES_OF_THE_UNKNOWN = 6
-"""How often bytes of one execution are tried again after an error that Relay does not know (about 3 s in all): its
-process is ended after that, as its output cannot be kept."""
+"""Number of tries to store bytes of one execution that fail with an unknown error (about 3 s in all).
+
+After that its process is ended, as its output cannot be kept.
+"""
 
 
 class ChunkWriter:
     """Stores batches in the order given, each until it is done, and then publishes them.
 
     Args:
-        store: where to.
-        live: told after each commit.
-        done: called in this thread with what became of each batch, in order; an execution that is in neither part of
-            the result could not be stored because of a fault of Relay's.
+        store: where logs are stored.
+        live: publishes bytes after they were committed.
+        done: called in this thread with the result of each batch, in order. An execution in neither part of the result
+            could not be stored because of a fault of Relay's.
     """
 
     def __init__(self, store: LogStore, live: LiveLogPublisher, done: Callable[[AppendResult], None]) -> None:
@@ -42,11 +44,11 @@ class ChunkWriter:
         self._thread = threading.Thread(target=self._loop, name="log-writer", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the batch at hand; what is not stored is still in the files."""
+        """Stop after the present batch; bytes that are not stored stay in the files."""
         self._stopping.set()
         self._batches.put(None)
         if self._thread.is_alive():
@@ -59,29 +61,29 @@ class ChunkWriter:
 
     @property
     def wait_seconds(self) -> float:
-        """Since the batch at hand was taken up; 0 where there is none."""
+        """Seconds since the present batch was taken up; 0 where there is none."""
         taken_up_at = self._taken_up_at
         return 0.0 if taken_up_at is None else time.monotonic() - taken_up_at
 
     def put(self, batch: Sequence[Append]) -> None:
-        """Take a batch; the caller bounds how many are under way."""
+        """Take a batch; the caller bounds the number of batches that are under way."""
         self._batches.put(batch)
 
     def _loop(self) -> None:
         while (batch := self._batches.get()) is not None and not self._stopping.is_set():
             self._taken_up_at = time.monotonic()
-            result = self._store_patiently(batch)
+            result = self._store_batch(batch)
             if result is None:
                 return
             self._taken_up_at = None
             self._done(result)
             try:
                 self._live.publish(result.stored)
-            except Exception:  # a thread's top; a reader finds in Postgres what the tail does not have
+            except Exception:  # a thread's top; clients read from Postgres what was not published
                 log.exception("a live tail was not told")
 
-    def _store_patiently(self, batch: Sequence[Append]) -> AppendResult | None:
-        """Through an outage of any length; None when the worker goes away during one."""
+    def _store_batch(self, batch: Sequence[Append]) -> AppendResult | None:
+        """Store a batch, through an outage of any length; None where the worker stops during one."""
         executions = _executions(batch)
         unknown = 0
 
@@ -93,8 +95,8 @@ class ChunkWriter:
                 return self._store.append(batch)
             except LogStoreUnavailable:
                 raise
-            except Exception as error:  # a thread's top: one bad execution must not end the capture of all others
-                log.exception("a batch of log chunks was refused", executions=[str(one) for one in executions])
+            except Exception as error:  # a thread's top: one execution must not end the capture of all others
+                log.exception("a batch of log chunks was refused", executions=list(map(str, executions)))
                 if len(executions) > 1:
                     return self._one_by_one(batch, executions)
                 unknown += 1
@@ -112,7 +114,7 @@ class ChunkWriter:
         stored: list[Stored] = []
         refused: dict[UUID, Refused] = {}
         for execution_id in executions:
-            part = self._store_patiently([append for append in batch if append.execution_id == execution_id])
+            part = self._store_batch([append for append in batch if append.execution_id == execution_id])
             if part is None:
                 return None
             stored += part.stored

@@ -67,12 +67,10 @@ def make_step_parts(context: WorkerContext) -> StepParts:
         workspaces=_workspaces(context),
         preparation=StepPreparation(settings, database, context.git, context.secrets),
         outputs=StepOutputs(context.pump, context.logs, database),
-        starter=StepStarter(settings, context.containers, context.leases),
+        starter=StepStarter(settings, context.containers, context.leases, context.metrics),
         finisher=StepFinisher(context.containers, _ender(context), context.leases, refresh, tail_seconds),
         evidence=EvidenceCollector(database, context.git),
         database=database,
-        secrets=context.secrets,
-        metrics=context.metrics,
         tail_seconds=tail_seconds,
     )
 

@@ -12,7 +12,7 @@ from relay_core.domain.vocabulary import Stream
 from relay_core.store.executions.lifecycle import Claimed
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.agents.registry import reader_of
-from relay_workers.capture.pump import Capture, CaptureRequest, LogPump
+from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.execution.agent_output import AgentOutput
 from relay_workers.execution.agent_turn import AgentTurn
 from relay_workers.execution.raw_output import RawOutput
@@ -27,7 +27,7 @@ class RunningStep:
     """A process that was started, or is about to be, and its captured output."""
 
     place: StepPlace
-    capture: Capture
+    capture: CaptureHandle
     turn: AgentTurn | None
     """Reads the output of a coding agent; None for every other step."""
     exec_id: str | None = None

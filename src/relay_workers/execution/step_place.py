@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from relay_core.domain.logs.masking import SecretMask
-from relay_core.secret_box import SecretBox
 from relay_core.store.executions.lifecycle import Claimed
-from relay_workers.execution.secret_values import to_mask
 from relay_workers.execution.workspace import WorkspaceHandle
 from relay_workers.host_files.run_dir import RunDir
 from relay_workers.ownership.step_processes import StepProcesses
@@ -21,28 +19,6 @@ class StepPlace:
     """Masks all texts that are stored of the step."""
     uid: int
     processes: StepProcesses
-
-    @classmethod
-    def of(cls, claimed: Claimed, workspace: WorkspaceHandle, secrets: SecretBox, fence: int) -> "StepPlace":
-        """The place of a claimed execution's step.
-
-        Args:
-            claimed: the execution.
-            workspace: in which it runs.
-            secrets: decrypts the values to mask.
-            fence: of the owner that started, or starts, the process.
-
-        Raises:
-            StepFailed: `secret_missing`: a value to mask cannot be decrypted.
-        """
-        uid = step_uid(claimed, workspace)
-        return cls(
-            workspace,
-            RunDir(workspace.directory, str(claimed.execution_id), fence),
-            SecretMask(to_mask(secrets, workspace.row)),
-            uid,
-            StepProcesses.of(claimed, workspace.container_id, uid),
-        )
 
 
 def step_uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:

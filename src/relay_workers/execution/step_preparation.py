@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine
 
+from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import RunReason
 from relay_core.secret_box import SecretBox
@@ -13,13 +14,14 @@ from relay_core.store.executions.lifecycle import Claimed
 from relay_core.store.projects import secrets as stored_secrets
 from relay_workers.containers.port import StepStart
 from relay_workers.execution.environment import step_environment
-from relay_workers.execution.secret_values import Grant, grant
-from relay_workers.execution.step_place import StepPlace
+from relay_workers.execution.secret_values import Grant, grant, to_mask
+from relay_workers.execution.step_place import StepPlace, step_uid
 from relay_workers.execution.step_plan import plan_step
 from relay_workers.execution.working_dir import check_working_dir
 from relay_workers.execution.workspace import WorkspaceHandle
 from relay_workers.git.port import Git
-from relay_workers.host_files.run_dir import Owner, prepare_run_dir
+from relay_workers.host_files.run_dir import Owner, RunDir, prepare_run_dir
+from relay_workers.ownership.step_processes import StepProcesses
 
 
 class StepPreparation:
@@ -38,6 +40,21 @@ class StepPreparation:
         self._git = git
         self._secrets = secrets
 
+    def place(self, claimed: Claimed, workspace: WorkspaceHandle, fence: int) -> StepPlace:
+        """The place of a step whose process the owner with this ``fence`` started, or starts.
+
+        Raises:
+            StepFailed: `secret_missing`: a value to mask cannot be decrypted.
+        """
+        uid = step_uid(claimed, workspace)
+        return StepPlace(
+            workspace,
+            RunDir(workspace.directory, str(claimed.execution_id), fence),
+            SecretMask(to_mask(self._secrets, workspace.row)),
+            uid,
+            StepProcesses.of(claimed, workspace.container_id, uid),
+        )
+
     def prepare(
         self, claimed: Claimed, workspace: WorkspaceHandle, extra_env: Mapping[str, str]
     ) -> tuple[StepPlace, StepStart]:
@@ -55,7 +72,7 @@ class StepPreparation:
             StepFailed: `secret_missing`, `start_failed` or `cannot_resume`, with the cause.
         """
         granted = grant(self._secrets, workspace.row, claimed.run_reason)
-        place = StepPlace.of(claimed, workspace, self._secrets, claimed.fence)
+        place = self.place(claimed, workspace, claimed.fence)
         plan = plan_step(self._database, claimed, workspace)
         check_working_dir(workspace.directory, claimed.step.cwd)
         prepare_run_dir(place.run_dir, Owner(place.uid, claimed.gid), plan.script, plan.stdin)

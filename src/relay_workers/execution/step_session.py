@@ -14,21 +14,19 @@ from sqlalchemy import Connection, Engine
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.secret_box import SecretBox
 from relay_core.store.executions import lifecycle, transitions
 from relay_core.store.executions.lifecycle import Claimed
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.outcome import CAP_MESSAGES, Outcome
 from relay_workers.execution.running_step import RunningStep, StepOutputs
 from relay_workers.execution.step_finisher import StepEnd, StepFinisher
-from relay_workers.execution.step_place import StepPlace, step_uid
+from relay_workers.execution.step_place import step_uid
 from relay_workers.execution.step_preparation import StepPreparation
 from relay_workers.execution.step_starter import StepStarter, heed_kill
 from relay_workers.execution.watch import Act, Decision, Look, decide
 from relay_workers.execution.workspace import WorkspaceHandle, Workspaces
 from relay_workers.host_files.run_dir import RunDir
 from relay_workers.host_files.safe_dir import TamperedFile
-from relay_workers.metrics import Metrics
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 from relay_workers.ownership.step_processes import StepProcesses
 
@@ -49,8 +47,6 @@ class StepParts:
     finisher: StepFinisher
     evidence: EvidenceCollector
     database: Engine
-    secrets: SecretBox
-    metrics: Metrics
     tail_seconds: float
     """Seconds for which a background process may hold the log open after the step has exited."""
 
@@ -103,7 +99,7 @@ class StepSession:
             if self._was_never_started(workspace, fence):
                 self.control.processes = None
                 return None
-            place = StepPlace.of(self.claimed, workspace, self.parts.secrets, fence)
+            place = self.parts.preparation.place(self.claimed, workspace, fence)
             step = self.parts.outputs.attach(self.claimed, self.control, place)
         except (FileNotFoundError, TamperedFile) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
@@ -126,7 +122,6 @@ class StepSession:
         step = self.parts.outputs.attach(self.claimed, self.control, place)
         try:
             self.parts.starter.start(self.claimed, self.control, step, request)
-            self.parts.metrics.started(self.claimed.run_reason, self.control.made_at)
             with self.parts.database.begin() as connection:
                 self.note(connection, step)
         except BaseException:

@@ -11,6 +11,7 @@ from relay_core.store.executions.lifecycle import Claimed
 from relay_workers.containers.port import Containers, EngineUnavailable, StepStart
 from relay_workers.execution.ending import starting
 from relay_workers.execution.running_step import RunningStep
+from relay_workers.metrics import Metrics
 from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 
@@ -37,12 +38,14 @@ class StepStarter:
         settings: time-outs, and the data directory with the lock between starts and ends.
         containers: where processes start.
         leases: confirm that the execution is this worker's right before the start.
+        metrics: counts starts.
     """
 
-    def __init__(self, settings: Settings, containers: Containers, leases: Leases) -> None:
+    def __init__(self, settings: Settings, containers: Containers, leases: Leases, metrics: Metrics) -> None:
         self._settings = settings
         self._containers = containers
         self._leases = leases
+        self._metrics = metrics
 
     def start(self, claimed: Claimed, control: ExecutionControl, step: RunningStep, request: StepStart) -> None:
         """Start the process of a step; return once its supervisor has started, and fill in `exec_id` and `began`.
@@ -65,6 +68,7 @@ class StepStarter:
                 control.processes = None
                 heed_kill(control)
                 raise self._failed_start(claimed, step)
+        self._metrics.started(claimed.run_reason, control.made_at)
 
     def _start(self, step: RunningStep, request: StepStart) -> str | None:
         """Ask the container engine once; None where it fell silent, and may have started the process or not."""

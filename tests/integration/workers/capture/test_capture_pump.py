@@ -17,7 +17,8 @@ from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.settings import Settings
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
-from relay_workers.capture.pump import Capture, CaptureEnd
+from relay_workers.capture.pump import CaptureEnd, CaptureHandle
+from relay_workers.capture.reader import CaptureState
 from relay_workers.capture.stream import CapturedStream
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.host_files.safe_dir import TamperedFile
@@ -66,7 +67,7 @@ def _check(bench: Bench, owned: Owned, end: CaptureEnd, expected: dict[str, byte
     assert pieces == {stream: expected.get(stream, b"") for stream in pieces}
 
 
-def _finish_later(capture: Capture, tail: float = TAIL) -> tuple[threading.Thread, list[object]]:
+def _finish_later(capture: CaptureHandle, tail: float = TAIL) -> tuple[threading.Thread, list[object]]:
     ends: list[object] = []
 
     def body() -> None:
@@ -472,7 +473,7 @@ def test_a_run_that_is_taken_away_ends_a_finish_that_waits(bench: Bench, owned: 
     run.end()
     thread, ends = _finish_later(capture)
     lost.set()
-    capture.notify()
+    capture._request.wake.set()
     thread.join(10)
     assert isinstance(ends[0], Stale)
 
@@ -486,12 +487,12 @@ def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_
     with database.connect() as blocking:  # the first batch waits in Postgres for this lock, the next one behind it
         blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
         run.write("stdout", b"first\n")
-        eventually(lambda: capture._on_their_way == 1)
+        eventually(lambda: capture.reader.batches_under_way == 1)
         run.write("stderr", b"second\n")
-        eventually(lambda: capture._on_their_way == 2)
+        eventually(lambda: capture.reader.batches_under_way == 2)
         leaver = threading.Thread(target=bench.pump.detach, args=(capture,))
         leaver.start()
-        eventually(capture._released.is_set)
+        eventually(lambda: capture.reader.state in {CaptureState.RELEASED, CaptureState.SETTLED})
         leaver.join(0.2)
         assert leaver.is_alive(), "bytes on their way would be stored after the sum was made"
         blocking.rollback()
@@ -511,7 +512,7 @@ def test_a_run_taken_away_is_left_at_once_whatever_is_on_its_way(bench: Bench, d
     with database.connect() as blocking:
         blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
         run.write("stdout", b"first\n")
-        eventually(lambda: capture._on_their_way == 1)
+        eventually(lambda: capture.reader.batches_under_way == 1)
         lost.set()
         leaver = threading.Thread(target=bench.pump.detach, args=(capture,))
         leaver.start()
@@ -557,7 +558,7 @@ def test_a_dead_thread_of_the_pump_is_told(bench: Bench, monkeypatch: pytest.Mon
     assert not bench.pump.is_dead
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     monkeypatch.setattr(bench.pump, "_run_calls", _exits)
-    bench.pump._watcher.call()
+    bench.pump._watcher.wake()
     eventually(lambda: bench.pump.is_dead)
     monkeypatch.undo()
     bench.pump.stop()
@@ -593,7 +594,7 @@ def test_idle_runs_cost_next_to_nothing(bench: Bench, database: Engine) -> None:
     for run, execution_id in zip(runs, ids, strict=True):
         run.begin()
         bench.attach(Owned(execution_id, 1), run)
-    eventually(lambda: len(bench.pump._captures) == 101)
+    eventually(lambda: len(bench.pump._readers) == 101)
     before = psutil.Process().cpu_times()
     time.sleep(2)
     after = psutil.Process().cpu_times()
