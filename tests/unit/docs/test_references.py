@@ -14,7 +14,8 @@ from relay_core.domain.limits import Limits
 from relay_core.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FRONT = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "AGENTS", "SECURITY")]
+PAGES = [*FRONT, *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 NAMED_FILE = re.compile(r"`((?:tests|src|docs|scripts|bench|unit|integration|acceptance)/[\w./-]+)`")
 TEST_FILE = re.compile(r"`(?:[\w./-]+/)?(test_\w+\.py)(?:::(\w+))?`")
@@ -56,11 +57,11 @@ def test_named_settings_exist(page):
 def test_every_page_can_be_found():
     linked = {(page.parent / link).resolve() for page in PAGES for link in LINK.findall(page.read_text())}
     folders = {path for path in linked if path.is_dir()}
-    assert [page for page in PAGES[3:] if page not in linked and page.parent not in folders] == []
+    assert [page for page in PAGES[len(FRONT) :] if page not in linked and page.parent not in folders] == []
 
 
 def test_decisions_are_numbered_without_a_gap_and_short():
-    found = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    found = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
     assert [page.name[:4] for page in found] == [f"{number:04}" for number in range(1, len(found) + 1)]
     for page in found:
         text = page.read_text()
