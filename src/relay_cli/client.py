@@ -53,7 +53,7 @@ class Api:
         try:
             answer = self.http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise no_answer(self.url, error) from error
+            raise self._no_answer(error) from error
         check(answer)
         return answer.json() if answer.content else None
 
@@ -76,7 +76,7 @@ class Api:
                 check(answer)
                 yield from answer.iter_bytes()
         except httpx.TransportError as error:
-            raise no_answer(self.url, error) from error
+            raise self._no_answer(error) from error
 
     def items(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
         """Items of a list with pages by `cursor`, at most ``limit`` of them; parameters that are None are not sent."""
@@ -103,15 +103,21 @@ class Api:
             if after is None:
                 return
 
+    def _no_answer(self, error: httpx.TransportError) -> ApiUnavailable:
+        advice = "check RELAY_API_URL" if self._stack_dir is None else "is the stack up? See `relay status`"
+        return ApiUnavailable(f"the API at {self.url} does not answer ({error}); {advice}")
+
 
 def connect() -> Api:
     """Make a client of the API that RELAY_API_URL and RELAY_TOKEN name, or of the local stack where neither is set.
 
     Raises:
-        CommandFailed: only one of the two variables is set, or no local stack is up.
+        CommandFailed: only one of the two variables is set, the URL has no scheme, or no local stack is up.
     """
     url, token = os.environ.get("RELAY_API_URL"), os.environ.get("RELAY_TOKEN")
     if url and token:
+        if not url.startswith(("http://", "https://")):
+            raise CommandFailed(f"RELAY_API_URL must begin with http:// or https://; it is {url!r}", 2)
         return Api(url, token)
     if url or token:
         raise CommandFailed("set both RELAY_API_URL and RELAY_TOKEN, or neither to use the local stack", 2)
@@ -120,11 +126,6 @@ def connect() -> Api:
     if state is None:
         raise CommandFailed("no local stack is up; start one with `relay up`, or set RELAY_API_URL and RELAY_TOKEN")
     return Api(state.api_url, state.token, stack_dir=data_dir)
-
-
-def no_answer(url: str, error: httpx.TransportError) -> ApiUnavailable:
-    """The error of a command whose request got no answer."""
-    return ApiUnavailable(f"the API at {url} does not answer ({error}); is the stack up? See `relay status`")
 
 
 def check(answer: httpx.Response) -> None:

@@ -66,7 +66,7 @@ def main() -> None:
     except DBAPIError as error:
         if not is_away(error):
             raise
-        note(str(error).splitlines()[0])
+        note(f"the database does not answer: {str(error.orig).splitlines()[0]}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -87,7 +87,9 @@ def check_profiles(
 def _checked(path: Path) -> str:
     try:
         found = profiles.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+    except OSError as error:
+        raise CommandFailed(f"cannot read {path}: {error.strerror}", 2) from error
+    except (UnicodeDecodeError, InvalidInput) as error:
         raise CommandFailed(f"{path}: {error}", 2) from error
     names = [f"{name}.{variant}" for name, variants in found.items() for variant in variants]
     return f"{len(names)} profiles, nothing wrong: {', '.join(names)}" if names else "no profiles, nothing wrong"

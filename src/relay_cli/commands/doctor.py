@@ -19,8 +19,9 @@ def doctor(
 ) -> None:
     """Check the services, this node and the work on it, and show what the worker's sweeps would mend.
 
-    Run it on a node with the environment of its worker; for the local stack it finds the environment itself. The exit
-    code is 1 when a check finds an error.
+    Run it on a node, with the environment of its worker; it finds the environment of the local stack by itself.
+
+    The exit code is 1 when a check finds an error.
 
     Example: relay doctor --fix
     """

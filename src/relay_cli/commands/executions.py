@@ -54,7 +54,9 @@ def logs(
         bool, typer.Option("--json", help="Print size and sha256 of each stream, for programs.")
     ] = False,
 ) -> None:
-    """Print the log of an execution; a coding agent's as a conversation, unless --raw or --stream is given.
+    """Print the log of an execution.
+
+    The log of a coding agent is shown as a conversation, unless --raw or --stream is given.
 
     On a terminal, control sequences in the log are dropped; a file or pipe gets the exact bytes.
 
@@ -85,12 +87,16 @@ def _show_conversation(api: Api, execution: UUID, writer: LogWriter) -> None:
 
 
 def kill(execution: ExecutionId, as_json: Json = False) -> None:
-    """End an execution and all its processes. An execution that has ended stays as it is."""
+    """End an execution and all its processes.
+
+    An execution that has ended stays as it is.
+    """
     killed = connect().call("POST", f"/v1/executions/{execution}/kill")
     if as_json:
         output.show(killed, as_json=True)
     else:
-        note(f"asked to end it; the execution is {killed['status']}")
+        asked = "asked to end it; " if killed["status"] == "running" else ""
+        note(f"{asked}the execution is {killed['status']}")
 
 
 def diff(
@@ -103,7 +109,9 @@ def diff(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts of each repository, for programs.")] = False,
 ) -> None:
-    """Print what a workspace (or one execution) changed, as a patch for `git apply`. Its container may be gone.
+    """Print what a workspace (or one execution) changed, as a patch for `git apply`.
+
+    The workspace's container may be gone.
 
     Example: relay diff 0b8f8f4e-… --repo app | git apply
     """

@@ -22,7 +22,9 @@ def follow_up(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Send an agent another message: it continues its conversation in the same container and directory.
+    """Send an agent another message.
+
+    It continues its conversation, in the same container and directory.
 
     Example: relay follow-up 0b8f8f4e-… "now add a test"
     """

@@ -63,7 +63,10 @@ def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_j
 
 
 def nodes(as_json: Json = False) -> None:
-    """List the nodes that run jobs, with the health that each reports and the age of its last heartbeat."""
+    """List the nodes that run jobs, with their health.
+
+    A node reports its health itself; the age of its last heartbeat tells whether it is alive.
+    """
     columns = (
         "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
     )

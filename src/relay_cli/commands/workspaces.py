@@ -42,7 +42,10 @@ def retry(
 
 
 def stop(workspace: WorkspaceId, as_json: Json = False) -> None:
-    """End what runs in a workspace and stop its container. Its files stay, and queued executions wait."""
+    """End what runs in a workspace and stop its container.
+
+    Its files stay. Queued executions wait until `relay resume`.
+    """
     _request("stop", workspace, as_json=as_json)
 
 
