@@ -8,6 +8,7 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
+from relay_cli.commands.ids import id_option
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_cli.worker_process import ask_worker
@@ -18,7 +19,7 @@ from relay_core.domain.errors import InvalidInput
 from relay_core.settings import get_settings
 
 agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their variants (profiles).")
-Project = Annotated[UUID | None, typer.Option(help="Id of a project: include the variants that it defines.")]
+Project = Annotated[UUID | None, id_option("Id of a project: include the variants that it defines.")]
 
 
 @agents.command("list")

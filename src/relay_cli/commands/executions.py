@@ -8,19 +8,18 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import Api, connect
+from relay_cli.commands.ids import ExecutionId, id_argument, id_option
 from relay_cli.conversation import ConversationWriter
 from relay_cli.follow import follow_conversation, follow_log, has_conversation
 from relay_cli.output import Json
 from relay_core.console.output import LogWriter, log_writers, note
-
-ExecutionId = Annotated[UUID, typer.Argument(help="Id of an execution; see `relay ps`.", show_default=False)]
 
 
 def ps(
     status: Annotated[
         str | None, typer.Option(help="Only executions with this status: queued, running, completed, failed or killed.")
     ] = None,
-    workspace: Annotated[UUID | None, typer.Option(help="Only executions of this workspace, by its id.")] = None,
+    workspace: Annotated[UUID | None, id_option("Only executions of this workspace, by its id.")] = None,
     limit: Annotated[int, typer.Option(help="Number of rows at most.", min=1, max=1000)] = 20,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +99,7 @@ def kill(execution: ExecutionId, as_json: Json = False) -> None:
 
 
 def diff(
-    workspace: Annotated[UUID, typer.Argument(help="Id of a workspace, or of an execution with --execution.")],
+    workspace: Annotated[UUID, id_argument("Id of a workspace, or of an execution with --execution.")],
     execution: Annotated[
         bool, typer.Option("--execution", help="Print what one execution changed; the id is the execution's.")
     ] = False,

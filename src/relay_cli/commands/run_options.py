@@ -5,6 +5,8 @@ from uuid import UUID
 
 import typer
 
+from relay_cli.commands.ids import id_option
+
 Prompt = Annotated[str, typer.Argument(help="What the agent has to do; - reads it from standard input.")]
 Repo = Annotated[list[str], typer.Option(help="URL or path of a repository. Repeat the option for more of them.")]
 Executor = Annotated[
@@ -49,7 +51,7 @@ Limit = Annotated[
     typer.Option(help="Limit NAME=NUMBER, for example timeout_seconds=10m or memory_bytes=4g. See docs/limits.md."),
 ]
 Title = Annotated[str | None, typer.Option(help="Title of the task; without it the prompt's first line.")]
-Project = Annotated[UUID | None, typer.Option(help="Id of the project that the run belongs to.")]
+Project = Annotated[UUID | None, id_option("Id of the project that the run belongs to.")]
 Wait = Annotated[
     bool,
     typer.Option(

@@ -8,6 +8,7 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import Api, connect
+from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import exit_code, show_step
 from relay_cli.output import Json
@@ -15,7 +16,7 @@ from relay_core.console.output import log_writers
 
 
 def follow_up(
-    target: Annotated[UUID, typer.Argument(help="Id of a session, of an execution in it, or of a workspace.")],
+    target: Annotated[UUID, id_argument("Id of a session, of an execution in it, or of a workspace.")],
     prompt: Annotated[str, typer.Argument(help="Message to the agent; - reads it from standard input.")],
     wait: Annotated[
         bool, typer.Option("--wait/--detach", help="Follow the agent and exit with its exit code, or return at once.")
@@ -41,7 +42,7 @@ def follow_up(
 
 
 def sessions(
-    workspace: Annotated[UUID, typer.Argument(help="Id of a workspace; see `relay ps`.", show_default=False)],
+    workspace: WorkspaceId,
     as_json: Json = False,
 ) -> None:
     """List the sessions of a workspace; each is one conversation with an agent.

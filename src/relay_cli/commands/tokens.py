@@ -7,6 +7,7 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
+from relay_cli.commands.ids import id_argument
 from relay_cli.output import Json
 from relay_core.console.output import note
 from relay_core.domain.nodes.room import Capacity, told
@@ -53,7 +54,9 @@ def list_tokens(as_json: Json = False) -> None:
 
 
 @tokens.command("revoke")
-def revoke(token: Annotated[UUID, typer.Argument(help="Id of the token.")], as_json: Json = False) -> None:
+def revoke(
+    token: Annotated[UUID, id_argument("Id of the token; see `relay token list`.")], as_json: Json = False
+) -> None:
     """Revoke a token: the API refuses it from now on."""
     connect().call("DELETE", f"/v1/tokens/{token}")
     if as_json:

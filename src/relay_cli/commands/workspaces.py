@@ -7,12 +7,10 @@ import typer
 
 from relay_cli import output
 from relay_cli.client import connect
-from relay_cli.commands.executions import ExecutionId
+from relay_cli.commands.ids import ExecutionId, WorkspaceId
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_core.console.output import note
-
-WorkspaceId = Annotated[UUID, typer.Argument(help="Id of a workspace; see `relay ps`.", show_default=False)]
 
 
 def retry(
