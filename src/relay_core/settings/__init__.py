@@ -1,0 +1,44 @@
+"""All settings of Relay: environment variables `RELAY_*`, checked when a process starts, units in the names."""
+
+from functools import cache
+
+from pydantic import ValidationError
+
+from relay_core.settings.api import ApiSettings
+from relay_core.settings.containers import ContainerSettings
+from relay_core.settings.deployment import DeploymentSettings
+from relay_core.settings.execution import ExecutionSettings, LimitSettings
+from relay_core.settings.git import GitSettings
+from relay_core.settings.node import NodeSettings
+from relay_core.settings.secrets import SecretSettings
+from relay_core.settings.storage import StorageSettings
+
+
+class Settings(
+    # pydantic lists the fields of the last base first
+    DeploymentSettings,
+    LimitSettings,
+    ExecutionSettings,
+    ContainerSettings,
+    NodeSettings,
+    SecretSettings,
+    GitSettings,
+    ApiSettings,
+    StorageSettings,
+):
+    """The settings of a process: one class for API, worker, Flower and migrations, so that they cannot disagree.
+
+    Raises:
+        pydantic.ValidationError: a value is out of bounds or of the wrong kind.
+    """
+
+
+def wrong_settings(error: ValidationError) -> str:
+    """The environment variables that are wrong, without their values (one may be a password)."""
+    return "; ".join(f"RELAY_{'_'.join(map(str, one['loc'][:1])).upper()}: {one['msg']}" for one in error.errors())
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read from the environment at the first call."""
+    return Settings()

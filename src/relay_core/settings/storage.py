@@ -1,0 +1,46 @@
+"""Settings of Postgres, Redis and the data directory."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from relay_core.settings.base import SettingsGroup
+
+
+def _default_data_dir() -> Path:
+    return Path("/var/lib/relay") if os.geteuid() == 0 else Path.home() / ".local" / "share" / "relay"
+
+
+class StorageSettings(SettingsGroup):
+    """Where state is kept."""
+
+    database_url: str = Field(
+        "postgresql+psycopg2:///relay",
+        description="SQLAlchemy URL of the Postgres database. Set the same URL for every process of a deployment.",
+    )
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="Most database connections that one process keeps open. Raise it together with `max_connections` "
+        "of Postgres when requests or steps wait for a connection.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="URL of the Redis or Valkey server that carries messages and live logs; `unix://` works too. "
+        "Set the same URL for every process of a deployment.",
+    )
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Absolute path of the directory for all files of this node: mirrors, workspaces, logs in progress. "
+        "Put it on a large disk; moving it moves the node's identity with it.",
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            msg = "RELAY_DATA_DIR must be an absolute path: the container engine mounts it under the same name"
+            raise ValueError(msg)
+        return value
