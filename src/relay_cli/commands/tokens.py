@@ -10,7 +10,7 @@ from relay_cli.client import connect
 from relay_cli.commands.ids import id_argument
 from relay_cli.output import Json
 from relay_core.console.output import note
-from relay_core.domain.nodes.room import Capacity, told
+from relay_core.domain.nodes import Capacity, load_text
 from relay_core.store.tokens import create_token
 from relay_stack.files.local_settings import settings_of_this_machine
 
@@ -82,7 +82,7 @@ def nodes(as_json: Json = False) -> None:
 
 def _promised(node: dict[str, Any]) -> str:
     capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
-    return told(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
+    return load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
 
 
 def _whole(seconds: float | None) -> int | None:

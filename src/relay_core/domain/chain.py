@@ -1,8 +1,8 @@
 """The steps of a job as data: what runs, in which group, and what follows (`executor_action.next_action`).
 
 A *step* is one process. A *step group* holds the lane together: one step, or all setup scripts as siblings where every
-repo says `parallel_setup_script`. The chain is a nested value stored with each execution, so that finishing a group
-can create the next one in the same transaction; nothing of it lives in a queue message.
+repository says `parallel_setup_script`. The chain is a nested value stored with each execution, so that the end of a
+group can create the next group in the same transaction. A queue message holds nothing of it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Action:
 
 @dataclass(frozen=True)
 class RepoScripts:
-    """What a repo asks for, and where it runs."""
+    """The scripts of a repository, and the directory that they run in."""
 
     name: str
     working_dir: str | None = None
@@ -44,7 +44,7 @@ class RepoScripts:
 
     @property
     def cwd(self) -> str:
-        """Where its scripts run, below the workspace directory."""
+        """Directory of the scripts, below the workspace directory."""
         return "/".join(part for part in ("repos", self.name, self.working_dir) if part)
 
 

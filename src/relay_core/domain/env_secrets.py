@@ -1,7 +1,7 @@
-"""Which values of a run's `env` are taken for secrets where the client does not say so: by name, then by shape.
+"""Guesses which values of a run's `env` are secrets where the client does not say so: by name, then by shape.
 
-Masking an ordinary word (`NODE_ENV=production`) would spoil logs and diffs, so a value counts as secret only if its
-name says so, or if it looks like a credential. The client's own word (`secret: true` or `false`) always wins.
+Masking an ordinary word (`NODE_ENV=production`) would make logs and diffs unreadable, so a value counts as secret only
+when its name says so or when it looks like a credential. A client that gives `secret: true` or `false` always wins.
 """
 
 import itertools
@@ -17,11 +17,11 @@ _WORDS = frozenset(
     )
 )
 _ENDINGS = ("apikey", "accesskey", "secretkey", "privatekey", "token", "secret", "password", "passwd", "passphrase")
-"""Of a word that is made of several without a border: `MYTOKEN`, `DBPASSWORD`."""
+"""Endings of names that run words together: `MYTOKEN`, `DBPASSWORD`."""
 _NAME_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 _NEVER = frozenset({"PWD", "OLDPWD"})
-"""Shells keep directories in them."""
+"""Names in which shells keep directories."""
 _PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.@-]+)+/?")
 _NUMBER_OR_FLAG = re.compile(r"(?i)[0-9][0-9_.,]*|true|false|yes|no|on|off|none|null|enabled|disabled")
 
@@ -31,7 +31,7 @@ _CREDENTIAL = re.compile(
     r"|SG\.[\w-]{8,}\.[\w-]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
     r"|(?i:bearer|basic)\s+[\w.~+/=-]{8,}"
 )
-"""How keys of known services begin."""
+"""Beginnings of keys of known services."""
 _WITHIN = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|(?i:://[^/?#\s@:]{0,256}:[^/?#\s@]{1,1024}@)"  # a URL with a password
@@ -40,11 +40,14 @@ _WITHIN = re.compile(
 )
 
 _SEARCHED = 16 << 10
-"""So much of a value is looked at: a client may send many, and large ones."""
+"""Bytes of a value that are looked at, which bounds the work for a request with many large values."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _RANDOM_CHANGES = 0.25
-"""So often, at least, a letter and a digit are neighbours, or a capital follows a small letter; in words it is less."""
+"""Least share of neighbours in a random text that are a letter and a digit, or a small letter and a capital.
+
+Words have fewer of them.
+"""
 
 
 def is_secret(name: str, value: str) -> bool:

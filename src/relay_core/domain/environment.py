@@ -1,23 +1,23 @@
-"""How much environment a run may bring: what Linux passes to a program, with room for arguments. Pure."""
+"""How large the environment of a run may be: as much as Linux passes to a program, with room for arguments."""
 
 from collections.abc import Mapping
 
 from relay_core.domain.errors import InvalidInput
 
 MAX_BYTES = 1 << 20
-"""Of all names and values together. Linux takes 2 MiB for environment and arguments of a program together; stored
-secrets and Relay's own variables come on top."""
+"""Most bytes of all names and values of a run together. Linux takes 2 MiB for environment and arguments of a program,
+and stored secrets and Relay's own variables come on top."""
 MAX_VARIABLE_BYTES = 96 << 10
-"""Of one name and value; Linux takes 128 KiB."""
+"""Most bytes of one name and value; Linux takes 128 KiB."""
 _EACH = 10
-"""Besides name and value: ``=``, the final NUL, and a pointer."""
+"""Bytes that Linux needs for a variable besides name and value: ``=``, the final NUL, and a pointer."""
 
 
 def check_environment(env: Mapping[str, str]) -> None:
-    """Refuse an environment with which no program could be started.
+    """Refuse an environment that is too large to start a program with.
 
     Raises:
-        InvalidInput: `env_too_large`; the message says what fits.
+        InvalidInput: `env_too_large`; the message has the size and the bound in bytes.
     """
     sizes = {name: len(name.encode()) + len(value.encode()) + _EACH for name, value in env.items()}
     for name, size in sizes.items():

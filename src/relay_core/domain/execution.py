@@ -1,7 +1,7 @@
 """The state machine of an ExecutionProcess: one table of legal transitions and one named constructor for each.
 
-Nobody sets a status by hand: a store takes a `Transition` and writes it with one UPDATE guarded by the status it
-expects (and, for a running one, by the fence). docs/state-machine.md draws the same edges; a test compares them.
+No code sets a status directly: the store takes a `Transition` and writes it with one UPDATE that expects the source
+status and, of a running execution, the owner's fence. docs/state-machine.md draws the same edges; a test compares them.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ TRANSITIONS: frozenset[tuple[Status, Status]] = frozenset(
         (Status.RUNNING, Status.KILLED),
     }
 )
-"""Every (from, to) that may happen; adoption keeps `RUNNING` and only raises the fence."""
+"""All legal changes (from, to). An adoption is none: the execution stays `RUNNING` and its fence grows."""
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - a programming error, named for what it says
-    """Somebody tried to build a transition that the table does not have."""
+    """Code of Relay built a transition that the table does not have: a bug."""
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One legal step of an execution, with exactly the fields that it fills.
+    """One legal change of an execution's status, with the fields that the change fills.
 
     Raises:
         IllegalTransition: the table has no such edge, or the fields do not belong to it.
@@ -38,7 +38,7 @@ class Transition:
     reason: Reason | None = None
     exit_code: int | None = None
     error_reason: str | None = None
-    """A sentence for people; the program's own words where there are some."""
+    """One sentence for people about the reason, with the program's own message where it has one."""
 
     def __post_init__(self) -> None:
         if (self.source, self.target) not in TRANSITIONS:
@@ -50,42 +50,42 @@ class Transition:
 
     @property
     def final(self) -> bool:
-        """Whether it ends the execution."""
+        """Whether the change ends the execution."""
         return self.target in FINAL
 
 
 def claimed() -> Transition:
-    """A worker took it."""
+    """A worker took the queued execution."""
     return Transition(Status.QUEUED, Status.RUNNING)
 
 
 def refused(reason: Reason, message: str) -> Transition:
-    """It will never start: its workspace is gone, or what it needs is not there."""
+    """A queued execution fails without a start: its workspace is gone, or something that it needs is missing."""
     return Transition(Status.QUEUED, Status.FAILED, reason, None, message)
 
 
 def cancelled(message: str) -> Transition:
-    """Somebody stopped it before it started."""
+    """A kill was requested while the execution was queued."""
     return Transition(Status.QUEUED, Status.KILLED, Reason.USER, None, message)
 
 
 def completed(exit_code: int | None = 0) -> Transition:
-    """It did what it was asked for."""
+    """The execution did its work."""
     return Transition(Status.RUNNING, Status.COMPLETED, None, exit_code)
 
 
 def failed(reason: Reason, message: str, exit_code: int | None = None) -> Transition:
-    """It ended by itself or by a cap, without doing what it was asked for."""
+    """The execution ended by itself or at a limit, without doing its work."""
     return Transition(Status.RUNNING, Status.FAILED, reason, exit_code, message)
 
 
 def killed(message: str, exit_code: int | None = None) -> Transition:
-    """Its end was asked for, and every process of it is gone."""
+    """A kill was requested, and every process of the execution is gone."""
     return Transition(Status.RUNNING, Status.KILLED, Reason.USER, exit_code, message)
 
 
 def heeding_kill(end: Transition) -> Transition:
-    """The end of a run whose kill was asked for before its end was written: killed, with what had happened by then."""
+    """The end of an execution whose kill was requested before ``end`` was written: killed, with ``end`` in the text."""
     if end.target is Status.KILLED:
         return end
     before = "it had completed by then" if end.target is Status.COMPLETED else f"by then: {end.error_reason}"

@@ -8,7 +8,7 @@ from relay_core.domain.git.url import RemotePolicy, why_not_public
 
 
 def resolve_image(requested: str | None, project_default: str | None, server_default: str) -> str:
-    """The first one given."""
+    """The image of the request, else the project's, else the server's."""
     return requested or project_default or server_default
 
 
@@ -23,20 +23,22 @@ def check_allowed(image: str, allowed: Sequence[str]) -> None:
 
 
 def registry_of(image: str) -> str | None:
-    """The registry (``host`` or ``host:port``) that a reference names; None for a short name, which names none."""
+    """The registry (``host`` or ``host:port``) in a reference of an image; None for a short name."""
     first, slash, _ = image.partition("/")
     names_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
     return first if slash and names_host else None
 
 
 def registry_host(image: str) -> str | None:
-    """The host to judge, lower case and without its port; None for a short name."""
+    """The host of an image's registry in lower case, without its port; None for a short name."""
     registry = registry_of(image)
     return registry.partition(":")[0].lower() if registry else None
 
 
 def check_registry(image: str, policy: RemotePolicy, trusted: Sequence[str]) -> None:
-    """Refuse a registry at a private address, as a git remote there is refused, by its spelling; resolves no names.
+    """Refuse an image whose registry is spelt like a private address, as such a git remote is refused.
+
+    Resolves no names.
 
     Args:
         image: the reference that a client asks for.

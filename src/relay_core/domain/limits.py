@@ -1,45 +1,49 @@
-"""What one run may use: names, units, defaults; a server's maxima are settings (docs/limits.md)."""
+"""The limits of a workspace and its executions: names, units, defaults. Their maxima are settings (docs/limits.md)."""
 
 from dataclasses import dataclass, fields
 
 from relay_core.domain.errors import InvalidInput
 
 BYTES_PER_FILE = 16 << 10
-"""What ext4 lays out an inode for: whose share of the disk's bytes is used up has used up its share of inodes."""
+"""Bytes of disk for which ext4 makes one inode by default, so a workspace's share of inodes follows its bytes."""
 LEAST_FILES = 20_000
+"""Files that a workspace may have however small its disk limit is."""
 
 
 def files_for(disk_bytes: int) -> int:
-    """The files that go with so much disk space: one for each 16 KiB, at least 20,000."""
+    """Most files of a workspace with that much disk space: one for each 16 KiB, at least 20,000."""
     return max(LEAST_FILES, disk_bytes // BYTES_PER_FILE)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Caps of a workspace's container and of each of its executions; every one has a named end."""
+    """Limits of a workspace's container and of each of its executions.
+
+    A word behind "beyond it:" is the `Reason` with which an execution ends that exceeds the limit.
+    """
 
     memory_bytes: int = 2 << 30
     """Memory of the container, swap included (there is none); beyond it the kernel ends a process: `oom`."""
     cpus: float = 2.0
-    """Processors' worth of time; a process that wants more is slowed."""
+    """Processor time in processors; the container is slowed beyond it."""
     pids: int = 1024
     """Processes and threads; beyond it a fork fails."""
     nofile: int = 65536
     """Open files of one process; beyond it an open fails."""
     timeout_seconds: int = 3600
-    """Wall clock of one execution (dev servers excepted); beyond it: `timeout`."""
+    """Wall-clock seconds of one execution, dev servers excepted; beyond it: `timeout`."""
     no_output_seconds: int = 0
-    """Longest silence of one execution, 0 for any; beyond it: `no_output`."""
+    """Longest silence of one execution in seconds, 0 for no limit; beyond it: `no_output`."""
     log_bytes: int = 1 << 30
-    """Stored bytes of stdout and stderr together, of one execution; storing stops exactly there: `log_limit`."""
+    """Bytes of stdout and stderr of one execution together; exactly so many are stored, beyond it: `log_limit`."""
     disk_bytes: int = 20 << 30
-    """Disk space of the workspace: directory, layer of its container, files without a name; beyond it: `disk_limit`."""
+    """Bytes on disk of the workspace: directory, container layer, deleted open files; beyond it: `disk_limit`."""
     kill_grace_seconds: float = 10
-    """Between TERM and KILL."""
+    """Seconds between TERM and KILL when an execution is ended."""
 
     @property
     def disk_files(self) -> int:
-        """Files of the workspace, directories and links too; beyond it: `disk_limit`."""
+        """Most files, directories and links of the workspace; beyond it: `disk_limit`."""
         return files_for(self.disk_bytes)
 
     @classmethod
@@ -68,16 +72,16 @@ class Limits:
 
     @classmethod
     def from_row(cls, row: dict[str, float]) -> "Limits":
-        """Back from the stored JSON; names a later version dropped are ignored."""
+        """The limits in stored JSON; a name that this version does not know is left out."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in row.items() if name in names})  # type: ignore[arg-type]
 
 
 MINIMA: dict[str, float] = {"memory_bytes": 16 << 20, "cpus": 0.01, "pids": 16, "nofile": 64, "disk_bytes": 1 << 20}
-"""Below these no step can start at all."""
+"""Least values by name; below them no step can start."""
 
 
 def _within(maxima: dict[str, float]) -> dict[str, float]:
-    """Defaults that a small server's maxima cut."""
+    """The maxima that are below the default of their limit: they replace the default."""
     default = Limits()
     return {name: high for name, high in maxima.items() if getattr(default, name) > high}

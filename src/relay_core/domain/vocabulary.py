@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class RunReason(StrEnum):
-    """What an ExecutionProcess is for; also the name of its Celery task behind ``relay.``."""
+    """The kind of an execution; its Celery task is named ``relay.`` and this word."""
 
     CLONE = "clone"
     SETUP_SCRIPT = "setup_script"
@@ -15,24 +15,24 @@ class RunReason(StrEnum):
 
     @property
     def in_lane(self) -> bool:
-        """Whether it takes the workspace's exclusive lane: all but dev servers do."""
+        """Whether executions of this kind take the workspace's exclusive lane: all but dev servers do."""
         return self is not RunReason.DEV_SERVER
 
 
 class Status(StrEnum):
-    """Where an ExecutionProcess stands. *Why* it ended is a `Reason`, never a status."""
+    """The status of an execution. *Why* it ended is a `Reason`, never a status."""
 
     QUEUED = "queued"
-    """Entered by the API or by the end of the step before; left by a claim, a kill or a refusal."""
+    """Set by the API or by the end of the step before; left by a claim, a kill or a refusal."""
     RUNNING = "running"
-    """Entered by a worker's claim; a crash leaves it here with an expiring lease."""
+    """Set by a worker's claim; when the worker crashes, the status stays and the lease expires."""
     COMPLETED = "completed"
     FAILED = "failed"
     KILLED = "killed"
 
     @property
     def final(self) -> bool:
-        """Whether nothing leads out of it."""
+        """Whether the execution has ended."""
         return self in FINAL
 
 
@@ -41,13 +41,13 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.KILLED})
 
 
 class Reason(StrEnum):
-    """Why an execution ended as it did; null for one that completed."""
+    """Why an execution failed or was killed; null for a completed one. docs/state-machine.md has a fix for each."""
 
     # the step's own doing
     EXIT_CODE = "exit_code"
     AGENT_ERROR = "agent_error"
     CANNOT_RESUME = "cannot_resume"
-    """The agent does not know the conversation that was to go on."""
+    """The agent does not know the conversation that the follow-up was to continue."""
     NO_PORT = "no_port"
     # what could not be prepared
     CLONE_FAILED = "clone_failed"
@@ -55,7 +55,7 @@ class Reason(StrEnum):
     IMAGE_UNAVAILABLE = "image_unavailable"
     PROGRAM_MISSING = "program_missing"
     SECRET_MISSING = "secret_missing"  # noqa: S105 - a word, no secret
-    """A secret that the run names is not there any more, or cannot be decrypted."""
+    """A secret that the run names was deleted, or cannot be decrypted."""
     START_FAILED = "start_failed"
     WORKSPACE_GONE = "workspace_gone"
     # caps
@@ -65,7 +65,7 @@ class Reason(StrEnum):
     DISK_LIMIT = "disk_limit"
     OOM = "oom"
     DISK_PRESSURE = "disk_pressure"
-    # somebody asked
+    # a kill was requested
     USER = "user"
     # infrastructure and evidence
     SUPERVISOR_LOST = "supervisor_lost"
@@ -77,7 +77,7 @@ class Reason(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Lifecycle of a Task (domain model); only `CANCELLED` is set by hand."""
+    """Status of a Task, which follows its executions; only `CANCELLED` is set by a person."""
 
     TODO = "todo"
     INPROGRESS = "inprogress"
@@ -96,7 +96,7 @@ class WorkspaceState(StrEnum):
 
 
 class Liveness(StrEnum):
-    """What the server concludes from a node's silence; never what the node says."""
+    """The conclusion of Relay from the age of a node's last heartbeat; a node never reports it."""
 
     ONLINE = "online"
     DEGRADED = "degraded"
@@ -104,11 +104,11 @@ class Liveness(StrEnum):
 
 
 class NodeHealth(StrEnum):
-    """What a node says of itself; never that it is away."""
+    """The report of a node on itself."""
 
     OK = "ok"
     DRAINING = "draining"
-    """It takes no new workspaces, as it was told."""
+    """An operator told the node to take no new workspaces."""
     DISK_PRESSURE = "disk_pressure"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     """Its container engine does not answer."""
@@ -123,7 +123,7 @@ class CloneState(StrEnum):
 
 
 class Stream(StrEnum):
-    """A log of an execution: the process's own two, and both in the order in which they were stored."""
+    """A log of an execution: the two of its process, and `ALL` with both in the order in which they were stored."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -131,9 +131,9 @@ class Stream(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a token may do."""
+    """A permission of a token."""
 
     READ = "runs:read"
     WRITE = "runs:write"
     ADMIN = "admin"
-    """Everything, for every owner, and tokens."""
+    """All requests, on things of every owner, and the management of tokens."""

@@ -4,10 +4,10 @@ from relay_core.domain.errors import InvalidInput
 
 
 def normal_working_dir(text: str, field: str) -> str | None:
-    """The path without ``.`` and doubled or trailing slashes; None for the repository itself.
+    """The path of a request without ``.`` and needless slashes; None for the repository itself.
 
     Raises:
-        InvalidInput: it is absolute or leaves the repository.
+        InvalidInput: the path is absolute or leaves the repository; ``field`` is the field of the request.
     """
     parts = [part for part in text.split("/") if part not in {"", "."}]
     if text.startswith("/") or ".." in parts:

@@ -8,7 +8,7 @@ from relay_core.settings.base import SettingsGroup
 
 
 class DeploymentSettings(SettingsGroup):
-    """What an operator chooses once for a deployment."""
+    """Choices that an operator makes once for a deployment."""
 
     agents_file: Path | None = Field(
         None,

@@ -2,7 +2,7 @@
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from relay_core.domain.nodes.presence import Bounds
+from relay_core.domain.nodes import Bounds
 from relay_core.settings.base import SettingsGroup
 
 

@@ -23,8 +23,8 @@ class StorageSettings(SettingsGroup):
         10,
         ge=1,
         le=100,
-        description="Most database connections that one process keeps open. Raise it together with `max_connections` "
-        "of Postgres when requests or steps wait for a connection.",
+        description="Database connections that one process keeps open; at peaks it opens as many again. Raise it "
+        "together with `max_connections` of Postgres when requests or steps wait for a connection.",
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",

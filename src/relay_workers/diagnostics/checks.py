@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from relay_core.domain.nodes import room
-from relay_core.domain.nodes.room import Capacity
+from relay_core.domain import nodes
+from relay_core.domain.nodes import Capacity
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 
 Level = Literal["ok", "warning", "error"]
@@ -100,7 +100,7 @@ def judge_node(row: Mapping[str, Any]) -> Check:
     age = row["age_seconds"]
     beat = "it has never sent a heartbeat" if age is None else f"its last heartbeat is {age:.0f} s old"
     load, capacity = row["promised"], Capacity(row["max_workspaces"], row["memory_bytes"])
-    promised = room.told(load.workspaces, load.memory_bytes, capacity)
+    promised = nodes.load_text(load.workspaces, load.memory_bytes, capacity)
     facts = f"{row['node_id']} is {row['liveness']}, reports {row['reported_health']}; {beat}; {promised} are promised"
     if row["liveness"] != Liveness.ONLINE:
         return Check("node", "warning", facts, "start a worker there, or see its log")

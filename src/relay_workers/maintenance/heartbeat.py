@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Engine
 
 from relay_core import __version__
-from relay_core.domain.nodes import presence
+from relay_core.domain import nodes
 from relay_core.settings import Settings
 from relay_core.store.executions.lifecycle import Claimant
 from relay_core.store.nodes import registry
@@ -64,7 +64,7 @@ class Heartbeat:
         """Write that the node lives, its health and the last known capabilities."""
         settings, node_id = self._settings, self._claimant.node_id
         with self._database.begin() as connection:
-            health = presence.health(
+            health = nodes.health(
                 engine_answers=self._engine_answers,
                 draining=registry.is_draining(connection, node_id),
                 free_bytes=shutil.disk_usage(settings.data_dir).free,

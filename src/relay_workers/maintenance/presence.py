@@ -3,7 +3,7 @@
 import structlog
 from sqlalchemy import Engine
 
-from relay_core.domain.nodes.presence import Bounds
+from relay_core.domain.nodes import Bounds
 from relay_core.store.nodes import registry
 from relay_workers.metrics import Metrics
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Engine
 
-from relay_core.domain.nodes.presence import Bounds
+from relay_core.domain.nodes import Bounds
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.executions import offline_nodes

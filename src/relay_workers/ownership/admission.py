@@ -16,7 +16,7 @@ import psutil
 import structlog
 
 from relay_core.domain.message import QueueMessage, pool_queue
-from relay_core.domain.nodes.room import Capacity
+from relay_core.domain.nodes import Capacity
 from relay_core.settings import Settings
 
 log = structlog.get_logger(__name__)

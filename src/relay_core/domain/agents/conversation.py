@@ -2,7 +2,7 @@
 
 Entries are numbered from 0 in the order in which they began. An entry may still change (text that streams in, a tool
 call that ends); each change of any entry of a turn takes the next number of one `sequence`, 1, 2, … Both follow from
-the agent's output alone and not from how it was cut, so whoever reads it again numbers everything the same.
+the agent's output alone and not from how it was cut into pieces, so a second reading gives the same numbers.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ MAX_TEXT_BYTES = 32 << 10
 MAX_INPUT_BYTES = 16 << 10
 """Longest input of a tool call, as JSON."""
 MAX_ENTRIES = 20_000
-"""Most entries of a turn; the last one says that there were more, and the raw log has them."""
+"""Most entries of a turn; a last entry says that there were more, which only the raw log has."""
 
 
 class EntryKind(StrEnum):
-    """What an entry is."""
+    """The kind of an entry of a conversation."""
 
     ASSISTANT = "assistant"
     """Words of the agent."""
@@ -28,38 +28,38 @@ class EntryKind(StrEnum):
     FILE_EDIT = "file_edit"
     """A tool call that writes files."""
     NOTICE = "notice"
-    """Something that its program says: a retry, a warning."""
+    """A message of the agent's program itself: a retry, a warning."""
     ERROR = "error"
     USAGE = "usage"
-    """What the turn took, at its end."""
+    """Tokens and cost of the turn, at its end."""
 
 
 class ToolStatus(StrEnum):
-    """How a tool call stands."""
+    """The state of a tool call."""
 
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """The turn ended before it did."""
+    """The turn ended before the call did."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool call."""
+    """A call of one of the agent's tools."""
 
     name: str
     input: str
-    """As JSON, or as the text it was given as."""
+    """Arguments of the call as JSON, or the text that the agent printed for them."""
     status: ToolStatus = ToolStatus.RUNNING
     result: str = ""
     paths: tuple[str, ...] = ()
-    """Of a file edit: the files."""
+    """The files that a file edit writes; empty for other calls."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry as it stands after the change `sequence`."""
+    """One entry of a conversation, in the state after the change numbered `sequence`."""
 
     index: int
     sequence: int
@@ -68,14 +68,14 @@ class Entry:
     tool: Tool | None = None
     usage: Mapping[str, float] | None = None
     truncated: bool = False
-    """Some of its text was too long and is only in the raw log."""
+    """Whether a text of the entry was longer than its bound; the raw log has the rest."""
     agent: str | None = None
-    """The subagent whose it is; None: the agent itself."""
+    """Name of the subagent that made the entry; None for the agent itself."""
     masked: bool = False
-    """Something in it is a secret and is shown as asterisks."""
+    """Whether a secret in the entry is replaced by asterisks."""
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but index, sequence and kind, as it is stored."""
+        """The stored JSON: all fields but index, sequence and kind, which have columns of their own."""
         tool = self.tool and {**vars(self.tool), "paths": list(self.tool.paths)}
         usage = None if self.usage is None else dict(self.usage)
         told = {"truncated": self.truncated, "agent": self.agent, "masked": self.masked}

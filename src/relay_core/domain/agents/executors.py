@@ -1,4 +1,7 @@
-"""The executors that a coding-agent step can name, and what each needs: known to the API, which runs none of them."""
+"""The executors (coding agents) that a request can name, and the fields that each takes.
+
+The API checks requests with it and runs no executor; the programs are in `relay_workers.agents`.
+"""
 
 import re
 import shlex
@@ -9,39 +12,44 @@ from typing import Any
 from relay_core.domain.errors import InvalidInput
 
 MAX_COMMAND_BYTES = 64 << 10
-"""Longest ``command``; a longer one belongs into a script of the repository."""
+"""Longest ``command`` and longest other text of a choice; a longer command belongs into a script of the repository."""
 MAX_ARGS = 100
+"""Most words in ``args``."""
 
 AUTO = "auto"
-"""No permission is asked for: the container is the sandbox."""
+"""Permission mode: the agent asks for no permission, as the container is its sandbox."""
 PLAN = "plan"
-"""The agent may look and not write; its last words are the plan."""
+"""Permission mode: the agent reads and writes nothing; its last message is the plan."""
 REJECT = "reject"
-"""The agent asks for permission as its own settings have it, and gets none."""
+"""Permission mode: the agent asks for permission as its own settings say, and every request is denied."""
 
 
 @dataclass(frozen=True)
 class ExecutorKind:
-    """What a request or a profile may say about one executor."""
+    """One executor, and the fields that a request or a profile may set for it."""
 
     name: str
+    """The word that requests use."""
     summary: str
+    """One line about the executor, shown by the API."""
     program: str | None = None
-    """What the image must hold; None: it depends on the command."""
+    """Program that the image must hold; None where it follows from the command."""
     command_required: bool = False
+    """Whether a request must give ``command``."""
     resumes: bool = True
-    """It can go on with a conversation of its own."""
+    """Whether a follow-up can continue a conversation of this executor."""
     conversation: bool = True
-    """Its output is understood while it runs; else only its last words count."""
+    """Whether Relay reads entries of a conversation from its output; else the end of the output is the summary."""
     command_is_program: bool = False
-    """``command`` replaces the agent's own program (words as in a shell), instead of being what runs."""
+    """Whether ``command`` names the agent's program (words as in a shell); else ``command`` is the whole script."""
     models: bool = True
-    """It can be told which model to use."""
+    """Whether a request may choose the model."""
     permission_modes: tuple[str, ...] = (AUTO,)
-    """The first is meant where none is given."""
+    """Modes that a request may choose; the first is the default."""
     reasoning_efforts: tuple[str, ...] = ()
+    """Efforts that a request may choose."""
     harmless_args: frozenset[str] = frozenset()
-    """Options that `args` and `command` may hold in another mode than auto: any other might take the mode away."""
+    """Options that ``args`` and ``command`` may hold in a mode other than `AUTO`, as they leave the mode in force."""
 
 
 SHELL = ExecutorKind(
@@ -156,25 +164,28 @@ EXECUTORS: Mapping[str, ExecutorKind] = {
 
 @dataclass(frozen=True)
 class ExecutorChoice:
-    """A checked choice of an executor and how it is run: what a session stores."""
+    """The choice of an executor with its options; each session stores a choice, which never changes.
+
+    `check_executor` makes checked choices; a choice that was read from the database is checked again before its use.
+    """
 
     name: str
     command: str | None = None
     variant: str | None = None
-    """Name of the profile that it was made from."""
+    """Name of the profile whose fields the choice has."""
     model: str | None = None
     reasoning_effort: str | None = None
     permission_mode: str | None = None
     args: tuple[str, ...] = ()
-    """More arguments of the program."""
+    """Further arguments of the program."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Not secret; what a run gives wins."""
+    """Variables of the agent's process, not secret; the environment of the run wins over them."""
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """Stored fields that this version of Relay does not know; `check_executor` refuses them."""
 
     @property
     def kind(self) -> ExecutorKind:
-        """What is known of the executor."""
+        """The description of the executor."""
         return EXECUTORS[self.name]
 
     def as_json(self) -> dict[str, Any]:
@@ -190,7 +201,7 @@ def executor_kind(name: object) -> ExecutorKind:
     """The executor of that name.
 
     Raises:
-        InvalidInput: there is none; the message lists those there are.
+        InvalidInput: no executor has the name; the message lists all names.
     """
     kind = EXECUTORS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -201,10 +212,11 @@ def executor_kind(name: object) -> ExecutorKind:
 
 
 def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
-    """The choice that these fields make; empty texts count as none.
+    """The choice that the given fields make; an empty text counts as not given.
 
     Raises:
-        InvalidInput: an unknown executor or field, one that this executor does not have, or a value that cannot be one.
+        InvalidInput: the executor or a field is unknown, a field does not belong to this executor, or a value is
+            not allowed; `field` names the place.
     """
     if unknown := sorted(set(given) - set(FIELDS)):
         known = ", ".join(FIELDS)
@@ -234,20 +246,20 @@ def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
 
 
 def check_prompt(name: str, prompt: str) -> None:
-    """Refuse what an agent would refuse, before anything is started for it.
+    """Refuse a blank prompt, which agents refuse, before a container is started for it.
 
     Raises:
-        InvalidInput: it is blank.
+        InvalidInput: the prompt is blank and the executor ``name`` needs a prompt.
     """
     if executor_kind(name).conversation and not prompt.strip():
         raise InvalidInput(f"prompt is empty: {name} needs one", field="prompt")
 
 
 def program_words(command: str) -> tuple[str, ...]:
-    """The words of a command line that stands for a program; at least one.
+    """The words of a ``command`` that names an agent's program and its arguments; at least one word.
 
     Raises:
-        InvalidInput: its quotes do not match, or it holds no word.
+        InvalidInput: the quotes of the command do not match, or it holds no word.
     """
     try:
         words = tuple(shlex.split(command))
@@ -263,17 +275,17 @@ _MODE_OPTION = re.compile(
     r"settings|full-auto|sandbox|ask-for-approval|trust-.*)(?:=.*)?|(?:-c=?|--config=)?(?:sandbox_mode|approval_policy)=.*",
     re.IGNORECASE,
 )
-"""Words by which one agent or another is told what it may do, on the command line of an `acp` agent."""
+"""Command-line words that change the permissions of known agents; `acp` agents take them in the mode auto only."""
 
 
 def _hold_mode(kind: ExecutorKind, mode: str | None, field_name: str, words: tuple[str, ...]) -> None:
-    """A mode holds whatever else is given.
+    """Refuse words of a command line that could end the permission mode ``mode``.
 
-    Of an agent that Relay starts by its own arguments only those options pass that are known to leave the mode alone;
-    an ACP agent takes its mode by the protocol, and only what would go over that is refused.
+    An agent that gets its mode as an argument takes only the options in `harmless_args`. An ACP agent gets its mode by
+    the protocol, so only the options that are known to override the protocol are refused.
 
     Raises:
-        InvalidInput: one of the words might take the mode away.
+        InvalidInput: a word could end the mode; the message names it.
     """
     for word in words:
         option = word.partition("=")[0]
@@ -288,7 +300,7 @@ def _hold_mode(kind: ExecutorKind, mode: str | None, field_name: str, words: tup
 
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")
-"""Of any agent; never an option in disguise."""
+"""Name of a model of any agent; it never begins with a dash, so no agent takes it for an option."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 

@@ -36,10 +36,10 @@ BUILT_IN: Profiles = {
 
 
 def parse(text: str) -> Profiles:
-    """The profiles of a file.
+    """The profiles in the text of a TOML file.
 
     Raises:
-        InvalidInput: it is no TOML, or says something that cannot be; the field is the place, as `codex.deep.model`.
+        InvalidInput: the text is no TOML, or a profile in it is wrong; `field` is the place (`codex.deep.model`).
     """
     try:
         given = tomllib.loads(text)
@@ -49,16 +49,16 @@ def parse(text: str) -> Profiles:
 
 
 def check(given: Mapping[str, Any]) -> Profiles:
-    """Profiles whose every word is known and every value can be one.
+    """The profiles, once every name and value in them is checked.
 
     Raises:
-        InvalidInput: the first that is not; the field is its place.
+        InvalidInput: an executor or field is unknown, or a value is not allowed; `field` is the first such place.
     """
     return {name: _checked_variants(name, variants) for name, variants in given.items()}
 
 
 def overlay(*layers: Profiles) -> Profiles:
-    """One set of profiles: of each variant the fields of later layers win, one by one."""
+    """The layers as one set of profiles; each field of a variant has the value of the last layer that sets it."""
     merged: dict[str, dict[str, dict[str, Any]]] = {}
     for layer in layers:
         for name, variants in layer.items():
@@ -68,7 +68,7 @@ def overlay(*layers: Profiles) -> Profiles:
 
 
 def choose(profiles: Profiles, request: Mapping[str, Any]) -> ExecutorChoice:
-    """What a request means: its variant's profile, its own fields on top.
+    """The choice that a request makes: the profile of its variant, with the fields of the request laid over it.
 
     Args:
         profiles: all layers.

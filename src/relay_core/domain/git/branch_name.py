@@ -31,7 +31,7 @@ def branch_name(prefix: str, workspace_id: UUID, title: str) -> str:
 
 
 def is_valid_branch(name: str) -> bool:
-    """Whether git takes it as a branch (rules of ``git check-ref-format --branch``), and it is no option either."""
+    """Whether git takes a name for a branch (as ``git check-ref-format --branch``) and cannot take it for an option."""
     if not name or name.startswith("-") or name in {"@", "HEAD"} or _BAD_IN_REF.search(name):
         return False
     try:
@@ -43,7 +43,7 @@ def is_valid_branch(name: str) -> bool:
 
 
 def is_valid_repo_name(name: str) -> bool:
-    """Whether a clone's directory may be called so: one plain component, visible, no option, not ``*.git``."""
+    """Whether a clone's directory may have a name: one visible path component that is no option and no ``*.git``."""
     plain = _REPO_NAME.fullmatch(name) is not None and len(name) <= MAX_REPO_NAME_LENGTH
     return plain and not name.lower().endswith(".git") and _PARTIAL not in name and not name.endswith(".")
 
@@ -62,7 +62,7 @@ def repo_name_from_url(url: str) -> str:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in their order, later doubles (also in another case) made unique with ``-2``, ``-3`` and so on."""
+    """The names in their order; a name that repeats an earlier one in any case gets ``-2``, ``-3`` and so on."""
     taken = {name.lower() for name in names}
     seen: set[str] = set()
     result = []

@@ -1,4 +1,4 @@
-"""A patch as git writes it, taken apart by file."""
+"""Splits a patch that git wrote into the parts of its files."""
 
 import itertools
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _FILE = re.compile(rb"^diff --git ", re.MULTILINE)
-"""Lines of content begin with another character, and those of a binary patch hold no space."""
+"""Beginning of a file's part. Content cannot match: its lines begin with another character or hold no space."""
 _BINARY = re.compile(rb"^GIT binary patch\n", re.MULTILINE)
 _INDEX = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})", re.MULTILINE)
 _PATHS = (
@@ -21,20 +21,20 @@ _NO_BLOB = "0" * 40
 
 
 class FilePart(NamedTuple):
-    """What a patch says of one file."""
+    """The part of a patch that belongs to one file: the bytes from `start` to `end`."""
 
     start: int
     end: int
     path: str
-    """Afterwards; before, where it is removed. Bytes that are no UTF-8 are replaced."""
+    """Path after the change, or before it for a removed file. Bytes that are no UTF-8 are replaced."""
     binary_at: int | None
-    """Where its binary content begins."""
+    """Offset of the binary content in the patch; None for a text file."""
     blobs: tuple[str, ...]
-    """Names of the contents before and after."""
+    """Object names of the content before and after the change, without that of a content that does not exist."""
 
 
 def file_parts(patch: bytes) -> Iterator[FilePart]:
-    """The parts of a patch, in order; together they are the whole of it."""
+    """The parts of all files in a patch, in order; together they are the whole patch."""
     starts = [found.start() for found in _FILE.finditer(patch)]
     for start, end in itertools.pairwise([*starts, len(patch)]):
         hunk = patch.find(b"\n@@ ", start, end)
@@ -56,7 +56,7 @@ def _path(head: bytes) -> str:
 
 
 def _unquoted(name: bytes) -> str:
-    """As git quotes paths with odd bytes: C's escapes, others in octal."""
+    """The path behind git's quoting of unusual bytes: escapes of C, and octal numbers for other bytes."""
 
     def plain(found: re.Match[bytes]) -> bytes:
         code = found[1]

@@ -30,40 +30,40 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class RemotePolicy:
-    """What this deployment lets a client clone; https and ssh to public hosts always."""
+    """The remotes that clients of this deployment may clone; https and ssh to public hosts are always allowed."""
 
     allow_http: bool = False
     allow_git_protocol: bool = False
     allow_file: bool = False
-    """Also absolute paths."""
+    """Allow ``file://`` URLs and absolute paths."""
     allow_private_hosts: bool = False
-    """Loopback, private, link-local and reserved addresses and internal names."""
+    """Allow loopback, private, link-local and reserved addresses, and internal names."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names, or ``*.example.com``; empty: any host. The address check applies in addition."""
+    """Allowed names, or patterns such as ``*.example.com``; empty allows any host. The address is checked as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitUrl:
-    """A checked remote; holds no credentials."""
+    """A remote that a policy allows, taken apart; it holds no credentials."""
 
     scheme: str
     """``https``, ``ssh``, ``http``, ``git`` or ``file``."""
     host: str
     """Lower case, without brackets; empty for ``file``."""
     port: int
-    """The scheme's own where the URL names none; 0 for ``file``."""
+    """Port of the URL, or the default port of the scheme; 0 for ``file``."""
     path: str
-    """As the remote sees it; for ``file`` an absolute path of this machine."""
+    """Path on the remote; for ``file`` an absolute path of this machine."""
     user: str | None
-    """Login name of an ssh remote."""
+    """Login name of an ssh remote; None where the URL names none, and for other schemes."""
     display: str
-    """For messages."""
+    """The URL as messages show it."""
     text: str
-    """What git is given, and what becomes the clone's ``origin``."""
+    """The URL that git gets, and that the clone has as ``origin``."""
 
 
 def parse_git_url(text: str, policy: RemotePolicy) -> GitUrl:
-    """Take a URL apart and refuse what the policy does not allow; resolves no names.
+    """Take a URL apart, and refuse a URL that the policy does not allow. Resolves no names.
 
     Raises:
         InvalidInput: code ``git_url_invalid``, ``git_url_has_credentials``, ``git_scheme_not_allowed`` or
@@ -78,9 +78,9 @@ def parse_git_url(text: str, policy: RemotePolicy) -> GitUrl:
 
 
 def classify_addresses(addresses: Sequence[str], policy: RemotePolicy) -> list[IPAddress]:
-    """The addresses a name resolved to, if all of them may be reached.
+    """The addresses that a name resolved to, as numbers and without doubles, if the policy allows all of them.
 
-    One forbidden address refuses all: a name that answers with a public and a private one is an attack or a mistake.
+    One forbidden address refuses the name: to answer with public and private addresses is an attack or a mistake.
 
     Raises:
         InvalidInput: code ``git_host_not_allowed``.
@@ -92,7 +92,7 @@ def classify_addresses(addresses: Sequence[str], policy: RemotePolicy) -> list[I
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to the public internet, looking inside addresses that embed an IPv4 one."""
+    """Whether an address belongs to the public internet; of an IPv6 address that embeds an IPv4 address, the latter."""
     if isinstance(address, ipaddress.IPv6Address):
         embedded = address.ipv4_mapped or address.sixtofour
         if embedded is None and address in _NAT64:
@@ -105,10 +105,10 @@ def is_public(address: IPAddress) -> bool:
 
 
 def why_not_public(host: str) -> str | None:
-    """What keeps a host from being a public one, by its spelling alone; None where nothing does.
+    """The end of a sentence about a host whose spelling says that it is not public; None for any other host.
 
     Raises:
-        InvalidInput: code ``git_url_invalid``: it looks like an address and is none.
+        InvalidInput: code ``git_url_invalid``: the host is spelt like an address and is none.
     """
     address = _literal_address(host)
     if address is not None:
@@ -117,7 +117,7 @@ def why_not_public(host: str) -> str | None:
 
 
 def redact(text: str) -> str:
-    """The text with the user part of every URL in it removed; for messages of git and its helpers."""
+    """The text without the user part of every URL in it; used on messages of git and its helpers."""
     return _CREDENTIALS_IN_TEXT.sub(r"\1", text)
 
 
@@ -159,7 +159,7 @@ def _full_url(text: str, policy: RemotePolicy) -> GitUrl:
 
 
 def _user(parts: SplitResult, scheme: str) -> str | None:
-    """The login name; only ssh has one, and never a password."""
+    """The login name of an ssh URL; any other name or password is refused."""
     if "@" not in parts.netloc:
         return None
     if scheme != "ssh" or parts.password is not None:
@@ -228,7 +228,10 @@ def _check_host(host: str, policy: RemotePolicy) -> str:
 
 
 def _literal_address(host: str) -> IPAddress | None:
-    """The address a host part stands for, in every spelling a resolver accepts (0x7f000001, 2130706433, 127.1)."""
+    """The address that a host part stands for, in each spelling that resolvers take (0x7f000001, 2130706433, 127.1).
+
+    None for a name.
+    """
     if ":" in host:
         if "%" in host:
             raise _invalid("an address with a zone is not taken")

@@ -11,14 +11,14 @@ from relay_core.domain.vocabulary import Stream
 
 @dataclass(frozen=True)
 class Append:
-    """Bytes that belong behind what is stored of a stream."""
+    """Bytes to store at the end of a stream."""
 
     execution_id: UUID
     fence: int
     stream: str
     """`stdout` or `stderr`."""
     start: int
-    """Offset of the first byte; must be the stored size."""
+    """Offset of the first byte; the append is taken only when it is the stored size."""
     data: bytes
 
     @property
@@ -28,17 +28,17 @@ class Append:
 
 
 class Stored(NamedTuple):
-    """An append that is in Postgres."""
+    """An append that is in Postgres, and its places."""
 
     append: Append
     all_offset: int
-    """Its place in the stream `all`."""
+    """Offset of its first byte in the stream `all`."""
     position: int
-    """Its place in the batch."""
+    """Index of the append in its batch."""
 
 
 class StreamState(NamedTuple):
-    """The streams of an execution as they are, locked."""
+    """The streams of an execution as the locked rows have them."""
 
     fence: int
     closed: bool
@@ -47,15 +47,15 @@ class StreamState(NamedTuple):
 
 @dataclass(frozen=True)
 class Refused:
-    """None of an execution's appends was stored."""
+    """The answer for an execution of whose appends none was stored."""
 
     sizes: Mapping[str, int] | None
-    """What is stored, where the owner is still the same: go on from there. None: it is another owner's, or closed."""
+    """Stored bytes by stream, from where the same owner goes on. None: another owner has the log, or it is closed."""
 
 
 @dataclass(frozen=True)
 class AppendResult:
-    """What became of a batch, in its order."""
+    """The stored appends of a batch in its order, and the refusals by execution."""
 
     stored: Sequence[Stored]
     refused: Mapping[UUID, Refused]
@@ -63,20 +63,20 @@ class AppendResult:
 
 @dataclass
 class Decision:
-    """What to write of a batch."""
+    """The appends of a batch to write, and the answer to its sender."""
 
     written: list[Stored] = field(default_factory=list)
-    """To be written now."""
+    """The appends to write."""
     sizes: dict[UUID, dict[str, int]] = field(default_factory=dict)
-    """The streams' sizes after that."""
+    """Bytes of each stream after the write, by execution."""
     result: AppendResult = field(default_factory=lambda: AppendResult([], {}))
 
 
 def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> Decision:
-    """Decide on a batch, execution by execution, all or none of each.
+    """Decide on a batch: of each execution, all appends are taken or none.
 
-    Appends of an execution are taken when fence and offsets fit. They count as stored, without being written, when
-    the sizes are exactly those after them: then an earlier commit of the same batch was done and its answer was lost.
+    The appends of an execution are taken when their fence and offsets fit. When the stored sizes are those after the
+    appends, an earlier commit stored them and its answer was lost: they count as stored and are not written again.
     """
     decision = Decision()
     stored: list[Stored] = []

@@ -1,7 +1,7 @@
 """Masking of secrets in a byte stream, in place: every byte of a secret becomes ``*``, so that offsets stay true.
 
-The output is a function of the whole input and not of how it was cut: what could still become part of a secret is held
-back until it is decided. What to look for is `relay_core.domain.logs.secret_forms`' business.
+The output depends on the whole input and not on how it was cut into pieces: bytes that could still become part of a
+secret are held back until that is decided. `relay_core.domain.logs.secret_forms` makes the byte strings to look for.
 """
 
 import bisect
@@ -13,16 +13,16 @@ from ahocorasick_rs import BytesAhoCorasick
 
 MASK = b"*"
 CUT = "…"
-"""What a text that was shortened ends with."""
+"""Last character of a text that was shortened."""
 
 HEAD_BYTES = 8
-"""All secrets are looked for at once by their first bytes; what follows is compared where those are found."""
+"""First bytes of each secret that one search looks for; where it finds them, the rest of the secret is compared."""
 SEARCH_BYTES = 64 << 10
-"""Searched at once: a text of nothing but beginnings of secrets gives a find for every byte."""
+"""Bytes of one search, which bounds its finds: a text of beginnings of secrets has a find at every byte."""
 
 
 def context_bytes(secrets: Sequence[bytes]) -> int:
-    """How many raw bytes before an offset a masker needs to go on there."""
+    """Raw bytes before an offset that a masker needs to begin in the middle of a stream, at that offset."""
     return max((len(secret) for secret in secrets), default=1) - 1
 
 
@@ -30,9 +30,9 @@ class Masker:
     """Masks one stream, piece by piece.
 
     Args:
-        secrets: the exact values; none may be empty.
-        context: the last `context_bytes` raw bytes before the first one that will be fed (fewer at the start of a
-            stream). Whether those were masked was decided before, but a secret may begin in them.
+        secrets: the exact values; no value may be empty.
+        context: the last `context_bytes` raw bytes before the first byte that will be fed; fewer at the start of a
+            stream. They were given out before, but a secret may begin in them.
     """
 
     def __init__(self, secrets: "Sequence[bytes] | Patterns", context: bytes = b"") -> None:
@@ -44,21 +44,21 @@ class Masker:
         self._raw = b""
         """Undecided raw bytes: a proper prefix of a secret, at the end of what was fed."""
         self._spans: list[_Span] = []
-        """What of `_raw` is known to be of a secret."""
+        """Parts of `_raw` that belong to secrets."""
         self._open: list[_Place] = []
-        """Where in `_raw` a secret may have begun."""
+        """Places in `_raw` at which a secret may have begun that is not complete yet."""
         self._skip = 0
-        """So many bytes at the front of `_raw` are context and never given out."""
+        """Bytes at the front of `_raw` that are context and are never given out."""
         self.feed(context)
         self._skip = len(self._raw)
 
     @property
     def held(self) -> int:
-        """Bytes fed and not yet given out."""
+        """Number of bytes that were fed and not given out yet."""
         return len(self._raw) - self._skip
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next raw bytes and give out all that is decided."""
+        """Take the next raw bytes, and return all bytes that are decided, masked."""
         if self._search is None:
             return data
         raw = self._raw + data if self._raw else data
@@ -75,7 +75,7 @@ class Masker:
         return self._give(raw, spans.found, len(raw) - undecided)
 
     def finish(self) -> bytes:
-        """Give out what is held: the stream has ended, so nothing of it can become a secret any more."""
+        """Return the bytes held back, masked: the stream has ended, so a secret that is not complete never will be."""
         self._open = []
         return self._give(self._raw, self._spans, len(self._raw))
 
@@ -89,22 +89,22 @@ class Masker:
 
 
 class SecretMask:
-    """Masks whole texts, as they are before they are stored.
+    """Masks whole texts before they are stored; any thread may use it, also while it learns.
 
     Args:
-        secrets: the exact values; none may be empty.
+        secrets: the exact values; no value may be empty.
     """
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
         self.learn(secrets)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """From now on, mask these; any thread may be using the mask meanwhile."""
+        """Mask these secrets from now on, in place of those before."""
         self._patterns = Patterns(secrets) if secrets else None
         self.secrets = tuple(secrets)
 
     def data(self, data: bytes) -> bytes:
-        """The same with every secret masked."""
+        """The bytes with every secret masked."""
         patterns = self._patterns
         if patterns is None:
             return data
@@ -112,7 +112,7 @@ class SecretMask:
         return masker.feed(data) + masker.finish()
 
     def text(self, text: str) -> str:
-        """The same with every secret masked; at its end also a beginning of one: a text may grow, or be cut."""
+        """The text with every secret masked, and at its end a beginning of a secret, as a text may grow or be cut."""
         patterns = self._patterns
         if patterns is None:
             return text
@@ -129,8 +129,8 @@ class _Span(NamedTuple):
     end: int
 
 
-class _Sharing:
-    """Secrets that begin alike; there may be a thousand, as of a file with a line for each user."""
+class _SecretsWithHead:
+    """Secrets with the same first bytes. There may be a thousand: a file with a line for each user."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._all = tuple(secrets)
@@ -140,37 +140,37 @@ class _Sharing:
         self.longest = self._lengths[0]
 
     def at(self, raw: bytes, at: int) -> bytes | None:
-        """The longest of them that is there."""
+        """The longest of the secrets that is in ``raw`` at offset ``at``; None where no secret is."""
         if not raw.startswith(self._all, at):
             return None
         return next(piece for length in self._lengths if (piece := raw[at : at + length]) in self._values)
 
     def may_become(self, tail: bytes) -> bool:
-        """Whether ``tail`` is a proper prefix of one of them."""
+        """Whether ``tail`` is a proper prefix of one of the secrets."""
         after = bisect.bisect_right(self._ordered, tail)
         return after < len(self._ordered) and self._ordered[after].startswith(tail)
 
 
 class _Place(NamedTuple):
-    """Where some secrets may begin."""
+    """An offset at which the first bytes of some secrets were found, and those secrets."""
 
     at: int
-    secrets: _Sharing
+    secrets: _SecretsWithHead
 
     def is_open(self, raw: bytes) -> bool:
-        """Whether the text ends within one of them."""
+        """Whether a secret begins here that ``raw`` may not hold to its end yet."""
         return self.at + self.secrets.longest > len(raw) and self.secrets.may_become(raw[self.at :])
 
 
 class _Spans:
-    """What secrets cover, in order, each span apart from the next."""
+    """The spans that secrets cover, in order and without overlap."""
 
     def __init__(self, known: Iterable[_Span]) -> None:
         self.found = list(known)
         self._reach = self.found[-1].end if self.found else -1
 
     def add(self, raw: bytes, place: _Place) -> None:
-        """The longest of the secrets that are at a place, and its repetitions right behind it."""
+        """Add the longest secret at a place, with its repetitions right behind it."""
         at, secrets = place
         secret = secrets.at(raw, at) if at + secrets.longest > self._reach else None
         if secret is None:
@@ -190,10 +190,10 @@ class _Spans:
 
 
 class Patterns:
-    """Some secrets, ready to be looked for.
+    """Secrets, prepared for the search.
 
     Raises:
-        ValueError: one is empty.
+        ValueError: a secret is empty.
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
@@ -204,19 +204,19 @@ class Patterns:
         by_head: dict[bytes, list[bytes]] = {}
         for secret in dict.fromkeys(secrets):
             by_head.setdefault(secret[: self._size], []).append(secret)
-        self._secrets = [_Sharing(alike) for alike in by_head.values()]
+        self._secrets = [_SecretsWithHead(alike) for alike in by_head.values()]
         self._heads = BytesAhoCorasick(list(by_head))
         self._starts = {head[:length] for head in by_head for length in range(1, self._size)}
 
     def places(self, raw: bytes, searched: int) -> Iterator[_Place]:
-        """Where a head is, in order, that is not within the first ``searched`` bytes."""
+        """The places of heads (first bytes of secrets) that end behind the first ``searched`` bytes, in order."""
         for begin in range(max(0, searched - self._size + 1), len(raw), SEARCH_BYTES):
             piece = raw[begin : begin + SEARCH_BYTES + self._size - 1]
             for head, at, _ in self._heads.find_matches_as_indexes(piece, overlapping=True):
                 yield _Place(begin + at, self._secrets[head])
 
     def short_start(self, raw: bytes) -> int:
-        """The longest suffix, shorter than a head, with which a secret begins."""
+        """Length of the longest suffix of ``raw``, shorter than a head, that is a beginning of a secret."""
         lengths = range(min(self._size - 1, len(raw)), 0, -1)
         return next((length for length in lengths if raw[-length:] in self._starts), 0)
 

@@ -7,28 +7,31 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 MIN_SECRET_BYTES = 8
-"""Shorter values are not registered: they occur by chance, and masking them would only make a log unreadable."""
+"""Least length of a masked value: shorter values occur by chance, and masking them would make a log unreadable."""
 
 ANY_COLUMN_BYTES = 16 << 10
-"""Of so many bytes of secrets, the shortest first, base64 text is also found wrapped in the middle of a line."""
+"""Bytes of secrets, the shortest first, whose base64 text is also found when it is wrapped in the middle of a line."""
 
 PIECE_BYTES = 1024
-"""Longer forms are looked for in pieces, which bounds what is held back until it is decided."""
+"""Longest byte string to look for: longer forms are cut into pieces, which bounds what a masker holds back."""
 
 BASE64_COLUMNS = (76, 64)
-"""Where `base64` of coreutils and MIME wrap, and where PEM and OpenSSL do."""
+"""Columns at which base64 text is wrapped: by `base64` of coreutils and MIME, and by PEM and OpenSSL."""
 
 _URL_SAFE = str.maketrans("+/", "-_")
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _LEFT_ALONE = ("", "/", "!*'()", "*", ";,/?:@&=+$!*'()#")
-"""What URL escapers leave beside letters, digits and `-._~`: none, path, encodeURIComponent, forms, encodeURI."""
+"""Characters that URL escapers keep beside letters, digits and `-._~`.
+
+In order: no others, a path, encodeURIComponent, forms, encodeURI.
+"""
 
 
 def maskable(values: Iterable[str]) -> tuple[bytes, ...]:
-    """What to register for some secret values: each value and each of its lines, in every form.
+    """The byte strings to mask for some secret values: each value and each of its lines, in every form.
 
-    A line counts of its own because programs print keys line by line. Values, lines and forms shorter than
-    `MIN_SECRET_BYTES` are left out; the result is unique and has the longest first.
+    Lines are masked one by one because programs print keys line by line. Values, lines and forms shorter than
+    `MIN_SECRET_BYTES` are left out; the result has no doubles and the longest first.
     """
     found: set[bytes] = set()
     left = ANY_COLUMN_BYTES
@@ -42,11 +45,12 @@ def maskable(values: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def forms(text: str, *, any_column: bool = True) -> set[bytes]:
-    """A text in every form, short ones included.
+    """A text in every form, short forms included.
 
     Args:
-        text: lone surrogates are bytes that are no UTF-8.
-        any_column: base64 may be wrapped at any of its characters, else only as a text that begins a line is.
+        text: a secret; lone surrogates in it stand for bytes that are no UTF-8.
+        any_column: whether base64 text is also made with its first line broken at any column; else it is made only as
+            a text at the beginning of a line is wrapped.
     """
     data = _bytes(text)
     made = {data, data.hex().encode(), data.hex().upper().encode()}
@@ -55,7 +59,7 @@ def forms(text: str, *, any_column: bool = True) -> set[bytes]:
 
 
 def _pieces(form: bytes) -> Iterator[bytes]:
-    """Together they are the whole; the last one overlaps, so as not to be short."""
+    """The form in pieces of `PIECE_BYTES`; the last piece overlaps the one before, so that it has full length."""
     for at in range(0, len(form), PIECE_BYTES):
         yield form[max(0, min(at, len(form) - PIECE_BYTES)) :][:PIECE_BYTES]
 
@@ -65,10 +69,10 @@ def _bytes(text: str) -> bytes:
 
 
 def _base64(data: bytes, *, any_column: bool) -> Iterator[str]:
-    """At every place in a group of three bytes, the characters that depend on the data alone; and to the data's end.
+    """The base64 texts of the data at each of the three places in a group of three bytes.
 
-    A character at the edge that also has bits of a neighbour differs with every neighbour, and is left out, except at
-    the end of the text, where the bits behind are zero.
+    A character at an edge that also encodes bits of a neighbouring byte is left out, as it differs with the neighbour;
+    at the end of the text the bits behind are zero, so a text with that character is made as well.
     """
     for before in range(3):
         begin = (before * 8 + 5) // 6
@@ -83,7 +87,7 @@ def _base64(data: bytes, *, any_column: bool) -> Iterator[str]:
 
 
 def _wrapped(text: str, column: int, width: int) -> str:
-    """The text with its first line ``column`` long and the others ``width``."""
+    """The text in lines, the first with ``column`` characters and the others with ``width``."""
     rest = (text[at : at + width] for at in range(column, len(text), width))
     return "\n".join((text[:column], *rest))
 
@@ -100,14 +104,14 @@ def _url(data: bytes) -> Iterator[str]:
 
 
 def _json(text: str) -> Iterator[str]:
-    """Inside of a JSON string, and of one that is the text of a JSON string itself."""
+    """The text inside a JSON string, and inside a JSON string that is in a JSON string."""
     for once in _json_once(text):
         yield once
         yield from _json_once(once)
 
 
 def _json_once(text: str) -> set[str]:
-    """As Python, JavaScript, Go and Gson (which escape what HTML would read) and PHP (slashes) write it."""
+    """The text inside a JSON string as Python, JavaScript, Go and Gson (HTML escaped) and PHP (slashes) write it."""
     plain = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     html = {one.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") for one in plain}
     gson = {one.replace("=", "\\u003d").replace("'", "\\u0027") for one in html}

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.message import QueueMessage
-from relay_core.domain.nodes.presence import Bounds, end_of_lost_run
+from relay_core.domain.nodes import Bounds, end_of_lost_run
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.executions import lifecycle
 from relay_core.store.executions.lifecycle import Evidence

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, cast, func, select
 
 from relay_core.domain.limits import Limits
-from relay_core.domain.nodes.room import Capacity, Load, Wanted, why_no_room
+from relay_core.domain.nodes import Capacity, Demand, Load, why_no_room
 from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth, WorkspaceState
 from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Workspace
 
@@ -47,7 +47,7 @@ def why_refused(connection: Connection, node_id: str, workspace: RowMapping) -> 
     if workspace["node_id"] is None and node.draining:
         return "it is draining"
     capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
-    return why_no_room(load_of(connection, node_id), capacity, _wanted(workspace["limits"]))
+    return why_no_room(load_of(connection, node_id), capacity, _demand(workspace["limits"]))
 
 
 def why_closed(connection: Connection, node_id: str) -> str | None:
@@ -57,7 +57,7 @@ def why_closed(connection: Connection, node_id: str) -> str | None:
     if node.draining:
         return "it is draining"
     capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
-    return why_no_room(load_of(connection, node_id), capacity, _wanted({}))
+    return why_no_room(load_of(connection, node_id), capacity, _demand({}))
 
 
 def why_waits(connection: Connection, execution_id: UUID) -> str | None:
@@ -87,7 +87,7 @@ def _why_not_there(connection: Connection, node: RowMapping, workspace: RowMappi
     if workspace["node_id"] is None and node["reported_health"] == NodeHealth.DISK_PRESSURE:
         return f"{node['node_id']} is short of disk space"
     capacity = Capacity(node["max_workspaces"], node["memory_bytes"], node["pids"])
-    return why_no_room(load_of(connection, node["node_id"]), capacity, _wanted(workspace["limits"]))
+    return why_no_room(load_of(connection, node["node_id"]), capacity, _demand(workspace["limits"]))
 
 
 def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
@@ -95,10 +95,10 @@ def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
     return connection.scalar(mine) is not None
 
 
-def _wanted(limits: dict[str, Any]) -> Wanted:
+def _demand(limits: dict[str, Any]) -> Demand:
     """Of stored limits; what they do not say is the default."""
     found = Limits.from_row(limits)
-    return Wanted(int(found.memory_bytes), int(found.pids))
+    return Demand(int(found.memory_bytes), int(found.pids))
 
 
 def _limit(name: str) -> ColumnElement[int]:

@@ -8,8 +8,7 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import NotFound
-from relay_core.domain.nodes.presence import OUTAGE_SECONDS, Bounds
-from relay_core.domain.nodes.room import Capacity, Load
+from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_core.store.nodes import admission
 from relay_core.store.schema.tables import RuntimeNode

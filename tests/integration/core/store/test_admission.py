@@ -8,7 +8,7 @@ from sqlalchemy import Engine, update
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.limits import Limits
-from relay_core.domain.nodes.room import Capacity
+from relay_core.domain.nodes import Capacity
 from relay_core.domain.vocabulary import NodeHealth, RunReason
 from relay_core.settings import Settings
 from relay_core.store.executions import lifecycle, transitions

@@ -11,8 +11,7 @@ from sqlalchemy import Engine, event, select, text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
-from relay_core.domain.nodes.presence import Bounds
-from relay_core.domain.nodes.room import Capacity
+from relay_core.domain.nodes import Bounds, Capacity
 from relay_core.domain.vocabulary import NodeHealth, Status
 from relay_core.live_log.port import LiveLogPublisher
 from relay_core.settings import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay_core.domain.nodes.room import Load
+from relay_core.domain.nodes import Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_workers.diagnostics.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.diagnostics.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids

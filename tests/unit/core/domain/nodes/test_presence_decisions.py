@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from relay_core.domain.nodes.presence import Bounds, end_of_lost_run, health
+from relay_core.domain.nodes import Bounds, end_of_lost_run, health
 from relay_core.domain.vocabulary import Liveness, NodeHealth, Reason, Status
 from relay_core.settings import Settings
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.message import QueueMessage, task_id
-from relay_core.domain.nodes.room import Capacity, Load, Wanted, why_no_room
+from relay_core.domain.nodes import Capacity, Demand, Load, why_no_room
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
 from relay_workers.celery.intake import Intake
@@ -32,7 +32,7 @@ ROOMY = Capacity(10, 16 * GIB)
     ],
 )
 def test_room(load, capacity, says):
-    assert why_no_room(load, capacity, Wanted(2 * GIB, 100)) == says
+    assert why_no_room(load, capacity, Demand(2 * GIB, 100)) == says
 
 
 def test_a_node_says_what_it_may_promise(tmp_path):

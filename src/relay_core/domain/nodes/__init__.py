@@ -1,1 +1,0 @@
-"""Decisions about nodes: presence and room."""
