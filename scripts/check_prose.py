@@ -26,6 +26,16 @@ REPLACED = {
     "make_engine": "make_database",
     "DockerEngine": "DockerContainers",
     "ContainerEngine": "Containers",
+    "LetGo": "OwnershipLost",
+    "LiveRuns": "LiveExecutions",
+    "RunRequest": "TaskRequest",
+    "RunTask": "ExecutionTask",
+    "Teller": "StartReporter",
+    "Beside": "DetachedTaskReporter",
+    "tells_for_this_thread": "TaskRequest, given to Runner.run",
+    "Ears": "FileWatcher",
+    "Heard": "WatchEvents",
+    "awake_and_asleep": "boottime_seconds",
 }
 """Names of Python that must not come back, and what to use."""
 CHECKED = ("src", "bench", "scripts", "docs", "README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md")

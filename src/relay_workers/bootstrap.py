@@ -51,7 +51,7 @@ from relay_workers.maintenance.ticker import Ticker
 from relay_workers.metrics import Metrics, oldest
 from relay_workers.ownership.admission import Admission, QueueIntake, capacity_of
 from relay_workers.ownership.leases import Leases
-from relay_workers.ownership.live_executions import LiveExecutions, awake_and_asleep
+from relay_workers.ownership.live_executions import LiveExecutions, boottime_seconds
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
 
 
@@ -205,7 +205,7 @@ def _serve_health(context: WorkerContext, clocks: Sequence[Ticker]) -> None:
             "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
             "slots_used": lambda: len(active_requests),
             "runs_live": lambda: len(live.all()),
-            "lease_age_seconds": lambda: oldest([awake_and_asleep() - control.renewed_at for control in live.all()]),
+            "lease_age_seconds": lambda: oldest([boottime_seconds() - control.renewed_at for control in live.all()]),
             "log_unstored_bytes": lambda: sum(backlog.unstored_bytes for backlog in context.pump.backlogs().values()),
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }

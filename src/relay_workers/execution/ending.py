@@ -17,7 +17,7 @@ from relay_core.domain.events import EventKind
 from relay_core.store import events
 from relay_core.store.executions import transitions
 from relay_workers.containers.port import Containers, EngineUnavailable, KillResult
-from relay_workers.ownership.node_lock import held
+from relay_workers.ownership.node_lock import hold_lock
 from relay_workers.ownership.step_processes import StepProcesses
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 @contextmanager
 def starting(data_dir: Path, workspace_id: UUID) -> Iterator[None]:
     """Start a step within this block: ending leftovers of root waits, so that it does not end the new process."""
-    with held(data_dir, str(workspace_id), shared=True):
+    with hold_lock(data_dir, str(workspace_id), shared=True):
         yield
 
 
@@ -65,7 +65,7 @@ class ProcessEnder:
         return True
 
     def _end_processes_of_root(self, processes: StepProcesses) -> KillResult:
-        with held(self._data_dir, str(processes.workspace_id), shared=False):
+        with hold_lock(self._data_dir, str(processes.workspace_id), shared=False):
             with self._database.connect() as connection:
                 keep = transitions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
             return self._containers.end_leftovers(processes.container_id, keep)

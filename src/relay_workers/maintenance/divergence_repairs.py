@@ -64,7 +64,7 @@ class DivergenceRepairs:
         if row.container_id is not None:
             self._containers.remove(row.container_id)
         self._git.remove_workspace(row.id, self._workspace_dir(row.id))
-        node_lock.forget(self._data_dir, str(row.id))
+        node_lock.remove_lock(self._data_dir, str(row.id))
         with self._database.begin() as connection:
             workspace_rows.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
             workspace_rows.set_state(connection, row.id, WorkspaceState.STOPPED)

@@ -36,7 +36,7 @@ def sweep(context: WorkerContext) -> None:
 
 
 def _end(context: WorkerContext, leftover: Leftover) -> None:
-    processes = StepProcesses.left(leftover)
+    processes = StepProcesses.of_leftover(leftover)
     if processes is not None and context.containers.inspect(processes.container_id).running:
         ender = ProcessEnder(context.containers, context.database, context.settings.data_dir)
         ender.end(processes, grace_seconds=0)

@@ -11,7 +11,7 @@ from relay_core.store.workspaces.stop_resume import Requested
 from relay_workers.containers.port import Containers
 from relay_workers.maintenance.each_item import act_on_each
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.node_lock import alone
+from relay_workers.ownership.node_lock import try_lock
 
 
 class WorkspaceRequests:
@@ -50,7 +50,7 @@ class WorkspaceRequests:
 
     def _carry_out(self, request: Requested) -> None:
         """Act under a file lock: it lets one worker act at a time, also while the engine hangs and Postgres is away."""
-        with alone(self._data_dir, f"{request.workspace_id}.state") as mine:
+        with try_lock(self._data_dir, f"{request.workspace_id}.state") as mine:
             if mine and self._is_due(request):
                 self._act(request)
 

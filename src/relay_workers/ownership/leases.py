@@ -14,7 +14,7 @@ from relay_workers.ownership.live_executions import (
     ExecutionControl,
     LiveExecutions,
     OwnershipLost,
-    awake_and_asleep,
+    boottime_seconds,
 )
 
 log = structlog.get_logger(__name__)
@@ -70,10 +70,10 @@ class Leases:
             raise OwnershipLost("the lease of the execution was lost")
 
     def _is_fresh(self, control: ExecutionControl) -> bool:
-        return awake_and_asleep() - control.renewed_at < self._claimant.lease_seconds
+        return boottime_seconds() - control.renewed_at < self._claimant.lease_seconds
 
     def _renew(self, database: Engine, live: Sequence[ExecutionControl]) -> None:
-        asked_at = awake_and_asleep()
+        asked_at = boottime_seconds()
         by = self._claimant
         ids = [control.execution_id for control in live]
         leases = transact(

@@ -15,7 +15,7 @@ from relay_workers.ownership.live_secrets import LiveSecrets
 from relay_workers.ownership.step_processes import StepProcesses
 
 
-def awake_and_asleep() -> float:
+def boottime_seconds() -> float:
     """Seconds on CLOCK_BOOTTIME, which counts while the host is suspended, as leases do; `time.monotonic` does not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -42,8 +42,8 @@ class ExecutionControl:
     """Set with `kill` and with `lost`: steps without a process (a clone) wait for this one event."""
     made_at: float = field(default_factory=time.monotonic)
     """Time of the claim on the monotonic clock, in seconds."""
-    renewed_at: float = field(default_factory=awake_and_asleep)
-    """Time at which the last granted renewal of the lease was requested, on the clock of `awake_and_asleep`."""
+    renewed_at: float = field(default_factory=boottime_seconds)
+    """Time at which the last granted renewal of the lease was requested, on the clock of `boottime_seconds`."""
 
     processes: StepProcesses | None = None
     """Processes that may run now; None before the start, and after all of them ended and the log was stored."""

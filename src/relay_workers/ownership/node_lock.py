@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextmanager
-def held(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
+def hold_lock(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
     """Wait for a lock and hold it for the length of the block; ``shared``: together with other shared holders."""
     with _file(data_dir, name) as fd:
         fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -19,7 +19,7 @@ def held(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
 
 
 @contextmanager
-def alone(data_dir: Path, name: str) -> Iterator[bool]:
+def try_lock(data_dir: Path, name: str) -> Iterator[bool]:
     """Try to hold a lock for the length of the block; yields False where another process or thread has it."""
     with _file(data_dir, name) as fd:
         try:
@@ -30,7 +30,7 @@ def alone(data_dir: Path, name: str) -> Iterator[bool]:
         yield True
 
 
-def forget(data_dir: Path, name: str) -> None:
+def remove_lock(data_dir: Path, name: str) -> None:
     """Remove the file of a lock, and of locks whose name begins with its name, once no worker needs them."""
     for path in (data_dir / "locks").glob(f"{name}*"):
         path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ class StepProcesses:
         return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
 
     @classmethod
-    def left(cls, leftover: Leftover) -> "StepProcesses | None":
+    def of_leftover(cls, leftover: Leftover) -> "StepProcesses | None":
         """The processes of an execution whose row ended first; None where it never had a container or a group id."""
         if leftover.container_id is None or leftover.gid is None:
             return None

@@ -11,7 +11,7 @@ from relay_workers.maintenance.clocks import divergence_finder
 from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
 from relay_workers.metrics import Metrics
-from relay_workers.ownership.node_lock import alone
+from relay_workers.ownership.node_lock import try_lock
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -35,7 +35,7 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     with node.db.begin() as connection:
         requests.request_stop(connection, made, "me")
     context, locks = node.context, node.context.settings.data_dir / "locks"
-    with alone(context.settings.data_dir, f"{made}.state") as mine:  # another worker of this node is at it
+    with try_lock(context.settings.data_dir, f"{made}.state") as mine:  # another worker of this node is at it
         assert mine
         requests_of(context, context.containers).sweep()
         assert node.workspace(made)["requested_state"] == "stopped"
