@@ -1,7 +1,6 @@
 """The ports of a worker, as the bootstrap makes them. Only `assembly` and `maintenance.clocks` take parts from it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -45,7 +44,3 @@ class WorkerContext:
     admission: Admission
     metrics: Metrics
     secrets: SecretBox
-
-    def workspace_dir(self, workspace_id: object) -> Path:
-        """The directory of a workspace on this node."""
-        return self.settings.data_dir / "workspaces" / str(workspace_id)

@@ -45,6 +45,11 @@ class WorkspaceHandle:
         return {repo.repo_id: heads[repo.name] for repo in self.row.repos}
 
 
+def workspace_dir(data_dir: Path, workspace_id: UUID) -> Path:
+    """The directory of a workspace on a node, whether it exists or not."""
+    return data_dir / "workspaces" / str(workspace_id)
+
+
 class Workspaces:
     """The workspaces of this node.
 
@@ -63,7 +68,7 @@ class Workspaces:
 
     def directory(self, workspace_id: UUID) -> Path:
         """The directory of a workspace on this host, whether it exists or not."""
-        return self._data_dir / "workspaces" / str(workspace_id)
+        return workspace_dir(self._data_dir, workspace_id)
 
     def row(self, workspace_id: UUID) -> WorkspaceRow:
         """The row of a workspace."""

@@ -15,7 +15,6 @@ from relay_workers.maintenance import (
     disk_limits,
     disk_pressure,
     heartbeat,
-    leftovers,
     pool_queue,
     presence,
     pump_watchdog,
@@ -30,6 +29,7 @@ from relay_workers.maintenance.divergence import DivergenceFinder
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
 from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.heartbeat import Heartbeat
+from relay_workers.maintenance.leftovers import Leftovers
 from relay_workers.maintenance.reaper import Reaper
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
@@ -90,10 +90,11 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
     data_dir, node_id, metrics = context.settings.data_dir, context.claimant.node_id, context.metrics
     requests = WorkspaceRequests(node_id, data_dir, context.database, context.containers, context.dispatcher, metrics)
     tools = partial(tool_leftovers.sweep, data_dir, node_id, context.tool, metrics)
+    left = make_leftovers(context)
 
     def carry_out() -> None:
         requests.sweep()
-        leftovers.sweep(context)
+        metrics.swept("leftovers", left.sweep())
 
     return [
         Ticker("engine", SWEEP_SECONDS, carry_out),
@@ -110,6 +111,12 @@ def _disk_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("disk", disk_limits.MEASURE_SECONDS, DiskLimits(live, meter, metrics).sweep),
         Ticker("pressure", disk_pressure.PRESSURE_SECONDS, pressure.sweep),
     ]
+
+
+def make_leftovers(context: WorkerContext) -> Leftovers:
+    """The sweep that ends leftovers on this node."""
+    node_id, data_dir = context.claimant.node_id, context.settings.data_dir
+    return Leftovers(node_id, data_dir, context.database, context.containers, context.git, context.dispatcher)
 
 
 def orphan_finder(context: WorkerContext) -> OrphanFinder:

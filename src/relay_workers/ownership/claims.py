@@ -4,6 +4,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.execution import Transition
 from relay_core.queue.dispatcher import Dispatcher
@@ -57,12 +58,15 @@ class Claims:
                 message is sent again where that is due.
         """
         try:
-            claimed = self._claim(execution_id, attempt)
-        except Exception as error:
+            return self._take(execution_id, attempt)
+        except SQLAlchemyError as error:
             if not is_away(error):
                 raise
             log.warning("the database is away; a sweep sends the message again", execution_id=str(execution_id))
             raise OwnershipLost("the database is away") from error
+
+    def _take(self, execution_id: UUID, attempt: int) -> Claimed | Transition:
+        claimed = self._claim(execution_id, attempt)
         if isinstance(claimed, Claimed):
             return claimed
         log.info("not claimed", execution_id=str(execution_id), why=claimed.why)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions import lifecycle
-from relay_workers.maintenance import leftovers
+from relay_workers.maintenance.clocks import make_leftovers
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -40,7 +40,7 @@ def test_an_engine_that_is_away_for_too_long_leaves_nothing_running_beside_the_n
     node.line.mend()
     assert "sleep 987" in node.processes(workspace)
     assert node.run(following)["status"] == "queued", "its lane is held"
-    leftovers.sweep(node.context)
+    make_leftovers(node.context).sweep()
     assert "sleep 987" not in node.processes(workspace)
     assert node.run(following)["status"] == "completed"
 

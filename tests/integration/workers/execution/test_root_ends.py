@@ -4,7 +4,7 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
-from relay_workers.maintenance import leftovers
+from relay_workers.maintenance.clocks import make_leftovers
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -60,5 +60,5 @@ def test_leftovers_of_a_root_step_are_found_too(node):
     node.kill(setup)
     assert node.wait_final(setup)["leftover_on"] is not None
     node.line.mend()
-    leftovers.sweep(node.context)
+    make_leftovers(node.context).sweep()
     assert "sleep" not in node.processes(workspace)
