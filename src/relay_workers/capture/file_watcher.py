@@ -76,7 +76,7 @@ class FileWatcher:
             return None
 
     def forget_file(self, watch: int) -> None:
-        """Stop to watch a file."""
+        """Stop watching a file."""
         with contextlib.suppress(OSError):  # the kernel drops the watch of a removed file by itself
             if self._inotify is not None:
                 self._inotify.rm_watch(watch)
@@ -86,7 +86,7 @@ class FileWatcher:
         self._epoll.register(fd, select.EPOLLIN)
 
     def forget_fifo(self, fd: int) -> None:
-        """Stop to watch a FIFO; needed once its writer is gone, as the kernel repeats that event for ever."""
+        """Stop watching a FIFO; needed once its writer is gone, as the kernel repeats that event for ever."""
         with contextlib.suppress(OSError, ValueError):  # it is not watched any more
             self._epoll.unregister(fd)
 

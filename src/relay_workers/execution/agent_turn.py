@@ -95,7 +95,7 @@ class AgentTurn:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop to follow the output; a second call does nothing."""
+        """Stop following the output; a second call does nothing."""
         self._over.set()
         self.grown.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():

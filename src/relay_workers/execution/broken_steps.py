@@ -47,7 +47,7 @@ class BrokenSteps:
             gone = started is None or self._ender.try_to_end(started)
         if not gone:
             transition = _not_ended(transition)
-        return Outcome(transition, self._evidence.of(claimed, truncated=started is not None), gone=gone)
+        return Outcome(transition, self._evidence.collect(claimed, truncated=started is not None), gone=gone)
 
 
 def _not_ended(transition: Transition) -> Transition:

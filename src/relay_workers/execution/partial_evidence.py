@@ -40,7 +40,7 @@ class PartialEvidence:
         self._secrets = secrets
         self._workspaces = workspaces
 
-    def of(self, claimed: Claimed, *, truncated: bool) -> Evidence:
+    def collect(self, claimed: Claimed, *, truncated: bool) -> Evidence:
         """The stored log, and the heads as far as they can be read.
 
         Args:

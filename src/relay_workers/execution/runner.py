@@ -75,7 +75,7 @@ class Runner:
 
         Args:
             execution_id: from the message, or from the sweep that adopts.
-            attempt: as well.
+            attempt: number of the attempt, from the same source.
             reporter: told once the claim is won.
 
         Returns:

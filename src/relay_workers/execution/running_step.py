@@ -79,7 +79,7 @@ class StepOutputs:
         return RunningStep(place, capture, turn)
 
     def detach(self, step: RunningStep) -> None:
-        """Stop to capture; a process that still runs goes on and writes to its files."""
+        """Stop capturing; a process that still runs goes on and writes to its files."""
         if step.turn is not None:
             step.turn.close()
         self._pump.detach(step.capture)

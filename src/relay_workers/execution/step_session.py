@@ -165,7 +165,7 @@ class StepSession:
         return self.parts.evidence.outcome(self.claimed, step, end)
 
     def detach(self, step: RunningStep) -> None:
-        """Stop to watch the step; a process that still runs goes on."""
+        """Stop watching the step; a process that still runs goes on."""
         self.parts.outputs.detach(step)
 
     def note(
