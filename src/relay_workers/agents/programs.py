@@ -65,7 +65,7 @@ def _advice(image: str, missing: Sequence[str]) -> str:
         return "install it in the image, or give one that holds it as `image`"
     if ACP_PYTHON in missing:
         return (
-            "that is where the library agent-client-protocol is; put it on this image on the node "
+            "it has the library agent-client-protocol; build an image with it on top of this one on the node "
             f"(`relay image build {' '.join(agents)} --from {image} --tag NAME`) and give `image` as NAME"
         )
     agent, command = known[0]

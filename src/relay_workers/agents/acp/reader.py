@@ -66,7 +66,7 @@ class AcpReader(JsonReader):
         """Whether the next piece of text belongs to the same message."""
         self._message_id: str | None = None
         super().__init__(may_write=may_write)
-        self._opened: str | None = None
+        self._conversation_id: str | None = None
         """Id of the conversation by the driver's `session` line."""
         self._loaded = False
         self._calls: dict[str, _Call] = {}
@@ -90,15 +90,15 @@ class AcpReader(JsonReader):
         """Understand one line of the driver."""
         kind = text_of(line.get("type"))
         if kind == "session":
-            self._opened = valid_id(line.get("session_id"))
+            self._conversation_id = valid_id(line.get("session_id"))
             self._loaded = line.get("loaded") is True
-            self.agent_session_id = self._opened if self._loaded else None
+            self.agent_session_id = self._conversation_id if self._loaded else None
         elif kind == "update":
             self._take_update(object_of(line.get("update")))
         elif kind == "permission":
             self._take_permission(line)
         elif kind == "end":
-            self._last, self.agent_session_id = line, self._opened
+            self._last, self.agent_session_id = line, self._conversation_id
             self.agent_message_id = self._message_id
             self.usage = self._cost | (numbers(line.get("usage"), _USAGE) or self._counted)
         elif kind == "error":
@@ -128,7 +128,7 @@ class AcpReader(JsonReader):
     def _take_update(self, update: dict[str, Any]) -> None:
         kind = text_of(update.get("sessionUpdate"))
         if kind == "agent_message_chunk":
-            self.agent_session_id = self._opened
+            self.agent_session_id = self._conversation_id
             self._take_message(update)
             return
         if kind == "agent_thought_chunk":
@@ -142,7 +142,7 @@ class AcpReader(JsonReader):
             return
         else:
             return
-        self.agent_session_id = self._opened
+        self.agent_session_id = self._conversation_id
         self._in_message = False
 
     def _take_message(self, update: dict[str, Any]) -> None:

@@ -30,12 +30,12 @@ NO_SUCH_CONVERSATION = 66
 """Exit code of the executor's script if the conversation to resume does not exist (EX_NOINPUT)."""
 MAX_HELD = 500
 """Most lines after an answer that are held until it is known whether they are a report or the next answer."""
-_BEGUN = re.compile(r"Conversation ([0-9a-f-]{36})")
+_SCRIPT_LINE = re.compile(r"Conversation ([0-9a-f-]{36})")
 _HEAD = re.compile(r"Added .* to the chat|Restored previous conversation history|Note: |Cur working dir: ")
 _EDITED = re.compile(r"Applied edit to (.+)")
 _COMMIT = re.compile(r"Commit [0-9a-f]{7,40} ")
 _ERROR = re.compile(r"litellm\.\w+: |Model .{1,300} has hit a token limit!")
-_GLUED = re.compile(r"(?<=.)litellm\.\w*(?:Error|Timeout|Exception)\w*: ")
+_ERROR_AFTER_TEXT = re.compile(r"(?<=.)litellm\.\w*(?:Error|Timeout|Exception)\w*: ")
 """An error that follows text of the answer on the same line."""
 _EXPLAINED = re.compile(r"The API provider(?:'s| has| is| timed)\b")
 """Aider's explanation of an error, on the line after it."""
@@ -50,24 +50,24 @@ _PATH = re.compile(r"[^\s./]*[./][^\s.]\S*")
 class AiderReader(AgentReader[str]):
     """Reads one turn. It is a state machine: `_take` is the method that understands the next line.
 
-    `_take_first` (the script's line) → `_take_head` (up to ``Repo-map:``) → `_take_words` (the first answer) →
-    `_take_after` (effects, reports and further answers).
+    `_take_script_line` (printed before aider starts) → `_take_head` (up to ``Repo-map:``) → `_take_first_answer` →
+    `_take_effects` (effects, reports and further answers).
     """
 
     program: ClassVar = "aider"
 
     def __init__(self, *, may_write: bool = True) -> None:
         super().__init__(TextLines(), may_write=may_write)
-        self._begun: str | None = None
+        self._conversation_id: str | None = None
         """Id of the conversation, by the script."""
-        self._take = self._take_first
+        self._take = self._take_script_line
         self._answer = AiderAnswer()
         self._answers = 0
         self._held: list[str] = []
         self._edits: list[str] = []
         self._error: str | None = None
         self._given_up: str | None = None
-        self._glued: str | None = None
+        self._undecided_line: str | None = None
         """A line whose end is an error if no more text follows it, and text of the answer otherwise."""
         self._failed_edit: str | None = None
 
@@ -89,13 +89,13 @@ class AiderReader(AgentReader[str]):
 
     def _read_to_end(self) -> None:
         super()._read_to_end()
-        self._settle_glued("")
+        self._settle_undecided("")
         self._flush(EntryKind.NOTICE, self._held)
         self._held = []
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Judge the turn: a success has an answer of the model, no error after it, *and* exit code 0."""
-        if exit_code == NO_SUCH_CONVERSATION and self._begun is None:
+        if exit_code == NO_SUCH_CONVERSATION and self._conversation_id is None:
             return Verdict.failed(Reason.CANNOT_RESUME, "aider has no conversation of that id in this workspace")
         if self._error is not None:
             return Verdict.failed(Reason.AGENT_ERROR, plain_text(with_key_advice(self._error)))
@@ -109,15 +109,15 @@ class AiderReader(AgentReader[str]):
         return by_code
 
     def _take_line(self, line: str) -> None:
-        self._settle_glued(line)
+        self._settle_undecided(line)
         self._take(line)
 
-    def _settle_glued(self, after: str) -> None:
+    def _settle_undecided(self, after: str) -> None:
         """Decide by the line `after` it whether the held line ended in an error or was text of the answer."""
-        line, self._glued = self._glued, None
+        line, self._undecided_line = self._undecided_line, None
         if line is None:
             return
-        found = _GLUED.search(line)
+        found = _ERROR_AFTER_TEXT.search(line)
         if found is not None and (not after.strip() or after.startswith(_RETRIED) or _EXPLAINED.match(after)):
             self._keep(line[: found.start()])
             self._take_event(line[found.start() :])
@@ -125,30 +125,30 @@ class AiderReader(AgentReader[str]):
             self._keep(line)
 
     def _keep(self, line: str) -> None:
-        if self._take == self._take_words:
+        if self._take == self._take_first_answer:
             self._say(line)
         elif len(self._held) < MAX_HELD:
             self._held.append(line)
 
-    def _take_first(self, line: str) -> None:
+    def _take_script_line(self, line: str) -> None:
         """Read the line that the executor's script prints before aider starts."""
-        if begun := _BEGUN.fullmatch(line):
-            self._begun = begun[1]
+        if found := _SCRIPT_LINE.fullmatch(line):
+            self._conversation_id = found[1]
         self._take = self._take_head
 
     def _take_head(self, line: str) -> None:
         if line.startswith("Repo-map: "):
-            self._take = self._take_words
+            self._take = self._take_first_answer
         else:
             self._take_event(line)
 
-    def _take_words(self, line: str) -> None:
+    def _take_first_answer(self, line: str) -> None:
         """Read the first answer while it streams."""
         own = not self._answer.in_block or _ERROR.match(line) is not None
         if self._end_of_answer(line) or (own and self._take_event(line)):
             return
         if line == _REPORT_BEGINS and self._answer.begun:  # the answer broke off: it has no line of tokens
-            self._take, self._failed_edit = self._take_after, line
+            self._take, self._failed_edit = self._take_effects, line
             self._held.append(line)
             return
         if not self._answer.begun:
@@ -157,22 +157,22 @@ class AiderReader(AgentReader[str]):
             if _PATH.fullmatch(line):  # from a question that aider answered itself, or the first line of the answer
                 self._answer.title = line
                 return
-        if _GLUED.search(line):
-            self._glued = line
+        if _ERROR_AFTER_TEXT.search(line):
+            self._undecided_line = line
         else:
             self._say(line)
 
     def _say(self, line: str) -> None:
         for added in self._answer.add(line):
             self.transcript.add_text(f"{added}\n")
-        self.agent_session_id = self._begun
+        self.agent_session_id = self._conversation_id
 
-    def _take_after(self, line: str) -> None:
+    def _take_effects(self, line: str) -> None:
         """Read the effects of an answer, a report, or the next answer."""
         if self._end_of_answer(line) or self._take_event(line):
             return
-        if _GLUED.search(line):
-            self._glued = line
+        if _ERROR_AFTER_TEXT.search(line):
+            self._undecided_line = line
         else:
             self._keep(line)
 
@@ -180,12 +180,12 @@ class AiderReader(AgentReader[str]):
         used = tokens(line)
         if used is None:
             return False
-        self.agent_session_id = self._begun
+        self.agent_session_id = self._conversation_id
         for title in self._answer.only_title():
             self.transcript.add_text(f"{title}\n")
         cost = used.pop("cost_usd", None)
         self.usage = total(self.usage, used) | ({} if cost is None else {"cost_usd": cost})
-        if self._take == self._take_after:
+        if self._take == self._take_effects:
             ends = [index for index, held in enumerate(self._held) if _REPORT_ENDS.match(held)]
             start = ends[-1] + 1 if ends else 0
             self._flush(EntryKind.NOTICE, self._held[:start])
@@ -194,7 +194,7 @@ class AiderReader(AgentReader[str]):
         self._error = None  # a request that failed has no line of tokens: the seeming error was text of the answer
         self._answers += 1
         self._held = []
-        self._take = self._take_after
+        self._take = self._take_effects
         return True
 
     def _take_event(self, line: str) -> bool:
@@ -209,7 +209,7 @@ class AiderReader(AgentReader[str]):
             self.transcript.add_message(line, kind=EntryKind.NOTICE)
         elif _ERROR.match(line):
             self._error, self._answer.in_block = plain_text(line), False
-            self.agent_session_id = self._begun
+            self.agent_session_id = self._conversation_id
             self.transcript.add_error(line)
         elif self._error is not None and _EXPLAINED.match(line):
             self.transcript.add_message(line, kind=EntryKind.NOTICE)
@@ -219,7 +219,7 @@ class AiderReader(AgentReader[str]):
         elif _GIVEN_UP.match(line):
             self._given_up = plain_text(line)
             self.transcript.add_error(line)
-        elif self._take == self._take_after and _NO_MATCH.match(line):
+        elif self._take == self._take_effects and _NO_MATCH.match(line):
             self._failed_edit = line
             return False  # the line is part of a report
         else:

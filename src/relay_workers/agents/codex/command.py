@@ -68,7 +68,7 @@ class Codex:
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that adds arguments by its environment, runs Codex, and prints the count of tokens."""
+        """Return a script that adds arguments by environment variables, runs Codex, and prints the count of tokens."""
         resumed = resumed_uuid(request)
         argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])

@@ -51,7 +51,7 @@ class GeminiReader(JsonReader):
         self._last_piece_at: float | None = None
         """Time of the last piece of the current answer, by the agent's clock: seconds since 1970."""
         self._resumes = resumes
-        self._begun: str | None = None
+        self._conversation_id: str | None = None
         """Id of the conversation by ``init``."""
         self._final = LastMessage()
         self._earlier: str | None = None
@@ -79,7 +79,7 @@ class GeminiReader(JsonReader):
         """Understand one JSON object."""
         kind = text_of(line.get("type"))
         if kind == "init":
-            self._begun = valid_id(line.get("session_id"))
+            self._conversation_id = valid_id(line.get("session_id"))
         elif kind == "message":
             self._take_message(line)
         elif kind == "tool_use":
@@ -98,7 +98,7 @@ class GeminiReader(JsonReader):
             return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
         if self._given_up is not None:
             return Verdict.failed(Reason.AGENT_ERROR, plain_text(self._given_up))
-        if self._begun is None and exit_code == _BAD_INPUT and self._resumes and _UNKNOWN.search(self.stderr):
+        if self._conversation_id is None and exit_code == _BAD_INPUT and self._resumes and _UNKNOWN.search(self.stderr):
             return Verdict.failed(Reason.CANNOT_RESUME, "gemini has no conversation of that id in this workspace")
         if exit_code == _NO_AUTH:
             return Verdict.failed(Reason.AGENT_ERROR, f"gemini found no way to authenticate: {_KEY_ADVICE}")
@@ -108,7 +108,7 @@ class GeminiReader(JsonReader):
         return by_code
 
     def _take_message(self, line: dict[str, Any]) -> None:
-        self.agent_session_id = self._begun
+        self.agent_session_id = self._conversation_id
         if line.get("role") != "assistant":
             return
         text = text_of(line.get("content"))

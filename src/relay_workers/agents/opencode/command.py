@@ -23,7 +23,7 @@ _PERMISSIONS: dict[str, Any] = {
 }
 _HOLD_PLAN = b"""\
 if [ "$OPENCODE_CONFIG_CONTENT" != %s ]; then
-  echo "error: the run or its profile gives OPENCODE_CONFIG_CONTENT, which would take the mode 'plan' away" >&2
+  echo "error: the run or its profile gives OPENCODE_CONFIG_CONTENT, which would override the mode 'plan'" >&2
   exit 64
 fi
 """

@@ -57,7 +57,7 @@ class Qwen:
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that adds arguments by its environment and ends in `exec`, so that signals reach qwen."""
+        """Return a script that adds arguments by environment variables and ends in `exec`: signals must reach qwen."""
         argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         script = b'%s%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, FLUSH_NODE_OUTPUT, argv, _KEY)
         return StepPlan(script, prompt_for_model(request), _ENV)

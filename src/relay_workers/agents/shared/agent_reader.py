@@ -115,7 +115,7 @@ class AgentReader(ABC, Generic[Line]):
             message = f"every edit that {self.program} tried has failed; the last: {failed}"
         elif self.must_speak and self.summary is None:
             after = ", after it was refused a permission" if self.refused else ""
-            message = f"{self.program} ended without a word of its model{after}"
+            message = f"{self.program} ended without a message of its model{after}"
         else:
             return None
         return Verdict.failed(Reason.AGENT_ERROR, plain_text(message))

@@ -220,9 +220,9 @@ def _compare(path: Path, remote: Advertisement, fetch: _Fetch) -> None:
     missing = remote.missing(dict(line.rsplit(" ", 1) for line in lines))
     odd = [name for name in missing if run_git(GitJob(("check-ref-format", name)), fetch.deadline).exit_code]
     if odd:
-        fetch.on_output(f"relay: left out, as git takes no such names: {_named(odd)}\n".encode())
+        fetch.on_output(f"relay: left out, because git does not accept these names: {_named(odd)}\n".encode())
     if refused := [name for name in missing if name not in odd]:
-        raise fetch.failed(f"git did not take over what the remote has now of {_named(refused)}")
+        raise fetch.failed(f"git did not bring these refs up to date with the remote: {_named(refused)}")
 
 
 def _named(refs: list[str]) -> str:

@@ -1,19 +1,20 @@
-# Relay's git container: everything git does in a clone, which its agent may have filled with traps.
-# Run as: sh -c "$this" git-container VERB, with the workspace at /workspace, the mirror at $MIRROR, results on stdout as
-# "key value" lines. No network, no secrets, the workspace's own user; hooks, fsmonitor, filters and the configuration
-# of the clone are never used: every git command after the checkout has a private GIT_DIR and the fixed environment.
+# The program of Relay's git container: everything that git does in a clone, which an agent may have filled with traps.
+# Run as: sh -c "$this" git-container VERB, with the workspace at /workspace and the mirror at $MIRROR. Results go to
+# stdout as "key value" lines. The container has no network, no secrets, and the user of the workspace. Hooks, fsmonitor,
+# filters and the configuration of the clone are never used: every git command after the checkout has a private GIT_DIR
+# and a fixed environment.
 set -u
 umask 022
 
 say() { printf '%s %s\n' "$1" "$2"; }
 
-# problem TEXT: ends the run; the caller of the container records the text.
+# problem TEXT: end the run; the worker records the text.
 problem() {
     say problem "$1"
     exit 0
 }
 
-# reason: the last line of what git complained about, with the kinds of death named.
+# reason CODE: the last line of git's errors, or the meaning of the exit code of a git that was killed.
 reason() {
     case "$1" in
     137) echo "git ran out of memory" ;;
@@ -24,7 +25,8 @@ reason() {
 
 # ---- checkout: NAME MIRROR COMMIT BRANCH DEFAULT_BRANCH CONFIG PARTIAL MAX_BYTES MAX_FILES -----------------------------
 
-# How much the commit would write, before a byte of it is written: a few KB of trees can stand for petabytes.
+# The number of files and bytes that a checkout of the commit would write. It is computed before the first byte is
+# written, because a few KB of tree objects can describe petabytes.
 measure() {
     { git --git-dir="$MIRROR" ls-tree -r -t -l "$COMMIT" 2>/tmp/errors || echo failed; } |
         awk -v max_bytes="$MAX_BYTES" -v max_files="$MAX_FILES" '
@@ -43,7 +45,7 @@ packed_refs() {
     git --git-dir="$MIRROR" for-each-ref --format='%(objectname) %(refname)' refs/tags
 }
 
-# The files that Git LFS would fill in and that are pointers now: at most 20 are named, in git's quoting.
+# The files that are pointers of Git LFS, because its filter is not run: at most 20, in git's quoting.
 pointers() (
     cd -P "./$PARTIAL" || return
     export GIT_DIR=.git GIT_WORK_TREE=.
@@ -77,7 +79,7 @@ checkout() {
         packed_refs >"$own/packed-refs" &&
         printf '%s\n' "$COMMIT" >"$own/refs/heads/$BRANCH" &&
         printf 'ref: refs/heads/%s\n' "$BRANCH" >"$own/HEAD" || problem "the clone cannot be written"
-    # Where the history that the mirror has ends: without it the clone's git looks for the commits beyond.
+    # The boundary of a mirror of shallow history: without it git in the clone would look for the commits beyond.
     if [ -s "$MIRROR/shallow" ]; then
         cat "$MIRROR/shallow" >"$own/shallow" || problem "the clone cannot be written"
     fi
@@ -96,13 +98,14 @@ checkout() {
 }
 
 # ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT ----------------------------------
-# Writes /out/status (git status, NUL-separated, cut at 8 MiB), /out/unchanged (paths in it that are as they were),
-# /out/omitted (path, why, path, why, …) and /out/pack; reads /out/message.
+# Reads /out/message, the message of the commit. Writes /out/status (git status, NUL-separated, cut at 8 MiB),
+# /out/unchanged (paths in it that did not change), /out/omitted (path, reason, path, reason, …) and /out/pack.
 
 git_dir="/workspace/repos/${NAME:-}/.git"
 private=/tmp/git
 
-# A repository of our own around the clone's objects: its HEAD is a commit, its index a copy, its configuration ours.
+# Create a private repository over the clone's objects: its HEAD is a commit, its index a copy of the clone's index, and
+# its configuration Relay's.
 make_private() {
     mkdir -p "$private/objects/info" "$private/objects/pack" "$private/refs" "$private/info"
     printf '%s\n' "${HEAD_COMMIT:-ref: refs/heads/none}" >"$private/HEAD"
@@ -111,7 +114,7 @@ make_private() {
     if [ -f "$git_dir/info/exclude" ] && [ ! -L "$git_dir/info/exclude" ]; then
         head -c 65536 "$git_dir/info/exclude" >"$private/info/exclude"
     fi
-    # With its times (-p): git takes a file changed in the second of its index's own change for a suspect.
+    # With its times (-p): git reads a file again if it was changed in the second in which the index was changed.
     if [ -f "$git_dir/index" ] && [ ! -L "$git_dir/index" ] &&
         [ "$(stat -c %s "$git_dir/index")" -le 134217728 ]; then
         cp -p "$git_dir/index" "$private/index"
@@ -119,12 +122,12 @@ make_private() {
     export GIT_DIR="$private" GIT_WORK_TREE="/workspace/repos/$NAME" GIT_INDEX_FILE="$private/index"
 }
 
-# omit WHY: notes the NUL-separated paths of stdin as changes that are not kept, 200 at most.
+# omit REASON: record the NUL-separated paths on stdin, at most 200, as changes that are not recorded.
 omit() {
     sed -z 200q | why=$1 xargs -0 -r sh -c 'for path; do printf "%s\0%s\0" "$path" "$why"; done' sh >>/tmp/omitted
 }
 
-# Entries of nested repositories are never entered: `git status` in them would run what their configuration says.
+# Nested repositories are never entered: `git status` in them would run commands of their configuration.
 status() {
     git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all >/tmp/status 2>/tmp/errors
 }
@@ -143,9 +146,9 @@ read_status() {
     sed -zn 's/^?? \(.*\/\)$/\1/p' /tmp/status | omit "a git repository of its own: its files are in no commit and no diff of this one"
 }
 
-# The paths whose files differ from the index, without nested repositories and without what we may not read: those that
-# can be committed into /tmp/paths, those of Git LFS and git-crypt, whose filters are never run, into /tmp/held: their
-# content must not be committed as it is. Other filters are treated as git treats one that is not configured.
+# Write the paths whose files differ from the index, without nested repositories and unreadable files. Paths that can be
+# committed go to /tmp/paths. Paths of Git LFS and git-crypt go to /tmp/held: their filters are never run, so their
+# content must not be committed as it is. Any other filter is treated as git treats one that is not configured.
 changed_paths() {
     : >/tmp/unreadable
     : >/tmp/unchanged
@@ -171,8 +174,8 @@ changed_paths() {
     head -c 1048576 /tmp/unchanged >/out/unchanged
 }
 
-# PATH FILTER: a file that is gone, and a pointer, are committed as they are; content of which the index has the pointer
-# of Git LFS is unchanged; anything else is what the filter has made, and committing it would undo the filter.
+# PATH FILTER: a removed file, and a pointer, are committed as they are. A file whose pointer of Git LFS is in the index
+# is unchanged. Any other file has the content that the filter produced; committing it would undo the filter.
 judge_filtered=$(
     cat <<'END'
 pointer() { head -c 1024 2>/dev/null | grep -a -A 9 '^version https://git-lfs.github.com/spec/' | sed -n "s/^$1//p"; }
@@ -194,7 +197,7 @@ printf '%s\0%s\0' "$1" "the filter $2, which Relay does not run, makes its store
 END
 )
 
-# ---- submodules: only told of ----
+# ---- submodules: their changes are reported and not recorded ----
 
 # head_of GIT_DIR: the commit of a repository's HEAD, or nothing.
 head_of() {
@@ -214,7 +217,7 @@ head_of() {
     printf '%s\n' "$value" | grep -x '[0-9a-f]\{40\}'
 }
 
-# differs DIRECTORY GIT_DIR COMMIT: whether a repository's work tree differs from its HEAD, with nothing of it run.
+# differs DIRECTORY GIT_DIR COMMIT: whether a repository's work tree differs from its HEAD; runs nothing of the repository.
 differs() {
     rm -rf /tmp/other && mkdir -p /tmp/other/objects/info /tmp/other/refs || return 1
     printf '%s\n' "$3" >/tmp/other/HEAD
@@ -227,7 +230,7 @@ differs() {
         git status --porcelain --ignore-submodules=all --untracked-files=normal 2>/dev/null | head -c 1)" ]
 }
 
-# submodule PATH COMMIT: says what is different in it from what the index names, or nothing.
+# submodule PATH COMMIT: how the submodule differs from the commit that the index names; empty if it does not.
 submodule() {
     if [ -L "$1" ] || [ ! -d "$1" ]; then
         echo "the submodule was removed from the work tree"
@@ -250,7 +253,7 @@ submodule() {
     fi
 }
 
-# 200 are looked at.
+# At most 200 submodules are compared.
 submodules() {
     git ls-files -s -z 2>/dev/null | sed -zn 's/^160000 \([0-9a-f]*\) 0\t\(.*\)$/\1 \2/p' | sed -z 200q >/tmp/links
     while IFS= read -r link && [ -n "$link" ]; do
@@ -261,7 +264,7 @@ $(tr '\n\0' '?\n' </tmp/links)
 END
 }
 
-# Links to commits of other repositories that the pinned commit has and the base has not.
+# Record as omitted the submodules that the pinned commit adds to the base commit.
 new_links() {
     git diff-tree -r -z --no-renames "$BASE" "$pinned" 2>/dev/null | sed -zn '/^:[0-7]* 160000 /{n;p}' |
         omit "a commit of another repository (a submodule): the diff has its id, and not its files"
@@ -276,7 +279,7 @@ check_size() {
     fi
 }
 
-# snapshot OBJECTS: the work tree as a tree object, written below OBJECTS.
+# snapshot OBJECTS: write the work tree as a tree object below OBJECTS; its id is $tree.
 snapshot() {
     export GIT_OBJECT_DIRECTORY="$1" GIT_ALTERNATE_OBJECT_DIRECTORIES="$git_dir/objects:$MIRROR/objects"
     git update-index -z --add --remove --replace --stdin </tmp/paths 2>/tmp/errors &&
@@ -286,13 +289,13 @@ snapshot() {
     return "$code"
 }
 
-# commit_tree OBJECTS FILE: a commit of $tree on HEAD with the message in FILE.
+# commit_tree OBJECTS FILE: write a commit of $tree whose parent is HEAD and whose message is in FILE.
 commit_tree() {
     GIT_OBJECT_DIRECTORY="$1" GIT_ALTERNATE_OBJECT_DIRECTORIES="$git_dir/objects:$MIRROR/objects" \
         git commit-tree ${HEAD_COMMIT:+-p "$HEAD_COMMIT"} -F "$2" "$tree" 2>/tmp/errors
 }
 
-# Why no commit can be made on the branch, or nothing.
+# The reason why no commit can be made on the branch; empty if one can.
 obstacle() {
     for name in MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD rebase-merge rebase-apply BISECT_LOG; do
         if [ -e "$git_dir/$name" ]; then
@@ -317,7 +320,7 @@ branch_commit() {
     fi
 }
 
-# Index first: after a crash between the two, the next run finds the same tree and makes the commit again.
+# Write the index before the branch: after a crash in between, the next run finds the same tree and commits it again.
 move_branch() {
     (set -C && : >"$git_dir/index.lock") 2>/dev/null || return 1
     mkdir -p "$(dirname "$git_dir/refs/heads/$BRANCH")" &&
@@ -329,7 +332,7 @@ move_branch() {
     return 1
 }
 
-# Commit on the branch; the objects go into the clone. Leaves the reason in `commit_problem` where it cannot.
+# Commit the work tree on the branch; the objects go into the clone. A failure is reported as `commit_problem`.
 commit_on_branch() {
     why=$(obstacle 2>/dev/null)
     if [ -n "$why" ]; then
@@ -347,7 +350,7 @@ commit_on_branch() {
     fi
 }
 
-# The work tree as a commit that no branch names; its objects stay in the tmpfs, whose size bounds them.
+# Make a commit of the work tree that is on no branch; its objects stay in the tmpfs, which limits their size.
 pin_work_tree() {
     cat /tmp/held >>/tmp/paths
     snapshot "$private/objects" || problem "the after-state cannot be stored: $(reason "$code")"
@@ -359,7 +362,7 @@ pin_work_tree() {
     fi
 }
 
-# What the pinned commit needs beyond what the mirror has and the store knows.
+# Pack the objects of the pinned commit that neither the mirror nor the store has.
 write_pack() {
     {
         printf '%s\n' "$pinned" "^$BASE"
@@ -387,7 +390,7 @@ after_state() {
     make_private
     head_tree=none
     if [ -n "$HEAD_COMMIT" ]; then
-        head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that is not there"
+        head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that does not exist"
     fi
     : >/tmp/omitted
     trap 'head -c 1048576 /tmp/omitted >/out/omitted' EXIT
@@ -412,7 +415,7 @@ after_state() {
     say pinned "$pinned"
 }
 
-# ---- cleaning: what the host itself does not touch ---------------------------------------------------------------------
+# ---- cleaning: removal of files that the host itself does not touch ----------------------------------------------------
 
 remove_partials() {
     cd -P /workspace/repos && rm -rf -- "./$NAME.partial-"*

@@ -362,7 +362,7 @@ def test_a_ref_that_git_leaves_behind_is_no_success(bench, remote, tmp_path, mon
 
     message = refused(bench, Reason.CLONE_FAILED, copy.url)
 
-    assert "did not take over what the remote has now of main" in message
+    assert "did not bring these refs up to date with the remote: main" in message
 
 
 def test_head_moves_to_another_branch_at_the_same_commit(bench, remote):
