@@ -23,7 +23,8 @@ import psutil
 from sqlalchemy import Engine, text
 
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_log.port import LiveLog, LiveLogPublisher
+from relay_core.live_log.follower import LiveLogFollower
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
@@ -144,7 +145,7 @@ def throughput(folder: Path, database: Engine, pump: LogPump, mib: int) -> None:
 
 
 def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiprocessing.Queue[list[float]]") -> None:
-    async def follow(live: LiveLog, execution_id: UUID) -> list[float]:
+    async def follow(live: LiveLogFollower, execution_id: UUID) -> list[float]:
         delays: list[float] = []
         rest = b""
         async for piece in live.follow(execution_id, "stdout", 0):
@@ -156,7 +157,7 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
         return delays
 
     async def body() -> list[float]:
-        live = LiveLog(settings, LogStore(make_database(settings)))
+        live = LiveLogFollower(settings, LogStore(make_database(settings)))
         found = await asyncio.gather(*(follow(live, execution_id) for execution_id in ids))
         await live.close()
         return [delay for delays in found for delay in delays]

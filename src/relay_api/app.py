@@ -35,7 +35,7 @@ from relay_api.routes import (
 from relay_api.services import Services
 from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
 from relay_api.streaming.open_streams import Streams
-from relay_core.live_log.port import LiveLog
+from relay_core.live_log.follower import LiveLogFollower
 from relay_core.profile_file import load_profiles
 from relay_core.queue.celery_app import make_app
 from relay_core.secret_box import SecretBox
@@ -116,7 +116,7 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         links=Links(settings),
         metrics=metrics,
         logs=logs,
-        live=LiveLog(settings, logs),
+        live=LiveLogFollower(settings, logs),
         events=EventWatch(database),
         conversations=ConversationWatch(database),
         streams=Streams(settings.api_max_streams, settings.api_max_streams_per_token),

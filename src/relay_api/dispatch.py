@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from relay_core.domain.message import QueueMessage
-from relay_core.queue.background import Background
+from relay_core.queue.background import BackgroundSender
 from relay_core.queue.dispatcher import CeleryDispatcher
 
 log = structlog.get_logger(__name__)
@@ -23,17 +23,17 @@ class ApiDispatcher:
     def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
         self._dispatcher = CeleryDispatcher(app, database)
-        self._background = Background("dispatch", THREADS)
+        self._background = BackgroundSender("dispatch", THREADS)
 
     def dispatch(self, messages: Sequence[QueueMessage]) -> None:
         """Send messages for executions that may start."""
         if messages:
-            self._background.later(lambda: self._dispatcher.dispatch(messages))
+            self._background.submit(lambda: self._dispatcher.dispatch(messages))
 
     def revoke(self, task_ids: Sequence[str]) -> None:
         """Tell workers at once that runs were asked to end; the request itself is in Postgres."""
         if task_ids:
-            self._background.later(lambda: self._revoke(list(task_ids)))
+            self._background.submit(lambda: self._revoke(list(task_ids)))
 
     def close(self) -> None:
         """Finish what is waiting, within a bounded time."""

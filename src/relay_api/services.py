@@ -13,7 +13,7 @@ from relay_api.metrics import Metrics
 from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
 from relay_api.streaming.open_streams import Streams
 from relay_core.domain.agents.profiles import Profiles
-from relay_core.live_log.port import LiveLog
+from relay_core.live_log.follower import LiveLogFollower
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
@@ -31,7 +31,7 @@ class Services:
     links: Links
     metrics: Metrics
     logs: LogStore
-    live: LiveLog
+    live: LiveLogFollower
     events: EventWatch
     conversations: ConversationWatch
     streams: Streams

@@ -1,3 +1,3 @@
-"""What the API, the workers and the command line agree on: domain, ports, storage and queue."""
+"""The parts that API, workers and command line share: domain, settings, storage, queue and live logs."""
 
 __version__ = "0.1.0"

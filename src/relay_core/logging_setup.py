@@ -1,7 +1,6 @@
-"""What API and workers write about themselves: one line of key=value per event on stderr.
+"""The logs of Relay's own processes: one line of key=value for each event, on stderr.
 
-Tracebacks are shown without the values of variables: requests carry prompts and secrets, and an error of Relay's own
-must not put them into a log.
+Tracebacks are logged without the values of variables: requests carry prompts and secrets, which must not get into logs.
 """
 
 import logging
@@ -11,11 +10,11 @@ from typing import Any
 import structlog
 
 _BOUND: dict[str, str] = {}
-"""In every line of this process's log, whatever thread writes it."""
+"""Words in each line of this process's log, from any thread."""
 
 
 def bind_to_logs(**words: str) -> None:
-    """Add words to all further log lines."""
+    """Add words to all later log lines of this process."""
     _BOUND.update(words)
 
 
@@ -34,10 +33,12 @@ _RENDER = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "
 
 
 def configure_logging(level: str) -> None:
-    """Relay's own lines and those of libraries look alike, and carry the same bound words; again changes nothing.
+    """Set up logging, so that lines of Relay and of libraries have one form and the same bound words.
+
+    May be called again.
 
     Args:
-        level: the least severe that is shown, as Python names it.
+        level: the least severe level that is logged, as Python names it.
     """
     structlog.configure(
         processors=[*_SHARED, _RENDER],

@@ -1,4 +1,4 @@
-"""The profiles of a deployment: what is built in, and its file."""
+"""The agent profiles of a deployment: the built-in profiles, and those of its file."""
 
 from relay_core.domain.agents.profiles import BUILT_IN, Profiles, overlay, parse
 from relay_core.domain.errors import InvalidInput
@@ -6,10 +6,10 @@ from relay_core.settings import Settings
 
 
 def load_profiles(settings: Settings) -> Profiles:
-    """What RELAY_AGENTS_FILE says, over what is built in.
+    """The built-in profiles, with those of RELAY_AGENTS_FILE laid over them.
 
     Raises:
-        InvalidInput: the file cannot be read or is wrong; the message names it and the place in it.
+        InvalidInput: the file cannot be read or is wrong; the message names the file and the place in it.
     """
     path = settings.agents_file
     if path is None:

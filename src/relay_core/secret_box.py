@@ -1,6 +1,6 @@
 """Encryption of stored secrets: Fernet (AES-CBC and HMAC), each ciphertext bound to a project and a name.
 
-The first key encrypts; all of them decrypt, so a key is replaced by putting the new one in front.
+The first key encrypts and all keys decrypt, so an operator replaces a key by putting the new key in front.
 """
 
 import json
@@ -15,7 +15,7 @@ from relay_core.settings import Settings
 
 
 class SecretsNotConfigured(Conflict):
-    """This server has no key."""
+    """This process has no key for secrets."""
 
     code = "secrets_not_configured"
 
@@ -27,23 +27,23 @@ class SecretsNotConfigured(Conflict):
 
 
 class Undecryptable(RelayError):  # noqa: N818 - named for what it says
-    """No key fits, or the ciphertext is of another project or name."""
+    """No key decrypts a secret, or it was encrypted for another project or name."""
 
     code = "secret_undecryptable"
 
 
 class SecretName(NamedTuple):
-    """What a ciphertext is bound to."""
+    """The project and name that a ciphertext is bound to."""
 
     project_id: UUID
     name: str
 
 
 class SecretBox:
-    """Seals and opens values.
+    """Encrypts and decrypts the values of secrets.
 
     Args:
-        keys: as `RELAY_SECRET_KEYS` has them; may be none.
+        keys: as in `RELAY_SECRET_KEYS`; without keys each method raises `SecretsNotConfigured`.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -51,24 +51,24 @@ class SecretBox:
 
     @classmethod
     def of(cls, settings: Settings) -> "SecretBox":
-        """With the keys of this process."""
+        """A box with the keys of this process."""
         return cls(settings.all_secret_keys)
 
     def seal(self, of: SecretName, value: str) -> bytes:
-        """The ciphertext of a value.
+        """The ciphertext of ``value``, for the project and name ``of``.
 
         Raises:
-            SecretsNotConfigured: there is no key.
+            SecretsNotConfigured: this process has no key.
         """
         text = {"project_id": str(of.project_id), "name": of.name, "value": value}
         return self._ready().encrypt(json.dumps(text).encode())
 
     def open(self, of: SecretName, ciphertext: bytes) -> str:
-        """The value that was sealed for that project and name.
+        """The value of a ciphertext that `seal` made for the same project and name.
 
         Raises:
-            SecretsNotConfigured: there is no key.
-            Undecryptable: no key fits, or it was sealed for another place.
+            SecretsNotConfigured: this process has no key.
+            Undecryptable: no key decrypts it, or it was made for another project or name.
         """
         try:
             text = json.loads(self._ready().decrypt(ciphertext))
@@ -80,10 +80,10 @@ class SecretBox:
         return value
 
     def check(self) -> None:
-        """Refuse what needs a key where there is none.
+        """Check that this process has a key.
 
         Raises:
-            SecretsNotConfigured: there is no key.
+            SecretsNotConfigured: it has none.
         """
         self._ready()
 

@@ -16,7 +16,7 @@ from celery.worker.state import active_requests
 from sqlalchemy import Engine
 
 from relay_core.domain.message import node_queue, pool_queue
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.logging_setup import bind_to_logs, configure_logging
 from relay_core.queue.background import BackgroundDispatcher
 from relay_core.queue.celery_app import make_app

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.execution.step_log import stored_ends

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, update
 from relay_api.app import create_app
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store import tokens
 from relay_core.store.executions import lifecycle

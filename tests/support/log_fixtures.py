@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.executions import lifecycle
 from relay_core.store.executions.lifecycle import Claimant, Claimed

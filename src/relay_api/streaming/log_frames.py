@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_log.port import Piece
+from relay_core.store.logs.log_store import Piece
 from relay_core.store.schema.tables import ExecutionProcess
 from relay_core.store.views import api_views as read
 

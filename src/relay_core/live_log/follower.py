@@ -1,4 +1,4 @@
-"""The reader of live tails, for the API: many in one event loop, no thread for one that waits."""
+"""The reader of logs for the API: history from Postgres, then the live tail, without a thread for a waiting reader."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,19 +18,23 @@ from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore, Piece
 
 LOOK_SECONDS = 5.0
-"""A reader that hears nothing looks into Postgres this often."""
+"""Seconds without an entry after which a reader looks into Postgres."""
 LOOK_WITHOUT_REDIS_SECONDS = 1.0
+"""Seconds between two looks into Postgres while Redis gives no entries."""
 READ_BYTES = 256 << 10
+"""Bytes of history that one query reads."""
 ENTRIES_AT_ONCE = 16
+"""Entries that one read of the live tail returns at most."""
 MAX_CONNECTIONS = 500
-"""Each waiting reader has one; more readers than that use Postgres. A Redis takes 10,000 of all its clients."""
+"""Connections to Redis, one for each waiting reader; further readers use Postgres. Redis takes 10,000 clients."""
 HISTORY_THREADS = 8
+"""Threads that query Postgres for all readers."""
 
 T = TypeVar("T")
 
 
-class LiveLog:
-    """Follows logs."""
+class LiveLogFollower:
+    """Follows logs for the readers of one API process; made and used in its event loop."""
 
     def __init__(self, settings: Settings, store: LogStore) -> None:
         self._store = store
@@ -44,15 +48,15 @@ class LiveLog:
         self._threads = ThreadPoolExecutor(HISTORY_THREADS, thread_name_prefix="log-history")
 
     async def close(self) -> None:
-        """Let go of connections and threads."""
+        """Close the connections to Redis and end the threads; queries that have not begun are dropped."""
         await self._redis.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def follow(self, execution_id: UUID, stream: str, offset: int) -> AsyncIterator[Piece]:
-        """Every byte of a stream from ``offset`` on, once and in order; ends when the log is complete and delivered.
+        """Yield each byte of a stream from ``offset`` on, once and in order; ends when the log is complete.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: Postgres is away; come again at the offset reached.
+            sqlalchemy.exc.SQLAlchemyError: Postgres is away; the caller may begin again at the offset reached.
         """
         place = _Place(execution_id, stream, offset)
         while True:
@@ -80,7 +84,7 @@ class LiveLog:
                 return
 
     async def _live(self, place: "_Place") -> AsyncIterator[Piece]:
-        """Until Postgres must be asked: after a silence, a gap, the end, or when Redis is away."""
+        """Yield pieces of the live tail until Postgres must be asked: after a silence, gap or error, at the end."""
         while entries := await self._listen(place):
             for entry_id, fields in entries:
                 place.last_id = entry_id.decode()
@@ -108,11 +112,11 @@ class LiveLog:
 
 @dataclass
 class _Place:
-    """Where a reader is."""
+    """The position of one reader."""
 
     execution_id: UUID
     stream: str
     offset: int
     last_id: str = "0-0"
     lost: bool = False
-    """The live tail did not go on at `offset`."""
+    """Whether the live tail had a gap at `offset` or was away."""

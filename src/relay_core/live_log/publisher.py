@@ -1,4 +1,4 @@
-"""The writer of live tails: a thread that no failure of Redis keeps anybody waiting for."""
+"""The writer of live tails: one thread of its own, so that its callers never wait for Redis."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from relay_core.domain.logs.append import Stored
+from relay_core.domain.logs.append import StoredAppend
 from relay_core.live_log.redis_entries import Entry, entries, id_after, key
 from relay_core.retry import Backoff
 from relay_core.settings import Settings
@@ -21,20 +21,21 @@ from relay_core.settings import Settings
 log = structlog.get_logger(__name__)
 
 QUEUE_BYTES = 8 << 20
-"""Most bytes that wait for Redis; beyond it they are dropped, and readers find them in Postgres."""
+"""Most bytes that wait for Redis; further bytes are not published, and readers find them in Postgres."""
 TIMEOUT_SECONDS = 1.0
+"""For a connection to Redis, and for each answer."""
 BACKOFF = Backoff(first_seconds=0.25, last_seconds=5.0)
 
 
 class _Post(NamedTuple):
     execution_id: UUID
     entries: Sequence[Entry]
-    """Empty: the log has ended."""
+    """Empty for the end of a log."""
     size: int
 
 
 class LiveLogPublisher:
-    """Publishes stored chunks; every method but `close` returns at once, and none raises.
+    """Publishes chunks that are in Postgres. Each method but `close` returns at once, and no method raises.
 
     Its thread starts with the first use.
     """
@@ -56,21 +57,21 @@ class LiveLogPublisher:
         self._pauses = BACKOFF.pauses()
         self._thread: threading.Thread | None = None
 
-    def publish(self, stored: Sequence[Stored]) -> None:
-        """Tell readers about chunks that are in Postgres now."""
-        by_execution: dict[UUID, list[Stored]] = {}
-        for one in stored:
-            by_execution.setdefault(one.append.execution_id, []).append(one)
+    def publish(self, stored: Sequence[StoredAppend]) -> None:
+        """Publish chunks that are in Postgres now."""
+        by_execution: dict[UUID, list[StoredAppend]] = {}
+        for chunk in stored:
+            by_execution.setdefault(chunk.append.execution_id, []).append(chunk)
         for execution_id, mine in by_execution.items():
             made = entries(mine)
             self._post(_Post(execution_id, made, sum(len(entry.data) for entry in made)))
 
     def end(self, execution_id: UUID) -> None:
-        """Tell readers that the log is closed in Postgres."""
+        """Publish that a log is closed in Postgres."""
         self._post(_Post(execution_id, (), 0))
 
     def close(self) -> None:
-        """Send what waits, if Redis answers, and let go of the connection."""
+        """Send the waiting entries if Redis answers within two seconds, then close the connection."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -132,7 +133,7 @@ class LiveLogPublisher:
         pipe.expire(name, self._ttl)
 
     def _leave_alone(self, error: Exception) -> None:
-        """For a while nothing is published, so that a Redis that hangs does not cost a timeout per batch."""
+        """Publish nothing for a pause of the backoff, so that a Redis that hangs does not cost a time-out per batch."""
         log.warning("the live tail is away; readers use Postgres", error=str(error))
         with self._changed:
             self._away_until = time.monotonic() + next(self._pauses)

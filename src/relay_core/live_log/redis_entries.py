@@ -1,54 +1,56 @@
-"""What the live tail of a log looks like in Redis; written by `live_publish`, read by `live_follow`."""
+"""The entries of a live tail as Redis holds them; `publisher` writes them and `follower` reads them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from relay_core.domain.logs.append import Stored
+from relay_core.domain.logs.append import StoredAppend
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import Piece
 
 ENTRY_BYTES = 32 << 10
-"""Largest entry."""
+"""Most log bytes of one entry."""
 BURST_BYTES = 256 << 10
-"""Most bytes of one execution published out of one batch, the newest; for those before, readers go to Postgres."""
+"""Most bytes of one execution that are published of one batch: its newest. Readers take the others from Postgres."""
 
 
 class Entry(NamedTuple):
-    """An entry of the Redis stream of an execution."""
+    """An entry of the Redis stream of an execution: a piece of `stdout` or `stderr`."""
 
     stream: str
     offset: int
+    """Offset of the first byte in its own stream."""
     all_offset: int
+    """Offset of the first byte in the stream `all`."""
     data: bytes
 
     @property
     def entry_id(self) -> str:
-        """Grows with the log: the offset of its end in `all`."""
+        """ID of the entry in Redis, from the offset of its end in `all`, so that IDs grow with the log."""
         return id_after(self.all_offset + len(self.data))
 
     @property
     def fields(self) -> dict[str, bytes | str | int]:
-        """As it is sent."""
+        """The fields of the entry in Redis."""
         return {"stream": self.stream, "offset": self.offset, "all": self.all_offset, "data": self.data}
 
 
 def key(execution_id: UUID) -> str:
-    """Name of an execution's stream."""
+    """Name of the Redis stream of an execution's log."""
     return f"relay:log:{execution_id}"
 
 
 def id_after(all_bytes: int) -> str:
-    """The id behind which all entries are that a reader of the first ``all_bytes`` bytes does not know."""
+    """Redis stream ID to resume after, for a reader that has the first ``all_bytes`` bytes of `all`."""
     return f"{all_bytes}-0"
 
 
-def entries(stored: Sequence[Stored]) -> list[Entry]:
-    """The entries for some chunks of one execution; of more than `BURST_BYTES` only the newest."""
+def entries(stored: Sequence[StoredAppend]) -> list[Entry]:
+    """The entries for chunks of one execution, in order; of more than `BURST_BYTES`, only the newest bytes."""
     found: list[Entry] = []
     room = BURST_BYTES
-    for one in reversed(stored):
-        for piece in _pieces_from_the_end(one):
+    for chunk in reversed(stored):
+        for piece in _pieces_from_the_end(chunk):
             if len(piece.data) > room:
                 return found[::-1]
             room -= len(piece.data)
@@ -56,17 +58,23 @@ def entries(stored: Sequence[Stored]) -> list[Entry]:
     return found[::-1]
 
 
-def _pieces_from_the_end(stored: Stored) -> Iterator[Entry]:
+def _pieces_from_the_end(stored: StoredAppend) -> Iterator[Entry]:
     append = stored.append
     for at in reversed(range(0, len(append.data), ENTRY_BYTES)):
         yield Entry(append.stream, append.start + at, stored.all_offset + at, append.data[at : at + ENTRY_BYTES])
 
 
 def piece_for(fields: Mapping[bytes, bytes], stream: str, offset: int) -> Piece | None:
-    """What an entry holds for a reader of ``stream`` at ``offset``.
+    """The bytes of an entry for a reader of ``stream`` at ``offset``.
+
+    Args:
+        fields: of the entry, as Redis returns them.
+        stream: `stdout`, `stderr` or `all`.
+        offset: first byte of ``stream`` that the reader does not have.
 
     Returns:
-        New bytes; an empty piece where it holds none; None where Postgres must be asked first (a gap, or the end mark).
+        The new bytes; an empty piece for an entry without new bytes; None for a gap and for the end mark, at which the
+        reader has to ask Postgres.
     """
     if b"data" not in fields:
         return None

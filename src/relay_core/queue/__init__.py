@@ -1,1 +1,1 @@
-"""Celery as Relay uses it: the app, what a message carries, and how it is sent."""
+"""Celery as Relay uses it: the app, the sending of messages after commit, and Flower."""

@@ -1,4 +1,4 @@
-"""Sending to the queue beside what must not wait for it."""
+"""Sends to the queue on threads of their own, for requests, slots and clocks that must not wait for Redis."""
 
 from collections.abc import Callable, Iterable, Sequence
 from queue import Full, Queue
@@ -13,17 +13,21 @@ from relay_core.store.executions.transitions import Undispatched
 log = structlog.get_logger(__name__)
 
 MAX_WAITING = 200
-"""Sendings that may wait for a slow queue; further ones are left to the workers' sweep."""
+"""Most calls that wait for a slow queue; further calls are dropped, and the workers' sweep sends their messages."""
 CLOSE_SECONDS = 2.0
-"""How long a stop waits for what is being sent."""
+"""Seconds that `close` waits for calls that have begun or are waiting."""
 
 Send = Callable[[], None]
 
 
-class Background:
-    """Threads that send, one thing after the other; bounded, so that an outage costs no memory.
+class BackgroundSender:
+    """Threads that make calls to the queue, in the order given; bounded, so that an outage costs no memory.
 
-    They are daemons: a queue that never answers keeps no process from ending.
+    The threads are daemons: a queue that never answers keeps no process from ending.
+
+    Args:
+        name: beginning of the names of the threads.
+        threads: their number.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -32,15 +36,15 @@ class Background:
         for thread in self._threads:
             thread.start()
 
-    def later(self, send: Send) -> None:
-        """Have it sent; returns at once."""
+    def submit(self, send: Send) -> None:
+        """Let a thread call ``send``; returns at once. Errors of ``send`` are logged."""
         try:
             self._waiting.put_nowait(send)
         except Full:
             log.warning("too many messages wait for the queue; a sweep will send them")
 
     def close(self) -> None:
-        """Finish what is waiting, within a bounded time."""
+        """Make the waiting calls and end the threads, within `CLOSE_SECONDS`."""
         for _ in self._threads:
             try:
                 self._waiting.put_nowait(None)
@@ -58,21 +62,29 @@ class Background:
 
 
 class BackgroundDispatcher:
-    """A worker's doorbell: no slot and no clock waits for Redis."""
+    """The dispatcher of a worker, on a thread of its own: neither slots nor clocks wait for Redis.
+
+    Args:
+        dispatcher: sends the messages.
+    """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._background = Background("dispatch", 1)
+        self._background = BackgroundSender("dispatch", 1)
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """As the doorbell, at once."""
+        """Let the thread send one message for each; returns at once."""
         if due := list(messages):
-            self._background.later(lambda: self._dispatcher.dispatch(due))
+            self._background.submit(lambda: self._dispatcher.dispatch(due))
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """As the doorbell, on the caller's thread: the clock of messages waits for nothing else."""
+        """Send the messages that seem to be lost, on the caller's thread, which has nothing else to do.
+
+        Returns:
+            The number of messages.
+        """
         return self._dispatcher.dispatch_again(undispatched)
 
     def close(self) -> None:
-        """Finish what is waiting, within a bounded time."""
+        """Send the waiting messages and end the thread, within `CLOSE_SECONDS`."""
         self._background.close()

@@ -1,7 +1,7 @@
 """The one Celery app that workers, API and Flower share; every setting has its reason in docs/adr/0003-celery.md.
 
-Celery is the doorbell: a message carries an execution id and an attempt. It may be lost, doubled, late or reordered,
-and nothing changes, because the claim is one guarded UPDATE in Postgres.
+Celery only tells a worker that an execution waits: a message carries an execution id and an attempt. It may be lost,
+doubled, late or out of order without harm, because the claim is one guarded UPDATE in Postgres.
 """
 
 from celery import Celery
@@ -11,25 +11,30 @@ from relay_core.domain.message import node_queue, pool_queue
 from relay_core.settings import Settings, get_settings
 
 KEY_PREFIX = "relay:"
-"""Isolates `unacked` from other apps in the same Redis: the shortest visibility timeout there wins for all."""
+"""Prefix of all of Celery's keys in Redis. Another app there with a shorter visibility time-out would requeue ours."""
 
 VISIBILITY_TIMEOUT_SECONDS = 3600
-"""Covers messages that are reserved and not started only: tasks acknowledge early."""
+"""Seconds after which Redis gives a message that a worker reserved and did not start to another worker."""
 
 
 class RelayCelery(Celery):
-    """Celery, without its family tree of tasks: who rings is not whose step it is."""
+    """Celery without parents of tasks: the task that sends a message is no parent of the step that it is for."""
 
     current_worker_task = None
 
 
 def declare(name: str) -> Queue:
-    """A queue of ours; nothing is created by a misspelt name."""
+    """The queue of a name, with a direct exchange of the same name."""
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
 def make_app(settings: Settings, node_id: str | None = None) -> Celery:
-    """The app; a worker gives its node, whose own queue is then served before the pool's."""
+    """The Celery app of a process.
+
+    Args:
+        settings: of this process.
+        node_id: of a worker: the node's own queue is served before the pool's. None for API and Flower.
+    """
     app = RelayCelery("relay", broker=broker_url(settings.redis_url))
     names = [node_queue(node_id)] if node_id else []
     app.conf.update(
@@ -77,7 +82,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
 
 
 def broker_url(redis_url: str) -> str:
-    """Kombu's spelling of a Redis URL: ``unix:///path?db=0`` is ``redis+socket:///path?virtual_host=0`` there."""
+    """A Redis URL as Kombu spells it: ``unix:///path?db=0`` becomes ``redis+socket:///path?virtual_host=0``."""
     if redis_url.startswith("unix://"):
         return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
     return redis_url
@@ -91,6 +96,6 @@ def __getattr__(name: str) -> Celery:
 
 
 def _shared() -> Celery:
-    made = globals().setdefault("_app", None) or make_app(get_settings())
-    globals()["_app"] = made
-    return made
+    app = globals().setdefault("_app", None) or make_app(get_settings())
+    globals()["_app"] = app
+    return app

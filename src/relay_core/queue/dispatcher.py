@@ -1,4 +1,4 @@
-"""Ringing: after commit, bounded in time, and allowed to fail, because a sweep rings again."""
+"""Sends the messages of executions after commit, in bounded time. It may fail: a sweep sends lost messages again."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -17,26 +17,29 @@ from relay_core.store.executions import transitions
 from relay_core.store.executions.transitions import Undispatched
 
 BROKER_SECONDS = 2.0
-"""For a connection to the broker."""
+"""Seconds for a connection to the broker."""
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher(Protocol):
-    """Tells workers that there is something to do."""
+    """Tells workers that executions may start."""
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send one message for each; never raises for a queue that is away."""
+        """Send each message; a queue that is away is logged and raises nothing."""
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send those that seem to be lost; how many."""
+        """Send the messages that seem to be lost; returns their number."""
 
 
 def send(app: Celery, message: QueueMessage) -> None:
-    """Send one message, by nothing that Redis has to remember.
+    """Send one message by the anonymous exchange, which puts it directly into the list of its queue.
 
-    By the anonymous exchange, straight into the queue's list. A named exchange is a set of bindings in Redis, which
-    Kombu writes once for each connection: where that set was lost, every later message is dropped without a word.
+    A named exchange would need bindings, a set in Redis that Kombu writes once for each connection: after Redis lost
+    that set, Kombu would drop each later message without an error.
+
+    Raises:
+        kombu.exceptions.OperationalError, redis.exceptions.RedisError, OSError: the broker is away or refuses writes.
     """
     app.send_task(
         task_name(message.run_reason),
@@ -49,7 +52,10 @@ def send(app: Celery, message: QueueMessage) -> None:
 
 
 def _length(client: Any, queue: str) -> int:
-    """Messages in a queue; a key of another kind that lies in the way of it, or of Kombu's books, is removed."""
+    """Number of messages in a queue.
+
+    A key of a wrong kind in the place of the queue's list, or of Kombu's lists of reserved messages, is removed.
+    """
     looks = {queue: client.llen, "unacked": client.hlen, "unacked_index": lambda key: client.zrange(key, 0, 0)}
     for key, look in looks.items():
         try:
@@ -63,17 +69,17 @@ def _length(client: Any, queue: str) -> int:
 
 
 class CeleryDispatcher:
-    """Messages through Celery."""
+    """Sends messages through Celery, and notes in Postgres that they were sent."""
 
     def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
         self._database = database
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Ring for rows whose message may be lost, the oldest first: as many as there are messages too few.
+        """Send messages for queued rows, the oldest first: as many as the queue has messages too few.
 
-        A full queue is no lost message: ringing for all that wait would double it with each sweep. Which of its rows
-        has lost its message is not known; the oldest come first, as theirs would have been taken first.
+        A queue that holds a message for each startable row has lost none; to send for all rows would double it with
+        each sweep. Which rows have lost their message is not known; the oldest rows would have been taken first.
         """
         dispatched = 0
         for queue in undispatched:
@@ -85,24 +91,26 @@ class CeleryDispatcher:
         return dispatched
 
     def _waiting(self, queue: str) -> int | None:
-        """Messages in a queue; None while the broker is away."""
+        """Number of messages in a queue; None while the broker is away."""
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
                 return _length(connection.default_channel.client, queue)
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("the queue is away; a later sweep will ring", error=str(error))
+            log.warning("the queue is away; a later sweep will send messages again", error=str(error))
             return None
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send one message for each and note it; a failure is logged, and the sweep repairs it."""
+        """Send each message and note it; a failure is logged, and a sweep sends the message again."""
         sent = []
         for message in messages:
             try:
                 send(self._app, message)
             except (OperationalError, RedisError, OSError) as error:
                 log.warning(
-                    "the queue is away; a sweep will ring again", execution_id=message.execution_id, error=str(error)
+                    "the queue is away; a sweep will send the message again",
+                    execution_id=message.execution_id,
+                    error=str(error),
                 )
                 break
             sent.append(message.execution_id)

@@ -1,8 +1,8 @@
 """The Celery app that Flower is given (``celery -A relay_core.queue.flower_app:app flower``), and a tighter Flower.
 
-Flower sends no header against framing, shows ``/metrics`` to everybody and answers a name that is not ASCII with 500.
-It offers no setting for that, so its handlers are changed before it makes its routes; tests/acceptance/flower asks a
-running one.
+Flower sends no header against framing, shows ``/metrics`` without a login, and answers a user name that is not ASCII
+with 500. It has no settings for that, so its handlers are changed before it makes its routes; tests/acceptance/flower
+checks a running Flower.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ HEADERS = {
 
 
 def harden() -> None:
-    """Change Flower's handlers in this process; once."""
+    """Change Flower's handlers in this process; to be called once."""
     set_default_headers, get_current_user = BaseHandler.set_default_headers, BaseHandler.get_current_user
 
     def with_headers(handler: Any) -> None:

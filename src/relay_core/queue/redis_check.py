@@ -1,6 +1,6 @@
-"""Whether Redis is of use: one that answers and refuses writes carries no message.
+"""Checks whether Redis takes writes: without writes it carries no messages.
 
-It does so when it is full, when it is a replica, and when it cannot save to its disk.
+Redis answers and refuses writes when it is full, when it is a replica, and when it cannot save to its disk.
 """
 
 from redis import Redis
@@ -15,7 +15,7 @@ REFUSES = "refuses writes"
 
 
 def why_unfit(client: Redis) -> str | None:
-    """Why no message can be written, or None; `NO_ANSWER`, or `REFUSES` with Redis' own words behind it."""
+    """Why Redis takes no messages: `NO_ANSWER`, or `REFUSES` and the message of Redis. None where it takes them."""
     try:
         client.set(KEY, "", ex=SECONDS)
     except ResponseError as error:

@@ -17,7 +17,7 @@ import structlog
 from relay_core.domain.errors import RelayError
 from relay_core.domain.logs.append import AppendResult
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.capture.file_watcher import FileWatcher, WatchEvents
 from relay_workers.capture.handle import CaptureHandle

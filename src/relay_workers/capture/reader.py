@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import structlog
 
-from relay_core.domain.logs.append import Refused
+from relay_core.domain.logs.append import RefusedAppends
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.store.logs.log_store import Append, StreamInfo
 from relay_workers.capture.digests import Digests
@@ -69,7 +69,7 @@ class CaptureReader:
         self._target: dict[str, int] | None = None
         """Raw sizes at which the log ends; None before the end was asked for."""
         self._refused_at: Mapping[str, int] | None = None
-        """Stored sizes to go back to once no batch is under way: Postgres has less than it once confirmed."""
+        """StoredAppend sizes to go back to once no batch is under way: Postgres has less than it once confirmed."""
         with ExitStack() as undo:
             self.supervisor = SupervisorSignals(request.run_dir.open_alive(), started=request.started)
             undo.callback(self.supervisor.close)
@@ -144,7 +144,7 @@ class CaptureReader:
         """Count a batch with bytes of this capture that was handed to the writer."""
         self.batches_under_way += 1
 
-    def settle(self, refused: Refused | None, *, broken: bool) -> None:
+    def settle(self, refused: RefusedAppends | None, *, broken: bool) -> None:
         """Count a batch with bytes of this capture that the writer is done with.
 
         Args:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import structlog
 
-from relay_core.domain.logs.append import Append, AppendResult, Refused, Stored
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.domain.logs.append import Append, AppendResult, RefusedAppends, StoredAppend
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
 from relay_core.store.outage import is_of_the_data
@@ -111,8 +111,8 @@ class ChunkWriter:
         return until_available(store, BACKOFF, is_retryable=lambda _: True, report=report, wait=self._stopping.wait)
 
     def _one_by_one(self, batch: Sequence[Append], executions: Sequence[UUID]) -> AppendResult | None:
-        stored: list[Stored] = []
-        refused: dict[UUID, Refused] = {}
+        stored: list[StoredAppend] = []
+        refused: dict[UUID, RefusedAppends] = {}
         for execution_id in executions:
             part = self._store_batch([append for append in batch if append.execution_id == execution_id])
             if part is None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.retry import Backoff, until_available
 from relay_core.store.executions import lifecycle

@@ -12,7 +12,7 @@ import structlog
 from relay_core.domain.errors import Stale
 from relay_core.domain.logs.append import AppendResult
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.retry import Backoff, until_available
 from relay_core.store.logs.log_store import Append, LogStore, LogStoreUnavailable, StreamEnd
 from relay_workers.ownership.live_executions import OwnershipLost

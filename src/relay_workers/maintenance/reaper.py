@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Engine
 
 from relay_core.domain.nodes import Bounds
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.executions import offline_nodes
 from relay_core.store.executions.offline_nodes import Lost

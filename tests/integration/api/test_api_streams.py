@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, problem_of, settings_for, wait_until
 
 

@@ -27,7 +27,7 @@ class Append:
         return self.start + len(self.data)
 
 
-class Stored(NamedTuple):
+class StoredAppend(NamedTuple):
     """An append that is in Postgres, and its places."""
 
     append: Append
@@ -46,7 +46,7 @@ class StreamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedAppends:
     """The answer for an execution of whose appends none was stored."""
 
     sizes: Mapping[str, int] | None
@@ -57,36 +57,36 @@ class Refused:
 class AppendResult:
     """The stored appends of a batch in its order, and the refusals by execution."""
 
-    stored: Sequence[Stored]
-    refused: Mapping[UUID, Refused]
+    stored: Sequence[StoredAppend]
+    refused: Mapping[UUID, RefusedAppends]
 
 
 @dataclass
-class Decision:
+class BatchDecision:
     """The appends of a batch to write, and the answer to its sender."""
 
-    written: list[Stored] = field(default_factory=list)
+    written: list[StoredAppend] = field(default_factory=list)
     """The appends to write."""
     sizes: dict[UUID, dict[str, int]] = field(default_factory=dict)
     """Bytes of each stream after the write, by execution."""
     result: AppendResult = field(default_factory=lambda: AppendResult([], {}))
 
 
-def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> Decision:
+def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> BatchDecision:
     """Decide on a batch: of each execution, all appends are taken or none.
 
     The appends of an execution are taken when their fence and offsets fit. When the stored sizes are those after the
     appends, an earlier commit stored them and its answer was lost: they count as stored and are not written again.
     """
-    decision = Decision()
-    stored: list[Stored] = []
-    refused: dict[UUID, Refused] = {}
+    decision = BatchDecision()
+    stored: list[StoredAppend] = []
+    refused: dict[UUID, RefusedAppends] = {}
     places = sorted(range(len(batch)), key=lambda place: batch[place].execution_id)  # stable: order within stays
     for execution_id, group in groupby(places, key=lambda place: batch[place].execution_id):
         mine = [place for place in group if batch[place].data]
         here = state.get(execution_id)
         if here is None or here.closed or any(batch[place].fence != here.fence for place in mine):
-            refused[execution_id] = Refused(None)
+            refused[execution_id] = RefusedAppends(None)
         elif (after := _after([batch[place] for place in mine], here.sizes)) is not None:
             placed = _placed(batch, mine, here.sizes[Stream.ALL])
             stored += placed
@@ -96,7 +96,7 @@ def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> Decisi
             before = here.sizes[Stream.ALL] - sum(len(batch[place].data) for place in mine)
             stored += _placed(batch, mine, before)
         else:
-            refused[execution_id] = Refused(dict(here.sizes))
+            refused[execution_id] = RefusedAppends(dict(here.sizes))
     stored.sort(key=lambda one: one.position)
     decision.result = AppendResult(stored, refused)
     return decision
@@ -117,9 +117,9 @@ def _is_repeated(appends: Sequence[Append], sizes: Mapping[str, int]) -> bool:
     return all(sizes[stream] == end for stream, end in ends.items())
 
 
-def _placed(batch: Sequence[Append], places: Sequence[int], all_offset: int) -> list[Stored]:
+def _placed(batch: Sequence[Append], places: Sequence[int], all_offset: int) -> list[StoredAppend]:
     placed = []
     for place in places:
-        placed.append(Stored(batch[place], all_offset, place))
+        placed.append(StoredAppend(batch[place], all_offset, place))
         all_offset += len(batch[place].data)
     return placed

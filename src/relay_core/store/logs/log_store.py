@@ -14,13 +14,22 @@ from sqlalchemy import Connection, Engine, exc, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import RelayError, Stale
-from relay_core.domain.logs.append import Append, AppendResult, Decision, Stored, StreamState, decide
+from relay_core.domain.logs.append import Append, AppendResult, BatchDecision, StoredAppend, StreamState, decide
 from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
 from relay_core.store.outage import LogStoreUnavailable, is_away
 from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream
 
-__all__ = ["Append", "AppendResult", "LogStore", "LogStoreUnavailable", "Piece", "Progress", "Stored", "StreamEnd"]
+__all__ = [
+    "Append",
+    "AppendResult",
+    "LogStore",
+    "LogStoreUnavailable",
+    "Piece",
+    "Progress",
+    "StoredAppend",
+    "StreamEnd",
+]
 
 CHUNKS_AT_ONCE = 1000
 """Most chunks of one read: a log written byte by byte has a million of them in a mebibyte."""
@@ -127,7 +136,7 @@ class LogStore:
                 cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
         return decision.result
 
-    def append_one(self, append: Append) -> Stored:
+    def append_one(self, append: Append) -> StoredAppend:
         """Store one chunk.
 
         Raises:
@@ -262,7 +271,7 @@ def _frames(append: Append) -> list[Frame]:
     return [encode(data[at : at + MAX_CHUNK_BYTES]) for at in range(0, len(data), MAX_CHUNK_BYTES)]
 
 
-def _rows(stored: Stored, frames: Sequence[Frame]) -> Iterator[ChunkRow]:
+def _rows(stored: StoredAppend, frames: Sequence[Frame]) -> Iterator[ChunkRow]:
     at = 0
     for frame in frames:
         append = stored.append
@@ -283,7 +292,7 @@ def _lock(cursor: Any, execution_ids: set[UUID]) -> dict[UUID, StreamState]:
     return state
 
 
-def _move(cursor: Any, decision: Decision) -> None:
+def _move(cursor: Any, decision: BatchDecision) -> None:
     rows = [(str(one), stream, size) for one, sizes in decision.sizes.items() for stream, size in sizes.items()]
     ids, streams, sizes = zip(*rows, strict=True)
     cursor.execute(

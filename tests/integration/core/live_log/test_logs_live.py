@@ -12,7 +12,8 @@ import redis
 from sqlalchemy import Engine, text
 
 from relay_core.domain.logs.append import Append
-from relay_core.live_log.port import LiveLog, LiveLogPublisher
+from relay_core.live_log.follower import LiveLogFollower
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.live_log.redis_entries import key
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
@@ -65,7 +66,7 @@ def _follow(settings: Settings, author: Author, stream: str = "all", offset: int
     """The bytes from one connection; all of them, or some more than ``stop_after``."""
 
     async def body() -> bytes:
-        live = LiveLog(settings, author.store)
+        live = LiveLogFollower(settings, author.store)
         found = b""
         async for piece in live.follow(author.owned.id, stream, offset):
             assert piece.offset == offset + len(found)
@@ -137,7 +138,7 @@ def test_a_live_byte_arrives_soon_and_nobody_asks_postgres_for_it(
     author: Author, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def body() -> list[float]:
-        live = LiveLog(settings, author.store)
+        live = LiveLogFollower(settings, author.store)
         stream = live.follow(author.owned.id, "all", 0)
         author.write("stdout", b"first")
         assert (await anext(stream)).data == b"first"
@@ -254,7 +255,7 @@ def test_offsets_given_twice_start_the_tail_anew(author: Author, client: redis.R
 
 def test_a_hundred_readers_share_one_loop(author: Author, settings: Settings) -> None:
     async def body() -> None:
-        live = LiveLog(settings, author.store)
+        live = LiveLogFollower(settings, author.store)
 
         async def read() -> bytes:
             return b"".join([piece.data async for piece in live.follow(author.owned.id, "all", 0)])

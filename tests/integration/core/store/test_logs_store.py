@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from relay_core.domain.errors import RelayError, Stale
-from relay_core.domain.logs.append import Append, Refused
+from relay_core.domain.logs.append import Append, RefusedAppends
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
@@ -70,7 +70,7 @@ def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
     taken_over(database, owned)
     batch = [Append(owned.id, owned.fence, "stdout", 0, b"late"), Append(other.id, other.fence, "stdout", 0, b"fine")]
     result = store.append(batch)
-    assert result.refused == {owned.id: Refused(None)}
+    assert result.refused == {owned.id: RefusedAppends(None)}
     assert store.sizes(owned.id)[Stream.ALL].bytes == 0
     assert store.read(other.id, Stream.ALL, 0, 100) == b"fine"
     with pytest.raises(Stale):
@@ -81,7 +81,7 @@ def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
 
 def test_a_closed_log_takes_nothing_more(store: LogStore, database: Engine, owned: Owned) -> None:
     close_log(database, owned, hashlib.sha256().hexdigest())
-    assert store.append([Append(owned.id, owned.fence, "stdout", 0, b"x")]).refused == {owned.id: Refused(None)}
+    assert store.append([Append(owned.id, owned.fence, "stdout", 0, b"x")]).refused == {owned.id: RefusedAppends(None)}
     assert store.progress(owned.id).complete
     with pytest.raises(Stale):
         close_log(database, Owned(owned.id, owned.fence - 1))

@@ -13,7 +13,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.nodes import Bounds, Capacity
 from relay_core.domain.vocabulary import NodeHealth, Status
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions import lifecycle, offline_nodes, transitions

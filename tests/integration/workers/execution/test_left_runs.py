@@ -16,7 +16,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.executions.lifecycle import Claimant, Claimed
 from relay_core.store.nodes import registry

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import Stream
-from relay_core.live_log.port import LiveLogPublisher
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from relay_core.domain.logs.append import Append, Stored
+from relay_core.domain.logs.append import Append, StoredAppend
 from relay_core.live_log.redis_entries import BURST_BYTES, ENTRY_BYTES, entries, piece_for
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.stream import READ_BYTES, CapturedStream
@@ -71,8 +71,8 @@ def test_a_file_shorter_than_what_was_read_is_no_longer_ours(tmp_path: Path) -> 
     stream.close()
 
 
-def _stored(start: int, data: bytes, stream: str = "stdout", all_offset: int | None = None) -> Stored:
-    return Stored(Append(UUID(int=1), 1, stream, start, data), start if all_offset is None else all_offset, 0)
+def _stored(start: int, data: bytes, stream: str = "stdout", all_offset: int | None = None) -> StoredAppend:
+    return StoredAppend(Append(UUID(int=1), 1, stream, start, data), start if all_offset is None else all_offset, 0)
 
 
 def test_entries_are_small_in_order_and_numbered_by_their_end() -> None:

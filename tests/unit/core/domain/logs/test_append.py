@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from relay_core.domain.logs.append import Append, Refused, StreamState, decide
+from relay_core.domain.logs.append import Append, RefusedAppends, StreamState, decide
 from relay_core.domain.vocabulary import Stream
 
 A, B = UUID(int=1), UUID(int=2)
@@ -27,7 +27,7 @@ def test_chunks_of_a_run_follow_each_other_in_all() -> None:
 def test_another_owner_or_a_closed_log_takes_nothing() -> None:
     for state in (_state(fence=2), _state(closed=True), None):
         decision = decide([_append()], {A: state} if state else {})
-        assert decision.result.refused == {A: Refused(None)}
+        assert decision.result.refused == {A: RefusedAppends(None)}
         assert not decision.written
 
 
@@ -35,7 +35,7 @@ def test_one_bad_offset_refuses_the_whole_run_and_no_other() -> None:
     batch = [_append(), _append(B, start=5), _append(stream="stderr", start=9)]
     decision = decide(batch, {A: _state(), B: _state(out=5)})
     assert [one.append for one in decision.written] == [batch[1]]
-    assert decision.result.refused == {A: Refused({"stdout": 0, "stderr": 0, "all": 0})}
+    assert decision.result.refused == {A: RefusedAppends({"stdout": 0, "stderr": 0, "all": 0})}
 
 
 def test_a_batch_that_is_there_already_is_stored_but_not_written_again() -> None:
@@ -49,4 +49,4 @@ def test_a_batch_that_is_there_already_is_stored_but_not_written_again() -> None
 def test_a_batch_that_is_there_in_part_is_refused_with_the_sizes() -> None:
     batch = [_append(start=4), _append(stream="stderr", start=1, data=b"xy")]
     decision = decide(batch, {A: _state(out=7, err=1)})
-    assert decision.result.refused == {A: Refused({"stdout": 7, "stderr": 1, "all": 8})}
+    assert decision.result.refused == {A: RefusedAppends({"stdout": 7, "stderr": 1, "all": 8})}
