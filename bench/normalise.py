@@ -23,7 +23,7 @@ from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Stream
 from relay_core.store.database import make_database
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.agents.claude_code.reader import ClaudeReader
 from relay_workers.execution.agent_output import AgentOutput

@@ -10,15 +10,17 @@ from types import FrameType
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from relay_core.settings import get_settings
 from relay_core.store.schema.migrate import upgrade
+from relay_core.store.transaction import Database
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.grouping import group_of, order_of
+from tests.support.published import Published
 
 ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
@@ -102,8 +104,8 @@ def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Engine]:
-    """Connections to the test's database."""
-    database = create_engine(database_url)
+def database(database_url: str) -> Iterator[Database]:
+    """The test's database; its publisher keeps what committed transactions sent."""
+    database = Database(create_engine(database_url), Published())
     yield database
     database.dispose()

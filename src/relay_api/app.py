@@ -10,7 +10,6 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from relay_api.dispatch import ApiDispatcher
 from relay_api.http import openapi, problems
 from relay_api.http.body_limit import BodyLimit
 from relay_api.http.links import Links
@@ -33,23 +32,29 @@ from relay_api.routes import (
     workspaces,
 )
 from relay_api.services import Services
-from relay_api.streaming.event_watcher import ConversationWatch, EventWatch
+from relay_api.streaming.event_watcher import ConversationWatcher, EventWatcher
 from relay_api.streaming.open_streams import Streams
 from relay_core.live_log.follower import LiveLogFollower
 from relay_core.profile_file import load_profiles
+from relay_core.queue.background import BackgroundDispatcher
 from relay_core.queue.celery_app import make_app
+from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.migrate import check_schema
+from relay_core.store.transaction import Database
+
+DISPATCH_THREADS = 2
+"""Threads that send messages and revokes beside the answers."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An application that connects when it starts; nothing happens before.
+    """The application; it connects to Postgres and Redis when it starts, not before.
 
     Raises:
-        SchemaMismatch: (at the start) the database has another schema; the message says what to run.
+        SchemaMismatch: at the start: the database has another schema; the message says what to run.
     """
     metrics = Metrics()
 
@@ -67,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             services.redis.close()
             services.database.dispose()
 
-    # The document itself is public: it says nothing that the source does not.
+    # The OpenAPI document is public: it holds nothing that the source does not.
     app = FastAPI(
         title="Relay",
         version=version("relay"),
@@ -96,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     problems.install(app, [*app.routes, *(route for part in parts for route in part.router.routes)])
     openapi.install(app, settings)
-    # The last one added is the first to see a request.
+    # The middleware that is added last sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostAllowList, allowed=_host_names(settings))
     app.add_middleware(SecurityHeaders)
@@ -105,20 +110,22 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _connect(settings: Settings, metrics: Metrics) -> Services:
-    database = make_database(settings, application="relay-api")
+    engine = make_database(settings, application="relay-api")
+    dispatcher = BackgroundDispatcher(CeleryDispatcher(make_app(settings), engine), DISPATCH_THREADS)
+    database = Database(engine, dispatcher)
     logs = LogStore(database)
     redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
     return Services(
         settings=settings,
         database=database,
         redis=redis,
-        dispatcher=ApiDispatcher(make_app(settings), database),
+        dispatcher=dispatcher,
         links=Links(settings),
         metrics=metrics,
         logs=logs,
         live=LiveLogFollower(settings, logs),
-        events=EventWatch(database),
-        conversations=ConversationWatch(database),
+        events=EventWatcher(database),
+        conversations=ConversationWatcher(database),
         streams=Streams(settings.api_max_streams, settings.api_max_streams_per_token),
         secrets=SecretBox.of(settings),
         profiles=load_profiles(settings),

@@ -1,4 +1,4 @@
-"""Who asks, and what for: the parameters that routes share."""
+"""Parameters that routes share: the principal, the page of a list, and the answer of a creating request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
 from relay_core.store import idempotency
 from relay_core.store.tokens import Principal, find_principal
-from relay_core.store.transaction import transact
 from relay_core.store.views import paging
 
 ServicesDep = Annotated[Services, Depends(services)]
@@ -60,7 +59,12 @@ Admin = Annotated[Principal, Depends(_admin)]
 def _page(
     limit: Annotated[int, Query(ge=1, le=200, description="Most items on a page.")] = 50,
     cursor: Annotated[
-        str | None, Query(max_length=200, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the page before.")
+        str | None,
+        Query(
+            max_length=200,
+            pattern="^[A-Za-z0-9_-]+$",
+            description="`next_cursor` of the page before; without it: the first page.",
+        ),
     ] = None,
 ) -> paging.PageRequest:
     return paging.PageRequest(limit, paging.decode(cursor) if cursor else None)
@@ -74,24 +78,23 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern="^[A-Za-z0-9._~:/+=-]+$",
-        description="A word of yours for this request. Sent again with the same body it answers as before and creates "
-        "nothing; with another body: 409 `idempotency_key_reused`.",
+        description="A text that you choose for this request. The same key with the same body gets the first answer "
+        "again and creates nothing; with another body: 409 `idempotency_key_reused`.",
     ),
 ]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a creating request made."""
+class Created:
+    """Answer of a creating request."""
 
     answer: BaseModel
-    after_commit: Callable[[], None] | None = None
     kept: BaseModel | None = None
-    """What a copy of the request is answered, where that must be less (a token's text)."""
+    """Answer for copies of the request where it must differ, as it would show a token's text; None: the same."""
 
 
 class Creation:
-    """Answers a creating request once, whatever the number of its copies."""
+    """Carries out a creating request once, however many copies of it come with the same `Idempotency-Key`."""
 
     def __init__(self, request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> None:
         self._request = request
@@ -99,37 +102,41 @@ class Creation:
         self._key = idempotency_key
 
     def answer(
-        self, principal: Principal, body: BaseModel, status: int, make: Callable[[Connection], Made]
+        self, principal: Principal, body: BaseModel, status: int, create: Callable[[Connection], Created | BaseModel]
     ) -> JSONResponse:
-        """Create in one transaction together with the key, then do what is due after commit.
+        """Create in one transaction together with the key; a copy of the request gets the stored answer.
 
-        ``make`` is called again where another transaction was in the way: it must only read and write in its own.
+        Args:
+            principal: owner of the key.
+            body: the request; a copy must have an equal one.
+            status: HTTP status of the answer.
+            create: makes the rows and the answer. It is called again after a deadlock, so it must do nothing but read
+                and write in its transaction.
         """
         copy_of = self._copy_of(principal, body)
 
-        def create(connection: Connection) -> Made | idempotency.Stored:
+        def once(connection: Connection) -> Created | idempotency.StoredAnswer:
             if copy_of is not None:
                 stored = idempotency.begin(connection, copy_of, self._services.settings.idempotency_ttl_hours)
                 if stored is not None:
                     return stored
-            made = make(connection)
+            made = create(connection)
+            created = made if isinstance(made, Created) else Created(made)
             if copy_of is not None:
-                idempotency.finish(connection, copy_of, status, _json(made.kept or made.answer))
-            return made
+                idempotency.finish(connection, copy_of, status, _json(created.kept or created.answer))
+            return created
 
-        made = transact(self._services.database, create)
-        if isinstance(made, idempotency.Stored):
-            return JSONResponse(made.body, made.status, headers={"Idempotency-Replayed": "true"})
-        if made.after_commit is not None:
-            made.after_commit()
-        return JSONResponse(_json(made.answer), status)
+        created = self._services.database.transact(once)
+        if isinstance(created, idempotency.StoredAnswer):
+            return JSONResponse(created.body, created.status, headers={"Idempotency-Replayed": "true"})
+        return JSONResponse(_json(created.answer), status)
 
-    def _copy_of(self, principal: Principal, body: BaseModel) -> idempotency.Request | None:
+    def _copy_of(self, principal: Principal, body: BaseModel) -> idempotency.CreatingRequest | None:
         if self._key is None:
             return None
         given = body.model_dump(mode="json", exclude_unset=True)
         hashed = idempotency.request_hash(self._request.method, self._request.url.path, given)
-        return idempotency.Request(principal.owner, self._key, hashed)
+        return idempotency.CreatingRequest(principal.owner, self._key, hashed)
 
 
 Creating = Annotated[Creation, Depends()]

@@ -1,16 +1,16 @@
-"""Numbers for Prometheus: of this process's answers, and of the work in the database."""
+"""Metrics for Prometheus: answers of this process, and executions and nodes as the database has them."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from relay_core.domain.vocabulary import ACTIVE
-from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode
+from relay_core.store.nodes.runtime_nodes import count_by_liveness
+from relay_core.store.views.execution_views import count_active
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 
 
 class Metrics:
-    """One registry per application, so that two in one process do not collide."""
+    """Metrics of one application, in a registry of its own: two applications in one process do not collide."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -26,20 +26,17 @@ class Metrics:
         self._nodes = Gauge("relay_nodes", "Runtime nodes by liveness.", ["liveness"], registry=self._registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer."""
+        """Count one answer and the seconds until it began."""
         method = method if method in _METHODS else "other"
         self._answers.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def read(self, connection: Connection) -> bytes:
-        """All numbers in Prometheus' text format, those of the database as they are now."""
-        e = ExecutionProcess
-        active = select(e.status, e.run_reason, func.count()).where(e.status.in_(ACTIVE))
+        """All metrics in Prometheus' text format; those of the database are read now."""
         self._active.clear()
-        for status, run_reason, count in connection.execute(active.group_by(e.status, e.run_reason)):
+        for (status, run_reason), count in count_active(connection).items():
             self._active.labels(status, run_reason).set(count)
-        nodes = select(RuntimeNode.liveness, func.count()).group_by(RuntimeNode.liveness)
         self._nodes.clear()
-        for liveness, count in connection.execute(nodes):
+        for liveness, count in count_by_liveness(connection).items():
             self._nodes.labels(liveness).set(count)
         return generate_latest(self._registry)

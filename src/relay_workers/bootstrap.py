@@ -13,7 +13,6 @@ import structlog
 from celery import Celery
 from celery.signals import celeryd_after_setup, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.state import active_requests
-from sqlalchemy import Engine
 
 from relay_core.domain.message import node_queue, pool_queue
 from relay_core.live_log.publisher import LiveLogPublisher
@@ -25,10 +24,11 @@ from relay_core.queue.redis_check import why_unfit
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
-from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.executions.claim import Claimant
 from relay_core.store.logs.log_store import LogStore
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.migrate import check_schema
+from relay_core.store.transaction import Database
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
 from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.celery.intake import Intake, RelayConsumer
@@ -98,21 +98,22 @@ def make_worker(settings: Settings) -> Worker:
     if opened := close_to_others(settings.data_dir):
         structlog.get_logger(__name__).info("directories were open to other accounts and are closed", names=opened)
     identity = identify(settings)
-    database = make_database(settings, application=identity.owner)
-    with database.connect() as connection:
+    engine = make_database(settings, application=identity.owner)
+    with engine.connect() as connection:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
-    dispatcher = BackgroundDispatcher(CeleryDispatcher(app, database))
+    dispatcher = BackgroundDispatcher(CeleryDispatcher(app, engine))
+    database = Database(engine, dispatcher)
     intake = make_intake(settings, identity.node_id)
     context = make_context(settings, identity, database, dispatcher, intake)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     with database.begin() as connection:
-        registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+        runtime_nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
     runner = make_runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
-    revocations = Revocations(database, context.dispatcher, context.live)
+    revocations = Revocations(database, context.live)
     TaskRequest.live, TaskRequest.revocations = context.live, revocations
     RelayConsumer.intake = intake
     register_commands(revocations)
@@ -129,7 +130,7 @@ def make_intake(settings: Settings, node_id: str) -> Intake:
 def make_context(
     settings: Settings,
     identity: NodeIdentity,
-    database: Engine,
+    database: Database,
     dispatcher: Dispatcher,
     intake: QueueIntake | None = None,
 ) -> WorkerContext:
@@ -152,7 +153,7 @@ def make_context(
     claimant = Claimant(identity.owner, identity.node_id, settings.pool, settings.lease_seconds)
     live = LiveExecutions()
     intake = intake or make_intake(settings, identity.node_id)
-    renewals = make_database(settings, application=identity.owner, connections=1)
+    renewals = Database(make_database(settings, application=identity.owner, connections=1), dispatcher)
     return WorkerContext(
         settings=settings,
         claimant=claimant,

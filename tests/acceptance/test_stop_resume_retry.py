@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +14,12 @@ from sqlalchemy import text
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import presence
 from relay_workers.maintenance.reaper import Reaper
 from relay_workers.metrics import Metrics
+from tests.support.published import Published
 from tests.support.relay import Relay, git, make_repo
 
 pytestmark = pytest.mark.docker
@@ -219,11 +220,10 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
             )
         settings = Settings(redis_url=relay.environment["RELAY_REDIS_URL"])
         live_logs = LiveLogPublisher(settings)
-        dispatched: list = []
-        dispatcher: Any = SimpleNamespace(dispatch=dispatched.extend)
-        log_ends = partial(stored_ends, LogStore(relay.database))
-        presence.sweep(relay.database, settings.presence, Metrics())
-        Reaper(relay.database, "w1@elsewhere", settings.presence, log_ends, live_logs, dispatcher).sweep()
+        database = Database(relay.database, Published())
+        log_ends = partial(stored_ends, LogStore(database))
+        presence.sweep(database, settings.presence, Metrics())
+        Reaper(database, "w1@elsewhere", settings.presence, log_ends, live_logs).sweep()
         lost = relay.get(f"/v1/executions/{agent['id']}")
         assert (lost["status"], lost["reason"]) == ("failed", "node_lost")
         assert (lost["logs"]["stdout"]["truncated"], lost["logs"]["stdout"]["closed"]) == (True, True)

@@ -17,7 +17,7 @@ def outage(database: Engine, database_url: str) -> Iterator[threading.Event]:
     admin = create_engine(
         make_url(database_url).set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
     )
-    name = database.url.database
+    name = database.engine.url.database
 
     class Switch(threading.Event):
         def set(self) -> None:

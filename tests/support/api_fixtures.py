@@ -22,9 +22,10 @@ from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store import tokens
-from relay_core.store.executions import lifecycle
+from relay_core.store.executions.claim import Claimant, Claimed, claim
+from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.logs.log_store import Append, LogStore, StreamEnd
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Workspace
 
 NODE = "test-node"
@@ -131,19 +132,19 @@ class Worker:
         self.logs = LogStore(database)
         self.live = live
         with database.begin() as connection:
-            registry.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
+            runtime_nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
 
-    def claim(self, execution_id: UUID | str) -> lifecycle.Claimed:
-        by = lifecycle.Claimant("worker@test", NODE, "default", 60)
+    def claim(self, execution_id: UUID | str) -> Claimed:
+        by = Claimant("worker@test", NODE, "default", 60)
         with self.database.begin() as connection:
-            claimed = lifecycle.claim(connection, UUID(str(execution_id)), 1, by)
-        assert isinstance(claimed, lifecycle.Claimed), claimed
+            claimed = claim(connection, UUID(str(execution_id)), 1, by)
+        assert isinstance(claimed, Claimed), claimed
         return claimed
 
-    def finish(self, claimed: lifecycle.Claimed, transition: machine.Transition | None = None, **evidence: Any) -> None:
+    def finish(self, claimed: Claimed, transition: machine.Transition | None = None, **evidence: Any) -> None:
         with self.database.begin() as connection:
             end = transition or machine.completed()
-            lifecycle.finish(connection, claimed.execution_id, claimed.fence, end, lifecycle.Evidence(**evidence))
+            finish(connection, claimed.execution_id, claimed.fence, end, Evidence(**evidence))
         if self.live is not None:
             self.live.end(claimed.execution_id)
 
@@ -152,7 +153,7 @@ class Worker:
         with self.database.begin() as connection:
             connection.execute(update(Workspace).where(Workspace.id == UUID(workspace_id)).values(state="running"))
 
-    def log(self, claimed: lifecycle.Claimed, pieces: list[tuple[str, bytes]]) -> None:
+    def log(self, claimed: Claimed, pieces: list[tuple[str, bytes]]) -> None:
         """Store pieces of a log, in the order of `all`."""
         for stream, data in pieces:
             start = self.logs.sizes(claimed.execution_id)[stream].bytes
@@ -160,7 +161,7 @@ class Worker:
             if self.live is not None:
                 self.live.publish([stored])
 
-    def log_ends(self, claimed: lifecycle.Claimed) -> dict[str, StreamEnd]:
+    def log_ends(self, claimed: Claimed) -> dict[str, StreamEnd]:
         """The ends of a log that is stored, for `finish(log_ends=…)`."""
         whole = {name: self.read(claimed.execution_id, name) for name in Stream}
         return {name: StreamEnd(len(data), hashlib.sha256(data).hexdigest()) for name, data in whole.items()}

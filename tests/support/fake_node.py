@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
@@ -23,13 +23,16 @@ from relay_core.domain.vocabulary import FINAL, RunReason, Scope
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
-from relay_core.store.executions import lifecycle, takeover, transitions
-from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.executions import create
+from relay_core.store.executions.adopt import adopt
+from relay_core.store.executions.claim import Claimant, Claimed
+from relay_core.store.executions.kill import request_kill
 from relay_core.store.logs.log_store import LogStore
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_workers.capture.pump import LogPump
 from relay_workers.celery.intake import Intake
@@ -39,7 +42,7 @@ from relay_workers.containers.tool import ToolResult, ToolRun
 from relay_workers.execution.assembly import make_runner
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.runner import Runner
-from relay_workers.maintenance import leftovers
+from relay_workers.maintenance.clocks import make_leftovers
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission, capacity_of
 from relay_workers.ownership.leases import Leases
@@ -49,6 +52,7 @@ from relay_workers.testing.fake_forwarder import FakeForwarder
 from relay_workers.testing.fake_git import FakeGit
 from relay_workers.testing.fake_step import FakeStep
 from relay_workers.testing.scripted_step import ScriptedStep
+from tests.support.published import Published
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +86,6 @@ class LiveLog:
         """Nothing is open."""
 
 
-class NoDispatcher:
-    """Sends no message: tests call the runner."""
-
-    def dispatch(self, messages: Any) -> None:
-        list(messages)
-
-    def dispatch_again(self, undispatched: Any) -> int:
-        return 0
-
-
 class NoTool:
     """Answers the probe of an image's programs, the only tool that is run here: none is missing."""
 
@@ -123,7 +117,7 @@ class FakeNode:
     """A node; tests make one for a module and a workspace for each case."""
 
     settings: Settings
-    database: Engine
+    database: Database
     containers: FakeContainers
     git: FakeGit
     url: str
@@ -151,15 +145,15 @@ class FakeNode:
         settings.data_dir.mkdir()
         node = cls(
             settings,
-            make_database(settings, application="fakes"),
+            Database(make_database(settings, application="fakes"), Published()),
             FakeContainers({"base": make_image("base")}),
             FakeGit(settings.data_dir, settings.remote_policy),
             f"file://{root}/remote",
         )
         node.git.add_remote(node.url, "main", {"README": b"hello\n"})
         with node.database.begin() as connection:
-            registry.register(connection, "node", settings.pool, capacity_of(settings))
-            registry.heartbeat(connection, "node", pool=settings.pool, client_version="0", capabilities={})
+            runtime_nodes.register(connection, "node", settings.pool, capacity_of(settings))
+            runtime_nodes.heartbeat(connection, "node", pool=settings.pool, client_version="0", capabilities={})
         return node
 
     def add_worker(self, name: str) -> FakeWorker:
@@ -172,7 +166,7 @@ class FakeNode:
             claimant=claimant,
             database=database,
             leases=Leases(database, database, claimant, live),
-            dispatcher=NoDispatcher(),
+            dispatcher=database.publisher,
             containers=self.containers,
             retry_while_silent=RetryWhileSilent(),
             tool=NoTool(),
@@ -217,10 +211,10 @@ class FakeNode:
     def submit(self, script: ScriptedStep, **of_repo: Any) -> UUID:
         """A run of the shell executor with a prepared workspace; its workspace's id."""
         executor = ExecutorChoice("shell", script.script())
-        repo = submission.RepoInput(self.url, **of_repo)
-        run = submission.RunInput((repo,), "do it", executor, Limits(kill_grace_seconds=0))
+        repo = RepoInput(self.url, **of_repo)
+        run = RunInput((repo,), "do it", executor, Limits(kill_grace_seconds=0))
         with self.database.begin() as connection:
-            workspace_id = submission.submit_run(connection, run, ME, self.settings).workspace_id
+            workspace_id = submit_run(connection, run, ME, self.settings).workspace_id
         self.workers[0].run(self.newest(workspace_id, RunReason.CLONE)["id"])
         return workspace_id
 
@@ -235,9 +229,9 @@ class FakeNode:
         """One more step of the workspace; its id."""
         step = script_step(reason, RepoScripts("remote"), script.script(), as_root=as_root)
         session_id = self.newest(workspace_id, RunReason.CLONE)["session_id"]
-        group = transitions.NewGroup(session_id, workspace_id, [Action(step)], "someone")
+        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone")
         with self.database.begin() as connection:
-            return transitions.create_group(connection, group)[0]
+            return create.create_group(connection, group)[0]
 
     def newest(self, workspace_id: UUID, reason: RunReason) -> dict[str, Any]:
         statement = (
@@ -287,7 +281,7 @@ class FakeNode:
     def kill(self, execution_id: UUID) -> None:
         """As a client asks and the renewal of the lease tells."""
         with self.database.begin() as connection:
-            lifecycle.request_kill(connection, execution_id, "someone")
+            request_kill(connection, execution_id, "someone")
         for worker in self.workers:
             if (control := worker.control(execution_id)) is not None:
                 control.ask_kill()
@@ -296,7 +290,7 @@ class FakeNode:
         """Another worker takes the execution over, and dies; ``told``: the renewal of the lease says so at once."""
         thief = Claimant("thief@node#1", "node", self.settings.pool, LEASE_SECONDS)
         with self.database.begin() as connection:
-            taken = takeover.adopt(connection, execution_id, 1, thief, lambda _: True)
+            taken = adopt(connection, execution_id, 1, thief, lambda _: True)
         assert isinstance(taken, Claimed), taken
         for worker in self.workers:
             if told and (control := worker.control(execution_id)) is not None:
@@ -312,7 +306,7 @@ class FakeNode:
 
     def sweep(self) -> None:
         """End what executions have left, as the worker's clock does."""
-        leftovers.sweep(self.workers[0].context)
+        make_leftovers(self.workers[0].context).sweep()
 
     def begin(self, execution_id: UUID, worker: int = 0) -> threading.Thread:
         thread = threading.Thread(target=self.workers[worker].run, args=(execution_id,), daemon=True)

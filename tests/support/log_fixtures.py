@@ -17,13 +17,12 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_core.store.executions import lifecycle
-from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.executions.claim import Claimant, Claimed, claim
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
 
@@ -41,10 +40,10 @@ class Owned:
 
 def running_execution(database: Engine) -> Owned:
     with database.begin() as connection:
-        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
-        run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
-        submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
-        claimed = lifecycle.claim(connection, submitted.execution_id, 1, Claimant("w", "node-1", "default", 30))
+        runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        run = RunInput((RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
+        submitted = submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+        claimed = claim(connection, submitted.execution_id, 1, Claimant("w", "node-1", "default", 30))
     assert isinstance(claimed, Claimed)
     return Owned(claimed.execution_id, claimed.fence)
 
@@ -75,7 +74,7 @@ def cut_connections(database: Engine, database_url: str) -> None:
     with admin.connect() as connection:
         connection.execute(
             text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"),
-            {"name": database.url.database},
+            {"name": database.engine.url.database},
         )
 
 

@@ -2,18 +2,20 @@
 
 from uuid import UUID
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
 from relay_core.settings import Settings
-from relay_core.store.executions import lifecycle
-from relay_core.store.executions.lifecycle import Claimant, Claimed
+from relay_core.store.executions import claim as claims
+from relay_core.store.executions import finish as ends
+from relay_core.store.executions.claim import Claimant, Claimed
 from relay_core.store.schema.tables import ExecutionProcess, Task
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
 
 ME = Principal("someone", frozenset({Scope.WRITE}))
 WORKER = Claimant("w1@node-1", "node-1", "default", 30)
@@ -21,36 +23,37 @@ OTHER = Claimant("w1@node-2", "node-2", "default", 30)
 EXECUTOR = ExecutorChoice("shell", "true")
 
 
-def submit(db: Engine, *repos: submission.RepoInput, **more) -> submission.Submitted:
-    repos = repos or (submission.RepoInput("https://example.org/a.git", setup_script="s", cleanup_script="c"),)
-    run = submission.RunInput(repos, "do it", EXECUTOR, Limits(), **more)
+def submit(db: Database, *repos: RepoInput, **more) -> SubmittedRun:
+    repos = repos or (RepoInput("https://example.org/a.git", setup_script="s", cleanup_script="c"),)
+    run = RunInput(repos, "do it", EXECUTOR, Limits(), **more)
     with db.begin() as connection:
-        return submission.submit_run(connection, run, ME, Settings())
+        return submit_run(connection, run, ME, Settings())
 
 
-def claim(db: Engine, execution_id: UUID, by: Claimant = WORKER, attempt: int = 1):
+def claim(db: Database, execution_id: UUID, by: Claimant = WORKER, attempt: int = 1):
     with db.begin() as connection:
-        return lifecycle.claim(connection, execution_id, attempt, by)
+        return claims.claim(connection, execution_id, attempt, by)
 
 
-def finish(db: Engine, claimed: Claimed, transition=None):
+def finish(db: Database, claimed: Claimed, transition=None):
+    """End an execution; the messages that were sent after the commit."""
+    db.publisher.take()
     with db.begin() as connection:
-        return lifecycle.finish(
-            connection, claimed.execution_id, claimed.fence, transition or machine.completed(0)
-        ).messages
+        ends.finish(connection, claimed.execution_id, claimed.fence, transition or machine.completed(0))
+    return db.publisher.take()
 
 
-def column(db: Engine, execution_id: UUID, name: str):
+def column(db: Database, execution_id: UUID, name: str):
     with db.connect() as connection:
         return connection.scalar(select(getattr(ExecutionProcess, name)).where(ExecutionProcess.id == execution_id))
 
 
-def task_status(db: Engine, submitted: submission.Submitted) -> str:
+def task_status(db: Database, submitted: SubmittedRun) -> str:
     with db.connect() as connection:
         return connection.scalar(select(Task.status).where(Task.id == submitted.task_id))
 
 
-def run_to_end(db: Engine, messages) -> list[tuple[RunReason, UUID]]:
+def run_to_end(db: Database, messages) -> list[tuple[RunReason, UUID]]:
     """Carry out everything that is rung, in order; the reasons in which it ran."""
     ran = []
     due = list(messages)

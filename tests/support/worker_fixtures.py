@@ -24,11 +24,13 @@ from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
-from relay_core.store.executions import lifecycle, transitions
-from relay_core.store.nodes import registry
+from relay_core.store.executions import create
+from relay_core.store.executions.kill import request_kill
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.bootstrap import make_context
 from relay_workers.containers.port import container_name
 from relay_workers.execution.assembly import make_runner
@@ -62,11 +64,11 @@ class Node:
         self, *, command: str = "true", limits: Limits | None = None, uid: int | None = None, **of_repo: Any
     ) -> UUID:
         """A run of the shell executor; its workspace's id."""
-        repo = submission.RepoInput(f"file://{self.repo}", **of_repo)
+        repo = RepoInput(f"file://{self.repo}", **of_repo)
         executor = ExecutorChoice("shell", command)
-        run = submission.RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
+        run = RunInput((repo,), "do it", executor, limits or Limits(kill_grace_seconds=0.5), user=uid)
         with self.db.begin() as connection:
-            return submission.submit_run(connection, run, ME, self.context.settings).workspace_id
+            return submit_run(connection, run, ME, self.context.settings).workspace_id
 
     def step(self, workspace_id: UUID, reason: RunReason) -> dict[str, Any]:
         """The newest execution of a kind."""
@@ -135,14 +137,14 @@ class Node:
         """A further step at the end of the lane."""
         step = script_step(RunReason(reason), RepoScripts(self.repo.name), script, as_root=as_root)
         session_id = self.step(workspace_id, RunReason.CLONE)["session_id"]
-        group = transitions.NewGroup(session_id, workspace_id, [Action(step)], "someone")
+        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone")
         with self.db.begin() as connection:
-            return transitions.create_group(connection, group)[0]
+            return create.create_group(connection, group)[0]
 
     def kill(self, execution_id: UUID) -> None:
         """As the API does, without its message: the lease's renewal tells of it."""
         with self.db.begin() as connection:
-            lifecycle.request_kill(connection, execution_id, "someone")
+            request_kill(connection, execution_id, "someone")
 
     def wait_status(self, execution_id: UUID, *statuses: str) -> dict[str, Any]:
         return self.until(lambda: (row := self.row(execution_id))["status"] in statuses and row, f"{statuses}")
@@ -216,12 +218,13 @@ def node(database_url: str, redis_url: str, tiny_repo: Path) -> Iterator[Node]:
 def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
     settings.data_dir.mkdir()
     identity = identify(settings)
-    database = make_database(settings, application=identity.owner)
-    dispatcher = CeleryDispatcher(make_app(settings, identity.node_id), database)
+    engine = make_database(settings, application=identity.owner)
+    dispatcher = CeleryDispatcher(make_app(settings, identity.node_id), engine)
+    database = Database(engine, dispatcher)
     context = make_context(settings, identity, database, dispatcher)
     with database.begin() as connection:
-        registry.register(connection, identity.node_id, settings.pool, capacity_of(settings))
-        registry.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
+        runtime_nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+        runtime_nodes.heartbeat(connection, identity.node_id, pool=settings.pool, client_version="0", capabilities={})
     return Node(context, make_runner(context), line, repo)
 
 

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Path
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
-from relay_api.dependencies import Admin, Creating, Made, Reader, ServicesDep
+from relay_api.dependencies import Admin, Created, Creating, Reader, ServicesDep
 from relay_api.http.responses import problems
+from relay_api.schemas import answers
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
 from relay_api.services import Services
 from relay_core.store import tokens
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 
 router = APIRouter(prefix="/v1", tags=["admin"])
 
@@ -27,14 +28,14 @@ def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONRes
     if body.expires_in_seconds is not None:
         expires_at = datetime.now(UTC) + timedelta(seconds=body.expires_in_seconds)
 
-    def make(connection: Connection) -> Made:
+    def create(connection: Connection) -> Created:
         info, text = tokens.create(
             connection, name=body.name, owner=body.owner, scopes=body.scopes, expires_at=expires_at
         )
-        # Kept without its text: only a hash of a token is ever stored.
-        return Made(NewToken(**vars(info), token=text), kept=NewToken(**vars(info), token=None))
+        # The stored answer has no text of the token: only a hash of it is ever stored.
+        return Created(NewToken(**vars(info), token=text), kept=NewToken(**vars(info), token=None))
 
-    return creating.answer(principal, body, 201, make)
+    return creating.answer(principal, body, 201, create)
 
 
 @router.get("/tokens", responses=problems(), summary="List tokens")
@@ -56,7 +57,7 @@ def revoke_token(token_id: UUID, services: ServicesDep, principal: Admin) -> Res
 def list_nodes(services: ServicesDep, principal: Reader) -> NodeList:  # noqa: ARG001 - asks for the scope
     """Hosts that run executions."""
     with services.database.connect() as connection:
-        return NodeList(items=[NodeOut.model_validate(row) for row in registry.list_nodes(connection)])
+        return NodeList(items=[answers.node(listed) for listed in runtime_nodes.list_nodes(connection)])
 
 
 NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -76,4 +77,4 @@ def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> No
 
 def _set_draining(services: Services, node_id: str, *, draining: bool) -> NodeOut:
     with services.database.begin() as connection:
-        return NodeOut.model_validate(registry.set_draining(connection, node_id, draining=draining))
+        return answers.node(runtime_nodes.set_draining(connection, node_id, draining=draining))

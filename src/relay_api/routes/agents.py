@@ -1,20 +1,18 @@
-"""Executors, their variants, and what a project says of its own."""
+"""Executors, their variants, and the agent profiles of projects."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection
 
 from relay_api.dependencies import Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas.agents import AgentList, AgentOut, ProfilesIn, ProfilesOut, VariantOut
-from relay_api.services import Services
 from relay_core.domain.agents import profiles
 from relay_core.domain.agents.executors import EXECUTORS, ExecutorKind
 from relay_core.domain.agents.profiles import Profiles
-from relay_core.store.projects import catalog
+from relay_core.store.projects import projects
 
 router = APIRouter(prefix="/v1", tags=["agents"])
 
@@ -23,42 +21,35 @@ router = APIRouter(prefix="/v1", tags=["agents"])
 def list_agents(
     services: ServicesDep,
     principal: Reader,
-    project_id: Annotated[UUID | None, Query(description="With what this project says of its own.")] = None,
+    project_id: Annotated[UUID | None, Query(description="Show the variants as they are in this project.")] = None,
 ) -> AgentList:
-    """What `executor` of a run can say: names and variants, of all profiles that count."""
+    """The names and variants that `executor` of a run can have: built in, of the deployment, of the project."""
     found = services.profiles
     if project_id is not None:
         with services.database.connect() as connection:
-            catalog.get(connection, project_id, principal)
-            found = profiles.overlay(found, catalog.agent_profiles(connection, project_id))
+            projects.get(connection, project_id, principal)
+            found = projects.profiles_over(connection, found, project_id)
     return AgentList(items=[_agent(kind, found) for kind in EXECUTORS.values()])
 
 
 @router.get("/projects/{project_id}/agents", responses=problems(404), summary="Get a project's agent profiles")
 def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> ProfilesOut:
-    """What differs from the deployment's."""
+    """The variants and fields in which the project differs from the deployment."""
     with services.database.connect() as connection:
-        catalog.get(connection, project_id, principal)
-        return ProfilesOut(project_id=project_id, profiles=dict(catalog.agent_profiles(connection, project_id)))
+        projects.get(connection, project_id, principal)
+        return ProfilesOut(project_id=project_id, profiles=dict(projects.agent_profiles(connection, project_id)))
 
 
 @router.put(
     "/projects/{project_id}/agents", responses=problems(404, body=True), summary="Replace a project's agent profiles"
 )
 def put_profiles(project_id: UUID, body: ProfilesIn, services: ServicesDep, principal: Writer) -> ProfilesOut:
-    """From the next run on; `{}` takes them all back. Field by field they win over the deployment's."""
+    """They hold from the next run on and take precedence over the deployment's, field by field; `{}` removes them."""
     checked = profiles.check(body.root)
     with services.database.begin() as connection:
-        catalog.get(connection, project_id, principal)
-        catalog.set_agent_profiles(connection, project_id, checked)
+        projects.get(connection, project_id, principal)
+        projects.set_agent_profiles(connection, project_id, checked)
     return ProfilesOut(project_id=project_id, profiles=body.root)
-
-
-def profiles_in(services: Services, connection: Connection, project_id: UUID | None) -> Profiles:
-    """All layers, for a run in a project."""
-    if project_id is None:
-        return services.profiles
-    return profiles.overlay(services.profiles, catalog.agent_profiles(connection, project_id))
 
 
 def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:

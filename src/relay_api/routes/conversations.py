@@ -1,4 +1,4 @@
-"""What agents said: as lists, and as streams that go on where a client left off."""
+"""Conversations of agents: as lists, and as streams that a client can resume."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -15,7 +15,7 @@ from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.store.executions import conversations
 from relay_core.store.executions.conversations import EntryRow, Progress
-from relay_core.store.views import api_views as read
+from relay_core.store.views.access import require_execution
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/conversation", tags=["conversations"])
 
@@ -29,11 +29,11 @@ def read_conversation(
     services: ServicesDep,
     principal: Reader,
     after: Annotated[int, Query(ge=-1, le=MAX_CURSOR, description="`next_after` of the page before.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=PAGE, description="Most entries.")] = PAGE,
+    limit: Annotated[int, Query(ge=1, le=PAGE, description="Most entries on a page.")] = PAGE,
 ) -> ConversationPage:
-    """The entries of a coding agent's turn in their order, as they stand; of other executions there are none."""
+    """The entries of a coding agent's turn in their order, each in its present state; other executions have none."""
     with services.database.connect() as connection:
-        read.require_execution(connection, execution_id, principal)
+        require_execution(connection, execution_id, principal)
         rows = conversations.in_order(connection, execution_id, after, limit)
     return ConversationPage(items=[_entry(row) for row in rows], next_after=rows[-1].entry if rows else None)
 
@@ -48,20 +48,22 @@ async def stream_conversation(
     execution_id: UUID,
     services: ServicesDep,
     principal: Reader,
-    after: Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Where to begin, without Last-Event-ID.")] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=MAX_CURSOR, description="Sequence after which to begin, where `Last-Event-ID` is not sent.")
+    ] = 0,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,15}$", description="Id of the last event seen.")
+        str | None, Header(pattern=r"^[0-9]{1,15}$", description="Id of the last event that the client has.")
     ] = None,
 ) -> StreamingResponse:
-    """Every entry that changed behind the cursor, then each as it changes; an entry seen before replaces itself.
+    """Every entry that changed after the cursor, then each entry as it changes, whole each time.
 
-    When the execution has ended, `event: end` follows the last; a stream without it broke off: come again with
-    `Last-Event-ID`.
+    When the execution has ended, `event: end` follows the last entry. A stream without it broke off: connect again
+    with `Last-Event-ID`.
     """
 
     def allowed() -> None:
         with services.database.connect() as connection:
-            read.require_execution(connection, execution_id, principal)
+            require_execution(connection, execution_id, principal)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
@@ -71,7 +73,7 @@ async def stream_conversation(
 async def _frames(services: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
     def page() -> tuple[list[EntryRow], Progress]:
         with services.database.connect() as connection:
-            # First whether it is complete: then nothing can have come between the two.
+            # Completeness is read first, so no entry can be added between the two reads of a complete conversation.
             progress = conversations.progress(connection, [execution_id])[execution_id]
             return conversations.changed(connection, execution_id, after, PAGE), progress
 
@@ -85,7 +87,7 @@ async def _frames(services: Services, execution_id: UUID, after: int) -> AsyncIt
         if progress.complete:
             yield sse.frame({"sequence": after}, event="end", last_id=str(after))
             return
-        # A cursor from nowhere waits for the end like any other.
+        # A client may send a cursor beyond the newest entry; it waits for the end, too.
         await services.conversations.wait(execution_id, after if rows else min(after, progress.sequence))
 
 

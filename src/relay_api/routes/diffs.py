@@ -1,4 +1,4 @@
-"""What changed: statistics as JSON, patches as attachments."""
+"""Diffs of workspaces and executions: statistics as JSON, patches as attachments."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from relay_api.http.responses import problems, raw
 from relay_api.schemas import answers
 from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
-from relay_core.store.views import api_views as read
+from relay_core.store.views.access import require_execution, require_workspace
 from relay_core.store.workspaces import diffs
 
 router = APIRouter(prefix="/v1", tags=["diffs"])
@@ -46,7 +46,7 @@ def workspace_diff(
     """The latest recorded state of every repository, uncommitted files included, against where its branch started."""
     patch = _wants_patch(format, accept)
     with services.database.connect() as connection:
-        read.require_workspace(connection, workspace_id, principal)
+        require_workspace(connection, workspace_id, principal)
         found = diffs.of_workspace(connection, workspace_id, with_patch=patch)
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 
@@ -63,10 +63,10 @@ def execution_diff(
     repo: RepoName = None,
     accept: Accept = None,
 ) -> Response:
-    """What one execution changed against the commits it found; empty where no evidence was taken."""
+    """The changes of one execution against the commits it found; empty where no evidence was taken."""
     patch = _wants_patch(format, accept)
     with services.database.connect() as connection:
-        read.require_execution(connection, execution_id, principal)
+        require_execution(connection, execution_id, principal)
         found = diffs.of_execution(connection, execution_id, with_patch=patch)
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 

@@ -1,4 +1,4 @@
-"""Events: as lists, and as streams that go on where a client left off."""
+"""Events: as lists, and as streams that a client can resume."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.store import events
 from relay_core.store.events import GlobalCursor
-from relay_core.store.views import api_views as read
+from relay_core.store.views.access import require_workspace
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -25,12 +25,20 @@ MAX_CURSOR = 2**62
 CURSOR = r"^[0-9]{1,18}$"
 GLOBAL_CURSOR = r"^[0-9]{1,18}-[0-9]{1,18}$"
 
-Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events.")]
-After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event already seen.")]
+Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events on a page.")]
+After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event that the client has.")]
 GlobalAfter = Annotated[str, Query(pattern=GLOBAL_CURSOR, description="`next_after` of the list before.")]
-LastEventId = Annotated[str | None, Header(pattern=CURSOR, description="Id of the last event seen; goes on after it.")]
+LastEventId = Annotated[
+    str | None,
+    Header(pattern=CURSOR, description="Id of the last event that the client has; the stream begins after it."),
+]
 GlobalLastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", pattern=GLOBAL_CURSOR, description="Id of the last event seen.")
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=GLOBAL_CURSOR,
+        description="Id of the last event that the client has; the stream begins after it.",
+    ),
 ]
 _STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.", "text/event-stream")}
 
@@ -39,9 +47,9 @@ _STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.
 def list_workspace_events(
     workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
 ) -> WorkspaceEventList:
-    """Events behind a cursor, in order, without gap; those of a deleted workspace too."""
+    """Events after a cursor, in order and without gaps; events of a deleted workspace too."""
     with services.database.connect() as connection:
-        read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+        require_workspace(connection, workspace_id, principal, deleted_too=True)
         rows = events.of_workspace(connection, workspace_id, after, limit)
     return WorkspaceEventList(items=answers.events(rows), next_after=rows[-1].cursor if rows else after)
 
@@ -55,11 +63,11 @@ def list_workspace_events(
 async def stream_workspace_events(
     workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, last_event_id: LastEventId = None
 ) -> StreamingResponse:
-    """All events behind the cursor, then each as it happens. One that breaks off is taken up by `Last-Event-ID`."""
+    """All events after the cursor, then each as it happens. `Last-Event-ID` resumes a stream that broke off."""
 
     def allowed() -> None:
         with services.database.connect() as connection:
-            read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+            require_workspace(connection, workspace_id, principal, deleted_too=True)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else after
@@ -70,7 +78,7 @@ async def stream_workspace_events(
 def list_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE
 ) -> GlobalEventList:
-    """Events of all workspaces behind a cursor, in an order that misses none."""
+    """Events of all workspaces after a cursor, in an order in which no event appears before the cursor later."""
     with services.database.connect() as connection:
         page = events.of_everything(connection, _parsed(after), limit, principal.only)
     return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
@@ -85,7 +93,7 @@ def list_events(
 async def stream_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
-    """The same as a stream. One that breaks off is taken up by `Last-Event-ID`."""
+    """Events of all workspaces after the cursor, then each as it happens. `Last-Event-ID` resumes a broken stream."""
     start = _parsed(last_event_id or after)
     return sse.response(_global_frames(services, start, principal.only), services, principal)
 
@@ -116,7 +124,7 @@ async def _global_frames(services: Services, after: GlobalCursor, owner: str | N
             yield sse.frame(shown.model_dump(mode="json"), last_id=_word(row.place))
         after = found.cursor
         if len(found.events) < PAGE:
-            # Other owners' events wake this reader once each, not again and again.
+            # Events of other owners wake this reader once each: the cursor moves past them.
             seen = await services.events.wait_any(max(seen, after))
 
 

@@ -1,9 +1,8 @@
-"""Whether this server works, and its numbers."""
+"""Health of this server, and its metrics."""
 
 from importlib.metadata import version
 
 from fastapi import APIRouter
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
@@ -13,13 +12,14 @@ from relay_api.http.responses import problem_doc, problems, raw
 from relay_api.schemas.admin import Check, Checks, Health
 from relay_api.services import Services
 from relay_core.queue import redis_check
+from relay_core.store.database import probe
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", response_model=Health, responses={421: problem_doc(421), 503: problem_doc(503)})
 def health(services: ServicesDep) -> Response:
-    """Needs no token. 503 without the database; without Redis work goes on more slowly (`degraded`)."""
+    """Needs no token. 503 when the database does not answer; without Redis work goes on more slowly (`degraded`)."""
     checks = Checks(database=_database(services), redis=_redis(services))
     if not checks.database.ok:
         detail = "the database does not answer"
@@ -41,10 +41,10 @@ def metrics(services: ServicesDep, principal: Reader) -> Response:  # noqa: ARG0
 
 
 def _database(services: Services) -> Check:
-    # Said without details: this answer needs no token.
+    # Without details, because this answer needs no token.
     try:
         with services.database.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            probe(connection)
     except SQLAlchemyError:
         return Check(ok=False, error="no answer")
     return Check(ok=True)

@@ -1,4 +1,4 @@
-"""Logs: the exact bytes, whole or in ranges, and live."""
+"""Logs: exact bytes, whole or in ranges, and as live streams."""
 
 from typing import Annotated
 from uuid import UUID
@@ -13,12 +13,13 @@ from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
 from relay_api.streaming import log_frames, sse
 from relay_core.domain.vocabulary import Stream
-from relay_core.store.views import api_views as read
+from relay_core.store.logs.log_store import StreamInfo, stream_infos
+from relay_core.store.views.access import require_execution
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/logs", tags=["logs"])
 
 StreamName = Annotated[
-    Stream, Query(description="`all`: both in the order in which they were stored, with offsets of its own.")
+    Stream, Query(description="`all`: both streams in the order in which they were stored; its offsets are its own.")
 ]
 RangeHeader = Annotated[str | None, Header(description="One range of bytes.", examples=["bytes=0-1023"])]
 _BYTES = "application/octet-stream"
@@ -44,15 +45,15 @@ def download_log(
     range: RangeHeader = None,  # noqa: A002 - the header's name
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The exact bytes of the process, secrets masked; of a running one those stored by now.
+    """The exact bytes of the process, secrets masked; of a running process those that are stored by now.
 
     `ETag` is given once the log is complete; it is the sha256 of the stream.
     """
     with services.database.connect() as connection:
-        read.require_execution(connection, execution_id, principal)
-        log = read.log_stats(connection, [execution_id]).get((execution_id, stream))
-    size = log["bytes"] if log else 0
-    etag = f'"{log["sha256"]}"' if log and log["closed"] and log["sha256"] else None
+        require_execution(connection, execution_id, principal)
+        log = stream_infos(connection, [execution_id]).get((execution_id, stream), StreamInfo())
+    size = log.bytes
+    etag = f'"{log.sha256}"' if log.closed and log.sha256 else None
     wanted = range if if_range is None or if_range == etag else None
     if request.method == "HEAD":
         wanted = None  # a range is for GET alone (RFC 9110 §14.2)
@@ -86,23 +87,31 @@ async def stream_log(
     services: ServicesDep,
     principal: Reader,
     stream: StreamName = Stream.ALL,
-    offset: Annotated[int, Query(ge=0, le=2**62, description="Where to begin, without Last-Event-ID.")] = 0,
-    view: Annotated[log_frames.View, Query(description="`utf8`: text for people, what is no UTF-8 replaced.")] = "b64",
+    offset: Annotated[
+        int, Query(ge=0, le=2**62, description="Offset at which to begin, where `Last-Event-ID` is not sent.")
+    ] = 0,
+    view: Annotated[
+        log_frames.View, Query(description="`utf8`: text for people; bytes that are no UTF-8 are replaced.")
+    ] = "b64",
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,18}$", description="Id of the last event seen: the offset after it.")
+        str | None,
+        Header(
+            pattern=r"^[0-9]{1,18}$",
+            description="Id of the last event that the client has; it is the offset after that event.",
+        ),
     ] = None,
 ) -> StreamingResponse:
-    """What is stored from the offset on, then each piece as it comes; the id of an event is the offset after it.
+    """The stored log from the offset on, then each piece as it comes; the id of an event is the offset after it.
 
     Data are `{"stream","offset","b64"}` (`text` instead of `b64` in the view `utf8`). When the log is complete,
-    `event: end` says how the execution ended; a stream without it broke off: come again with `Last-Event-ID`.
+    `event: end` says how the execution ended. A stream without it broke off: connect again with `Last-Event-ID`.
     """
 
     def allowed() -> None:
         with services.database.connect() as connection:
-            read.require_execution(connection, execution_id, principal)
+            require_execution(connection, execution_id, principal)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else offset
-    frames = log_frames.follow(services, log_frames.Wanted(execution_id, stream, start, view))
+    frames = log_frames.follow(services, log_frames.FollowedLog(execution_id, stream, start, view))
     return sse.response(frames, services, principal)

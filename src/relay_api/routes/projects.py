@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Creating, Made, Paging, Reader, ServicesDep, Writer
+from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
-from relay_core.store.projects import catalog
-from relay_core.store.projects.catalog import ProjectInput, ProjectRepoInput
+from relay_core.store.projects import projects, tasks
+from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["projects"])
     summary="Create a project",
 )
 def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """A project with a default image and repositories whose scripts its runs use. Clones nothing by itself."""
+    """A project with a default image and repositories; runs that bring no scripts use theirs. Nothing is cloned."""
     repos = [
         ProjectRepoInput(
             **{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", services.settings)}
@@ -36,11 +36,11 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
     default_for = inputs.checked_url(body.default_for, "default_for", services.settings) if body.default_for else None
     wanted = ProjectInput(body.name, body.default_image, repos, default_for)
 
-    def make(connection: Connection) -> Made:
-        project_id = catalog.create(connection, wanted, principal)
-        return Made(answers.project(catalog.get(connection, project_id, principal), services.links))
+    def create(connection: Connection) -> ProjectOut:
+        project_id = projects.create(connection, wanted, principal)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
 
-    return creating.answer(principal, body, 201, make)
+    return creating.answer(principal, body, 201, create)
 
 
 @router.get("/projects", responses=problems(), summary="List projects, newest first")
@@ -49,32 +49,31 @@ def list_projects(
     principal: Reader,
     page: Paging,
     default_for: Annotated[
-        GitUrlText | None, Query(description="Only the one of your runs of this repository without a `project_id`.")
+        GitUrlText | None,
+        Query(description="Only the project of your runs of this repository that name no `project_id`."),
     ] = None,
 ) -> ProjectPage:
-    """Projects that are not deleted; also those that runs without a `project_id` made."""
+    """Projects that are not deleted, including those that runs without a `project_id` created."""
     url = inputs.checked_url(default_for, "query.default_for", services.settings) if default_for else None
     with services.database.connect() as connection:
-        return answers.project_page(catalog.listed(connection, principal, page, default_for=url), services.links)
+        return answers.project_page(projects.listed(connection, principal, page, default_for=url), services.links)
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
 def get_project(project_id: UUID, services: ServicesDep, principal: Reader) -> ProjectOut:
     """One project with its repositories and the state of their mirrors."""
     with services.database.connect() as connection:
-        return answers.project(catalog.get(connection, project_id, principal), services.links)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
 def delete_project(project_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
-    """Hide it and its workspaces and end what runs in them; nodes then remove containers and files."""
-    due = catalog.delete(services.database, project_id, principal)
-    services.dispatcher.revoke(due.task_ids)
-    return Deleted(id=project_id, killed=len(due.task_ids))
+    """Hide it and its workspaces and kill their executions; nodes then remove containers and files."""
+    return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal))
 
 
 @router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
 def get_task(task_id: UUID, services: ServicesDep, principal: Reader) -> TaskOut:
     """One task; its status follows its runs."""
     with services.database.connect() as connection:
-        return answers.task(catalog.task(connection, task_id, principal), services.links)
+        return answers.task(tasks.task(connection, task_id, principal), services.links)

@@ -1,25 +1,22 @@
-"""Submitting work."""
+"""Runs, and further steps in their workspaces."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Creating, Made, ServicesDep, Writer
+from relay_api.dependencies import Creating, ServicesDep, Writer
 from relay_api.http.responses import problems
-from relay_api.routes.agents import profiles_in
-from relay_api.schemas import answers, inputs, steps
+from relay_api.schemas import answers, inputs
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
-from relay_core.domain.agents.profiles import Profiles
-from relay_core.domain.chain import Action
-from relay_core.domain.step import AgentStep, DevServerStep
-from relay_core.store.projects import catalog
 from relay_core.store.tokens import Principal
-from relay_core.store.views import api_views as read
-from relay_core.store.workspaces import lane, sessions, submission
+from relay_core.store.views import execution_views
+from relay_core.store.workspaces.add_step import add_step
+from relay_core.store.workspaces.submit import start_run
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -34,29 +31,16 @@ router = APIRouter(prefix="/v1", tags=["runs"])
 def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
     """Queue a whole run in a new workspace; answers at once.
 
-    Follow it with `links.executions` (one execution per step, each made when the one before has succeeded) or
+    Follow it with `links.executions` (one execution per step, each created when the one before has succeeded) or
     `links.events`.
     """
 
-    def make(connection: Connection) -> Made:
-        def profiles_of(project_id: UUID | None, url: str) -> Profiles:
-            if project_id is None:
-                project_id = catalog.implicit_project(connection, url, principal)
-            else:
-                catalog.get(connection, project_id, principal)  # one that is not theirs is not there
-            return profiles_in(services, connection, project_id)
+    def create(connection: Connection) -> RunOut:
+        run = inputs.run(body, services.settings, services.secrets)
+        new = start_run(connection, run, principal, services.settings, services.profiles)
+        return RunOut(**vars(new), links=services.links.run(new.workspace_id, new.execution_id, new.task_id))
 
-        wanted = inputs.run(body, services.settings, profiles_of)
-        if wanted.secrets:
-            services.secrets.check()
-        filled = inputs.with_project_scripts(connection, wanted)
-        made = submission.submit_run(connection, filled, principal, services.settings)
-        ids = {name: value for name, value in vars(made).items() if name != "messages"}
-        links = services.links.run(made.workspace_id, made.execution_id, made.task_id)
-        masked = read.masked_env(connection, [made.workspace_id]).get(made.workspace_id, [])
-        return Made(RunOut(**ids, masked_env=masked, links=links), lambda: services.dispatcher.dispatch(made.messages))
-
-    return creating.answer(principal, body, 202, make)
+    return creating.answer(principal, body, 202, create)
 
 
 @router.post(
@@ -71,13 +55,9 @@ def create_execution(
 ) -> JSONResponse:
     """Queue a script, an agent or a dev server; steps of one workspace run one after another.
 
-    A coding_agent begins a conversation of its own in a new session; to go on with one, post a follow-up.
+    A coding_agent begins a new conversation in a new session; post a follow-up to go on with a conversation.
     """
-
-    def make(connection: Connection) -> Made:
-        return _add(connection, workspace_id, body, services, principal)
-
-    return creating.answer(principal, body, 202, make)
+    return creating.answer(principal, body, 202, _adding(workspace_id, body, services, principal))
 
 
 @router.post(
@@ -90,29 +70,17 @@ def create_execution(
 def start_dev_server(
     workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: DevServerIn | None = None
 ) -> JSONResponse:
-    """Start a repository's dev server; `dev_server.url` says where it answers once it does."""
+    """Start a repository's dev server; once it answers, `dev_server.url` says where."""
     body = body or DevServerIn()
     step = StepIn(run_reason="dev_server", repo=body.repo, script=body.script)
-
-    def make(connection: Connection) -> Made:
-        return _add(connection, workspace_id, step, services, principal)
-
-    return creating.answer(principal, body, 202, make)
+    return creating.answer(principal, body, 202, _adding(workspace_id, step, services, principal))
 
 
-def _add(connection: Connection, workspace_id: UUID, body: StepIn, services: Services, principal: Principal) -> Made:
-    read.require_workspace(connection, workspace_id, principal)
-    lane.lock(connection, workspace_id)
-    if body.executor:
-        found = profiles_in(services, connection, catalog.of_workspace(connection, workspace_id))
-        executor = inputs.executor(body.executor, found)
-    else:
-        executor = sessions.latest_executor(connection, workspace_id)
-    step = steps.plan(body, submission.repo_scripts(connection, workspace_id), executor)
-    if isinstance(step, DevServerStep):
-        submission.refuse_second_server(connection, workspace_id, step)
-    if isinstance(step, AgentStep):  # to go on with a conversation there are follow-ups
-        sessions.open_session(connection, workspace_id, executor)
-    added = submission.add_step(connection, workspace_id, Action(step), principal)
-    view = read.execution(connection, added.execution_id, principal)
-    return Made(answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages))
+def _adding(
+    workspace_id: UUID, body: StepIn, services: Services, principal: Principal
+) -> Callable[[Connection], ExecutionDetail]:
+    def create(connection: Connection) -> ExecutionDetail:
+        new = add_step(connection, workspace_id, inputs.step(body), principal, services.profiles)
+        return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
+
+    return create

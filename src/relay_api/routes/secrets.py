@@ -1,4 +1,4 @@
-"""Secrets of projects: stored encrypted, given to runs by name, shown to nobody."""
+"""Secrets of projects: stored encrypted and given to runs by name; no answer ever shows a value."""
 
 from typing import Annotated
 from uuid import UUID
@@ -10,19 +10,21 @@ from relay_api.http.responses import problems
 from relay_api.schemas.secrets import SecretIn, SecretList, SecretName, SecretOut
 from relay_core.domain.errors import InvalidInput
 from relay_core.secret_box import SecretName as Place
-from relay_core.store.projects import catalog, secrets
+from relay_core.store.projects import projects, secrets
 
 router = APIRouter(prefix="/v1/projects/{project_id}/secrets", tags=["secrets"])
 
-Name = Annotated[SecretName, Path(description="Also the name of the environment variable, if a run names no other.")]
+Name = Annotated[
+    SecretName, Path(description="Name of the secret, and of the environment variable where a run names no other.")
+]
 
 
 @router.get("", responses=problems(404), summary="List a project's secrets")
 def list_secrets(project_id: UUID, services: ServicesDep, principal: Reader) -> SecretList:
-    """Names and times; values are shown to nobody."""
+    """Names and times; no answer shows a value."""
     with services.database.connect() as connection:
-        catalog.get(connection, project_id, principal)
-        return SecretList(items=[SecretOut(**one) for one in secrets.listed(connection, project_id)])
+        projects.get(connection, project_id, principal)
+        return SecretList(items=[SecretOut(**secret) for secret in secrets.listed(connection, project_id)])
 
 
 @router.put(
@@ -33,22 +35,22 @@ def list_secrets(project_id: UUID, services: ServicesDep, principal: Reader) -> 
     summary="Store a secret, or another value for it",
 )
 def put_secret(project_id: UUID, name: Name, body: SecretIn, services: ServicesDep, principal: Writer) -> None:
-    """Encrypted with the server's key. Executions that start from now on get this value; those that run keep theirs."""
+    """Encrypt and store it with the server's key. Executions that start from now on get this value."""
     if len(body.value.encode()) > secrets.MAX_SECRET_BYTES:
         message = f"a secret may have {secrets.MAX_SECRET_BYTES} bytes"
         raise InvalidInput(message, code="secret_too_large", field="value")
     with services.database.begin() as connection:
-        catalog.get(connection, project_id, principal)
+        projects.get(connection, project_id, principal)
         sealed = services.secrets.seal(Place(project_id, name), body.value)
         secrets.put(connection, project_id, name, sealed, principal.owner)
 
 
 @router.delete("/{name}", status_code=204, response_class=Response, responses=problems(404), summary="Delete a secret")
 def delete_secret(project_id: UUID, name: Name, services: ServicesDep, principal: Writer) -> None:
-    """Executions that need it fail with `secret_missing` from now on.
+    """Executions that need it and start from now on fail with `secret_missing`.
 
-    Workspaces that had it keep it encrypted until they are deleted, to mask it.
+    Workspaces whose executions were given the value keep it encrypted until they are deleted, to mask it.
     """
     with services.database.begin() as connection:
-        catalog.get(connection, project_id, principal)
+        projects.get(connection, project_id, principal)
         secrets.remove(connection, project_id, name)

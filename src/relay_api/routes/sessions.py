@@ -1,4 +1,4 @@
-"""Sessions: reading them, and saying what comes next."""
+"""Sessions: lists, details and follow-ups."""
 
 from uuid import UUID
 
@@ -6,13 +6,15 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Creating, Made, Reader, ServicesDep, Writer
+from relay_api.dependencies import Creating, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
 from relay_api.schemas.executions import ExecutionDetail
-from relay_core.store.views import api_views as read
+from relay_core.store.views import execution_views
+from relay_core.store.views.access import require_workspace
 from relay_core.store.workspaces import sessions
+from relay_core.store.workspaces.follow_up import add_follow_up
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
 
@@ -21,14 +23,14 @@ router = APIRouter(prefix="/v1", tags=["sessions"])
 def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) -> SessionList:
     """The agent threads of a workspace in the order of their creation."""
     with services.database.connect() as connection:
-        read.require_workspace(connection, workspace_id, principal, deleted_too=True)
+        require_workspace(connection, workspace_id, principal, deleted_too=True)
         found = sessions.of_workspace(connection, workspace_id, principal)
-    return SessionList(items=[answers.session(one, services.links) for one in found])
+    return SessionList(items=[answers.session(view, services.links) for view in found])
 
 
 @router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
 def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> SessionOut:
-    """One agent thread: what was asked, what was answered, and the agent's own id of the conversation."""
+    """One agent thread with its prompts, summaries and the agent's own id of the conversation."""
     with services.database.connect() as connection:
         return answers.session(sessions.session(connection, session_id, principal), services.links)
 
@@ -45,17 +47,14 @@ def create_follow_up(
 ) -> JSONResponse:
     """Queue the next turn: the agent resumes its own conversation in the same container, directory and home.
 
-    It starts when the lane of the workspace is free; one per session may wait. Where the agent does not know the
-    conversation any more, it ends as `failed` with the reason `cannot_resume`: a new one is never begun in its place.
-    Where no earlier turn has left one (the agent was ended before it spoke), this turn begins it; a notice in the
-    conversation and the event `execution.conversation_begun_anew` say so.
+    It starts when the lane of the workspace is free; one follow-up per session may wait. Where the agent does not know
+    the conversation any more, the turn ends as `failed` with the reason `cannot_resume`; a new conversation is never
+    begun in its place. Where no earlier turn has a conversation (the agent was ended before it said anything), this
+    turn begins one; a notice in the conversation and the event `execution.conversation_begun_anew` say so.
     """
 
-    def make(connection: Connection) -> Made:
-        added = sessions.add_follow_up(connection, session_id, body.prompt, principal)
-        view = read.execution(connection, added.execution_id, principal)
-        return Made(
-            answers.execution_detail(view, services.links), lambda: services.dispatcher.dispatch(added.messages)
-        )
+    def create(connection: Connection) -> ExecutionDetail:
+        new = add_follow_up(connection, session_id, body.prompt, principal)
+        return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
 
-    return creating.answer(principal, body, 202, make)
+    return creating.answer(principal, body, 202, create)

@@ -1,13 +1,15 @@
-"""From what the core reads to what the API answers."""
+"""Views and rows of the store turned into the answers of the API."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay_api.http.links import Links
+from relay_api.schemas.admin import LoadOut, NodeOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, WorkspaceOut, WorkspacePage
 from relay_core.store.events import EventRow
+from relay_core.store.nodes.runtime_nodes import ListedNode
 from relay_core.store.views.paging import Page
 from relay_core.store.workspaces.diffs import RepoDiff
 
@@ -15,17 +17,17 @@ View = Mapping[str, Any]
 
 
 def execution(view: View, links: Links) -> ExecutionOut:
-    """An execution in a list."""
+    """An execution, as lists show it."""
     return ExecutionOut(**view, links=links.execution(view["id"], view["workspace_id"]))
 
 
 def execution_detail(view: View, links: Links) -> ExecutionDetail:
-    """An execution by itself."""
+    """An execution with the details that only its own page shows."""
     return ExecutionDetail(**view, links=links.execution(view["id"], view["workspace_id"]))
 
 
 def execution_page(page: Page, links: Links) -> ExecutionPage:
-    """Some executions."""
+    """A page of executions."""
     return ExecutionPage(items=[execution(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
@@ -35,7 +37,7 @@ def workspace(view: View, links: Links) -> WorkspaceOut:
 
 
 def workspace_page(page: Page, links: Links) -> WorkspacePage:
-    """Some workspaces."""
+    """A page of workspaces."""
     return WorkspacePage(items=[workspace(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
@@ -50,7 +52,7 @@ def project(view: View, links: Links) -> ProjectOut:
 
 
 def project_page(page: Page, links: Links) -> ProjectPage:
-    """Some projects."""
+    """A page of projects."""
     return ProjectPage(items=[project(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
@@ -60,10 +62,16 @@ def task(view: View, links: Links) -> TaskOut:
 
 
 def diff_list(diffs: Sequence[RepoDiff], path: str, links: Links) -> DiffList:
-    """A diff without its patch."""
+    """Statistics of a diff, with a link to its patch at ``path``."""
     return DiffList(items=[DiffOut.model_validate(diff) for diff in diffs], links=links.patch(path))
 
 
 def events(rows: Sequence[EventRow]) -> list[EventOut]:
-    """Events as they were stored."""
+    """Events as the API shows them, in the order given."""
     return [EventOut.model_validate(row) for row in rows]
+
+
+def node(listed: ListedNode) -> NodeOut:
+    """A node with the age of its last heartbeat and its load."""
+    promised = LoadOut.model_validate(listed.promised)
+    return NodeOut(**vars(listed.node), age_seconds=listed.age_seconds, promised=promised)

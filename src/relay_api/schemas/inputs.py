@@ -1,89 +1,71 @@
-"""From request bodies to what the core takes: the checks that need this server's settings."""
+"""Request bodies turned into the inputs of use cases, with the checks that need this server's settings."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import fields
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import Connection
-
-from relay_api.schemas.runs import EnvIn, ExecutorIn, RepoIn, RunIn
-from relay_core.domain.agents.executors import ExecutorChoice, check_prompt
-from relay_core.domain.agents.profiles import Profiles, choose
+from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
+from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.environment import check_environment
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.git.branch_name import is_valid_branch
-from relay_core.domain.git.url import RemotePolicy, parse_git_url
+from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.domain.working_dir import normal_working_dir
+from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_core.store.projects import catalog
-from relay_core.store.workspaces.submission import EnvValue, RepoInput, RunInput
-
-
-def remote_policy(settings: Settings) -> RemotePolicy:
-    """Which remotes this server lets its clients clone."""
-    return RemotePolicy(
-        allow_http=settings.git_allow_http,
-        allow_git_protocol=settings.git_allow_git_protocol,
-        allow_file=settings.git_allow_file,
-        allow_private_hosts=settings.git_allow_private_hosts,
-        allowed_hosts=settings.git_allowed_hosts,
-    )
+from relay_core.store.workspaces.step_request import StepRequest
+from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput
 
 
 def maxima(settings: Settings) -> dict[str, float]:
-    """The most that a request may ask for, by the name of the limit."""
+    """The largest values that a request may ask for, by the name of the limit."""
     bounds = vars(settings)
-    return {one.name: bounds[f"max_{one.name}"] for one in fields(Limits) if f"max_{one.name}" in bounds}
+    return {limit.name: bounds[f"max_{limit.name}"] for limit in fields(Limits) if f"max_{limit.name}" in bounds}
 
 
 def checked_url(url: str, field: str, settings: Settings) -> str:
-    """The URL as git is given it.
+    """The URL in the form that git gets.
 
     Raises:
-        InvalidInput: it is not one, holds credentials, or is not allowed here; names ``field``.
+        InvalidInput: it is no URL of git, holds credentials, or is not allowed by this server; its field is ``field``.
     """
     try:
-        return parse_git_url(url, remote_policy(settings)).text
+        return parse_git_url(url, settings.remote_policy).text
     except InvalidInput as error:
         raise InvalidInput(str(error), code=error.code, field=field) from error
 
 
-def executor(given: ExecutorIn, profiles: Profiles) -> ExecutorChoice:
-    """The executor as it is stored, its variant resolved, name and fields checked.
-
-    Raises:
-        InvalidInput: there is no such executor or variant, or a field is missing or not its own.
-    """
-    return choose(profiles, given.model_dump())
-
-
-def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str], Profiles]) -> RunInput:
-    """A run as the core takes it.
+def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:
+    """The run that a request asks for; its executor holds the fields of the request.
 
     Args:
         body: the request.
-        settings: this server's.
-        profiles_of: those that count in a project, by its id or the URL of the first repo.
+        settings: of this server.
+        secrets: refuses a run with secrets where the server has no key.
 
     Raises:
-        InvalidInput: a URL, branch, executor or limit that cannot be used here.
+        InvalidInput: a URL, branch, environment value or limit that cannot be used here.
+        Conflict: the run uses secrets and this server has no key.
     """
     check_prompt(body.executor.name, body.prompt)
     env = {name: _env(name, given) for name, given in body.env.items()}
     check_environment({name: given.value for name, given in env.items()})
     wanted = body.limits.model_dump(exclude_unset=True)
     repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
+    named = _secrets(body)
+    if named:
+        secrets.check()
     return RunInput(
         repos=repos,
         prompt=body.prompt,
-        executor=executor(body.executor, profiles_of(body.project_id, repos[0].url)),
+        executor=body.executor.model_dump(),
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
         env=env,
-        secrets=_secrets(body),
+        secrets=named,
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
         project_id=body.project_id,
         title=body.title,
@@ -92,25 +74,10 @@ def run(body: RunIn, settings: Settings, profiles_of: Callable[[UUID | None, str
     )
 
 
-def with_project_scripts(connection: Connection, wanted: RunInput) -> RunInput:
-    """The run with its project's scripts where it brings none."""
-    if wanted.project_id is None:
-        return wanted
-    filled = []
-    for repo in wanted.repos:
-        values = dict(vars(repo))
-        defaults = catalog.repo_defaults(connection, wanted.project_id, repo.url)
-        if defaults is not None:
-            values["setup_script"] = first_given(repo.setup_script, defaults.setup_script)
-            values["cleanup_script"] = first_given(repo.cleanup_script, defaults.cleanup_script)
-            values["parallel_setup_script"] = repo.parallel_setup_script or defaults.parallel_setup_script
-        filled.append(RepoInput(**values))
-    return RunInput(**{**vars(wanted), "repos": filled})
-
-
-def first_given(own: str | None, default: str | None) -> str | None:
-    """The request's own; an empty script means "none", not "the default"."""
-    return default if own is None else own
+def step(body: StepIn) -> StepRequest:
+    """The further step that a request asks for; its executor holds the fields of the request."""
+    executor = None if body.executor is None else body.executor.model_dump()
+    return StepRequest(RunReason(body.run_reason), body.repo, body.script, body.prompt, executor, body.as_root)
 
 
 def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:

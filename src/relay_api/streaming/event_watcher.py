@@ -1,31 +1,30 @@
-"""Waking readers of events and of conversations."""
+"""Watchers that wake the readers of events and of conversations."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Engine, literal_column, select
-
-from relay_api.streaming.position_watcher import Watch
+from relay_api.streaming.position_watcher import PositionWatcher
+from relay_core.store import events
 from relay_core.store.events import GlobalCursor
 from relay_core.store.executions import conversations
 from relay_core.store.executions.conversations import Progress
-from relay_core.store.schema.tables import Event, Workspace
+from relay_core.store.transaction import Database
 
 
-class EventWatch:
-    """Lets coroutines wait for events behind a cursor."""
+class EventWatcher:
+    """Lets coroutines wait for events after a cursor."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._watch: Watch[UUID | None] = Watch(self._latest)
+        self._watch: PositionWatcher[UUID | None] = PositionWatcher(self._latest)
 
     async def wait_workspace(self, workspace_id: UUID, after: int) -> None:
-        """Return when the workspace has an event behind ``after``."""
+        """Return when the workspace has an event after the cursor ``after``."""
         await self._watch.wait(workspace_id, after)
 
     async def wait_any(self, after: GlobalCursor) -> GlobalCursor:
-        """Return when some workspace has a readable event behind ``after``: the cursor of the latest."""
+        """Wait until a workspace has a readable event after the cursor ``after``; returns the cursor of the latest."""
         return cast("GlobalCursor", await self._watch.wait(None, after))
 
     def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:
@@ -33,26 +32,21 @@ class EventWatch:
         found: dict[UUID | None, Any] = {}
         with self._database.connect() as connection:
             if ids:
-                rows = connection.execute(select(Workspace.id, Workspace.event_seq).where(Workspace.id.in_(ids)))
-                found = {row.id: row.event_seq for row in rows}
-            if None in keys:
-                oldest_open: Any = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-                newest = select(Event.xid, Event.id).where(Event.xid < oldest_open)
-                row = connection.execute(newest.order_by(Event.xid.desc(), Event.id.desc()).limit(1)).one_or_none()
-                if row is not None:
-                    found[None] = GlobalCursor(row.xid, row.id)
+                found = dict(events.workspace_cursors(connection, ids).items())
+            if None in keys and (newest := events.newest_readable(connection)) is not None:
+                found[None] = newest
         return found
 
 
-class ConversationWatch:
-    """Lets coroutines wait for what an agent says next."""
+class ConversationWatcher:
+    """Lets coroutines wait for changes of conversations."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._watch: Watch[UUID] = Watch(self._latest)
+        self._watch: PositionWatcher[UUID] = PositionWatcher(self._latest)
 
     async def wait(self, execution_id: UUID, after: int) -> Progress:
-        """Return when the conversation has changed behind ``after``, or is complete."""
+        """Wait until the conversation has a change after sequence ``after`` or is complete; returns its progress."""
         return cast("Progress", await self._watch.wait(execution_id, Progress(after, complete=False)))
 
     def _latest(self, ids: Sequence[UUID]) -> dict[UUID, Progress]:

@@ -1,4 +1,4 @@
-"""A followed log as events: exact bytes, or text for people; then how the execution ended."""
+"""Server-sent events of a followed log: exact bytes or text for people, then how the execution ended."""
 
 import base64
 import codecs
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import Piece
-from relay_core.store.schema.tables import ExecutionProcess
-from relay_core.store.views import api_views as read
+from relay_core.store.views.execution_views import end_of
 
 View = Literal["b64", "utf8"]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which log, from where, and how it is shown."""
+class FollowedLog:
+    """A stream of a log that a client follows."""
 
     execution_id: UUID
     stream: Stream
     start: int
+    """Offset in bytes at which the client begins."""
     view: View
+    """`b64`: exact bytes; `utf8`: text for people."""
 
 
 class TextView:
@@ -45,21 +45,21 @@ class TextView:
         return text, min(len(decoder.getstate()[0]), len(data))
 
     def rest(self) -> list[tuple[str, str]]:
-        """What the end leaves incomplete, by stream."""
+        """Replacement text for characters that are incomplete at the end of the log, by stream."""
         rests = [(stream, decoder.decode(b"", final=True)) for stream, decoder in self._decoders.items()]
         return [(stream, text) for stream, text in rests if text]
 
 
-async def follow(services: Services, wanted: Wanted) -> AsyncIterator[bytes]:
-    """Frames of the pieces behind ``wanted.start``, and the frame `end` once the log is complete."""
-    text = TextView() if wanted.view == "utf8" else None
-    end = wanted.start
-    async for piece in services.live.follow(wanted.execution_id, wanted.stream, wanted.start):
+async def follow(services: Services, log: FollowedLog) -> AsyncIterator[bytes]:
+    """Frames of the log from ``log.start`` on, and the frame `end` once the log is complete."""
+    text = TextView() if log.view == "utf8" else None
+    end = log.start
+    async for piece in services.live.follow(log.execution_id, log.stream, log.start):
         end = piece.offset + len(piece.data)
         yield _piece(piece, end, text)
     for stream, rest in text.rest() if text else []:
         yield sse.frame({"stream": stream, "offset": end, "text": rest}, last_id=str(end))
-    yield sse.frame(await run_in_threadpool(_ending, services, wanted), event="end", last_id=str(end))
+    yield sse.frame(await run_in_threadpool(_ending, services, log), event="end", last_id=str(end))
 
 
 def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
@@ -67,17 +67,10 @@ def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
     if text is None:
         return sse.frame({**data, "b64": base64.b64encode(piece.data).decode()}, last_id=str(end))
     shown, held = text.decode(piece.stream, piece.data)
-    # A client that comes again gets what was held back once more, whole.
+    # A client that connects again gets the held back bytes once more, as a whole character.
     return sse.frame({**data, "text": shown}, last_id=str(end - held))
 
 
-def _ending(services: Services, wanted: Wanted) -> dict[str, Any]:
-    e = ExecutionProcess
+def _ending(services: Services, log: FollowedLog) -> dict[str, Any]:
     with services.database.connect() as connection:
-        ended = connection.execute(
-            select(e.status, e.reason, e.exit_code, e.error_reason).where(e.id == wanted.execution_id)
-        )
-        found = dict(ended.mappings().one())
-        log = read.log_stats(connection, [wanted.execution_id]).get((wanted.execution_id, wanted.stream))
-    known = {name: log[name] for name in ("bytes", "sha256", "truncated")} if log else {"bytes": 0}
-    return {**found, "stream": wanted.stream, **known}
+        return end_of(connection, log.execution_id, log.stream)

@@ -1,7 +1,7 @@
-"""Waking those who wait for something in Postgres: one query per tick for all of them, however many there are.
+"""A watcher that wakes coroutines when a position in Postgres has moved: one query per tick for all of them.
 
-Not LISTEN/NOTIFY: a transaction that notifies takes a lock of the whole cluster at its commit, and every step of
-every run would pass through it.
+It does not use LISTEN/NOTIFY: a transaction that notifies takes a lock of the whole cluster at its commit, and every
+step of every run would pass through it.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 TICK_SECONDS = 0.2
+"""Seconds between two queries."""
 K = TypeVar("K", bound=Hashable)
 log = structlog.get_logger(__name__)
 
 
-class Watch(Generic[K]):
-    """Lets coroutines wait until what belongs to a key is behind them; the tick runs only while somebody waits.
+class PositionWatcher(Generic[K]):
+    """Lets coroutines wait until the position of a key has passed a value; it queries only while a coroutine waits.
 
     Args:
-        latest: the newest position of each of some keys (in a thread); one that has none may be left out.
-        tick_seconds: between two looks.
+        latest: returns the newest positions of some keys, in a thread; a key without a position may be left out.
+        tick_seconds: seconds between two queries.
     """
 
     def __init__(self, latest: Callable[[Sequence[K]], Mapping[K, Any]], tick_seconds: float = TICK_SECONDS) -> None:
@@ -32,7 +33,7 @@ class Watch(Generic[K]):
         self._ticking: asyncio.Task[None] | None = None
 
     async def wait(self, key: K, after: Any) -> Any:
-        """Return once the key's position is behind ``after``: that position."""
+        """Wait until the position of ``key`` is greater than ``after``; returns the position."""
         waiter = (after, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(key, set()).add(waiter)
         if self._ticking is None or self._ticking.done():
@@ -52,7 +53,7 @@ class Watch(Generic[K]):
             try:
                 latest = await run_in_threadpool(self._latest, keys)
             except SQLAlchemyError as error:
-                log.warning("could not look for news; trying again", error=str(error).splitlines()[0])
+                log.warning("could not read new positions; trying again", error=str(error).splitlines()[0])
                 continue
             for key in keys:
                 for after, future in list(self._waiting.get(key, ())):

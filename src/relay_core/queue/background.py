@@ -8,7 +8,7 @@ import structlog
 
 from relay_core.domain.message import QueueMessage
 from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store.executions.transitions import Undispatched
+from relay_core.store.executions.messages import Undispatched
 
 log = structlog.get_logger(__name__)
 
@@ -62,29 +62,31 @@ class BackgroundSender:
 
 
 class BackgroundDispatcher:
-    """The dispatcher of a worker, on a thread of its own: neither slots nor clocks wait for Redis.
+    """A dispatcher whose callers never wait for Redis: messages and revokes are sent by threads of its own.
 
     Args:
-        dispatcher: sends the messages.
+        dispatcher: sends them.
+        threads: that send beside each other.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, threads: int = 1) -> None:
         self._dispatcher = dispatcher
-        self._background = BackgroundSender("dispatch", 1)
+        self._background = BackgroundSender("dispatch", threads)
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Let the thread send one message for each; returns at once."""
+        """Send one message for each execution, later; returns at once."""
         if due := list(messages):
             self._background.submit(lambda: self._dispatcher.dispatch(due))
 
-    def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send the messages that seem to be lost, on the caller's thread, which has nothing else to do.
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Tell all workers that these Celery tasks are to end, later; returns at once."""
+        if due := list(task_ids):
+            self._background.submit(lambda: self._dispatcher.revoke(due))
 
-        Returns:
-            The number of messages.
-        """
+    def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
+        """Send messages again that seem to be lost, on the caller's thread; returns how many."""
         return self._dispatcher.dispatch_again(undispatched)
 
     def close(self) -> None:
-        """Send the waiting messages and end the thread, within `CLOSE_SECONDS`."""
+        """Send what is waiting, for at most `CLOSE_SECONDS`."""
         self._background.close()

@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.message import QueueMessage, task_name
 from relay_core.queue.celery_app import declare
-from relay_core.store.executions import transitions
-from relay_core.store.executions.transitions import Undispatched
+from relay_core.store.executions.messages import Undispatched, mark_published
+from relay_core.store.transaction import Publisher
 
 BROKER_SECONDS = 2.0
 """Seconds for a connection to the broker."""
@@ -22,11 +22,8 @@ BROKER_SECONDS = 2.0
 log = structlog.get_logger(__name__)
 
 
-class Dispatcher(Protocol):
-    """Tells workers that executions may start."""
-
-    def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send each message; a queue that is away is logged and raises nothing."""
+class Dispatcher(Publisher, Protocol):
+    """Tells workers which executions may start and which are to end."""
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
         """Send the messages that seem to be lost; returns their number."""
@@ -117,9 +114,16 @@ class CeleryDispatcher:
         if sent:
             self._note(sent)
 
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Tell all workers that these Celery tasks are to end; a failure is logged, as the kill is in Postgres."""
+        try:
+            self._app.control.revoke(list(task_ids), terminate=True, signal="SIGTERM")
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the queue is away; workers see the kill when they renew their leases", error=str(error))
+
     def _note(self, sent: Sequence[UUID]) -> None:
         try:
             with self._database.begin() as connection:
-                transitions.mark_published(connection, sent)
+                mark_published(connection, sent)
         except SQLAlchemyError as error:
             log.warning("could not note that messages were sent", error=str(error))

@@ -1,4 +1,4 @@
-"""Connections to Postgres: one engine per process, short transactions only."""
+"""Connections to Postgres. Every process keeps one pool; transactions are short."""
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -10,12 +10,12 @@ from relay_core.store.outage import is_read_only
 
 
 def make_database(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
-    """An engine whose connections fail rather than hang: connect, statement and idle limits.
+    """A pool of connections that fail rather than hang: connecting, statements and idle transactions have limits.
 
     Args:
-        settings: where the database is and how many connections this process keeps.
-        application: name shown in pg_stat_activity.
-        connections: most at once; None: twice the settings' pool.
+        settings: URL of the database and size of the pool.
+        application: name of the connections in pg_stat_activity.
+        connections: most connections at once; None: twice `database_pool_size`.
     """
     database = create_engine(
         settings.database_url,
@@ -43,7 +43,7 @@ def server_time(connection: Connection) -> float:
 
 
 def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    """Not by the ``options`` connect argument: a connection pooler in between may refuse that."""
+    """Set the limits by SQL: a connection pooler in between may refuse the ``options`` connect argument."""
     cursor = connection.cursor()
     cursor.execute(
         "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET timezone = 'UTC'"
@@ -53,6 +53,11 @@ def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:
-    """A server that has become read-only (failover) is not asked again over the same connections."""
+    """Drop the connections to a server that has become read-only (failover): a new one may find the primary."""
     if is_read_only(context.original_exception):
         context.is_disconnect = True
+
+
+def probe(connection: Connection) -> None:
+    """Ask Postgres for a constant; raises where it does not answer."""
+    connection.execute(text("SELECT 1"))

@@ -1,4 +1,4 @@
-"""Events: gap-free per operation and per workspace, and a global order that misses nothing committed late."""
+"""Events: gap-free per operation and per workspace, and one order over all workspaces that misses no late commit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,16 @@ from sqlalchemy import ColumnElement, Connection, insert, literal_column, select
 from relay_core.domain.events import EventKind
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 
+_OLDEST_OPEN: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+"""The oldest transaction that is still open in this snapshot."""
+
 
 @dataclass(frozen=True)
 class EventRow:
-    """An event as stored."""
+    """An event as it was read."""
 
     cursor: int
-    """Position among the workspace's events, 1..n without gap."""
+    """Position among the events of its workspace, 1..n without gap."""
     workspace_id: UUID
     operation_id: UUID | None
     sequence: int | None
@@ -30,14 +33,14 @@ class EventRow:
 
 
 class GlobalCursor(NamedTuple):
-    """A place in the order of all workspaces' events."""
+    """A position in the order of the events of all workspaces: transaction id, then event id."""
 
     xid: int = 0
     id: int = 0
 
 
 class GlobalPage(NamedTuple):
-    """Events after a global cursor, and where to go on."""
+    """Events after a global cursor, and the cursor for the next page."""
 
     events: list[EventRow]
     cursor: GlobalCursor
@@ -52,7 +55,7 @@ def append(
     operation_id: UUID | None = None,
     terminal: bool = False,
 ) -> int:
-    """Add an event within the caller's transaction, as late in it as can be.
+    """Add an event in the caller's transaction; to be called as late in it as possible.
 
     The row lock on the workspace's counter is held until commit, so events of one workspace become visible in the
     order of their cursor: a reader that has seen n can never miss one below n.
@@ -89,7 +92,7 @@ def append(
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
-    """Events of one workspace behind the cursor ``after`` (0: from the first), in order."""
+    """Events of one workspace after the cursor ``after`` (0: from the first), in order."""
     statement = (
         select(Event)
         .where(Event.workspace_id == workspace_id, Event.workspace_seq > after)
@@ -108,42 +111,47 @@ def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
 def of_everything(
     connection: Connection, after: GlobalCursor, limit: int = 500, created_by: str | None = None
 ) -> GlobalPage:
-    """Events of all workspaces behind ``after``, in the order (transaction, id).
+    """Events of all workspaces after the cursor ``after``, in the order (transaction, id).
 
-    A transaction that began early may commit late; so only transactions below the oldest one still open are shown.
-    Their events are then complete, and the cursor may pass them.
+    A transaction that began early may commit late. So only transactions older than the oldest open one are shown: their
+    events are complete, and the cursor may pass them.
 
     Args:
         connection: any transaction that can read.
-        after: where the reader is.
+        after: cursor of the page before.
         limit: most events on a page.
-        created_by: only workspaces of this owner.
+        created_by: owner whose workspaces are shown; None: all.
     """
-    oldest_open: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
     statement = (
         select(Event)
-        .where(tuple_(Event.xid, Event.id) > tuple_(after.xid, after.id), Event.xid < oldest_open)
+        .where(tuple_(Event.xid, Event.id) > tuple_(after.xid, after.id), Event.xid < _OLDEST_OPEN)
         .order_by(Event.xid, Event.id)
         .limit(limit)
     )
     if created_by is not None:
         mine = select(Workspace.id).where(Workspace.created_by == created_by)
         statement = statement.where(Event.workspace_id.in_(mine))
-    # What the last shown transaction is may not be asked for afterwards: more may be shown by then.
-    newest = _newest(connection, oldest_open) if created_by is not None else None
+    # Read before the page: a later read could name an event that the page does not have yet.
+    newest = newest_readable(connection) if created_by is not None else None
     rows: Sequence[Any] = connection.execute(statement).mappings().all()
     if len(rows) == limit or created_by is None:
         cursor = GlobalCursor(rows[-1]["xid"], rows[-1]["id"]) if rows else after
-    else:  # all up to there are seen, others' too: they need not be looked at again
+    else:  # the page is the last: the cursor also passes the events of other owners
         cursor = max(after, newest or after, *(GlobalCursor(row["xid"], row["id"]) for row in rows[-1:]))
     return GlobalPage([_row(row) for row in rows], cursor)
 
 
-def _newest(connection: Connection, oldest_open: ColumnElement[int]) -> GlobalCursor | None:
-    """The last event that a reader may see by now."""
-    statement = select(Event.xid, Event.id).where(Event.xid < oldest_open)
+def newest_readable(connection: Connection) -> GlobalCursor | None:
+    """Cursor of the last event that a reader of all workspaces may see by now; None: there is no such event."""
+    statement = select(Event.xid, Event.id).where(Event.xid < _OLDEST_OPEN)
     row = connection.execute(statement.order_by(Event.xid.desc(), Event.id.desc()).limit(1)).one_or_none()
     return GlobalCursor(row.xid, row.id) if row else None
+
+
+def workspace_cursors(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Cursors of the newest events of some workspaces, by workspace."""
+    rows = connection.execute(select(Workspace.id, Workspace.event_seq).where(Workspace.id.in_(ids)))
+    return {row.id: row.event_seq for row in rows}
 
 
 def _row(row: Any) -> EventRow:

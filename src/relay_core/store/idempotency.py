@@ -20,39 +20,46 @@ from relay_core.store.schema.tables import IdempotencyKey
 
 K = IdempotencyKey
 FORGOTTEN_AT_ONCE = 1000
+"""Most keys that one call of `forget_old` deletes."""
 WAIT_SECONDS = 10
-"""How long a copy waits for the first request to end."""
+"""Seconds that a copy waits for the first request to end."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """A creating request, as far as its repetition is concerned."""
+class CreatingRequest:
+    """A creating request, reduced to the values by which a copy of it is recognised."""
 
     owner: str
     key: str
     hash: bytes
+    """From `request_hash`."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The answer once given."""
+class StoredAnswer:
+    """The answer that the first request with a key got."""
 
     status: int
     body: dict[str, Any]
 
 
 def request_hash(method: str, path: str, body: object) -> bytes:
-    """SHA-256 of what was asked for; the order of keys and blanks do not matter."""
+    """SHA-256 of method, path and body; the order of keys and white space of the JSON body do not matter."""
     canonical = json.dumps([method, path, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).digest()
 
 
-def begin(connection: Connection, request: Request, ttl_hours: int) -> Stored | None:
-    """Take the key for this transaction; an answer means that the work was done before.
+def begin(connection: Connection, request: CreatingRequest, ttl_hours: int) -> StoredAnswer | None:
+    """Take the key for this transaction, or return the answer that the first request with it got.
+
+    Args:
+        connection: the transaction that creates.
+        request: its key is taken for the owner.
+        ttl_hours: age at which a key is forgotten.
 
     Raises:
-        Conflict: `idempotency_key_reused`, the key came with another request before; `idempotency_key_in_use`, the
-            first request with this key is still being worked on.
+        Conflict: `idempotency_key_reused`: the key was used for another request; `idempotency_key_in_use`: the first
+            request with this key did not end within `WAIT_SECONDS`.
     """
     age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
     mine = (K.owner == request.owner) & (K.key == request.key)
@@ -75,17 +82,17 @@ def begin(connection: Connection, request: Request, ttl_hours: int) -> Stored | 
         raise Conflict(
             "this Idempotency-Key was used for another request; use a new key", code="idempotency_key_reused"
         )
-    return Stored(found.status, found.body)
+    return StoredAnswer(found.status, found.body)
 
 
-def finish(connection: Connection, request: Request, status: int, body: Mapping[str, Any]) -> None:
-    """Keep the answer for copies of the request."""
+def finish(connection: Connection, request: CreatingRequest, status: int, body: Mapping[str, Any]) -> None:
+    """Store the answer for copies of the request."""
     mine = (K.owner == request.owner) & (K.key == request.key)
     connection.execute(update(K).where(mine).values(status=status, body=dict(body)))
 
 
 def forget_old(connection: Connection, ttl_hours: int) -> int:
-    """Delete keys older than their time, the oldest first and some at a time; returns how many (for a sweep)."""
+    """Delete up to `FORGOTTEN_AT_ONCE` keys older than ``ttl_hours``, the oldest first; returns how many."""
     age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
     oldest = select(K.owner, K.key).where(K.created_at < age).order_by(K.created_at).limit(FORGOTTEN_AT_ONCE)
     found = connection.execute(oldest.with_for_update(skip_locked=True)).all()

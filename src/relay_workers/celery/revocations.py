@@ -16,12 +16,11 @@ from uuid import UUID
 import structlog
 from celery.utils.functional import maybe_list
 from celery.worker.control import control_command
-from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import Status
-from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions.kill import executions_of_tasks, request_kill
 from relay_core.store.outage import is_away
+from relay_core.store.transaction import Database
 from relay_workers.ownership.live_executions import LiveExecutions
 
 log = structlog.get_logger(__name__)
@@ -46,9 +45,8 @@ class Revocations:
     Every worker receives every revoke and does the same; the first one changes the row, and the others find it changed.
     """
 
-    def __init__(self, database: Engine, dispatcher: Dispatcher, live: LiveExecutions) -> None:
+    def __init__(self, database: Database, live: LiveExecutions) -> None:
         self._database = database
-        self._dispatcher = dispatcher
         self._live = live
         self._waiting: SimpleQueue[_Revoke] = SimpleQueue()
 
@@ -92,13 +90,12 @@ class Revocations:
         affected = {Status.QUEUED, Status.RUNNING} if revoke.terminate else {Status.QUEUED}
         ids = [UUID(task_id) for task_id in revoke.task_ids if _is_uuid(task_id)]
         with self._database.connect() as connection:
-            found = transitions.of_tasks(connection, ids)
+            found = executions_of_tasks(connection, ids)
         for row in [row for row in found if row.status in affected]:
             with self._database.begin() as connection:
-                asked = lifecycle.request_kill(connection, row.execution_id, BY)
-            self._dispatcher.dispatch(asked.messages)
-            log.info("revoked", execution_id=str(row.execution_id), status=asked.status)
-            if asked.status is Status.KILLED and row.status is Status.QUEUED:
+                before = request_kill(connection, row.execution_id, BY)
+            log.info("revoked", execution_id=str(row.execution_id), status=before.status)
+            if before.status is Status.QUEUED and row.status is Status.QUEUED:
                 _announce(revoke.event_dispatcher, str(row.task_id))
         if revoke.terminate:  # executions that were claimed since `revoke` looked for them
             for task_id in revoke.task_ids:

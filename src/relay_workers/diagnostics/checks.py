@@ -1,12 +1,11 @@
 """Judgements of `relay doctor` on services and nodes: pure functions from facts to a `Check`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from relay_core.domain import nodes
-from relay_core.domain.nodes import Capacity
 from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_core.store.nodes.runtime_nodes import ListedNode
 
 Level = Literal["ok", "warning", "error"]
 
@@ -95,16 +94,15 @@ def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Ch
     return Check("disk", level, facts, advice)
 
 
-def judge_node(row: Mapping[str, Any]) -> Check:
-    """Judge a node by its row of `registry.list_nodes`: its liveness, the health it reports, and its promised room."""
-    age = row["age_seconds"]
+def judge_node(listed: ListedNode) -> Check:
+    """Judge a node by its liveness, the health it reports, and its promised room."""
+    node, age = listed.node, listed.age_seconds
     beat = "it has never sent a heartbeat" if age is None else f"its last heartbeat is {age:.0f} s old"
-    load, capacity = row["promised"], Capacity(row["max_workspaces"], row["memory_bytes"])
-    promised = nodes.load_text(load.workspaces, load.memory_bytes, capacity)
-    facts = f"{row['node_id']} is {row['liveness']}, reports {row['reported_health']}; {beat}; {promised} are promised"
-    if row["liveness"] != Liveness.ONLINE:
+    promised = nodes.load_text(listed.promised.workspaces, listed.promised.memory_bytes, node.capacity)
+    facts = f"{node.node_id} is {node.liveness}, reports {node.reported_health}; {beat}; {promised} are promised"
+    if node.liveness is not Liveness.ONLINE:
         return Check("node", "warning", facts, "start a worker there, or see its log")
-    if row["reported_health"] in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
+    if node.reported_health in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
         return Check("node", "warning", facts, "run `relay doctor` there")
     return Check("node", "ok", facts)
 

@@ -10,8 +10,9 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
-from relay_core.store.executions import transitions
-from relay_core.store.executions.takeover import Held
+from relay_core.store.executions import messages
+from relay_core.store.executions.adopt import HeldExecution
+from relay_core.store.transaction import Database
 from relay_workers.bootstrap import make_context
 from relay_workers.diagnostics import host_facts, service_facts
 from relay_workers.diagnostics.checks import Check
@@ -73,7 +74,7 @@ def _fix(context: WorkerContext, done: list[str]) -> None:
     ]
     orphans = orphan_finder(context).find()
     with context.database.connect() as connection:
-        late = transitions.undispatched(connection, SEND_AGAIN_SECONDS)
+        late = messages.undispatched(connection, SEND_AGAIN_SECONDS)
     context.dispatcher.dispatch(orphan.message for orphan in orphans)
     done += [
         f"sent a message for execution {orphan.message.execution_id}, whose worker {orphan.owner} is gone"
@@ -88,9 +89,9 @@ def _worker_parts(settings: Settings) -> Iterator[WorkerContext]:
     """The parts of a worker of this node, without taking a worker's name and without starting anything."""
     node_id = read_node_id(settings.data_dir)
     identity = NodeIdentity(node_id, f"doctor@{node_id}", f"doctor@{node_id}#", -1)
-    with service_facts.connected(settings) as database:
-        dispatcher = CeleryDispatcher(make_app(settings, node_id), database)
-        context = make_context(settings, identity, database, dispatcher)
+    with service_facts.connected(settings) as engine:
+        dispatcher = CeleryDispatcher(make_app(settings, node_id), engine)
+        context = make_context(settings, identity, Database(engine, dispatcher), dispatcher)
         context.retry_while_silent.stop()  # an engine that does not answer is to be reported, not waited for
         yield context
 
@@ -121,7 +122,7 @@ def _examine_engine(settings: Settings) -> list[Check]:
         return checks
 
 
-def _orphan(orphan: Held) -> Check:
+def _orphan(orphan: HeldExecution) -> Check:
     why = "its lease has expired" if orphan.expired else "its worker is dead"
     message = f"execution {orphan.message.execution_id} of {orphan.owner}: {why}"
     return Check("orphan", "warning", message, "a worker of this node adopts it; `--fix` sends its message")

@@ -13,9 +13,9 @@ from relay_core.queue.celery_app import KEY_PREFIX
 from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
 from relay_core.store.database import make_database, server_time
-from relay_core.store.executions import transitions
+from relay_core.store.executions import messages
 from relay_core.store.executions.overdue import expired_leases, overdue_kills
-from relay_core.store.nodes import admission, registry
+from relay_core.store.nodes import placement, runtime_nodes
 from relay_core.store.schema.migrate import check_schema
 from relay_workers.diagnostics.checks import Check, judge_clock, judge_node, judge_queue, judge_redis
 from relay_workers.ownership.node_identity import read_node_id
@@ -63,15 +63,15 @@ def examine_redis(settings: Settings) -> list[Check]:
 def examine_nodes(settings: Settings) -> list[Check]:
     """Examine all nodes by their rows."""
     with connected(settings) as database, database.connect() as connection:
-        return [judge_node(row) for row in registry.list_nodes(connection)]
+        return [judge_node(row) for row in runtime_nodes.list_nodes(connection)]
 
 
 def examine_late_executions(settings: Settings) -> list[Check]:
     """Report executions that wait too long for a worker, for their end, or for a new owner."""
     with connected(settings) as database, database.connect() as connection:
         waiting = {
-            execution_id: admission.why_waits(connection, execution_id) or "for a worker"
-            for execution_id in transitions.startable(connection, LATE_SECONDS, limit=MAX_ROWS)
+            execution_id: placement.why_waits(connection, execution_id) or "for a worker"
+            for execution_id in messages.startable(connection, LATE_SECONDS, limit=MAX_ROWS)
         }
         killed = overdue_kills(connection, LATE_SECONDS, MAX_ROWS)
         expired = expired_leases(connection, MAX_ROWS)

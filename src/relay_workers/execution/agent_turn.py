@@ -10,15 +10,15 @@ import threading
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.agents.conversation import Entry
 from relay_core.domain.errors import Stale
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.outage import is_away
+from relay_core.store.transaction import Database
 from relay_workers.agents.port import TurnReader, Verdict
 from relay_workers.execution.agent_output import AgentOutput
 
@@ -46,7 +46,7 @@ class AgentTurn:
 
     def __init__(
         self,
-        database: Engine,
+        database: Database,
         claimed: Claimed,
         reader: TurnReader,
         output: AgentOutput,

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from relay_core.domain.vocabulary import RunReason
-from relay_core.store.executions.lifecycle import Claimed
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.execution.broken_steps import BrokenSteps
 from relay_workers.execution.clone import WorkspacePreparation
 from relay_workers.execution.context import WorkerContext
@@ -31,12 +31,10 @@ from relay_workers.ownership.live_executions import ExecutionControl
 
 def make_runner(context: WorkerContext) -> Runner:
     """The runner of a worker; nothing is started."""
-    claims = Claims(
-        context.settings, context.database, context.claimant, context.live, context.admission, context.dispatcher
-    )
+    claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission)
     evidence = PartialEvidence(context.database, context.logs, context.git, context.secrets, _workspaces(context))
     broken = BrokenSteps(context.leases, _ender(context), context.retry_while_silent, evidence)
-    publisher = EndPublisher(context.live_logs, context.dispatcher, context.metrics, context.admission)
+    publisher = EndPublisher(context.live_logs, context.metrics, context.admission)
     ends = EndWriter(context.database, context.claimant.node_id, evidence, publisher)
     return Runner(claims, make_steps(context), broken, ends, context.live, context.metrics)
 

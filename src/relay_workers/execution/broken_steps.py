@@ -5,7 +5,7 @@ import threading
 from relay_core.domain import execution as machine
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason, Status
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.outcome import Outcome, end_of

@@ -13,9 +13,10 @@ from uuid import UUID
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.executions.lifecycle import Claimed, Evidence
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.finish import Evidence
 from relay_core.store.outage import is_away
-from relay_core.store.workspaces.workspace_rows import WorkspaceRepoRow, WorkspaceRow
+from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable, ImageInfo
 from relay_workers.execution.outcome import (
     CloneRecord,

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.executions.claim import Claimant
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.transaction import Database
 from relay_workers.capture.pump import LogPump
 from relay_workers.containers.forwarding import PortForwarder
 from relay_workers.containers.port import Containers
@@ -28,7 +27,7 @@ class WorkerContext:
 
     settings: Settings
     claimant: Claimant
-    database: Engine
+    database: Database
     leases: Leases
     dispatcher: Dispatcher
     containers: Containers

@@ -10,7 +10,7 @@ from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason
 from relay_core.store import events
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.containers.forwarding import PortForwarder
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.execution.outcome import Outcome

@@ -1,16 +1,17 @@
 """Writes the end of an execution: the terminal transaction, and all that follows its commit."""
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.live_log.publisher import LiveLogPublisher
-from relay_core.queue.dispatcher import Dispatcher
 from relay_core.retry import Backoff, until_available
-from relay_core.store.executions import lifecycle
-from relay_core.store.executions.lifecycle import Claimed, Evidence, Finished
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.finish import Evidence, finish
+from relay_core.store.executions.kill import request_kill
 from relay_core.store.outage import is_away
+from relay_core.store.transaction import Database
 from relay_workers.execution import workspace_changes
 from relay_workers.execution.outcome import Outcome, end_of
 from relay_workers.execution.partial_evidence import PartialEvidence
@@ -30,24 +31,19 @@ class EndPublisher:
 
     Args:
         live_logs: closes the live log.
-        dispatcher: sends the messages of the executions that are due now.
         metrics: counts the end.
         admission: looks whether refused executions find room now.
     """
 
-    def __init__(
-        self, live_logs: LiveLogPublisher, dispatcher: Dispatcher, metrics: Metrics, admission: Admission
-    ) -> None:
+    def __init__(self, live_logs: LiveLogPublisher, metrics: Metrics, admission: Admission) -> None:
         self._live_logs = live_logs
-        self._dispatcher = dispatcher
         self._metrics = metrics
         self._admission = admission
 
-    def publish(self, claimed: Claimed, ended: Finished) -> None:
+    def publish(self, claimed: Claimed, ended: Transition) -> None:
         """Publish the end of an execution."""
         self._live_logs.end(claimed.execution_id)
-        self._dispatcher.dispatch(ended.messages)
-        self._metrics.ended(claimed.run_reason, ended.transition)
+        self._metrics.ended(claimed.run_reason, ended)
         self._admission.room_made()
 
 
@@ -55,13 +51,13 @@ class EndWriter:
     """Writes outcomes.
 
     Args:
-        database: where executions end.
+        database: where executions end; it sends the messages of the executions that may start then.
         node_id: of this worker; noted where processes of the execution may still run here.
         evidence: replaces evidence that cannot be stored.
         publisher: told after the commit.
     """
 
-    def __init__(self, database: Engine, node_id: str, evidence: PartialEvidence, publisher: EndPublisher) -> None:
+    def __init__(self, database: Database, node_id: str, evidence: PartialEvidence, publisher: EndPublisher) -> None:
         self._database = database
         self._node_id = node_id
         self._evidence = evidence
@@ -85,13 +81,13 @@ class EndWriter:
             ended = self._commit(claimed, control, Outcome(end_of(error, kill_asked=False), bare, gone=outcome.gone))
         _remove(outcome.raw_files)
         self._publisher.publish(claimed, ended)
-        log.info("ended", status=ended.transition.target, reason=ended.transition.reason, gone=outcome.gone)
-        return ended.transition
+        log.info("ended", status=ended.target, reason=ended.reason, gone=outcome.gone)
+        return ended
 
-    def _commit(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Finished:
+    def _commit(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Transition:
         """Repeat the terminal transaction until Postgres answers: the fence makes it idempotent."""
 
-        def transaction() -> Finished:
+        def transaction() -> Transition:
             with self._database.begin() as connection:
                 return self._finish(connection, claimed, control, outcome)
 
@@ -102,11 +98,11 @@ class EndWriter:
 
     def _finish(
         self, connection: Connection, claimed: Claimed, control: ExecutionControl, outcome: Outcome
-    ) -> Finished:
+    ) -> Transition:
         if control.kill.is_set():  # a revoke of Celery's reaches the control before the row
-            lifecycle.request_kill(connection, claimed.execution_id, "the worker's control")
+            request_kill(connection, claimed.execution_id, "the worker's control")
         left_on = None if outcome.gone else self._node_id
-        ended = lifecycle.finish(
+        ended = finish(
             connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence, left_on=left_on
         )
         if outcome.workspace is not None:

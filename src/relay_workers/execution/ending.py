@@ -10,12 +10,12 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError
 from relay_core.domain.events import EventKind
 from relay_core.store import events
-from relay_core.store.executions import transitions
+from relay_core.store.executions import owned
+from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers, EngineUnavailable, KillResult
 from relay_workers.ownership.node_lock import hold_lock
 from relay_workers.ownership.step_processes import StepProcesses
@@ -39,7 +39,7 @@ class ProcessEnder:
         data_dir: of this node, for the lock between starts and ends.
     """
 
-    def __init__(self, containers: Containers, database: Engine, data_dir: Path) -> None:
+    def __init__(self, containers: Containers, database: Database, data_dir: Path) -> None:
         self._containers = containers
         self._database = database
         self._data_dir = data_dir
@@ -67,7 +67,7 @@ class ProcessEnder:
     def _end_processes_of_root(self, processes: StepProcesses) -> KillResult:
         with hold_lock(self._data_dir, str(processes.workspace_id), shared=False):
             with self._database.connect() as connection:
-                keep = transitions.running_gids(connection, processes.workspace_id, but=processes.execution_id)
+                keep = owned.running_gids(connection, processes.workspace_id, but=processes.execution_id)
             return self._containers.end_leftovers(processes.container_id, keep)
 
     def _check(self, processes: StepProcesses, result: KillResult) -> None:

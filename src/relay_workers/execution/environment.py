@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from relay_core.settings import Settings
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import CA_BUNDLE
 
 HOME = "/workspace/home"

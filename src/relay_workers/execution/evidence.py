@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from relay_core.domain.errors import RelayError
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason, Status, Stream
-from relay_core.store.executions import transitions
-from relay_core.store.executions.lifecycle import Claimed, Evidence, EvidenceEvent
-from relay_core.store.workspaces.workspace_rows import WorkspaceRepoRow
+from relay_core.store.executions import owned
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.finish import Evidence, EvidenceEvent
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.agents.registry import BEGINS_ANEW
 from relay_workers.execution.agent_turn import AgentTurn
 from relay_workers.execution.home import remove_snapshots
@@ -42,7 +42,7 @@ class EvidenceCollector:
         git: reads heads and records after-states.
     """
 
-    def __init__(self, database: Engine, git: Git) -> None:
+    def __init__(self, database: Database, git: Git) -> None:
         self._database = database
         self._git = git
 
@@ -73,7 +73,7 @@ class EvidenceCollector:
         if claimed.step.as_root and (files := give_back(workspace.directory, workspace.uid)):
             events.append((EventKind.EXECUTION_FILES_GIVEN_BACK, {"files": files, "uid": workspace.uid}))
         with self._database.connect() as connection:
-            gids = transitions.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
+            gids = owned.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
         for name, head in self._git.heads(workspace.directory, workspace.repo_names).items():
             removed = remove_dead_locks(workspace.directory, name, head.branch, ended=claimed.gid, running=gids)
             if removed:
@@ -109,7 +109,7 @@ class EvidenceCollector:
         self, claimed: Claimed, step: RunningStep, repo: WorkspaceRepoRow, message: str | None
     ) -> AfterStateRequest:
         with self._database.connect() as connection:
-            before = transitions.before_head(connection, claimed.execution_id, repo.repo_id)
+            before = owned.before_head(connection, claimed.execution_id, repo.repo_id)
         return AfterStateRequest(
             workspace_id=claimed.workspace_id,
             workspace_dir=step.place.workspace.directory,

@@ -10,8 +10,8 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.executions.lifecycle import Evidence
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.executions.finish import Evidence
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable
 from relay_workers.host_files.run_dir import RunDir
 

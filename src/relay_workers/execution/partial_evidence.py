@@ -5,14 +5,15 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.secret_box import SecretBox
-from relay_core.store.executions.lifecycle import Claimed, Evidence
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.finish import Evidence
 from relay_core.store.logs.log_store import LogStore, StreamEnd
-from relay_core.store.workspaces import workspace_rows
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces import workspace_row
 from relay_workers.execution.repo_states import head_columns
 from relay_workers.execution.secret_values import to_mask
 from relay_workers.execution.step_log import stored_ends
@@ -33,7 +34,9 @@ class PartialEvidence:
         workspaces: the directories of workspaces.
     """
 
-    def __init__(self, database: Engine, logs: LogStore, git: Git, secrets: SecretBox, workspaces: Workspaces) -> None:
+    def __init__(
+        self, database: Database, logs: LogStore, git: Git, secrets: SecretBox, workspaces: Workspaces
+    ) -> None:
         self._database = database
         self._logs = logs
         self._git = git
@@ -62,7 +65,7 @@ class PartialEvidence:
     def _heads(self, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:
         """The head of every clone by repository id; empty where the clones are gone."""
         with self._database.connect() as connection:
-            row = workspace_rows.load(connection, workspace_id)
+            row = workspace_row.load(connection, workspace_id)
         directory = self._workspaces.directory(workspace_id)
         if not (directory / "repos").is_dir():
             return {}

@@ -10,7 +10,7 @@ import structlog
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.outage import is_away
 from relay_workers.execution import dev_server
 from relay_workers.execution.broken_steps import BrokenSteps

@@ -5,12 +5,11 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-from sqlalchemy import Engine
-
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import Stream
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.transaction import Database
 from relay_workers.agents.registry import reader_of
 from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.execution.agent_output import AgentOutput
@@ -47,7 +46,7 @@ class StepOutputs:
         database: where conversations are stored.
     """
 
-    def __init__(self, pump: LogPump, logs: LogStore, database: Engine) -> None:
+    def __init__(self, pump: LogPump, logs: LogStore, database: Database) -> None:
         self._pump = pump
         self._logs = logs
         self._database = database

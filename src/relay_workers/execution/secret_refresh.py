@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.errors import StepFailed
 from relay_core.secret_box import SecretBox
 from relay_core.store.projects import secrets
-from relay_core.store.workspaces import workspace_rows
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces import workspace_row
 from relay_workers.execution.secret_values import to_mask
 from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.live_secrets import LiveSecrets
@@ -28,7 +28,7 @@ class SecretRefresh:
         live: executions of this worker.
     """
 
-    def __init__(self, database: Engine, box: SecretBox, live: LiveExecutions) -> None:
+    def __init__(self, database: Database, box: SecretBox, live: LiveExecutions) -> None:
         self._database = database
         self._box = box
         self._live = live
@@ -45,7 +45,7 @@ class SecretRefresh:
         changed = [masked for masked in live if masked.stamp != stamps[masked.workspace_id]]
         for workspace_id in {masked.workspace_id for masked in changed}:
             with self._database.connect() as connection:
-                row = workspace_rows.load(connection, workspace_id)
+                row = workspace_row.load(connection, workspace_id)
             try:
                 values = to_mask(self._box, row)
             except StepFailed as error:

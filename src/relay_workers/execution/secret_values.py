@@ -8,8 +8,8 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.logs.secret_forms import maskable
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.secret_box import SecretBox, SecretName, SecretsNotConfigured, Undecryptable
-from relay_core.store.projects.secrets import MAX_MASKED_BYTES, Given
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.projects.secrets import MAX_MASKED_BYTES, GivenValue
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Grant:
     """The secrets that one execution gets."""
 
     env: Mapping[str, str]
-    given: tuple[Given, ...]
+    given: tuple[GivenValue, ...]
     """The same secrets, encrypted; stored before the execution starts, so that they are always masked."""
 
 
@@ -29,14 +29,14 @@ def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
             more bytes than can be masked.
     """
     env: dict[str, str] = {}
-    given: list[Given] = []
+    given: list[GivenValue] = []
     for secret in row.used_secrets if run_reason in row.secrets_in else ():
         if secret.ciphertext is None:
             name, project = secret.secret_name, row.project_id
             message = f"the secret {name} was deleted; store it again: relay secret set {name} --project {project}"
             raise StepFailed(Reason.SECRET_MISSING, message)
-        env[secret.env_name] = _opened(box, row.project_id, Given(secret.secret_name, secret.ciphertext))
-        given.append(Given(secret.secret_name, secret.ciphertext))
+        env[secret.env_name] = _opened(box, row.project_id, GivenValue(secret.secret_name, secret.ciphertext))
+        given.append(GivenValue(secret.secret_name, secret.ciphertext))
     if env:
         _check_size({*_values_given_before(box, row), *env.values()})
     return Grant(env, tuple(given))
@@ -57,7 +57,7 @@ def to_mask(box: SecretBox, row: WorkspaceRow) -> tuple[bytes, ...]:
         if secret.ciphertext is None:
             continue
         try:
-            value = _opened(box, row.project_id, Given(secret.secret_name, secret.ciphertext))
+            value = _opened(box, row.project_id, GivenValue(secret.secret_name, secret.ciphertext))
         except StepFailed:  # no execution has got the value, and none will
             continue
         if value not in values and (left := left - _size({value})) >= 0:
@@ -83,7 +83,7 @@ def _size(values: set[str]) -> int:
     return sum(len(value.encode("utf-8", "surrogateescape")) for value in values)
 
 
-def _opened(box: SecretBox, project_id: UUID, stored: Given) -> str:
+def _opened(box: SecretBox, project_id: UUID, stored: GivenValue) -> str:
     try:
         return box.open(SecretName(project_id, stored.secret_name), stored.ciphertext)
     except (Undecryptable, SecretsNotConfigured) as error:

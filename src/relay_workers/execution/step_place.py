@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from relay_core.domain.logs.masking import SecretMask
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.execution.workspace import WorkspaceHandle
 from relay_workers.host_files.run_dir import RunDir
 from relay_workers.ownership.step_processes import StepProcesses

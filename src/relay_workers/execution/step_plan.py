@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Engine
-
 from relay_core.domain.agents.executors import ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import AgentStep, CloneStep
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces import sessions
 from relay_workers.agents.port import StepPlan, TurnRequest
 from relay_workers.agents.registry import get_executor
@@ -16,7 +15,7 @@ from relay_workers.execution.step_place import step_uid
 from relay_workers.execution.workspace import WorkspaceHandle
 
 
-def plan_step(database: Engine, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
+def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
     """The script, standard input and environment of a step.
 
     Raises:
@@ -48,7 +47,7 @@ def executor_choice(step: AgentStep) -> ExecutorChoice:
         raise StepFailed(Reason.START_FAILED, str(error)) from error
 
 
-def turn_request(database: Engine, claimed: Claimed, step: AgentStep, workspace: WorkspaceHandle) -> TurnRequest:
+def turn_request(database: Database, claimed: Claimed, step: AgentStep, workspace: WorkspaceHandle) -> TurnRequest:
     """The prompt of an agent's step, and the conversation that a follow-up continues.
 
     A follow-up begins a new conversation where no turn of the session has left one, as when the agent was ended before

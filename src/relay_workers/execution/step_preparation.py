@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Engine
-
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import RunReason
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
-from relay_core.store.executions import transitions
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions import owned
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.projects import secrets as stored_secrets
+from relay_core.store.transaction import Database
 from relay_workers.containers.port import StepStart
 from relay_workers.execution.environment import step_environment
 from relay_workers.execution.secret_values import Grant, grant, to_mask
@@ -34,7 +33,7 @@ class StepPreparation:
         secrets: decrypts the secrets that the step gets.
     """
 
-    def __init__(self, settings: Settings, database: Engine, git: Git, secrets: SecretBox) -> None:
+    def __init__(self, settings: Settings, database: Database, git: Git, secrets: SecretBox) -> None:
         self._settings = settings
         self._database = database
         self._git = git
@@ -99,7 +98,7 @@ class StepPreparation:
         workspace = place.workspace
         heads = workspace.by_repo_id(self._git.heads(workspace.directory, workspace.repo_names))
         with self._database.begin() as connection:
-            transitions.record_before_heads(
+            owned.record_before_heads(
                 connection,
                 claimed.execution_id,
                 claimed.fence,

@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.store.executions import lifecycle, transitions
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions import owned
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.kill import request_kill
+from relay_core.store.transaction import Database
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.outcome import CAP_MESSAGES, Outcome
 from relay_workers.execution.running_step import RunningStep, StepOutputs
@@ -46,7 +48,7 @@ class StepParts:
     starter: StepStarter
     finisher: StepFinisher
     evidence: EvidenceCollector
-    database: Engine
+    database: Database
     tail_seconds: float
     """Seconds for which a background process may hold the log open after the step has exited."""
 
@@ -148,7 +150,7 @@ class StepSession:
             self.control.wake.wait(decision.wait_seconds)
         if decision.reason is Reason.USER:  # a revoke of Celery's reaches the control before the row
             with self.parts.database.begin() as connection:
-                lifecycle.request_kill(connection, self.claimed.execution_id, "the worker's control")
+                request_kill(connection, self.claimed.execution_id, "the worker's control")
         return decision
 
     def finish(self, step: RunningStep, decision: Decision) -> StepEnd:
@@ -180,7 +182,7 @@ class StepSession:
         handle = ProcessHandle(
             self.claimed.gid, run_dir.fence, run_dir.container_path, step.exec_id, port, forward_port
         )
-        transitions.store_handle(connection, self.claimed.execution_id, self.claimed.fence, handle)
+        owned.store_handle(connection, self.claimed.execution_id, self.claimed.fence, handle)
 
     def _was_never_started(self, workspace: WorkspaceHandle, fence: int) -> bool:
         """Rule out that the start of an earlier owner still happens; False where it has happened."""

@@ -7,7 +7,7 @@ import structlog
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.containers.port import Containers, EngineUnavailable, StepStart
 from relay_workers.execution.ending import starting
 from relay_workers.execution.running_step import RunningStep

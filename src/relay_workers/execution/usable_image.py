@@ -7,7 +7,7 @@ from relay_core.domain.agents.executors import check_executor
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.agents import programs
 from relay_workers.agents.port import TurnRequest
 from relay_workers.agents.registry import get_executor

@@ -6,7 +6,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.execution import Transition
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason, RunReason, Status
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.agents.port import Verdict
 from relay_workers.execution.outcome import CAP_MESSAGES
 from relay_workers.execution.running_step import RunningStep

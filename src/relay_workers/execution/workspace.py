@@ -6,14 +6,13 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.store import events
-from relay_core.store.workspaces import workspace_rows
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces import preparation, workspace_row
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import Containers
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.git.port import Head
@@ -60,7 +59,7 @@ class Workspaces:
         data_dir: of this node.
     """
 
-    def __init__(self, database: Engine, containers: Containers, retry: RetryWhileSilent, data_dir: Path) -> None:
+    def __init__(self, database: Database, containers: Containers, retry: RetryWhileSilent, data_dir: Path) -> None:
         self._database = database
         self._containers = containers
         self._retry = retry
@@ -73,15 +72,13 @@ class Workspaces:
     def row(self, workspace_id: UUID) -> WorkspaceRow:
         """The row of a workspace."""
         with self._database.connect() as connection:
-            return workspace_rows.load(connection, workspace_id)
+            return workspace_row.load(connection, workspace_id)
 
     def store_place(self, row: WorkspaceRow) -> None:
         """Store where the workspace will be, before its first byte is written, so that a sweep can remove it."""
         directory = self.directory(row.id)
         with self._database.begin() as connection:
-            workspace_rows.set_fields(
-                connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory)
-            )
+            preparation.set_fields(connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory))
 
     def attend(self, workspace_id: UUID) -> WorkspaceHandle:
         """Open a workspace to look after a process that was started in it before.
@@ -121,10 +118,10 @@ class Workspaces:
                 self._containers.restart(handle.container_id)
         if not state.running:
             with self._database.begin() as connection:
-                workspace_rows.set_state(connection, workspace_id, WorkspaceState.RUNNING)
+                preparation.set_state(connection, workspace_id, WorkspaceState.RUNNING)
                 events.append(connection, workspace_id, EventKind.WORKSPACE_CONTAINER_RESTARTED, {"found": "stopped"})
         return handle
 
     def _give_up(self, workspace_id: UUID, why: str) -> None:
         with self._database.begin() as connection:
-            workspace_rows.set_state(connection, workspace_id, WorkspaceState.FAILED, why)
+            preparation.set_state(connection, workspace_id, WorkspaceState.FAILED, why)

@@ -3,8 +3,8 @@
 from sqlalchemy import Connection
 
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.store.executions.lifecycle import Claimed
-from relay_core.store.workspaces import workspace_rows
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.workspaces import preparation
 from relay_workers.execution.outcome import PreparedWorkspace, RemovedWorkspace
 
 
@@ -14,10 +14,10 @@ def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | 
     A prepared workspace becomes `running`, unless the execution was killed in the same transaction.
     """
     if isinstance(change, RemovedWorkspace):
-        workspace_rows.set_fields(connection, claimed.workspace_id, uid=None)
+        preparation.set_fields(connection, claimed.workspace_id, uid=None)
         return
     for clone in sorted(change.clones, key=lambda clone: clone.repo_id):
-        workspace_rows.record_clone(
+        preparation.record_clone(
             connection,
             change.row,
             clone.repo_id,
@@ -25,12 +25,12 @@ def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | 
             base_commit=clone.base_commit,
             branch=clone.target_branch,
         )
-    workspace_rows.set_fields(
+    preparation.set_fields(
         connection,
         claimed.workspace_id,
         container_id=change.container_id,
         uid=change.uid,
         image_digest=change.image_digest,
     )
-    if workspace_rows.clone_completed(connection, claimed.execution_id):
-        workspace_rows.set_state(connection, claimed.workspace_id, WorkspaceState.RUNNING)
+    if preparation.clone_completed(connection, claimed.execution_id):
+        preparation.set_state(connection, claimed.workspace_id, WorkspaceState.RUNNING)

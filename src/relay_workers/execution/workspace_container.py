@@ -7,14 +7,14 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.settings import Settings
-from relay_core.store.workspaces import workspace_rows
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces import preparation, workspace_row
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid
 from relay_workers.containers.port import (
     Account,
@@ -52,7 +52,7 @@ class WorkspaceContainers:
         node_id: of this node.
     """
 
-    def __init__(self, settings: Settings, containers: Containers, database: Engine, node_id: str) -> None:
+    def __init__(self, settings: Settings, containers: Containers, database: Database, node_id: str) -> None:
         self._settings = settings
         self._containers = containers
         self._database = database
@@ -76,7 +76,7 @@ class WorkspaceContainers:
             return named
         span = self._settings.container_uid_range
         with self._database.begin() as connection:
-            uid = workspace_rows.reserve_uid(
+            uid = preparation.reserve_uid(
                 connection, row.id, self._node_id, lambda taken: free_uid(row.id, span, taken, has_account)
             )
         if uid is None:
@@ -103,7 +103,7 @@ class WorkspaceContainers:
         try:
             if late:
                 with self._database.connect() as connection:
-                    if workspace_rows.load(connection, workspace_id).state is not WorkspaceState.FAILED:
+                    if workspace_row.load(connection, workspace_id).state is not WorkspaceState.FAILED:
                         return
             self._containers.remove(container.result())
         except (RelayError, SQLAlchemyError) as error:

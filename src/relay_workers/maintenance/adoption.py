@@ -7,12 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store.executions import takeover
-from relay_core.store.executions.lifecycle import Claimant
-from relay_core.store.executions.takeover import Held
+from relay_core.store.executions import adopt
+from relay_core.store.executions.adopt import HeldExecution
+from relay_core.store.executions.claim import Claimant
+from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.node_identity import is_dead
@@ -32,28 +32,28 @@ class OrphanFinder:
         data_dir: holds the locks by which living workers of this node are known.
     """
 
-    def __init__(self, database: Engine, claimant: Claimant, data_dir: Path) -> None:
+    def __init__(self, database: Database, claimant: Claimant, data_dir: Path) -> None:
         self._database = database
         self._claimant = claimant
         self._data_dir = data_dir
 
-    def find(self, is_left: Callable[[UUID], bool] = lambda _: False) -> list[Held]:
+    def find(self, is_left: Callable[[UUID], bool] = lambda _: False) -> list[HeldExecution]:
         """The orphaned executions of this node.
 
         Args:
             is_left: whether this worker itself has stopped to look after an execution that it owns.
         """
         with self._database.begin() as connection:
-            running = takeover.held(connection, self._claimant)
+            running = adopt.held_executions(connection, self._claimant)
         own = [execution for execution in running if execution.owner == self._claimant.owner]
         of_others = [execution for execution in running if execution.owner != self._claimant.owner]
         left = [execution for execution in own if is_left(execution.message.execution_id)]
-        return [*left, *takeover.orphans(of_others, partial(is_dead, self._data_dir))]
+        return [*left, *adopt.orphans(of_others, partial(is_dead, self._data_dir))]
 
     def end_transactions(self, owner: str) -> None:
         """End the database transactions of a worker that has lost its lease, whose locks would hold up an adoption."""
         with self._database.begin() as connection:
-            ended = takeover.end_sessions(connection, owner, self._claimant.lease_seconds)
+            ended = adopt.end_sessions(connection, owner, self._claimant.lease_seconds)
         if ended:
             log.warning("ended transactions of a worker that lost its lease", owner=owner, transactions=ended)
 
@@ -101,7 +101,7 @@ class Adoption:
             if now - self._found_at[orphan.message.execution_id] >= MESSAGE_SECONDS:
                 self._take(orphan)
 
-    def _send(self, orphans: Iterable[Held]) -> None:
+    def _send(self, orphans: Iterable[HeldExecution]) -> None:
         messages = []
         for orphan in orphans:
             log.info(
@@ -114,7 +114,7 @@ class Adoption:
             messages.append(orphan.message)
         self._dispatcher.dispatch(messages)
 
-    def _take(self, orphan: Held) -> None:
+    def _take(self, orphan: HeldExecution) -> None:
         log.warning("no worker took an orphaned execution", execution_id=str(orphan.message.execution_id))
         if orphan.expired:
             self._orphans.end_transactions(orphan.owner)

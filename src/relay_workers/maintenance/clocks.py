@@ -74,7 +74,7 @@ def _vital_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) ->
 def _database_clocks(context: WorkerContext) -> list[Ticker]:
     settings, database, dispatcher, metrics = context.settings, context.database, context.dispatcher, context.metrics
     log_ends = partial(stored_ends, context.logs)
-    reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs, dispatcher)
+    reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs)
     refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
     upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
     return [
@@ -88,7 +88,7 @@ def _database_clocks(context: WorkerContext) -> list[Ticker]:
 
 def _node_clocks(context: WorkerContext) -> list[Ticker]:
     data_dir, node_id, metrics = context.settings.data_dir, context.claimant.node_id, context.metrics
-    requests = WorkspaceRequests(node_id, data_dir, context.database, context.containers, context.dispatcher, metrics)
+    requests = WorkspaceRequests(node_id, data_dir, context.database, context.containers, metrics)
     tools = partial(tool_leftovers.sweep, data_dir, node_id, context.tool, metrics)
     left = make_leftovers(context)
 
@@ -116,7 +116,7 @@ def _disk_clocks(context: WorkerContext) -> list[Ticker]:
 def make_leftovers(context: WorkerContext) -> Leftovers:
     """The sweep that ends leftovers on this node."""
     node_id, data_dir = context.claimant.node_id, context.settings.data_dir
-    return Leftovers(node_id, data_dir, context.database, context.containers, context.git, context.dispatcher)
+    return Leftovers(node_id, data_dir, context.database, context.containers, context.git)
 
 
 def orphan_finder(context: WorkerContext) -> OrphanFinder:

@@ -3,11 +3,11 @@
 import time
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.store import idempotency
 from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.logs import compaction
+from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -17,7 +17,7 @@ COMPACTION_SECONDS = 1.0
 """Most seconds of a round that go into compaction: a fifth of the interval, so it takes a fifth of a connection."""
 
 
-def sweep(database: Engine, idempotency_ttl_hours: int, metrics: Metrics) -> None:
+def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
     """Do one round; any worker does it for all, and one at a time compacts."""
     _forget_keys(database, idempotency_ttl_hours)
     deadline = time.monotonic() + COMPACTION_SECONDS
@@ -32,7 +32,7 @@ def sweep(database: Engine, idempotency_ttl_hours: int, metrics: Metrics) -> Non
             metrics.swept("log_compacted")
 
 
-def _forget_keys(database: Engine, ttl_hours: int) -> None:
+def _forget_keys(database: Database, ttl_hours: int) -> None:
     with database.begin() as connection:
         forgotten = idempotency.forget_old(connection, ttl_hours)
     if forgotten:

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.store.nodes import node_rows
-from relay_core.store.nodes.node_rows import NodeWorkspace
+from relay_core.store.nodes import node_workspaces
+from relay_core.store.nodes.node_workspaces import NodeWorkspace
+from relay_core.store.transaction import Database
 from relay_workers.containers.port import LABEL_WORKSPACE, Containers, OurContainer
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs, is_unwanted
@@ -53,7 +52,7 @@ class DivergenceFinder:
     """
 
     def __init__(
-        self, node_id: str, data_dir: Path, database: Engine, containers: Containers, repairs: DivergenceRepairs
+        self, node_id: str, data_dir: Path, database: Database, containers: Containers, repairs: DivergenceRepairs
     ) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
@@ -73,7 +72,7 @@ class DivergenceFinder:
         }
         with self._database.connect() as connection:
             named = [workspace_id for _, workspace_id in containers.values()]
-            rows = node_rows.workspaces_of(connection, self._node_id, named)
+            rows = node_workspaces.workspaces_of(connection, self._node_id, named)
         return [
             *self._unwanted_containers(containers.values(), rows),
             *self._vanished_containers(containers, rows.values()),
@@ -127,7 +126,7 @@ class DivergenceFinder:
             with suppress(FileNotFoundError, NotADirectoryError, TamperedFile), SafeDir.open(directory, "runs") as runs:
                 workspace_ids.update((uuid_or_nil(name), uuid_or_nil(directory.name)) for name in runs.names())
         with self._database.connect() as connection:
-            finished = node_rows.finished(connection, workspace_ids)
+            finished = node_workspaces.finished(connection, workspace_ids)
         return [
             Divergence(
                 "raw_files",

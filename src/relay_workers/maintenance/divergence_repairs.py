@@ -3,15 +3,14 @@
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Engine
-
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store import events
-from relay_core.store.nodes import node_rows
-from relay_core.store.nodes.node_rows import NodeWorkspace
+from relay_core.store.nodes import node_workspaces
+from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.projects import secrets
-from relay_core.store.workspaces import workspace_rows
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces import preparation
 from relay_workers.containers.port import Containers
 from relay_workers.git.port import Git
 from relay_workers.host_files.run_dir import remove_runs
@@ -29,7 +28,7 @@ class DivergenceRepairs:
         git: removes clones and stores.
     """
 
-    def __init__(self, node_id: str, data_dir: Path, database: Engine, containers: Containers, git: Git) -> None:
+    def __init__(self, node_id: str, data_dir: Path, database: Database, containers: Containers, git: Git) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
@@ -44,14 +43,14 @@ class DivergenceRepairs:
         if row.container_id is not None and self._containers.inspect(row.container_id).exists:
             return
         with self._database.begin() as connection:
-            if node_rows.is_still(connection, row, self._node_id):
+            if node_workspaces.is_still(connection, row, self._node_id):
                 why = "its container was removed outside of Relay"
-                workspace_rows.set_state(connection, row.id, WorkspaceState.FAILED, why)
+                preparation.set_state(connection, row.id, WorkspaceState.FAILED, why)
 
     def remove_unwanted_container(self, container_id: str, workspace_id: UUID) -> None:
         """Remove a container if its workspace still does not want it."""
         with self._database.connect() as connection:
-            row = node_rows.workspace_of(connection, self._node_id, workspace_id)
+            row = node_workspaces.workspace_of(connection, self._node_id, workspace_id)
         if is_unwanted(row):
             self._containers.remove(container_id)
 
@@ -66,8 +65,8 @@ class DivergenceRepairs:
         self._git.remove_workspace(row.id, self._workspace_dir(row.id))
         node_lock.remove_lock(self._data_dir, str(row.id))
         with self._database.begin() as connection:
-            workspace_rows.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
-            workspace_rows.set_state(connection, row.id, WorkspaceState.STOPPED)
+            preparation.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
+            preparation.set_state(connection, row.id, WorkspaceState.STOPPED)
             secrets.forget_given(connection, row.id)
             events.append(connection, row.id, EventKind.WORKSPACE_REMOVED, {"node_id": self._node_id})
 

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core import __version__
 from relay_core.domain import nodes
 from relay_core.settings import Settings
-from relay_core.store.executions.lifecycle import Claimant
-from relay_core.store.nodes import registry
+from relay_core.store.executions.claim import Claimant
+from relay_core.store.nodes import runtime_nodes
+from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers, EngineUnavailable
 from relay_workers.ownership.node_identity import default_concurrency
 
@@ -34,7 +34,7 @@ class Heartbeat:
         containers: the engine that is asked.
     """
 
-    def __init__(self, settings: Settings, claimant: Claimant, database: Engine, containers: Containers) -> None:
+    def __init__(self, settings: Settings, claimant: Claimant, database: Database, containers: Containers) -> None:
         self._settings = settings
         self._claimant = claimant
         self._database = database
@@ -66,11 +66,11 @@ class Heartbeat:
         with self._database.begin() as connection:
             health = nodes.health(
                 engine_answers=self._engine_answers,
-                draining=registry.is_draining(connection, node_id),
+                draining=runtime_nodes.is_draining(connection, node_id),
                 free_bytes=shutil.disk_usage(settings.data_dir).free,
                 min_free_bytes=settings.node_min_free_bytes,
             )
-            registry.heartbeat(
+            runtime_nodes.heartbeat(
                 connection,
                 node_id,
                 pool=self._claimant.pool,

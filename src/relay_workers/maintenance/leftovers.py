@@ -1,19 +1,15 @@
 """End processes that executions have left on this node: the executions ended while the node or its engine was away.
 
-Until their processes are gone, `lifecycle.claim` lets no execution start in their workspace.
+Until their processes are gone, `store.executions.claim` lets no execution start in their workspace.
 """
 
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.errors import RelayError
-from relay_core.domain.events import EventKind
-from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store import events
-from relay_core.store.executions import offline_nodes
-from relay_core.store.executions.offline_nodes import Leftover
+from relay_core.store.executions.leftovers import Leftover, forget_leftover, leftovers
+from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.workspace import workspace_dir
@@ -31,21 +27,17 @@ class Leftovers:
     Args:
         node_id: of the node.
         data_dir: of the node.
-        database: lists the executions that left processes.
+        database: lists the executions that left processes; it sends the messages of executions that can start then.
         containers: where the processes run.
         git: removes workspaces that are another node's now.
-        dispatcher: sends the messages of executions that can start after that.
     """
 
-    def __init__(
-        self, node_id: str, data_dir: Path, database: Engine, containers: Containers, git: Git, dispatcher: Dispatcher
-    ) -> None:
+    def __init__(self, node_id: str, data_dir: Path, database: Database, containers: Containers, git: Git) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
         self._containers = containers
         self._git = git
-        self._dispatcher = dispatcher
         self._ender = ProcessEnder(containers, database, data_dir)
 
     def sweep(self) -> int:
@@ -54,8 +46,8 @@ class Leftovers:
         Processes that cannot be ended now stay for the next sweep.
         """
         with self._database.connect() as connection:
-            leftovers = offline_nodes.leftovers(connection, self._node_id)
-        return sum(self._try_to_end(leftover) for leftover in leftovers)
+            found = leftovers(connection, self._node_id)
+        return sum(self._try_to_end(leftover) for leftover in found)
 
     def _try_to_end(self, leftover: Leftover) -> bool:
         try:
@@ -75,10 +67,7 @@ class Leftovers:
             self._ender.end(processes, grace_seconds=0)
         self._remove_files(leftover)
         with self._database.begin() as connection:
-            due = offline_nodes.forget_leftover(connection, leftover)
-            payload = {"execution_id": str(leftover.execution_id), "node_id": self._node_id}
-            events.append(connection, leftover.workspace_id, EventKind.WORKSPACE_LEFTOVERS_ENDED, payload)
-        self._dispatcher.dispatch(due)
+            forget_leftover(connection, leftover, self._node_id)
 
     def _remove_files(self, leftover: Leftover) -> None:
         """Remove the raw log, which is unmasked and cannot be appended to the stored log any more.

@@ -1,16 +1,16 @@
 """Lower the liveness of nodes that send no heartbeat."""
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.nodes import Bounds
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
+from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 
-def sweep(database: Engine, bounds: Bounds, metrics: Metrics) -> None:
+def sweep(database: Database, bounds: Bounds, metrics: Metrics) -> None:
     """Set silent nodes to `degraded` or `offline` in Postgres; writes nothing else.
 
     Args:
@@ -19,7 +19,7 @@ def sweep(database: Engine, bounds: Bounds, metrics: Metrics) -> None:
         metrics: counts changed nodes.
     """
     with database.begin() as connection:
-        changes = registry.sweep(connection, bounds)
+        changes = runtime_nodes.sweep(connection, bounds)
     for change in changes:
         metrics.swept(f"node_{change.after}")
         log.warning("a node is silent", node=change.node_id, before=change.before, after=change.after)

@@ -5,14 +5,13 @@ from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.domain.nodes import Bounds
 from relay_core.live_log.publisher import LiveLogPublisher
-from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store.executions import offline_nodes
-from relay_core.store.executions.offline_nodes import Lost
+from relay_core.store.executions import reap
+from relay_core.store.executions.reap import LostExecution
 from relay_core.store.logs.log_store import StreamEnd
+from relay_core.store.transaction import Database
 from relay_workers.maintenance.each_item import act_on_each
 
 log = structlog.get_logger(__name__)
@@ -25,29 +24,26 @@ class Reaper:
     """Takes the executions of offline nodes over and ends them, each in one transaction.
 
     Args:
-        database: where nodes and executions are.
+        database: where nodes and executions are; it sends the messages of what may start next.
         owner: this worker.
         bounds: seconds of silence after which a node is offline.
         log_ends: reads the stored log of an execution and returns length and digest of each stream.
         live_logs: is told that the log of an execution has ended.
-        dispatcher: sends the messages of what may start next.
     """
 
     def __init__(
         self,
-        database: Engine,
+        database: Database,
         owner: str,
         bounds: Bounds,
         log_ends: Callable[[UUID], Mapping[str, StreamEnd]],
         live_logs: LiveLogPublisher,
-        dispatcher: Dispatcher,
     ) -> None:
         self._database = database
         self._owner = owner
         self._bounds = bounds
         self._log_ends = log_ends
         self._live_logs = live_logs
-        self._dispatcher = dispatcher
 
     def sweep(self) -> int:
         """End the executions of all offline nodes whose leases have passed; returns how many were ended.
@@ -55,23 +51,22 @@ class Reaper:
         It reads the whole log of each, so it has a clock of its own.
         """
         with self._database.connect() as connection:
-            node_ids = offline_nodes.lost_nodes(connection, self._bounds)
+            node_ids = reap.lost_nodes(connection, self._bounds)
         ended: list[UUID] = []
         act_on_each(node_ids, partial(self._reap, ended))
         return len(ended)
 
     def _reap(self, ended: list[UUID], node_id: str) -> None:
         with self._database.begin() as connection:
-            taken = offline_nodes.take_over(connection, node_id, self._owner, LEASE_SECONDS, self._bounds)
+            taken = reap.take_over(connection, node_id, self._owner, LEASE_SECONDS, self._bounds)
         act_on_each(taken, partial(self._end, ended))
 
-    def _end(self, ended: list[UUID], execution: Lost) -> None:
+    def _end(self, ended: list[UUID], execution: LostExecution) -> None:
         ends = self._log_ends(execution.execution_id)
         with self._database.begin() as connection:
-            due = offline_nodes.end(connection, execution, ends)
+            reap.end(connection, execution, ends)
         ended.append(execution.execution_id)
         self._live_logs.end(execution.execution_id)
-        self._dispatcher.dispatch(due)
         log.warning(
             "ended an execution of an offline node", execution_id=str(execution.execution_id), node=execution.node_id
         )

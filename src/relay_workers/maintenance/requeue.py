@@ -1,20 +1,19 @@
 """Send the messages of queued executions again when they seem to be lost."""
 
-from sqlalchemy import Engine
-
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.advisory_lock import try_sweep_lock
-from relay_core.store.executions import transitions
+from relay_core.store.executions import messages
+from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
 SEND_AGAIN_SECONDS = 15.0
 """Age of a message at which it counts as perhaps lost. A message too many does no harm: the claim ignores it."""
 
 
-def sweep(database: Engine, dispatcher: Dispatcher, metrics: Metrics) -> None:
+def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics) -> None:
     """Send again what is older than `SEND_AGAIN_SECONDS`; one worker at a time does it for all nodes."""
     with database.begin() as connection:
         mine = try_sweep_lock(connection, "messages")
-        due = transitions.undispatched(connection, SEND_AGAIN_SECONDS) if mine else []
+        due = messages.undispatched(connection, SEND_AGAIN_SECONDS) if mine else []
     if due:
         metrics.swept("rung_again", dispatcher.dispatch_again(due))

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.queue.dispatcher import Dispatcher
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces import stop_resume
-from relay_core.store.workspaces.stop_resume import Requested
+from relay_core.store.workspaces.stop_resume import StateRequest
 from relay_workers.containers.port import Containers
 from relay_workers.maintenance.each_item import act_on_each
 from relay_workers.metrics import Metrics
@@ -20,9 +18,8 @@ class WorkspaceRequests:
     Args:
         node_id: of this node.
         data_dir: holds the locks between the workers of this node.
-        database: where the requests are.
+        database: where the requests are; it sends the messages of what may start once a workspace is resumed.
         containers: the engine.
-        dispatcher: sends the messages of what may start once a workspace is resumed.
         metrics: counts requests that were carried out.
     """
 
@@ -30,35 +27,33 @@ class WorkspaceRequests:
         self,
         node_id: str,
         data_dir: Path,
-        database: Engine,
+        database: Database,
         containers: Containers,
-        dispatcher: Dispatcher,
         metrics: Metrics,
     ) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
         self._containers = containers
-        self._dispatcher = dispatcher
         self._metrics = metrics
 
     def sweep(self) -> None:
         """Carry out every request that is due; one that fails is tried again by the next sweep."""
         with self._database.connect() as connection:
-            requests = stop_resume.requested(connection, self._node_id)
+            requests = stop_resume.due_requests(connection, self._node_id)
         act_on_each(requests, self._carry_out)
 
-    def _carry_out(self, request: Requested) -> None:
+    def _carry_out(self, request: StateRequest) -> None:
         """Act under a file lock: it lets one worker act at a time, also while the engine hangs and Postgres is away."""
         with try_lock(self._data_dir, f"{request.workspace_id}.state") as mine:
             if mine and self._is_due(request):
                 self._act(request)
 
-    def _is_due(self, request: Requested) -> bool:
+    def _is_due(self, request: StateRequest) -> bool:
         with self._database.connect() as connection:
             return stop_resume.is_due(connection, request)
 
-    def _act(self, request: Requested) -> None:
+    def _act(self, request: StateRequest) -> None:
         if request.state is WorkspaceState.STOPPED:
             self._containers.stop(request.container_id)
         elif not self._started(request):
@@ -66,11 +61,10 @@ class WorkspaceRequests:
                 stop_resume.give_up(connection, request, "its container was removed outside of Relay")
             return
         with self._database.begin() as connection:
-            due = stop_resume.settle(connection, request)
-        self._dispatcher.dispatch(due)
+            stop_resume.settle(connection, request)
         self._metrics.swept(f"workspace_{request.state}")
 
-    def _started(self, request: Requested) -> bool:
+    def _started(self, request: StateRequest) -> bool:
         """Start the container; False if there is none."""
         state = self._containers.inspect(request.container_id)
         if state.exists and not state.running:

@@ -1,6 +1,6 @@
 """Whether this node takes new workspaces. The answer opens or closes the pool's queue for this worker.
 
-Each claim decides for its own workspace, under the lock of the node's row (`relay_core.store.nodes.admission`). This
+Each claim decides for its own workspace, under the lock of the node's row (`relay_core.store.nodes.placement`). This
 module only prevents that messages come here in vain: the message of a refused step is sent again, so that another node
 may take it.
 """

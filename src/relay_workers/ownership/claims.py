@@ -3,15 +3,14 @@
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.execution import Transition
-from relay_core.queue.dispatcher import Dispatcher
 from relay_core.settings import Settings
-from relay_core.store.executions import lifecycle, takeover
-from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
+from relay_core.store.executions.adopt import adopt
+from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed, claim
 from relay_core.store.outage import is_away
+from relay_core.store.transaction import Database
 from relay_workers.ownership.admission import Admission, why_disk_full
 from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLost
 from relay_workers.ownership.node_identity import is_dead
@@ -28,24 +27,21 @@ class Claims:
         claimant: this worker.
         live: executions that this worker owns already.
         admission: told of executions for which the node has no room.
-        dispatcher: sends the messages that become due when a claim ends an execution.
     """
 
     def __init__(
         self,
         settings: Settings,
-        database: Engine,
+        database: Database,
         claimant: Claimant,
         live: LiveExecutions,
         admission: Admission,
-        dispatcher: Dispatcher,
     ) -> None:
         self._settings = settings
         self._database = database
         self._claimant = claimant
         self._live = live
         self._admission = admission
-        self._dispatcher = dispatcher
 
     def claim(self, execution_id: UUID, attempt: int) -> Claimed | Transition:
         """Become the owner of an execution.
@@ -73,7 +69,6 @@ class Claims:
         if claimed.waits is not None:
             self._admission.refused(claimed.waits)
             raise OwnershipLost(claimed.why)
-        self._dispatcher.dispatch(claimed.messages)
         if claimed.ended is None:
             raise OwnershipLost(claimed.why)
         return claimed.ended
@@ -81,7 +76,7 @@ class Claims:
     def _claim(self, execution_id: UUID, attempt: int) -> Claimed | NotClaimed:
         full = why_disk_full(self._settings)
         with self._database.begin() as connection:
-            claimed = lifecycle.claim(connection, execution_id, attempt, self._claimant, full=full)
+            claimed = claim(connection, execution_id, attempt, self._claimant, full=full)
         if isinstance(claimed, Claimed) or claimed.waits is not None or claimed.ended is not None:
             return claimed
         return self._adopt(execution_id, attempt, claimed)
@@ -96,7 +91,7 @@ class Claims:
             return left_by_us if owner == self._claimant.owner else is_dead(self._settings.data_dir, owner)
 
         with self._database.begin() as connection:
-            adopted = takeover.adopt(connection, execution_id, attempt, self._claimant, is_gone)
+            adopted = adopt(connection, execution_id, attempt, self._claimant, is_gone)
         if isinstance(adopted, NotClaimed):
             return NotClaimed(f"{refusal.why}; {adopted.why}")
         facts = {"workspace_id": str(adopted.workspace_id), "run_reason": adopted.run_reason, "fence": adopted.fence}

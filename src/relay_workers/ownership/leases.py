@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Engine
 
 from relay_core.retry import Backoff, until_available
-from relay_core.store.executions import transitions
-from relay_core.store.executions.lifecycle import Claimant
+from relay_core.store.executions.claim import Claimant
+from relay_core.store.executions.leases import renew_leases
 from relay_core.store.outage import is_away
-from relay_core.store.transaction import transact
+from relay_core.store.transaction import Database
 from relay_workers.ownership.live_executions import (
     ExecutionControl,
     LiveExecutions,
@@ -32,7 +31,7 @@ class Leases:
         live: executions whose leases are renewed.
     """
 
-    def __init__(self, database: Engine, renewals: Engine, claimant: Claimant, live: LiveExecutions) -> None:
+    def __init__(self, database: Database, renewals: Database, claimant: Claimant, live: LiveExecutions) -> None:
         self._database = database
         self._renewals = renewals
         self._claimant = claimant
@@ -72,13 +71,11 @@ class Leases:
     def _is_fresh(self, control: ExecutionControl) -> bool:
         return boottime_seconds() - control.renewed_at < self._claimant.lease_seconds
 
-    def _renew(self, database: Engine, live: Sequence[ExecutionControl]) -> None:
+    def _renew(self, database: Database, live: Sequence[ExecutionControl]) -> None:
         asked_at = boottime_seconds()
         by = self._claimant
         ids = [control.execution_id for control in live]
-        leases = transact(
-            database, lambda connection: transitions.renew_leases(connection, by.owner, ids, by.lease_seconds)
-        )
+        leases = database.transact(lambda connection: renew_leases(connection, by.owner, ids, by.lease_seconds))
         renewed = {lease.execution_id: lease for lease in leases}
         for control in live:
             lease = renewed.get(control.execution_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_workers.ownership.disk_cap import DiskCap
 from relay_workers.ownership.live_secrets import LiveSecrets
 from relay_workers.ownership.step_processes import StepProcesses

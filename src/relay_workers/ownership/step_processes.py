@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from relay_core.store.executions.lifecycle import Claimed
-from relay_core.store.executions.offline_nodes import Leftover
+from relay_core.store.executions.claim import Claimed
+from relay_core.store.executions.leftovers import Leftover
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.secret_box import SecretBox, SecretName
 from relay_core.store.projects import secrets as stored_secrets
 from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Workspace
-from relay_core.store.workspaces import workspace_rows
+from relay_core.store.workspaces import workspace_row
 from relay_workers.execution.secret_values import grant, to_mask
 from tests.support.api_fixtures import RUN, Api, api_in_process, problem_of, settings_for
 
@@ -45,9 +45,9 @@ def with_secret(api: Api, *names: str) -> str:
     return made
 
 
-def row_of(api: Api, run: dict) -> workspace_rows.WorkspaceRow:
+def row_of(api: Api, run: dict) -> workspace_row.WorkspaceRow:
     with api.database.connect() as connection:
-        return workspace_rows.load(connection, UUID(run["workspace_id"]))
+        return workspace_row.load(connection, UUID(run["workspace_id"]))
 
 
 def test_a_secret_is_stored_encrypted_listed_by_name_replaced_and_deleted(api: Api):
@@ -182,7 +182,7 @@ def test_what_was_given_is_masked_after_it_was_replaced_and_deleted(api: Api):
     made = with_secret(api)
     run, box = api.run(project_id=made, secrets=["TOKEN"]), SecretBox([KEY])
 
-    def start() -> workspace_rows.WorkspaceRow:
+    def start() -> workspace_row.WorkspaceRow:
         row = row_of(api, run)
         with api.database.begin() as connection:
             stored_secrets.note_given(connection, row.id, grant(box, row, RunReason.CODING_AGENT).given)

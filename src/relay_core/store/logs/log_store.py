@@ -19,6 +19,7 @@ from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
 from relay_core.store.outage import LogStoreUnavailable, is_away
 from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream
+from relay_core.store.transaction import Database
 
 __all__ = [
     "Append",
@@ -110,10 +111,17 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
             )
 
 
+def stream_infos(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], StreamInfo]:
+    """Sizes of the stored streams of some executions, by (execution, stream); one that never started has no entry."""
+    columns = (LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed)
+    statement = select(LogStream.execution_id, LogStream.stream, *columns).where(LogStream.execution_id.in_(ids))
+    return {(row.execution_id, row.stream): StreamInfo(*row[2:]) for row in connection.execute(statement)}
+
+
 class LogStore:
     """Log bytes of all executions; usable from many threads."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Engine | Database) -> None:
         self._database = database
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
@@ -164,15 +172,10 @@ class LogStore:
         return dict(state.sizes)
 
     def sizes(self, execution_id: UUID) -> dict[str, StreamInfo]:
-        """The three streams; empty ones where the execution has not started."""
-        statement = select(
-            LogStream.stream, LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed
-        ).where(LogStream.execution_id == execution_id)
-        found: dict[str, StreamInfo] = {stream.value: StreamInfo() for stream in Stream}
+        """The three streams of an execution by name; empty ones where it has not started."""
         with self._database.connect() as connection:
-            for row in connection.execute(statement):
-                found[row.stream] = StreamInfo(*row[1:])
-        return found
+            found = stream_infos(connection, [execution_id])
+        return {stream.value: found.get((execution_id, stream.value), StreamInfo()) for stream in Stream}
 
     def progress(self, execution_id: UUID) -> Progress:
         """Sizes, and whether that is all there will ever be, of one moment."""

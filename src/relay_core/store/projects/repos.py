@@ -1,4 +1,4 @@
-"""Git remotes as rows: one for each owner and URL, shared by that owner's projects."""
+"""Git remotes as rows of `repos`: one row for each owner and URL, shared by the owner's projects."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
@@ -11,10 +11,10 @@ from relay_core.store.schema.tables import ProjectRepo, Repo
 
 
 def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str, UUID]:
-    """The ids of an owner's repos by URL; those that are missing are made.
+    """The ids of an owner's repos by URL; missing rows are inserted.
 
-    In one order whatever the caller's, and without a write to those that are there: two transactions with the same
-    repos wait for each other in no circle.
+    Rows are inserted in the order of their URLs, and existing rows are not written, so two transactions with the same
+    repos cannot deadlock.
     """
     wanted = sorted(set(urls))
     rows = [
@@ -30,6 +30,6 @@ def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str,
 
 
 def link(connection: Connection, project_id: UUID, repo_ids: Sequence[UUID]) -> None:
-    """Put repos into a project that may have some of them already."""
+    """Add repos to a project; repos that it has already stay as they are."""
     rows = [{"project_id": project_id, "repo_id": repo_id} for repo_id in sorted(repo_ids)]
     connection.execute(insert(ProjectRepo).values(rows).on_conflict_do_nothing())

@@ -1,4 +1,4 @@
-"""Secrets of projects as they are stored, and which of them a workspace uses. Values are never here in plain."""
+"""Secrets of projects as stored rows, and the secrets that a workspace uses. Values are encrypted here, never plain."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ from relay_core.domain.errors import InvalidInput, NotFound
 from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Task, Workspace, WorkspaceSecret
 
 MAX_SECRET_BYTES = 65536
-"""Of one value."""
+"""Most bytes of one value."""
 MAX_MASKED_BYTES = 256 << 10
-"""Of all values of a run that are to be masked: a hundredfold of it is looked for in logs."""
+"""Most bytes of all secret values of a run; each is looked for in logs in about a hundred encodings."""
 
 
 class UsedSecret(NamedTuple):
@@ -23,18 +23,18 @@ class UsedSecret(NamedTuple):
     env_name: str
     secret_name: str
     ciphertext: bytes | None
-    """None: it was deleted since."""
+    """None: the secret was deleted after the workspace was made."""
 
 
-class Given(NamedTuple):
-    """A value that executions of a workspace have had."""
+class GivenValue(NamedTuple):
+    """A value of a secret that an execution of a workspace was given."""
 
     secret_name: str
     ciphertext: bytes
 
 
 def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, by: str) -> None:
-    """Store a secret, or another value for it."""
+    """Insert a secret of a project, or replace its value."""
     made = upsert(ProjectSecret).values(
         id=uuid4(), project_id=project_id, name=name, ciphertext=ciphertext, created_by=by
     )
@@ -47,17 +47,17 @@ def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, 
 
 
 def listed(connection: Connection, project_id: UUID) -> list[Mapping[str, Any]]:
-    """Names and times of a project's secrets, by name."""
+    """Names, owners and times of a project's secrets, in the order of their names."""
     columns = (ProjectSecret.name, ProjectSecret.created_by, ProjectSecret.created_at, ProjectSecret.updated_at)
     statement = select(*columns).where(ProjectSecret.project_id == project_id).order_by(ProjectSecret.name)
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def remove(connection: Connection, project_id: UUID, name: str) -> None:
-    """Delete one.
+    """Delete one secret of a project.
 
     Raises:
-        NotFound: it is not there.
+        NotFound: the project has no secret of that name.
     """
     statement = delete(ProjectSecret).where(ProjectSecret.project_id == project_id, ProjectSecret.name == name)
     if not connection.execute(statement).rowcount:
@@ -65,22 +65,22 @@ def remove(connection: Connection, project_id: UUID, name: str) -> None:
 
 
 def remove_all(connection: Connection, project_id: UUID) -> None:
-    """Delete those of a project that is deleted."""
+    """Delete all secrets of a project; called when the project is deleted."""
     connection.execute(delete(ProjectSecret).where(ProjectSecret.project_id == project_id))
 
 
 def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Mapping[str, str], how: str) -> int:
-    """Note which secrets a new workspace uses.
+    """Store which secrets of its project a new workspace uses.
 
     Args:
         connection: the transaction that makes the workspace.
-        workspace_id: of the workspace.
-        project_id: of its project.
-        wanted: the names of secrets, by the names of environment variables.
-        how: words of `relay secret set` that name the project.
+        workspace_id: the new workspace.
+        project_id: its project.
+        wanted: names of secrets, by name of the environment variable that gets the value.
+        how: options of `relay secret set` that name the project, for the error message.
 
     Returns:
-        About how many bytes their values have.
+        Size of the values in bytes, estimated from the size of the ciphertexts.
 
     Raises:
         InvalidInput: the project has no such secret; the message names it and says how to store it.
@@ -99,7 +99,7 @@ def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Ma
 
 
 def used(connection: Connection, workspace_id: UUID) -> list[UsedSecret]:
-    """The secrets that a workspace uses, as they are now."""
+    """The secrets that a workspace uses, with their present ciphertext, by environment variable."""
     statement = (
         select(WorkspaceSecret.env_name, WorkspaceSecret.secret_name, ProjectSecret.ciphertext)
         .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
@@ -114,25 +114,25 @@ def used(connection: Connection, workspace_id: UUID) -> list[UsedSecret]:
     return [UsedSecret(*row) for row in connection.execute(statement)]
 
 
-def given(connection: Connection, workspace_id: UUID) -> list[Given]:
-    """What executions of a workspace have had."""
+def given(connection: Connection, workspace_id: UUID) -> list[GivenValue]:
+    """The values that executions of a workspace were given, replaced and deleted ones included."""
     columns = (GivenSecret.secret_name, GivenSecret.ciphertext)
     statement = select(*columns).where(GivenSecret.workspace_id == workspace_id).order_by(GivenSecret.digest)
-    return [Given(*row) for row in connection.execute(statement)]
+    return [GivenValue(*row) for row in connection.execute(statement)]
 
 
-def note_given(connection: Connection, workspace_id: UUID, secrets: Iterable[Given]) -> None:
-    """Remember what an execution is about to be given."""
+def note_given(connection: Connection, workspace_id: UUID, values: Iterable[GivenValue]) -> None:
+    """Store the values that an execution is about to be given, so that they stay masked."""
     rows: Sequence[dict[str, Any]] = [
-        {"workspace_id": workspace_id, "digest": hashlib.sha256(one.ciphertext).digest(), **one._asdict()}
-        for one in secrets
+        {"workspace_id": workspace_id, "digest": hashlib.sha256(value.ciphertext).digest(), **value._asdict()}
+        for value in values
     ]
     if rows:
         connection.execute(upsert(GivenSecret).on_conflict_do_nothing(), rows)
 
 
 def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """What changes whenever the values change that are to be masked in some workspaces that use secrets."""
+    """A stamp for each workspace, which differs from an earlier one when the set of values to mask has changed."""
     statement = (
         select(WorkspaceSecret.workspace_id, func.max(ProjectSecret.updated_at), func.count(ProjectSecret.id))
         .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
@@ -151,9 +151,9 @@ def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, 
         .group_by(GivenSecret.workspace_id)
     )
     given_to = {row[0]: row[1] for row in connection.execute(counted)}
-    return {one: (stored.get(one), given_to.get(one)) for one in workspace_ids}
+    return {workspace_id: (stored.get(workspace_id), given_to.get(workspace_id)) for workspace_id in workspace_ids}
 
 
 def forget_given(connection: Connection, workspace_id: UUID) -> None:
-    """Nothing of the workspace is left that could print one."""
+    """Delete the stored values of a workspace; called when its files and container are gone."""
     connection.execute(delete(GivenSecret).where(GivenSecret.workspace_id == workspace_id))

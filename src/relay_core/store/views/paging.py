@@ -1,4 +1,4 @@
-"""Cursor pagination by (created_at, id): stable while rows are added, and no OFFSET to walk."""
+"""Pages of lists by a cursor of (created_at, id): stable while rows are added, and cheap at any depth."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """How many rows, and behind which one."""
+    """The part of a list that a client asks for: most rows, and the row after which to begin."""
 
     limit: int = 50
     after: Position | None = None
@@ -30,23 +30,23 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows as plain values, and the cursor of the next page (None: this was the last)."""
+    """Rows as plain values, and the cursor of the next page (None: this is the last page)."""
 
     items: list[dict[str, Any]]
     next_cursor: str | None
 
 
 def encode(position: Position) -> str:
-    """The position as an opaque word for a URL."""
+    """The position as a cursor: opaque text that needs no quoting in a URL."""
     text = f"{position.created_at.isoformat()}|{position.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> Position:
-    """Back again.
+    """The position of a cursor.
 
     Raises:
-        InvalidInput: `cursor_invalid`, it was not made by `encode`.
+        InvalidInput: `cursor_invalid`: the cursor was not made by `encode`.
     """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
@@ -65,7 +65,7 @@ def paged(
     *,
     newest_first: bool,
 ) -> Select[Any]:
-    """The statement in its order, behind the cursor, with one row more than the page (to know of a next one)."""
+    """The statement ordered, from the cursor on, limited to the page and one row more, which tells of a next page."""
     here = tuple_(created_at, row_id)
     if page.after is not None:
         there = tuple_(page.after.created_at, page.after.id)
@@ -75,7 +75,7 @@ def paged(
 
 
 def cut(rows: list[dict[str, Any]], page: PageRequest) -> Page:
-    """The page itself from the rows of a `paged` statement; each has `created_at` and `id`."""
+    """The page made of the rows of a `paged` statement; each row has `created_at` and `id`."""
     if len(rows) <= page.limit:
         return Page(rows, None)
     kept = rows[: page.limit]

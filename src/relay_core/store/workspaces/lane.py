@@ -1,4 +1,7 @@
-"""The lane of a workspace: who may start next. Every function here is called inside one transaction."""
+"""The lane of a workspace: the queue that decides which step group may start.
+
+Every function works in the transaction of its caller.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,8 +14,8 @@ from relay_core.domain.chain import Action
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
 from relay_core.store import events
-from relay_core.store.executions import transitions
 from relay_core.store.executions.action_json import action_from_json
+from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.schema.tables import ExecutionProcess, Lane, Task, Workspace
 
 E = ExecutionProcess
@@ -30,18 +33,29 @@ class Member(NamedTuple):
     lane_position: int
     created_by: str
     kill_asked: bool
-    """Also of one that ended as `failed`, because its processes could not be ended."""
+    """A kill was requested; it may have ended as `failed`, because its processes could not be ended."""
 
 
 def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
-    """Take the lane's row lock (first of all locks in a transaction); returns the group that holds the lane."""
+    """Lock the lane's row, before every other lock of the transaction; returns the step group that holds the lane."""
     return connection.execute(
         select(Lane.group_id).where(Lane.workspace_id == workspace_id).with_for_update()
     ).scalar_one_or_none()
 
 
 def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: int, holder: UUID | None) -> bool:
-    """Give the locked lane to a group if it may start now: it holds it already, or it is first in a free lane."""
+    """Give the locked lane to a step group that may start: it holds the lane already, or is first in a free one.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the lane's workspace.
+        group_id: the group that wants to start.
+        position: its place in the queue.
+        holder: from `lock`.
+
+    Returns:
+        Whether the group holds the lane now.
+    """
     if holder is not None:
         return holder == group_id
     first = connection.scalar(
@@ -54,13 +68,13 @@ def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: i
 
 
 def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UUID]:
-    """After the end of a member of a group, the lane being locked: go on, or let the next chain in.
+    """Pass the locked lane on after the end of a member of a step group.
 
-    When the last sibling has ended, the next group of the chain is created in this transaction; at the end of the
-    chain the task goes to review.
+    When the last member has ended, the next group of the chain is created in this transaction. At the end of the chain
+    the task goes to review and the next chain in the queue may start.
 
     Returns:
-        Executions to ring now.
+        Executions that may start now.
     """
     members = _members(connection, workspace_id, group_id)
     if any(not member.status.final for member in members):
@@ -75,7 +89,7 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     actions = chain.next_group(first.action)
     killed = any(member.kill_asked for member in members)
     if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
-        group = transitions.NewGroup(
+        group = NewGroup(
             first.session_id,
             workspace_id,
             actions,
@@ -83,13 +97,13 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
             lane_position=first.lane_position,
             node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
         )
-        return transitions.create_group(connection, group)
+        return create_group(connection, group)
     set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
     return head(connection, workspace_id)
 
 
 def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStatus) -> None:
-    """Let the task follow its runs; what a person has closed stays closed."""
+    """Write the status of the workspace's task, with an event when it changes; a cancelled task stays cancelled."""
     changed = connection.scalar(
         update(Task)
         .where(
@@ -106,7 +120,7 @@ def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStat
 
 
 def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
-    """The queued executions that are first in a free lane."""
+    """The queued executions of the step group that is first in the queue; empty when nothing is queued."""
     queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
     rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
     return [row.id for row in rows if row.group_id == rows[0].group_id]

@@ -1,71 +1,72 @@
-"""Stopping and resuming a workspace: what is asked for is a word in its row, its node carries it out.
+"""Stopping and resuming a workspace: the request is stored in its row (`requested_state`), and its node carries it out.
 
-While the word is there, and while the workspace is stopped, no step of it is claimed; what is queued waits.
+While a request is stored, and while the workspace is stopped, no step of it is claimed; queued steps wait.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, exists, func, select, text, update
+from sqlalchemy import Connection, exists, func, select, text, update
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
-from relay_core.domain.message import QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
 from relay_core.store import events
-from relay_core.store.executions import transitions
+from relay_core.store.executions.kill import kill
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
-from relay_core.store.workspaces import deletion, lane, workspace_rows
-from relay_core.store.workspaces.deletion import Killed
+from relay_core.store.transaction import send_after_commit
+from relay_core.store.workspaces import condition, lane, preparation
+from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E = ExecutionProcess
 
 
-def request_stop(connection: Connection, workspace_id: UUID, by: str) -> Killed:
-    """Kill what runs in a workspace, dev servers too, and have its container stopped; files stay.
+def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
+    """Kill the running executions of a workspace, dev servers too, and have its container stopped; files stay.
 
-    What is queued stays queued. Asking again, or for one that is stopped, changes nothing.
+    Queued executions stay queued. Asking again, or for a workspace that is stopped, changes nothing.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`.
     """
-    row = _locked(connection, workspace_id)
-    _refuse_unprepared(row, "stopped")
-    if (row["requested_state"] or row["state"]) == WorkspaceState.STOPPED:
-        return Killed()
+    found = _locked(connection, workspace_id)
+    _refuse_unprepared(found, "stopped")
+    if (found.requested_state or found.state) is WorkspaceState.STOPPED:
+        return
     _request(connection, workspace_id, WorkspaceState.STOPPED, by)
     running = select(E.id).where(E.workspace_id == workspace_id, E.status == Status.RUNNING).order_by(E.id)
-    return deletion.kill(connection, list(connection.scalars(running)), by)
+    kill(connection, list(connection.scalars(running)), by)
 
 
 def request_resume(connection: Connection, workspace_id: UUID, by: str) -> None:
-    """Have a stopped workspace's container run again, the same one; then what is queued goes on.
+    """Have the container of a stopped workspace run again, the same one; then queued executions go on.
 
-    Asking again, or for one that runs, changes nothing; one whose stop is not carried out yet keeps running.
+    Asking again, or for a workspace that runs, changes nothing; one whose stop is not carried out yet keeps running.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`, `workspace_archived`.
     """
-    row = _locked(connection, workspace_id)
-    _refuse_unprepared(row, "resumed")
-    if row["archived"]:
+    found = _locked(connection, workspace_id)
+    _refuse_unprepared(found, "resumed")
+    if found.archived:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
-    if (row["requested_state"] or row["state"]) == WorkspaceState.RUNNING:
+    if (found.requested_state or found.state) is WorkspaceState.RUNNING:
         return
     _request(connection, workspace_id, WorkspaceState.RUNNING, by)
 
 
 @dataclass(frozen=True)
-class Requested:
-    """What a node was asked for."""
+class StateRequest:
+    """A stop or a resume that a node has to carry out."""
 
     workspace_id: UUID
     container_id: str
     state: WorkspaceState
+    """`stopped` or `running`."""
 
 
-def requested(connection: Connection, node_id: str) -> list[Requested]:
-    """What this node was asked for and may do now: a stop waits until nothing runs any more."""
+def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:
+    """The requests that a node can carry out now: those of workspaces without a running execution."""
     rows = connection.execute(
         text(
             """
@@ -77,58 +78,60 @@ def requested(connection: Connection, node_id: str) -> list[Requested]:
         ),
         {"node": node_id},
     )
-    return [Requested(row.id, row.container_id, WorkspaceState(row.requested_state)) for row in rows]
+    return [StateRequest(row.id, row.container_id, WorkspaceState(row.requested_state)) for row in rows]
 
 
-def is_due(connection: Connection, wanted: Requested) -> bool:
-    """Whether it is still asked for and may be done now."""
+def is_due(connection: Connection, request: StateRequest) -> bool:
+    """Whether the request is still stored and no execution of the workspace runs."""
     due = select(Workspace.id).where(
-        Workspace.id == wanted.workspace_id,
-        Workspace.requested_state == wanted.state,
-        ~exists().where(E.workspace_id == wanted.workspace_id, E.status == Status.RUNNING),
+        Workspace.id == request.workspace_id,
+        Workspace.requested_state == request.state,
+        ~exists().where(E.workspace_id == request.workspace_id, E.status == Status.RUNNING),
     )
     return connection.scalar(due) is not None
 
 
-def settle(connection: Connection, wanted: Requested) -> list[QueueMessage]:
-    """Note that it is carried out, unless something else was asked for meanwhile: then that is due.
+def settle(connection: Connection, request: StateRequest) -> None:
+    """Note that a request was carried out, unless another state was requested meanwhile.
 
-    Returns:
-        Doorbells of what may start now.
+    After a resume the messages of what may start are sent after the commit.
     """
-    lane.lock(connection, wanted.workspace_id)
-    if not _answered(connection, wanted):
-        return []
-    workspace_rows.set_state(connection, wanted.workspace_id, wanted.state)
-    return due_steps(connection, wanted.workspace_id) if wanted.state is WorkspaceState.RUNNING else []
+    lane.lock(connection, request.workspace_id)
+    if not _answered(connection, request):
+        return
+    preparation.set_state(connection, request.workspace_id, request.state)
+    if request.state is WorkspaceState.RUNNING:
+        send_due_steps(connection, request.workspace_id)
 
 
-def give_up(connection: Connection, wanted: Requested, why: str) -> None:
-    """It cannot be carried out: the workspace has failed."""
-    if _answered(connection, wanted):
-        workspace_rows.set_state(connection, wanted.workspace_id, WorkspaceState.FAILED, why)
+def give_up(connection: Connection, request: StateRequest, why: str) -> None:
+    """Note that a request cannot be carried out: the workspace becomes `failed` with the error ``why``."""
+    if _answered(connection, request):
+        preparation.set_state(connection, request.workspace_id, WorkspaceState.FAILED, why)
 
 
-def due_steps(connection: Connection, workspace_id: UUID) -> list[QueueMessage]:
-    """Doorbells of what could start in a workspace that runs (the claim decides): the lane's head, dev servers."""
+def send_due_steps(connection: Connection, workspace_id: UUID) -> None:
+    """Have messages sent for what could start in a running workspace: the lane's head and queued dev servers.
+
+    The claim decides whether each really starts.
+    """
     servers = select(E.id).where(
         E.workspace_id == workspace_id, E.status == Status.QUEUED, E.run_reason == RunReason.DEV_SERVER
     )
-    head = lane.head(connection, workspace_id)
-    return transitions.messages(connection, [*head, *connection.scalars(servers)])
+    send_after_commit(connection, [*lane.head(connection, workspace_id), *connection.scalars(servers)])
 
 
-def _locked(connection: Connection, workspace_id: UUID) -> RowMapping:
+def _locked(connection: Connection, workspace_id: UUID) -> WorkspaceCondition:
     lane.lock(connection, workspace_id)
-    return connection.execute(select(Workspace).where(Workspace.id == workspace_id).with_for_update()).mappings().one()
+    return condition.lock(connection, workspace_id)
 
 
-def _refuse_unprepared(row: RowMapping, done: str) -> None:
-    if row["state"] == WorkspaceState.STARTING:
+def _refuse_unprepared(found: WorkspaceCondition, done: str) -> None:
+    if found.state is WorkspaceState.STARTING:
         message = f"the workspace is still being prepared and cannot be {done}; to end that, kill its clone execution"
         raise Conflict(message, code="workspace_starting")
-    if row["state"] == WorkspaceState.FAILED:
-        message = f"the workspace has failed and cannot be {done} ({row['error_reason']}); retry prepares it again"
+    if found.state is WorkspaceState.FAILED:
+        message = f"the workspace has failed and cannot be {done} ({found.error_reason}); retry prepares it again"
         raise Conflict(message, code="workspace_failed")
 
 
@@ -138,6 +141,6 @@ def _request(connection: Connection, workspace_id: UUID, state: WorkspaceState, 
     events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_REQUESTED, {"state": state, "by": by})
 
 
-def _answered(connection: Connection, wanted: Requested) -> bool:
-    mine = (Workspace.id == wanted.workspace_id) & (Workspace.requested_state == wanted.state)
+def _answered(connection: Connection, request: StateRequest) -> bool:
+    mine = (Workspace.id == request.workspace_id) & (Workspace.requested_state == request.state)
     return connection.execute(update(Workspace).where(mine).values(requested_state=None)).rowcount == 1

@@ -18,7 +18,7 @@ from relay_core.queue.celery_app import KEY_PREFIX, make_app
 from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
-from relay_core.store.executions.transitions import Undispatched
+from relay_core.store.executions.messages import Undispatched
 from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers.celery.intake import Intake, RelayConsumer
 from relay_workers.celery.tasks import register

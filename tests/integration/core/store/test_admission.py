@@ -11,16 +11,18 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity
 from relay_core.domain.vocabulary import NodeHealth, RunReason
 from relay_core.settings import Settings
-from relay_core.store.executions import lifecycle, transitions
-from relay_core.store.executions.lifecycle import Claimed, NotClaimed
-from relay_core.store.nodes import admission, registry
+from relay_core.store.executions import claim as claims
+from relay_core.store.executions import messages
+from relay_core.store.executions.claim import Claimed, NotClaimed
+from relay_core.store.nodes import placement, runtime_nodes
 from relay_core.store.schema.tables import RuntimeNode, Workspace
-from relay_core.store.views import api_views
-from relay_core.store.workspaces import submission
+from relay_core.store.views import execution_views
+from relay_core.store.workspaces.add_step import queue_step
+from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
 from tests.support.store_acts import ME, OTHER, WORKER, claim, column, finish, submit
 
 GIB = 1 << 30
-REPO = submission.RepoInput("https://example.org/a.git", setup_script="s")
+REPO = RepoInput("https://example.org/a.git", setup_script="s")
 
 
 @pytest.fixture
@@ -39,14 +41,14 @@ def capacity(
     pids: int | None = None,
 ) -> None:
     with db.begin() as connection:
-        registry.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
+        runtime_nodes.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
 
 
-def submit_small(db: Engine, memory_bytes: int) -> submission.Submitted:
+def submit_small(db: Engine, memory_bytes: int) -> SubmittedRun:
     executor = ExecutorChoice("shell", "true")
-    run = submission.RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
+    run = RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
     with db.begin() as connection:
-        return submission.submit_run(connection, run, ME, Settings())
+        return submit_run(connection, run, ME, Settings())
 
 
 def to_the_end(db: Engine, messages) -> None:
@@ -60,15 +62,15 @@ def make_ready(db: Engine) -> None:
         connection.execute(update(Workspace).values(state="running"))
 
 
-def add_step(db: Engine, submitted: submission.Submitted):
+def add_step(db: Engine, submitted: SubmittedRun):
     step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
-        return submission.add_step(connection, submitted.workspace_id, step, ME)
+        return queue_step(connection, submitted.workspace_id, step, ME)
 
 
 def waits(db: Engine, execution_id) -> str | None:
     with db.connect() as connection:
-        return api_views.execution(connection, execution_id, ME)["queue"]["waits"]
+        return execution_views.execution(connection, execution_id, ME)["queue"]["waits"]
 
 
 def test_ten_claims_at_once_take_no_more_than_the_node_has_room_for(one_node):
@@ -113,17 +115,17 @@ def test_a_workspace_between_two_steps_keeps_its_room(one_node):
 def test_a_further_step_of_an_idle_workspace_waits_for_room_too(one_node):
     capacity(one_node, max_workspaces=1)
     first = submit(one_node)
-    to_the_end(one_node, first.messages)
+    to_the_end(one_node, one_node.publisher.take())
     make_ready(one_node)
     other = claim(one_node, submit(one_node).execution_id)
     added = add_step(one_node, first)
-    refused = claim(one_node, added.execution_id)
+    refused = claim(one_node, added)
     assert isinstance(refused, NotClaimed)
     assert refused.waits.queue == "node.node-1"
-    assert waits(one_node, added.execution_id) == "no node has room (1 of 1 workspaces are at work)"
+    assert waits(one_node, added) == "no node has room (1 of 1 workspaces are at work)"
     to_the_end(one_node, finish(one_node, other))
-    assert waits(one_node, added.execution_id) is None
-    assert isinstance(claim(one_node, added.execution_id), Claimed), "the refusal has not taken the lane"
+    assert waits(one_node, added) is None
+    assert isinstance(claim(one_node, added), Claimed), "the refusal has not taken the lane"
 
 
 def test_an_empty_node_takes_a_workspace_larger_than_itself(one_node):
@@ -136,12 +138,12 @@ def test_a_draining_node_finishes_what_it_has_and_takes_nothing_new(one_node):
     first, second = submit(one_node), submit(one_node)
     due = finish(one_node, claim(one_node, first.execution_id))
     with one_node.begin() as connection:
-        registry.set_draining(connection, "node-1", draining=True)
+        runtime_nodes.set_draining(connection, "node-1", draining=True)
     assert "draining" in claim(one_node, second.execution_id).why
     assert waits(one_node, second.execution_id) == "no node has room (node-1 is draining)"
     to_the_end(one_node, due)
     with one_node.connect() as connection:
-        assert admission.why_closed(connection, "node-1") == "it is draining"
+        assert placement.why_closed(connection, "node-1") == "it is draining"
 
 
 def test_another_node_with_room_takes_what_one_refused(one_node):
@@ -170,7 +172,7 @@ def test_why_a_step_waits_is_told(one_node):
 def test_what_its_disk_refuses_is_due_again_too(one_node):
     submitted = submit(one_node)
     with one_node.begin() as connection:
-        refused = lifecycle.claim(connection, submitted.execution_id, 1, WORKER, full="5 bytes free")
+        refused = claims.claim(connection, submitted.execution_id, 1, WORKER, full="5 bytes free")
     assert (refused.why, refused.waits.execution_id) == ("the node has no room: 5 bytes free", submitted.execution_id)
 
 
@@ -181,10 +183,8 @@ def test_a_lost_message_is_found_behind_a_long_queue(one_node):
     (lost,) = finish(one_node, claim(one_node, first.execution_id))
     waiting = [submit(one_node) for _ in range(12)]
     with one_node.begin() as connection:
-        connection.execute(update(transitions.E).values(published_at=None, created_at="2020-01-01"))
-        connection.execute(
-            update(transitions.E).where(transitions.E.id == lost.execution_id).values(created_at="2020-01-02")
-        )
-        undispatched = {one.queue: one for one in transitions.undispatched(connection, 15, limit_per_queue=5)}
+        connection.execute(update(messages.E).values(published_at=None, created_at="2020-01-01"))
+        connection.execute(update(messages.E).where(messages.E.id == lost.execution_id).values(created_at="2020-01-02"))
+        undispatched = {one.queue: one for one in messages.undispatched(connection, 15, limit_per_queue=5)}
     assert [message.execution_id for message in undispatched["node.node-1"].messages] == [lost.execution_id]
     assert (undispatched["pool.default"].startable, len(undispatched["pool.default"].messages)) == (len(waiting), 5)

@@ -5,21 +5,24 @@ from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.errors import NotFound
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope
 from relay_core.settings import Settings
 from relay_core.store import transaction
 from relay_core.store.database import make_database
-from relay_core.store.executions import lifecycle, transitions
-from relay_core.store.executions.lifecycle import Claimant, Claimed
-from relay_core.store.nodes import registry
-from relay_core.store.projects import catalog
+from relay_core.store.executions.claim import Claimant, Claimed, claim
+from relay_core.store.executions.leases import renew_leases
+from relay_core.store.nodes import runtime_nodes
+from relay_core.store.projects import projects
 from relay_core.store.tokens import Principal
-from relay_core.store.transaction import transact
-from relay_core.store.workspaces import deletion, submission
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.delete import delete_workspaces
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
+from tests.support.published import Published
 
 ANN = Principal("ann", frozenset({Scope.WRITE}))
 URLS = [f"https://example.org/{name}.git" for name in "abcd"]
@@ -27,10 +30,10 @@ WORKER = Claimant("w1", "node-1", "default", 30)
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Engine]:
-    database = make_database(Settings(database_url=database_url))
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(make_database(Settings(database_url=database_url)), Published())
     with database.begin() as connection:
-        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
     yield database
     database.dispose()
 
@@ -41,9 +44,9 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "TRIES", 1)
 
 
-def _run(urls: Sequence[str], project_id: UUID | None = None) -> submission.RunInput:
-    repos = [submission.RepoInput(url) for url in urls]
-    return submission.RunInput(repos, "go", ExecutorChoice("shell", "true"), Limits(), project_id=project_id)
+def _run(urls: Sequence[str], project_id: UUID | None = None) -> RunInput:
+    repos = [RepoInput(url) for url in urls]
+    return RunInput(repos, "go", ExecutorChoice("shell", "true"), Limits(), project_id=project_id)
 
 
 def _beside_each_other(*works: Callable[[], None]) -> None:
@@ -67,51 +70,51 @@ def _beside_each_other(*works: Callable[[], None]) -> None:
 @pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("in_a_project", [False, True])
 def test_runs_of_the_same_repos_in_another_order_never_lock_each_other_out(
-    database: Engine, in_a_project: bool
+    database: Database, in_a_project: bool
 ) -> None:
     project_id = None
     if in_a_project:
         with database.begin() as connection:
-            project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
+            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
 
     def submit(urls: Sequence[str]) -> Callable[[], None]:
         def work() -> None:
             for _ in range(15):
                 with database.begin() as connection:
-                    submission.submit_run(connection, _run(urls, project_id), ANN, Settings())
+                    submit_run(connection, _run(urls, project_id), ANN, Settings())
 
         return work
 
     _beside_each_other(submit(URLS), submit(URLS[::-1]), submit(URLS[1:] + URLS[:1]), submit(URLS[2:] + URLS[:2]))
 
 
-def _running(database: Engine, project_id: UUID, count: int) -> list[UUID]:
+def _running(database: Database, project_id: UUID, count: int) -> list[UUID]:
     ids = []
     for _ in range(count):
         with database.begin() as connection:
-            made = submission.submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
-            assert isinstance(lifecycle.claim(connection, made.execution_id, 1, WORKER), Claimed)
+            made = submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
+            assert isinstance(claim(connection, made.execution_id, 1, WORKER), Claimed)
         ids.append(made.execution_id)
     return ids
 
 
 @pytest.mark.usefixtures("once")
-def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Engine) -> None:
+def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Database) -> None:
     for _ in range(2):
         with database.begin() as connection:
-            project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
+            project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
         ids = _running(database, project_id, 25)
         deleted = threading.Event()
 
         def renew(ids: list[UUID] = ids, deleted: threading.Event = deleted) -> None:
             while not deleted.is_set():
                 with database.begin() as connection:
-                    leases = transitions.renew_leases(connection, WORKER.owner, ids[::-1], 30)
+                    leases = renew_leases(connection, WORKER.owner, ids[::-1], 30)
                 assert len(leases) == len(ids)
 
         def delete(project_id: UUID = project_id, deleted: threading.Event = deleted) -> None:
             try:
-                assert len(catalog.delete(database, project_id, ANN).task_ids) == 25
+                assert projects.delete(database, project_id, ANN) == 25
             finally:
                 deleted.set()
 
@@ -119,30 +122,31 @@ def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Engine
 
 
 def test_a_deletion_that_was_interrupted_goes_on_when_it_is_asked_for_again(
-    database: Engine, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.begin() as connection:
-        project_id = catalog.create(connection, catalog.ProjectInput("p"), ANN)
+        project_id = projects.create(connection, projects.ProjectInput("p"), ANN)
     _running(database, project_id, 3)
-    monkeypatch.setattr(catalog, "WORKSPACES_AT_ONCE", 1)
+    monkeypatch.setattr(projects, "WORKSPACES_AT_ONCE", 1)
     done = []
 
-    def dies(connection: Connection, ids: Sequence[UUID], by: str) -> deletion.Killed:
+    def dies(connection: Connection, ids: Sequence[UUID], by: str) -> int:
         if done:
             raise ConnectionResetError
         done.append(ids)
-        return deletion.delete_workspaces(connection, ids, by)
+        return delete_workspaces(connection, ids, by)
 
     with monkeypatch.context() as patch:
-        patch.setattr(catalog, "delete_workspaces", dies)
+        patch.setattr(projects, "delete_workspaces", dies)
         with pytest.raises(ConnectionResetError):
-            catalog.delete(database, project_id, ANN)
-    assert len(catalog.delete(database, project_id, ANN).task_ids) == 2
-    with pytest.raises(catalog.NotFound):
-        catalog.delete(database, project_id, ANN)
+            projects.delete(database, project_id, ANN)
+    assert projects.delete(database, project_id, ANN) == 2
+    assert len(database.publisher.task_ids) == 3, "each transaction tells its workers after its commit"
+    with pytest.raises(NotFound):
+        projects.delete(database, project_id, ANN)
 
 
-def test_a_transaction_that_met_another_one_is_repeated(database: Engine) -> None:
+def test_a_transaction_that_met_another_one_is_repeated(database: Database) -> None:
     with database.begin() as connection:
         for name in ("one", "two"):
             connection.execute(
@@ -160,7 +164,7 @@ def test_a_transaction_that_met_another_one_is_repeated(database: Engine) -> Non
                 both_hold_one.wait(10)
             connection.execute(update, {"key": second})
 
-        return lambda: transact(database, work)
+        return lambda: database.transact(work)
 
     _beside_each_other(cross("one", "two"), cross("two", "one"))
     assert len(tries) == 3

@@ -13,7 +13,7 @@ from relay_core.domain.vocabulary import Stream
 from relay_core.store import idempotency
 from relay_core.store.logs import compaction, log_store
 from relay_core.store.logs.log_store import Append, LogStore
-from relay_core.store.nodes import node_rows
+from relay_core.store.nodes import node_workspaces
 from relay_core.store.schema.migrate import SchemaLocked, _config, upgrade
 from relay_workers.execution.step_log import stored_ends
 from tests.support.log_fixtures import Owned, running_execution
@@ -199,7 +199,7 @@ def test_a_tick_reads_what_is_there_and_not_what_ever_was(database: Engine, owne
         gone = connection.execute(text("SELECT id FROM workspaces WHERE deleted_at IS NOT NULL LIMIT 1")).scalar_one()
         connection.execute(text("ANALYZE workspaces"))
     with database.connect() as connection:
-        rows = node_rows.workspaces_of(connection, "node-1", [gone])
+        rows = node_workspaces.workspaces_of(connection, "node-1", [gone])
     assert set(rows) == {workspace_id, gone}
     assert rows[workspace_id].live
     assert not rows[gone].live
@@ -223,7 +223,7 @@ def test_an_older_schema_with_finished_logs_is_upgraded(database: Engine, databa
         command.downgrade(_config(connection), "0007")
         connection.execute(text("UPDATE log_streams SET closed = true"))
     statements: list[str] = []
-    event.listen(database, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     assert upgrade(database_url) >= "0008"
     with database.connect() as connection:
         assert compaction.waiting(connection) == 1

@@ -14,17 +14,22 @@ from relay_core.domain.errors import Stale
 from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason, Status
 from relay_core.store import events
-from relay_core.store.executions import lifecycle, takeover, transitions
-from relay_core.store.executions.lifecycle import Claimed, NotClaimed
+from relay_core.store.executions import finish as ends
+from relay_core.store.executions import leases, owned
+from relay_core.store.executions.adopt import adopt
+from relay_core.store.executions.claim import Claimed, NotClaimed
+from relay_core.store.executions.finish import Evidence
+from relay_core.store.executions.kill import request_kill
 from relay_core.store.schema.tables import Event, ExecutionProcess, Lane, Workspace
-from relay_core.store.workspaces import submission, workspace_rows
+from relay_core.store.workspaces import add_step, preparation
+from relay_core.store.workspaces.submit import RepoInput
 from tests.support.store_acts import ME, OTHER, WORKER, claim, column, finish, ids_of, run_to_end, submit, task_status
 
 
 def test_a_chain_runs_step_by_step_and_ends_in_review(db):
     submitted = submit(db)
     assert task_status(db, submitted) == "todo"
-    ran = [reason for reason, _ in run_to_end(db, submitted.messages)]
+    ran = [reason for reason, _ in run_to_end(db, db.publisher.take())]
     assert ran == ["clone", "setup_script", "coding_agent", "cleanup_script"]
     assert task_status(db, submitted) == "inreview"
 
@@ -59,9 +64,9 @@ def test_a_stale_fence_writes_nothing(db):
         adopt = update(ExecutionProcess).where(ExecutionProcess.id == claimed.execution_id)
         connection.execute(adopt.values(fence=ExecutionProcess.fence + 1, owner="w2@node-1"))
     with pytest.raises(Stale), db.begin() as connection:
-        lifecycle.finish(connection, claimed.execution_id, claimed.fence, machine.completed(0))
+        ends.finish(connection, claimed.execution_id, claimed.fence, machine.completed(0))
     with pytest.raises(Stale), db.begin() as connection:
-        transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
+        owned.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     assert column(db, claimed.execution_id, "status") == "running"
 
 
@@ -72,33 +77,33 @@ def test_an_adopter_reads_a_handle_without_a_version_and_leaves_a_newer_one(db):
     with db.begin() as connection:
         connection.execute(row.values(handle={"version": VERSION + 1, "gid": claimed.gid}))
     with db.begin() as connection:
-        refused = takeover.adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
+        refused = adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
     assert isinstance(refused, NotClaimed)
     assert f"version {VERSION + 1}" in refused.why
     with db.begin() as connection:
         connection.execute(row.values(handle={"gid": claimed.gid, "exec_id": "e", "run_dir": run_dir}))
     with db.begin() as connection:
-        adopted = takeover.adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
+        adopted = adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
     assert (adopted.fence, adopted.handle) == (2, ProcessHandle(claimed.gid, 1, run_dir, "e", version=0))
 
 
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
-    submitted = submit(db, submission.RepoInput("https://example.org/a.git"))
+    submitted = submit(db, RepoInput("https://example.org/a.git"))
     finish(db, claim(db, submitted.execution_id))
     step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
         connection.execute(update(Workspace).values(state="running"))
-        added = submission.add_step(connection, submitted.workspace_id, step, ME)
-    refused = claim(db, added.execution_id)
+        added = add_step.queue_step(connection, submitted.workspace_id, step, ME)
+    refused = claim(db, added)
     assert isinstance(refused, NotClaimed)
     assert refused.why == "lane is busy"
     agent = next(i for i in ids_of(db, submitted.workspace_id) if column(db, i, "run_reason") == "coding_agent")
     claimed = claim(db, agent)
-    assert isinstance(claim(db, added.execution_id), NotClaimed)
+    assert isinstance(claim(db, added), NotClaimed)
     due = finish(db, claimed)
-    assert [message.execution_id for message in due] == [added.execution_id]
-    assert isinstance(claim(db, added.execution_id), Claimed)
-    assert column(db, added.execution_id, "started_at") >= column(db, agent, "completed_at")
+    assert [message.execution_id for message in due] == [added]
+    assert isinstance(claim(db, added), Claimed)
+    assert column(db, added, "started_at") >= column(db, agent, "completed_at")
 
 
 def test_runs_in_two_workspaces_of_one_project_overlap(db):
@@ -125,7 +130,7 @@ def test_the_database_itself_refuses_two_lane_holders(db):
 
 def test_parallel_setup_scripts_share_the_lane_and_one_failure_ends_the_chain_after_the_siblings(db):
     repos = [
-        submission.RepoInput(f"https://example.org/{name}.git", setup_script="s", parallel_setup_script=True)
+        RepoInput(f"https://example.org/{name}.git", setup_script="s", parallel_setup_script=True)
         for name in ("a", "b")
     ]
     submitted = submit(db, *repos)
@@ -152,7 +157,8 @@ def test_killing_what_waits_ends_it_at_once_and_once(db):
     submitted = submit(db)
     for _ in range(2):
         with db.begin() as connection:
-            assert lifecycle.request_kill(connection, submitted.execution_id, "me").status is Status.KILLED
+            request_kill(connection, submitted.execution_id, "me")
+        assert column(db, submitted.execution_id, "status") == Status.KILLED
     assert isinstance(claim(db, submitted.execution_id), NotClaimed)
     assert task_status(db, submitted) == "inreview"
     with db.connect() as connection:
@@ -165,11 +171,11 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
     claimed = claim(db, submitted.execution_id)
     for _ in range(2):
         with db.begin() as connection:
-            assert lifecycle.request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
+            assert request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
     with db.begin() as connection:
-        leases = transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
-        assert transitions.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
-    assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in leases] == [
+        renewed = leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert leases.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
+    assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in renewed] == [
         (claimed.execution_id, 1, True)
     ]
     with db.connect() as connection:
@@ -178,7 +184,8 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
 
 
 def test_every_operation_has_a_gapless_sequence_and_one_terminal_event_the_last(db):
-    ran = run_to_end(db, submit(db).messages)
+    submit(db)
+    ran = run_to_end(db, db.publisher.take())
     with db.connect() as connection:
         for _, execution_id in ran:
             rows = events.of_operation(connection, execution_id)
@@ -202,18 +209,16 @@ def test_readers_never_see_after_heads_without_a_final_status(db):
     claimed = claim(db, submitted.execution_id)
     with db.connect() as connection:
         repo_id = connection.scalar(text("SELECT repo_id FROM workspace_repos"))
-    evidence = lifecycle.Evidence(repo_states={repo_id: {"after_head_commit": "a" * 40}})
+    evidence = Evidence(repo_states={repo_id: {"after_head_commit": "a" * 40}})
     query = text(
         "SELECT count(*) FROM execution_processes e LEFT JOIN execution_process_repo_states s "
         "ON s.execution_process_id = e.id WHERE (s.after_head_commit IS NOT NULL) <> (e.status = 'completed') "
         "AND e.run_reason = 'clone'"
     )
-    writer = db.connect()
-    with writer.begin():
-        lifecycle.finish(writer, claimed.execution_id, claimed.fence, machine.completed(0), evidence)
+    with db.begin() as writer:
+        ends.finish(writer, claimed.execution_id, claimed.fence, machine.completed(0), evidence)
         with db.connect() as reader:
             assert reader.scalar(query) == 0
-    writer.close()
     with db.connect() as reader:
         assert reader.scalar(query) == 0
     assert column(db, claimed.execution_id, "status") == "completed"
@@ -296,7 +301,7 @@ def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Engine):
 
     def reserve(workspace_id: UUID) -> int | None:
         with db.begin() as connection:
-            return workspace_rows.reserve_uid(
+            return preparation.reserve_uid(
                 connection, workspace_id, "node-1", lambda taken: min(set(range(70, 75)) - taken, default=None)
             )
 

@@ -132,9 +132,9 @@ def cut_before_commit(database: Engine) -> Iterator[threading.Event]:
             with database.connect() as killer:
                 killer.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
-    event.listen(database, "checkout", on_checkout)
+    event.listen(database.engine, "checkout", on_checkout)
     yield armed
-    event.remove(database, "checkout", on_checkout)
+    event.remove(database.engine, "checkout", on_checkout)
 
 
 def test_an_append_on_a_cut_connection_says_so_and_can_be_repeated(

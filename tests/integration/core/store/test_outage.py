@@ -11,13 +11,15 @@ from sqlalchemy.exc import DBAPIError
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_core.store.outage import is_away, is_conflict, is_of_the_data, sqlstate
+from relay_core.store.transaction import Database
 from tests.support.log_fixtures import Bench, Owned, eventually, running_execution
+from tests.support.published import Published
 
 
 @pytest.fixture
 def relay(database_url: str) -> Iterator[Engine]:
     """An engine as Relay makes it."""
-    database = make_database(Settings(database_url=database_url))
+    database = Database(make_database(Settings(database_url=database_url)), Published())
     yield database
     database.dispose()
 

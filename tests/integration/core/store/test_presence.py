@@ -16,10 +16,12 @@ from relay_core.domain.vocabulary import NodeHealth, Status
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store import events
-from relay_core.store.executions import lifecycle, offline_nodes, transitions
-from relay_core.store.executions.lifecycle import Claimed, NotClaimed
+from relay_core.store.executions import leases, messages, owned, reap
+from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
+from relay_core.store.executions.kill import request_kill
+from relay_core.store.executions.leftovers import leftovers
 from relay_core.store.logs.log_store import Append, LogStore
-from relay_core.store.nodes import registry
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, RuntimeNode, Workspace
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import presence
@@ -28,11 +30,6 @@ from relay_workers.metrics import Metrics
 from tests.support.store_acts import OTHER, WORKER, claim, column, finish, ids_of, submit, task_status
 
 BOUNDS = Bounds()
-
-
-class Dispatched(list):
-    def dispatch(self, messages) -> None:
-        self.extend(messages)
 
 
 @pytest.fixture
@@ -48,7 +45,7 @@ def context(at_work: Engine, redis_url: str):
     """What a worker of node-2 has, as far as sweeping presence needs it."""
     settings = Settings(redis_url=redis_url)
     live_logs = LiveLogPublisher(settings)
-    parts = {"database": at_work, "logs": LogStore(at_work), "live_logs": live_logs, "dispatcher": Dispatched()}
+    parts = {"database": at_work, "logs": LogStore(at_work), "live_logs": live_logs}
     return SimpleNamespace(settings=settings, claimant=OTHER, **parts)
 
 
@@ -67,23 +64,24 @@ def silent(db: Engine, node_id: str, seconds: float) -> None:
 
 def sweep(db: Engine) -> list[tuple[str, str, str]]:
     with db.begin() as connection:
-        return [(one.node_id, one.before, one.after) for one in registry.sweep(connection, BOUNDS)]
+        return [(one.node_id, one.before, one.after) for one in runtime_nodes.sweep(connection, BOUNDS)]
 
 
 def sweep_and_reap(context) -> None:
     bounds, log_ends = context.settings.presence, partial(stored_ends, context.logs)
     presence.sweep(context.database, bounds, Metrics())
-    Reaper(context.database, context.claimant.owner, bounds, log_ends, context.live_logs, context.dispatcher).sweep()
+    Reaper(context.database, context.claimant.owner, bounds, log_ends, context.live_logs).sweep()
 
 
 def node(db: Engine, node_id: str = "node-1"):
     with db.connect() as connection:
-        return next(row for row in registry.list_nodes(connection) if row["node_id"] == node_id)
+        listed = next(found for found in runtime_nodes.list_nodes(connection) if found.node.node_id == node_id)
+    return vars(listed.node) | {"age_seconds": listed.age_seconds, "promised": listed.promised}
 
 
 def beat(db: Engine, node_id: str = "node-1", **more) -> None:
     with db.begin() as connection:
-        registry.heartbeat(connection, node_id, pool="default", client_version="1", **more)
+        runtime_nodes.heartbeat(connection, node_id, pool="default", client_version="1", **more)
 
 
 def terminal(db: Engine, execution_id: UUID) -> list[str]:
@@ -97,7 +95,7 @@ def test_the_thresholds_are_exact(at_work, seconds, found):
     with at_work.begin() as connection:
         ago = text(f"now() - interval '{seconds} seconds'")
         connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == "node-1").values(last_heartbeat_at=ago))
-        registry.sweep(connection, BOUNDS)
+        runtime_nodes.sweep(connection, BOUNDS)
     assert node(at_work)["liveness"] == found
     assert node(at_work, "node-2")["liveness"] == "online"
 
@@ -136,8 +134,8 @@ def test_a_worker_that_only_comes_up_does_not_bring_its_node_back(at_work):
     silent(at_work, "node-1", 100)
     sweep(at_work)
     with at_work.begin() as connection:
-        registry.register(connection, "node-1", "default", Capacity(1, 2))
-        registry.register(connection, "node-9", "default", Capacity(None, None))
+        runtime_nodes.register(connection, "node-1", "default", Capacity(1, 2))
+        runtime_nodes.register(connection, "node-9", "default", Capacity(None, None))
     assert node(at_work)["liveness"] == "offline"
     assert node(at_work, "node-9")["liveness"] == "online"
 
@@ -161,14 +159,14 @@ def test_only_the_databases_clock_is_asked(at_work):
         values = parameters.values() if isinstance(parameters, dict) else parameters
         given.extend((statement, value) for value in values if isinstance(value, datetime | date | time))
 
-    event.listen(at_work, "before_cursor_execute", note)
+    event.listen(at_work.engine, "before_cursor_execute", note)
     claim(at_work, submit(at_work).execution_id)
     beat(at_work)
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.begin() as connection:
-        assert offline_nodes.lost_nodes(connection, BOUNDS) == ["node-1"]
-        assert offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
+        assert reap.lost_nodes(connection, BOUNDS) == ["node-1"]
+        assert reap.take_over(connection, "node-1", "w", 60, BOUNDS)
     assert given == []
 
 
@@ -192,7 +190,7 @@ def test_one_that_breaks_does_not_keep_the_others_from_their_turn(context, at_wo
     """T003-13: node-0's run cannot be ended (the database itself refuses); node-1's is."""
     beat(at_work, "node-0")
     first, second = submit(at_work), submit(at_work)
-    by = lifecycle.Claimant("w1@node-0", "node-0", "default", 30)
+    by = Claimant("w1@node-0", "node-0", "default", 30)
     claim(at_work, first.execution_id, by)
     claim(at_work, second.execution_id)
     with at_work.begin() as connection:
@@ -239,7 +237,7 @@ def test_a_run_whose_end_was_asked_for_ends_as_killed(context, at_work):
     """T003-28."""
     claimed = claim(at_work, submit(at_work).execution_id)
     with at_work.begin() as connection:
-        lifecycle.request_kill(connection, claimed.execution_id, "ann")
+        request_kill(connection, claimed.execution_id, "ann")
     silent(at_work, "node-1", 61)
     sweep_and_reap(context)
     assert column(at_work, claimed.execution_id, "status") == "killed"
@@ -267,11 +265,11 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     sweep_and_reap(context)
     beat(at_work)
     with at_work.begin() as connection:
-        assert transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
+        assert leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
     with pytest.raises(Stale):
         finish(at_work, claimed, machine.completed(0))
     with pytest.raises(Stale), at_work.begin() as connection:
-        transitions.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
+        owned.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     with pytest.raises(Stale):
         context.logs.append_one(Append(claimed.execution_id, claimed.fence, "stdout", 0, b"late"))
     assert column(at_work, claimed.execution_id, "reason") == "node_lost"
@@ -288,19 +286,19 @@ def test_a_worker_is_refused_from_the_moment_its_run_is_taken(at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.begin() as connection:
-        (lost,) = offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
+        (lost,) = reap.take_over(connection, "node-1", "w", 60, BOUNDS)
     with pytest.raises(Stale):
         finish(at_work, claimed)
     with at_work.begin() as connection:
-        assert offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS) == []
+        assert reap.take_over(connection, "node-1", "w", 60, BOUNDS) == []
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(lease_until=text("now() - interval '1 second'")))
-        assert offline_nodes.lost_nodes(connection, BOUNDS) == ["node-1"], "a reaper that died is followed by another"
-        (again,) = offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
+        assert reap.lost_nodes(connection, BOUNDS) == ["node-1"], "a reaper that died is followed by another"
+        (again,) = reap.take_over(connection, "node-1", "w", 60, BOUNDS)
     with pytest.raises(Stale), at_work.begin() as connection:
-        offline_nodes.end(connection, lost, {})
+        reap.end(connection, lost, {})
     with at_work.begin() as connection:
-        offline_nodes.end(connection, again, {})
+        reap.end(connection, again, {})
     assert terminal(at_work, claimed.execution_id) == ["execution.failed"]
 
 
@@ -308,7 +306,7 @@ def test_a_live_lease_keeps_a_run_whatever_became_of_the_heartbeat(context, at_w
     claimed = claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 61)
     with at_work.begin() as connection:
-        assert transitions.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        assert leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
     sweep_and_reap(context)
     assert node(at_work)["liveness"] == "offline"
     assert column(at_work, claimed.execution_id, "status") == "running"
@@ -333,12 +331,13 @@ def test_a_lost_agent_is_not_run_again(context, at_work):
     assert column(at_work, agent, "run_reason") == "coding_agent"
     claims = [claim(at_work, agent) for _ in range(5)]
     assert sum(isinstance(one, Claimed) for one in claims) == 1
+    at_work.publisher.take()
     silent(at_work, "node-1", 61)
     sweep_and_reap(context)
     assert all(isinstance(claim(at_work, agent, by), NotClaimed) for by in (WORKER, OTHER))
     assert ids_of(at_work, submitted.workspace_id)[-1] == agent
     assert column(at_work, agent, "reason") == "node_lost"
-    assert context.dispatcher == []
+    assert context.database.publisher.take() == []
 
 
 def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewhere(context, at_work):
@@ -349,7 +348,7 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     with at_work.begin() as connection:
         connection.execute(update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'")))
         dispatched = [
-            message.execution_id for queue in transitions.undispatched(connection, 15) for message in queue.messages
+            message.execution_id for queue in messages.undispatched(connection, 15) for message in queue.messages
         ]
     assert dispatched == [unplaced.execution_id], "nobody would take its messages away"
     assert column(at_work, due[0].execution_id, "status") == "queued"
@@ -357,7 +356,7 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     beat(at_work)
     with at_work.begin() as connection:
         assert [
-            message.execution_id for queue in transitions.undispatched(connection, 15) for message in queue.messages
+            message.execution_id for queue in messages.undispatched(connection, 15) for message in queue.messages
         ] == [due[0].execution_id]
 
 
@@ -371,7 +370,7 @@ def test_a_clone_that_was_lost_fails_its_workspace(context, at_work):
         kinds = connection.scalars(select(Event.kind).order_by(Event.id)).all()
     assert kinds.count("execution.failed") == 1
     with at_work.connect() as connection:
-        (left,) = offline_nodes.leftovers(connection, "node-1")
+        (left,) = leftovers(connection, "node-1")
     assert left.execution_id == submitted.execution_id
 
 
@@ -387,7 +386,7 @@ def test_nobody_is_lost_for_an_outage_of_ours(context, at_work):
     for since, found in ((15 + 30, "online"), (15 + 31, "degraded"), (15 + 59, "degraded"), (15 + 61, "offline")):
         with at_work.begin() as connection:
             connection.execute(text(f"UPDATE presence_sweeps SET resumed_at = now() - interval '{since} seconds'"))
-            registry.sweep(connection, BOUNDS)
+            runtime_nodes.sweep(connection, BOUNDS)
         assert node(at_work)["liveness"] == found, f"{since} s after the outage"
         assert column(at_work, claimed.execution_id, "status") == "running"
     sweep_and_reap(context)
@@ -418,14 +417,14 @@ def test_a_heartbeat_in_the_middle_of_a_reap_comes_before_or_after(at_work):
     silent(at_work, "node-1", 61)
     sweep(at_work)
     with at_work.connect() as beating, beating.begin():
-        registry.heartbeat(beating, "node-1", pool="default", client_version="1")
+        runtime_nodes.heartbeat(beating, "node-1", pool="default", client_version="1")
         with ThreadPoolExecutor(1) as pool:
 
-            def reap():
+            def take():
                 with at_work.begin() as connection:
-                    return offline_nodes.take_over(connection, "node-1", "w", 60, BOUNDS)
+                    return reap.take_over(connection, "node-1", "w", 60, BOUNDS)
 
-            reaping = pool.submit(reap)
+            reaping = pool.submit(take)
             waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
             with at_work.connect() as watching:
                 while not watching.scalar(waits):

@@ -10,7 +10,8 @@ from sqlalchemy import Engine, select, text, update
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store import events
-from relay_core.store.executions import lifecycle, transitions
+from relay_core.store.executions import messages
+from relay_core.store.executions.claim import Claimant, claim
 from relay_core.store.schema.tables import ProjectRepo, Workspace
 from relay_core.store.workspaces import stop_resume
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
@@ -64,13 +65,13 @@ def retried(api: Api, step: dict, **body):
 
 
 def node_acts(api: Api) -> list:
-    """What the node's sweep does, without an engine; the doorbells it rings."""
+    """What the node's sweep does, without an engine; the executions whose messages it sends."""
+    api.database.publisher.take()
     with api.database.begin() as connection:
-        due = []
-        for wanted in stop_resume.requested(connection, NODE):
+        for wanted in stop_resume.due_requests(connection, NODE):
             if stop_resume.is_due(connection, wanted):
-                due += stop_resume.settle(connection, wanted)
-        return [message.execution_id for message in due]
+                stop_resume.settle(connection, wanted)
+    return [message.execution_id for message in api.database.publisher.take()]
 
 
 def kinds(api: Api, made: dict) -> list[str]:
@@ -80,9 +81,9 @@ def kinds(api: Api, made: dict) -> list[str]:
 
 
 def not_claimed(api: Api, step: dict) -> str:
-    by = lifecycle.Claimant("worker@test", NODE, "default", 60)
+    by = Claimant("worker@test", NODE, "default", 60)
     with api.database.begin() as connection:
-        return lifecycle.claim(connection, UUID(step["id"]), 1, by).why
+        return claim(connection, UUID(step["id"]), 1, by).why
 
 
 def test_a_stop_kills_what_runs_then_waits_for_its_end(api, worker):
@@ -129,7 +130,7 @@ def test_a_resume_before_the_stop_was_carried_out_wins(api, worker):
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
     with api.database.begin() as connection:
-        (stop,) = stop_resume.requested(connection, NODE)
+        (stop,) = stop_resume.due_requests(connection, NODE)
         assert ask(api, made, "resume").status_code == 202
         stop_resume.settle(connection, stop)
     assert workspace(api, made)["requested_state"] == "running", "the container may be stopped already: it is due"
@@ -143,7 +144,7 @@ def test_what_was_carried_out_is_not_due(api, worker):
     worker.finish(worker.claim(newest(api, made, "coding_agent")["id"]))
     ask(api, made, "stop")
     with api.database.begin() as connection:
-        (wanted,) = stop_resume.requested(connection, NODE)
+        (wanted,) = stop_resume.due_requests(connection, NODE)
         assert stop_resume.is_due(connection, wanted)
         stop_resume.settle(connection, wanted)
         assert not stop_resume.is_due(connection, wanted)
@@ -167,7 +168,7 @@ def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker)
     )
     with api.database.begin() as connection:
         connection.execute(text("UPDATE execution_processes SET created_at = now() - interval '1 hour'"))
-        assert transitions.undispatched(connection, 15) == []
+        assert messages.undispatched(connection, 15) == []
     ask(api, made, "resume")
     assert node_acts(api) == [UUID(waiting["id"])]
     assert worker.claim(waiting["id"])

@@ -17,13 +17,16 @@ from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
-from relay_core.store.executions import lifecycle, transitions
-from relay_core.store.executions.lifecycle import Claimant, NotClaimed
-from relay_core.store.nodes import registry
+from relay_core.store.executions import claim as claims
+from relay_core.store.executions import messages
+from relay_core.store.executions.claim import Claimant, NotClaimed
+from relay_core.store.executions.kill import TaskExecution, executions_of_tasks
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema import migrate
 from relay_core.store.schema.tables import Event, ExecutionProcess
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.transaction import Database
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.celery.revocations import Revocations
 from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions
 
@@ -31,20 +34,20 @@ EXECUTOR = ExecutorChoice("shell", "true")
 E = ExecutionProcess
 
 
-def submit(database: Engine) -> transitions.OfTask:
-    run = submission.RunInput((submission.RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
+def submit(database: Engine) -> TaskExecution:
+    run = RunInput((RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
     with database.begin() as connection:
-        registry.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
-        submitted = submission.submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
-        [message] = transitions.messages(connection, [submitted.execution_id])
-        [found] = transitions.of_tasks(connection, [UUID(message.task_id), uuid4()])
+        runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
+        submitted = submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+        [message] = messages.messages_of(connection, [submitted.execution_id])
+        [found] = executions_of_tasks(connection, [UUID(message.task_id), uuid4()])
     assert found.execution_id == submitted.execution_id
     return found
 
 
 def claim(database: Engine, execution_id: UUID, attempt: int = 1):
     with database.begin() as connection:
-        return lifecycle.claim(connection, execution_id, attempt, Claimant("w1@node-1", "node-1", "default", 30))
+        return claims.claim(connection, execution_id, attempt, Claimant("w1@node-1", "node-1", "default", 30))
 
 
 def row(database: Engine, execution_id: UUID):
@@ -65,7 +68,9 @@ def worker(database: Engine, redis_url: str):
     app = make_app(Settings(redis_url=redis_url))
 
     def make(database: Engine = database, live: LiveExecutions | None = None) -> Revocations:
-        revocations = Revocations(database, CeleryDispatcher(app, database), live or LiveExecutions())
+        revocations = Revocations(
+            Database(database.engine, CeleryDispatcher(app, database.engine)), live or LiveExecutions()
+        )
         revocations.start()
         return revocations
 
@@ -121,13 +126,13 @@ def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Eng
 def test_a_revoke_outlasts_an_outage_of_the_database(database: Engine, worker, database_url: str):
     one = submit(database)
     url = make_url(database_url)
-    own = make_database(Settings(database_url=database_url), application="w1")
+    own = Database(make_database(Settings(database_url=database_url), application="w1"), database.publisher)
     admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     database.dispose()
     with admin.connect() as connection:
         connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS false'))
         refused = threading.Event()
-        listens_for(own, "handle_error")(lambda _: refused.set())
+        listens_for(own.engine, "handle_error")(lambda _: refused.set())
         worker(own).revoke([str(one.task_id)], terminate=True)
         assert refused.wait(10)
         connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true'))
@@ -142,4 +147,4 @@ def test_rows_from_before_the_column_are_found(database: Engine, database_url: s
         command.downgrade(migrate._config(connection), "0003")
     migrate.upgrade(database_url)
     with database.connect() as connection:
-        assert transitions.of_tasks(connection, [one.task_id]) == [one]
+        assert executions_of_tasks(connection, [one.task_id]) == [one]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
-from relay_core.store.executions import lifecycle
+from relay_core.store.executions.kill import request_kill
 from relay_workers.maintenance.clocks import make_leftovers
 
 pytest_plugins = ["tests.support.worker_fixtures"]
@@ -182,7 +182,7 @@ def test_a_kill_between_the_last_look_and_the_terminal_transaction(node, reason)
     with node.db.connect() as killer, killer.begin():
         killer.execute(text("SELECT 1 FROM lanes WHERE workspace_id = :id FOR UPDATE"), {"id": workspace})
         node.until(lambda: waits_for_a_lock(node), "the end waits")
-        lifecycle.request_kill(killer, step, "someone")
+        request_kill(killer, step, "someone")
     thread.join(60)
     ended = node.row(step)
     assert (ended["status"], ended["reason"], ended["exit_code"]) == ("killed", "user", 0)

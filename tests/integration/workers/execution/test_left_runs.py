@@ -18,10 +18,10 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason, Scope
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
-from relay_core.store.executions.lifecycle import Claimant, Claimed
-from relay_core.store.nodes import registry
+from relay_core.store.executions.claim import Claimant, Claimed
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import submission
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.end_writer import EndPublisher, EndWriter
@@ -51,7 +51,7 @@ def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
     identity = identify(settings)
     live_logs = LiveLogPublisher(settings)
     with database.begin() as connection:
-        registry.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
+        runtime_nodes.heartbeat(connection, identity.node_id, pool="default", client_version="0", capabilities={})
     yield SimpleNamespace(
         settings=settings,
         claimant=Claimant(identity.owner, identity.node_id, "default", 30),
@@ -67,22 +67,18 @@ def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
 
 def _runner(context: Any, step: Step) -> Runner:
     """One whose clones do what a test says; an end needs no evidence."""
-    claims = Claims(
-        context.settings, context.database, context.claimant, context.live, context.admission, context.dispatcher
-    )
-    publisher = EndPublisher(context.live_logs, context.dispatcher, context.metrics, context.admission)
+    claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission)
+    publisher = EndPublisher(context.live_logs, context.metrics, context.admission)
     unused: Any = None
     ends = EndWriter(context.database, context.claimant.node_id, unused, publisher)
     return Runner(claims, {RunReason.CLONE: step}, unused, ends, context.live, context.metrics)
 
 
 def _queued(database: Engine) -> UUID:
-    run = submission.RunInput(
-        (submission.RepoInput("https://example.org/a.git"),), "go", ExecutorChoice("shell", "true"), Limits()
-    )
+    run = RunInput((RepoInput("https://example.org/a.git"),), "go", ExecutorChoice("shell", "true"), Limits())
     with database.begin() as connection:
         principal = Principal("someone", frozenset({Scope.WRITE}))
-        return submission.submit_run(connection, run, principal, Settings()).execution_id
+        return submit_run(connection, run, principal, Settings()).execution_id
 
 
 def _row(database: Engine, execution_id: UUID) -> Any:

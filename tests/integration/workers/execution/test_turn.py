@@ -18,7 +18,7 @@ from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.store.executions import conversations
-from relay_core.store.executions.lifecycle import Claimed
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_workers.agents.claude_code.reader import ClaudeReader
 from relay_workers.agents.codex.reader import CodexReader

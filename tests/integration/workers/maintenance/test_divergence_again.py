@@ -54,11 +54,11 @@ def test_an_engine_without_any_container_of_the_node_is_given_time(node):
 
 def test_an_unwanted_container_whose_workspace_is_prepared_again_stays(node):
     from relay_core.store.executions import retry
-    from relay_core.store.workspaces import workspace_rows
+    from relay_core.store.workspaces import preparation
 
     workspace = idle(node)
     with node.db.begin() as connection:
-        workspace_rows.set_state(connection, workspace, WorkspaceState.FAILED, "for a test")
+        preparation.set_state(connection, workspace, WorkspaceState.FAILED, "for a test")
     (found,) = [one for one in divergence_finder(node.context).find_all() if one.kind == "container_without_workspace"]
     with node.db.begin() as connection:
         retry.retry_workspace(connection, workspace, "someone")

@@ -24,9 +24,7 @@ OPEN = text(
 
 def requests_of(context, containers) -> WorkspaceRequests:
     data_dir = context.settings.data_dir
-    return WorkspaceRequests(
-        context.claimant.node_id, data_dir, context.database, containers, context.dispatcher, context.metrics
-    )
+    return WorkspaceRequests(context.claimant.node_id, data_dir, context.database, containers, context.metrics)
 
 
 def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):

@@ -2,11 +2,12 @@
 
 import pytest
 
+from relay_api.schemas.inputs import step as requested
 from relay_api.schemas.runs import ExecutorIn, StepIn
-from relay_api.schemas.steps import plan
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import RepoScripts
 from relay_core.domain.errors import InvalidInput
+from relay_core.store.workspaces.step_request import plan
 
 ONE = [RepoScripts("app", working_dir="sub", setup_script="make", dev_server="serve", archive_script=" ")]
 TWO = [RepoScripts("a"), RepoScripts("b")]
@@ -14,15 +15,15 @@ SHELL = ExecutorChoice("shell", "cat")
 
 
 def test_the_repos_own_script_or_the_given_one():
-    assert plan(StepIn(run_reason="setup_script"), ONE, SHELL).script == "make"
-    assert plan(StepIn(run_reason="dev_server"), ONE, SHELL).script == "serve"
-    step = plan(StepIn(run_reason="setup_script", script="x", as_root=True), ONE, SHELL)
+    assert plan(requested(StepIn(run_reason="setup_script")), ONE, SHELL).script == "make"
+    assert plan(requested(StepIn(run_reason="dev_server")), ONE, SHELL).script == "serve"
+    step = plan(requested(StepIn(run_reason="setup_script", script="x", as_root=True)), ONE, SHELL)
     assert (step.script, step.cwd, step.as_root) == ("x", "repos/app/sub", True)
 
 
 def test_an_agent_works_in_the_named_repo_or_above_all():
-    assert plan(StepIn(run_reason="coding_agent", prompt="p"), TWO, SHELL).cwd == "repos"
-    assert plan(StepIn(run_reason="coding_agent", prompt="p", repo="b"), TWO, SHELL).cwd == "repos/b"
+    assert plan(requested(StepIn(run_reason="coding_agent", prompt="p")), TWO, SHELL).cwd == "repos"
+    assert plan(requested(StepIn(run_reason="coding_agent", prompt="p", repo="b")), TWO, SHELL).cwd == "repos/b"
 
 
 @pytest.mark.parametrize(
@@ -38,10 +39,10 @@ def test_an_agent_works_in_the_named_repo_or_above_all():
 )
 def test_what_does_not_fit_is_refused(body: dict, field: str):
     with pytest.raises(InvalidInput) as error:
-        plan(StepIn(**body), ONE, SHELL)
+        plan(requested(StepIn(**body)), ONE, SHELL)
     assert error.value.field == field
 
 
 def test_of_several_repos_one_is_named():
     with pytest.raises(InvalidInput, match="a, b"):
-        plan(StepIn(run_reason="setup_script", script="x"), TWO, SHELL)
+        plan(requested(StepIn(run_reason="setup_script", script="x")), TWO, SHELL)

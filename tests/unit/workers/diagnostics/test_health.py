@@ -8,6 +8,8 @@ import pytest
 
 from relay_core.domain.nodes import Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_core.store.nodes.node_row import NodeRow
+from relay_core.store.nodes.runtime_nodes import ListedNode
 from relay_workers.diagnostics.checks import judge_clock, judge_disk, judge_node, judge_open_files, judge_queue
 from relay_workers.diagnostics.host_checks import judge_mount, judge_pids, judge_privacy, judge_uids
 from relay_workers.health import SLACK_SECONDS, ClockState, Health, HealthServer, PortTaken, judge
@@ -68,9 +70,9 @@ def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():
     ],
 )
 def test_a_node_by_what_it_says_and_by_its_silence(liveness: Liveness, says: NodeHealth, level: str):
-    row = {"node_id": "n", "liveness": liveness, "reported_health": says, "age_seconds": 41.6}
-    room = {"promised": Load(3, 6 * 10**9), "max_workspaces": 50, "memory_bytes": None}
-    found = judge_node(row | room)
+    row = dict.fromkeys(NodeRow.__dataclass_fields__)
+    node = NodeRow(**row | {"node_id": "n", "liveness": liveness, "reported_health": says, "max_workspaces": 50})
+    found = judge_node(ListedNode(node, 41.6, Load(3, 6 * 10**9)))
     assert found.level == level
     assert "3 of 50 workspaces, 6.0 of any number of GB are promised" in found.message
     assert "42 s old" in found.message

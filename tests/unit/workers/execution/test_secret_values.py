@@ -9,8 +9,8 @@ import pytest
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.secret_box import SecretBox, SecretName
-from relay_core.store.projects.secrets import MAX_MASKED_BYTES, Given, UsedSecret
-from relay_core.store.workspaces.workspace_rows import WorkspaceRow
+from relay_core.store.projects.secrets import MAX_MASKED_BYTES, GivenValue, UsedSecret
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.execution.secret_values import grant, to_mask
 
 PROJECT = uuid4()
@@ -26,7 +26,7 @@ def row(now: dict[str, str], had: dict[str, str] | None = None, env: tuple[str, 
         project_id=PROJECT,
         secrets=env,
         used_secrets=[UsedSecret(name, name, sealed(name, value)) for name, value in now.items()],
-        given_secrets=[Given(name, sealed(name, value)) for name, value in (had or {}).items()],
+        given_secrets=[GivenValue(name, sealed(name, value)) for name, value in (had or {}).items()],
         secrets_in=frozenset({RunReason.CODING_AGENT}),
     )
     return cast("WorkspaceRow", made)

@@ -1,4 +1,4 @@
-"""Runtime nodes: who they are and that they live, on Postgres' clock alone."""
+"""Runtime nodes: registration, heartbeats, liveness and draining. Only Postgres' clock counts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,18 +10,24 @@ from sqlalchemy.dialects.postgresql import insert
 from relay_core.domain.errors import NotFound
 from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load
 from relay_core.domain.vocabulary import Liveness, NodeHealth
-from relay_core.store.nodes import admission
+from relay_core.store.advisory_lock import try_sweep_lock
+from relay_core.store.nodes import placement
+from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.schema.tables import RuntimeNode
 
 SILENCE = (
     "(now() - greatest(n.last_heartbeat_at, "
     "(SELECT resumed_at FROM presence_sweeps) + make_interval(secs => :heartbeat)))"
 )
-"""How long the node ``n`` has been silent; what it missed while we ourselves were away does not count."""
+"""SQL: how long the node ``n`` has been silent. Time in which no worker swept (an outage of Relay or of Postgres) does
+not count; from its end a node has one heartbeat interval to report."""
 
 
 def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
-    """Have a row for a node, which a claim can name, and say what it may promise; of its life this says nothing."""
+    """Insert a node's row, which claims refer to, or update the limits of what the node may promise.
+
+    Writes no liveness: a node that registers is not online before its first heartbeat.
+    """
     said = asdict(capacity)
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
     connection.execute(row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said))
@@ -36,15 +42,15 @@ def heartbeat(
     capabilities: Mapping[str, Any] | None = None,
     health: NodeHealth = NodeHealth.OK,
 ) -> None:
-    """Register the node, or say that it still lives: from degraded and from offline it is online again.
+    """Store a node's heartbeat: a node that was degraded or offline is online again. Inserts the row if it is missing.
 
     Args:
         connection: any transaction.
-        node_id: the node's own, stable id.
-        pool: whose work it takes.
-        client_version: of its Relay.
-        capabilities: what it has; None leaves what it said before.
-        health: what it says of itself.
+        node_id: stable id of the node.
+        pool: pool whose queue it consumes.
+        client_version: version of Relay that its worker runs.
+        capabilities: properties of its container engine; None leaves those of the heartbeat before.
+        health: health that the node reports.
     """
     said: dict[str, Any] = {"pool": pool, "client_version": client_version, "reported_health": health}
     if capabilities is not None:
@@ -55,21 +61,21 @@ def heartbeat(
 
 
 @dataclass(frozen=True)
-class Change:
-    """A node whose liveness was lowered."""
+class LivenessChange:
+    """A node whose liveness was lowered by `sweep`."""
 
     node_id: str
     before: Liveness
     after: Liveness
 
 
-def sweep(connection: Connection, bounds: Bounds) -> list[Change]:
-    """Lower the liveness of silent nodes; writes presence and nothing else, and only what changes.
+def sweep(connection: Connection, bounds: Bounds) -> list[LivenessChange]:
+    """Lower the liveness of silent nodes; returns those that changed.
 
-    One statement on the row itself, so a heartbeat that comes at the same moment wins. One sweeper at a time; the
-    others return at once.
+    One statement changes the rows themselves, so a heartbeat at the same moment wins. One worker sweeps at a time; for
+    the others this returns an empty list at once.
     """
-    if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('relay.sweep.presence'))")):
+    if not try_sweep_lock(connection, "presence"):
         return []
     connection.execute(
         text(
@@ -90,11 +96,11 @@ def sweep(connection: Connection, bounds: Bounds) -> list[Change]:
         ),
         parameters(bounds),
     )
-    return [Change(row.node_id, Liveness(row.before), Liveness(row.after)) for row in rows]
+    return [LivenessChange(row.node_id, Liveness(row.before), Liveness(row.after)) for row in rows]
 
 
 def parameters(bounds: Bounds) -> dict[str, float]:
-    """The bounds as `SILENCE` and its users name them."""
+    """The bounds in seconds, by the parameter names of `SILENCE` and of the statements that use it."""
     return {
         "heartbeat": bounds.heartbeat_seconds,
         "degraded": bounds.degraded_seconds,
@@ -102,8 +108,19 @@ def parameters(bounds: Bounds) -> dict[str, float]:
     }
 
 
-def set_draining(connection: Connection, node_id: str, *, draining: bool) -> Mapping[str, Any]:
-    """Let a node take no new workspaces, or take them again; what it has goes on. Again changes nothing.
+@dataclass(frozen=True)
+class ListedNode:
+    """A node with its load at one moment."""
+
+    node: NodeRow
+    age_seconds: float | None
+    """Seconds since its last heartbeat; None: it has never sent one."""
+    promised: Load
+    """Room that it has promised."""
+
+
+def set_draining(connection: Connection, node_id: str, *, draining: bool) -> ListedNode:
+    """Let a node take no new workspaces, or take them again; its present workspaces go on. Again changes nothing.
 
     Raises:
         NotFound: there is no such node.
@@ -111,26 +128,31 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool) -> Map
     node = update(RuntimeNode).where(RuntimeNode.node_id == node_id)
     if connection.execute(node.values(draining=draining)).rowcount == 0:
         raise NotFound(f"there is no node {node_id}")
-    return next(row for row in list_nodes(connection) if row["node_id"] == node_id)
+    return next(listed for listed in list_nodes(connection) if listed.node.node_id == node_id)
 
 
 def is_draining(connection: Connection, node_id: str) -> bool:
-    """Whether it was told to take no new workspaces."""
+    """Whether a node was told to take no new workspaces."""
     return bool(connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id)))
 
 
-def list_nodes(connection: Connection) -> list[Mapping[str, Any]]:
-    """All nodes, by name, with the seconds since each one's last heartbeat and its load; nothing is concluded here."""
+def list_nodes(connection: Connection) -> list[ListedNode]:
+    """All nodes by name, each with the age of its last heartbeat and its load; liveness is as the sweep left it."""
     age = func.extract("epoch", func.now() - RuntimeNode.last_heartbeat_at).label("age_seconds")
-    statement = select(RuntimeNode, age).order_by(RuntimeNode.node_id)
     columns = [*RuntimeNode.__table__.columns, age]
-    rows = connection.execute(statement.with_only_columns(*columns)).mappings().all()
-    promised = admission.loads(connection)
+    rows = connection.execute(select(*columns).order_by(RuntimeNode.node_id)).mappings().all()
+    promised = placement.loads(connection)
     return [
-        {
-            **row,
-            "age_seconds": None if row["age_seconds"] is None else float(row["age_seconds"]),
-            "promised": promised.get(row["node_id"], Load(0, 0)),
-        }
+        ListedNode(
+            NodeRow.from_row(row),
+            None if row["age_seconds"] is None else float(row["age_seconds"]),
+            promised.get(row["node_id"], Load(0, 0)),
+        )
         for row in rows
     ]
+
+
+def count_by_liveness(connection: Connection) -> dict[Liveness, int]:
+    """How many nodes have each liveness; one that no node has is left out."""
+    counts = select(RuntimeNode.liveness, func.count()).group_by(RuntimeNode.liveness)
+    return {Liveness(liveness): count for liveness, count in connection.execute(counts)}

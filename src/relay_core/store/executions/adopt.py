@@ -1,4 +1,4 @@
-"""Taking over runs whose worker is gone: the same row, the same process, a higher fence."""
+"""Adoption: a worker becomes the owner of a running execution whose worker is gone, under a higher fence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from relay_core.domain.message import QueueMessage
 from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
-from relay_core.store.executions.action_json import action_from_json
-from relay_core.store.executions.handle_json import handle_from_json
-from relay_core.store.executions.lifecycle import Claimant, Claimed, NotClaimed
+from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
+from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs import log_store
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.workspaces import lane
@@ -22,24 +21,25 @@ E = ExecutionProcess
 
 
 @dataclass(frozen=True)
-class Held:
-    """A running execution of a node, and who holds it."""
+class HeldExecution:
+    """A running execution of a node, and the worker that owns it."""
 
     message: QueueMessage
+    """Tells a worker of the node to adopt it."""
     owner: str
     expired: bool
     """Its lease is over, and so is the grace after a restart of Postgres."""
 
 
 def _expired(lease_seconds: float) -> ColumnElement[bool]:
-    """After a restart of Postgres every owner has one lease to come back before anything is taken from it."""
+    """After a restart of Postgres every owner has one lease to come back before an execution is taken from it."""
     lease = text(f"interval '{float(lease_seconds)} seconds'")
     grace_is_over = literal_column("pg_postmaster_start_time()") + lease < func.now()
     return (E.lease_until < func.now()) & grace_is_over
 
 
-def held(connection: Connection, by: Claimant) -> list[Held]:
-    """Running executions of this node, whoever owns them."""
+def held_executions(connection: Connection, by: Claimant) -> list[HeldExecution]:
+    """The running executions of the claimant's node, of all owners, the oldest first."""
     expired = _expired(by.lease_seconds).label("expired")
     statement = (
         select(E.id, E.attempt, E.run_reason, E.owner, E.node_id, Workspace.pool, expired)
@@ -48,7 +48,7 @@ def held(connection: Connection, by: Claimant) -> list[Held]:
         .order_by(E.started_at, E.id)
     )
     return [
-        Held(
+        HeldExecution(
             QueueMessage(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id),
             row.owner or "",
             row.expired,
@@ -57,17 +57,18 @@ def held(connection: Connection, by: Claimant) -> list[Held]:
     ]
 
 
-def orphans(found: Sequence[Held], is_dead: Callable[[str], bool]) -> list[Held]:
-    """Those whose owner is provably dead, or has lost its lease."""
-    dead = {owner: is_dead(owner) for owner in {one.owner for one in found}}
-    return [one for one in found if one.expired or dead[one.owner]]
+def orphans(found: Sequence[HeldExecution], is_dead: Callable[[str], bool]) -> list[HeldExecution]:
+    """The executions whose owner is provably dead (``is_dead`` says so of an incarnation) or has lost its lease."""
+    dead = {owner: is_dead(owner) for owner in {execution.owner for execution in found}}
+    return [execution for execution in found if execution.expired or dead[execution.owner]]
 
 
 def end_sessions(connection: Connection, owner: str, older_than_seconds: float) -> int:
-    """End the transactions of a worker that has lost its lease; how many there were.
+    """End the open transactions of a worker that has lost its lease; returns how many there were.
 
-    Asleep in the middle of one it would keep its locks for ever: Postgres does not cancel a COPY that waits for its
-    client, and a process that is stopped keeps its connection. All it would write is refused anyway.
+    A worker that is stopped (SIGSTOP) in the middle of a transaction would keep its locks for ever: Postgres does not
+    cancel a COPY that waits for its client, and a stopped process keeps its connection. The worker's writes are
+    refused anyway, because its lease is over.
     """
     ended = connection.scalar(
         text(
@@ -82,28 +83,37 @@ def end_sessions(connection: Connection, owner: str, older_than_seconds: float) 
 def adopt(
     connection: Connection, execution_id: UUID, attempt: int, by: Claimant, is_dead: Callable[[str], bool]
 ) -> Claimed | NotClaimed:
-    """Take over a running execution of this node; one winner, and the owner before it can write nothing any more.
+    """Make a worker the owner of a running execution of its node; one wins, and the owner before it can write no more.
 
     Args:
         connection: one transaction.
         execution_id: from the message or the sweep.
-        attempt: as well.
-        by: who asks.
-        is_dead: whether an owner provably does nothing more for it; one that may has until its lease ends.
+        attempt: from the message or the sweep.
+        by: the worker that adopts.
+        is_dead: whether an incarnation provably does nothing more for the execution; an owner that may still do
+            something keeps it until its lease ends.
     """
     workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if workspace_id is None:
         return NotClaimed("unknown")
     lane.lock(connection, workspace_id)
-    row = _running(connection, execution_id, attempt, by)
-    if row is None:
+    found = _running(connection, execution_id, attempt, by)
+    if found is None:
         return NotClaimed("neither queued nor running here")
-    if not (row["expired"] or is_dead(row["owner"])):
-        return NotClaimed(f"{row['owner']} holds it")
-    handle = handle_from_json(row["handle"])
+    row, expired = ExecutionRow.from_row(found), bool(found["expired"])
+    owner = row.owner or ""
+    if not (expired or is_dead(owner)):
+        return NotClaimed(f"{owner} holds it")
+    handle = row.handle
+    if handle is None:
+        return NotClaimed("its row names no process")
     if handle.version > VERSION:
         return NotClaimed(f"its process handle has version {handle.version}; this worker reads up to {VERSION}")
-    return _take_over(connection, row, handle, by)
+    why = "let go" if owner == by.owner else "lease expired" if expired else "worker died"
+    claimed = _take_over(connection, row, handle, by, seconds_running=float(found["seconds_running"]))
+    payload = {"from": owner, "by": by.owner, "why": why}
+    events.append(connection, row.workspace_id, EventKind.EXECUTION_ADOPTED, payload, operation_id=row.id)
+    return claimed
 
 
 def _running(connection: Connection, execution_id: UUID, attempt: int, by: Claimant) -> RowMapping | None:
@@ -116,10 +126,12 @@ def _running(connection: Connection, execution_id: UUID, attempt: int, by: Claim
     return connection.execute(statement).mappings().one_or_none()
 
 
-def _take_over(connection: Connection, row: RowMapping, handle: ProcessHandle, by: Claimant) -> Claimed:
+def _take_over(
+    connection: Connection, row: ExecutionRow, handle: ProcessHandle, by: Claimant, *, seconds_running: float
+) -> Claimed:
     fence = connection.execute(
         update(E)
-        .where(E.id == row["id"])
+        .where(E.id == row.id)
         .values(
             owner=by.owner,
             fence=E.fence + 1,
@@ -127,20 +139,17 @@ def _take_over(connection: Connection, row: RowMapping, handle: ProcessHandle, b
         )
         .returning(E.fence)
     ).scalar_one()
-    log_store.open_streams(connection, row["id"], fence)
-    why = "let go" if row["owner"] == by.owner else "lease expired" if row["expired"] else "worker died"
-    payload = {"from": row["owner"], "by": by.owner, "why": why}
-    events.append(connection, row["workspace_id"], EventKind.EXECUTION_ADOPTED, payload, operation_id=row["id"])
+    log_store.open_streams(connection, row.id, fence)
     return Claimed(
-        row["id"],
-        row["workspace_id"],
-        row["session_id"],
-        RunReason(row["run_reason"]),
-        action_from_json(row["executor_action"]).step,
-        row["attempt"],
+        row.id,
+        row.workspace_id,
+        row.session_id,
+        row.run_reason,
+        row.action.step,
+        row.attempt,
         fence,
         handle,
         adopted=True,
-        kill_requested=row["kill_requested_at"] is not None,
-        seconds_running=float(row["seconds_running"]),
+        kill_requested=row.kill_requested_at is not None,
+        seconds_running=seconds_running,
     )

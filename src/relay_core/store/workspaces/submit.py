@@ -1,37 +1,37 @@
-"""Submitting work: a whole run, or one more step in a workspace. One transaction each; rings are due after commit."""
+"""Submission of a run: project, repos, task, workspace, session and first execution in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
+from relay_core.domain.agents import profiles as agent_profiles
 from relay_core.domain.agents.executors import ExecutorChoice
-from relay_core.domain.chain import Action, RepoScripts, plan_run
-from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.agents.profiles import Profiles
+from relay_core.domain.chain import RepoScripts, plan_run
+from relay_core.domain.errors import InvalidInput, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, unique_names
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.limits import Limits
-from relay_core.domain.message import QueueMessage
-from relay_core.domain.step import DevServerStep
-from relay_core.domain.vocabulary import RunReason, WorkspaceState
+from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
 from relay_core.store import events
-from relay_core.store.executions import transitions
-from relay_core.store.executions.action_json import action_from_json
-from relay_core.store.projects import repos, secrets
+from relay_core.store.executions.create import NewGroup, create_group
+from relay_core.store.projects import projects, repos, secrets
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
 from relay_core.store.tokens import Principal
-from relay_core.store.views import api_views
+from relay_core.store.transaction import send_after_commit
+from relay_core.store.workspaces.masked_environment import masked_env
 
 
 @dataclass(frozen=True)
 class RepoInput:
-    """A repo of a run, its URL already parsed, checked and free of credentials."""
+    """A repo of a run; its URL is checked and free of credentials, its working directory relative."""
 
     url: str
     target_branch: str | None = None
@@ -52,20 +52,24 @@ class EnvValue:
     secret: bool = True
 
 
+E = TypeVar("E", ExecutorChoice, Mapping[str, Any])
+
+
 @dataclass(frozen=True)
-class RunInput:
-    """What `POST /v1/runs` asks for, validated."""
+class RunInput(Generic[E]):
+    """A run as `POST /v1/runs` asks for it, validated."""
 
     repos: Sequence[RepoInput]
     prompt: str
-    executor: ExecutorChoice
+    executor: E
+    """A choice, or the fields of one as the request has them: `start_run` completes these from a profile."""
     limits: Limits
     image: str | None = None
     env: Mapping[str, EnvValue] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
-    """Names of secrets of the project, by the names of environment variables."""
+    """Names of secrets of the project, by name of the environment variable that gets the value."""
     secrets_in: Sequence[RunReason] = (RunReason.CODING_AGENT,)
-    """Which executions get them."""
+    """Run reasons of the executions that get the secrets."""
     project_id: UUID | None = None
     title: str | None = None
     user: int | None = None
@@ -74,23 +78,60 @@ class RunInput:
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """The rows of a new run, and the doorbells due after commit."""
+class SubmittedRun:
+    """Ids of the rows of a new run."""
 
     project_id: UUID
     task_id: UUID
     workspace_id: UUID
     session_id: UUID
     execution_id: UUID
-    messages: Sequence[QueueMessage]
+    """Its first execution, the clone."""
+    masked_env: Sequence[str]
+    """Environment variables whose values are masked in logs, by name."""
 
 
-def submit_run(connection: Connection, run: RunInput, principal: Principal, settings: Settings) -> Submitted:
-    """Project, repos, task, workspace, session and the first execution (`clone`), all queued to start.
+def start_run(
+    connection: Connection,
+    run: RunInput[Mapping[str, Any]],
+    principal: Principal,
+    settings: Settings,
+    deployment: Profiles,
+) -> SubmittedRun:
+    """Submit a run whose executor and scripts are completed from profiles and from its project.
+
+    Args:
+        connection: one transaction of `Database`; the clone's message is sent after its commit.
+        run: its executor holds the fields of the request; a repo without scripts gets those of the project.
+        principal: owner of the new rows.
+        settings: of the server.
+        deployment: agent profiles of the server; those of the project take precedence.
 
     Raises:
-        NotFound: the project is not there for this principal.
-        InvalidInput: the image is not allowed, or a name cannot be made.
+        NotFound: the project does not exist, is deleted, or belongs to another owner.
+        InvalidInput: the executor or its variant is unknown, the image is not allowed, a repo is named twice, or a
+            secret is unknown or too large.
+    """
+    project_id = run.project_id
+    if project_id is None:
+        project_id = projects.implicit_project(connection, run.repos[0].url, principal)
+    else:
+        projects.get(connection, project_id, principal)
+    layers = projects.profiles_over(connection, deployment, project_id)
+    executor = agent_profiles.choose(layers, run.executor)
+    repos = _with_project_scripts(connection, run)
+    filled: RunInput[ExecutorChoice] = RunInput(**{**vars(run), "executor": executor, "repos": repos})
+    return submit_run(connection, filled, principal, settings)
+
+
+def submit_run(
+    connection: Connection, run: RunInput[ExecutorChoice], principal: Principal, settings: Settings
+) -> SubmittedRun:
+    """Insert project, repos, task, workspace, session and first execution (`clone`) of a run, queued to start.
+
+    Raises:
+        NotFound: the project does not exist, is deleted, or belongs to another owner.
+        InvalidInput: the image is not allowed, a repo is named twice, or a secret is unknown or too large.
     """
     project = _project(connection, run, principal)
     image = resolve_image(run.image, project.default_image, settings.default_image)
@@ -116,96 +157,31 @@ def submit_run(connection: Connection, run: RunInput, principal: Principal, sett
     session_id = uuid4()
     connection.execute(
         insert(Session).values(
-            id=session_id,
-            workspace_id=workspace_id,
-            executor=run.executor.name,
-            executor_config=run.executor.as_json(),
+            id=session_id, workspace_id=workspace_id, executor=run.executor.name, executor_config=run.executor.as_json()
         )
     )
     action = plan_run(scripts, run.executor, run.prompt)
-    ids = transitions.create_group(
-        connection, transitions.NewGroup(session_id, workspace_id, [action], principal.owner)
-    )
-    return Submitted(project.id, task_id, workspace_id, session_id, ids[0], transitions.messages(connection, ids))
+    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner))
+    send_after_commit(connection, ids)
+    masked = masked_env(connection, [workspace_id]).get(workspace_id, [])
+    return SubmittedRun(project.id, task_id, workspace_id, session_id, ids[0], masked)
 
 
-@dataclass(frozen=True)
-class AddedStep:
-    """One more execution in a workspace."""
-
-    execution_id: UUID
-    messages: Sequence[QueueMessage]
-
-
-def add_step(
-    connection: Connection, workspace_id: UUID, action: Action, principal: Principal, *, session_id: UUID | None = None
-) -> AddedStep:
-    """Queue a step behind what the workspace's lane already holds (a dev server waits for nobody).
-
-    Without `session_id` it belongs to the latest session.
-
-    Raises:
-        NotFound: the workspace is not there for this principal.
-        Conflict: it is archived, deleted or could not be prepared; or stopped, for a dev server (else the step waits).
-    """
-    columns = (Workspace.state, Workspace.requested_state, Workspace.archived, Workspace.error_reason)
-    statement = select(*columns).where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
-    if principal.only is not None:
-        statement = statement.where(Workspace.created_by == principal.only)
-    row = connection.execute(statement).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no workspace {workspace_id}")
-    if row.state == WorkspaceState.FAILED:
-        raise Conflict(f"the workspace could not be prepared: {row.error_reason}", code="workspace_failed")
-    if row.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:
-        raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
-    stopped = row.requested_state is not None or row.state == WorkspaceState.STOPPED
-    if stopped and isinstance(action.step, DevServerStep):
-        raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
-    if row.state == WorkspaceState.STARTING and isinstance(action.step, DevServerStep):
-        raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
-    if session_id is None:
-        newest = select(Session.id).where(Session.workspace_id == workspace_id)
-        session_id = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
-    group = transitions.NewGroup(session_id, workspace_id, [action], principal.owner)
-    ids = transitions.create_group(connection, group)
-    ready = row.state == WorkspaceState.RUNNING and not stopped
-    due = transitions.messages(connection, ids) if ready else []
-    return AddedStep(ids[0], due)
+def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[RepoInput]:
+    """The run's repos with their project's scripts where the run brings none; an empty script means "no script"."""
+    filled = []
+    for repo in run.repos:
+        defaults = projects.repo_defaults(connection, run.project_id, repo.url) if run.project_id else None
+        if defaults is not None:
+            parallel = repo.parallel_setup_script or defaults.parallel_setup_script
+            setup = defaults.setup_script if repo.setup_script is None else repo.setup_script
+            cleanup = defaults.cleanup_script if repo.cleanup_script is None else repo.cleanup_script
+            repo = replace(repo, setup_script=setup, cleanup_script=cleanup, parallel_setup_script=parallel)  # noqa: PLW2901
+        filled.append(repo)
+    return filled
 
 
-def refuse_second_server(connection: Connection, workspace_id: UUID, step: DevServerStep) -> None:
-    """A repo of a workspace has one dev server at a time; one that was asked to end does not count.
-
-    Raises:
-        Conflict: `dev_server_running`.
-    """
-    for live in api_views.dev_servers(connection, [workspace_id]):
-        repo = action_from_json(live["executor_action"]).step.repo
-        if repo == step.repo and live["kill_requested_at"] is None:
-            message = f"the dev server of {step.repo!r} is already {live['status']}: execution {live['id']}"
-            raise Conflict(message, code="dev_server_running")
-
-
-def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:
-    """The repos of a workspace with their scripts, in the order of the request."""
-    statement = select(WorkspaceRepo).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
-    return [
-        RepoScripts(
-            name=row["name"],
-            working_dir=row["working_dir"],
-            setup_script=row["setup_script"],
-            cleanup_script=row["cleanup_script"],
-            dev_server=row["dev_server_script"],
-            archive_script=row["archive_script"],
-            parallel_setup_script=row["parallel_setup_script"],
-            setup_as_root=row["setup_as_root"],
-        )
-        for row in connection.execute(statement).mappings()
-    ]
-
-
-def _project(connection: Connection, run: RunInput, principal: Principal) -> Any:
+def _project(connection: Connection, run: RunInput[E], principal: Principal) -> Any:
     columns = (Project.id, Project.default_image)
     if run.project_id is not None:
         # Locked, so that a project deleted meanwhile gets no workspace that its deletion does not see.
@@ -222,12 +198,12 @@ def _project(connection: Connection, run: RunInput, principal: Principal) -> Any
     mine = [Project.created_by == principal.owner, Project.implicit_key == key, Project.deleted_at.is_(None)]
     shared = select(*columns).where(*mine).with_for_update(read=True)  # as above; others may share it meanwhile
     while (found := connection.execute(shared).one_or_none()) is None:
-        # The loop ends: either this makes it, or somebody else has, and only a deletion takes it away again.
+        # The loop ends: this request or another one makes the project, and only a deletion takes it away again.
         connection.execute(upsert(Project).values(id=uuid4(), **values).on_conflict_do_nothing())
     return found
 
 
-def _workspace(connection: Connection, run: RunInput, settings: Settings, columns: Mapping[str, Any]) -> UUID:
+def _workspace(connection: Connection, run: RunInput[E], settings: Settings, columns: Mapping[str, Any]) -> UUID:
     workspace_id = uuid4()
     title = columns["name"]
     connection.execute(
@@ -256,14 +232,14 @@ def _workspace(connection: Connection, run: RunInput, settings: Settings, column
     return workspace_id
 
 
-def _use_secrets(connection: Connection, run: RunInput, workspace_id: UUID, project_id: UUID) -> None:
+def _use_secrets(connection: Connection, run: RunInput[E], workspace_id: UUID, project_id: UUID) -> None:
     how = f"--project {run.project_id}" if run.project_id else f"--repo {run.repos[0].url}"
     size = secrets.use(connection, workspace_id, project_id, run.secrets, how)
     size += sum(len(given.value.encode()) for given in run.env.values() if given.secret)
     if size > secrets.MAX_MASKED_BYTES:
         raise InvalidInput(
             f"the secret values of a run may have {secrets.MAX_MASKED_BYTES} bytes altogether, these have {size}; "
-            'give what is none as {"value": …, "secret": false}',
+            'give a value that is no secret as {"value": …, "secret": false}',
             code="secrets_too_large",
             field="env",
         )

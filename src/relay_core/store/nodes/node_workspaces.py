@@ -1,4 +1,4 @@
-"""What Postgres says should be on a node; the sweeps compare it with what is there."""
+"""Workspaces that a node should hold according to Postgres; the divergence sweep compares them with the node."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class NodeWorkspace:
     container_id: str | None
     deleted: bool
     asked: bool
-    """To stop or to go on: `stopping` is at it."""
+    """A stop or a resume was requested and is not carried out yet."""
     there: bool
-    """Its files and container are, as far as is known."""
+    """Its files and its container exist on the node, as far as the row says."""
     busy: bool
-    """Something of it runs or waits."""
+    """An execution of it is queued or running."""
 
     @property
     def live(self) -> bool:
@@ -35,9 +35,9 @@ class NodeWorkspace:
 
 
 def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID]) -> dict[UUID, NodeWorkspace]:
-    """Those that run, those that are deleted and still there, and those that are ``named``; by id.
+    """The node's workspaces that run, that are deleted but still there, or whose id is in ``named``; by id.
 
-    Not every workspace that the node ever had: there are more of them every day.
+    Other workspaces that the node ever had are left out: their number only grows.
     """
     w = Workspace
     there = w.container_ref.is_not(None) & (w.deleted_at.is_not(None) | (w.state == WorkspaceState.RUNNING))
@@ -45,7 +45,7 @@ def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID])
 
 
 def workspace_of(connection: Connection, node_id: str, workspace_id: UUID) -> NodeWorkspace | None:
-    """One of them, whatever became of it."""
+    """One workspace of the node in whatever state; None: the node has no such workspace."""
     return _workspaces(connection, node_id, Workspace.id == workspace_id).get(workspace_id)
 
 
@@ -70,12 +70,12 @@ def _workspaces(connection: Connection, node_id: str, which: ColumnElement[bool]
 
 
 def is_still(connection: Connection, found: NodeWorkspace, node_id: str) -> bool:
-    """Whether a workspace is as it was found; then it stays so until this transaction ends."""
+    """Whether a workspace is still as it was found; its lane is locked, so it stays so until the transaction ends."""
     lane.lock(connection, found.id)
     return workspace_of(connection, node_id, found.id) == found
 
 
 def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
-    """Those of some executions that have ended, with every process of theirs: nothing is written to their files."""
+    """Those of some executions that have ended with all their processes, so that their files do not change any more."""
     ended = select(E.id).where(E.id.in_(ids), E.status.in_(FINAL), E.leftover_on.is_(None))
     return set(connection.scalars(ended))

@@ -1,30 +1,31 @@
-"""Projects and tasks. A project clones nothing by itself: its mirrors are made by the first run that needs them."""
+"""Projects with their repos, scripts and agent profiles. A project clones nothing: the first run that needs it does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, Select, func, insert, select, text, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from relay_core.domain.agents import profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.store.projects import repos, secrets
 from relay_core.store.schema.tables import Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.store.tokens import Principal
-from relay_core.store.transaction import transact
+from relay_core.store.transaction import Database
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
-from relay_core.store.workspaces.deletion import Killed, delete_workspaces
+from relay_core.store.workspaces.delete import delete_workspaces
 
 View = dict[str, Any]
 WORKSPACES_AT_ONCE = 20
-"""Deleted in one transaction."""
+"""Most workspaces that one transaction of `delete` deletes."""
 
 
 @dataclass(frozen=True)
 class ProjectRepoInput:
-    """A repo of a project (URL checked, without credentials), and the scripts its runs use if they bring none."""
+    """A repo of a project (URL checked, without credentials), and the scripts of runs that bring none."""
 
     url: str
     setup_script: str | None = None
@@ -34,18 +35,18 @@ class ProjectRepoInput:
 
 @dataclass(frozen=True)
 class ProjectInput:
-    """What `POST /v1/projects` asks for, validated."""
+    """A project as `POST /v1/projects` asks for it, validated."""
 
     name: str
     default_image: str | None = None
     repos: Sequence[ProjectRepoInput] = field(default_factory=list)
     default_for: str | None = None
-    """URL of a repo whose runs without a project belong to this one."""
+    """URL of a repo: its runs that name no project belong to this project."""
 
 
 @dataclass(frozen=True)
 class RepoDefaults:
-    """Scripts of a project's repo."""
+    """Scripts that a project gives to runs of one of its repos."""
 
     setup_script: str | None
     cleanup_script: str | None
@@ -53,11 +54,11 @@ class RepoDefaults:
 
 
 def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
-    """A project with its repos.
+    """Insert a project with its repos; returns its id.
 
     Raises:
-        InvalidInput: the same repo twice.
-        Conflict: `default_project_exists`: `default_for` has one already.
+        InvalidInput: a repo is named twice.
+        Conflict: `default_project_exists`: `default_for` names a repo that has a default project already.
     """
     project_id = uuid4()
     values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
@@ -76,10 +77,10 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
 
 
 def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
-    """One project with its repos and the state of their mirrors.
+    """One project with its repos and the state of their mirrors, as the API shows it.
 
     Raises:
-        NotFound: it is not there for this principal, or deleted.
+        NotFound: there is no such project, it is deleted, or it belongs to another owner.
     """
     row = connection.execute(_projects(principal).where(Project.id == project_id)).mappings().one_or_none()
     if row is None:
@@ -88,7 +89,14 @@ def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
 
 
 def listed(connection: Connection, principal: Principal, page: PageRequest, *, default_for: str | None = None) -> Page:
-    """Projects that are not deleted, newest first; or the one of a repo's runs without a project."""
+    """Projects that are not deleted, newest first.
+
+    Args:
+        connection: any transaction.
+        principal: sees its own projects, an admin all.
+        page: which part of the list.
+        default_for: URL of a repo: only the principal's project for runs of it that name no project.
+    """
     wanted = _projects(principal)
     if default_for is not None:
         wanted = wanted.where(Project.implicit_key == default_for, Project.created_by == principal.owner)
@@ -97,24 +105,27 @@ def listed(connection: Connection, principal: Principal, page: PageRequest, *, d
     return Page(_with_repos(connection, found.items), found.next_cursor)
 
 
-def delete(database: Engine, project_id: UUID, principal: Principal) -> Killed:
-    """Mark a project and all its workspaces as deleted, and end what runs in them.
+def delete(database: Database, project_id: UUID, principal: Principal) -> int:
+    """Mark a project and all its workspaces as deleted, and kill their executions.
 
-    In short transactions: a large project would otherwise keep the leases of all that runs in it from being renewed.
-    A deletion that was interrupted goes on when it is asked for again.
+    Several short transactions do it, `WORKSPACES_AT_ONCE` workspaces each: one long transaction would keep the leases
+    of the project's executions from being renewed. A deletion that was interrupted goes on when it is repeated.
+
+    Returns:
+        How many running executions were asked to end.
 
     Raises:
-        NotFound: it is not there for this principal, or already deleted.
+        NotFound: there is no such project, it is deleted, or it belongs to another owner.
     """
-    due = Killed()
+    killed = 0
     went_on = False
-    marked = transact(database, lambda connection: _mark_deleted(connection, project_id, principal))
-    while batch := transact(database, lambda connection: _delete_some(connection, project_id, principal)):
+    marked = database.transact(lambda connection: _mark_deleted(connection, project_id, principal))
+    while (batch := database.transact(lambda connection: _delete_some(connection, project_id, principal))) is not None:
         went_on = True
-        due.task_ids += batch.task_ids
+        killed += batch
     if not (marked or went_on):
         raise NotFound(f"there is no project {project_id}")
-    return due
+    return killed
 
 
 def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal) -> bool:
@@ -127,8 +138,8 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     return marked is not None
 
 
-def _delete_some(connection: Connection, project_id: UUID, principal: Principal) -> Killed | None:
-    """Some workspaces of a deleted project; None when there are no more."""
+def _delete_some(connection: Connection, project_id: UUID, principal: Principal) -> int | None:
+    """Delete some workspaces of a deleted project; returns how many executions were asked to end, None: all is done."""
     live = (
         select(Workspace.id)
         .join(Task, Task.id == Workspace.task_id)
@@ -144,13 +155,20 @@ def _delete_some(connection: Connection, project_id: UUID, principal: Principal)
 
 
 def agent_profiles(connection: Connection, project_id: UUID) -> Profiles:
-    """What a project says of its own about agents; empty where it says nothing, or is not there."""
+    """A project's own agent profiles; empty where it has none, or where there is no such project."""
     found: Profiles | None = connection.scalar(select(Project.agent_profiles).where(Project.id == project_id))
     return found or {}
 
 
+def profiles_over(connection: Connection, deployment: Profiles, project_id: UUID | None) -> Profiles:
+    """The agent profiles of a run: those of the deployment, and over them those of the project (None: no project)."""
+    if project_id is None:
+        return deployment
+    return profiles.overlay(deployment, agent_profiles(connection, project_id))
+
+
 def implicit_project(connection: Connection, url: str, principal: Principal) -> UUID | None:
-    """The project that a run of this repo without a project gets, if there is one already."""
+    """The principal's project for runs of a repo that name no project; None: the next such run makes it."""
     statement = select(Project.id).where(
         Project.created_by == principal.owner, Project.implicit_key == url, Project.deleted_at.is_(None)
     )
@@ -158,21 +176,21 @@ def implicit_project(connection: Connection, url: str, principal: Principal) -> 
 
 
 def of_workspace(connection: Connection, workspace_id: UUID) -> UUID | None:
-    """The project of a workspace's task."""
+    """The project of a workspace's task; None: there is no such workspace."""
     statement = (
         select(Task.project_id).join(Workspace, Workspace.task_id == Task.id).where(Workspace.id == workspace_id)
     )
     return connection.scalar(statement)
 
 
-def set_agent_profiles(connection: Connection, project_id: UUID, profiles: Profiles) -> None:
-    """Replace them; checked by the caller."""
+def set_agent_profiles(connection: Connection, project_id: UUID, own: Profiles) -> None:
+    """Replace a project's own agent profiles; the caller has checked them (`profiles.check`)."""
     statement = update(Project).where(Project.id == project_id)
-    connection.execute(statement.values(agent_profiles=dict(profiles) or None, updated_at=func.now()))
+    connection.execute(statement.values(agent_profiles=dict(own) or None, updated_at=func.now()))
 
 
 def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDefaults | None:
-    """What the project says about runs of one of its repos; None for a repo that it does not have."""
+    """The scripts that a project gives to runs of one of its repos; None: the project does not have that repo."""
     columns = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
     row = connection.execute(
         select(*columns)
@@ -180,52 +198,6 @@ def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDef
         .where(ProjectRepo.project_id == project_id, Repo.path == url)
     ).one_or_none()
     return RepoDefaults(*row) if row else None
-
-
-def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
-    """One task and its workspaces (attempts) that are not deleted, in the order of creation.
-
-    Raises:
-        NotFound: it is not there for this principal, or its project is deleted.
-    """
-    columns = (
-        Task.id,
-        Task.project_id,
-        Task.title,
-        Task.description,
-        Task.status,
-        Task.parent_workspace_id,
-        Task.created_by,
-        Task.created_at,
-        Task.updated_at,
-    )
-    statement = select(*columns).join(Project, Project.id == Task.project_id)
-    statement = statement.where(Task.id == task_id, Project.deleted_at.is_(None))
-    if principal.only is not None:
-        statement = statement.where(Task.created_by == principal.only)
-    row = connection.execute(statement).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no task {task_id}")
-    attempts = select(Workspace.id).where(Workspace.task_id == task_id, Workspace.deleted_at.is_(None))
-    ids = connection.scalars(attempts.order_by(Workspace.created_at, Workspace.id))
-    return {**row, "workspace_ids": list(ids), "usage": _usage(connection, task_id)}
-
-
-def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
-    """What all turns of a task took, by name."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT used.key, sum(used.value::float8) FROM workspaces w
-            JOIN execution_processes e ON e.workspace_id = w.id
-            JOIN coding_agent_turns t ON t.execution_process_id = e.id,
-            jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
-            WHERE w.task_id = :task_id GROUP BY used.key ORDER BY used.key
-            """
-        ),
-        {"task_id": task_id},
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 def _projects(principal: Principal) -> Select[Any]:

@@ -1,0 +1,216 @@
+"""Claims: a worker becomes the owner of a queued execution.
+
+All transactions take locks in one order: lane, execution, workspace, node.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, text, update
+
+from relay_core.domain import execution as machine
+from relay_core.domain.events import EventKind
+from relay_core.domain.execution import Transition
+from relay_core.domain.message import QueueMessage, task_id
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.step import Step
+from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
+from relay_core.store import events
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.executions.finish import end_queued
+from relay_core.store.executions.handle_json import handle_to_json
+from relay_core.store.logs import log_store
+from relay_core.store.nodes import placement
+from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.workspaces import condition, lane
+from relay_core.store.workspaces.condition import WorkspaceCondition
+
+E = ExecutionProcess
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """The worker that asks for an execution."""
+
+    owner: str
+    """Its incarnation."""
+    node_id: str
+    pool: str
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An execution that belongs to the claimant now, with the values that a runner needs."""
+
+    execution_id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    run_reason: RunReason
+    step: Step
+    attempt: int
+    fence: int
+    """Every write of the owner names it."""
+    handle: ProcessHandle
+    """As the claim made it, or as the owner before this one left it."""
+    adopted: bool = False
+    """Another worker owned it: its process may run, may have ended, or may never have started."""
+    kill_requested: bool = False
+    seconds_queued: float = 0.0
+    seconds_running: float = 0.0
+    """Since the first claim, on Postgres' clock."""
+
+    @property
+    def gid(self) -> int:
+        """Group id of all processes of the execution; no other execution of the workspace has it."""
+        return self.handle.gid
+
+    @property
+    def task_id(self) -> str:
+        """Celery's id of this attempt."""
+        return task_id(self.execution_id, self.attempt)
+
+
+@dataclass(frozen=True)
+class NotClaimed:
+    """The execution does not belong to the claimant."""
+
+    why: str
+    ended: Transition | None = None
+    """End of an execution that never started: the claimant reports it to Celery, as no other worker will."""
+    waits: QueueMessage | None = None
+    """Message to send again once the claimant's node has room."""
+
+
+def claim(
+    connection: Connection, execution_id: UUID, attempt: int, by: Claimant, *, full: str | None = None
+) -> Claimed | NotClaimed:
+    """Make a worker the owner of a queued execution; of all copies of its message one wins.
+
+    Lane and workspace are checked again here, whatever the API saw when it accepted the step. An execution whose
+    workspace was deleted, archived or could not be prepared ends as `failed` (`workspace_gone`).
+
+    Args:
+        connection: one transaction of `Database`.
+        execution_id: from the message.
+        attempt: from the message.
+        by: the worker.
+        full: why the worker's disk takes no workspace from elsewhere; None: it takes them. The room that its node has
+            promised is read here, under the lock of the node's row.
+    """
+    row = connection.execute(
+        select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
+    ).one_or_none()
+    if row is None:
+        return NotClaimed("unknown")
+    reason = RunReason(row.run_reason)
+    holder = lane.lock(connection, row.workspace_id)
+    queued = select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
+    found = connection.execute(queued).mappings().one_or_none()
+    if found is None:
+        return NotClaimed("not queued", ended=_ended_unstarted(connection, execution_id, attempt))
+    mine = ExecutionRow.from_row(found)
+    workspace = condition.lock(connection, row.workspace_id)
+    gone = _why_gone(workspace, reason)
+    if gone:
+        refused = machine.refused(Reason.WORKSPACE_GONE, gone)
+        end_queued(connection, execution_id, refused)
+        return NotClaimed(gone, refused)
+    why = _why_elsewhere(workspace, by) or _why_held(connection, row.workspace_id, by)
+    if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
+        message = QueueMessage(execution_id, attempt, reason, workspace.pool, workspace.node_id)
+        return NotClaimed(f"the node has no room: {no_room}", waits=message)
+    if why is None and reason.in_lane:
+        mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
+        why = None if mine_first else "lane is busy"
+    return _take(connection, mine, workspace, by) if why is None else NotClaimed(why)
+
+
+def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -> Transition | None:
+    row = connection.execute(
+        select(E.status, E.reason, E.error_reason).where(
+            E.id == execution_id,
+            E.attempt == attempt,
+            E.started_at.is_(None),
+            E.status.in_([Status.KILLED, Status.FAILED]),
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if Status(row.status) is Status.KILLED:
+        return machine.cancelled(row.error_reason)
+    return machine.refused(Reason(row.reason), row.error_reason)
+
+
+def _why_elsewhere(workspace: WorkspaceCondition, by: Claimant) -> str | None:
+    if workspace.requested_state is not None or workspace.state is WorkspaceState.STOPPED:
+        return "the workspace is stopped"
+    if workspace.node_id not in (None, by.node_id):
+        return "placed on another node"
+    return None
+
+
+def _why_held(connection: Connection, workspace_id: UUID, by: Claimant) -> str | None:
+    """An execution that has ended holds its workspace until its node has ended the processes that it left."""
+    left = select(E.id).where(E.workspace_id == workspace_id, E.leftover_on == by.node_id)
+    first = connection.scalar(left.limit(1))
+    return None if first is None else f"processes of execution {first} may still run"
+
+
+def _why_no_room(connection: Connection, workspace: WorkspaceCondition, by: Claimant, full: str | None) -> str | None:
+    if workspace.node_id is None and full is not None:
+        return full
+    return placement.why_refused(connection, by.node_id, workspace)
+
+
+def _why_gone(workspace: WorkspaceCondition, reason: RunReason) -> str | None:
+    if workspace.deleted:
+        return "the workspace was deleted before this step could start"
+    if workspace.archived and reason is not RunReason.ARCHIVE_SCRIPT:
+        return "the workspace was archived before this step could start"
+    if workspace.state is WorkspaceState.FAILED and reason is not RunReason.CLONE:
+        return f"the workspace could not be prepared: {workspace.error_reason}"
+    return None
+
+
+def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceCondition, by: Claimant) -> Claimed:
+    """Write the claim: owner, lease, fence, gid, node, log streams and the event `execution.started`."""
+    timeout = None if row.run_reason is RunReason.DEV_SERVER else workspace.limits.timeout_seconds
+    handle = ProcessHandle(workspace.next_gid)
+    seconds = text(f"interval '{float(by.lease_seconds)} seconds'")
+    taken = connection.execute(
+        update(E)
+        .where(E.id == row.id, E.status == Status.QUEUED)
+        .values(
+            status=machine.claimed().target,
+            started_at=func.clock_timestamp(),
+            owner=by.owner,
+            node_id=by.node_id,
+            lease_until=func.now() + seconds,
+            fence=E.fence + 1,
+            handle=handle_to_json(handle),
+            deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
+        )
+        .returning(E.fence, func.extract("epoch", E.started_at - E.created_at).label("queued"))
+    ).one()
+    connection.execute(
+        update(Workspace)
+        .where(Workspace.id == workspace.id)
+        .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
+    )
+    log_store.open_streams(connection, row.id, taken.fence)
+    if row.run_reason is not RunReason.DEV_SERVER:
+        lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
+    payload = {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
+    events.append(connection, workspace.id, EventKind.EXECUTION_STARTED, payload, operation_id=row.id)
+    return Claimed(
+        row.id,
+        workspace.id,
+        row.session_id,
+        row.run_reason,
+        row.action.step,
+        row.attempt,
+        taken.fence,
+        handle,
+        seconds_queued=float(taken.queued),
+    )

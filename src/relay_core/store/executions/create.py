@@ -1,0 +1,66 @@
+"""New executions: a step group is inserted as `queued`, with the first event of each member."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, insert, text
+
+from relay_core.domain.chain import Action
+from relay_core.domain.events import EventKind
+from relay_core.domain.message import task_id
+from relay_core.domain.step import AgentStep
+from relay_core.store import events
+from relay_core.store.executions.action_json import action_to_json
+from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess
+
+FIRST_ATTEMPT = 1
+
+
+@dataclass(frozen=True)
+class NewGroup:
+    """Executions that hold the lane together, and their place in its queue."""
+
+    session_id: UUID
+    workspace_id: UUID
+    actions: Sequence[Action]
+    created_by: str
+    lane_position: int | None = None
+    """Place of the chain that the group continues; None: the end of the queue."""
+    node_id: str | None = None
+    """Node of the chain that the group continues: it keeps room for the group."""
+
+
+def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
+    """Insert the group's executions as `queued`, each with its first event; returns their ids in the order of actions.
+
+    Sends no message: the caller knows whether the group may start now.
+    """
+    group_id = uuid4()
+    position = group.lane_position or connection.scalar(text("SELECT nextval('lane_positions')"))
+    ids = []
+    for action in group.actions:
+        step = action.step
+        execution_id = uuid4()
+        connection.execute(
+            insert(ExecutionProcess).values(
+                id=execution_id,
+                session_id=group.session_id,
+                workspace_id=group.workspace_id,
+                run_reason=step.run_reason,
+                executor_action=action_to_json(action),
+                created_by=group.created_by,
+                attempt=FIRST_ATTEMPT,
+                task_id=UUID(task_id(execution_id, FIRST_ATTEMPT)),
+                created_at=func.clock_timestamp(),
+                group_id=group_id,
+                lane_position=position,
+                node_id=group.node_id,
+            )
+        )
+        if isinstance(step, AgentStep):
+            connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step.prompt))
+        payload = {"run_reason": step.run_reason, "repo": step.repo}
+        events.append(connection, group.workspace_id, EventKind.EXECUTION_QUEUED, payload, operation_id=execution_id)
+        ids.append(execution_id)
+    return ids

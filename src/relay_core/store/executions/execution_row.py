@@ -1,0 +1,96 @@
+"""A row of `execution_processes` as a value."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+from relay_core.domain.chain import Action
+from relay_core.domain.message import task_id
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.store.executions.action_json import action_from_json
+from relay_core.store.executions.handle_json import handle_from_json
+
+
+@dataclass(frozen=True)
+class ExecutionRow:
+    """One execution as it was read; made by `from_row` from all columns of `ExecutionProcess`."""
+
+    id: UUID
+    workspace_id: UUID
+    session_id: UUID
+    run_reason: RunReason
+    action: Action
+    """The step that runs, and the steps that follow it."""
+    status: Status
+    reason: Reason | None
+    """Why it failed or was killed; None while it is active and after `completed`."""
+    error_reason: str | None
+    """The reason as a sentence for people."""
+    exit_code: int | None
+    created_at: datetime
+    started_at: datetime | None
+    """When it was first claimed."""
+    completed_at: datetime | None
+    created_by: str
+    """Owner of the token that asked for it."""
+    group_id: UUID
+    """Step group: executions that hold the lane together."""
+    lane_position: int
+    """Place in the queue of the workspace's lane; all steps of one chain share it."""
+    attempt: int
+    """Counts retries of this row; part of the Celery task id."""
+    fence: int
+    """Counts claims; a write of an owner names the fence of its claim."""
+    owner: str | None
+    """Incarnation of the worker that holds it."""
+    node_id: str | None
+    """Node that runs or ran it; of a queued one the node that keeps room for it."""
+    handle: ProcessHandle | None
+    """Where its process is found again; None before the claim."""
+    kill_requested_at: datetime | None
+    kill_requested_by: str | None
+    retry_of: UUID | None
+    """Execution that this one repeats."""
+
+    @classmethod
+    def from_row(cls, row: RowMapping) -> "ExecutionRow":
+        """The value of a row of `select(ExecutionProcess)`; further columns of the row are ignored."""
+        return cls(
+            id=row["id"],
+            workspace_id=row["workspace_id"],
+            session_id=row["session_id"],
+            run_reason=RunReason(row["run_reason"]),
+            action=action_from_json(row["executor_action"]),
+            status=Status(row["status"]),
+            reason=None if row["reason"] is None else Reason(row["reason"]),
+            error_reason=row["error_reason"],
+            exit_code=row["exit_code"],
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            completed_at=row["completed_at"],
+            created_by=row["created_by"],
+            group_id=row["group_id"],
+            lane_position=row["lane_position"],
+            attempt=row["attempt"],
+            fence=row["fence"],
+            owner=row["owner"],
+            node_id=row["node_id"],
+            handle=handle_from_json(row["handle"]) if row["handle"] else None,
+            kill_requested_at=row["kill_requested_at"],
+            kill_requested_by=row["kill_requested_by"],
+            retry_of=row["retry_of"],
+        )
+
+    @property
+    def task_id(self) -> str:
+        """Celery's id of this attempt."""
+        return task_id(self.id, self.attempt)
+
+    @property
+    def dev_server_url(self) -> str | None:
+        """Where a running dev server answers on its node; None while its port does not answer."""
+        port = self.handle.forward_port if self.handle else None
+        return f"http://127.0.0.1:{port}" if port and self.status is Status.RUNNING else None

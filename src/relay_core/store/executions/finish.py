@@ -1,0 +1,157 @@
+"""The end of an execution: status, evidence, log ends, terminal event and the next step group, in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import Stale
+from relay_core.domain.events import TERMINAL, EventKind
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store import events
+from relay_core.store.logs import log_store
+from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
+from relay_core.store.transaction import send_after_commit
+from relay_core.store.workspaces import lane, preparation
+
+E = ExecutionProcess
+
+
+EvidenceEvent = tuple[EventKind, Mapping[str, Any]]
+"""Kind and payload of an event."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Results of an execution that are stored together with its end."""
+
+    repo_states: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    """Columns of ExecutionProcessRepoState by repo id."""
+    log_ends: Mapping[str, "log_store.StreamEnd"] = field(default_factory=dict)
+    """Sizes and sums by stream; a stream without an entry stays open."""
+    turn: Mapping[str, Any] | None = None
+    """Columns of CodingAgentTurn; None where the execution is no agent's turn."""
+    events: Sequence[EvidenceEvent] = ()
+    """Events that are appended before the terminal event."""
+
+
+class _Place(NamedTuple):
+    """Where an execution that ends belongs."""
+
+    workspace_id: UUID
+    group_id: UUID
+    run_reason: str
+
+
+def finish(
+    connection: Connection,
+    execution_id: UUID,
+    fence: int,
+    transition: Transition,
+    evidence: Evidence | None = None,
+    *,
+    left_on: str | None = None,
+) -> Transition:
+    """End a running execution, all or nothing, and let the next step group of its chain or lane start.
+
+    A kill that was accepted before this transaction wins: the execution ends as `killed` and nothing of its chain
+    follows, whatever ``transition`` says.
+
+    Args:
+        connection: one transaction of `Database`; the messages of what may start now are sent after its commit.
+        execution_id: the execution to end.
+        fence: fence of the caller's claim.
+        transition: the end that the caller found.
+        evidence: results to store with it.
+        left_on: the node where processes of the execution may still run, because they could not be verified to be
+            gone. Its log is then marked as truncated, and nothing starts in the workspace until that node has ended
+            them (`leftovers`).
+
+    Returns:
+        The end that was written.
+
+    Raises:
+        Stale: the execution has ended, or another worker owns it; nothing was written.
+    """
+    evidence = evidence or Evidence()
+    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    lane.lock(connection, row.workspace_id)  # a kill that comes now waits, or is seen
+    kill_asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
+    if kill_asked and left_on is None:  # `killed` says that every process is gone
+        transition = machine.heeding_kill(transition)
+    if not _write_end(connection, execution_id, transition, fence=fence, leftover_on=left_on):
+        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
+    for repo_id, fields in evidence.repo_states.items():
+        _record_after_state(connection, execution_id, repo_id, fields)
+    ends = evidence.log_ends
+    if ends:
+        cut = {name: end._replace(truncated=True) for name, end in ends.items()}
+        log_store.close(connection, execution_id, fence, ends if left_on is None else cut)
+    if evidence.turn:
+        turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
+        connection.execute(turn.values(**evidence.turn))
+    for kind, payload in evidence.events:
+        events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
+    _after_the_end(connection, execution_id, _Place(*row), transition)
+    return transition
+
+
+def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> bool:
+    """End an execution that no worker has claimed, and let the next step group start.
+
+    Returns:
+        Whether it was ended; False when a worker had claimed it or it had ended before.
+    """
+    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    lane.lock(connection, row.workspace_id)
+    if not _write_end(connection, execution_id, transition, fence=None):
+        return False
+    _after_the_end(connection, execution_id, _Place(*row), transition)
+    return True
+
+
+def _write_end(
+    connection: Connection, execution_id: UUID, transition: Transition, *, fence: int | None, **fields: Any
+) -> bool:
+    """Write an end if the row has the expected status and fence (None: no owner); False when it has another."""
+    values: dict[str, Any] = {
+        "status": transition.target,
+        "reason": transition.reason,
+        "exit_code": transition.exit_code,
+        "error_reason": transition.error_reason,
+        "completed_at": func.clock_timestamp() if transition.final else None,
+        **fields,
+    }
+    statement = update(E).where(E.id == execution_id, E.status == transition.source).values(values)
+    if fence is not None:
+        statement = statement.where(E.fence == fence)
+    return connection.execute(statement).rowcount == 1
+
+
+def _record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID, fields: Mapping[str, Any]) -> None:
+    state = ExecutionProcessRepoState
+    done = connection.execute(
+        update(state).where(state.execution_process_id == execution_id, state.repo_id == repo_id).values(**fields)
+    )
+    if done.rowcount == 0:
+        connection.execute(insert(state).values(execution_process_id=execution_id, repo_id=repo_id, **fields))
+
+
+def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:
+    """Append the terminal event, fail the workspace of a clone that did not complete, and pass the lane on."""
+    payload = {
+        "status": transition.target,
+        "reason": transition.reason,
+        "exit_code": transition.exit_code,
+        "error_reason": transition.error_reason,
+    }
+    kind = TERMINAL[transition.target]
+    events.append(connection, place.workspace_id, kind, payload, operation_id=execution_id, terminal=True)
+    if place.run_reason == RunReason.CLONE and transition.target is not Status.COMPLETED:
+        preparation.preparation_failed(connection, place.workspace_id, transition)
+    in_lane = RunReason(place.run_reason).in_lane
+    send_after_commit(connection, lane.leave(connection, place.workspace_id, place.group_id) if in_lane else [])

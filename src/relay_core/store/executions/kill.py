@@ -1,0 +1,92 @@
+"""Kills: a queued execution ends at once; a running one is marked, and its owner ends it and writes the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from relay_core.domain import execution as machine
+from relay_core.domain.errors import NotFound
+from relay_core.domain.events import EventKind
+from relay_core.domain.vocabulary import Status
+from relay_core.store import events
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.executions.finish import end_queued
+from relay_core.store.executions.locks import lock_executions
+from relay_core.store.schema.tables import ExecutionProcess
+from relay_core.store.transaction import revoke_after_commit
+from relay_core.store.workspaces import lane
+
+E = ExecutionProcess
+
+
+@dataclass(frozen=True)
+class TaskExecution:
+    """The execution behind a Celery task."""
+
+    task_id: UUID
+    execution_id: UUID
+    status: Status
+
+
+def executions_of_tasks(connection: Connection, task_ids: Sequence[UUID]) -> list[TaskExecution]:
+    """The executions behind Celery task ids; ids that Relay does not know are left out."""
+    found = connection.execute(select(E.task_id, E.id, E.status).where(E.task_id.in_(task_ids)))
+    return [TaskExecution(row.task_id, row.id, Status(row.status)) for row in found]
+
+
+def kill(connection: Connection, ids: Sequence[UUID], by: str) -> int:
+    """Ask for the end of executions of one workspace, and tell the workers of those that run after the commit.
+
+    Args:
+        connection: one transaction of `Database`.
+        ids: executions of one workspace.
+        by: who asks; stored with the request.
+
+    Returns:
+        How many of them are running.
+
+    Raises:
+        NotFound: one of them does not exist.
+    """
+    if len(ids) > 1:
+        lane.lock(connection, connection.execute(select(E.workspace_id).where(E.id == ids[0])).scalar_one())
+        lock_executions(connection, select(E.id).where(E.id.in_(ids)))
+    rows = [request_kill(connection, execution_id, by) for execution_id in ids]
+    running = [row.task_id for row in rows if row.status is Status.RUNNING]
+    revoke_after_commit(connection, running)
+    return len(running)
+
+
+def request_kill(connection: Connection, execution_id: UUID, by: str) -> ExecutionRow:
+    """Ask for the end of an execution, durably; asking again, or for one that has ended, changes nothing.
+
+    Args:
+        connection: one transaction of `Database`; what may start because a queued execution ended is sent after it.
+        execution_id: the execution to end.
+        by: who asks; stored with the request.
+
+    Returns:
+        The execution as it stood before the request.
+
+    Raises:
+        NotFound: there is no such execution.
+    """
+    found = connection.execute(select(E.workspace_id).where(E.id == execution_id)).scalar_one_or_none()
+    if found is None:
+        raise NotFound(f"there is no execution {execution_id}")
+    lane.lock(connection, found)
+    locked = select(E).where(E.id == execution_id).with_for_update()
+    row = ExecutionRow.from_row(connection.execute(locked).mappings().one())
+    if row.status is Status.QUEUED:
+        end_queued(connection, execution_id, machine.cancelled(f"killed by {by} before it started"))
+    elif row.status is Status.RUNNING and row.kill_requested_at is None:
+        connection.execute(
+            update(E).where(E.id == execution_id).values(kill_requested_at=func.now(), kill_requested_by=by)
+        )
+        payload = {"by": by}
+        events.append(
+            connection, row.workspace_id, EventKind.EXECUTION_KILL_REQUESTED, payload, operation_id=execution_id
+        )
+    return row

@@ -1,0 +1,57 @@
+"""Leftovers: executions that were ended in their rows while their processes may still run on a node."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text, update
+
+from relay_core.domain.events import EventKind
+from relay_core.store import events
+from relay_core.store.schema.tables import ExecutionProcess
+from relay_core.store.workspaces import lane, stop_resume
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An execution that has ended and whose node may still have processes of it."""
+
+    execution_id: UUID
+    attempt: int
+    workspace_id: UUID
+    container_id: str | None
+    gid: int | None
+    as_root: bool
+    """Its processes ran as root, so they may have changed their gid."""
+    elsewhere: bool
+    """The workspace belongs to another node now: it was never prepared on this one, which needs no file of it."""
+
+
+def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
+    """The executions whose processes a node has to end now that it, or its container engine, is back."""
+    rows = connection.execute(
+        text(
+            "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, "
+            "coalesce(w.uid = 0, false) OR coalesce((e.executor_action->'step'->>'as_root')::boolean, false), "
+            "w.node_id IS DISTINCT FROM :node "
+            "FROM execution_processes e JOIN workspaces w ON w.id = e.workspace_id WHERE e.leftover_on = :node"
+        ),
+        {"node": node_id},
+    )
+    return [Leftover(*row) for row in rows]
+
+
+def forget_leftover(connection: Connection, leftover: Leftover, node_id: str) -> None:
+    """Note that a node has ended the processes; the messages of what may start in the workspace are sent after commit.
+
+    Args:
+        connection: one transaction of `Database`.
+        leftover: from `leftovers`.
+        node_id: the node that ended them.
+    """
+    lane.lock(connection, leftover.workspace_id)
+    execution = update(ExecutionProcess).where(ExecutionProcess.id == leftover.execution_id)
+    connection.execute(execution.values(leftover_on=None))
+    if not leftover.elsewhere:
+        stop_resume.send_due_steps(connection, leftover.workspace_id)
+    payload = {"execution_id": str(leftover.execution_id), "node_id": node_id}
+    events.append(connection, leftover.workspace_id, EventKind.WORKSPACE_LEFTOVERS_ENDED, payload)

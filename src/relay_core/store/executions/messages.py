@@ -1,0 +1,105 @@
+"""Queue messages of executions: which to send, and which to send again because they seem to be lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, func, select, text, update
+
+from relay_core.domain.message import QueueMessage
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.schema.tables import ExecutionProcess, Workspace
+
+E = ExecutionProcess
+
+
+def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
+    """The messages of some executions, in the order of their creation."""
+    return _messages(connection, E.id.in_(ids))
+
+
+def messages_of_queued(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
+    """The messages of those executions that are queued, in the order of their creation."""
+    return _messages(connection, E.id.in_(ids) & (E.status == Status.QUEUED))
+
+
+def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueMessage]:
+    statement = (
+        select(E.id, E.attempt, E.run_reason, Workspace.pool, Workspace.node_id)
+        .join(Workspace, Workspace.id == E.workspace_id)
+        .where(which)
+        .order_by(E.created_at, E.id)
+    )
+    return [
+        QueueMessage(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id)
+        for row in connection.execute(statement)
+    ]
+
+
+_STARTABLE = """
+    FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
+    JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
+    WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
+      AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
+      AND (e.run_reason = 'dev_server' OR (
+        (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
+          SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
+            AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
+    """
+
+
+def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
+    """Executions that have been queued for so long and wait for nothing but a worker, or for room on a node.
+
+    Left out are executions behind another step group, those of a stopped workspace, and those of a node that is offline
+    (no worker would take their messages).
+    """
+    statement = text(
+        f"SELECT e.id {_STARTABLE} AND coalesce(e.not_before, e.created_at) < now() - make_interval(secs => :age) "
+        "ORDER BY e.created_at LIMIT :limit"
+    )
+    return list(connection.scalars(statement, {"age": older_than_seconds, "limit": limit}))
+
+
+@dataclass(frozen=True)
+class Undispatched:
+    """Executions of one queue that could start and whose message is old: some of them may have none."""
+
+    queue: str
+    startable: int
+    """Executions that this queue should hold a message of, whether the message is old or new."""
+    messages: Sequence[QueueMessage]
+    """Messages of those whose last message is old, the oldest first, no more than the limit."""
+
+
+def undispatched(connection: Connection, older_than_seconds: float, limit_per_queue: int = 200) -> list[Undispatched]:
+    """Executions that could start and whose message was last sent so many seconds ago, by queue.
+
+    The limit holds for each queue, so that a long queue hides no other.
+    """
+    statement = text(
+        f"""
+        SELECT id, queue, startable FROM (
+          SELECT id, queue, old, count(*) OVER (PARTITION BY queue) AS startable,
+            row_number() OVER (PARTITION BY queue, old ORDER BY created_at, id) AS place
+          FROM (
+            SELECT e.id, e.created_at, coalesce('node ' || w.node_id, 'pool ' || w.pool) AS queue,
+              coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age) AS old
+            {_STARTABLE}) AS could_start) AS placed
+        WHERE old AND place <= :limit
+        """  # noqa: S608 - nothing of a client's
+    )
+    rows = connection.execute(statement, {"age": older_than_seconds, "limit": limit_per_queue}).all()
+    totals = {row.queue: row.startable for row in rows}
+    of_row = {row.id: row.queue for row in rows}
+    by_queue: dict[str, list[QueueMessage]] = {}
+    for message in messages_of(connection, list(of_row)):
+        by_queue.setdefault(of_row[message.execution_id], []).append(message)
+    return [Undispatched(due[0].queue, totals[queue], due) for queue, due in by_queue.items()]
+
+
+def mark_published(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Note that the messages of some executions were sent now; this does not say that they arrived."""
+    connection.execute(
+        update(E).where(E.id.in_(ids)).values(published_at=func.now(), publish_count=E.publish_count + 1)
+    )

@@ -1,0 +1,79 @@
+"""Writes of an execution's owner while it runs, each conditional on the fence, and reads that belong to them."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select, text, update
+
+from relay_core.domain.errors import Stale
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.vocabulary import Status
+from relay_core.store.executions.handle_json import handle_to_json
+from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState
+
+E = ExecutionProcess
+
+
+def update_owned(connection: Connection, execution_id: UUID, fence: int, **fields: Any) -> None:
+    """Write columns of a running execution that the caller owns.
+
+    Raises:
+        Stale: the execution has ended, or another worker owns it.
+    """
+    statement = update(E).where(E.id == execution_id, E.fence == fence, E.status == Status.RUNNING).values(**fields)
+    if connection.execute(statement).rowcount == 0:
+        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
+
+
+def store_handle(connection: Connection, execution_id: UUID, fence: int, handle: ProcessHandle) -> None:
+    """Store where the process of an execution is found again.
+
+    Raises:
+        Stale: the execution has ended, or another worker owns it.
+    """
+    update_owned(connection, execution_id, fence, handle=handle_to_json(handle))
+
+
+def record_before_heads(
+    connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None], handle: ProcessHandle
+) -> None:
+    """Store the commit of every repo before the step starts, and the handle of the process that is about to start.
+
+    A commit that is stored already stays: an adopting worker keeps what the first owner found.
+
+    Args:
+        connection: one transaction.
+        execution_id: the execution that is about to start.
+        fence: fence of the caller's claim.
+        heads: commit of HEAD by repo id; None where the repo has no commit.
+        handle: where the process will be found again.
+
+    Raises:
+        Stale: the execution has ended, or another worker owns it.
+    """
+    store_handle(connection, execution_id, fence, handle)
+    for repo_id, commit in heads.items():
+        connection.execute(
+            text(
+                "INSERT INTO execution_process_repo_states (execution_process_id, repo_id, before_head_commit) "
+                "VALUES (:execution, :repo, :commit) ON CONFLICT DO NOTHING"
+            ),
+            {"execution": execution_id, "repo": repo_id, "commit": commit},
+        )
+
+
+def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> str | None:
+    """The commit that `record_before_heads` stored for a repo; None where there is none."""
+    state = ExecutionProcessRepoState
+    return connection.scalar(
+        select(state.before_head_commit).where(state.execution_process_id == execution_id, state.repo_id == repo_id)
+    )
+
+
+def running_gids(connection: Connection, workspace_id: UUID, *, but: UUID) -> list[int]:
+    """The gids of a workspace's running executions, the execution ``but`` left out."""
+    statement = select(E.handle["gid"].as_integer()).where(
+        E.workspace_id == workspace_id, E.status == Status.RUNNING, E.id != but
+    )
+    return [gid for gid in connection.scalars(statement) if gid is not None]

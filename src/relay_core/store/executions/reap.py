@@ -1,0 +1,111 @@
+"""The reaper's transactions: executions of a node that is offline are ended, once, under a new fence.
+
+The presence sweep only lowers the liveness of nodes; the reaper only ends executions. An execution that is *queued* for
+an offline node waits for it, because only that node has the workspace's files; one that has no node yet goes to any.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, text, update
+
+from relay_core.domain.nodes import Bounds, end_of_lost_run
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.executions.finish import Evidence, finish
+from relay_core.store.logs import log_store
+from relay_core.store.nodes.runtime_nodes import SILENCE, parameters
+from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode
+from relay_core.store.workspaces import lane
+
+E = ExecutionProcess
+_GONE = f"n.liveness = 'offline' AND {SILENCE} > make_interval(secs => :offline)"
+_NOT_REAPED = "(n.reaped_at IS NULL OR n.reaped_at <= n.last_heartbeat_at)"
+
+
+@dataclass(frozen=True)
+class LostExecution:
+    """A running execution that the reaper took from an offline node, to be ended with this fence."""
+
+    execution_id: UUID
+    workspace_id: UUID
+    run_reason: RunReason
+    node_id: str
+    fence: int
+
+
+def lost_nodes(connection: Connection, bounds: Bounds) -> list[str]:
+    """The offline nodes that have not been reaped since their last heartbeat, or that have executions to end."""
+    rows = connection.execute(
+        text(
+            f"""
+            SELECT n.node_id FROM runtime_nodes n WHERE {_GONE} AND ({_NOT_REAPED} OR EXISTS (
+              SELECT 1 FROM execution_processes e
+              WHERE e.node_id = n.node_id AND e.status = 'running' AND e.lease_until < now()))
+            ORDER BY n.node_id
+            """  # noqa: S608
+        ),
+        parameters(bounds),
+    )
+    return [row.node_id for row in rows]
+
+
+def take_over(
+    connection: Connection, node_id: str, by: str, lease_seconds: float, bounds: Bounds
+) -> list[LostExecution]:
+    """Take the running executions of an offline node whose leases are over; writes of its workers fail from now on.
+
+    An execution with a live lease is left: the worker that renews it lives, whatever became of the node's heartbeat.
+    Two reapers take no execution twice; one that a reaper took and did not end is taken again after its lease.
+
+    Args:
+        connection: one transaction; the node's row stays locked in it, so a heartbeat comes before or after.
+        node_id: from `lost_nodes`.
+        by: incarnation of the worker that reaps.
+        lease_seconds: how long it has to end them.
+        bounds: the node's silence is judged again under the lock.
+    """
+    found = text(f"SELECT {_NOT_REAPED} FROM runtime_nodes n WHERE n.node_id = :node AND {_GONE} FOR NO KEY UPDATE")  # noqa: S608
+    first_time = connection.scalar(found, {"node": node_id, **parameters(bounds)})
+    if first_time is None:
+        return []
+    if first_time:
+        node = update(RuntimeNode).where(RuntimeNode.node_id == node_id)
+        connection.execute(node.values(epoch=RuntimeNode.epoch + 1, reaped_at=func.now()))
+    over = (
+        select(E.id)
+        .where(E.node_id == node_id, E.status == Status.RUNNING, E.lease_until < func.now())
+        .order_by(E.id)
+        .with_for_update(skip_locked=True)
+    )
+    taken = connection.execute(
+        update(E)
+        .where(E.id.in_(over.scalar_subquery()))
+        .values(
+            owner=f"reaper:{by}",
+            fence=E.fence + 1,
+            lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"),
+        )
+        .returning(E.id, E.workspace_id, E.run_reason, E.fence)
+    ).all()
+    for row in taken:
+        log_store.open_streams(connection, row.id, row.fence)
+    return [LostExecution(row.id, row.workspace_id, RunReason(row.run_reason), node_id, row.fence) for row in taken]
+
+
+def end(connection: Connection, lost: LostExecution, log_ends: Mapping[str, log_store.StreamEnd]) -> None:
+    """End an execution that was taken over, as a failed step: one transaction, one terminal event.
+
+    Args:
+        connection: one transaction of `Database`; what may start now is sent after its commit.
+        lost: from `take_over`.
+        log_ends: sizes and sums of the stored log. It is marked as truncated, because the node may have more of it.
+
+    Raises:
+        Stale: another worker ended the execution or took it over.
+    """
+    lane.lock(connection, lost.workspace_id)  # a kill that comes now waits, or is seen
+    asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
+    transition = end_of_lost_run(lost.node_id, asked_by)
+    evidence = Evidence(log_ends=log_ends)
+    finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id)

@@ -1,0 +1,46 @@
+"""Access of principals: an admin sees all workspaces, other principals those that they created."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, select
+
+from relay_core.domain.errors import NotFound
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.tokens import Principal
+
+E = ExecutionProcess
+
+
+def require_workspace(
+    connection: Connection, workspace_id: UUID, principal: Principal, *, deleted_too: bool = False
+) -> None:
+    """Refuse a principal that may not see a workspace.
+
+    Raises:
+        NotFound: there is no such workspace, it belongs to another owner, or it is deleted (unless ``deleted_too``).
+    """
+    statement = of_owner(select(Workspace.id), principal).where(Workspace.id == workspace_id)
+    if not deleted_too:
+        statement = statement.where(Workspace.deleted_at.is_(None))
+    if connection.execute(statement).one_or_none() is None:
+        raise NotFound(f"there is no workspace {workspace_id}")
+
+
+def require_execution(connection: Connection, execution_id: UUID, principal: Principal) -> ExecutionRow:
+    """The execution, also of a deleted workspace: executions stay readable as the record of what happened.
+
+    Raises:
+        NotFound: there is no such execution, or it belongs to another owner.
+    """
+    statement = select(E).join(Workspace, Workspace.id == E.workspace_id)
+    row = connection.execute(of_owner(statement, principal).where(E.id == execution_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no execution {execution_id}")
+    return ExecutionRow.from_row(row)
+
+
+def of_owner(statement: Select[Any], principal: Principal) -> Select[Any]:
+    """The statement, which selects from `Workspace`, limited to the workspaces that the principal may see."""
+    return statement if principal.only is None else statement.where(Workspace.created_by == principal.only)

@@ -1,0 +1,199 @@
+"""Executions as the API shows them, each for one principal: its own, or all for an admin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, Select, func, select
+
+from relay_core.domain.chain import next_group
+from relay_core.domain.step import AgentStep
+from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.logs.log_store import StreamInfo, stream_infos
+from relay_core.store.nodes import placement
+from relay_core.store.schema.tables import (
+    CodingAgentTurn,
+    ExecutionProcess,
+    ExecutionProcessRepoState,
+    Lane,
+    Workspace,
+    WorkspaceRepo,
+)
+from relay_core.store.tokens import Principal
+from relay_core.store.views.access import of_owner, require_execution, require_workspace
+from relay_core.store.views.paging import Page, PageRequest, cut, paged
+
+E = ExecutionProcess
+View = dict[str, Any]
+"""Fields of `relay_api.schemas.executions.ExecutionOut` or `ExecutionDetail`, without their links."""
+
+
+@dataclass(frozen=True)
+class ExecutionFilter:
+    """Conditions on the executions of a list; empty or None: no condition."""
+
+    status: Sequence[Status] = ()
+    run_reason: Sequence[RunReason] = ()
+    workspace_id: UUID | None = None
+
+
+def list_executions(
+    connection: Connection, principal: Principal, conditions: ExecutionFilter, page: PageRequest
+) -> Page:
+    """A page of executions of all workspaces, deleted ones included, newest first."""
+    statement = of_owner(select(E).join(Workspace, Workspace.id == E.workspace_id), principal)
+    if conditions.status:
+        statement = statement.where(E.status.in_(conditions.status))
+    if conditions.run_reason:
+        statement = statement.where(E.run_reason.in_(conditions.run_reason))
+    if conditions.workspace_id is not None:
+        statement = statement.where(E.workspace_id == conditions.workspace_id)
+    return _execution_page(connection, statement, page, newest_first=True)
+
+
+def workspace_executions(connection: Connection, workspace_id: UUID, principal: Principal, page: PageRequest) -> Page:
+    """A page of the executions of a workspace in the order of their creation.
+
+    Raises:
+        NotFound: there is no such workspace, it is deleted, or it belongs to another owner.
+    """
+    require_workspace(connection, workspace_id, principal)
+    statement = select(E).where(E.workspace_id == workspace_id)
+    return _execution_page(connection, statement, page, newest_first=False)
+
+
+def execution(connection: Connection, execution_id: UUID, principal: Principal) -> View:
+    """One execution with its step, the steps that follow, its agent's turn and, while it is queued, what it waits for.
+
+    Raises:
+        NotFound: there is no such execution, or it belongs to another owner.
+    """
+    row = require_execution(connection, execution_id, principal)
+    view = _with_evidence(connection, [_execution_view(row)])[0]
+    turn = connection.execute(
+        select(
+            CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
+        ).where(CodingAgentTurn.execution_process_id == execution_id)
+    )
+    following = next_group(row.action) if row.status in ACTIVE else []
+    return {
+        **view,
+        "action": connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id)),
+        "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
+        "turn": next((dict(found) for found in turn.mappings()), None),
+        "queue": _queue(connection, row) if row.status is Status.QUEUED else None,
+    }
+
+
+def end_of(connection: Connection, execution_id: UUID, stream: Stream) -> View:
+    """How an execution ended and how much of a stream of its log is stored, for the frame `end` of a followed log."""
+    row = ExecutionRow.from_row(connection.execute(select(E).where(E.id == execution_id)).mappings().one())
+    end = {"status": row.status, "reason": row.reason, "exit_code": row.exit_code, "error_reason": row.error_reason}
+    log = stream_infos(connection, [execution_id]).get((execution_id, stream))
+    known = {"bytes": log.bytes, "sha256": log.sha256, "truncated": log.truncated} if log else {"bytes": 0}
+    return {**end, "stream": stream, **known}
+
+
+def count_active(connection: Connection) -> dict[tuple[Status, RunReason], int]:
+    """How many executions are queued or running, by status and run reason; combinations without any are left out."""
+    counts = select(E.status, E.run_reason, func.count()).where(E.status.in_(ACTIVE)).group_by(E.status, E.run_reason)
+    return {(Status(status), RunReason(reason)): count for status, reason, count in connection.execute(counts)}
+
+
+def _execution_page(connection: Connection, statement: Select[Any], page: PageRequest, *, newest_first: bool) -> Page:
+    ordered = paged(statement, E.created_at, E.id, page, newest_first=newest_first)
+    found = cut([_execution_view(ExecutionRow.from_row(row)) for row in connection.execute(ordered).mappings()], page)
+    return Page(_with_evidence(connection, found.items), found.next_cursor)
+
+
+def _execution_view(row: ExecutionRow) -> View:
+    step = row.action.step
+    names = (
+        "id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
+        "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
+    )
+    return {
+        **{name: getattr(row, name) for name in names.split()},
+        "repo": step.repo,
+        "executor": step.executor.name if isinstance(step, AgentStep) else None,
+        "dev_server": {"url": row.dev_server_url} if row.run_reason is RunReason.DEV_SERVER else None,
+    }
+
+
+def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
+    ids = [view["id"] for view in views]
+    state = ExecutionProcessRepoState
+    statement = (
+        select(
+            state.execution_process_id,
+            state.repo_id,
+            WorkspaceRepo.name,
+            *(getattr(state, name) for name in _STATE_FIELDS),
+        )
+        .join(E, E.id == state.execution_process_id)
+        .join(
+            WorkspaceRepo,
+            (WorkspaceRepo.workspace_id == E.workspace_id) & (WorkspaceRepo.repo_id == state.repo_id),
+        )
+        .where(state.execution_process_id.in_(ids))
+        .order_by(WorkspaceRepo.position)
+    )
+    states: dict[UUID, list[View]] = {}
+    for row in connection.execute(statement).mappings():
+        states.setdefault(row["execution_process_id"], []).append(_state_view(row))
+    stored = stream_infos(connection, ids)
+    for view in views:
+        view["repo_states"] = states.get(view["id"], [])
+        view["logs"] = {stream.value: _log(stored.get((view["id"], stream)), view) for stream in Stream}
+    return views
+
+
+_STATE_FIELDS = (
+    "before_head_commit",
+    "after_head_commit",
+    "merge_commit",
+    "branch",
+    "dirty",
+    "summary",
+    "pinned_commit",
+    "committed",
+    "problem",
+    "stat",
+)
+
+
+def _state_view(row: RowMapping) -> View:
+    """A repo's state; `masked` and `omitted` are taken out of the stored `stat` and become fields of their own."""
+    stat = dict(row["stat"] or {})
+    patched = stat.pop("masked", [])
+    stat.get("step", {}).pop("masked", None)
+    masked = [*stat.pop("masked_fields", []), *(f"patch:{path}" for path in patched)]
+    omitted = stat.pop("omitted", [])
+    return {**row, "stat": stat or None, "masked": masked, "omitted": omitted}
+
+
+def _log(stored: StreamInfo | None, view: View) -> View:
+    """One stream's size; a log without rows is closed once its execution has ended, because none will be written."""
+    log = stored or StreamInfo()
+    return {**log._asdict(), "closed": log.closed or view["status"].final}
+
+
+def _queue(connection: Connection, row: ExecutionRow) -> View:
+    """The reasons why an execution is queued: others of its workspace before it, then missing room on nodes."""
+    if row.run_reason is RunReason.DEV_SERVER:
+        return {"ahead": 0, "waits_for": [], "waits": placement.why_waits(connection, row.id)}
+    queued = (E.status == Status.QUEUED) & (E.run_reason != RunReason.DEV_SERVER)
+    ahead = connection.scalar(
+        select(func.count()).where(E.workspace_id == row.workspace_id, queued, E.lane_position < row.lane_position)
+    )
+    holders = (
+        select(E.id)
+        .join(Lane, (Lane.workspace_id == E.workspace_id) & (Lane.group_id == E.group_id))
+        .where(E.workspace_id == row.workspace_id, E.status == Status.RUNNING, E.group_id != row.group_id)
+    )
+    waits_for = list(connection.scalars(holders))
+    first = not ahead and not waits_for
+    waits = placement.why_waits(connection, row.id) if first else None
+    return {"ahead": ahead or 0, "waits_for": waits_for, "waits": waits}

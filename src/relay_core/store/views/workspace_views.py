@@ -1,0 +1,103 @@
+"""Workspaces as the API shows them, each for one principal."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, select
+
+from relay_core.domain.errors import NotFound
+from relay_core.store.schema.tables import Task, Workspace, WorkspaceRepo
+from relay_core.store.tokens import Principal
+from relay_core.store.views.access import of_owner
+from relay_core.store.views.paging import Page, PageRequest, cut, paged
+from relay_core.store.workspaces.dev_servers import live_dev_servers
+from relay_core.store.workspaces.masked_environment import masked_env
+
+View = dict[str, Any]
+"""Fields of `relay_api.schemas.workspaces.WorkspaceOut`, without its links."""
+
+
+@dataclass(frozen=True)
+class WorkspaceFilter:
+    """Conditions on the workspaces of a list; None: no condition."""
+
+    state: str | None = None
+    project_id: UUID | None = None
+    task_id: UUID | None = None
+
+
+def list_workspaces(
+    connection: Connection, principal: Principal, conditions: WorkspaceFilter, page: PageRequest
+) -> Page:
+    """A page of the workspaces that are not deleted, newest first."""
+    statement = _workspaces(principal)
+    if conditions.state is not None:
+        statement = statement.where(Workspace.state == conditions.state)
+    if conditions.project_id is not None:
+        statement = statement.where(Task.project_id == conditions.project_id)
+    if conditions.task_id is not None:
+        statement = statement.where(Workspace.task_id == conditions.task_id)
+    ordered = paged(statement, Workspace.created_at, Workspace.id, page, newest_first=True)
+    found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
+    return Page(_with_repos(connection, found.items), found.next_cursor)
+
+
+def workspace(connection: Connection, workspace_id: UUID, principal: Principal) -> View:
+    """One workspace.
+
+    Raises:
+        NotFound: there is no such workspace, it is deleted, or it belongs to another owner.
+    """
+    row = connection.execute(_workspaces(principal).where(Workspace.id == workspace_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no workspace {workspace_id}")
+    return _with_repos(connection, [dict(row)])[0]
+
+
+def _workspaces(principal: Principal) -> Select[Any]:
+    columns = (
+        Workspace.id,
+        Workspace.task_id,
+        Task.project_id,
+        Workspace.name,
+        Workspace.branch,
+        Workspace.state,
+        Workspace.requested_state,
+        Workspace.error_reason,
+        Workspace.archived,
+        Workspace.pinned,
+        Workspace.node_id,
+        Workspace.pool,
+        Workspace.limits,
+        Workspace.resolved_image.label("image"),
+        Workspace.image_digest,
+        Workspace.container_id.label("container"),
+        Workspace.setup_completed_at,
+        Workspace.event_seq.label("event_cursor"),
+        Workspace.created_by,
+        Workspace.created_at,
+        Workspace.updated_at,
+        Task.title.label("task_title"),
+        Task.status.label("task_status"),
+    )
+    statement = select(*columns).join(Task, Task.id == Workspace.task_id).where(Workspace.deleted_at.is_(None))
+    return of_owner(statement, principal)
+
+
+def _with_repos(connection: Connection, views: list[View]) -> list[View]:
+    ids = [view["id"] for view in views]
+    names = ("workspace_id", "repo_id", "name", "url", "target_branch", "working_dir", "base_commit")
+    statement = select(*(getattr(WorkspaceRepo, name) for name in names)).where(WorkspaceRepo.workspace_id.in_(ids))
+    repos: dict[UUID, list[View]] = {}
+    for row in connection.execute(statement.order_by(WorkspaceRepo.position)).mappings():
+        repos.setdefault(row["workspace_id"], []).append(dict(row))
+    servers = live_dev_servers(connection, ids)
+    masked = masked_env(connection, ids)
+    for view in views:
+        view["masked_env"] = masked.get(view["id"], [])
+        view["repos"] = repos.get(view["id"], [])
+        view["task"] = {"id": view["task_id"], "title": view.pop("task_title"), "status": view.pop("task_status")}
+        live = next((server for server in servers if server.workspace_id == view["id"]), None)
+        view["dev_server"] = live and {"execution_id": live.id, "status": live.status, "url": live.dev_server_url}
+    return views

@@ -1,0 +1,107 @@
+"""One more execution in a workspace: a script, a coding agent or a dev server, queued behind what the lane holds."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from relay_core.domain.agents import profiles as agent_profiles
+from relay_core.domain.agents.profiles import Profiles
+from relay_core.domain.chain import Action, RepoScripts
+from relay_core.domain.errors import Conflict
+from relay_core.domain.step import AgentStep, DevServerStep
+from relay_core.domain.vocabulary import RunReason, WorkspaceState
+from relay_core.store.executions.create import NewGroup, create_group
+from relay_core.store.projects import projects
+from relay_core.store.schema.tables import Session, WorkspaceRepo
+from relay_core.store.tokens import Principal
+from relay_core.store.transaction import send_after_commit
+from relay_core.store.workspaces import condition, dev_servers, lane, sessions
+from relay_core.store.workspaces.step_request import StepRequest, plan
+
+
+def add_step(
+    connection: Connection, workspace_id: UUID, request: StepRequest, principal: Principal, deployment: Profiles
+) -> UUID:
+    """Queue the step that a client asks for; a coding agent opens a new session. Returns the new execution's id.
+
+    Args:
+        connection: one transaction of `Database`; the message of a step that may start is sent after its commit.
+        workspace_id: the workspace.
+        request: the step, with its executor as the client gave it.
+        principal: owner of the new execution.
+        deployment: agent profiles of the server; those of the workspace's project take precedence.
+
+    Raises:
+        NotFound: the workspace does not exist, is deleted, or belongs to another owner.
+        InvalidInput: the executor is unknown, a field does not belong to the run reason, or no script can be chosen.
+        Conflict: the workspace takes no such step now (see `queue_step`), or `dev_server_running`.
+    """
+    condition.read_for(connection, workspace_id, principal)
+    lane.lock(connection, workspace_id)
+    if request.executor is None:
+        executor = sessions.latest_executor(connection, workspace_id)
+    else:
+        layers = projects.profiles_over(connection, deployment, projects.of_workspace(connection, workspace_id))
+        executor = agent_profiles.choose(layers, request.executor)
+    step = plan(request, repo_scripts(connection, workspace_id), executor)
+    if isinstance(step, DevServerStep):
+        dev_servers.refuse_second_server(connection, workspace_id, step)
+    if isinstance(step, AgentStep):  # follow-ups go on with a conversation
+        sessions.open_session(connection, workspace_id, executor)
+    return queue_step(connection, workspace_id, Action(step), principal)
+
+
+def queue_step(
+    connection: Connection, workspace_id: UUID, action: Action, principal: Principal, *, session_id: UUID | None = None
+) -> UUID:
+    """Queue a planned step behind what the workspace's lane holds (a dev server waits for no other step).
+
+    Args:
+        connection: one transaction of `Database`; the message of a step that may start is sent after its commit.
+        workspace_id: the workspace.
+        action: the step, and what follows it.
+        principal: owner of the new execution.
+        session_id: session that it belongs to; None: the workspace's latest.
+
+    Returns:
+        Id of the new execution.
+
+    Raises:
+        NotFound: the workspace does not exist, is deleted, or belongs to another owner.
+        Conflict: `workspace_failed`, `workspace_archived`; for a dev server also `workspace_stopped` and, while the
+            workspace is being prepared, `conflict`.
+    """
+    found = condition.read_for(connection, workspace_id, principal)
+    if found.state is WorkspaceState.FAILED:
+        raise Conflict(f"the workspace could not be prepared: {found.error_reason}", code="workspace_failed")
+    if found.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:
+        raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
+    if found.stopped and isinstance(action.step, DevServerStep):
+        raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
+    if found.state is WorkspaceState.STARTING and isinstance(action.step, DevServerStep):
+        raise Conflict("the workspace is still being prepared; start the dev server when its state is running")
+    if session_id is None:
+        newest = select(Session.id).where(Session.workspace_id == workspace_id)
+        session_id = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
+    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner))
+    ready = found.state is WorkspaceState.RUNNING and not found.stopped
+    send_after_commit(connection, ids if ready else [])
+    return ids[0]
+
+
+def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:
+    """The repos of a workspace with their scripts, in the order of the request."""
+    statement = select(WorkspaceRepo).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
+    return [
+        RepoScripts(
+            name=row["name"],
+            working_dir=row["working_dir"],
+            setup_script=row["setup_script"],
+            cleanup_script=row["cleanup_script"],
+            dev_server=row["dev_server_script"],
+            archive_script=row["archive_script"],
+            parallel_setup_script=row["parallel_setup_script"],
+            setup_as_root=row["setup_as_root"],
+        )
+        for row in connection.execute(statement).mappings()
+    ]

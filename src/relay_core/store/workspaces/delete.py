@@ -1,0 +1,51 @@
+"""Deletion of workspaces: the mark, and the end of their executions. Their node removes containers and files later."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from relay_core.domain.events import EventKind
+from relay_core.domain.vocabulary import ACTIVE
+from relay_core.store import events
+from relay_core.store.executions.kill import kill
+from relay_core.store.executions.locks import lock_executions
+from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.workspaces import lane
+
+E = ExecutionProcess
+
+
+def delete_workspaces(connection: Connection, ids: Sequence[UUID], by: str) -> int:
+    """Mark workspaces as deleted and kill their queued and running executions; doing so again changes nothing.
+
+    All rows are locked before the first write, lanes and executions in the order of their ids, as the renewal of leases
+    locks them.
+
+    Args:
+        connection: one transaction of `Database`.
+        ids: the workspaces.
+        by: who deletes them; stored with the events and kills.
+
+    Returns:
+        How many running executions were asked to end.
+    """
+    for workspace_id in sorted(ids):
+        lane.lock(connection, workspace_id)
+    lock_executions(connection, select(E.id).where(E.workspace_id.in_(ids), E.status.in_(ACTIVE)))
+    return sum(_delete(connection, workspace_id, by) for workspace_id in sorted(ids))
+
+
+def _delete(connection: Connection, workspace_id: UUID, by: str) -> int:
+    marked = connection.scalar(
+        update(Workspace)
+        .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
+        .values(deleted_at=func.now(), requested_state=None, updated_at=func.now())
+        .returning(Workspace.id)
+    )
+    if marked is None:
+        return 0
+    events.append(connection, workspace_id, EventKind.WORKSPACE_DELETED, {"by": by})
+    # The last in the queue first: its end lets no step start that is about to be killed, too.
+    active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
+    return kill(connection, list(connection.scalars(active)), by)

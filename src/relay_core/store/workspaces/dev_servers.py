@@ -1,0 +1,43 @@
+"""Dev servers of a workspace: one per repo at a time, outside of the lane."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from relay_core.domain.errors import Conflict
+from relay_core.domain.step import DevServerStep
+from relay_core.domain.vocabulary import ACTIVE, RunReason
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.executions.kill import kill
+from relay_core.store.schema.tables import ExecutionProcess
+
+E = ExecutionProcess
+
+
+def kill_dev_servers(connection: Connection, workspace_id: UUID, by: str) -> list[UUID]:
+    """Ask for the end of all queued and running dev servers of a workspace; returns their ids, the latest first."""
+    ids = [server.id for server in live_dev_servers(connection, [workspace_id])]
+    kill(connection, ids, by)
+    return ids
+
+
+def live_dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[ExecutionRow]:
+    """The dev servers of some workspaces that are queued or running, the latest first."""
+    statement = select(E).where(
+        E.workspace_id.in_(workspace_ids), E.run_reason == RunReason.DEV_SERVER, E.status.in_(ACTIVE)
+    )
+    rows = connection.execute(statement.order_by(E.created_at.desc(), E.id)).mappings()
+    return [ExecutionRow.from_row(row) for row in rows]
+
+
+def refuse_second_server(connection: Connection, workspace_id: UUID, step: DevServerStep) -> None:
+    """Refuse a dev server of a repo that has one; a dev server that was asked to end does not count.
+
+    Raises:
+        Conflict: `dev_server_running`.
+    """
+    for live in live_dev_servers(connection, [workspace_id]):
+        if live.action.step.repo == step.repo and live.kill_requested_at is None:
+            message = f"the dev server of {step.repo!r} is already {live.status}: execution {live.id}"
+            raise Conflict(message, code="dev_server_running")

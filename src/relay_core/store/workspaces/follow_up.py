@@ -1,0 +1,77 @@
+"""Follow-ups: the next turn of a session, in which the agent goes on with its own conversation."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, select
+
+from relay_core.domain import chain
+from relay_core.domain.agents.executors import check_prompt
+from relay_core.domain.chain import Action
+from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.step import AgentStep
+from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.executions.action_json import action_from_json, executor_from_json
+from relay_core.store.schema.tables import ExecutionProcess, Session
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import lane, sessions
+from relay_core.store.workspaces.add_step import queue_step, repo_scripts
+
+E = ExecutionProcess
+
+
+def add_follow_up(connection: Connection, session_id: UUID, prompt: str, principal: Principal) -> UUID:
+    """Queue the next turn of a session behind what the workspace's lane holds; returns the new execution's id.
+
+    Args:
+        connection: one transaction of `Database`; the message of a turn that may start is sent after its commit.
+        session_id: the session.
+        prompt: for the agent.
+        principal: owner of the new execution.
+
+    Raises:
+        NotFound: there is no such session, or it belongs to another owner.
+        InvalidInput: the prompt is blank.
+        Conflict: `cannot_resume`: its executor knows no conversations; `follow_up_queued`: a follow-up waits already;
+            or the workspace takes no more steps (see `add_step.queue_step`).
+    """
+    found = connection.execute(sessions.visible(principal).where(Session.id == session_id)).mappings().one_or_none()
+    if found is None:
+        raise NotFound(f"there is no session {session_id}")
+    if not sessions.can_resume(found["executor"]):
+        message = (
+            f"{found['executor']} cannot go on with a conversation; add a coding_agent step to the workspace instead"
+        )
+        raise Conflict(message, code="cannot_resume")
+    check_prompt(found["executor"], prompt)
+    lane.lock(connection, found["workspace_id"])
+    refuse_second_follow_up(connection, session_id)
+    executor = executor_from_json(found["executor_config"])
+    step = AgentStep(executor, prompt, _cwd(connection, found), follow_up=True)
+    return queue_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id)
+
+
+def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:
+    """Refuse a follow-up of a session that has a queued one. The caller holds the lock of the lane.
+
+    Raises:
+        Conflict: `follow_up_queued`.
+    """
+    queued = select(E.id).where(
+        E.session_id == session_id,
+        E.status == Status.QUEUED,
+        E.run_reason == RunReason.CODING_AGENT,
+        E.executor_action["step"]["follow_up"].as_boolean(),
+    )
+    waiting = connection.scalar(queued)
+    if waiting is not None:
+        message = f"a follow-up of this session is queued already: kill execution {waiting} to say something else"
+        raise Conflict(message, code="follow_up_queued")
+
+
+def _cwd(connection: Connection, row: RowMapping) -> str:
+    """Directory of the session's turns: agents find a conversation by its directory."""
+    newest = select(E.executor_action).where(E.session_id == row["id"], E.run_reason == RunReason.CODING_AGENT)
+    action = connection.scalar(newest.order_by(E.created_at.desc()).limit(1))
+    if action is not None:
+        return action_from_json(action).step.cwd
+    return chain.agent_cwd(repo_scripts(connection, row["workspace_id"]))

@@ -1,0 +1,143 @@
+"""Writes of a node about a workspace that it prepares: fields, uid, state, clones and mirrors."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, text, true, update
+
+from relay_core.domain.events import EventKind
+from relay_core.domain.execution import Transition
+from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
+from relay_core.store import events
+from relay_core.store.schema.tables import ExecutionProcess, ProjectRepo, Task, Workspace, WorkspaceRepo
+from relay_core.store.workspaces.workspace_row import WorkspaceRow
+
+
+def set_fields(connection: Connection, workspace_id: UUID, **fields: Any) -> None:
+    """Write columns of the workspace, such as its container, image digest or directory."""
+    connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**fields, updated_at=func.now()))
+
+
+def reserve_uid(
+    connection: Connection, workspace_id: UUID, node_id: str, choose: Callable[[set[int]], int | None]
+) -> int | None:
+    """Choose and store the uid of a workspace's files; a workspace that has one keeps it.
+
+    Two workspaces of a node never get the same uid: an advisory lock of the node lets one transaction choose at a time.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        node_id: its node.
+        choose: returns a uid, given the uids of the node's other workspaces whose files are there; None: none is free.
+
+    Returns:
+        The uid, or None when none is free.
+    """
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended('relay.uid', 0) # hashtextextended(:node, 0))")
+    connection.execute(lock, {"node": node_id})
+    known = connection.scalar(select(Workspace.uid).where(Workspace.id == workspace_id))
+    if known is not None:
+        return known
+    here = (Workspace.node_id == node_id) & Workspace.uid.is_not(None) & Workspace.container_ref.is_not(None)
+    uid = choose({taken for taken in connection.scalars(select(Workspace.uid).where(here)) if taken is not None})
+    if uid is not None:
+        set_fields(connection, workspace_id, uid=uid)
+    return uid
+
+
+def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:
+    """Write the workspace's state and its error; an event is appended when the state changes."""
+    changed = connection.scalar(
+        update(Workspace)
+        .where(Workspace.id == workspace_id, Workspace.state != state)
+        .values(state=state, error_reason=error, updated_at=func.now())
+        .returning(Workspace.id)
+    )
+    if changed is not None:
+        events.append(
+            connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, {"state": state, "error_reason": error}
+        )
+
+
+def preparation_failed(connection: Connection, workspace_id: UUID, why: Transition) -> None:
+    """Mark the workspace of a clone that did not complete as failed, and the mirrors that it was making.
+
+    Every transaction that ends a clone calls this (finish, kill, reaper): no other transaction changes these states.
+
+    Args:
+        connection: the transaction that ends the clone.
+        workspace_id: the clone's workspace; a deleted one is left as it is.
+        why: the end of the clone.
+    """
+    project_id = connection.scalar(
+        select(Task.project_id)
+        .join(Workspace, Workspace.task_id == Task.id)
+        .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
+    )
+    if project_id is None:
+        return
+    message = why.error_reason or f"the clone ended as {why.target}"
+    set_state(connection, workspace_id, WorkspaceState.FAILED, message)
+    its_own_fault = why.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
+    mirrors = (
+        select(ProjectRepo.repo_id)
+        .join(WorkspaceRepo, WorkspaceRepo.repo_id == ProjectRepo.repo_id)
+        .where(WorkspaceRepo.workspace_id == workspace_id, ProjectRepo.project_id == project_id)
+        .where(true() if its_own_fault else ProjectRepo.state == CloneState.CLONING)
+        .order_by(ProjectRepo.repo_id)
+    )
+    for repo_id in connection.scalars(mirrors).all():  # in one order everywhere
+        set_clone_state(connection, project_id, repo_id, CloneState.FAILED, error=message)
+
+
+def clone_completed(connection: Connection, execution_id: UUID) -> bool:
+    """Whether an execution has ended as `completed`, as this transaction sees it."""
+    status = connection.scalar(select(ExecutionProcess.status).where(ExecutionProcess.id == execution_id))
+    return bool(status == Status.COMPLETED)
+
+
+def record_clone(
+    connection: Connection,
+    workspace: WorkspaceRow,
+    repo_id: UUID,
+    *,
+    mirror_path: str,
+    base_commit: str,
+    branch: str | None,
+) -> None:
+    """Store a clone's mirror, the commit that its branch started from, and the state `ready` of its mirror.
+
+    Args:
+        connection: one transaction.
+        workspace: the clone's workspace.
+        repo_id: the repo that was cloned.
+        mirror_path: directory of the bare mirror on the node.
+        base_commit: commit that the workspace's branch started from.
+        branch: target branch; None where the remote names no default branch.
+    """
+    connection.execute(
+        update(WorkspaceRepo)
+        .where(WorkspaceRepo.workspace_id == workspace.id, WorkspaceRepo.repo_id == repo_id)
+        .values(base_commit=base_commit, mirror_path=mirror_path, target_branch=branch)
+    )
+    set_clone_state(connection, workspace.project_id, repo_id, CloneState.READY, local_path=mirror_path)
+
+
+def set_clone_state(
+    connection: Connection,
+    project_id: UUID,
+    repo_id: UUID,
+    state: CloneState,
+    *,
+    local_path: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Write the state of a project's mirror of one repo; a mirror keeps its path when a later fetch fails."""
+    values: dict[str, Any] = {"state": state, "clone_error": error}
+    if local_path is not None:
+        values["local_path"] = local_path
+    connection.execute(
+        update(ProjectRepo).where(ProjectRepo.project_id == project_id, ProjectRepo.repo_id == repo_id).values(**values)
+    )

@@ -1,0 +1,121 @@
+"""A workspace as a worker needs it: one value of its row, repos, environment, secrets and executor."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store.executions.action_json import executor_from_json
+from relay_core.store.projects import secrets
+from relay_core.store.projects.secrets import GivenValue, UsedSecret
+from relay_core.store.schema.tables import Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+
+
+@dataclass(frozen=True)
+class WorkspaceRepoRow:
+    """A repo of a workspace, as the worker needs it."""
+
+    repo_id: UUID
+    name: str
+    url: str
+    target_branch: str | None
+    base_commit: str | None
+    mirror_path: str | None
+
+
+@dataclass(frozen=True)
+class WorkspaceRow:
+    """A workspace with its repos, environment, secrets and executor, as the worker needs it."""
+
+    id: UUID
+    project_id: UUID
+    task_id: UUID
+    branch: str
+    state: WorkspaceState
+    image: str
+    limits: Limits
+    node_id: str | None
+    container_id: str | None
+    work_dir: str | None
+    uid: int | None
+    requested_uid: int | None
+    auto_commit: bool
+    repos: Sequence[WorkspaceRepoRow]
+    env: Mapping[str, str]
+    secrets: Sequence[str]
+    """Values of `env` that are masked in logs."""
+    used_secrets: Sequence[UsedSecret]
+    """Secrets of its project that it uses, by environment variable."""
+    given_secrets: Sequence[GivenValue]
+    """Values that its executions were given; they stay masked when they are replaced or deleted."""
+    secrets_in: frozenset[str]
+    """Run reasons of the executions that get the secrets."""
+    executor: ExecutorChoice
+    """Executor of its latest session, not checked."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether its container was made once: then its directory may hold work that exists nowhere else."""
+        return self.container_id is not None
+
+
+def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
+    """Read a workspace that exists, with everything a worker needs to run a step of it."""
+    row = (
+        connection.execute(
+            select(Workspace, Task.project_id)
+            .join(Task, Task.id == Workspace.task_id)
+            .where(Workspace.id == workspace_id)
+        )
+        .mappings()
+        .one()
+    )
+    repos = connection.execute(
+        select(
+            WorkspaceRepo.repo_id,
+            WorkspaceRepo.name,
+            WorkspaceRepo.url,
+            WorkspaceRepo.target_branch,
+            WorkspaceRepo.base_commit,
+            WorkspaceRepo.mirror_path,
+        )
+        .where(WorkspaceRepo.workspace_id == workspace_id)
+        .order_by(WorkspaceRepo.position)
+    )
+    env = connection.execute(
+        select(WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret).where(
+            WorkspaceEnvironment.workspace_id == workspace_id
+        )
+    ).all()
+    executor = connection.execute(
+        select(Session.executor_config)
+        .where(Session.workspace_id == workspace_id)
+        .order_by(Session.created_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return WorkspaceRow(
+        id=row["id"],
+        project_id=row["project_id"],
+        task_id=row["task_id"],
+        branch=row["branch"],
+        state=WorkspaceState(row["state"]),
+        image=row["resolved_image"],
+        limits=Limits.from_row(row["limits"]),
+        node_id=row["node_id"],
+        container_id=row["container_id"],
+        work_dir=row["work_dir"],
+        uid=row["uid"],
+        requested_uid=row["requested_uid"],
+        auto_commit=row["auto_commit"],
+        repos=[WorkspaceRepoRow(*repo) for repo in repos],
+        env={name: value for name, value, _ in env},
+        secrets=[value for _, value, masked in env if masked],
+        used_secrets=secrets.used(connection, workspace_id),
+        given_secrets=secrets.given(connection, workspace_id),
+        secrets_in=frozenset(row["secrets_in"]),
+        executor=executor_from_json(executor or {}),
+    )
