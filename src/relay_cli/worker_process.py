@@ -10,8 +10,8 @@ import typer
 from relay_cli.errors import CommandFailed
 
 
-def ask_worker(*words: str) -> dict[str, Any]:
-    """Run `python -m relay_workers.diagnostics WORDS…` with this process's environment and return its JSON answer.
+def ask_worker(*arguments: str) -> dict[str, Any]:
+    """Run `python -m relay_workers.diagnostics ARGUMENTS…` with this process's environment and return its JSON answer.
 
     Log lines and tracebacks of the process go to standard error.
 
@@ -19,7 +19,7 @@ def ask_worker(*words: str) -> dict[str, Any]:
         CommandFailed: the process answered with an error, whose message and exit code are kept.
         typer.Exit: the process ended without an answer; the exit code is that of the process.
     """
-    command = (sys.executable, "-m", "relay_workers.diagnostics", *words)
+    command = (sys.executable, "-m", "relay_workers.diagnostics", *arguments)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)

@@ -30,10 +30,10 @@ from relay_stack.services.supervisor import StartReporter, supervise
 from relay_stack.start import prepare_machine
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run one of the subcommands; returns the exit code."""
     try:
-        match words:
+        match arguments:
             case ["supervise", data_dir, docker_host, descriptor]:
                 return _supervise(Path(data_dir), docker_host, int(descriptor))
             case ["prepare"]:

@@ -11,8 +11,8 @@ from relay_stack.files.private_file import write_private
 
 def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None:
     """Write the RELAY_* variables of the stack's processes into a file that only its owner can read."""
-    ours = {name: value for name, value in environment.items() if name.startswith("RELAY_")}
-    write_private(_file(data_dir), json.dumps(ours, indent=2))
+    variables = {name: value for name, value in environment.items() if name.startswith("RELAY_")}
+    write_private(_file(data_dir), json.dumps(variables, indent=2))
 
 
 def remembered_environment(data_dir: Path) -> dict[str, str]:

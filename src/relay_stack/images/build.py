@@ -43,12 +43,12 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Hash of the folder's files and the build arguments: another digest means another image."""
-        seen = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
+        sha256 = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
         for path in _files(self.folder):
             content = path.read_bytes()
-            seen.update(f"{path.relative_to(self.folder)}\0{_mode(path) & 0o111}\0{len(content)}\0".encode())
-            seen.update(content)
-        return seen.hexdigest()
+            sha256.update(f"{path.relative_to(self.folder)}\0{_mode(path) & 0o111}\0{len(content)}\0".encode())
+            sha256.update(content)
+        return sha256.hexdigest()
 
 
 def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -35,7 +35,7 @@ class Needs:
     glibc: bool = False
     """A glibc of OLDEST_GLIBC or newer."""
     node: bool = False
-    """It runs on Node.js, which is put on the image with it and needs libstdc++ there."""
+    """It runs on Node.js, which is installed with it and needs libstdc++ in the image."""
     python: tuple[Version, Version | None] | None = None
     """Oldest and newest python3 that it runs on; no newest: every newer one."""
 

@@ -142,8 +142,8 @@ def _finish(folder: Path, archive: HostArchive) -> None:
 
 def _import(client: docker.DockerClient, folder: Path, digest: str) -> None:
     repository, _, tag = tag_of_recipe(ROOTFS, digest).partition(":")
-    words = ("tar", "--numeric-owner", "--one-file-system", "-C", str(folder), "-c", ".")
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as packer:
+    command = ("tar", "--numeric-owner", "--one-file-system", "-C", str(folder), "-c", ".")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as packer:
         client.api.import_image_from_stream(
             packer.stdout, repository=repository, tag=tag, changes=[f"LABEL {RECIPE_LABEL}={digest}", 'CMD ["bash"]']
         )

@@ -16,7 +16,7 @@ OWN_LABELS = "relay."
 
 def remember_present(client: docker.DockerClient, data_dir: Path) -> None:
     """Record Relay's containers that exist now, so that `remove_new` leaves them. The data directory must exist."""
-    write_private(_file(data_dir), json.dumps(sorted(_ours(client))))
+    write_private(_file(data_dir), json.dumps(sorted(_relay_containers(client))))
 
 
 def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
@@ -27,7 +27,7 @@ def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
     if not _file(data_dir).exists():
         return
     before = set(json.loads(_file(data_dir).read_text()))
-    for container_id in _ours(client) - before:
+    for container_id in _relay_containers(client) - before:
         try:
             facts = client.api.inspect_container(container_id)
             if is_abandoned(facts):
@@ -49,7 +49,7 @@ def is_abandoned(facts: dict[str, Any]) -> bool:
     return any(not os.path.lexists(source) for source in sources)
 
 
-def _ours(client: docker.DockerClient) -> set[str]:
+def _relay_containers(client: docker.DockerClient) -> set[str]:
     # From the list only: an inspect of one container can block for ever on files that a step made.
     containers = client.api.containers(all=True)
     return {str(each["Id"]) for each in containers if any(key.startswith(OWN_LABELS) for key in each["Labels"] or {})}

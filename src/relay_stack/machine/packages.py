@@ -32,8 +32,8 @@ def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folde
     Raises:
         StackProblem: installing is not allowed or failed; with the command to run.
     """
-    words = ("apt-get", "install", "-y", "--no-install-recommends", *names)
-    command = f"apt-get update && {' '.join(words)}"
+    installation = ("apt-get", "install", "-y", "--no-install-recommends", *names)
+    command = f"apt-get update && {' '.join(installation)}"
     if program("apt-get") is None:
         raise StackProblem(
             f"Missing for {needed_by}: {', '.join(names)}. Relay installs packages on Debian and Ubuntu only; "
@@ -44,7 +44,7 @@ def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folde
     log_file = log_folder / "apt.log"
     log_folder.mkdir(parents=True, exist_ok=True)
     with log_file.open("a") as log:
-        for step in (("apt-get", "update"), words):
+        for step in (("apt-get", "update"), installation):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             done = subprocess.run(step, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, check=False)
             if done.returncode != 0:

@@ -72,13 +72,17 @@ def _script(name: str) -> str:
     return (FILES / name).read_text()
 
 
-def _git(folder: Path, *words: str) -> None:
+def _git(folder: Path, *arguments: str) -> None:
     # Without the user's configuration, which may set hooks, signing and templates.
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     identity = ("-c", "user.name=Sample", "-c", "user.email=sample@localhost")
     try:
         done = subprocess.run(
-            ("git", *identity, "-C", str(folder), *words), capture_output=True, text=True, env=environment, check=False
+            ("git", *identity, "-C", str(folder), *arguments),
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
         )
     except FileNotFoundError:
         raise StackProblem("git is needed, and not found. On Debian and Ubuntu, as root: apt-get install git") from None

@@ -14,11 +14,11 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Execute the program; does not return."""
-    parent, death_signal, account, *command = words
+    parent, death_signal, account, *command = arguments
     if account != "-":
-        uid, gid = (int(word) for word in account.split(":"))
+        uid, gid = (int(number) for number in account.split(":"))
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)

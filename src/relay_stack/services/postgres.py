@@ -141,19 +141,19 @@ class EmbeddedPostgres:
             return None
         try:
             process = psutil.Process(int(lines[0]))
-            ours = process.name() == "postgres" and str(self._data) in process.cmdline()
+            is_leftover = process.name() == "postgres" and str(self._data) in process.cmdline()
         except psutil.NoSuchProcess:
             return None
-        return process.pid if ours else None
+        return process.pid if is_leftover else None
 
     def _server_program(self) -> Program:
         settings = _ALWAYS + (() if self._durable else _NOT_DURABLE)
-        words = [
-            word for setting in (*settings, f"unix_socket_directories={self.socket_folder}") for word in ("-c", setting)
+        options = [
+            part for setting in (*settings, f"unix_socket_directories={self.socket_folder}") for part in ("-c", setting)
         ]
         return Program(
             name="postgres",
-            argv=(str(self._bin / "postgres"), "-D", str(self._data), *words),
+            argv=(str(self._bin / "postgres"), "-D", str(self._data), *options),
             log_file=self._log,
             env=_ENVIRONMENT,
             account=self._account,

@@ -119,10 +119,10 @@ class EmbeddedValkey:
         try:
             process = psutil.Process(int(self._pid_file.read_text()))
             # Valkey rewrites its command line, so the configuration's path may be missing there: compare its folder.
-            ours = process.name().startswith("valkey") and Path(process.cwd()) == config.parent.resolve()
+            is_leftover = process.name().startswith("valkey") and Path(process.cwd()) == config.parent.resolve()
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return None
-        return process.pid if ours else None
+        return process.pid if is_leftover else None
 
     @property
     def _pid_file(self) -> Path:

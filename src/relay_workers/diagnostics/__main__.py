@@ -22,11 +22,11 @@ from relay_workers.diagnostics import doctor
 from relay_workers.diagnostics.image_programs import programs_in
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print the answer to one question; returns the exit code."""
     configure_logging("ERROR")
     try:
-        answer = _answer(words)
+        answer = _answer(arguments)
     except ValidationError as error:
         return _failed(wrong_settings(error), 2)
     except RelayError as error:
@@ -40,8 +40,8 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _answer(words: list[str]) -> dict[str, Any] | None:
-    match words:
+def _answer(arguments: list[str]) -> dict[str, Any] | None:
+    match arguments:
         case ["doctor", *options] if options in ([], ["--fix"]):
             settings = get_settings()
             fixed = doctor.fix(settings) if options else []
