@@ -1,4 +1,4 @@
-"""The steps of a job as data: what runs, in which group, and what follows (`executor_action.next_action`).
+"""The chain of a run: the steps of each group and the group that follows, stored as `executor_action.next_action`.
 
 A *step* is one process. A *step group* holds the lane together: one step, or all setup scripts as siblings where every
 repository says `parallel_setup_script`. The chain is a nested value stored with each execution, so that the end of a

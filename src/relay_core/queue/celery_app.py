@@ -52,7 +52,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
         # the broker may come and go; runs do not care
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever; 0 is no retry at all with this kombu (tests/faults)
-        broker_channel_error_retry=True,  # one that answers and refuses writes is waited for, too
+        broker_channel_error_retry=True,  # also wait for a broker that answers and refuses writes
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2},
         broker_transport_options={

@@ -35,7 +35,9 @@ class Settings(
 
 def wrong_settings(error: ValidationError) -> str:
     """The environment variables that are wrong, without their values (one may be a password)."""
-    return "; ".join(f"RELAY_{'_'.join(map(str, one['loc'][:1])).upper()}: {one['msg']}" for one in error.errors())
+    return "; ".join(
+        f"RELAY_{'_'.join(map(str, found['loc'][:1])).upper()}: {found['msg']}" for found in error.errors()
+    )
 
 
 @cache

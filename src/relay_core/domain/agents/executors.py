@@ -336,7 +336,7 @@ def _env(given: Mapping[str, Any]) -> dict[str, str]:
     for name in value:
         if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
             raise InvalidInput(f"executor.env: {name!r} is not a variable's name", field="executor.env")
-    return {name: _checked(one, f"executor.env.{name}") for name, one in value.items()}
+    return {name: _checked(text, f"executor.env.{name}") for name, text in value.items()}
 
 
 def _text(given: Mapping[str, Any], name: str) -> str | None:

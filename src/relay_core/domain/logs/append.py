@@ -97,7 +97,7 @@ def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> BatchD
             stored += _placed(batch, mine, before)
         else:
             refused[execution_id] = RefusedAppends(dict(here.sizes))
-    stored.sort(key=lambda one: one.position)
+    stored.sort(key=lambda append: append.position)
     decision.result = AppendResult(stored, refused)
     return decision
 

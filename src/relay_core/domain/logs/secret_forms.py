@@ -54,7 +54,7 @@ def forms(text: str, *, any_column: bool = True) -> set[bytes]:
     """
     data = _bytes(text)
     made = {data, data.hex().encode(), data.hex().upper().encode()}
-    made.update(_bytes(one) for one in (*_base64(data, any_column=any_column), *_url(data), *_json(text)))
+    made.update(_bytes(form) for form in (*_base64(data, any_column=any_column), *_url(data), *_json(text)))
     return made
 
 
@@ -80,10 +80,10 @@ def _base64(data: bytes, *, any_column: bool) -> Iterator[str]:
         core = whole[: (before + len(data)) * 8 // 6 - begin]
         for text in {core, whole, whole.rstrip("=")}:
             columns = range(1, BASE64_COLUMNS[0] + 1) if any_column and text == core else BASE64_COLUMNS
-            for one in {text, text.translate(_URL_SAFE)}:
-                yield one
-                yield from (_wrapped(one, column, BASE64_COLUMNS[0]) for column in columns)
-                yield _wrapped(one, BASE64_COLUMNS[1], BASE64_COLUMNS[1])
+            for line in {text, text.translate(_URL_SAFE)}:
+                yield line
+                yield from (_wrapped(line, column, BASE64_COLUMNS[0]) for column in columns)
+                yield _wrapped(line, BASE64_COLUMNS[1], BASE64_COLUMNS[1])
 
 
 def _wrapped(text: str, column: int, width: int) -> str:
@@ -96,11 +96,11 @@ def _url(data: bytes) -> Iterator[str]:
     upper = {"".join(f"%{byte:02X}" for byte in data)}
     for left_alone in _LEFT_ALONE:
         escaped = quote(data, safe=left_alone)
-        for one in (escaped, escaped.replace("~", "%7E")):
-            upper |= {one, one.replace("%20", "+")}
-    for one in upper:
-        yield one
-        yield _PERCENT.sub(lambda found: found[0].lower(), one)
+        for form in (escaped, escaped.replace("~", "%7E")):
+            upper |= {form, form.replace("%20", "+")}
+    for form in upper:
+        yield form
+        yield _PERCENT.sub(lambda found: found[0].lower(), form)
 
 
 def _json(text: str) -> Iterator[str]:
@@ -113,6 +113,6 @@ def _json(text: str) -> Iterator[str]:
 def _json_once(text: str) -> set[str]:
     """The text inside a JSON string as Python, JavaScript, Go and Gson (HTML escaped) and PHP (slashes) write it."""
     plain = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    html = {one.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") for one in plain}
-    gson = {one.replace("=", "\\u003d").replace("'", "\\u0027") for one in html}
-    return {each for one in plain | html | gson for each in (one, one.replace("/", "\\/"))}
+    html = {form.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") for form in plain}
+    gson = {form.replace("=", "\\u003d").replace("'", "\\u0027") for form in html}
+    return {escaped for form in plain | html | gson for escaped in (form, form.replace("/", "\\/"))}
