@@ -1,4 +1,4 @@
-"""Which tests run in one process, and in which order, where the suite runs beside each other.
+"""Groups of tests that run in one process, and their order, when the suite runs in several processes.
 
 pytest-xdist (`--dist loadgroup`) gives a group of tests to one process, and the next group to a process that is nearly
 done with its last one. Modules that use a whole Relay share it within a group: each group of `TOGETHER` starts its own.

@@ -1,4 +1,4 @@
-"""What tests that run beside each other must not take from each other: ports, container networks, image builds."""
+"""Ports, container networks and image builds that test processes on one machine must not take from each other."""
 
 import fcntl
 import os
