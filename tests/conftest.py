@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from relay_core.store.schema.migrate import upgrade
 from relay_core.store.transaction import Database
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
-from tests.support.grouping import group_of, order_of
+from tests.support.grouping import order_of
 from tests.support.published import Published
 
 ROOT = Path(__file__).parent
@@ -35,12 +36,20 @@ def pytest_configure() -> None:
     os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope` a process gets groups of tests/support/grouping.py."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from tests.support.group_scheduling import GroupScheduling  # pytest-xdist is not installed in every environment
+
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Beside each other (pytest-xdist), the tests of a group run in one process, and the longest groups begin first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path.relative_to(ROOT))))
-        if "PYTEST_XDIST_WORKER" in os.environ:
+    """Begins with the groups that take longest."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
             _give_time(item)
     items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
 

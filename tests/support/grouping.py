@@ -1,7 +1,7 @@
 """Groups of tests that run in one process, and their order, when the suite runs in several processes.
 
-pytest-xdist (`--dist loadgroup`) gives a group of tests to one process, and the next group to a process that is nearly
-done with its last one. Modules that use a whole Relay share it within a group: each group of `TOGETHER` starts its own.
+pytest-xdist (`--dist loadscope`, group_scheduling.py) gives a group of tests to one process, and the next group to a
+process that is nearly done with its last one. Modules that use a whole Relay share it within a group: each group of `TOGETHER` starts its own.
 Every other module is a group.
 """
 
