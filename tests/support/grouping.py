@@ -9,18 +9,24 @@ from pathlib import Path
 
 TOGETHER = {
     "chaos": ("faults/test_chaos.py",),
-    "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
-    "workers die": ("faults/test_worker_dies.py", "faults/test_boundaries.py"),
-    "engines": ("faults/test_engines.py", "faults/test_blocked_engine.py", "faults/test_divergence.py"),
-    "nodes": (
+    "nodes and engines": (
+        "faults/test_engines.py",
+        "faults/test_blocked_engine.py",
+        "faults/test_divergence.py",
         "faults/test_health.py",
-        "faults/test_admission.py",
-        "faults/test_clocks.py",
-        "faults/test_flower_and_adoption.py",
         "faults/test_full_disk.py",
+        "faults/test_flower_and_adoption.py",
+    ),
+    "workers die": (
+        "faults/test_worker_dies.py",
+        "faults/test_boundaries.py",
+        "faults/test_clocks.py",
+        "faults/test_admission.py",
     ),
     "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
+    "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py"),
     "short": ("unit/core/test_settings.py",),  # xdist gives a second group to the process that has `chaos`, one test
+    "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
     "runs": (
         "acceptance/test_main_job.py",
         "acceptance/test_stop_resume_retry.py",
@@ -40,7 +46,6 @@ TOGETHER = {
         "acceptance/test_real_project.py",
     ),
     "flower": ("acceptance/flower/test_flower_terminate.py", "acceptance/flower/test_flower_view.py"),
-    "stacks": ("acceptance/test_stack_up.py", "acceptance/test_compose.py"),
 }
 """Modules by the name of their group; the groups begin in this order."""
 FOLDERS = ("faults", "acceptance", "integration", "conformance", "unit")
