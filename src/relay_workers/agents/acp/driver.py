@@ -177,9 +177,9 @@ async def open_session(client: Client, turn: Turn, agent: dict[str, Any]) -> dic
         raise TurnFailed("load", "the agent cannot go on with an earlier conversation (loadSession)")
     client.session_id = turn.session_id
     session = await client.ask("load", "session/load", {**where, "sessionId": turn.session_id})
-    seen = -1
-    while seen != client.updates:  # Gemini CLI answers before it has sent the old messages
-        seen = client.updates
+    updates_before = -1
+    while updates_before != client.updates:  # Gemini CLI answers before it has sent the old messages
+        updates_before = client.updates
         await asyncio.sleep(QUIET_SECONDS)
     if not client.replayed:
         raise TurnFailed("load", f"the agent brought nothing back of the conversation {turn.session_id}")

@@ -130,13 +130,13 @@ class ClaudeFormatReader(JsonReader):
 
     def _count(self, line: dict[str, Any]) -> None:
         message, agent = object_of(line.get("message")), self.transcript.agent
-        identity, taken = text_of(message.get("id")), message_usage(message)
+        identity, tokens = text_of(message.get("id")), message_usage(message)
         before = self._counted.get(agent)
         if before is not None and identity and before[0] == identity:
-            taken = used.growth(before[1], taken)
+            tokens = used.growth(before[1], tokens)
         else:
-            self._counted[agent] = (identity, taken)
-        self._since = used.total(self._since, taken)
+            self._counted[agent] = (identity, tokens)
+        self._since = used.total(self._since, tokens)
         self.usage = used.total(self._settled, self._since)
 
     def _take_block(self, block: dict[str, Any]) -> None:

@@ -76,10 +76,10 @@ def resumed_uuid(request: TurnRequest) -> str | None:
     Raises:
         InvalidInput: the id is no UUID; the agent might read it as a title or a list position.
     """
-    given = request.resume_session_id
-    if given is not None and not _UUID.fullmatch(given):
+    session_id = request.resume_session_id
+    if session_id is not None and not _UUID.fullmatch(session_id):
         raise InvalidInput("the agent's session id is no UUID: this conversation cannot be resumed", field="session_id")
-    return given
+    return session_id
 
 
 def shell_line(argv: Sequence[str]) -> bytes:
