@@ -34,7 +34,7 @@ class EngineInfo:
 
     version: str
     cgroup_version: str
-    """``1`` or ``2``."""
+    """The version of control groups on the host, ``1`` or ``2``."""
     cpus: int
     memory_bytes: int
     images: tuple[str, ...]

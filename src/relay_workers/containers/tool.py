@@ -25,7 +25,7 @@ class ToolRun:
     env: Mapping[str, str]
     mounts: tuple[ToolMount, ...]
     user: str
-    """``uid:gid``."""
+    """The user that runs the tool, ``uid:gid``."""
     memory_bytes: int
     """The limit of memory, files in the tmpfs included; there is no swap."""
     timeout_seconds: float

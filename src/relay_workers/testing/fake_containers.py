@@ -171,23 +171,23 @@ class FakeContainers:
         self._stubborn += 1
 
     def info(self) -> EngineInfo:
-        """See the port."""
+        """See `Containers.info`."""
         return self._serve("info", lambda: EngineInfo("fake", "2", 2, 4 << 30, tuple(sorted(self._images))))
 
     def platform(self) -> tuple[str, int]:
-        """See the port."""
-        return self._serve_patiently("platform", lambda: ("amd64", 2))
+        """See `Containers.platform`."""
+        return self._serve_with_retry("platform", lambda: ("amd64", 2))
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """See the port."""
-        return self._serve_patiently("ensure_image", lambda: self._ensure_image(ref, terms))
+        """See `Containers.ensure_image`."""
+        return self._serve_with_retry("ensure_image", lambda: self._ensure_image(ref, terms))
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """See the port."""
-        return self._serve_patiently("ensure_container", lambda: self._ensure_container(spec))
+        """See `Containers.ensure_container`."""
+        return self._serve_with_retry("ensure_container", lambda: self._ensure_container(spec))
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:  # noqa: ARG002 - the port's
-        """See the port."""
+        """See `Containers.has_program`."""
 
         def look() -> bool:
             image = self._image(self._running(container_id).spec.image)
@@ -197,7 +197,7 @@ class FakeContainers:
         return self._serve("has_program", look)
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """See the port."""
+        """See `Containers.start`."""
 
         def begin() -> str:
             container = self._running(container_id)
@@ -214,16 +214,16 @@ class FakeContainers:
         return self._serve("start", begin)
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """See the port."""
+        """See `Containers.exec_state`."""
 
         def look() -> ExecState | None:
             found = (container.steps.get(exec_id) for container in self._containers.values())
             return next((step.state for step in found if step is not None), None)
 
-        return self._serve_patiently("exec_state", look)
+        return self._serve_with_retry("exec_state", look)
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """See the port."""
+        """See `Containers.leftover_names`."""
         return self._serve(
             "leftover_names",
             lambda: sorted(
@@ -235,26 +235,26 @@ class FakeContainers:
         )
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """See the port."""
-        return self._serve_patiently(
+        """See `Containers.kill_execution`."""
+        return self._serve_with_retry(
             "kill_execution", lambda: self._kill(container_id, lambda process: process.gid == gid, grace_seconds)
         )
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """See the port."""
+        """See `Containers.end_leftovers`."""
         keep = set(keep_gids)
-        return self._serve_patiently(
+        return self._serve_with_retry(
             "end_leftovers", lambda: self._kill(container_id, lambda process: process.gid not in keep, None)
         )
 
     def inspect(self, container_id: str) -> ContainerState:
-        """See the port."""
+        """See `Containers.inspect`."""
 
         def look() -> ContainerState:
             found = self.find(container_id)
             return ContainerState(exists=False) if found is None else found.state
 
-        return self._serve_patiently("inspect", look)
+        return self._serve_with_retry("inspect", look)
 
     def listens(self, container_id: str, port: int) -> bool:
         """Whether a step of the container listens on ``port``; for `FakeForwarder`."""
@@ -265,7 +265,7 @@ class FakeContainers:
         return self._serve("probe", look)
 
     def storage(self, container_id: str) -> Storage:
-        """See the port; no directory of a fake container is on this host."""
+        """See `Containers.storage`; no directory of a fake container is on this host."""
 
         def look() -> Storage:
             self._existing(container_id)
@@ -274,7 +274,7 @@ class FakeContainers:
         return self._serve("storage", look)
 
     def layer_bytes(self, container_id: str) -> int:
-        """See the port."""
+        """See `Containers.layer_bytes`."""
 
         def look() -> int:
             found = self.find(container_id)
@@ -283,24 +283,24 @@ class FakeContainers:
         return self._serve("layer_bytes", look)
 
     def stop(self, container_id: str) -> None:
-        """See the port."""
+        """See `Containers.stop`."""
 
         def end() -> None:
             if (found := self.find(container_id)) is not None:
                 found.end()
 
-        self._serve_patiently("stop", end)
+        self._serve_with_retry("stop", end)
 
     def restart(self, container_id: str) -> None:
-        """See the port."""
-        self._serve_patiently("restart", lambda: self._restart(self._existing(container_id)))
+        """See `Containers.restart`."""
+        self._serve_with_retry("restart", lambda: self._restart(self._existing(container_id)))
 
     def remove(self, container_id: str) -> None:
-        """See the port."""
-        self._serve_patiently("remove", lambda: self.remove_behind(container_id))
+        """See `Containers.remove`."""
+        self._serve_with_retry("remove", lambda: self.remove_behind(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """See the port."""
+        """See `Containers.list_ours`."""
         wanted = {LABEL_NODE: node_id, LABEL_ROLE: "workspace"}
 
         def look() -> list[OurContainer]:
@@ -310,7 +310,7 @@ class FakeContainers:
                 if wanted.items() <= dict(container.spec.labels).items()
             ]
 
-        return self._serve_patiently("list_ours", look)
+        return self._serve_with_retry("list_ours", look)
 
     def _serve(self, verb: str, action: Callable[[], T]) -> T:
         number = self.faults.enter(verb)
@@ -319,7 +319,7 @@ class FakeContainers:
         self.faults.leave(verb, number)
         return answer
 
-    def _serve_patiently(self, verb: str, action: Callable[[], T]) -> T:
+    def _serve_with_retry(self, verb: str, action: Callable[[], T]) -> T:
         return self._retry.call(lambda: self._serve(verb, action))
 
     def _image(self, ref: str) -> FakeImage:

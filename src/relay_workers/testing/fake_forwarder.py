@@ -15,19 +15,19 @@ class FakeForwarder:
         self._numbers = count(40000)
 
     def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:  # noqa: ARG002 - the port's
-        """See the port."""
+        """See `PortForwarder.open`."""
         if key not in self.ports:
             self.ports[key] = local_port or next(self._numbers)
         return self.ports[key]
 
     def close(self, key: str) -> None:
-        """See the port."""
+        """See `PortForwarder.close`."""
         self.ports.pop(key, None)
 
     def probe(self, container_id: str, port: int) -> bool:
-        """See the port."""
+        """See `PortForwarder.probe`."""
         return self._containers.listens(container_id, port)
 
     def shutdown(self) -> None:
-        """See the port."""
+        """See `PortForwarder.shutdown`."""
         self.ports.clear()

@@ -45,24 +45,24 @@ class FakeGit:
         return commit
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """See the port."""
+        """See `Git.clone`."""
         return self._serve("clone", lambda: self._clone(request))
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """See the port."""
+        """See `Git.mirror_path`."""
         name = sha1(parse_git_url(url, self._policy).text.encode(), usedforsecurity=False).hexdigest()
         return self._data_dir / "mirrors" / str(project_id) / f"{name}.git"
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """See the port; reads the same files as the real one."""
+        """See `Git.heads`; reads the same files as the real one."""
         return self._serve("heads", lambda: {name: read_head(workspace_dir, name) for name in names})
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """See the port."""
+        """See `Git.after_state`."""
         return self._serve("after_state", lambda: self._after_state(request))
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
-        """See the port."""
+        """See `Git.remove_workspace`."""
         self._serve("remove_workspace", lambda: shutil.rmtree(workspace_dir, ignore_errors=True))
 
     def _serve(self, verb: str, action: Callable[[], T]) -> T:

@@ -44,7 +44,7 @@ class FakeStep:
 
     @property
     def running(self) -> bool:
-        """Whether its supervisor lives."""
+        """Whether the supervisor of the step lives."""
         return self.exit_code is None
 
     @property

@@ -50,7 +50,7 @@ class Faults:
         self._silent.set()
 
     def answer_again(self) -> None:
-        """End `fall_silent`."""
+        """Let requests arrive again, after `fall_silent`."""
         self._silent.clear()
 
     def lose_request(self, verb: str, call: int = 1) -> None:

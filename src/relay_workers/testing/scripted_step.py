@@ -17,9 +17,9 @@ class ScriptedStep:
     """
 
     stdout: str = ""
-    """Written first."""
+    """Text that the step writes to standard output first."""
     stderr: str = ""
-    """Written next."""
+    """Text that the step writes to standard error next."""
     exit_code: int | None = 0
     """The code it exits with at once; None: it runs until it is ended, as ``sleep`` does."""
     ignores_term: bool = False

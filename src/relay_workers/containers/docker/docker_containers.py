@@ -57,7 +57,7 @@ class DockerContainers:
         self._platform: tuple[str, int] | None = None
 
     def info(self) -> EngineInfo:
-        """See the port."""
+        """See `Containers.info`."""
         with translated():
             found = self._api.info()
             names = sorted(name for image in self._api.images() for name in image.get("RepoTags") or ())
@@ -70,22 +70,22 @@ class DockerContainers:
         )
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """See the port."""
+        """See `Containers.ensure_image`."""
         return self._retry.call(lambda: ensure_image(self._api, ref, terms))
 
     def platform(self) -> tuple[str, int]:
-        """See the port; the engine is asked once in the life of this object."""
+        """See `Containers.platform`; the engine is asked once in the life of this object."""
         if self._platform is None:
             found = self._ask(lambda: (self._api.version()["Arch"], self._api.info()["NCPU"]))
             self._platform = (str(found[0]), int(found[1]))
         return self._platform
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """See the port."""
+        """See `Containers.ensure_container`."""
         return self._retry.call(lambda: self._lifecycle.ensure(spec))
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """See the port."""
+        """See `Containers.has_program`."""
         command = ["/bin/sh", "-c", 'command -v -- "$1"', "sh", name]
         with translated():
             # With gid 0 it counts as a helper of Relay's own, which ends by itself (kill.sh).
@@ -94,7 +94,7 @@ class DockerContainers:
             return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """See the port."""
+        """See `Containers.start`."""
         command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir, step.cwd]
         if step.deadline_seconds is not None:
             command.append(str(math.ceil(step.deadline_seconds)))
@@ -104,31 +104,31 @@ class DockerContainers:
             return exec_id
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """See the port."""
+        """See `Containers.exec_state`."""
         found = self._ask(lambda: self._api.exec_inspect(exec_id))
         return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """See the port."""
+        """See `Containers.leftover_names`."""
         return leftover_names(self._killer.processes(container_id), gid)
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """See the port."""
+        """See `Containers.kill_execution`."""
         arguments = ["only", str(gid)]
         return self._retry.call(lambda: self._killer.end(container_id, arguments, grace_seconds, KillStage.ASK))
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """See the port."""
+        """See `Containers.end_leftovers`."""
         arguments = ["except", *(str(gid) for gid in sorted(keep_gids))]
         return self._retry.call(lambda: self._killer.end(container_id, arguments, 0, KillStage.STOP))
 
     def inspect(self, container_id: str) -> ContainerState:
-        """See the port."""
+        """See `Containers.inspect`."""
         found = self._ask_of(container_id, lambda: self._api.inspect_container(container_id))
         return _state(found) if found else ContainerState(exists=False)
 
     def storage(self, container_id: str) -> Storage:
-        """See the port."""
+        """See `Containers.storage`."""
         with translated():
             found = self._api.inspect_container(container_id)
         layer = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
@@ -137,27 +137,27 @@ class DockerContainers:
         return Storage(tuple(seen), layer_seen=bool(layer) and Path(str(layer)) in seen)
 
     def layer_bytes(self, container_id: str) -> int:
-        """See the port."""
+        """See `Containers.layer_bytes`."""
         with translated():
             found = self._api.containers(all=True, size=True, filters={"id": container_id})
         return sum(int(item.get("SizeRw") or 0) for item in found)
 
     def stop(self, container_id: str) -> None:
-        """See the port."""
+        """See `Containers.stop`."""
         self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
-        """See the port."""
+        """See `Containers.restart`."""
         self._retry.call(lambda: self._lifecycle.restart(container_id))
 
     def remove(self, container_id: str) -> None:
-        """See the port."""
+        """See `Containers.remove`."""
         self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._lifecycle.remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """See the port."""
+        """See `Containers.list_ours`."""
         filters = {"label": [f"{LABEL_NODE}={node_id}", f"{LABEL_ROLE}=workspace"]}
         found = self._ask(lambda: self._api.containers(all=True, filters=filters))
         return [

@@ -57,15 +57,15 @@ class Forwarder:
         self._thread.start()
 
     def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:
-        """See the port."""
+        """See `PortForwarder.open`."""
         return asyncio.run_coroutine_threadsafe(self._open(key, container_id, port, local_port), self._loop).result()
 
     def close(self, key: str) -> None:
-        """See the port."""
+        """See `PortForwarder.close`."""
         asyncio.run_coroutine_threadsafe(self._close(key), self._loop).result()
 
     def probe(self, container_id: str, port: int) -> bool:
-        """See the port; on the bridge first, then by an exec in the container."""
+        """See `PortForwarder.probe`; on the bridge first, then by an exec in the container."""
         address = self._engine.inspect(container_id).address
         if address is not None:
             with (
@@ -82,7 +82,7 @@ class Forwarder:
             return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
 
     def shutdown(self) -> None:
-        """See the port."""
+        """See `PortForwarder.shutdown`."""
         for key in list(self._servers):
             self.close(key)
         self._loop.call_soon_threadsafe(self._loop.stop)

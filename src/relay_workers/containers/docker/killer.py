@@ -33,7 +33,7 @@ class KillStage(Enum):
     """The stages of a kill, in their usual order."""
 
     ASK = auto()
-    """Send TERM."""
+    """Send TERM to the processes."""
     GRACE = auto()
     """Wait for the processes to end by themselves."""
     STOP = auto()

@@ -56,7 +56,7 @@ class DockerToolRunner:
         self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
-        """See the port. A run that the engine's silence broke off is started again from the beginning."""
+        """See `ToolRunner.run`. A run that the engine's silence broke off is started again from the beginning."""
         try:
             return self._retry.call(lambda: self._run_once(spec, cancelled or Event()))
         except EngineUnavailable as error:
@@ -71,7 +71,7 @@ class DockerToolRunner:
                 self._removals.submit(self._remove, container)
 
     def sweep(self, is_dead: Callable[[str], bool]) -> int:
-        """See the port. A container that still runs ends by itself at its timeout and is found by a later sweep."""
+        """See `ToolRunner.sweep`. A container that still runs ends by itself at its timeout and is found by a later sweep."""
         with _engine_errors(""):
             filters = {"label": [f"{TOOL_LABEL}=1"], "status": ["created", "exited", "dead"]}
             found = {
