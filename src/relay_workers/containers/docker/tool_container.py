@@ -71,7 +71,7 @@ class DockerToolRunner:
                 self._removals.submit(self._remove, container)
 
     def sweep(self, is_dead: Callable[[str], bool]) -> int:
-        """See `ToolRunner.sweep`. A container that still runs ends by itself at its timeout and is found by a later sweep."""
+        """See `ToolRunner.sweep`. A container that still runs ends at its timeout and is found by a later sweep."""
         with _engine_errors(""):
             filters = {"label": [f"{TOOL_LABEL}=1"], "status": ["created", "exited", "dead"]}
             found = {
