@@ -6,7 +6,6 @@ import sys
 import structlog
 import uvicorn
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from relay_api.app import create_app
 from relay_api.http.connections import AcceptTrouble, protocol
@@ -15,7 +14,7 @@ from relay_core.logging_setup import configure_logging
 from relay_core.open_files import raise_open_files
 from relay_core.settings import Settings, get_settings, wrong_settings
 from relay_core.store.database import make_database
-from relay_core.store.outage import is_away
+from relay_core.store.outage import DBAPIError, is_away
 from relay_core.store.schema.migrate import check_schema
 
 log = structlog.get_logger(__name__)

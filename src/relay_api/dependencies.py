@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.http.problems import ApiError
 from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
 from relay_core.store import idempotency
+from relay_core.store.database import Connection
 from relay_core.store.tokens import Principal, find_principal
 from relay_core.store.views import paging
 

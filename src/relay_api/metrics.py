@@ -1,8 +1,8 @@
 """Metrics for Prometheus: answers of this process, and executions and nodes as the database has them."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from sqlalchemy import Connection
 
+from relay_core.store.database import Connection
 from relay_core.store.nodes.runtime_nodes import count_by_liveness
 from relay_core.store.views.execution_views import count_active
 

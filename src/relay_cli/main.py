@@ -6,7 +6,6 @@ from collections.abc import Callable
 import httpx
 import typer
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from relay_cli.commands import agents, doctor, executions, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
@@ -14,7 +13,7 @@ from relay_core import __version__
 from relay_core.console.output import note
 from relay_core.domain.errors import InvalidInput, RelayError
 from relay_core.settings import wrong_settings
-from relay_core.store.outage import is_away
+from relay_core.store.outage import DBAPIError, is_away
 
 app = typer.Typer(
     help="Run coding agents, and the scripts and dev servers around them, as jobs in containers.",

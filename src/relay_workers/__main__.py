@@ -3,12 +3,11 @@
 import sys
 
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.errors import RelayError
 from relay_core.open_files import raise_open_files
 from relay_core.settings import get_settings, wrong_settings
-from relay_core.store.outage import is_away
+from relay_core.store.outage import DBAPIError, is_away
 from relay_workers.bootstrap import make_worker, prepare_environment
 
 

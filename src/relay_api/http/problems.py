@@ -8,13 +8,12 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
 from relay_api.http.headers import SECURITY_HEADERS
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound, RelayError
-from relay_core.store.outage import is_away
+from relay_core.store.outage import SQLAlchemyError, is_away
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger(__name__)

@@ -5,7 +5,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
 from relay_api.dependencies import Admin, Created, Creating, Reader, ServicesDep
@@ -14,6 +13,7 @@ from relay_api.schemas import answers
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
 from relay_api.services import Services
 from relay_core.store import tokens
+from relay_core.store.database import Connection
 from relay_core.store.nodes import runtime_nodes
 
 router = APIRouter(prefix="/v1", tags=["admin"])

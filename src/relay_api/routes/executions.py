@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
@@ -13,6 +12,7 @@ from relay_api.schemas import answers
 from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
+from relay_core.store.database import Connection
 from relay_core.store.executions import retry
 from relay_core.store.executions.kill import kill
 from relay_core.store.views import execution_views

@@ -3,7 +3,6 @@
 from importlib.metadata import version
 
 from fastapi import APIRouter
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
 from relay_api.dependencies import Reader, ServicesDep
@@ -13,6 +12,7 @@ from relay_api.schemas.admin import Check, Checks, Health
 from relay_api.services import Services
 from relay_core.queue import redis_check
 from relay_core.store.database import probe
+from relay_core.store.outage import SQLAlchemyError
 
 router = APIRouter(tags=["health"])
 

@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
@@ -12,6 +11,7 @@ from relay_api.http.responses import problems
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
+from relay_core.store.database import Connection
 from relay_core.store.projects import projects, tasks
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
 

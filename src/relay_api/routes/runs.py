@@ -4,7 +4,6 @@ from collections.abc import Callable
 from uuid import UUID
 
 from fastapi import APIRouter
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, ServicesDep, Writer
@@ -13,6 +12,7 @@ from relay_api.schemas import answers, inputs
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
+from relay_core.store.database import Connection
 from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views
 from relay_core.store.workspaces.add_step import add_step

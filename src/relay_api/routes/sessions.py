@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from fastapi import APIRouter
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Reader, ServicesDep, Writer
@@ -11,6 +10,7 @@ from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
 from relay_api.schemas.executions import ExecutionDetail
+from relay_core.store.database import Connection
 from relay_core.store.views import execution_views
 from relay_core.store.views.access import require_workspace
 from relay_core.store.workspaces import sessions

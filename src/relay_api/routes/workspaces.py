@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
@@ -14,6 +13,7 @@ from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
 from relay_api.schemas.workspaces import Deleted, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store.database import Connection
 from relay_core.store.executions import retry
 from relay_core.store.views import execution_views, workspace_views
 from relay_core.store.views.access import require_workspace

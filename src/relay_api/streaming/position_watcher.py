@@ -9,8 +9,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
+
+from relay_core.store.outage import SQLAlchemyError
 
 TICK_SECONDS = 0.2
 """Seconds between two queries."""

@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from relay_api.http.problems import ApiError, problem
 from relay_api.services import Services
 from relay_api.streaming.open_streams import Streams
+from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.tokens import Principal
 
 log = structlog.get_logger(__name__)

@@ -8,12 +8,12 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError, ResponseError
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.message import QueueMessage, task_name
 from relay_core.queue.celery_app import declare
+from relay_core.store.database import Engine
 from relay_core.store.executions.messages import Undispatched, mark_published
+from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Publisher
 
 BROKER_SECONDS = 2.0

@@ -1,4 +1,7 @@
-"""Connections to Postgres. Every process keeps one pool; transactions are short."""
+"""Connections to Postgres. Every process keeps one pool; transactions are short.
+
+`Connection` and `Engine` are SQLAlchemy's, for signatures of other packages: only the store imports SQLAlchemy.
+"""
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -7,6 +10,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from relay_core.settings import Settings
 from relay_core.store.outage import is_read_only
+
+__all__ = ["Connection", "Engine", "make_database", "probe", "server_time"]
 
 
 def make_database(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:

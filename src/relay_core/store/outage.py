@@ -2,13 +2,27 @@
 
 The class of an exception does not tell: psycopg2 raises a read-only server as `InternalError`, a deadlock as
 `OperationalError`. Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+
+`SQLAlchemyError` and, of the driver, `DBAPIError` are for handlers in other packages.
 """
 
 import psycopg2
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay_core.domain.errors import RelayError
+
+__all__ = [
+    "LOCK_NOT_AVAILABLE",
+    "DBAPIError",
+    "LogStoreUnavailable",
+    "SQLAlchemyError",
+    "is_away",
+    "is_conflict",
+    "is_of_the_data",
+    "is_read_only",
+    "sqlstate",
+]
 
 LOCK_NOT_AVAILABLE = "55P03"
 """A lock was not to be had in time."""

@@ -90,6 +90,15 @@ def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str
     return text
 
 
+def is_known(database_url: str, text: str) -> bool:
+    """Whether a token is valid, for a program that has only the database's URL."""
+    database = create_engine(database_url)
+    with database.connect() as connection:
+        known = find_principal(connection, text) is not None
+    database.dispose()
+    return known
+
+
 def find_principal(connection: Connection, text: str) -> Principal | None:
     """Whom a token stands for; None when it is unknown, expired or revoked."""
     row = connection.execute(

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cryptography.fernet import Fernet
-from sqlalchemy import create_engine
 
 from relay_core.domain.vocabulary import Scope
-from relay_core.store.tokens import create_token, find_principal
+from relay_core.store.tokens import create_token, is_known
 from relay_stack.files.private_file import write_private
 
 
@@ -36,18 +35,10 @@ def ensure_secrets(data_dir: Path, database_url: str) -> LocalSecrets:
     """
     file = data_dir / "secrets.json"
     kept = json.loads(file.read_text()) if file.exists() else {}
-    if not ("token" in kept and _is_known(database_url, kept["token"])):
+    if not ("token" in kept and is_known(database_url, kept["token"])):
         kept["token"] = create_token(database_url, owner="local", scopes=[Scope.ADMIN])
         kept["flower_password"] = secrets.token_urlsafe(18)
     kept.setdefault("secret_key", Fernet.generate_key().decode())
     local = LocalSecrets(**kept)
     write_private(file, json.dumps(asdict(local)))
     return local
-
-
-def _is_known(database_url: str, token: str) -> bool:
-    database = create_engine(database_url)
-    with database.connect() as connection:
-        known = find_principal(connection, token) is not None
-    database.dispose()
-    return known

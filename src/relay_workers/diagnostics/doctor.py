@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import redis
-from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.queue.celery_app import make_app
@@ -12,6 +11,7 @@ from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
 from relay_core.store.executions import messages
 from relay_core.store.executions.adopt import HeldExecution
+from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Database
 from relay_workers.bootstrap import make_context
 from relay_workers.diagnostics import host_facts, service_facts

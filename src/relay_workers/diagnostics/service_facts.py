@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from sqlalchemy import Engine
 
 from relay_core.domain.message import node_queue, pool_queue
 from relay_core.queue.celery_app import KEY_PREFIX
 from relay_core.queue.redis_check import why_unfit
 from relay_core.settings import Settings
-from relay_core.store.database import make_database, server_time
+from relay_core.store.database import Engine, make_database, server_time
 from relay_core.store.executions import messages
 from relay_core.store.executions.overdue import expired_leases, overdue_kills
 from relay_core.store.nodes import placement, runtime_nodes

@@ -1,12 +1,12 @@
 """Writes the end of an execution: the terminal transaction, and all that follows its commit."""
 
 import structlog
-from sqlalchemy import Connection
 
 from relay_core.domain.errors import Stale
 from relay_core.domain.execution import Transition
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.retry import Backoff, until_available
+from relay_core.store.database import Connection
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.executions.kill import request_kill

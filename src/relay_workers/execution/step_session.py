@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason
+from relay_core.store.database import Connection
 from relay_core.store.executions import owned
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.kill import request_kill

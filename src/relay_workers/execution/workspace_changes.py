@@ -1,8 +1,7 @@
 """Changes of a workspace's row that belong to the terminal transaction of its `clone` execution."""
 
-from sqlalchemy import Connection
-
 from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store.database import Connection
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.workspaces import preparation
 from relay_workers.execution.outcome import PreparedWorkspace, RemovedWorkspace

@@ -7,11 +7,11 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.settings import Settings
+from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation, workspace_row
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
