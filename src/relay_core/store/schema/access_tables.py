@@ -1,0 +1,41 @@
+"""Tables of tokens and idempotency keys."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relay_core.store.schema.base import Base, created
+
+
+class Token(Base):
+    """A bearer token; only its SHA-256 is kept (it has 256 random bits, so no slow hash is needed)."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str]
+    owner: Mapped[str]
+    scopes: Mapped[list[str]]
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = created()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """The answer once given to a creating POST, for the same key from the same owner."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_hash: Mapped[bytes]
+    """SHA-256 of method, path and body: the same key with another request is refused."""
+    status: Mapped[int | None]
+    body: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = created()
+
+    __table_args__ = (Index("idempotency_keys_created", "created_at"),)

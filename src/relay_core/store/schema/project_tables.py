@@ -1,0 +1,120 @@
+"""Tables of projects, their repositories, secrets and tasks."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relay_core.domain.vocabulary import CloneState, TaskStatus
+from relay_core.store.schema.base import Base, created, one_of
+
+
+class Project(Base):
+    """Groups repos and tasks."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str]
+    default_agent_working_dir: Mapped[str | None]
+    remote_project_id: Mapped[UUID | None]
+    default_image: Mapped[str | None]
+    agent_profiles: Mapped[dict[str, Any] | None]
+    """What differs from the deployment's: {executor: {variant: {field: value}}}."""
+    implicit_key: Mapped[str | None]
+    """Remote URL of runs posted without a project, so that they share a mirror."""
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "projects_implicit_key",
+            "created_by",
+            "implicit_key",
+            unique=True,
+            postgresql_where=text("implicit_key IS NOT NULL AND deleted_at IS NULL"),
+        ),
+    )
+
+
+class ProjectSecret(Base):
+    """A secret of a project; its ciphertext is bound to project and name (`relay_core.secret_box`)."""
+
+    __tablename__ = "project_secrets"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    ciphertext: Mapped[bytes]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When its value was stored."""
+
+    __table_args__ = (UniqueConstraint("project_id", "name", name="project_secrets_name"),)
+
+
+class Repo(Base):
+    """A git remote; scripts here are the defaults of new projects and workspaces."""
+
+    __tablename__ = "repos"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    path: Mapped[str]
+    """The remote's URL, without credentials."""
+    name: Mapped[str]
+    display_name: Mapped[str]
+    setup_script: Mapped[str | None]
+    cleanup_script: Mapped[str | None]
+    archive_script: Mapped[str | None]
+    copy_files: Mapped[str | None]
+    parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
+    dev_server_script: Mapped[str | None]
+    default_target_branch: Mapped[str | None]
+    default_working_dir: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+
+    __table_args__ = (UniqueConstraint("created_by", "path", name="repos_path"),)
+
+
+class ProjectRepo(Base):
+    """A repo in a project, and the state of its mirror."""
+
+    __tablename__ = "project_repos"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    repo_id: Mapped[UUID] = mapped_column(ForeignKey("repos.id"), primary_key=True)
+    setup_script: Mapped[str | None]
+    cleanup_script: Mapped[str | None]
+    copy_files: Mapped[str | None]
+    parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
+    state: Mapped[str] = mapped_column(server_default=CloneState.CLONING)
+    clone_error: Mapped[str | None]
+    local_path: Mapped[str | None]
+
+    __table_args__ = (one_of("state", CloneState, "project_repos_state"),)
+
+
+class Task(Base):
+    """A unit of work within a project."""
+
+    __tablename__ = "tasks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    title: Mapped[str]
+    description: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default=TaskStatus.TODO)
+    parent_workspace_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("workspaces.id", use_alter=True, name="tasks_parent_workspace")
+    )
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+    __table_args__ = (one_of("status", TaskStatus, "tasks_status"),)

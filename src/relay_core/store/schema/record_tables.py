@@ -1,0 +1,85 @@
+"""Tables of events and logs."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relay_core.domain.vocabulary import Stream
+from relay_core.store.schema.base import Base, one_of
+
+
+class Event(Base):
+    """What happened, in order; the terminal one of an operation is its last."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    xid: Mapped[int] = mapped_column(server_default=text("pg_current_xact_id()::text::bigint"))
+    """Transaction that wrote it: readers across workspaces stop below the oldest one still open."""
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_seq: Mapped[int]
+    operation_id: Mapped[UUID | None]
+    sequence: Mapped[int | None]
+    kind: Mapped[str]
+    terminal: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    payload: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "workspace_seq", name="events_workspace_seq"),
+        UniqueConstraint("operation_id", "sequence", name="events_operation_sequence"),
+        Index("events_one_terminal", "operation_id", unique=True, postgresql_where=text("terminal")),
+        Index("events_global", "xid", "id"),
+    )
+
+
+class LogStream(Base):
+    """How much of a stream is stored; the row that a chunk's guarded UPDATE moves."""
+
+    __tablename__ = "log_streams"
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("execution_processes.id"), primary_key=True)
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(server_default=text("0"))
+    """The execution's fence, repeated so that one UPDATE can check fence and offset."""
+    bytes: Mapped[int] = mapped_column(server_default=text("0"))
+    sha256: Mapped[str | None]
+    """Of the stored bytes, once the log is complete."""
+    truncated: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The process wrote more than is stored."""
+    closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    compacted_to: Mapped[int | None] = mapped_column(server_default=text("0"))
+    """Of `all`: up to which offset its chunks were put together; null when they all were."""
+
+    __table_args__ = (
+        one_of("stream", Stream, "log_streams_stream"),
+        Index(
+            "log_streams_to_compact",
+            "execution_id",
+            postgresql_where=text("stream = 'all' AND closed AND compacted_to IS NOT NULL"),
+        ),
+    )
+
+
+class LogChunk(Base):
+    """A piece of stdout or stderr; together they are also the stream `all`, in the order of `all_offset`."""
+
+    __tablename__ = "log_chunks"
+
+    execution_id: Mapped[UUID] = mapped_column(primary_key=True)
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    start_offset: Mapped[int] = mapped_column(primary_key=True)
+    all_offset: Mapped[int]
+    byte_length: Mapped[int]
+    """Length of the bytes themselves, before compression."""
+    codec: Mapped[int] = mapped_column(SmallInteger)
+    """0: as they are, 1: one zstd frame."""
+    data: Mapped[bytes]
+
+    __table_args__ = (
+        Index("log_chunks_all", "execution_id", "all_offset", unique=True),
+        CheckConstraint("byte_length > 0 AND codec IN (0, 1)", name="log_chunks_shape"),
+    )

@@ -1,0 +1,150 @@
+"""Tables of workspaces, their clones, secrets, sessions and lanes."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.store.schema.base import Base, created, one_of
+
+
+class Workspace(Base):
+    """One attempt at a task: one branch, one clone per repo, one container, one node."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id"), index=True)
+    container_ref: Mapped[str | None]
+    """Path of the workspace directory on its node; null until placed."""
+    branch: Mapped[str]
+    agent_working_dir: Mapped[str | None]
+    setup_completed_at: Mapped[datetime | None]
+    archived: Mapped[bool] = mapped_column(server_default=text("false"))
+    pinned: Mapped[bool] = mapped_column(server_default=text("false"))
+    name: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default=WorkspaceState.STARTING)
+    requested_state: Mapped[str | None]
+    """`stopped` or `running`: what its node was asked for and has not carried out; no step is claimed meanwhile."""
+    error_reason: Mapped[str | None]
+    work_dir: Mapped[str | None]
+    """Where the clones are; stored before the first byte is written."""
+    pool: Mapped[str]
+    node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"), index=True)
+    requested_image: Mapped[str | None]
+    requested_uid: Mapped[int | None]
+    secrets_in: Mapped[list[str]] = mapped_column(server_default=text("'{coding_agent}'"))
+    """Run reasons of the executions that are given the workspace's secrets."""
+    auto_commit: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether what a successful turn leaves in the work tree is committed."""
+    resolved_image: Mapped[str | None]
+    image_digest: Mapped[str | None]
+    container_id: Mapped[str | None]
+    uid: Mapped[int | None]
+    next_gid: Mapped[int] = mapped_column(server_default=text("20000"))
+    """Gid of the next execution: each has its own."""
+    limits: Mapped[dict[str, Any]]
+    event_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    """Cursor of the workspace's events; raised last in a transaction, so commits are in its order."""
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("state", WorkspaceState, "workspaces_state"),
+        CheckConstraint("requested_state IN ('stopped', 'running')", name="workspaces_requested_state"),
+        Index("workspaces_requested", "node_id", postgresql_where=text("requested_state IS NOT NULL")),
+        Index("workspaces_of_owner", "created_by", "created_at", "id"),
+        Index(
+            "workspaces_there",
+            "node_id",
+            postgresql_where=text("container_ref IS NOT NULL AND (deleted_at IS NOT NULL OR state = 'running')"),
+        ),
+    )
+
+
+class WorkspaceEnvironment(Base):
+    """Environment values given by a client: written here, read by the worker, shown nowhere."""
+
+    __tablename__ = "workspace_environment"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    secret: Mapped[bool]
+    """Masked in logs (values of at least 8 bytes)."""
+
+
+class WorkspaceSecret(Base):
+    """Which of its project's secrets a workspace uses, by name; the value is that of the moment of each start."""
+
+    __tablename__ = "workspace_secrets"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    env_name: Mapped[str] = mapped_column(primary_key=True)
+    secret_name: Mapped[str]
+
+
+class GivenSecret(Base):
+    """A value that an execution of a workspace was given: masked there ever after, though replaced or deleted since."""
+
+    __tablename__ = "given_secrets"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of the ciphertext."""
+    secret_name: Mapped[str]
+    ciphertext: Mapped[bytes]
+
+
+class WorkspaceRepo(Base):
+    """A repo in a workspace, with the scripts and branch this attempt uses (the domain model's attempt_repos)."""
+
+    __tablename__ = "workspace_repos"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    repo_id: Mapped[UUID] = mapped_column(ForeignKey("repos.id"), primary_key=True)
+    position: Mapped[int]
+    name: Mapped[str]
+    """Directory of the clone below ``repos/``; unique in the workspace."""
+    url: Mapped[str]
+    target_branch: Mapped[str | None]
+    working_dir: Mapped[str | None]
+    setup_script: Mapped[str | None]
+    cleanup_script: Mapped[str | None]
+    dev_server_script: Mapped[str | None]
+    archive_script: Mapped[str | None]
+    parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
+    setup_as_root: Mapped[bool] = mapped_column(server_default=text("false"))
+    base_commit: Mapped[str | None]
+    """Where the branch started; diffs of the workspace begin here."""
+    mirror_path: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("workspace_id", "name", name="workspace_repos_name"),)
+
+
+class Session(Base):
+    """One agent thread inside a workspace."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    executor: Mapped[str | None]
+    executor_config: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = created()
+
+
+class Lane(Base):
+    """The single-writer queue of one workspace: which step group holds it."""
+
+    __tablename__ = "lanes"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    group_id: Mapped[UUID | None]
+
+    __table_args__ = (UniqueConstraint("workspace_id", "group_id", name="lanes_holder"),)
