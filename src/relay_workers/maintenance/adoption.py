@@ -20,7 +20,7 @@ from relay_workers.ownership.node_identity import is_dead
 log = structlog.get_logger(__name__)
 
 MESSAGE_SECONDS = 4.0
-"""Time for a message to lead to an adoption. After it the broker is away or every slot is taken: adopt without one."""
+"""Time for a message to lead to an adoption. After it, an execution is adopted without one: the broker may be away."""
 
 
 class OrphanFinder:

@@ -3,13 +3,12 @@
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from relay_core.domain.execution import Transition
 from relay_core.settings import Settings
 from relay_core.store.executions.adopt import adopt
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed, claim
-from relay_core.store.outage import is_away
+from relay_core.store.outage import SQLAlchemyError, is_away
 from relay_core.store.transaction import Database
 from relay_workers.ownership.admission import Admission, why_disk_full
 from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLost
