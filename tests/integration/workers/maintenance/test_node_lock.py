@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.workspaces import stop_resume as requests
+from relay_core.store.workspaces.delete import delete_workspaces
 from relay_workers.maintenance.clocks import divergence_finder
 from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
@@ -49,6 +50,6 @@ def test_a_stop_holds_no_transaction_and_its_lock_goes_with_the_workspace(node):
     assert (node.workspace(made)["state"], node.workspace(made)["requested_state"]) == ("stopped", None)
     assert [path for path in locks.iterdir() if str(made) in path.name]
     with node.db.begin() as connection:
-        requests.deletion.delete_workspaces(connection, [made], "me")
+        delete_workspaces(connection, [made], "me")
     DivergenceSweep(divergence_finder(context), Metrics()).sweep()
     assert [path for path in locks.iterdir() if str(made) in path.name] == []
