@@ -15,7 +15,7 @@ from relay_api.http.problems import ApiError, problem
 MAX_VALUES = 4096
 """Keys and items of a JSON body; the largest sensible request has some hundreds."""
 READ_SECONDS = 30.0
-"""For a body to arrive."""
+"""Seconds for a body to arrive."""
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A JSON string, or what begins as one and does not end; possessive, so that no input is read twice."""

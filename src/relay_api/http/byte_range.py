@@ -19,7 +19,7 @@ class Unsatisfiable(ValueError):  # noqa: N818 - named for what it says
 
 
 def parse(header: str | None, size: int) -> Span | None:
-    """What is asked for of ``size`` bytes; None: everything.
+    """The part of ``size`` bytes that a Range header asks for; None: all of them.
 
     A header that is not understood, and several ranges at once, count as none, as the standard allows.
 

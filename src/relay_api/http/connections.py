@@ -1,4 +1,4 @@
-"""Connections of the API's clients: how many there are, and how long one may take to say what it wants."""
+"""Limits of client connections: how many are open, and how long a client may take to send a request's headers."""
 
 import asyncio
 import logging
@@ -10,9 +10,9 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""For the headers of a request, from its first byte, or from the connection where that has sent none yet."""
+"""Seconds for the headers of a request, from its first byte, or from the start of a connection that sent none."""
 TELL_SECONDS = 60.0
-"""Between two log lines about the same trouble with connections."""
+"""Seconds between two log lines about the same trouble with connections."""
 
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n"
@@ -66,7 +66,7 @@ def protocol(most: int, header_seconds: float = HEADER_SECONDS) -> type[H11Proto
 
 
 class Seldom:
-    """Counts what happens, and says when it is time to tell."""
+    """Counts events, and says when the next log line about them is due."""
 
     def __init__(self, seconds: float = TELL_SECONDS) -> None:
         self._seconds = seconds

@@ -13,7 +13,7 @@ class Links:
         self._base = self._root + "/v1"
 
     def run(self, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
-        """Of a new run."""
+        """Links of a new run."""
         return {
             "task": f"{self._base}/tasks/{task_id}",
             "workspace": f"{self._base}/workspaces/{workspace_id}",
@@ -25,7 +25,7 @@ class Links:
         }
 
     def execution(self, execution_id: UUID, workspace_id: UUID) -> dict[str, str]:
-        """Of an execution."""
+        """Links of an execution."""
         own = f"{self._base}/executions/{execution_id}"
         return {
             "self": own,
@@ -41,13 +41,13 @@ class Links:
         }
 
     def session(self, session_id: UUID, workspace_id: UUID) -> dict[str, str]:
-        """Of a session."""
+        """Links of a session."""
         own = f"{self._base}/sessions/{session_id}"
         workspace = f"{self._base}/workspaces/{workspace_id}"
         return {"self": own, "workspace": workspace, "follow_ups": f"{own}/follow-ups"}
 
     def workspace(self, workspace_id: UUID, task_id: UUID) -> dict[str, str]:
-        """Of a workspace."""
+        """Links of a workspace."""
         own = f"{self._base}/workspaces/{workspace_id}"
         return {
             "self": own,
@@ -61,7 +61,7 @@ class Links:
         }
 
     def project(self, project_id: UUID) -> dict[str, str]:
-        """Of a project."""
+        """Links of a project."""
         base = f"{self._base}/projects/{project_id}"
         return {
             "self": base,
@@ -70,11 +70,11 @@ class Links:
         }
 
     def task(self, task_id: UUID, project_id: UUID) -> dict[str, str]:
-        """Of a task."""
+        """Links of a task."""
         own = f"{self._base}/tasks/{task_id}"
         workspaces = f"{self._base}/workspaces?task_id={task_id}"
         return {"self": own, "project": f"{self._base}/projects/{project_id}", "workspaces": workspaces}
 
     def patch(self, path: str) -> dict[str, str]:
-        """Of the diff at ``path``."""
+        """Links of the diff at ``path``."""
         return {"patch": f"{self._root}{path}?format=patch"}

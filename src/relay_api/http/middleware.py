@@ -1,4 +1,4 @@
-"""What happens to every request before a route sees it: Host, headers, counting."""
+"""Middleware of all requests: allowed Host names, security headers, metrics."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from relay_api.metrics import Metrics
 
 
 class HostAllowList:
-    """Answers only to its own names, so that a page on another name that resolves here reaches nothing."""
+    """Refuses requests whose Host is not a name of this server, which stops DNS rebinding."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
@@ -41,7 +41,7 @@ def host_name(host: str) -> str:
 
 
 class SecurityHeaders:
-    """Adds headers that an answer does not set itself."""
+    """Adds the security headers that an answer does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

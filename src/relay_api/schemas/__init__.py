@@ -1,1 +1,1 @@
-"""What requests and answers look like; the OpenAPI document is made from these."""
+"""Schemas of requests and answers; the OpenAPI document is made from them."""

@@ -14,13 +14,13 @@ class TokenIn(Input):
     """A new token."""
 
     name: ShortText
-    owner: ShortText = Field(description="Whose things it sees; `admin` sees everybody's.")
+    owner: ShortText = Field(description="Owner whose projects and workspaces it sees; the scope `admin` sees all.")
     scopes: list[Literal["runs:read", "runs:write", "admin"]] = Field(min_length=1, max_length=3)
     expires_in_seconds: int | None = Field(None, ge=1, le=10 * 366 * 86400, description="Null: until it is revoked.")
 
 
 class TokenOut(Output):
-    """What may be shown of a token."""
+    """A token without its text, which is shown only once."""
 
     id: UUID
     name: str
@@ -32,10 +32,10 @@ class TokenOut(Output):
 
 
 class NewToken(TokenOut):
-    """A token just made."""
+    """A new token, with its text."""
 
     token: str | None = Field(
-        description="Its text, in this answer only: only a hash is kept. Null when the answer is repeated for an "
+        description="Text of the token, in this answer only: Relay keeps a hash. Null in a repeated answer for an "
         "`Idempotency-Key`."
     )
 
@@ -47,10 +47,10 @@ class TokenList(Output):
 
 
 class LoadOut(Output):
-    """What a node has promised: to workspaces in which a chain is under way."""
+    """Room that a node has promised to workspaces whose chain is under way."""
 
     workspaces: int
-    memory_bytes: int = Field(description="Sum of their memory limits.")
+    memory_bytes: int = Field(description="Sum of the memory limits of these workspaces, in bytes.")
 
 
 class NodeOut(Output):
@@ -58,16 +58,24 @@ class NodeOut(Output):
 
     node_id: str
     pool: str
-    reported_health: NodeHealth = Field(description="What the node says of itself.")
-    liveness: Liveness = Field(description="What its silence tells: `degraded` and `offline` after the set times.")
+    reported_health: NodeHealth = Field(description="Health that the node reports with its heartbeat.")
+    liveness: Liveness = Field(
+        description="Whether heartbeats arrive: `degraded` and `offline` after the configured seconds without one."
+    )
     last_heartbeat_at: datetime | None
-    age_seconds: float | None = Field(description="Since the last heartbeat, by the database's clock.")
-    epoch: int = Field(description="Grows each time the node was offline and its runs were ended for it.")
+    age_seconds: float | None = Field(description="Seconds since the last heartbeat, on the clock of the database.")
+    epoch: int = Field(
+        description="Grows each time the node was offline and its executions were ended by another node."
+    )
     client_version: str | None
     capabilities: dict[str, Any]
-    draining: bool = Field(description="It was told to take no new workspaces.")
-    max_workspaces: int | None = Field(description="Workspaces that may be at work there at once.")
-    memory_bytes: int | None = Field(description="The most that their memory limits may add up to.")
+    draining: bool = Field(description="Whether the node was told to take no new workspaces.")
+    max_workspaces: int | None = Field(
+        description="Most workspaces at work on the node at once; null: no limit is known."
+    )
+    memory_bytes: int | None = Field(
+        description="Most bytes that the memory limits of these workspaces may add up to; null: no limit is known."
+    )
     promised: LoadOut
     created_at: datetime
 
@@ -79,14 +87,14 @@ class NodeList(Output):
 
 
 class Check(Output):
-    """One part of the server."""
+    """Result of the check of one service."""
 
     ok: bool
     error: str | None = None
 
 
 class Checks(Output):
-    """What was checked."""
+    """Results of the checks of Postgres and Redis."""
 
     database: Check
     redis: Check

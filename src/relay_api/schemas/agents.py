@@ -17,7 +17,7 @@ class VariantOut(Output):
     reasoning_effort: str | None
     permission_mode: str | None
     args: list[str]
-    env: list[str] = Field(description="Names only.")
+    env: list[str] = Field(description="Names of the environment variables that the profile sets.")
 
 
 class AgentOut(Output):
@@ -25,8 +25,8 @@ class AgentOut(Output):
 
     name: str
     summary: str
-    program: str | None = Field(description="What the image must hold; null: it depends on the command.")
-    can_resume: bool = Field(description="Whether a session of it takes follow-ups.")
+    program: str | None = Field(description="Program that the image must hold; null: it depends on the command.")
+    can_resume: bool = Field(description="Whether sessions of this executor take follow-ups.")
     permission_modes: list[str]
     reasoning_efforts: list[str]
     variants: list[VariantOut]
@@ -39,7 +39,7 @@ class AgentList(Output):
 
 
 class ProfilesIn(RootModel[dict[str, dict[str, dict[str, Any]]]]):
-    """What differs in a project: `{executor: {variant: {field: value}}}`, as in the deployment's file."""
+    """Agent profiles of a project: `{executor: {variant: {field: value}}}`, as in the deployment's file."""
 
     model_config = {"json_schema_extra": {"examples": [{"claude-code": {"default": {"model": "opus"}}}]}}
 

@@ -1,4 +1,4 @@
-"""What all schemas share: no unknown keys, no guessing of types, and text that Postgres can store."""
+"""Types that all schemas share: no unknown keys, no conversion of types, and text that Postgres can store."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 NO_NUL = r"^[^\u0000]*$"
-"""Postgres' text has no NUL; lone surrogates are refused by pydantic itself."""
+"""Pattern of text without NUL, which Postgres cannot store; pydantic itself refuses lone surrogates."""
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
@@ -16,7 +16,7 @@ GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pat
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 ImageText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Id = Annotated[UUID, Strict(strict=False)]
-"""A UUID, which JSON has as text."""
+"""A UUID; JSON has it as text, so it is the one type that is converted."""
 
 
 class Input(BaseModel):
@@ -32,27 +32,31 @@ class Output(BaseModel):
 
 
 class FieldProblem(Output):
-    """What is wrong with one field."""
+    """An error of one field."""
 
     field: str = Field(description="Dotted path in the body, or `query.NAME`, `path.NAME`, `header.NAME`.")
     message: str
-    code: str = Field(description="Stable word for programs.")
+    code: str = Field(description="Stable code for programs.")
 
 
 class Problem(Output):
     """An error, as RFC 9457 has it (`application/problem+json`)."""
 
     type: str = Field(description="Always `about:blank`: `code` tells errors apart.")
-    title: str = Field(description="Name of the status.")
+    title: str = Field(description="Name of the HTTP status.")
     status: int
-    code: str = Field(description="Stable word for programs.", examples=["not_found", "validation_failed"])
+    code: str = Field(description="Stable code for programs.", examples=["not_found", "validation_failed"])
     detail: str = Field(description="What is wrong and what to do, for people.")
     instance: str | None = Field(None, description="Path of the request.")
-    errors: list[FieldProblem] | None = Field(None, description="The wrong fields, where fields are wrong.")
-    checks: dict[str, Any] | None = Field(None, description="Of `/healthz`: what was checked.")
+    errors: list[FieldProblem] | None = Field(
+        None, description="Fields that are wrong; null where the error is not about fields."
+    )
+    checks: dict[str, Any] | None = Field(
+        None, description="Results of the checks of `/healthz`; null in other errors."
+    )
 
 
 Links = Annotated[
-    dict[str, str], Field(description="Paths of related resources, absolute URLs where the server knows its own.")
+    dict[str, str], Field(description="Paths of related resources; absolute URLs where `RELAY_API_PUBLIC_URL` is set.")
 ]
 NextCursor = Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null on the last.")]

@@ -1,4 +1,4 @@
-"""Sessions and what is said in them."""
+"""Sessions and their conversations."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,24 +13,26 @@ class ToolOut(Output):
     """A tool call."""
 
     name: str
-    input: str = Field(description="As JSON, or as the text it was given as.")
+    input: str = Field(description="Input of the tool as JSON, or as the text that the agent gave.")
     status: ToolStatus
     result: str
-    paths: list[str] = Field(description="Of a file edit: the files.")
+    paths: list[str] = Field(description="Files of a file edit; empty for other tools.")
 
 
 class EntryOut(Output):
-    """One entry of a conversation, as it stands."""
+    """One entry of a conversation in its present state."""
 
     entry: int = Field(description="Place in the conversation, 0..n.")
     sequence: int = Field(description="Number of its last change; an entry that changes again gets a later one.")
     kind: EntryKind
     text: str
-    tool: ToolOut | None = Field(description="Of a tool call or file edit.")
-    usage: dict[str, float] | None = Field(description="Of a usage: tokens, cost_usd, … by name.")
-    truncated: bool = Field(description="It was longer; the raw log has all of it.")
-    agent: str | None = Field(default=None, description="The subagent whose it is; null: the agent itself.")
-    masked: bool = Field(default=False, description="Something in it is a secret and is shown as asterisks.")
+    tool: ToolOut | None = Field(description="The tool call; null for entries of another kind.")
+    usage: dict[str, float] | None = Field(
+        description="Sums by name (tokens, cost_usd, …) of an entry of the kind `usage`; null for others."
+    )
+    truncated: bool = Field(description="Whether the entry is cut; the raw log has all of it.")
+    agent: str | None = Field(default=None, description="Subagent that made the entry; null: the agent itself.")
+    masked: bool = Field(default=False, description="Whether secrets in the entry are replaced by asterisks.")
     created_at: datetime
 
 
@@ -38,7 +40,9 @@ class ConversationPage(Output):
     """Some entries, in order."""
 
     items: list[EntryOut]
-    next_after: int | None = Field(description="Pass it as `after` to go on; null: there are no more by now.")
+    next_after: int | None = Field(
+        description="Pass it as `after` for the next page; null: there are no more entries by now."
+    )
 
 
 class SessionTurn(Output):
@@ -61,9 +65,11 @@ class SessionOut(Output):
     workspace_id: UUID
     executor: str | None
     agent_session_id: str | None = Field(description="The agent's own id of the conversation, once it has one.")
-    can_resume: bool = Field(description="Whether the agent can go on with a conversation at all.")
+    can_resume: bool = Field(description="Whether the executor can go on with a conversation.")
     created_at: datetime
-    turns: list[SessionTurn] = Field(description="In order; at most the last 100, in a list the last one.")
+    turns: list[SessionTurn] = Field(
+        description="Turns in order: the last 100 at most; in a list of sessions only the last one."
+    )
     links: Links
 
 
@@ -74,6 +80,6 @@ class SessionList(Output):
 
 
 class FollowUpIn(Input):
-    """What to say next."""
+    """The next prompt of a session."""
 
     prompt: Prompt

@@ -11,7 +11,7 @@ from relay_core.domain.vocabulary import Reason, RunReason, Status
 
 
 class OmittedOut(Output):
-    """Something that changed and that Relay has not kept."""
+    """A changed path whose content Relay has not kept."""
 
     path: str
     why: str
@@ -27,7 +27,7 @@ class RepoStateOut(Output):
     merge_commit: str | None
     branch: str | None = Field(description="Branch of HEAD afterwards; null when detached or not yet known.")
     dirty: bool | None = Field(
-        description="Whether anything was uncommitted afterwards; null where that could not be seen."
+        description="Whether the work tree had uncommitted changes afterwards; null where it could not be read."
     )
     summary: dict[str, Any] | None = Field(description="Counts and first paths of what is modified and untracked.")
     pinned_commit: str | None = Field(description="The whole work tree afterwards as a commit.")
@@ -46,13 +46,13 @@ class LogOut(Output):
     """How much of a stream is stored."""
 
     bytes: int
-    sha256: str | None = Field(description="Of the stored bytes, once the log is complete.")
-    truncated: bool = Field(description="The process wrote more than is stored.")
-    closed: bool = Field(description="Nothing will be added.")
+    sha256: str | None = Field(description="SHA-256 of the stored bytes, once the log is complete.")
+    truncated: bool = Field(description="Whether the process wrote more than is stored.")
+    closed: bool = Field(description="Whether the log is complete: no byte will be added.")
 
 
 class LogsOut(Output):
-    """The three streams; `all` is both in the order in which they were stored."""
+    """The three streams of a log; `all` has stdout and stderr in the order in which they were stored."""
 
     stdout: LogOut
     stderr: LogOut
@@ -62,7 +62,7 @@ class LogsOut(Output):
 class DevServerAddress(Output):
     """Where a dev server answers."""
 
-    url: str | None = Field(description="On the node's loopback; null while its port does not answer.")
+    url: str | None = Field(description="URL on the node's loopback address; null while the port does not answer.")
 
 
 class ExecutionOut(Output):
@@ -76,7 +76,7 @@ class ExecutionOut(Output):
     executor: str | None = Field(description="Of a coding agent.")
     status: Status
     reason: Reason | None = Field(description="Why it failed or was killed.")
-    error_reason: str | None = Field(description="The same, for people.")
+    error_reason: str | None = Field(description="The reason as a sentence for people.")
     exit_code: int | None
     attempt: int
     retry_of: UUID | None = Field(description="The execution that this one repeats.")
@@ -109,12 +109,12 @@ class NextStep(Output):
 
 
 class QueueOut(Output):
-    """What a queued execution waits for."""
+    """The reasons why an execution is queued."""
 
     ahead: int = Field(description="Queued executions of this workspace that come first.")
     waits_for: list[UUID] = Field(description="Executions that hold the workspace's lane now.")
     waits: str | None = Field(
-        description="What else keeps it: no node has room, none is online, or its workspace is stopped. "
+        description="Further reason: no node has room, none is online, or the workspace is stopped. "
         "Null where a worker is about to take it."
     )
 
@@ -124,32 +124,36 @@ class TurnOut(Output):
 
     agent_session_id: str | None
     prompt: str | None
-    summary: str | None = Field(description="The agent's last words.")
+    summary: str | None = Field(description="Last message of the agent.")
     usage: dict[str, Any] | None
 
 
 class ExecutionDetail(ExecutionOut):
-    """One execution with what helps to understand where it stands."""
+    """One execution with its step, the steps that follow, its turn and its place in the queue."""
 
-    action: dict[str, Any] = Field(description="What runs: script or prompt, executor, directory. Never environment.")
+    action: dict[str, Any] = Field(
+        description="The step: script or prompt, executor, directory; never environment values."
+    )
     next: list[NextStep]
     turn: TurnOut | None = Field(description="Of a coding agent.")
-    queue: QueueOut | None = Field(description="While it is queued.")
+    queue: QueueOut | None = Field(description="Reasons why it is queued; null once it has started or ended.")
 
 
 class ExecutionPage(Output):
-    """Some executions."""
+    """A page of executions."""
 
     items: list[ExecutionOut]
     next_cursor: NextCursor
 
 
 class DiffOut(Output):
-    """What changed in one repository."""
+    """Changes in one repository."""
 
     repo_id: UUID
     name: str
-    execution_id: UUID | None = Field(description="Whose after-state it is; null when none is recorded yet.")
+    execution_id: UUID | None = Field(
+        description="Execution whose after-state the diff shows; null when none is recorded yet."
+    )
     base_commit: str | None
     head_commit: str | None
     stat: dict[str, Any] | None = Field(description="`{files, insertions, deletions, truncated}`.")
@@ -166,21 +170,23 @@ class DiffOut(Output):
 
 
 class DiffList(Output):
-    """What changed, by repository."""
+    """Changes by repository."""
 
     items: list[DiffOut]
     links: Links
 
 
 class EventOut(Output):
-    """Something that happened."""
+    """An event of a workspace or of an execution."""
 
     cursor: int = Field(description="Position among the workspace's events, 1..n without gap.")
     workspace_id: UUID
     operation_id: UUID | None = Field(description="The execution it belongs to.")
     sequence: int | None = Field(description="Position among the operation's events, 1..n without gap.")
     kind: str
-    terminal: bool = Field(description="The operation's last; its outcome is in the payload.")
+    terminal: bool = Field(
+        description="Whether it is the last event of the operation, with the outcome in its payload."
+    )
     payload: dict[str, Any]
     created_at: datetime
 

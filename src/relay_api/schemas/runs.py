@@ -56,7 +56,7 @@ class RepoIn(Input):
 
 
 class ExecutorIn(Input):
-    """What does the work."""
+    """The executor of a run: a coding agent, or a command."""
 
     name: Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL)] = Field(
         description="; ".join(f"`{kind.name}`: {kind.summary}" for kind in EXECUTORS.values()),
@@ -188,7 +188,7 @@ class StepIn(Input):
 
 
 class DevServerIn(Input):
-    """What to serve."""
+    """A dev server to start."""
 
     repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
     script: Script | None = Field(None, description="sh script; null: the repository's dev_server_script.")

@@ -20,7 +20,7 @@ class SecretIn(Input):
 
 
 class SecretOut(Output):
-    """What may be shown of a secret."""
+    """A secret without its value, which no answer shows."""
 
     name: str
     created_by: str

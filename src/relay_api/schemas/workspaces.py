@@ -149,7 +149,7 @@ class TaskOut(Output):
 
 
 class Deleted(Output):
-    """What was marked; its node removes containers and files."""
+    """The resource that was marked as deleted; nodes remove containers and files later."""
 
     id: UUID
     killed: int = Field(description="Running executions that were asked to end.")

@@ -1,4 +1,4 @@
-"""Server-sent events: frames, heartbeats, and an end that makes the client come again."""
+"""Server-sent events: frames, heartbeats, and an end after which the client connects again."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from relay_core.store.tokens import Principal
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = b": still here\n\n"
-"""A comment: keeps proxies from closing, and tells this side when the client is gone."""
+"""A comment that keeps proxies from closing the connection and makes a closed one fail on this side."""
 
 
 def frame(data: Mapping[str, Any], *, event: str | None = None, last_id: str | None = None) -> bytes:
@@ -39,7 +39,7 @@ def response(frames: AsyncIterator[bytes], services: Services, principal: Princi
 
 
 class _EventStream(StreamingResponse):
-    """Counted as long as it is being sent, however that ends: a body that nobody reads would never tell."""
+    """An event stream that counts as open while it is sent, however that ends (also when the client stops reading)."""
 
     def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
         # X-Accel-Buffering: nginx would hold events back.

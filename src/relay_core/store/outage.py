@@ -1,4 +1,4 @@
-"""The one place that judges an error of the database: by its SQLSTATE and the state of the connection.
+"""Judges errors of the database by their SQLSTATE and the state of the connection; no other module does.
 
 The class of an exception does not tell: psycopg2 raises a read-only server as `InternalError`, a deadlock as
 `OperationalError`. Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 LOCK_NOT_AVAILABLE = "55P03"
-"""A lock was not to be had in time."""
+"""SQLSTATE: a lock was not granted in time."""
 _AWAY_CLASSES = {
     "08",  # the connection
     "40",  # the transaction was rolled back: serialization, deadlock
@@ -43,7 +43,7 @@ _OF_THE_DATA = {"22", "23"}
 
 
 class LogStoreUnavailable(RelayError):  # noqa: N818 - reads as what it says
-    """Postgres did not take the bytes for now; whether it has them, the same append tells when it is repeated."""
+    """Postgres did not confirm an append: it may have stored the bytes or not, and the repeated append finds out."""
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -53,7 +53,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the same may succeed later: the error says that Postgres cannot now, and nothing about what was asked."""
+    """Whether the statement may succeed later: Postgres is away or overloaded, and the statement is not at fault."""
     if isinstance(error, PoolTimeout | LogStoreUnavailable):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:

@@ -14,12 +14,12 @@ from relay_core.domain.vocabulary import Scope
 from relay_core.store.schema.tables import Token
 
 PREFIX = "relay_"
-"""Lets secret scanners and people see what it is."""
+"""Prefix by which secret scanners and people recognise a token of Relay."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: every query takes one."""
+    """The client behind a request; queries limit their rows to those that it may see."""
 
     owner: str
     scopes: frozenset[str]
@@ -27,11 +27,11 @@ class Principal:
 
     @property
     def sees_all(self) -> bool:
-        """Whether other owners' things are visible to it."""
+        """Whether it sees the workspaces and projects of other owners."""
         return Scope.ADMIN in self.scopes
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has ``scope``; `admin` has all, and who may write may read."""
+        """Whether it has ``scope``; `admin` includes all scopes, and write includes read."""
         return bool(self.scopes & {scope, Scope.ADMIN}) or (scope is Scope.READ and Scope.WRITE in self.scopes)
 
     @property
@@ -42,7 +42,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What may be shown of a token."""
+    """A token without its text."""
 
     id: UUID
     name: str
@@ -82,7 +82,7 @@ def create(
 
 
 def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str = "local") -> str:
-    """The same for a program that has only the database's URL (the local stack's first token)."""
+    """Create a token and return its text, for a program that has only the URL of the database (the local stack)."""
     database = create_engine(database_url)
     with database.begin() as connection:
         text = create(connection, name=name, owner=owner, scopes=scopes)[1]
@@ -100,7 +100,7 @@ def is_known(database_url: str, text: str) -> bool:
 
 
 def find_principal(connection: Connection, text: str) -> Principal | None:
-    """Whom a token stands for; None when it is unknown, expired or revoked."""
+    """The principal of a token's text; None when the token is unknown, expired or revoked."""
     row = connection.execute(
         select(Token.owner, Token.scopes, Token.id).where(
             Token.token_hash == _hash(text),
@@ -118,7 +118,7 @@ def list_tokens(connection: Connection) -> list[TokenInfo]:
 
 
 def revoke(connection: Connection, token_id: UUID) -> None:
-    """Refuse it from now on; doing so again changes nothing.
+    """Revoke a token, so that it is refused from now on; doing so again changes nothing.
 
     Raises:
         NotFound: there is no such token.

@@ -1,4 +1,4 @@
-"""The conversation of a turn: written by its owner while it is read, read by anybody afterwards."""
+"""Conversations of agent turns: the owner of an execution writes the entries, clients read them at any time."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ C = ConversationEntry
 
 
 class EntryRow(NamedTuple):
-    """One entry as it stands."""
+    """One entry of a conversation in its present state."""
 
     entry: int
     sequence: int
@@ -27,17 +27,17 @@ class EntryRow(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a conversation is; they compare in the order in which they come."""
+    """Progress of a conversation; a later progress compares as greater."""
 
     sequence: int
     complete: bool
-    """The execution has ended: nothing will follow."""
+    """The execution has ended: no entry will follow or change."""
 
 
 def store(
     connection: Connection, execution_id: UUID, fence: int, entries: Sequence[Entry], agent_session_id: str | None
 ) -> None:
-    """Keep what is new; what is there already in this state or a later one stays, so giving it again changes nothing.
+    """Store new and changed entries of an execution; an entry that is stored in this or a later state stays as it is.
 
     Raises:
         Stale: the execution is no longer ours; nothing was written.
@@ -80,7 +80,7 @@ def _values(execution_id: UUID, entry: Entry) -> dict[str, Any]:
 
 
 def changed(connection: Connection, execution_id: UUID, after: int, limit: int) -> list[EntryRow]:
-    """The entries whose last change is behind `after`, in the order of their changes."""
+    """The entries whose last change is after sequence `after`, in the order of their changes, at most `limit`."""
     statement = select(C.entry, C.sequence, C.kind, C.content, C.created_at).where(
         C.execution_id == execution_id, C.sequence > after
     )
@@ -88,7 +88,7 @@ def changed(connection: Connection, execution_id: UUID, after: int, limit: int) 
 
 
 def in_order(connection: Connection, execution_id: UUID, after_entry: int, limit: int) -> list[EntryRow]:
-    """The entries behind entry `after_entry` (-1: all), in the order of the conversation."""
+    """The entries after entry `after_entry` (-1: all), in the order of the conversation, at most `limit`."""
     statement = select(C.entry, C.sequence, C.kind, C.content, C.created_at).where(
         C.execution_id == execution_id, C.entry > after_entry
     )
@@ -96,7 +96,7 @@ def in_order(connection: Connection, execution_id: UUID, after_entry: int, limit
 
 
 def progress(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Progress]:
-    """How far the conversations of some executions are."""
+    """The progress of the conversations of some executions."""
     newest = select(func.coalesce(func.max(C.sequence), 0)).where(C.execution_id == ExecutionProcess.id)
     statement = select(ExecutionProcess.id, ExecutionProcess.status, newest.scalar_subquery()).where(
         ExecutionProcess.id.in_(ids)

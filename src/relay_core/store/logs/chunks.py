@@ -1,4 +1,4 @@
-"""How a chunk of a log is written down: its codec, and the rows of a binary COPY.
+"""Format of stored chunks of a log: the codec of the bytes, and the rows of a binary COPY.
 
 COPY format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". Measured against parameters of an
 INSERT it carries twice the bytes per second, with zstd frames four times.
@@ -30,12 +30,12 @@ _REST = struct.Struct("!iqiqiqihi")
 
 
 class Frame(NamedTuple):
-    """Bytes as they are stored."""
+    """Bytes of a chunk in their stored form."""
 
     codec: int
     data: bytes
     byte_length: int
-    """Of the bytes themselves."""
+    """Length of the bytes before compression."""
 
 
 class ChunkRow(NamedTuple):

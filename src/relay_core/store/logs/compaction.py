@@ -1,4 +1,6 @@
-"""Chunks of a finished log, put together: a log written line by line has a row for each few bytes.
+"""Compaction: small chunks of a finished log become large ones.
+
+A log that is written line by line has a row for each few bytes.
 
 What is read stays the same for every offset and range, also for a reader in the middle of it: each of its reads is one
 statement, which sees the rows before or after a step, and a read may begin within a chunk.
@@ -16,7 +18,7 @@ from relay_core.store.logs.chunks import MAX_CHUNK_BYTES, Frame, decode, encode
 from relay_core.store.schema.tables import LogChunk, LogStream
 
 ROWS_AT_ONCE = 1000
-"""Read in one step, so that memory and the transaction are bounded."""
+"""Most rows that one step reads, so that memory and the length of the transaction are bounded."""
 BYTES_AT_ONCE = 8 << 20
 
 C = LogChunk
@@ -24,18 +26,18 @@ C = LogChunk
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did."""
+    """The result of one step of compaction."""
 
     execution_id: UUID
     before: int
-    """Rows."""
+    """Rows before the step."""
     after: int
     complete: bool
     """The log needs no further step."""
 
 
 def compact_one(connection: Connection) -> Step | None:
-    """One step at some finished log; None when there is none to work on.
+    """Do one step of compaction of a finished log; None when no log needs one.
 
     Call again until then, each time in a transaction of its own. Two at once work on different logs.
     """
@@ -77,7 +79,7 @@ def _next_rows(connection: Connection, execution_id: UUID, start: int) -> Sequen
 
 
 def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    """Neighbours of one stream that fit into one chunk."""
+    """Runs of neighbouring rows of one stream that fit into one chunk."""
     run: list[Any] = []
     size = 0
     for row in rows:
@@ -91,7 +93,7 @@ def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> int:
-    """Replace neighbours by one chunk; how many there are afterwards."""
+    """Replace a run of rows by one chunk; returns how many rows the run has afterwards."""
     if len(run) == 1:
         return 1
     first, last = run[0], run[-1]
@@ -114,7 +116,7 @@ def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> in
 
 
 def waiting(connection: Connection) -> int:
-    """Finished logs that are not compact yet."""
+    """The number of finished logs that are not compact yet."""
     s = LogStream
     wanted = select(func.count()).where(s.stream == Stream.ALL, s.closed, s.compacted_to.is_not(None))
     return connection.execute(wanted).scalar_one()

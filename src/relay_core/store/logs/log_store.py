@@ -37,7 +37,7 @@ CHUNKS_AT_ONCE = 1000
 
 
 class StreamInfo(NamedTuple):
-    """How much of a stream there is."""
+    """Size and state of one stored stream."""
 
     bytes: int = 0
     sha256: str | None = None
@@ -46,22 +46,22 @@ class StreamInfo(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Bytes of a log and where they are."""
+    """Bytes of a log and their offset."""
 
     stream: str
     """Where the process wrote them: `stdout` or `stderr`."""
     offset: int
-    """In the stream that was asked for."""
+    """Offset of the first byte, in the stream that was asked for."""
     data: bytes
 
     @property
     def end(self) -> int:
-        """Offset after it."""
+        """Offset after the last byte."""
         return self.offset + len(self.data)
 
 
 class Progress(NamedTuple):
-    """One consistent look at a log."""
+    """Sizes of a log's streams, all of one moment."""
 
     sizes: Mapping[str, int]
     complete: bool
@@ -69,10 +69,10 @@ class Progress(NamedTuple):
 
 
 class StreamEnd(NamedTuple):
-    """What is written with the end of a stream."""
+    """Size and sum with which a stream is closed."""
 
     bytes: int
-    """How many bytes the sum is of; a stream of another size is not closed with it."""
+    """Bytes that were hashed; a stream of another size is not closed."""
     sha256: str
     truncated: bool = False
 
@@ -148,7 +148,7 @@ class LogStore:
         """Store one chunk.
 
         Raises:
-            Stale: the execution is no longer ours, or somebody else wrote to it.
+            Stale: another worker owns the execution or wrote to its log.
             LogStoreUnavailable: try again later.
         """
         result = self.append([append])
@@ -178,7 +178,7 @@ class LogStore:
         return {stream.value: found.get((execution_id, stream.value), StreamInfo()) for stream in Stream}
 
     def progress(self, execution_id: UUID) -> Progress:
-        """Sizes, and whether that is all there will ever be, of one moment."""
+        """Sizes of the streams, and whether the log is complete, of one moment."""
         statement = (
             select(ExecutionProcess.status, LogStream.stream, LogStream.bytes, LogStream.closed)
             .outerjoin(LogStream, LogStream.execution_id == ExecutionProcess.id)
@@ -223,7 +223,7 @@ class LogStore:
         return found
 
     def iter_pieces(self, execution_id: UUID, stream: str) -> Iterator[Piece]:
-        """All that is stored of a stream, in bounded memory."""
+        """All stored pieces of a stream, read in bounded memory."""
         at = 0
         while found := self.pieces(execution_id, stream, at, MAX_CHUNK_BYTES):
             yield from found
@@ -248,7 +248,7 @@ class LogStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """A cursor of the driver itself, which alone can COPY."""
+        """A cursor of psycopg2 in one transaction; SQLAlchemy's connections offer no COPY."""
         try:
             connection = self._database.raw_connection()
         except (psycopg2.Error, exc.SQLAlchemyError) as error:  # whatever it is: there is no connection

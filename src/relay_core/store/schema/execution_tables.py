@@ -12,7 +12,7 @@ from relay_core.store.schema.base import Base, created, one_of
 
 
 class ExecutionProcess(Base):
-    """One run of one process; its id is the operation id of its events."""
+    """One execution of one step; its id is the operation id of its events."""
 
     __tablename__ = "execution_processes"
 
@@ -120,7 +120,7 @@ class ExecutionProcessRepoState(Base):
     patch: Mapped[bytes | None]
     """zstd of the diff of the pinned state against the workspace's base commit."""
     step_patch: Mapped[bytes | None]
-    """The same against before_head_commit; null when it equals `patch`."""
+    """zstd of the diff against before_head_commit; null when it equals `patch`."""
     stat: Mapped[dict[str, Any] | None]
     """{files, insertions, deletions, truncated} of `patch`; `step` the same of `step_patch`."""
 
@@ -141,7 +141,7 @@ class CodingAgentTurn(Base):
 
 
 class ConversationEntry(Base):
-    """One entry of a turn's conversation as it stands; `sequence` is the number of its last change."""
+    """One entry of a conversation in its present state; `sequence` is the number of its last change."""
 
     __tablename__ = "conversation_entries"
 

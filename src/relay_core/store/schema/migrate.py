@@ -1,4 +1,4 @@
-"""Bring a database to this version's schema, or say that it is not there."""
+"""Upgrade a database to the schema of this version, and check that a database has it."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def upgrade(database_url: str) -> str:
 
 
 def check_schema(connection: Connection) -> None:
-    """Refuse to work on any other schema than ours.
+    """Check that the database has the schema of this version.
 
     Raises:
         SchemaMismatch: the message names both revisions and what to run.

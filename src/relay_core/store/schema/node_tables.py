@@ -26,13 +26,13 @@ class RuntimeNode(Base):
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     max_workspaces: Mapped[int | None]
-    """What it may promise, said by its worker at each start; null: no limit is known."""
+    """Most workspaces at work at once, written by its worker at each start; null: no limit is known."""
     memory_bytes: Mapped[int | None]
-    """The same for the sum of memory limits."""
+    """Most that the memory limits of these workspaces may add up to, in bytes; null: no limit is known."""
     pids: Mapped[int | None]
-    """Sum of the limits of processes and threads that it may promise."""
+    """Most that their limits of processes and threads may add up to; null: no limit is known."""
     epoch: Mapped[int] = mapped_column(server_default=text("1"))
-    """Grows each time the node was offline and its runs were ended for it."""
+    """Grows each time the node was offline and the reaper ended its executions."""
     reaped_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
 
@@ -43,7 +43,7 @@ class RuntimeNode(Base):
 
 
 class PresenceSweep(Base):
-    """One row: when anybody last looked at the nodes' heartbeats, and the end of the last outage of ours."""
+    """One row: the time of the last presence sweep, and the end of the last outage in which no worker swept."""
 
     __tablename__ = "presence_sweeps"
 

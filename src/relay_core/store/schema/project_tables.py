@@ -22,7 +22,7 @@ class Project(Base):
     remote_project_id: Mapped[UUID | None]
     default_image: Mapped[str | None]
     agent_profiles: Mapped[dict[str, Any] | None]
-    """What differs from the deployment's: {executor: {variant: {field: value}}}."""
+    """Variants and fields that differ from the deployment's: {executor: {variant: {field: value}}}."""
     implicit_key: Mapped[str | None]
     """Remote URL of runs posted without a project, so that they share a mirror."""
     created_by: Mapped[str]

@@ -12,7 +12,7 @@ from relay_core.store.schema.base import Base, one_of
 
 
 class Event(Base):
-    """What happened, in order; the terminal one of an operation is its last."""
+    """An event of a workspace or operation; the terminal event of an operation is its last."""
 
     __tablename__ = "events"
 
@@ -37,7 +37,7 @@ class Event(Base):
 
 
 class LogStream(Base):
-    """How much of a stream is stored; the row that a chunk's guarded UPDATE moves."""
+    """Size and state of one stream of a log; appending a chunk updates it under fence and offset."""
 
     __tablename__ = "log_streams"
 
@@ -52,7 +52,7 @@ class LogStream(Base):
     """The process wrote more than is stored."""
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
     compacted_to: Mapped[int | None] = mapped_column(server_default=text("0"))
-    """Of `all`: up to which offset its chunks were put together; null when they all were."""
+    """Of `all`: offset up to which its chunks are compacted; null when all are."""
 
     __table_args__ = (
         one_of("stream", Stream, "log_streams_stream"),

@@ -28,7 +28,7 @@ class Workspace(Base):
     name: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=WorkspaceState.STARTING)
     requested_state: Mapped[str | None]
-    """`stopped` or `running`: what its node was asked for and has not carried out; no step is claimed meanwhile."""
+    """`stopped` or `running`: state that its node was asked for; no step is claimed until it is reached."""
     error_reason: Mapped[str | None]
     work_dir: Mapped[str | None]
     """Where the clones are; stored before the first byte is written."""
@@ -39,7 +39,7 @@ class Workspace(Base):
     secrets_in: Mapped[list[str]] = mapped_column(server_default=text("'{coding_agent}'"))
     """Run reasons of the executions that are given the workspace's secrets."""
     auto_commit: Mapped[bool] = mapped_column(server_default=text("true"))
-    """Whether what a successful turn leaves in the work tree is committed."""
+    """Whether Relay commits the work tree after a successful turn."""
     resolved_image: Mapped[str | None]
     image_digest: Mapped[str | None]
     container_id: Mapped[str | None]
@@ -68,7 +68,7 @@ class Workspace(Base):
 
 
 class WorkspaceEnvironment(Base):
-    """Environment values given by a client: written here, read by the worker, shown nowhere."""
+    """Environment values of a client: written by the API, read by the worker, never shown."""
 
     __tablename__ = "workspace_environment"
 
@@ -80,7 +80,7 @@ class WorkspaceEnvironment(Base):
 
 
 class WorkspaceSecret(Base):
-    """Which of its project's secrets a workspace uses, by name; the value is that of the moment of each start."""
+    """A secret of its project that a workspace uses, by name; an execution gets the value of the time of its start."""
 
     __tablename__ = "workspace_secrets"
 
@@ -90,7 +90,7 @@ class WorkspaceSecret(Base):
 
 
 class GivenSecret(Base):
-    """A value that an execution of a workspace was given: masked there ever after, though replaced or deleted since."""
+    """A value that an execution of a workspace was given: it stays masked there, also when replaced or deleted."""
 
     __tablename__ = "given_secrets"
 

@@ -1,4 +1,4 @@
-"""Stored patches: what an execution, or a workspace so far, changed in its repos."""
+"""Stored patches: the changes of an execution, or of a workspace so far, by repo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRep
 E = ExecutionProcess
 State = ExecutionProcessRepoState
 MAX_BYTES = 256 << 20
-"""Of one patch after decompression; what a node stores is far below (`patch_max_bytes`)."""
+"""Most bytes of one patch after decompression; nodes store far smaller ones (`patch_max_bytes`)."""
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,22 @@ class RepoDiff:
     repo_id: UUID
     name: str
     execution_id: UUID | None
-    """Whose after-state it is; None when nothing was recorded yet."""
+    """Execution whose after-state it is; None when no state is recorded yet."""
     base_commit: str | None
     head_commit: str | None
-    """HEAD afterwards; the patch also has what was not committed."""
+    """HEAD afterwards; the patch has uncommitted changes, too."""
     stat: Mapping[str, Any] | None
     """{files, insertions, deletions, truncated}."""
     masked: Sequence[str]
-    """Files whose part of the patch is not what was written, as secrets are masked in it."""
+    """Files in whose part of the patch secrets are masked."""
     omitted: Sequence[Mapping[str, str]]
-    """{path, why} of what changed and is not in the patch."""
+    """{path, why} of changed paths that are not in the patch."""
     patch: bytes | None
     """Unified diff; None when there is no evidence."""
 
     @property
     def applies(self) -> bool | None:
-        """Whether `git apply` makes of the base what the patch is of; None where there is none."""
+        """Whether `git apply` of the patch on the base gives the recorded state; None where there is no patch."""
         return None if self.stat is None else not (self.stat.get("truncated") or self.masked)
 
 
@@ -49,7 +49,7 @@ def of_workspace(connection: Connection, workspace_id: UUID, *, with_patch: bool
 
 
 def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
-    """What one execution changed against the HEADs it found, repos without evidence left out."""
+    """The changes of one execution against the commits it found; repos without evidence are left out."""
     workspace_id = select(E.workspace_id).where(E.id == execution_id).scalar_subquery()
     statement = (
         select(WorkspaceRepo.name, *_columns(with_patch=with_patch))
