@@ -1,1 +1,1 @@
-"""One execution, from its claim to the end that is written with its evidence."""
+"""Carries out one execution, from its claim to the transaction that stores its end and its results."""

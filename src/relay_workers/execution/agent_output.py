@@ -1,4 +1,4 @@
-"""The output of one coding agent, as its reader gets it."""
+"""Reads the stored output of one coding agent, for the agent's `TurnReader`."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -10,12 +10,12 @@ from relay_workers.execution.raw_output import RawOutput
 
 
 class AgentOutput:
-    """Reads the stored output, with masked bytes as the agent wrote them where the raw file still has them.
+    """Reads an agent's stored output; where the stored log is masked, the original bytes come from the raw log file.
 
     Args:
-        logs: where the output is stored.
-        execution_id: of the agent.
-        raw: the raw file; None: the reader gets the stored, masked bytes.
+        logs: The store that holds the output.
+        execution_id: The agent's execution.
+        raw: Access to the raw log file. With None, the masked bytes are returned as they are stored.
     """
 
     def __init__(self, logs: LogStore, execution_id: UUID, raw: RawOutput | None = None) -> None:
@@ -24,22 +24,26 @@ class AgentOutput:
         self._raw = raw
 
     def size(self) -> int:
-        """Bytes of standard output that are stored now."""
+        """Return the number of bytes of standard output that are stored now."""
         return self._logs.sizes(self._execution_id)[Stream.STDOUT].bytes
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """Standard output between two offsets, piece by piece."""
+        """Yield the bytes of standard output from offset ``begin`` up to offset ``end``, in pieces."""
         offset = begin
         for piece in self._logs.iter_range(self._execution_id, Stream.STDOUT, begin, end):
             yield piece if self._raw is None else self._raw.at(offset, piece)
             offset += len(piece)
 
     def stderr_tail(self, size: int) -> bytes:
-        """The end of a standard error of ``size`` bytes, masked: it tells causes of failures that nothing else does."""
+        """Return the last `TAIL_BYTES` bytes of standard error, masked. Some failures are explained nowhere else.
+
+        Args:
+            size: The length of the whole stored standard error, in bytes.
+        """
         begin = max(0, size - TAIL_BYTES)
         return b"".join(self._logs.iter_range(self._execution_id, Stream.STDERR, begin, size))
 
     def close(self) -> None:
-        """Close the raw file; reading opens it again."""
+        """Close the raw log file; the next read opens it again."""
         if self._raw is not None:
             self._raw.close()

@@ -1,9 +1,12 @@
-"""A coding agent's turn while it runs: its output is read as it grows, and its conversation is stored.
+"""Follows a coding agent's turn: reads its output while the agent runs, and stores its conversation.
 
-The reader gets as much output as Postgres has, with masked bytes as the agent wrote them (`raw_output`): a protocol is
-read before its texts are masked. So a worker that adopts the turn reads the same bytes from the beginning and numbers
-the entries the same, memory is bounded whatever the agent prints, and a slow reader delays no other part. Entries are
-masked before they are stored.
+The agent's `TurnReader` parses the output that is already stored in Postgres. Where that is masked, it gets the
+original bytes (`raw_output`), because a protocol must be parsed before its texts are masked; the entries of the
+conversation are then masked before they are stored.
+
+Reading from Postgres has three advantages. A worker that takes over the turn reads the same bytes from the beginning
+and numbers the entries in the same way. Memory stays bounded, however much the agent prints. And a slow reader does not
+delay any other part.
 """
 
 import threading
@@ -25,23 +28,26 @@ from relay_workers.execution.agent_output import AgentOutput
 PAUSE_SECONDS = 0.1
 """Pause between two reads, so that many small writes become one transaction."""
 RETRY_SECONDS = 1.0
-"""Pause between two tries while Postgres is away."""
+"""Pause between two attempts while Postgres does not answer."""
 STORE_BYTES = 1 << 20
-"""Entries are stored at least once for so many bytes of output."""
+"""Entries are stored at the latest after this many bytes of output have been parsed."""
 
 log = structlog.get_logger(__name__)
 
 
 class AgentTurn:
-    """Follows one coding agent; the capture of its log sets `grown` whenever output was stored.
+    """Parses the output of one coding agent on its own thread and stores the agent's conversation.
 
     Args:
-        database: where the conversation is stored.
-        claimed: the execution.
-        reader: a new one.
-        output: the agent's output.
-        mask: for the texts that the reader puts together.
-        resumed: the agent's id of the conversation that it is asked to continue.
+        database: Stores the conversation.
+        claimed: The agent's execution.
+        reader: A new reader that has not parsed anything yet.
+        output: The agent's stored output.
+        mask: Masks the texts of the conversation; the reader parses them from output that may not be masked.
+        resumed: The agent's own id of the conversation that this turn continues; None starts a new conversation.
+
+    Attributes:
+        grown: An event that the log capture sets whenever it has stored more output.
     """
 
     def __init__(
@@ -61,13 +67,13 @@ class AgentTurn:
         self._mask = mask or SecretMask()
         self._resumed = resumed
         self._offset = 0
-        """Bytes of standard output that the reader has got."""
+        """Number of bytes of standard output that the reader has parsed."""
         self.begins_anew = False
-        """The session has no conversation to continue, so this turn is the first one of a new conversation."""
+        """Whether this follow-up starts a new conversation, as the session has none that it could continue."""
         self._pending: list[Entry] = []
         """Masked entries that are not stored yet."""
         self._session_id: str | None = None
-        """The agent's id of the conversation, as it is stored."""
+        """The agent's id of the conversation that was stored last; None if no id is stored."""
         self.grown = threading.Event()
         self._over = threading.Event()
         self._log = log.bind(**structlog.contextvars.get_contextvars())
@@ -75,14 +81,15 @@ class AgentTurn:
 
     @property
     def reader(self) -> TurnReader:
-        """The reader, with everything that it understood so far; complete after `finish`."""
+        """The reader with all it has parsed so far; after `finish` it has parsed the whole output."""
         return self._reader
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's id of the session's conversation; None where it began another conversation instead.
+        """The agent's own id of the conversation; None if the agent has not reported one yet.
 
-        None also for an id that contains a secret: once it is masked, it names no conversation.
+        It is also None if the agent started another conversation than the one that it was asked to resume, and if the
+        id contains a secret: a masked id cannot be used to resume a conversation.
         """
         said = self._reader.agent_session_id
         if said is not None and self._mask.text(said) != said:
@@ -90,12 +97,12 @@ class AgentTurn:
         return said if self._resumed in {None, said} else None
 
     def start(self) -> None:
-        """Follow the output on a thread of its own."""
-        self.grown.set()  # the agent of an adopted turn has printed something already
+        """Start the thread that follows the output."""
+        self.grown.set()  # when a turn is taken over, output may be stored already
         self._thread.start()
 
     def close(self) -> None:
-        """Stop following the output; a second call does nothing."""
+        """Stop following the output. Further calls do nothing."""
         self._over.set()
         self.grown.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -103,16 +110,16 @@ class AgentTurn:
         self._output.close()
 
     def finish(self, size: int, exit_code: int | None, *, stderr_size: int = 0, stopped: bool = False) -> Verdict:
-        """Read a complete log to its end and judge how the turn ended.
+        """Parse the complete output to its end and return how the turn ended.
 
         Args:
-            size: bytes of standard output.
-            exit_code: of the agent; None where it is not known.
-            stderr_size: bytes of standard error.
-            stopped: Relay ended the agent, for a kill or a cap.
+            size: Length of standard output in bytes.
+            exit_code: The agent's exit code; None if it is not known.
+            stderr_size: Length of standard error in bytes.
+            stopped: Whether Relay stopped the agent, because of a kill or an exceeded limit.
 
         Raises:
-            Stale: another worker owns the execution by now.
+            Stale: Another worker owns the execution now.
         """
         self.close()
         self._read_to(size)
@@ -163,7 +170,10 @@ class AgentTurn:
         self._store()
 
     def _store(self) -> None:
-        """Store the reader's new entries; they stay in `_pending` until they are stored, so an outage loses none."""
+        """Mask and store the reader's new entries.
+
+        If that fails, they stay in `_pending` and the next call stores them.
+        """
         self._pending += [masked(self._mask, entry) for entry in self._reader.entries()]
         session = self.agent_session_id
         if not self._pending and session == self._session_id:
@@ -175,9 +185,10 @@ class AgentTurn:
 
 
 def masked(mask: SecretMask, entry: Entry) -> Entry:
-    """The entry without secrets.
+    """Return a copy of the entry with all secrets masked.
 
-    An agent's protocol may split a secret over two messages or encode it in its own way; the entry has it in plain.
+    The log's mask does not find every secret: an agent's protocol may split one over two messages or encode it in its
+    own way, and only the parsed entry contains it in plain text.
     """
     tool = entry.tool
     if tool is not None:

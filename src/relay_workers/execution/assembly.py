@@ -1,4 +1,4 @@
-"""Builds the runner of a worker from its ports."""
+"""Builds the runner of a worker, and the parts that carry out its executions."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ from relay_workers.ownership.live_executions import ExecutionControl
 
 
 def make_runner(context: WorkerContext) -> Runner:
-    """The runner of a worker; nothing is started."""
+    """Build the runner of a worker; no thread is started."""
     claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission)
     evidence = PartialEvidence(context.database, context.logs, context.git, context.secrets, _workspaces(context))
     broken = BrokenSteps(context.leases, _ender(context), context.retry_while_silent, evidence)
@@ -40,7 +40,7 @@ def make_runner(context: WorkerContext) -> Runner:
 
 
 def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
-    """How a worker carries out each kind of execution."""
+    """Return the function that carries out an execution, for each kind (`RunReason`) of execution."""
     parts = make_step_parts(context)
 
     def run_step(claimed: Claimed, control: ExecutionControl) -> Outcome:
@@ -57,7 +57,7 @@ def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
 
 
 def make_step_parts(context: WorkerContext) -> StepParts:
-    """The parts of a worker that carry out steps with a process."""
+    """Build the parts that carry out steps with a process in a container."""
     settings, database = context.settings, context.database
     refresh = SecretRefresh(database, context.secrets, context.live)
     tail_seconds = settings.log_tail_seconds
@@ -74,7 +74,7 @@ def make_step_parts(context: WorkerContext) -> StepParts:
 
 
 def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
-    """The part of a worker that carries out `clone` executions."""
+    """Build the part that carries out `clone` executions."""
 
     def open_log(claimed: Claimed, row: WorkspaceRow, control: ExecutionControl) -> StepLog:
         return StepLog(

@@ -1,4 +1,4 @@
-"""The outcome of a step that raised an error: its processes are ended, and its row does not stay `running`."""
+"""Ends a step that raised an error: kills its processes, and makes the outcome that takes its row out of `running`."""
 
 import threading
 
@@ -18,14 +18,14 @@ _AT_ONCE.set()
 
 
 class BrokenSteps:
-    """Makes outcomes of errors.
+    """Turns the error that a step raised into an outcome.
 
     Args:
-        leases: confirm that the execution is this worker's before its processes are touched.
-        ender: ends the processes.
-        retry: switched off here: a container engine that is away is not waited for, as a sweep
-            (`maintenance.leftovers`) ends the processes once it is back.
-        evidence: collects the log and the heads.
+        leases: Confirm that this worker still owns the execution, before its processes are killed.
+        ender: Kills the processes.
+        retry: The retries of engine calls, which are switched off here: if the container engine does not answer, the
+            `Leftovers` sweep (`maintenance.leftovers`) kills the processes later.
+        evidence: Collects the log sizes and the HEAD commits.
     """
 
     def __init__(self, leases: Leases, ender: ProcessEnder, retry: RetryWhileSilent, evidence: PartialEvidence) -> None:
@@ -35,10 +35,10 @@ class BrokenSteps:
         self._evidence = evidence
 
     def outcome(self, claimed: Claimed, control: ExecutionControl, error: Exception) -> Outcome:
-        """End the processes of the step and say why it failed.
+        """Kill the processes of the step and return a failure (or kill) with the reason of the error.
 
         Raises:
-            OwnershipLost: another worker owns the execution by now.
+            OwnershipLost: Another worker owns the execution now.
         """
         transition = end_of(error, kill_asked=control.kill.is_set())
         started = control.processes
@@ -51,7 +51,7 @@ class BrokenSteps:
 
 
 def _not_ended(transition: Transition) -> Transition:
-    """A kill whose processes may still run is a failure; a failure stays as it is."""
+    """Turn a kill whose processes may still run into a failure. A failure is returned unchanged."""
     if transition.target is not Status.KILLED:
         return transition
     return machine.failed(Reason.ENGINE_ERROR, f"{transition.error_reason}; its processes could not be ended")

@@ -1,6 +1,7 @@
-"""The `clone` execution: directory, image, clones and container of a new workspace.
+"""Carries out the `clone` execution: makes the directory, image, clones and container of a new workspace.
 
-It has no process to attach to, so it is idempotent: a worker that adopts it repeats it.
+It has no process in the container that another worker could attach to. So it can be repeated without harm: a worker
+that takes the execution over runs it again from the start.
 """
 
 import os
@@ -35,24 +36,24 @@ from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 
 _POLL_SECONDS = 0.1
-"""Seconds between two looks at whether the execution was asked to end, while the container engine works."""
+"""Seconds between two checks for a kill or a shutdown, while the container engine makes the container."""
 
 SUBDIRECTORIES = ("repos", "runs", "home", "cache", "tmp")
 
 OpenLog = Callable[[Claimed, WorkspaceRow, ExecutionControl], StepLog]
-"""Opens the log of a `clone` execution, to which Relay itself writes."""
+"""Opens the log of a `clone` execution; the worker itself writes to it."""
 
 
 class WorkspacePreparation:
-    """Prepares workspaces; one per worker.
+    """Prepares workspaces. Each worker has one.
 
     Args:
-        workspaces: rows and directories of workspaces.
-        git: makes clones.
-        images: pulls and checks images.
-        containers: makes containers.
-        leases: confirm the execution before files or containers are removed.
-        open_log: opens the execution's log.
+        workspaces: Rows and directories of workspaces.
+        git: Makes the clones.
+        images: Pulls and checks images.
+        containers: Makes the containers.
+        leases: Confirm that this worker owns the execution, before files or containers are removed.
+        open_log: Opens the execution's log.
     """
 
     def __init__(
@@ -72,10 +73,13 @@ class WorkspacePreparation:
         self._open_log = open_log
 
     def run(self, claimed: Claimed, control: ExecutionControl) -> Outcome:
-        """Prepare the workspace, or say why that failed and leave no partial directory.
+        """Prepare the workspace and return the outcome.
+
+        On a failure, remove the files of a workspace that was never ready.
 
         Raises:
-            OwnershipLost, Stale: another worker owns the execution, or this one shuts down.
+            OwnershipLost: Another worker owns the execution, or this worker shuts down.
+            Stale: Another worker owns the execution.
         """
         row = self._workspaces.row(claimed.workspace_id)
         with self._open_log(claimed, row, control) as log:
@@ -107,11 +111,13 @@ class WorkspacePreparation:
         return Outcome(machine.completed(0), evidence, gone=True, workspace=workspace)
 
     def _failed(self, row: WorkspaceRow, control: ExecutionControl, log: StepLog, failure: StepFailed) -> Outcome:
-        """The outcome of a failure; `lifecycle.finish` marks the workspace as failed with it.
+        """Return the outcome of a failure.
 
-        A workspace that was prepared before keeps its files, so that a failed retry loses no work.
+        Storing it (`store.executions.finish.finish`) also marks the workspace as failed.
+
+        The files of a workspace that was ready before are kept, so that a failed retry loses no work.
         """
-        self._leases.confirm(control)  # another owner may be at work in the same directory
+        self._leases.confirm(control)  # another worker may own the execution now and use the same directory
         log.say(str(failure))
         removed = False
         if not row.prepared:
@@ -132,7 +138,7 @@ class WorkspacePreparation:
         return plan
 
     def _kept_clones(self, plan: ContainerPlan) -> set[str]:
-        """Names of complete clones of a workspace that is prepared once more; these keep their base commit."""
+        """Return the names of clones that an earlier preparation completed; they keep their recorded base commit."""
         if not plan.row.prepared:
             return set()
         heads = self._git.heads(plan.directory, [repo.name for repo in plan.row.repos])
@@ -141,7 +147,7 @@ class WorkspacePreparation:
     def _clone_and_start(
         self, claimed: Claimed, plan: ContainerPlan, control: ExecutionControl, log: StepLog
     ) -> tuple[list[CloneResult], str]:
-        """Make clones and container at the same time where the mirrors exist: neither needs the other's result."""
+        """Make the clones and the container, in parallel if all git mirrors exist (the container mounts them)."""
         mirrors = [self._git.mirror_path(plan.row.project_id, repo.url) for repo in plan.row.repos]
         pool = ThreadPoolExecutor(1, thread_name_prefix="container")
         container: Future[str] | None = None
@@ -159,7 +165,7 @@ class WorkspacePreparation:
                 container.add_done_callback(partial(self._containers.discard, plan.row.id, late=late))
             raise
         finally:
-            pool.shutdown(wait=False)  # a kill does not wait for an engine that hangs
+            pool.shutdown(wait=False)  # do not wait for the engine: it may hang, and a kill must not
 
     def _clone(
         self,
@@ -189,11 +195,11 @@ class WorkspacePreparation:
 
 
 def check_wanted(control: ExecutionControl) -> None:
-    """Return unless the end was asked for; called between any two acts of the preparation.
+    """Return if the preparation should go on, else raise. Called before each part of the preparation.
 
     Raises:
-        OwnershipLost: another worker owns the execution, or this one shuts down.
-        StepFailed: `user`: it was killed.
+        OwnershipLost: Another worker owns the execution, or this worker shuts down.
+        StepFailed: `user`: the execution was killed.
     """
     if control.lost.is_set():
         raise OwnershipLost
@@ -202,10 +208,11 @@ def check_wanted(control: ExecutionControl) -> None:
 
 
 def await_container(container: "Future[str]", control: ExecutionControl) -> str:
-    """The container's id, unless the end is asked for first.
+    """Wait until the container is made and return its id.
 
     Raises:
-        OwnershipLost, StepFailed: as `check_wanted`.
+        OwnershipLost: Another worker owns the execution, or this worker shuts down.
+        StepFailed: `user`: the execution was killed; or the error of the engine.
     """
     while not wait([container], timeout=_POLL_SECONDS).done:
         check_wanted(control)
@@ -214,7 +221,7 @@ def await_container(container: "Future[str]", control: ExecutionControl) -> str:
 
 def _make_directories(plan: ContainerPlan) -> None:
     plan.directory.mkdir(parents=True, exist_ok=True)
-    plan.directory.chmod(0o755)  # the workspace's user passes it in the container, whatever this worker's umask is
+    plan.directory.chmod(0o755)  # the workspace's user in the container must be able to enter it, whatever the umask
     for name in SUBDIRECTORIES:
         path = plan.directory / name
         path.mkdir(exist_ok=True)
@@ -235,7 +242,7 @@ def _records(row: WorkspaceRow, clones: list[CloneResult], kept: set[str]) -> li
 
 
 def _states(row: WorkspaceRow, clones: list[CloneResult], kept: set[str]) -> dict[UUID, dict[str, Any]]:
-    """The state of every repository by its id; whether a kept clone is dirty is not known."""
+    """Return the git state of each repository by repository id. `dirty` is None (unknown) for a clone that was kept."""
     return {
         repo.repo_id: {
             "after_head_commit": clone.head_commit,

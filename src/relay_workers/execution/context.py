@@ -1,4 +1,4 @@
-"""The ports of a worker, as the bootstrap makes them. Only `assembly` and `maintenance.clocks` take parts from it."""
+"""The adapters and facts from which one worker is built. Only `assembly` and `maintenance.clocks` take parts of it."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from relay_workers.ownership.live_executions import LiveExecutions
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The ports and facts of one worker."""
+    """The adapters and facts of one worker (`bootstrap.make_context` makes them)."""
 
     settings: Settings
     claimant: Claimant
@@ -32,7 +32,7 @@ class WorkerContext:
     dispatcher: Dispatcher
     containers: Containers
     retry_while_silent: RetryWhileSilent
-    """Repeats calls to an engine that gives no answer; stopped when this worker shuts down."""
+    """Repeats calls to a container engine that does not answer; its retries stop when this worker shuts down."""
     tool: ToolRunner
     git: Git
     pump: LogPump

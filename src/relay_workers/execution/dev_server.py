@@ -1,4 +1,7 @@
-"""A dev server: it runs outside of the lane, its task ends when its port answers, and its row when the server ends."""
+"""Carries out a dev server, which runs while other steps of its workspace run (outside the workspace's lane).
+
+Its Celery task ends when the server answers on its port; its execution ends when the server does.
+"""
 
 import threading
 import time
@@ -23,17 +26,22 @@ log = structlog.get_logger(__name__)
 
 FIRST_PORT = 3000
 PROBE_SECONDS = 0.1
-"""Seconds between two probes of the port: a container sends no event when a process of it starts to listen."""
+"""Seconds between two probes of the port. It has to be polled: no container event reports that a process listens."""
 
 
 def until_ready(control: ExecutionControl, carry_out: Callable[[], Transition]) -> Transition | None:
-    """Carry out a dev server on a thread of its own; return when its port answers, or when it ended before that.
+    """Run a dev server on a new thread; return once its port answers, or once it has ended before that.
+
+    Args:
+        control: The execution's control, through which the thread reports that the port answers.
+        carry_out: Runs the dev server to its end and returns that end.
 
     Returns:
-        The end of the execution; None where the port answers, and the thread goes on until the server ends.
+        The end of the execution if the server has ended; None if its port answers. In that case the thread goes on
+        until the server ends.
 
     Raises:
-        OwnershipLost: it was left to another worker before its port answered.
+        OwnershipLost: The execution was left to another worker before its port answered.
     """
     settled = threading.Event()
     ends: list[Transition | OwnershipLost] = []
@@ -59,12 +67,12 @@ class DevServerSession(StepSession):
     """Carries out one dev server.
 
     Args:
-        parts: of this worker.
-        claimed: the execution.
-        control: its switches.
-        forwarder: forwards a port of this node to the server.
-        retry: repeats calls to a container engine that is being restarted.
-        start_seconds: within which the port has to answer.
+        parts: The worker's parts that carry out steps.
+        claimed: The execution.
+        control: The execution's control, by which other threads stop it.
+        forwarder: Forwards a port of this node to the server.
+        retry: Repeats calls to a container engine that is restarting.
+        start_seconds: Time within which the server has to answer on its port.
     """
 
     def __init__(
@@ -81,7 +89,7 @@ class DevServerSession(StepSession):
         self._retry = retry
         self._start_seconds = start_seconds
         self._port = FIRST_PORT + claimed.gid % 1000
-        """Where the server is to listen in its container."""
+        """The port on which the server has to listen in its container (`$PORT`)."""
 
     def run(self) -> Outcome:
         """Start the server, forward a port of the node to it once it answers, and watch it until it ends."""
@@ -100,7 +108,10 @@ class DevServerSession(StepSession):
             self.detach(step)
 
     def _await_port(self, step: RunningStep) -> Decision | None:
-        """None once the port answers; else why the server has to be ended, or that it has ended."""
+        """Return None once the port answers.
+
+        Otherwise return the decision to stop the server, or to finish it as it has ended.
+        """
         deadline = time.monotonic() + self._start_seconds
         control, capture, container_id = self.control, step.capture, step.place.workspace.container_id
         while time.monotonic() < deadline:
@@ -115,7 +126,10 @@ class DevServerSession(StepSession):
         return Decision(Act.STOP, Reason.NO_PORT)
 
     def _publish(self, step: RunningStep) -> None:
-        """Forward the port, store it, and end the task; an adopter forwards the same port, so the URL stays."""
+        """Forward a port of the node to the server, store the port, and let the Celery task end.
+
+        A worker that takes the execution over forwards the same port of the node, so the URL stays valid.
+        """
         before = self.claimed.handle.forward_port or 0
         container_id = step.place.workspace.container_id
         local = self._forwarder.open(str(self.claimed.execution_id), container_id, self._port, local_port=before)

@@ -27,12 +27,12 @@ BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
 
 
 class EndPublisher:
-    """Tells the rest of Relay about an end that is committed.
+    """Reports a committed end of an execution to the other parts of Relay.
 
     Args:
-        live_logs: closes the live log.
-        metrics: counts the end.
-        admission: looks whether refused executions find room now.
+        live_logs: Closes the live log, for clients that follow it.
+        metrics: Counts the end.
+        admission: Checks whether executions that found no free capacity on this node can start now.
     """
 
     def __init__(self, live_logs: LiveLogPublisher, metrics: Metrics, admission: Admission) -> None:
@@ -48,13 +48,13 @@ class EndPublisher:
 
 
 class EndWriter:
-    """Writes outcomes.
+    """Writes the outcomes of executions.
 
     Args:
-        database: where executions end; it sends the messages of the executions that may start then.
-        node_id: of this worker; noted where processes of the execution may still run here.
-        evidence: replaces evidence that cannot be stored.
-        publisher: told after the commit.
+        database: Stores the end; after the commit it sends the messages of the executions that may start now.
+        node_id: This worker's node; stored with an execution whose processes may still run here.
+        evidence: Makes minimal evidence (the log sizes) when the collected evidence cannot be stored.
+        publisher: Called after the commit.
     """
 
     def __init__(self, database: Database, node_id: str, evidence: PartialEvidence, publisher: EndPublisher) -> None:
@@ -64,12 +64,13 @@ class EndWriter:
         self._publisher = publisher
 
     def write(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Transition:
-        """Write the end of an execution, through an outage of any length; return the transition that was written.
+        """Write the end of an execution and return the transition that was written. If Postgres is away, wait for it.
 
-        It differs from the outcome's where a kill was requested meanwhile, or where the evidence cannot be stored.
+        The transition differs from the outcome's if a kill was requested meanwhile, or if the evidence cannot be
+        stored.
 
         Raises:
-            Stale: another worker owns the execution by now.
+            Stale: Another worker owns the execution now.
         """
         try:
             ended = self._commit(claimed, control, outcome)
@@ -85,7 +86,10 @@ class EndWriter:
         return ended
 
     def _commit(self, claimed: Claimed, control: ExecutionControl, outcome: Outcome) -> Transition:
-        """Repeat the terminal transaction until Postgres answers: the fence makes it idempotent."""
+        """Repeat the terminal transaction until Postgres answers.
+
+        The fence makes that safe: only one of them takes effect.
+        """
 
         def transaction() -> Transition:
             with self._database.begin() as connection:
@@ -99,7 +103,7 @@ class EndWriter:
     def _finish(
         self, connection: Connection, claimed: Claimed, control: ExecutionControl, outcome: Outcome
     ) -> Transition:
-        if control.kill.is_set():  # a revoke of Celery's reaches the control before the row
+        if control.kill.is_set():  # a kill by Celery's revoke sets the control first; the row may not have it yet
             request_kill(connection, claimed.execution_id, "the worker's control")
         left_on = None if outcome.gone else self._node_id
         ended = finish(

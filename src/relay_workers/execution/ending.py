@@ -1,7 +1,8 @@
-"""Ends every process of an execution and verifies that: the one way for kills, caps, leftovers and broken steps.
+"""Kills every process of an execution and verifies that none is left. All other code kills processes only through this.
 
-The processes of an execution are found by its group id. A process of root can change its group id, so after a step that
-ran as root everything in the container is ended that belongs to no running execution.
+That covers kills by users, exceeded limits, processes that a step leaves behind, and steps that raised an error. The
+processes are found by their group id. A process of root can change its group id; so after a step that ran as root,
+every process in the container that belongs to no running execution is killed.
 """
 
 from collections.abc import Iterator
@@ -25,18 +26,22 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def starting(data_dir: Path, workspace_id: UUID) -> Iterator[None]:
-    """Start a step within this block: ending leftovers of root waits, so that it does not end the new process."""
+    """Hold the workspace's start lock (shared) while a step starts within this block.
+
+    Killing the leftovers of a root step takes the same lock exclusively, so it cannot hit a process that is just
+    starting.
+    """
     with hold_lock(data_dir, str(workspace_id), shared=True):
         yield
 
 
 class ProcessEnder:
-    """Ends the processes of executions on this node.
+    """Kills the processes of executions on this node.
 
     Args:
-        containers: where they run.
-        database: knows the group ids of running executions; gets the event of a container that had to be restarted.
-        data_dir: of this node, for the lock between starts and ends.
+        containers: The container engine in which they run.
+        database: Lists the group ids of running executions; stores an event if a container had to be restarted.
+        data_dir: The data directory of this node; its lock files keep starts and kills apart.
     """
 
     def __init__(self, containers: Containers, database: Database, data_dir: Path) -> None:
@@ -48,7 +53,7 @@ class ProcessEnder:
         """Send TERM, wait ``grace_seconds``, send KILL; return when no process is left.
 
         Raises:
-            RelayError: the processes cannot be ended, or that cannot be verified now; some of them may still run.
+            RelayError: The processes could not be killed, or that could not be verified; some of them may still run.
         """
         result = self._containers.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
         if processes.as_root and not result.restarted:
@@ -56,7 +61,7 @@ class ProcessEnder:
         self._check(processes, result)
 
     def try_to_end(self, processes: StepProcesses) -> bool:
-        """End the processes at once; False where some may still run."""
+        """Kill the processes without a grace period; return False if some may still run."""
         try:
             self.end(processes, grace_seconds=0)
         except RelayError as error:

@@ -19,15 +19,15 @@ _CA_NAMES = (
     "PIP_CERT",
 )
 _TRUST_CLONES = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-"""Lets git work in clones of another user id, as setup scripts that run as root do."""
+"""Lets git work in clones that belong to another user id, as in setup scripts that run as root."""
 
 
 def container_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, str]:
-    """Variables of every process of a container: for unbuffered output, of the worker, and for the CA bundle.
+    """Return the variables that every process of a container gets: unbuffered output, passed-on variables, CA bundle.
 
     Args:
-        settings: names of variables that the worker passes on, as those of proxies; the CA bundle.
-        own: the worker's environment.
+        settings: Names of the variables to pass on from the worker (such as those of proxies), and the CA bundle.
+        own: The environment of this worker.
     """
     env = dict(_LIVE_LOGS)
     env.update({name: own[name] for name in settings.container_env_passthrough if name in own})
@@ -37,7 +37,10 @@ def container_environment(settings: Settings, own: Mapping[str, str]) -> dict[st
 
 
 def step_environment(settings: Settings, workspace: WorkspaceRow, execution_id: UUID) -> dict[str, str]:
-    """Variables of one step beyond those of its container; the client's own come last and win."""
+    """Return the variables that one step gets in addition to its container's.
+
+    The client's own variables win over Relay's.
+    """
     env = {
         "HOME": HOME,
         "XDG_CACHE_HOME": "/workspace/cache",

@@ -1,4 +1,8 @@
-"""Evidence of a step: an agent's result, the head and after-state of every repository, and events about the end."""
+"""Collects the results of a step that are stored with its end ("evidence").
+
+These are an agent's result, HEAD and recorded git state of each repository after the step, the size of the log, and
+events about the end.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,19 +31,19 @@ from relay_workers.git.sandbox.file_owners import give_back
 from relay_workers.git.sandbox.locks import remove_dead_locks
 
 MOST_NAMES_TOLD = 50
-"""Largest number of processes left behind that an event names."""
+"""Largest number of processes that the event about processes left running names."""
 PINNED = {RunReason.CODING_AGENT, RunReason.CLEANUP_SCRIPT}
-"""Kinds of executions after which the whole work tree is kept, also after a failure or a kill."""
+"""Kinds of executions after which Relay records the whole work tree, even after a failure or a kill."""
 _EVENT_PATHS = 20
-"""Largest number of omitted paths that an event names; the repository's state has more."""
+"""Largest number of omitted paths that an event names; the stored state of the repository lists more."""
 
 
 class EvidenceCollector:
-    """Collects the evidence of steps whose process has ended.
+    """Collects the evidence of a step whose process has ended.
 
     Args:
-        database: knows the heads before the step, and the group ids of executions that still run.
-        git: reads heads and records after-states.
+        database: Knows the HEAD commits before the step and the group ids of executions that still run.
+        git: Reads HEAD commits and records the state of work trees.
     """
 
     def __init__(self, database: Database, git: Git) -> None:
@@ -47,10 +51,10 @@ class EvidenceCollector:
         self._git = git
 
     def outcome(self, claimed: Claimed, step: RunningStep, end: StepEnd) -> Outcome:
-        """The outcome of a step, with everything that is stored with it.
+        """Return the outcome of a step, with everything that is stored with it.
 
         Raises:
-            Stale: another worker owns the execution by now.
+            Stale: Another worker owns the execution now.
         """
         transition = transition_of(claimed, step, end)
         turn: dict[str, Any] | None = None
@@ -65,7 +69,10 @@ class EvidenceCollector:
         return Outcome(transition, evidence, gone=True, raw_files=step.place.run_dir)
 
     def _settle_clones(self, claimed: Claimed, step: RunningStep) -> list[EvidenceEvent]:
-        """Remove locks of the step's dead processes, and give files of root to the workspace's user."""
+        """Clean up after the step's dead processes, and return an event for each cleanup that changed something.
+
+        Git lock files of dead processes are removed, and files that a root step made are given to the workspace's user.
+        """
         workspace = step.place.workspace
         events: list[EvidenceEvent] = []
         if claimed.run_reason is RunReason.CODING_AGENT:
@@ -83,7 +90,13 @@ class EvidenceCollector:
     def _repo_states(
         self, claimed: Claimed, step: RunningStep, message: str | None
     ) -> tuple[dict[UUID, Mapping[str, Any]], list[EvidenceEvent]]:
-        """The state of every repository by its id, and an event for each that has a problem."""
+        """Return the state columns of each repository by its id, and an event for each repository with a problem.
+
+        Args:
+            claimed: The execution.
+            step: The step, whose process has ended.
+            message: Message of the commit that Relay makes of the remaining changes; None for no commit.
+        """
         workspace, mask = step.place.workspace, step.place.mask
         states: dict[UUID, Mapping[str, Any]] = {}
         events: list[EvidenceEvent] = []
@@ -126,7 +139,7 @@ class EvidenceCollector:
 
 
 def _finish_turn(step: RunningStep, turn: AgentTurn, end: StepEnd, transition: Transition) -> Transition:
-    """Read the agent's output to its end; the transition by exit and protocol."""
+    """Parse the agent's output to its end, and return the transition by exit code and protocol."""
     streams = end.log.streams
     verdict = turn.finish(
         streams[Stream.STDOUT].bytes,
@@ -150,7 +163,7 @@ def _turn_columns(step: RunningStep, turn: AgentTurn) -> dict[str, Any]:
 def _commit_message(
     claimed: Claimed, step: RunningStep, transition: Transition, turn: Mapping[str, Any] | None
 ) -> str | None:
-    """The message of the commit that Relay makes after the step; None where it makes none."""
+    """Return the message of the commit that Relay makes after the step; None if it makes none."""
     commits = step.place.workspace.row.auto_commit and claimed.run_reason in PINNED
     if not commits or transition.target is not Status.COMPLETED:
         return None
@@ -158,7 +171,7 @@ def _commit_message(
 
 
 def _events_about(step: RunningStep, end: StepEnd) -> list[EvidenceEvent]:
-    """Events about a new conversation, a log that is cut or not complete, and processes left behind."""
+    """Return events about a conversation that started again, a cut or incomplete log, and processes left running."""
     events: list[EvidenceEvent] = []
     if step.turn is not None and step.turn.begins_anew:
         events.append((EventKind.EXECUTION_CONVERSATION_BEGUN_ANEW, {"message": BEGINS_ANEW}))

@@ -1,4 +1,4 @@
-"""The exit code of a step and why it failed, decided from its exit record, the container engine and the supervisor."""
+"""Decides the exit code of a step and why it failed, from its exit record, the container engine and the supervisor."""
 
 from typing import NamedTuple
 
@@ -9,33 +9,33 @@ _KILLED = 137
 
 
 class ExitVerdict(NamedTuple):
-    """The end of a step's process."""
+    """The exit code of a step's process, and why the step failed."""
 
     exit_code: int | None
-    """None where it cannot be known."""
+    """None if it cannot be known."""
     reason: Reason | None
-    """Why the step failed; None where it completed."""
+    """Why the step failed; None if it completed."""
 
 
 def judge_end(record: ExitRecord | None, engine_exit: int | None, *, supervisor_alive: bool) -> ExitVerdict:
-    """The end of a step.
+    """Decide the exit code of a step that has ended, and why it failed.
 
     Args:
-        record: the supervisor's exit record; the step could have written it too.
-        engine_exit: the supervisor's exit code as the container engine has it, which equals the step's; None while the
-            supervisor runs, or where the engine has forgotten it.
-        supervisor_alive: whether the supervisor holds ``alive`` open. It outlives the step while a background child
-            holds the log.
+        record: The exit record that the supervisor wrote; the step could have forged it. None if there is none.
+        engine_exit: The supervisor's exit code as the container engine reports it, which equals the step's. None while
+            the supervisor runs, or if the engine has forgotten it.
+        supervisor_alive: Whether the supervisor still runs, as its open end of the FIFO ``alive`` shows. It outlives
+            the step while a background child of the step holds the log open.
 
     Raises:
-        ValueError: the step has not ended.
+        ValueError: The step has not ended.
     """
     if record is None:
         if supervisor_alive:
             raise ValueError("a step whose supervisor lives and has written no record has not ended")
         return ExitVerdict(engine_exit, Reason.SUPERVISOR_LOST)
     code = record.code
-    # A supervisor that was killed while it waited for its copiers says nothing about the step.
+    # If the supervisor was killed while it waited for its copiers, its exit code is not the step's.
     if engine_exit is not None and not (engine_exit == _KILLED and not record.drained):
         code = engine_exit
     if record.code is None:

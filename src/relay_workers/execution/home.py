@@ -1,4 +1,4 @@
-"""The home directory of a workspace: all its executions share it, so no environment of one may stay in it."""
+"""The home directory of a workspace. All executions share it, so no file in it may keep the environment of one."""
 
 import shutil
 from contextlib import suppress
@@ -7,14 +7,14 @@ from pathlib import Path
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 SNAPSHOTS = ((".codex", "shell_snapshots"), (".claude", "shell-snapshots"))
-"""Directories in which agents store the variables of their shell, one file for each turn.
+"""Directories below the home in which agents store their shell's variables, in one file per turn.
 
-The file of a turn that was killed would stay.
+An agent removes its file at the end of a turn, but not if it was killed.
 """
 
 
 def remove_snapshots(workspace_dir: Path) -> None:
-    """Remove the shell variables that ended turns of agents have left; follows no link."""
+    """Remove the files with shell variables that agents left in the home directory. No symbolic link is followed."""
     for folder, name in SNAPSHOTS:
         with suppress(OSError, TamperedFile, RecursionError), SafeDir.open(workspace_dir, "home", folder) as parent:
             shutil.rmtree(name, dir_fd=parent.fileno())

@@ -20,31 +20,31 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class CloneRecord:
-    """One clone of a workspace that was prepared, as its row keeps it."""
+    """One clone of a prepared workspace, with the values that its row stores."""
 
     repo_id: UUID
     mirror_path: str
     base_commit: str
-    """The commit from which the workspace's branch began."""
+    """The commit at which the workspace's branch began."""
     target_branch: str | None
 
 
 @dataclass(frozen=True)
 class PreparedWorkspace:
-    """The results of a `clone` execution that the workspace's row keeps."""
+    """The results of a `clone` execution that are stored in the workspace's row."""
 
     row: WorkspaceRow
-    """The workspace as it was before."""
+    """The workspace's row as it was before the execution."""
     container_id: str
     uid: int
     image_digest: str
-    """``repository@sha256:…``, or the image's id where it came from no registry."""
+    """``repository@sha256:…``, or the image's id if it came from no registry."""
     clones: Sequence[CloneRecord]
 
 
 @dataclass(frozen=True)
 class RemovedWorkspace:
-    """The `clone` execution failed and removed all files of the workspace, so its uid is free for another one."""
+    """The `clone` execution failed and removed all files of the workspace, so another workspace may get its user id."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ class Outcome:
     transition: Transition
     evidence: Evidence = field(default_factory=Evidence)
     gone: bool = field(kw_only=True)
-    """No process of the execution runs any more: that was verified, or none was started."""
+    """Whether no process of the execution runs any more: this was verified, or none was started."""
     workspace: PreparedWorkspace | RemovedWorkspace | None = field(default=None, kw_only=True)
-    """Change of the workspace's row that belongs to the terminal transaction."""
+    """Change of the workspace's row that is stored in the same transaction as the end; None for no change."""
     raw_files: RunDir | None = field(default=None, kw_only=True)
-    """Run directory to remove once the terminal transaction is committed."""
+    """Run directory to remove once the terminal transaction is committed; None if there is none."""
 
 
 def end_of(error: Exception, *, kill_asked: bool) -> Transition:
-    """The end of a step that raised ``error``; an error that Relay does not know goes to the worker's log in full.
+    """Return the transition that ends a step which raised ``error``. An unexpected error is logged with its traceback.
 
     Args:
-        error: raised by the step.
-        kill_asked: a `StepFailed` of an execution that was asked to end is a kill.
+        error: The error that the step raised.
+        kill_asked: Whether a kill was requested. A `StepFailed` then counts as the kill, not as a failure.
     """
     failure = as_failure(error)
     if isinstance(error, StepFailed) and (kill_asked or failure.reason == Reason.USER):
@@ -75,7 +75,7 @@ def end_of(error: Exception, *, kill_asked: bool) -> Transition:
 
 
 def as_failure(error: Exception) -> StepFailed:
-    """Any error of a step as the reason and message that clients see."""
+    """Return any error of a step as a `StepFailed`, with the reason and message that clients see."""
     if isinstance(error, StepFailed):
         return error
     if isinstance(error, EngineUnavailable):
