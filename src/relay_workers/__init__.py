@@ -1,1 +1,1 @@
-"""The side that acts: Celery tasks, the runner of one execution, container engine, git, agents, log capture."""
+"""The side of Relay that acts: Celery tasks, the runner of an execution, container engine, git, agents, log capture."""

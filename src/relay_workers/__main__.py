@@ -1,4 +1,4 @@
-"""``python -m relay_workers``: one worker of this node."""
+"""``python -m relay_workers``: runs one worker of this node."""
 
 import sys
 
@@ -12,7 +12,10 @@ from relay_workers.bootstrap import make_worker, prepare_environment
 
 
 def main() -> None:
-    """Run a worker until it is told to stop; a wrong setting or service ends it with one line on standard error."""
+    """Run a worker until a signal stops it.
+
+    A wrong setting or a failing service exits with one line on standard error.
+    """
     prepare_environment()
     raise_open_files()
     try:

@@ -1,4 +1,4 @@
-"""Builds a worker: settings → ports → Celery app; Celery's signals start and stop its threads."""
+"""Builds a worker: settings → adapters → Celery app. Celery's signals then start and stop the worker's threads."""
 
 import logging
 import os
@@ -57,14 +57,14 @@ from relay_workers.ownership.node_identity import NodeIdentity, default_concurre
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker ready to be given to Celery."""
+    """A worker that is ready to be run by Celery."""
 
     app: Celery
     identity: NodeIdentity
     context: WorkerContext
 
     def argv(self) -> list[str]:
-        """Arguments of ``celery worker``."""
+        """Return the arguments of the command ``celery``."""
         settings = self.context.settings
         slots = settings.worker_concurrency or default_concurrency()
         return [
@@ -74,7 +74,7 @@ class Worker:
         ]
 
     def run(self) -> int:
-        """Work until the worker is told to stop; return the exit code, which is 1 where the worker broke."""
+        """Work until the worker is stopped; return the exit code, which is 1 if the worker failed."""
         workers: list[Any] = []
 
         @celeryd_after_setup.connect(weak=False)
@@ -86,13 +86,13 @@ class Worker:
 
 
 def make_worker(settings: Settings) -> Worker:
-    """Check the services and directories of a worker, and connect it.
+    """Check the services and directories that a worker needs, connect to them, and build the worker.
 
     Raises:
-        SchemaMismatch: the database is another version's.
+        SchemaMismatch: the database has the schema of another version of Relay.
         EngineUnavailable: no container engine answers.
         DirectoryNotPrivate: a directory of the node cannot be closed to other accounts.
-        DataDirElsewhere: this worker is in a container whose data directory the engine does not see.
+        DataDirElsewhere: this worker runs in a container whose data directory the container engine does not see.
     """
     prepare_logs(settings.log_level)
     if opened := close_to_others(settings.data_dir):
@@ -123,7 +123,9 @@ def make_worker(settings: Settings) -> Worker:
 
 
 def make_intake(settings: Settings, node_id: str) -> Intake:
-    """The queues of a worker: its node's own, and its pool's once the node is known to have room."""
+    """Return the queues of a worker: its node's own is open; its pool's is closed until the node is known to have
+    capacity.
+    """
     return Intake({node_queue(node_id): True, pool_queue(settings.pool): False})
 
 
@@ -134,14 +136,14 @@ def make_context(
     dispatcher: Dispatcher,
     intake: QueueIntake | None = None,
 ) -> WorkerContext:
-    """The ports of a worker, connected; nothing is started.
+    """Make the adapters of a worker, connected to their services. No thread is started.
 
     Args:
-        settings: of the worker.
-        identity: of this worker and its node.
-        database: of Relay.
+        settings: the worker's settings.
+        identity: the identity of this worker and its node.
+        database: Relay's database.
         dispatcher: sends messages.
-        intake: switches the worker's queues; None in a process that consumes no queue.
+        intake: opens and closes the worker's queues; None in a process that consumes no queue.
     """
     api = connect(settings.docker_host)
     retry = RetryWhileSilent(settings.engine_patience_seconds)
@@ -176,7 +178,11 @@ def make_context(
 
 
 def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocations: Revocations) -> None:
-    """Start the threads before Celery connects, as executions need no broker; let executions go at a shutdown."""
+    """Start and stop the worker's threads at Celery's signals.
+
+    They start before Celery connects to its broker, because executions do not need it. At a shutdown all executions are
+    let go, so that other workers take them over.
+    """
     clocks = make_clocks(context, detached.adopt)
     _serve_health(context, clocks)
 
@@ -236,20 +242,20 @@ def _redis_takes_writes(settings: Settings) -> bool:
 
 
 def prepare_logs(level: str) -> None:
-    """Configure logging, so that Celery neither replaces it nor logs what is written to stdout."""
+    """Configure logging so that Celery neither replaces it nor logs the text that is written to stdout."""
     configure_logging(level)
     logging.getLogger("celery.redirected").setLevel(logging.ERROR)
     setup_logging.connect(lambda **_: None, weak=False)
 
 
 def prepare_environment() -> None:
-    """Set up this process: TERM lets all executions go and ends the worker at once (docs/adr/0003-celery.md).
+    """Set up this process so that TERM lets all executions go and exits immediately (docs/adr/0003-celery.md).
 
-    Must be called before Celery is imported, as it reads the variable then.
+    Also sets the umask. Call this before Celery is imported, because Celery reads `REMAP_SIGTERM` then.
     """
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-    # Users of containers read run directories and mirrors, so the caller's umask must not count. `private_dirs` closes
+    # Users in containers read run directories and mirrors, so the caller's umask must not matter. `private_dirs` closes
     # the data directory to other accounts.
     os.umask(0o022)
-    # Celery warns a worker of root for the sake of pickle; messages are JSON, and mounts and chown need root.
+    # Celery warns if a worker runs as root, because of pickle; messages are JSON here, and mounts and chown need root.
     warnings.filterwarnings("ignore", message=".*superuser privileges.*")

@@ -1,4 +1,4 @@
-"""The HTTP page of a worker for supervisors and Prometheus: ``/healthz`` and ``/metrics``."""
+"""The HTTP page of a worker for process supervisors and Prometheus: ``/healthz`` and ``/metrics``."""
 
 import json
 import threading
@@ -10,36 +10,41 @@ from typing import NamedTuple
 from relay_core.domain.errors import RelayError
 
 SLACK_SECONDS = 15.0
-"""Added to three intervals: a clock whose last success is older than the sum stands still."""
+"""A clock stands still if its last success is longer ago than three intervals plus these seconds."""
 REQUEST_SECONDS = 10.0
-"""Time-out of a client's request: each connection holds a thread."""
+"""Time-out of a client's request, in seconds; each connection occupies a thread."""
 
 
 class PortTaken(RelayError):  # noqa: N818 - named for what it says
-    """The health port cannot be listened on."""
+    """The worker cannot listen on the port of its health page."""
 
 
 class ClockState(NamedTuple):
-    """One clock of a worker at one moment."""
+    """The state of one clock (periodic thread) of a worker."""
 
     age_seconds: float
     """Seconds since its last success; infinite if its thread is dead."""
     interval_seconds: float
     vital: bool
-    """Whether executions are lost or not ended without it; without another clock something is only not cleaned up."""
+    """Whether executions are lost or never end without it. Other clocks only clean up."""
 
 
 class Health(NamedTuple):
     """The answer of `/healthz`."""
 
     stuck: list[str]
-    """Vital clocks that stand still. With one of them the answer is 503: a supervisor should restart the worker."""
+    """Vital clocks that stand still. If there is one, the answer is 503, and a supervisor should restart the worker."""
     degraded: list[str]
-    """Other clocks that stand still, and `redis` if it takes no writes."""
+    """Other clocks that stand still, and `redis` if it accepts no writes."""
 
 
 def judge(clocks: Mapping[str, ClockState], *, redis_takes_writes: bool) -> Health:
-    """Health of a worker from its clocks, by name, and from Redis."""
+    """Judge the health of a worker.
+
+    Args:
+        clocks: the state of each clock by its name.
+        redis_takes_writes: whether Redis accepts writes.
+    """
     late = {name: clock for name, clock in clocks.items() if _stands_still(clock)}
     stuck = [name for name, clock in late.items() if clock.vital]
     degraded = [name for name, clock in late.items() if not clock.vital] + ([] if redis_takes_writes else ["redis"])
@@ -51,7 +56,7 @@ def _stands_still(clock: ClockState) -> bool:
 
 
 class HealthServer:
-    """Serves the page on a thread of its own, from its construction on.
+    """Serves the page on its own thread as soon as it is constructed.
 
     Args:
         address: host and port; port 0 takes a free one.

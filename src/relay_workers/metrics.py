@@ -1,4 +1,4 @@
-"""Metrics of one worker for Prometheus. No label holds an id, so the number of series is bounded."""
+"""The metrics of one worker for Prometheus. No label contains an id, so the number of time series is bounded."""
 
 import time
 from collections.abc import Callable, Collection
@@ -9,11 +9,11 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason
 
 LONG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 4 * 3600)
-"""Buckets in seconds; an execution may wait for hours."""
+"""Histogram buckets in seconds; an execution may wait for hours."""
 
 
 class Metrics:
-    """The metrics of one worker, in a registry of their own: two workers in one process do not collide."""
+    """The metrics of one worker, in their own registry, so that two workers in one process do not collide."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -63,7 +63,12 @@ class Metrics:
         self.queue_wait.labels(run_reason).observe(max(0.0, waited_seconds))
 
     def started(self, run_reason: RunReason, claimed_at: float) -> None:
-        """Count a process that has started; ``claimed_at`` is the time of its claim on the monotonic clock."""
+        """Count a process that has started.
+
+        Args:
+            run_reason: the kind of its execution.
+            claimed_at: time at which the execution was claimed, on the monotonic clock.
+        """
         self.start.labels(run_reason).observe(time.monotonic() - claimed_at)
 
     def ended(self, run_reason: RunReason, transition: Transition) -> None:
@@ -75,24 +80,29 @@ class Metrics:
         self._adopted.inc()
 
     def swept(self, kind: str, times: int = 1) -> None:
-        """Count acts of a sweep; ``kind`` is one of a fixed set of words."""
+        """Count the actions of a sweep.
+
+        Args:
+            kind: the kind of action; one of a fixed set of words.
+            times: the number of actions.
+        """
         self._swept.labels(kind).inc(times)
 
     def watch(self, gauges: dict[str, Callable[[], float]]) -> None:
-        """Set the functions that read each gauge when Prometheus asks for it."""
+        """Set, for each gauge by name, the function that reads its value when Prometheus asks for it."""
         for name, read in gauges.items():
             self._registry_gauges[name].set_function(read)
 
     def watch_clocks(self, ages: dict[str, Callable[[], float]]) -> None:
-        """Set the functions that read the age of each clock, in seconds."""
+        """Set, for each clock by name, the function that reads the seconds since its last success."""
         for name, read in ages.items():
             self._clocks.labels(name).set_function(read)
 
     def text(self) -> bytes:
-        """All metrics in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 def oldest(ages: Collection[float]) -> float:
-    """The largest of some ages; 0 where there are none."""
+    """Return the largest of the ages; 0 if there are none."""
     return max(ages, default=0.0)

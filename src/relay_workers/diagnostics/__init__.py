@@ -1,1 +1,4 @@
-"""`relay doctor`: examine the services, this node and its executions. Facts are gathered apart from their judgement."""
+"""`relay doctor`: examines the services, this node and its executions.
+
+Modules that gather facts (`*_facts`) are separate from those that judge them (`*checks`).
+"""

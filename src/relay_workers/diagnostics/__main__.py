@@ -23,7 +23,7 @@ from relay_workers.diagnostics.image_programs import programs_in
 
 
 def main(arguments: list[str]) -> int:
-    """Print the answer to one question; returns the exit code."""
+    """Write the answer to one question to standard output, and return the exit code."""
     configure_logging("ERROR")
     try:
         answer = _answer(arguments)

@@ -10,15 +10,16 @@ from relay_core.store.nodes.runtime_nodes import ListedNode
 Level = Literal["ok", "warning", "error"]
 
 CLOCK_SECONDS = 5.0
-"""Largest difference of two clocks that is no warning."""
+"""Largest difference between two clocks, in seconds, that is not a warning."""
 LONG_QUEUE = 1000
-"""Messages in a queue that are a warning."""
+"""Number of messages in a queue from which it is a warning."""
 FILES_OF_A_WORKER = 256
-"""Open files of a worker without executions: sockets of database, Redis and engine, and the interpreter's own."""
+"""Open files that a worker needs without executions: sockets to database, Redis and engine, and the interpreter's own.
+"""
 FILES_OF_AN_EXECUTION = 8
-"""Open files for one execution: two logs, a FIFO of its process, pipes of git, sockets of requests."""
+"""Open files that one execution needs: two logs, a FIFO of its process, pipes of git, sockets of requests."""
 FILES_OF_AN_API = 2048
-"""Open files of an API with a thousand followers of logs."""
+"""Open files that an API process needs with a thousand clients that follow logs."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Check:
     """The result of one examination, as `relay doctor --json` prints it."""
 
     check: str
-    """Name of the examination; several results may have the same name."""
+    """Name of the examination; one examination may have several results."""
     level: Level
     message: str
     what_to_do: str = ""
@@ -35,7 +36,7 @@ class Check:
 def judge_clock(difference_seconds: float) -> Check:
     """Judge the clock of this host by its difference from Postgres' clock.
 
-    Leases and deadlines use Postgres' clock alone, so a wrong clock confuses people only.
+    Leases and deadlines use only Postgres' clock, so a wrong clock here does no harm but confuses people.
     """
     if abs(difference_seconds) <= CLOCK_SECONDS:
         return Check("clock", "ok", f"this host's clock and Postgres' differ by {difference_seconds:.1f} s")
@@ -47,8 +48,8 @@ def judge_open_files(limit: int, slots: int) -> Check:
     """Judge the limit of open files of a process.
 
     Args:
-        limit: the hard limit; workers and API raise their own limit to it.
-        slots: executions that a worker carries out at once.
+        limit: the hard limit; workers and API raise their own soft limit to it.
+        slots: number of executions that a worker carries out at once.
     """
     needed = FILES_OF_A_WORKER + slots * FILES_OF_AN_EXECUTION
     facts = f"a process may have {limit} open files; a worker with {slots} slots needs {needed}"
@@ -67,7 +68,11 @@ def judge_queue(name: str, length: int) -> Check:
 
 
 def judge_redis(why_unfit: str | None) -> Check:
-    """Judge a Redis that answers by the reason why it takes no writes, or None."""
+    """Judge a Redis that answers.
+
+    Args:
+        why_unfit: why it accepts no writes; None if it does.
+    """
     if why_unfit is None:
         return Check("redis", "ok", "Redis answers and takes writes")
     advice = "see its maxmemory, its disk and its role: until it takes writes, no queued execution starts"
@@ -81,7 +86,7 @@ def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Ch
         directory: the data directory.
         free: bytes that are free there.
         min_free: bytes below which the node takes no new workspace.
-        pressure: bytes below which the node ends executions.
+        pressure: bytes below which the node stops executions.
     """
     facts = f"{free >> 20} MiB are free in {directory}"
     if free >= min_free:
@@ -95,7 +100,7 @@ def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Ch
 
 
 def judge_node(listed: ListedNode) -> Check:
-    """Judge a node by its liveness, the health it reports, and its promised room."""
+    """Judge a node by its liveness, the health it reports, and the capacity it has promised to workspaces."""
     node, age = listed.node, listed.age_seconds
     beat = "it has never sent a heartbeat" if age is None else f"its last heartbeat is {age:.0f} s old"
     promised = nodes.load_text(listed.promised.workspaces, listed.promised.memory_bytes, node.capacity)
@@ -111,8 +116,9 @@ def judge_git(version: tuple[int, int] | None, too_old: str | None, *, private_h
     """Judge the git of this node.
 
     Args:
-        version: major and minor number; None where git cannot be run.
-        too_old: why it cannot be held to the address that was checked before a fetch, or None.
+        version: major and minor version; None if git cannot be run.
+        too_old: why this git cannot be forced to connect to the address that Relay checked before a fetch; None if it
+            can.
         private_hosts_allowed: whether remotes may have any address, so that an old git does no harm.
     """
     if too_old is None and version is not None:

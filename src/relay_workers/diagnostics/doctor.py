@@ -1,4 +1,4 @@
-"""`relay doctor`: examine the services, this node, and what its sweeps would repair. Examining changes nothing."""
+"""`relay doctor`: examines the services, this node, and what its sweeps would repair. `examine` changes nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,11 +24,11 @@ from relay_workers.maintenance.requeue import SEND_AGAIN_SECONDS
 from relay_workers.ownership.node_identity import NodeIdentity, read_node_id
 
 _UNAVAILABLE = (RelayError, SQLAlchemyError, redis.RedisError, OSError)
-"""Errors of a part that does not answer or is wrong; the examination of the other parts goes on."""
+"""Errors of a part that does not answer or is broken; the examination of the other parts goes on."""
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Do all examinations; one that cannot be done is itself reported, and the next follows."""
+    """Do all examinations. If one fails, its error is reported as a result, and the next one follows."""
     database = _guarded("database", lambda: service_facts.examine_database(settings))
     checks = [
         *database,
@@ -40,7 +40,7 @@ def examine(settings: Settings) -> list[Check]:
         *_guarded("engine", lambda: _examine_engine(settings)),
     ]
     if any(check.level == "error" for check in database):
-        return checks  # nodes and executions are known to Postgres only
+        return checks  # only Postgres knows about nodes and executions
     checks += _guarded("nodes", lambda: service_facts.examine_nodes(settings))
     checks += _guarded("rows", lambda: service_facts.examine_late_executions(settings))
     if any(check.check == "engine" and check.level == "error" for check in checks):
@@ -52,10 +52,10 @@ def examine(settings: Settings) -> list[Check]:
 
 
 def fix(settings: Settings) -> list[str]:
-    """Do at once what the sweeps of this node would do.
+    """Do immediately what the sweeps of this node would do.
 
     Returns:
-        A line for each thing that was done, and one for an error that ended it.
+        A line for each thing that was done; if an error stopped the work, a last line with the error.
     """
     done: list[str] = []
     try:
@@ -86,18 +86,18 @@ def _fix(context: WorkerContext, done: list[str]) -> None:
 
 @contextmanager
 def _worker_parts(settings: Settings) -> Iterator[WorkerContext]:
-    """The parts of a worker of this node, without taking a worker's name and without starting anything."""
+    """Make the parts of a worker of this node, without taking a worker's name and without starting a thread."""
     node_id = read_node_id(settings.data_dir)
     identity = NodeIdentity(node_id, f"doctor@{node_id}", f"doctor@{node_id}#", -1)
     with service_facts.connected(settings) as engine:
         dispatcher = CeleryDispatcher(make_app(settings, node_id), engine)
         context = make_context(settings, identity, Database(engine, dispatcher), dispatcher)
-        context.retry_while_silent.stop()  # an engine that does not answer is to be reported, not waited for
+        context.retry_while_silent.stop()  # report an engine that does not answer, do not wait for it
         yield context
 
 
 def _guarded(name: str, examination: Callable[[], list[Check]]) -> list[Check]:
-    """Do an examination; its error becomes a check with its name."""
+    """Do an examination and return its results. An error becomes a result under the examination's name."""
     try:
         return examination() or [Check(name, "ok", "nothing to report")]
     except _UNAVAILABLE as error:

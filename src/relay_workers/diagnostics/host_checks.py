@@ -7,7 +7,11 @@ from relay_workers.diagnostics.checks import Check
 
 
 def judge_privacy(open_directories: Iterable[Path]) -> Check:
-    """Judge the directories of the node that other accounts of the host can enter; there should be none."""
+    """Judge whether other accounts of the host can enter the node's directories.
+
+    Args:
+        open_directories: the directories that they can enter; there should be none.
+    """
     names = ", ".join(str(path) for path in open_directories)
     if not names:
         return Check("privacy", "ok", "no other account can enter this node's workspaces, mirrors and stores")
@@ -17,7 +21,12 @@ def judge_privacy(open_directories: Iterable[Path]) -> Check:
 
 
 def judge_mount(data_dir: Path, missing: tuple[str, ...]) -> Check:
-    """Judge the mount of the data directory by those of the options nosuid and nodev that it lacks."""
+    """Judge the mount options of the data directory. Missing ones are only advice, not a warning.
+
+    Args:
+        data_dir: the data directory.
+        missing: those of the options nosuid and nodev that it is mounted without.
+    """
     if not missing:
         return Check("mount", "ok", f"{data_dir} is mounted nosuid,nodev")
     facts = f"{data_dir} is mounted without {','.join(missing)}"
@@ -28,9 +37,9 @@ def judge_pids(*, most_of_one: int, promised: int, host: int) -> Check:
     """Judge the limits on processes and threads.
 
     Args:
-        most_of_one: the most that one workspace may ask for (RELAY_MAX_PIDS).
-        promised: the most that the node promises to all workspaces together.
-        host: the most that the host can have.
+        most_of_one: largest number that one workspace may request (RELAY_MAX_PIDS).
+        promised: largest number that the node promises to all workspaces together.
+        host: largest number that the host can have.
     """
     facts = f"workspaces may have {promised} processes of the {host} that this host can have"
     if promised >= host:
@@ -45,13 +54,13 @@ def judge_pids(*, most_of_one: int, promised: int, host: int) -> Check:
 
 
 def judge_uids(*, one_uid: int | None, root: bool, span: range, delegated: Iterable[range]) -> Check:
-    """Judge the uids of workspaces.
+    """Judge the user ids of workspaces.
 
     Args:
-        one_uid: the uid that all workspaces share; None where each has its own.
-        root: whether the worker is root.
-        span: the uids from which each workspace gets its own.
-        delegated: the uids that ``/etc/subuid`` gives to accounts of the host.
+        one_uid: the user id that all workspaces share; None if each has its own.
+        root: whether the worker runs as root.
+        span: the user ids from which each workspace gets its own.
+        delegated: the ranges of user ids that ``/etc/subuid`` gives to accounts of the host.
     """
     if one_uid is not None:
         why = "RELAY_CONTAINER_UID" if root else "the worker is not root, and this is its own"

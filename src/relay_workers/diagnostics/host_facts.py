@@ -1,4 +1,4 @@
-"""Facts about the host of a node, for `relay doctor`."""
+"""Gathers facts about the host of a node, for `relay doctor`."""
 
 import os
 import shutil
@@ -25,19 +25,19 @@ def examine_disk(settings: Settings) -> list[Check]:
 
 
 def examine_open_files(settings: Settings) -> list[Check]:
-    """Examine the limit of open files; raises the soft limit of this process to the hard one."""
+    """Examine the limit of open files. This also raises the soft limit of this process to the hard limit."""
     return [judge_open_files(raise_open_files(), settings.worker_concurrency or default_concurrency())]
 
 
 def examine_git(settings: Settings) -> list[Check]:
-    """Examine whether the node's git connects to the address that was checked before a fetch."""
+    """Examine whether this node's git can be forced to connect to the address that Relay checked before a fetch."""
     version = git_version()
     allowed = settings.git_allow_private_hosts
     return [judge_git(version, too_old_to_pin(version), private_hosts_allowed=allowed)]
 
 
 def examine_host(settings: Settings) -> list[Check]:
-    """Examine processes, the privacy of directories, mount options and uids."""
+    """Examine the limit of processes, the privacy of directories, mount options and user ids."""
     return [
         judge_pids(most_of_one=settings.max_pids, promised=capacity_of(settings).pids or 0, host=host_pids()),
         judge_privacy(_open_directories(settings.data_dir)),

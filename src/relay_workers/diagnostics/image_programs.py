@@ -1,4 +1,4 @@
-"""Look for programs in an image."""
+"""Looks for programs in an image."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from relay_workers.containers.docker.throw_away import output_of
 
 
 def programs_in(image: str, programs: Sequence[str]) -> set[str]:
-    """Those of the programs that a shell in the image finds.
+    """Return those of the given programs that a shell in the image finds.
 
     Raises:
-        RelayError: no engine answers, it has no such image, or the image has no shell.
+        RelayError: no container engine answers, it does not have the image, or the image has no shell.
     """
     return set(programs) - set(output_of(get_settings().docker_host, image, probe(programs)).split())

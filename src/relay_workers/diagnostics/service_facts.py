@@ -1,4 +1,4 @@
-"""Facts about Postgres and Redis, and about nodes and executions as Postgres knows them, for `relay doctor`."""
+"""Gathers facts from Postgres and Redis, also about nodes and executions, for `relay doctor`."""
 
 import time
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from relay_workers.diagnostics.checks import Check, judge_clock, judge_node, jud
 from relay_workers.ownership.node_identity import read_node_id
 
 LATE_SECONDS = 60.0
-"""Age at which a queued execution, or a kill that was not carried out, is reported."""
+"""Age, in seconds, at which a queued execution or an unfinished kill is reported."""
 MAX_ROWS = 20
-"""Executions that are reported of each kind; further ones are of the same kind."""
+"""Largest number of executions of each kind that are reported."""
 REDIS_SECONDS = 3.0
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[Engine]:
-    """Connections to Postgres that are closed at the end of the block."""
+    """Connect to Postgres; the connections are closed at the end of the block."""
     database = make_database(settings, application="doctor")
     try:
         yield database
@@ -37,10 +37,10 @@ def connected(settings: Settings) -> Iterator[Engine]:
 
 
 def examine_database(settings: Settings) -> list[Check]:
-    """Examine the schema, and the clock of Postgres.
+    """Examine the schema of the database, and the difference between this host's clock and Postgres' clock.
 
     Raises:
-        SchemaMismatch: the schema is another version's.
+        SchemaMismatch: the schema belongs to another version of Relay.
     """
     with connected(settings) as database, database.connect() as connection:
         check_schema(connection)
@@ -49,7 +49,7 @@ def examine_database(settings: Settings) -> list[Check]:
 
 
 def examine_redis(settings: Settings) -> list[Check]:
-    """Examine whether Redis takes writes, and the queues of this node and its pool."""
+    """Examine whether Redis accepts writes, and how long the queues of this node and its pool are."""
     queues = [pool_queue(settings.pool), node_queue(read_node_id(settings.data_dir))]
     timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
     with redis.Redis.from_url(settings.redis_url, **timeouts) as client:
@@ -60,13 +60,13 @@ def examine_redis(settings: Settings) -> list[Check]:
 
 
 def examine_nodes(settings: Settings) -> list[Check]:
-    """Examine all nodes by their rows."""
+    """Examine all nodes by their rows in Postgres."""
     with connected(settings) as database, database.connect() as connection:
         return [judge_node(row) for row in runtime_nodes.list_nodes(connection)]
 
 
 def examine_late_executions(settings: Settings) -> list[Check]:
-    """Report executions that wait too long for a worker, for their end, or for a new owner."""
+    """Report executions that are queued, being killed, or without a living owner for too long."""
     with connected(settings) as database, database.connect() as connection:
         waiting = {
             execution_id: placement.why_waits(connection, execution_id) or "for a worker"

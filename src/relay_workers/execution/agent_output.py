@@ -13,9 +13,9 @@ class AgentOutput:
     """Reads an agent's stored output; where the stored log is masked, the original bytes come from the raw log file.
 
     Args:
-        logs: The store that holds the output.
-        execution_id: The agent's execution.
-        raw: Access to the raw log file. With None, the masked bytes are returned as they are stored.
+        logs: the store that holds the output.
+        execution_id: the agent's execution.
+        raw: access to the raw log file. With None, the masked bytes are returned as they are stored.
     """
 
     def __init__(self, logs: LogStore, execution_id: UUID, raw: RawOutput | None = None) -> None:
@@ -38,7 +38,7 @@ class AgentOutput:
         """Return the last `TAIL_BYTES` bytes of standard error, masked. Some failures are explained nowhere else.
 
         Args:
-            size: The length of the whole stored standard error, in bytes.
+            size: the length of the whole stored standard error, in bytes.
         """
         begin = max(0, size - TAIL_BYTES)
         return b"".join(self._logs.iter_range(self._execution_id, Stream.STDERR, begin, size))

@@ -39,15 +39,15 @@ class AgentTurn:
     """Parses the output of one coding agent on its own thread and stores the agent's conversation.
 
     Args:
-        database: Stores the conversation.
-        claimed: The agent's execution.
-        reader: A new reader that has not parsed anything yet.
-        output: The agent's stored output.
-        mask: Masks the texts of the conversation; the reader parses them from output that may not be masked.
-        resumed: The agent's own id of the conversation that this turn continues; None starts a new conversation.
+        database: stores the conversation.
+        claimed: the agent's execution.
+        reader: a new reader that has not parsed anything yet.
+        output: the agent's stored output.
+        mask: masks the texts of the conversation; the reader parses them from output that may not be masked.
+        resumed: the agent's own id of the conversation that this turn continues; None starts a new conversation.
 
     Attributes:
-        grown: An event that the log capture sets whenever it has stored more output.
+        grown: an event that the log capture sets whenever it has stored more output.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class AgentTurn:
         """Parse the complete output to its end and return how the turn ended.
 
         Args:
-            size: Length of standard output in bytes.
-            exit_code: The agent's exit code; None if it is not known.
-            stderr_size: Length of standard error in bytes.
-            stopped: Whether Relay stopped the agent, because of a kill or an exceeded limit.
+            size: length of standard output in bytes.
+            exit_code: the agent's exit code; None if it is not known.
+            stderr_size: length of standard error in bytes.
+            stopped: whether Relay stopped the agent, because of a kill or an exceeded limit.
 
         Raises:
-            Stale: Another worker owns the execution now.
+            Stale: another worker owns the execution now.
         """
         self.close()
         self._read_to(size)

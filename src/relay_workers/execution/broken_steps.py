@@ -21,11 +21,11 @@ class BrokenSteps:
     """Turns the error that a step raised into an outcome.
 
     Args:
-        leases: Confirm that this worker still owns the execution, before its processes are killed.
-        ender: Kills the processes.
-        retry: The retries of engine calls, which are switched off here: if the container engine does not answer, the
+        leases: confirm that this worker still owns the execution, before its processes are killed.
+        ender: kills the processes.
+        retry: the retries of engine calls, which are switched off here: if the container engine does not answer, the
             `Leftovers` sweep (`maintenance.leftovers`) kills the processes later.
-        evidence: Collects the log sizes and the HEAD commits.
+        evidence: collects the log sizes and the HEAD commits.
     """
 
     def __init__(self, leases: Leases, ender: ProcessEnder, retry: RetryWhileSilent, evidence: PartialEvidence) -> None:
@@ -38,7 +38,7 @@ class BrokenSteps:
         """Kill the processes of the step and return a failure (or kill) with the reason of the error.
 
         Raises:
-            OwnershipLost: Another worker owns the execution now.
+            OwnershipLost: another worker owns the execution now.
         """
         transition = end_of(error, kill_asked=control.kill.is_set())
         started = control.processes

@@ -48,12 +48,12 @@ class WorkspacePreparation:
     """Prepares workspaces. Each worker has one.
 
     Args:
-        workspaces: Rows and directories of workspaces.
-        git: Makes the clones.
-        images: Pulls and checks images.
-        containers: Makes the containers.
-        leases: Confirm that this worker owns the execution, before files or containers are removed.
-        open_log: Opens the execution's log.
+        workspaces: rows and directories of workspaces.
+        git: makes the clones.
+        images: pulls and checks images.
+        containers: makes the containers.
+        leases: confirm that this worker owns the execution, before files or containers are removed.
+        open_log: opens the execution's log.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class WorkspacePreparation:
         On a failure, remove the files of a workspace that was never ready.
 
         Raises:
-            OwnershipLost: Another worker owns the execution, or this worker shuts down.
-            Stale: Another worker owns the execution.
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
+            Stale: another worker owns the execution.
         """
         row = self._workspaces.row(claimed.workspace_id)
         with self._open_log(claimed, row, control) as log:
@@ -198,7 +198,7 @@ def check_wanted(control: ExecutionControl) -> None:
     """Return if the preparation should go on, else raise. Called before each part of the preparation.
 
     Raises:
-        OwnershipLost: Another worker owns the execution, or this worker shuts down.
+        OwnershipLost: another worker owns the execution, or this worker shuts down.
         StepFailed: `user`: the execution was killed.
     """
     if control.lost.is_set():
@@ -211,7 +211,7 @@ def await_container(container: "Future[str]", control: ExecutionControl) -> str:
     """Wait until the container is made and return its id.
 
     Raises:
-        OwnershipLost: Another worker owns the execution, or this worker shuts down.
+        OwnershipLost: another worker owns the execution, or this worker shuts down.
         StepFailed: `user`: the execution was killed; or the error of the engine.
     """
     while not wait([container], timeout=_POLL_SECONDS).done:

@@ -33,15 +33,15 @@ def until_ready(control: ExecutionControl, carry_out: Callable[[], Transition]) 
     """Run a dev server on a new thread; return once its port answers, or once it has ended before that.
 
     Args:
-        control: The execution's control, through which the thread reports that the port answers.
-        carry_out: Runs the dev server to its end and returns that end.
+        control: the execution's control, through which the thread reports that the port answers.
+        carry_out: runs the dev server to its end and returns that end.
 
     Returns:
         The end of the execution if the server has ended; None if its port answers. In that case the thread goes on
         until the server ends.
 
     Raises:
-        OwnershipLost: The execution was left to another worker before its port answered.
+        OwnershipLost: the execution was left to another worker before its port answered.
     """
     settled = threading.Event()
     ends: list[Transition | OwnershipLost] = []
@@ -67,12 +67,12 @@ class DevServerSession(StepSession):
     """Carries out one dev server.
 
     Args:
-        parts: The worker's parts that carry out steps.
-        claimed: The execution.
-        control: The execution's control, by which other threads stop it.
-        forwarder: Forwards a port of this node to the server.
-        retry: Repeats calls to a container engine that is restarting.
-        start_seconds: Time within which the server has to answer on its port.
+        parts: the worker's parts that carry out steps.
+        claimed: the execution.
+        control: the execution's control, by which other threads stop it.
+        forwarder: forwards a port of this node to the server.
+        retry: repeats calls to a container engine that is restarting.
+        start_seconds: time within which the server has to answer on its port.
     """
 
     def __init__(

@@ -30,9 +30,9 @@ class EndPublisher:
     """Reports a committed end of an execution to the other parts of Relay.
 
     Args:
-        live_logs: Closes the live log, for clients that follow it.
-        metrics: Counts the end.
-        admission: Checks whether executions that found no free capacity on this node can start now.
+        live_logs: closes the live log, for clients that follow it.
+        metrics: counts the end.
+        admission: checks whether executions that found no free capacity on this node can start now.
     """
 
     def __init__(self, live_logs: LiveLogPublisher, metrics: Metrics, admission: Admission) -> None:
@@ -51,10 +51,10 @@ class EndWriter:
     """Writes the outcomes of executions.
 
     Args:
-        database: Stores the end; after the commit it sends the messages of the executions that may start now.
-        node_id: This worker's node; stored with an execution whose processes may still run here.
-        evidence: Makes minimal evidence (the log sizes) when the collected evidence cannot be stored.
-        publisher: Called after the commit.
+        database: stores the end; after the commit it sends the messages of the executions that may start now.
+        node_id: this worker's node; stored with an execution whose processes may still run here.
+        evidence: makes minimal evidence (the log sizes) when the collected evidence cannot be stored.
+        publisher: called after the commit.
     """
 
     def __init__(self, database: Database, node_id: str, evidence: PartialEvidence, publisher: EndPublisher) -> None:
@@ -70,7 +70,7 @@ class EndWriter:
         stored.
 
         Raises:
-            Stale: Another worker owns the execution now.
+            Stale: another worker owns the execution now.
         """
         try:
             ended = self._commit(claimed, control, outcome)

@@ -39,9 +39,9 @@ class ProcessEnder:
     """Kills the processes of executions on this node.
 
     Args:
-        containers: The container engine in which they run.
-        database: Lists the group ids of running executions; stores an event if a container had to be restarted.
-        data_dir: The data directory of this node; its lock files keep starts and kills apart.
+        containers: the container engine in which they run.
+        database: lists the group ids of running executions; stores an event if a container had to be restarted.
+        data_dir: the data directory of this node; its lock files keep starts and kills apart.
     """
 
     def __init__(self, containers: Containers, database: Database, data_dir: Path) -> None:
@@ -53,7 +53,7 @@ class ProcessEnder:
         """Send TERM, wait ``grace_seconds``, send KILL; return when no process is left.
 
         Raises:
-            RelayError: The processes could not be killed, or that could not be verified; some of them may still run.
+            RelayError: the processes could not be killed, or that could not be verified; some of them may still run.
         """
         result = self._containers.kill_execution(processes.container_id, processes.gid, grace_seconds=grace_seconds)
         if processes.as_root and not result.restarted:

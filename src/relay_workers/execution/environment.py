@@ -26,8 +26,8 @@ def container_environment(settings: Settings, own: Mapping[str, str]) -> dict[st
     """Return the variables that every process of a container gets: unbuffered output, passed-on variables, CA bundle.
 
     Args:
-        settings: Names of the variables to pass on from the worker (such as those of proxies), and the CA bundle.
-        own: The environment of this worker.
+        settings: names of the variables to pass on from the worker (such as those of proxies), and the CA bundle.
+        own: the environment of this worker.
     """
     env = dict(_LIVE_LOGS)
     env.update({name: own[name] for name in settings.container_env_passthrough if name in own})

@@ -42,8 +42,8 @@ class EvidenceCollector:
     """Collects the evidence of a step whose process has ended.
 
     Args:
-        database: Knows the HEAD commits before the step and the group ids of executions that still run.
-        git: Reads HEAD commits and records the state of work trees.
+        database: knows the HEAD commits before the step and the group ids of executions that still run.
+        git: reads HEAD commits and records the state of work trees.
     """
 
     def __init__(self, database: Database, git: Git) -> None:
@@ -54,7 +54,7 @@ class EvidenceCollector:
         """Return the outcome of a step, with everything that is stored with it.
 
         Raises:
-            Stale: Another worker owns the execution now.
+            Stale: another worker owns the execution now.
         """
         transition = transition_of(claimed, step, end)
         turn: dict[str, Any] | None = None
@@ -93,9 +93,9 @@ class EvidenceCollector:
         """Return the state columns of each repository by its id, and an event for each repository with a problem.
 
         Args:
-            claimed: The execution.
-            step: The step, whose process has ended.
-            message: Message of the commit that Relay makes of the remaining changes; None for no commit.
+            claimed: the execution.
+            step: the step, whose process has ended.
+            message: message of the commit that Relay makes of the remaining changes; None for no commit.
         """
         workspace, mask = step.place.workspace, step.place.mask
         states: dict[UUID, Mapping[str, Any]] = {}

@@ -21,14 +21,14 @@ def judge_end(record: ExitRecord | None, engine_exit: int | None, *, supervisor_
     """Decide the exit code of a step that has ended, and why it failed.
 
     Args:
-        record: The exit record that the supervisor wrote; the step could have forged it. None if there is none.
-        engine_exit: The supervisor's exit code as the container engine reports it, which equals the step's. None while
+        record: the exit record that the supervisor wrote; the step could have forged it. None if there is none.
+        engine_exit: the supervisor's exit code as the container engine reports it, which equals the step's. None while
             the supervisor runs, or if the engine has forgotten it.
-        supervisor_alive: Whether the supervisor still runs, as its open end of the FIFO ``alive`` shows. It outlives
+        supervisor_alive: whether the supervisor still runs, as its open end of the FIFO ``alive`` shows. It outlives
             the step while a background child of the step holds the log open.
 
     Raises:
-        ValueError: The step has not ended.
+        ValueError: the step has not ended.
     """
     if record is None:
         if supervisor_alive:

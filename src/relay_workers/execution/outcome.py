@@ -65,8 +65,8 @@ def end_of(error: Exception, *, kill_asked: bool) -> Transition:
     """Return the transition that ends a step which raised ``error``. An unexpected error is logged with its traceback.
 
     Args:
-        error: The error that the step raised.
-        kill_asked: Whether a kill was requested. A `StepFailed` then counts as the kill, not as a failure.
+        error: the error that the step raised.
+        kill_asked: whether a kill was requested. A `StepFailed` then counts as the kill, not as a failure.
     """
     failure = as_failure(error)
     if isinstance(error, StepFailed) and (kill_asked or failure.reason == Reason.USER):

@@ -1,4 +1,4 @@
-"""Evidence of a step that could not go on: the log as it is stored, and the head of every repository."""
+"""Collects the evidence of a step that broke: the log as far as it is stored, and the HEAD of every repository."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,14 +24,14 @@ log = structlog.get_logger(__name__)
 
 
 class PartialEvidence:
-    """Collects evidence without the step's own session.
+    """Collects evidence without the step's own `StepSession`, which may have failed before it was complete.
 
     Args:
-        database: for the workspace's row.
+        database: reads the workspace's row.
         logs: the stored logs.
-        git: reads heads.
+        git: reads HEAD commits.
         secrets: decrypts the values to mask.
-        workspaces: the directories of workspaces.
+        workspaces: finds the directories of workspaces.
     """
 
     def __init__(
@@ -44,11 +44,12 @@ class PartialEvidence:
         self._workspaces = workspaces
 
     def collect(self, claimed: Claimed, *, truncated: bool) -> Evidence:
-        """The stored log, and the heads as far as they can be read.
+        """Return the sizes of the stored log, and the HEAD of each repository that can be read.
 
         Args:
             claimed: the execution.
-            truncated: its process may have written more than is stored.
+            truncated: whether its process may have written more output than is stored; the log is then marked
+                incomplete.
         """
         try:
             heads = self._heads(claimed.workspace_id)
@@ -58,12 +59,12 @@ class PartialEvidence:
         return Evidence(heads, self.log_ends(claimed.execution_id, truncated=truncated))
 
     def log_ends(self, execution_id: UUID, *, truncated: bool) -> dict[str, StreamEnd]:
-        """Sizes and digests of the stored streams; with ``truncated`` all are marked as not complete."""
+        """Return size and digest of each stored stream; with ``truncated``, mark all of them as incomplete."""
         ends = stored_ends(self._logs, execution_id)
         return {name: end._replace(truncated=end.truncated or truncated) for name, end in ends.items()}
 
     def _heads(self, workspace_id: UUID) -> dict[UUID, Mapping[str, Any]]:
-        """The head of every clone by repository id; empty where the clones are gone."""
+        """Return the HEAD columns of each clone by repository id; an empty dict if the clones are gone."""
         with self._database.connect() as connection:
             row = workspace_row.load(connection, workspace_id)
         directory = self._workspaces.directory(workspace_id)
@@ -72,6 +73,6 @@ class PartialEvidence:
         heads = self._git.heads(directory, [repo.name for repo in row.repos])
         try:
             mask = SecretMask(to_mask(self._secrets, row))
-        except StepFailed:  # without the secrets to mask, only commit ids may be shown
+        except StepFailed:  # the secrets cannot be masked, so only commit ids are safe to show
             return {repo.repo_id: {"after_head_commit": heads[repo.name].commit} for repo in row.repos}
         return {repo.repo_id: head_columns(heads[repo.name], mask) for repo in row.repos}

@@ -1,11 +1,12 @@
-"""An agent's output as the agent wrote it, for the reader of its protocol.
+"""Reads an agent's output exactly as the agent wrote it, for the parser of its protocol.
 
-The log in Postgres is masked, and masking changes a protocol: an ordinary word that a client calls secret (`completed`,
-`session_id`) is masked in the protocol's own frames too. So where stored bytes are masked, the raw file supplies the
-original bytes. It stays in the run directory until the end of the execution is committed, so an adopter reads the same.
+The log in Postgres is masked, and masking can break a protocol: if a client declares an ordinary word such as
+`completed` or `session_id` to be a secret, that word is also masked in the protocol's own messages. So where stored
+bytes are masked, the raw log file supplies the original ones. It stays in the run directory until the end of the
+execution is committed, so a worker that takes the execution over reads the same bytes.
 
-The step can write to that file. So it is trusted in masked places only, and only where all bytes around them equal the
-stored ones; otherwise the reader gets the stored bytes.
+The step itself can write to that file. So its bytes are used only in masked places, and only if all bytes around these
+equal the stored ones; otherwise the stored bytes are used.
 """
 
 import os
@@ -18,7 +19,7 @@ _UNMASKED = re.compile(rb"[^*]+")
 
 
 def unmasked(stored: bytes, raw: bytes) -> bytes:
-    """The raw bytes, where they equal the stored bytes except in masked places; else the stored bytes."""
+    """Return the raw bytes if they differ from the stored ones in masked places only; otherwise the stored bytes."""
     if stored == raw or len(stored) != len(raw):
         return stored
     same = all(raw.startswith(found[0], found.start()) for found in _UNMASKED.finditer(stored))
@@ -26,7 +27,7 @@ def unmasked(stored: bytes, raw: bytes) -> bytes:
 
 
 class RawOutput:
-    """The raw file of one stream, opened when it is first needed and closed by `close`; for one thread at a time.
+    """Reads the raw log file of one stream. It opens the file at the first need. Not safe to use from several threads.
 
     Args:
         open_log: opens the file.
@@ -38,7 +39,12 @@ class RawOutput:
         self._gone = False
 
     def at(self, offset: int, stored: bytes) -> bytes:
-        """The stored bytes at this offset without their masks; with them where the raw file cannot be trusted."""
+        """Return the original of the stored bytes, or the stored bytes themselves if the raw file is not usable.
+
+        Args:
+            offset: the position of the bytes in the stream.
+            stored: the stored bytes, in which secrets are masked.
+        """
         if self._gone or b"*" not in stored:
             return stored
         try:

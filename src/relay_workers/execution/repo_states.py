@@ -1,4 +1,4 @@
-"""The columns of a repository's state after a step, masked."""
+"""Converts the git state of a repository after a step into database columns, with secrets masked."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from relay_workers.git.port import AfterState, Head, Patch
 
 
 def head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:
-    """The columns of a head; the agent chose the name of its branch, so that is masked like any text."""
+    """Return the columns for HEAD. The branch name is masked too, because the agent may have chosen it."""
     branch = head.branch and mask.text(head.branch)
     masked = {} if branch == head.branch else {"stat": {"masked_fields": ["branch"]}}
     return {
@@ -21,7 +21,7 @@ def head_columns(head: Head, mask: SecretMask) -> dict[str, Any]:
 
 
 def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
-    """The columns of a recorded after-state; patches are compressed with zstandard."""
+    """Return the columns for the state that git recorded after a step. Patches are compressed with zstandard."""
     branch, summary = after.branch and mask.text(after.branch), after.summary
     if summary.get("paths"):
         summary = {**summary, "paths": [mask.text(path) for path in summary["paths"]]}

@@ -1,4 +1,4 @@
-"""One execution from its claim to its end. Read on in `step_session`, which carries out one step."""
+"""Carries out one execution from its claim to its end. `step_session` shows how a single step is carried out."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,32 +25,37 @@ log = structlog.get_logger(__name__)
 AWAY = "the database is away; the execution is adopted once it is back"
 
 Step = Callable[[Claimed, ExecutionControl], Outcome]
-"""Carries out a claimed execution of one kind, up to the outcome that is to be written."""
+"""A function that carries out a claimed execution of one kind and returns the outcome to be written."""
 
 
 class StartReporter(Protocol):
-    """Receives the start of an execution (`relay_workers.celery` implements it)."""
+    """The receiver of the report that an execution has started (`relay_workers.celery` implements it)."""
 
     def report_started(self, seconds_running: float) -> None:
-        """The execution is this worker's; another worker had started it ``seconds_running`` ago, or 0."""
+        """Report that this worker now owns the execution.
+
+        Args:
+            seconds_running: how long ago an earlier worker started it; 0 if it has just been claimed for the first
+                time.
+        """
 
 
 class NoReporter:
-    """Reports to no listener."""
+    """A `StartReporter` that ignores all reports."""
 
     def report_started(self, seconds_running: float) -> None:
         """Do nothing."""
 
 
 class Runner:
-    """Carries out executions; one per worker, called from many threads.
+    """Carries out executions. Each worker has one runner, which many threads call.
 
     Args:
         claims: makes this worker the owner of an execution.
-        steps: by kind of execution.
-        broken: makes an outcome of a step that raised an error.
+        steps: the function that carries out an execution, for each kind of execution.
+        broken: makes the outcome of a step that raised an error.
         ends: writes outcomes.
-        live: lists the executions that are carried out here.
+        live: the list of executions that this worker carries out now.
         metrics: counts claims and adoptions.
     """
 
@@ -74,15 +79,17 @@ class Runner:
         """Claim an execution, carry it out, and write its end.
 
         Args:
-            execution_id: from the message, or from the sweep that adopts.
+            execution_id: the execution, as named by the queue's message or by the adoption sweep.
             attempt: number of the attempt, from the same source.
-            reporter: told once the claim is won.
+            reporter: called once the claim has succeeded.
 
         Returns:
-            The end that was written; None for a dev server whose port answers: its thread goes on until it ends.
+            The end that was written. None for a dev server whose port answers: its thread goes on until the server
+            ends.
 
         Raises:
-            OwnershipLost: another worker owns the execution, now or by the time it ended; nothing was written.
+            OwnershipLost: another worker owns the execution, or owned it before its end could be written; nothing was
+                written.
         """
         with self._live.at_work(execution_id):
             claimed = self._claims.claim(execution_id, attempt)
@@ -120,7 +127,7 @@ class Runner:
 
 @contextmanager
 def _log_context(claimed: Claimed) -> Iterator[None]:
-    """Add the execution's ids to every line that this thread logs in the block."""
+    """Add the execution's ids to every line that this thread logs within the block."""
     with structlog.contextvars.bound_contextvars(
         execution_id=str(claimed.execution_id),
         workspace_id=str(claimed.workspace_id),
@@ -132,9 +139,10 @@ def _log_context(claimed: Claimed) -> Iterator[None]:
 
 @contextmanager
 def _leaving_to_others(control: ExecutionControl) -> Iterator[None]:
-    """Turn every error of an execution that this worker cannot go on with into `OwnershipLost`.
+    """Convert errors after which this worker must leave the execution to another worker into `OwnershipLost`.
 
-    That is an execution that was lost or let go, and one whose end cannot be decided because Postgres is away.
+    These are all errors once another worker owns the execution or this worker shuts down, and errors that occur because
+    Postgres is away, so that the end cannot be decided here. Other errors pass unchanged.
     """
     try:
         yield

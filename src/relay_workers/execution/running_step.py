@@ -1,4 +1,4 @@
-"""A step's process while a worker watches it, and the output that is captured of it."""
+"""A step's process while a worker watches it, and the capture of its output."""
 
 import threading
 import time
@@ -23,27 +23,27 @@ from relay_workers.ownership.live_secrets import LiveSecrets
 
 @dataclass
 class RunningStep:
-    """A process that was started, or is about to be, and its captured output."""
+    """A process that runs or is about to start, with the capture of its output."""
 
     place: StepPlace
     capture: CaptureHandle
     turn: AgentTurn | None
-    """Reads the output of a coding agent; None for every other step."""
+    """Parses the output of a coding agent; None for every other step."""
     exec_id: str | None = None
-    """The container engine's id of the process; None where its answer to the start was lost."""
+    """The container engine's id of the process; None if the engine did not answer the request to start it."""
     began: float = field(default_factory=time.monotonic)
     """Start of the process on the monotonic clock, in seconds."""
     answered: bool = False
-    """The port of a dev server has answered."""
+    """Whether the port of a dev server has answered."""
 
 
 class StepOutputs:
-    """Captures the output of steps.
+    """Starts and stops the capture of a step's output.
 
     Args:
-        pump: moves output to Postgres.
-        logs: the stored output, which the reader of an agent's turn gets.
-        database: where conversations are stored.
+        pump: moves the output to Postgres.
+        logs: the stored output, from which the parser of an agent's output reads.
+        database: stores the conversations of agents.
     """
 
     def __init__(self, pump: LogPump, logs: LogStore, database: Database) -> None:
@@ -52,10 +52,11 @@ class StepOutputs:
         self._database = database
 
     def attach(self, claimed: Claimed, control: ExecutionControl, place: StepPlace) -> RunningStep:
-        """Begin to capture the output of a step, from where its stored log ends; to be ended by `detach`.
+        """Start to capture the output of a step, after the last byte that is already stored. Call `detach` to stop.
 
         Raises:
-            FileNotFoundError, TamperedFile: the run directory is gone, or is not as Relay made it.
+            FileNotFoundError: the run directory is gone.
+            TamperedFile: the run directory is not as Relay made it.
         """
         turn = self._turn(claimed, place)
         capture = self._pump.attach(
@@ -78,7 +79,7 @@ class StepOutputs:
         return RunningStep(place, capture, turn)
 
     def detach(self, step: RunningStep) -> None:
-        """Stop capturing; a process that still runs goes on and writes to its files."""
+        """Stop the capture. A process that still runs goes on and writes to its log files."""
         if step.turn is not None:
             step.turn.close()
         self._pump.detach(step.capture)
@@ -96,5 +97,5 @@ class StepOutputs:
 
 
 def _has_conversation(claimed: Claimed) -> bool:
-    """Whether the executor prints its conversation while it runs."""
+    """Return whether the executor prints its conversation while it runs."""
     return isinstance(claimed.step, AgentStep) and executor_choice(claimed.step).kind.conversation

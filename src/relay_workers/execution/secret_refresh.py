@@ -1,4 +1,4 @@
-"""Adds secrets that are stored, or given to another execution, to the masks of executions that run already."""
+"""Updates the masks of running executions with secrets that were stored or given to other executions meanwhile."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,18 @@ from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.live_secrets import LiveSecrets
 
 LOOK_SECONDS = 1.0
-"""Seconds between two comparisons; each is one query for all live executions with secrets."""
+"""Seconds between two comparisons; each needs one query for all live executions that use secrets."""
 
 log = structlog.get_logger(__name__)
 
 
 class SecretRefresh:
-    """Compares the masks of live executions with Postgres.
+    """Compares the masks of live executions with the secrets in Postgres.
 
     Args:
-        database: where secrets are.
-        box: decrypts them.
-        live: executions of this worker.
+        database: stores the secrets.
+        box: decrypts secrets.
+        live: the executions of this worker.
     """
 
     def __init__(self, database: Database, box: SecretBox, live: LiveExecutions) -> None:
@@ -34,12 +34,12 @@ class SecretRefresh:
         self._live = live
 
     def sweep(self) -> None:
-        """Refresh the masks of all live executions."""
+        """Update the masks of all live executions."""
         if live := [control.secrets for control in self._live.all() if control.secrets is not None]:
             self.refresh(live)
 
     def refresh(self, live: Sequence[LiveSecrets]) -> None:
-        """Refresh these masks; a mask whose values cannot be decrypted stays as it is."""
+        """Update these masks. A mask whose values cannot be decrypted stays as it is."""
         with self._database.connect() as connection:
             stamps = secrets.stamps(connection, list({masked.workspace_id for masked in live}))
         changed = [masked for masked in live if masked.stamp != stamps[masked.workspace_id]]

@@ -1,4 +1,4 @@
-"""Decrypted secrets of a workspace: for the environment of one execution, and for the masks of all executions."""
+"""Decrypts the secrets of a workspace, for the environment of one execution and for the masks of all executions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,22 @@ from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 @dataclass(frozen=True)
 class Grant:
-    """The secrets that one execution gets."""
+    """The secrets that one execution gets: ``env`` maps variable names to decrypted values."""
 
     env: Mapping[str, str]
     given: tuple[GivenValue, ...]
-    """The same secrets, encrypted; stored before the execution starts, so that they are always masked."""
+    """The same secrets, encrypted.
+
+    They are stored before the execution starts, so that every worker masks them from then on.
+    """
 
 
 def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
-    """The secrets of an execution, decrypted; none where the workspace gives none to its kind.
+    """Decrypt the secrets of an execution. Executions of a kind that the workspace gives no secrets to get none.
 
     Raises:
-        StepFailed: `secret_missing`: a secret was deleted, or cannot be decrypted; `start_failed`: the secrets have
-            more bytes than can be masked.
+        StepFailed: `secret_missing`: a secret was deleted or cannot be decrypted; `start_failed`: the secrets have more
+            bytes than can be masked.
     """
     env: dict[str, str] = {}
     given: list[GivenValue] = []
@@ -43,10 +46,11 @@ def grant(box: SecretBox, row: WorkspaceRow, run_reason: RunReason) -> Grant:
 
 
 def to_mask(box: SecretBox, row: WorkspaceRow) -> tuple[bytes, ...]:
-    """All values that no log of the workspace may show, each in every form that is masked.
+    """Return all values that no log of the workspace may show, each in every form in which it is masked.
 
-    A step may print a value that another step got and wrote to a file. Values that no execution has got are included
-    as far as all of them together can be masked; `grant` gives out no others.
+    A step may print a value that an earlier step got and wrote to a file; so the values of all executions are included.
+    Values that no execution has got yet are included as far as the limit on masked bytes allows; `grant` refuses to
+    give out more.
 
     Raises:
         StepFailed: `secret_missing`: a value that an execution has got cannot be decrypted.

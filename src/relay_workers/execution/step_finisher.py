@@ -1,4 +1,4 @@
-"""The end of a step's process: everything is ended, the log is read to its end, and the exit is judged."""
+"""Finishes a step's process: kills what is left of it, reads its log to the end, and decides how it ended."""
 
 import time
 from dataclasses import dataclass
@@ -22,34 +22,34 @@ from relay_workers.ownership.live_executions import ExecutionControl
 log = structlog.get_logger(__name__)
 
 ENGINE_NOTICES_SECONDS = 1.0
-"""Seconds after the end of a process within which the container engine knows of it."""
+"""Seconds within which the container engine notices that a process has ended."""
 MOST_NAMES = 20
-"""Largest number of processes that the log names."""
+"""Largest number of processes that the line in the step's log names."""
 
 
 @dataclass(frozen=True)
 class StepEnd:
-    """The end of a process, known once its log is stored."""
+    """How a process ended; known once its whole log is stored."""
 
     exit_code: int | None
     reason: Reason | None
-    """None where the process ended by itself with code 0."""
+    """Why the step failed or was stopped; None if the process ended by itself with code 0."""
     log: CaptureEnd
     lost_output: bool
-    """A copier in the container could not write all output."""
+    """Whether some output is missing, because a copier in the container could not write it."""
     left: tuple[str, ...] = ()
-    """Names of the processes that the step left running, and that Relay ended."""
+    """Names of the processes that the step left running and that Relay then killed."""
 
 
 class StepFinisher:
-    """Finishes steps.
+    """Finishes steps whose process has ended or has to be stopped.
 
     Args:
-        containers: where they ran.
-        ender: ends processes.
-        leases: confirm the execution before its processes and its repositories are touched.
-        secrets: brings masks up to date before texts of the step are stored.
-        tail_seconds: for which a background process may hold the log open after the exit.
+        containers: the container engine in which they run.
+        ender: kills processes.
+        leases: confirm that this worker owns the execution, before its processes and repositories are touched.
+        secrets: updates masks before texts of the step are stored.
+        tail_seconds: how long a background process may hold the log open after the step has exited.
     """
 
     def __init__(
@@ -67,14 +67,16 @@ class StepFinisher:
         self._tail_seconds = tail_seconds
 
     def finish(self, control: ExecutionControl, step: RunningStep, decision: Decision) -> StepEnd:
-        """End what is left of the process, read its log to the end, and judge the exit.
+        """Kill what is left of the process, read its log to the end, and decide how it ended.
 
-        Processes that a step leaves behind must not run beside the next one. They are ended before the log is closed,
-        as one of them may hold the log open: the supervisor ends by itself when the last of them has let go of it.
+        Processes that a step leaves running must not run during the next step. They are killed before the log is
+        closed, because one of them may hold the log open: the supervisor exits once none of them has the log open any
+        more.
 
         Raises:
-            OwnershipLost, Stale: another worker owns the execution by now.
-            RelayError: the processes cannot be ended, or that cannot be verified.
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
+            Stale: another worker owns the execution now.
+            RelayError: the processes cannot be killed, or that cannot be verified.
         """
         self._leases.confirm(control)
         stopped = decision.act is Act.STOP
@@ -85,14 +87,17 @@ class StepFinisher:
         record = _read_record(step)
         exit_code, reason = self._judge(step, record)
         control.processes = None
-        self._leases.confirm(control)  # reading may have waited for Postgres, and git comes next
+        self._leases.confirm(control)  # reading the log may have taken long (Postgres away), and git is used next
         if control.secrets is not None:
             self._secrets.refresh([control.secrets])
         lost = isinstance(record, ExitRecord) and record.lost_output and not stopped
         return StepEnd(exit_code, decision.reason or log_end.stopped_reason or reason, log_end, lost, left)
 
     def _left_behind(self, step: RunningStep) -> tuple[str, ...]:
-        """Names of processes that the step left running; the log of a script names them, the one of an agent cannot."""
+        """Return the names of processes that the step left running, and add a line with them to the log of a script.
+
+        The log of an agent gets no such line, because its output is parsed as a protocol.
+        """
         processes = step.place.processes
         try:
             names = tuple(self._containers.leftover_names(processes.container_id, processes.gid))
@@ -115,7 +120,10 @@ class StepFinisher:
         return found
 
     def _container_ends(self, step: RunningStep) -> bool:
-        """Whether the supervisor died with its container, which the engine may list as running for a moment."""
+        """Return whether the container has stopped, too.
+
+        The engine may list a stopped container as running for a moment.
+        """
         deadline = time.monotonic() + ENGINE_NOTICES_SECONDS
         while self._containers.inspect(step.place.workspace.container_id).running:
             if time.monotonic() > deadline:
@@ -124,9 +132,9 @@ class StepFinisher:
         return True
 
     def _engine_exit(self, step: RunningStep) -> int | None:
-        """The exit code as the container engine has it; None where it has none.
+        """Return the exit code that the container engine reports; None if it has none.
 
-        The engine notices an exit a moment after the supervisor is dead, and sends no event about it, so it is polled.
+        The engine notices an exit shortly after the supervisor is dead and sends no event about it, so it is polled.
         """
         if step.exec_id is None:
             return None

@@ -1,4 +1,4 @@
-"""The log of a step without a process in a container (`clone`): the worker itself writes it."""
+"""The log of an execution without a process in a container (`clone`): the worker itself writes it."""
 
 import hashlib
 import threading
@@ -19,28 +19,29 @@ from relay_workers.ownership.live_executions import OwnershipLost
 
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 LOOK_SECONDS = 0.5
-"""Seconds between two looks at whether the execution is still this worker's, while Postgres is away."""
+"""Seconds between two checks that this worker still owns the execution, while a caller waits for Postgres."""
 APPEND_BYTES = 1 << 20
 """Largest number of bytes stored in one transaction."""
 WAITING_BYTES = 4 << 20
-"""Largest number of bytes that wait in memory for Postgres; a writer of more waits as well."""
+"""Largest number of bytes that are held in memory until Postgres stores them; above it, `write` blocks."""
 
 log = structlog.get_logger(__name__)
 
 
 class StepLog:
-    """Appends to the stdout stream of an execution, behind the bytes that an earlier owner stored; a context manager.
+    """Appends to the stdout stream of an execution, after the bytes that an earlier owner stored. A context manager.
 
-    A thread of its own stores the bytes: a fetch has a deadline, which an outage of Postgres must not use up. Leaving
-    the context stores all that was written, unless the execution was left to another worker.
+    A separate thread stores the bytes, because a git fetch has a deadline that an outage of Postgres must not use up.
+    Leaving the context stores all that was written, unless the execution was left to another worker.
 
     Args:
-        store: where the log is stored.
-        live: publishes bytes after they were committed.
-        execution_id: of the log.
-        fence: of this owner.
-        log_bytes: largest size of the stored log; later bytes are dropped, and `ends` says `truncated`.
-        lost: set when another worker owns the execution; `write` and `ends` then raise `OwnershipLost`.
+        store: stores the log.
+        live: publishes bytes to clients after they were committed.
+        execution_id: the execution whose log this is.
+        fence: the fence of this worker's claim.
+        log_bytes: largest size of the stored log; later bytes are dropped, and `ends` reports the log as truncated.
+        lost: set when another worker owns the execution or this worker shuts down; `write` and `ends` then raise
+            `OwnershipLost`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class StepLog:
         self._written = self._stored
         self._truncated = False
         self._refused = False
-        """Postgres refused bytes, as another worker owns the log."""
+        """Whether Postgres refused bytes because another worker owns the log."""
         self._broken: Exception | None = None
         self._over = False
         self._sha256 = hashlib.sha256()
@@ -79,7 +80,7 @@ class StepLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Store the rest, unless the execution was left to another worker; stop the thread."""
+        """Store the rest, unless the execution was left to another worker; then stop the thread."""
         try:
             if not isinstance(error, OwnershipLost | Stale):
                 self._flush()
@@ -89,10 +90,10 @@ class StepLog:
                 self._changed.notify_all()
 
     def write(self, data: bytes) -> None:
-        """Append ``data``, which is stored soon; waits only while `WAITING_BYTES` are not stored.
+        """Append ``data``; the thread stores it soon. Blocks only while more than `WAITING_BYTES` are not stored yet.
 
         Raises:
-            OwnershipLost: another worker owns the execution.
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
         """
         with self._changed:
             self._wait_until(lambda: len(self._waiting) < WAITING_BYTES)
@@ -104,14 +105,14 @@ class StepLog:
             self._changed.notify_all()
 
     def say(self, line: str) -> None:
-        """Append a message of Relay's as one line."""
+        """Append one line with a message of Relay's own."""
         self.write(f"relay: {line}\n".encode())
 
     def ends(self) -> dict[str, StreamEnd]:
-        """Sizes and digests of the streams, once all bytes are stored; waits through an outage of any length.
+        """Wait until all bytes are stored, however long Postgres is away; return size and digest of each stream.
 
         Raises:
-            OwnershipLost: another worker owns the execution.
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
         """
         self._flush()
         mine = StreamEnd(self._written, self._sha256.hexdigest(), self._truncated)
@@ -123,7 +124,7 @@ class StepLog:
             self._wait_until(lambda: self._stored == self._written)
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        """Wait for ``done``; the caller holds the condition."""
+        """Wait until ``done()`` is true. The caller must hold `_changed`."""
         while True:
             if self._refused or self._lost.is_set():
                 raise OwnershipLost("the log is another owner's")
@@ -133,7 +134,7 @@ class StepLog:
                 return
             self._changed.wait(LOOK_SECONDS)
 
-    # The methods below run in the thread that stores.
+    # The methods below run in the thread that stores the bytes.
 
     def _work(self) -> None:
         while (data := self._next()) is not None:
@@ -161,9 +162,10 @@ class StepLog:
             return None if self._over else bytes(self._waiting[:APPEND_BYTES])
 
     def _append(self, append: Append) -> AppendResult | None:
-        """Store bytes, through an outage of any length; None where another owner has the log.
+        """Store bytes, however long Postgres is away; return None if another worker owns the log.
 
-        A refusal whose sizes include the bytes means that an earlier try was committed before its answer was lost.
+        If an earlier attempt was committed but its answer was lost, Postgres refuses the bytes. Its refusal reports
+        sizes that already include them, and counts as a success.
         """
 
         def store() -> AppendResult | None:
@@ -185,7 +187,7 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
-    """Sizes and digests of the stored streams of an execution, after its capture was detached."""
+    """Return size and digest of each stored stream of an execution. Its capture must have been detached."""
     ends = {}
     for name, info in store.sizes(execution_id).items():
         digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The place of a step: its workspace, run directory, mask and group id, which are known without its process."""
+"""Where and under which ids a step runs. All of this is known before its process is started."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class StepPlace:
     workspace: WorkspaceHandle
     run_dir: RunDir
     mask: SecretMask
-    """Masks all texts that are stored of the step."""
+    """Masks all texts of the step that are stored."""
     uid: int
     processes: StepProcesses
 
 
 def step_uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:
-    """The user id of a step: 0 where it asks for root, else the workspace's."""
+    """Return the user id of a step: 0 if it runs as root, else the workspace's."""
     return 0 if claimed.step.as_root else workspace.uid

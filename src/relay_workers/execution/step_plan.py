@@ -1,4 +1,4 @@
-"""The plan of a step's process: a script as it is, or the program that an agent's executor makes of a prompt."""
+"""Plans a step's process: a script runs as it is; for a coding agent, its executor turns the prompt into a program."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from relay_workers.execution.workspace import WorkspaceHandle
 
 
 def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
-    """The script, standard input and environment of a step.
+    """Return the script, standard input and environment of a step.
 
     Raises:
         StepFailed: `start_failed` or `cannot_resume`: the executor refuses the prompt or its settings.
@@ -36,10 +36,11 @@ def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) 
 
 
 def executor_choice(step: AgentStep) -> ExecutorChoice:
-    """The executor of an agent's step.
+    """Return the executor of an agent's step, with its settings.
 
     Raises:
-        StepFailed: `start_failed`: the session is older than a check that refuses its executor's settings now.
+        StepFailed: `start_failed`: the settings are invalid. The API checks them when a session is made; a session can
+            be older than a check.
     """
     try:
         return check_executor(step.executor.as_json())
@@ -48,10 +49,10 @@ def executor_choice(step: AgentStep) -> ExecutorChoice:
 
 
 def turn_request(database: Database, claimed: Claimed, step: AgentStep, workspace: WorkspaceHandle) -> TurnRequest:
-    """The prompt of an agent's step, and the conversation that a follow-up continues.
+    """Return the request to the agent: its prompt, its settings, and the conversation that a follow-up continues.
 
-    A follow-up begins a new conversation where no turn of the session has left one, as when the agent was ended before
-    it printed an id.
+    A follow-up starts a new conversation if no earlier turn of the session has stored one, for example because the
+    agent was killed before it printed an id.
     """
     resumed = None
     if step.follow_up:

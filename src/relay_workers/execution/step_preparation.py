@@ -1,4 +1,4 @@
-"""Prepares a step: its run directory, and the notes by which another worker can adopt its process."""
+"""Prepares a step: makes its run directory, and stores what another worker needs to take its process over."""
 
 from collections.abc import Mapping
 
@@ -27,9 +27,9 @@ class StepPreparation:
     """Prepares steps.
 
     Args:
-        settings: for environments and deadlines.
-        database: gets the notes.
-        git: reads the heads before the step.
+        settings: environment variables and time limits.
+        database: stores HEAD commits, process handles and the secrets given to steps.
+        git: reads the HEAD commits before the step.
         secrets: decrypts the secrets that the step gets.
     """
 
@@ -40,7 +40,12 @@ class StepPreparation:
         self._secrets = secrets
 
     def place(self, claimed: Claimed, workspace: WorkspaceHandle, fence: int) -> StepPlace:
-        """The place of a step whose process the owner with this ``fence`` started, or starts.
+        """Return where and under which ids a step runs.
+
+        Args:
+            claimed: the execution.
+            workspace: the workspace in which it runs.
+            fence: the fence of the owner that started the process, or is about to start it; it names the run directory.
 
         Raises:
             StepFailed: `secret_missing`: a value to mask cannot be decrypted.
@@ -57,15 +62,15 @@ class StepPreparation:
     def prepare(
         self, claimed: Claimed, workspace: WorkspaceHandle, extra_env: Mapping[str, str]
     ) -> tuple[StepPlace, StepStart]:
-        """Make the run directory of a step, and note heads, handle and given secrets in Postgres.
+        """Make the run directory of a step; store HEAD commits, process handle and given secrets in Postgres.
 
         Args:
             claimed: the execution.
-            workspace: in which it runs.
-            extra_env: variables that win over all others.
+            workspace: the workspace in which it runs.
+            extra_env: variables that override all others.
 
         Returns:
-            The place of the step, and the request by which the container engine starts it.
+            Where the step runs, and the request that starts it in the container engine.
 
         Raises:
             StepFailed: `secret_missing`, `start_failed` or `cannot_resume`, with the cause.
@@ -91,9 +96,10 @@ class StepPreparation:
         return place, step
 
     def _note(self, claimed: Claimed, place: StepPlace, granted: Grant) -> None:
-        """Store the head of every repository, the run directory, and the secrets that the step gets.
+        """Store the HEAD of every repository, the run directory, and the secrets that the step gets.
 
-        From here on an adopter knows that the process may have started, and masks the same secrets.
+        From here on, a worker that takes the execution over knows that the process may have started, and masks these
+        secrets.
         """
         workspace = place.workspace
         heads = workspace.by_repo_id(self._git.heads(workspace.directory, workspace.repo_names))
@@ -108,7 +114,10 @@ class StepPreparation:
             stored_secrets.note_given(connection, workspace.row.id, granted.given)
 
     def _last_resort(self, claimed: Claimed, workspace: WorkspaceHandle) -> float | None:
-        """Seconds after which the supervisor ends the step where no worker did; None for a dev server: never."""
+        """Return the seconds after which the supervisor itself kills the step if no worker did.
+
+        None for a dev server, which has no time limit.
+        """
         if claimed.run_reason is RunReason.DEV_SERVER:
             return None
         limits = workspace.row.limits

@@ -1,6 +1,6 @@
-"""One step with a process in the workspace's container: scripts, coding agents, and (`dev_server`) dev servers.
+"""Carries out one step with a process in the workspace's container: a script, a coding agent or a dev server.
 
-`StepSession.run` reads top to bottom: attach or start, wait, finish, evidence.
+`StepSession.run` reads top to bottom: attach or start, wait, finish, outcome. `dev_server` extends it.
 """
 
 import time
@@ -35,12 +35,12 @@ from relay_workers.ownership.step_processes import StepProcesses
 log = structlog.get_logger(__name__)
 
 SUPERVISOR_SPEAKS_SECONDS = 1.0
-"""Seconds to wait for the first report of the supervisor of an adopted step, which may have ended already."""
+"""Seconds to wait for the supervisor's first report after attaching: the step may have ended already."""
 
 
 @dataclass(frozen=True)
 class StepParts:
-    """The parts of a worker that carry out steps; shared by all sessions."""
+    """The parts of a worker that carry out steps; all sessions share them."""
 
     workspaces: Workspaces
     preparation: StepPreparation
@@ -57,9 +57,9 @@ class StepSession:
     """Carries out the step of one claimed execution.
 
     Args:
-        parts: of this worker.
+        parts: the worker's parts that carry out steps.
         claimed: the execution.
-        control: its switches.
+        control: the execution's control, by which other threads stop it.
     """
 
     def __init__(self, parts: StepParts, claimed: Claimed, control: ExecutionControl) -> None:
@@ -68,11 +68,12 @@ class StepSession:
         self.control = control
 
     def run(self) -> Outcome:
-        """Carry out the step, up to the outcome that is to be written.
+        """Carry out the step and return the outcome to be written.
 
         Raises:
-            OwnershipLost: another worker owns the execution, or this one shuts down; the process goes on.
-            StepFailed: the step could not be started.
+            OwnershipLost: another worker owns the execution, or this worker shuts down; the process goes on.
+            Stale: another worker owns the execution now.
+            StepFailed: the step could not be started, or its run directory was tampered with.
         """
         step = self.attach() or self.start()
         try:
@@ -83,10 +84,15 @@ class StepSession:
             self.detach(step)
 
     def attach(self) -> RunningStep | None:
-        """Attach to the process that an earlier owner started; None where it started none, and now never will.
+        """Attach to the process that an earlier owner started.
+
+        Returns:
+            The running step. None if the earlier owner never started a process; a start that is still under way is
+            ruled out.
 
         Raises:
-            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`, `secret_missing`.
+            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`: so is the workspace;
+                `secret_missing`: a value to mask cannot be decrypted.
         """
         if not self.claimed.adopted:
             return None
@@ -105,17 +111,22 @@ class StepSession:
             step = self.parts.outputs.attach(self.claimed, self.control, place)
         except (FileNotFoundError, TamperedFile) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
-        step.capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before clocks are looked at: it may have ended in time
+        step.capture.heard.wait(
+            SUPERVISOR_SPEAKS_SECONDS
+        )  # before time limits are checked: the step may have ended in time
         step.exec_id = self.claimed.handle.exec_id
         step.began = time.monotonic() - self.claimed.seconds_running
         return step
 
     def start(self, extra_env: Mapping[str, str] | None = None) -> RunningStep:
-        """Start a new process; return once its supervisor has started.
+        """Start a new process and return once its supervisor has started.
+
+        Args:
+            extra_env: variables that override all others; None for none.
 
         Raises:
-            StepFailed: it cannot be started, with the reason.
-            OwnershipLost: another worker owns the execution, or will adopt it.
+            StepFailed: the process cannot be started, with the reason.
+            OwnershipLost: another worker owns the execution, or will take it over.
         """
         heed_kill(self.control)
         workspace = self.parts.workspaces.open(self.claimed.workspace_id, self.control.stop)
@@ -132,7 +143,7 @@ class StepSession:
         return step
 
     def wait(self, step: RunningStep) -> Decision:
-        """Wait until the process has ended, or has to be ended.
+        """Wait until the process has ended or has to be stopped; return which.
 
         Raises:
             OwnershipLost: another worker owns the execution, or this worker shuts down.
@@ -140,7 +151,7 @@ class StepSession:
         limits = step.place.workspace.row.limits
         has_deadline = self.claimed.run_reason is not RunReason.DEV_SERVER
         while True:
-            self.control.wake.clear()  # before the look: an event after it is then not lost
+            self.control.wake.clear()  # cleared before the check, so that an event during the check is not lost
             look = self._look(step)
             decision = decide(look, limits, has_deadline=has_deadline, tail_seconds=self.parts.tail_seconds)
             if decision.act is Act.LEAVE:
@@ -148,35 +159,44 @@ class StepSession:
             if decision.act is not Act.WAIT:
                 break
             self.control.wake.wait(decision.wait_seconds)
-        if decision.reason is Reason.USER:  # a revoke of Celery's reaches the control before the row
+        if (
+            decision.reason is Reason.USER
+        ):  # a kill by Celery's revoke sets the control first; the row may not have it yet
             with self.parts.database.begin() as connection:
                 request_kill(connection, self.claimed.execution_id, "the worker's control")
         return decision
 
     def finish(self, step: RunningStep, decision: Decision) -> StepEnd:
-        """End all processes of the step, read its log to the end, and find out how it ended.
+        """Kill all processes of the step, read its log to the end, and find out how it ended.
 
         Raises:
-            OwnershipLost, Stale: another worker owns the execution by now.
-            RelayError: the processes cannot be ended.
+            OwnershipLost: another worker owns the execution, or this worker shuts down.
+            Stale: another worker owns the execution now.
+            RelayError: the processes cannot be killed.
         """
         return self.parts.finisher.finish(self.control, step, decision)
 
     def outcome(self, step: RunningStep, end: StepEnd) -> Outcome:
-        """The transition, and the evidence: the agent's result, heads, patches, the end of the log."""
+        """Return the transition and its evidence: the agent's result, HEAD commits, patches and the size of the log."""
         return self.parts.evidence.outcome(self.claimed, step, end)
 
     def detach(self, step: RunningStep) -> None:
-        """Stop watching the step; a process that still runs goes on."""
+        """Stop watching the step. A process that still runs goes on."""
         self.parts.outputs.detach(step)
 
     def note(
         self, connection: Connection, step: RunningStep, *, port: int | None = None, forward_port: int | None = None
     ) -> None:
-        """Store the handle by which another worker finds the process; the ports are a dev server's.
+        """Store the handle by which another worker finds the process.
+
+        Args:
+            connection: an open transaction.
+            step: the running step.
+            port: the dev server's port in the container; None for other steps.
+            forward_port: the port of this node that is forwarded to it; None for other steps.
 
         Raises:
-            Stale: another worker owns the execution by now.
+            Stale: another worker owns the execution now.
         """
         run_dir = step.place.run_dir
         handle = ProcessHandle(
@@ -185,11 +205,14 @@ class StepSession:
         owned.store_handle(connection, self.claimed.execution_id, self.claimed.fence, handle)
 
     def _was_never_started(self, workspace: WorkspaceHandle, fence: int) -> bool:
-        """Rule out that the start of an earlier owner still happens; False where it has happened."""
+        """Return whether the earlier owner never started the process.
+
+        If so, a start under way is prevented from now on.
+        """
         run_dir = RunDir(workspace.directory, str(self.claimed.execution_id), fence)
         if not run_dir.declare_never_started():
             return False
-        with suppress(OSError, TamperedFile):  # else a sweep removes it
+        with suppress(OSError, TamperedFile):  # on an error, the divergence sweep removes it
             run_dir.remove()
         return True
 

@@ -1,4 +1,4 @@
-"""Starts the process of a step behind its supervisor, and finds out whether it did start."""
+"""Starts the process of a step through its supervisor, and finds out whether it really started."""
 
 import time
 
@@ -18,26 +18,26 @@ from relay_workers.ownership.live_executions import ExecutionControl, OwnershipL
 log = structlog.get_logger(__name__)
 
 SILENT_START_SECONDS = 2.0
-"""Seconds for a step to start whose start the container engine did not confirm, before that start is ruled out."""
+"""Seconds to wait for a step whose start the container engine did not confirm, before its start is ruled out."""
 
 
 def heed_kill(control: ExecutionControl) -> None:
-    """Return unless the execution was asked to end.
+    """Return if no kill was requested.
 
     Raises:
-        StepFailed: `user`: it was killed.
+        StepFailed: `user`: the execution was killed.
     """
     if control.kill.is_set():
         raise StepFailed(Reason.USER, "killed before it started")
 
 
 class StepStarter:
-    """Starts processes.
+    """Starts the processes of steps.
 
     Args:
-        settings: time-outs, and the data directory with the lock between starts and ends.
-        containers: where processes start.
-        leases: confirm that the execution is this worker's right before the start.
+        settings: time-outs, and the data directory with the start locks of workspaces.
+        containers: the container engine in which the processes run.
+        leases: confirm that this worker owns the execution, right before the start.
         metrics: counts starts.
     """
 
@@ -48,19 +48,22 @@ class StepStarter:
         self._metrics = metrics
 
     def start(self, claimed: Claimed, control: ExecutionControl, step: RunningStep, request: StepStart) -> None:
-        """Start the process of a step; return once its supervisor has started, and fill in `exec_id` and `began`.
+        """Start the process of a step and return once its supervisor has started.
 
-        A kill does not wait for the start: by then the step has started, or the start is ruled out.
+        Sets `exec_id` and `began` of the step.
+
+        If a kill is requested meanwhile, this does not wait for the supervisor. If the supervisor has not started by
+        then, its start is ruled out.
 
         Raises:
-            StepFailed: `user`, `start_failed` or `engine_error`: the process never started, and now never will.
-            OwnershipLost: another worker owns the execution; or the container engine fell silent during the start, the
-                start was ruled out, and an adoption starts the step again.
+            StepFailed: `user`, `start_failed` or `engine_error`: the process was not started and cannot start any more.
+            OwnershipLost: another worker owns the execution; or the container engine did not answer, the start was
+                ruled out, and the adoption sweep will start the step again.
         """
         with starting(self._settings.data_dir, claimed.workspace_id):
             self._leases.confirm(control)
             heed_kill(control)
-            control.processes = step.place.processes  # from here on a process may run
+            control.processes = step.place.processes  # from here on, a process may run
             step.exec_id = self._start(step, request)
             step.began = time.monotonic()
             self._await_start(control, step)
@@ -71,7 +74,10 @@ class StepStarter:
         self._metrics.started(claimed.run_reason, control.made_at)
 
     def _start(self, step: RunningStep, request: StepStart) -> str | None:
-        """Ask the container engine once; None where it fell silent, and may have started the process or not."""
+        """Ask the container engine once to start the process; return its exec id.
+
+        Returns None if the engine did not answer; the process may then have started or not.
+        """
         try:
             return self._containers.start(step.place.workspace.container_id, request)
         except EngineUnavailable as error:
@@ -79,7 +85,10 @@ class StepStarter:
             return None
 
     def _await_start(self, control: ExecutionControl, step: RunningStep) -> None:
-        """Wait for the supervisor's own report: the engine confirms a detached start even when it failed."""
+        """Wait for the supervisor's own report.
+
+        The engine confirms a detached start even if it failed, so that is no proof.
+        """
         seconds = SILENT_START_SECONDS if step.exec_id is None else self._settings.start_timeout_seconds
         deadline = time.monotonic() + seconds
         while not step.capture.started.is_set() and not control.kill.is_set() and time.monotonic() < deadline:
@@ -87,7 +96,7 @@ class StepStarter:
             control.wake.clear()
 
     def _failed_start(self, claimed: Claimed, step: RunningStep) -> StepFailed | OwnershipLost:
-        """The error of a start that was ruled out: a late supervisor ends at once."""
+        """Return the error to raise after a start was ruled out. A supervisor that starts later exits immediately."""
         if step.exec_id is None:
             if claimed.seconds_running < self._settings.engine_patience_seconds:
                 return OwnershipLost("the engine fell silent at the start, and nothing was started: it is begun anew")

@@ -1,4 +1,4 @@
-"""Whether the steps of a workspace can run in its image, asked before the clone, and the terms of pulling it."""
+"""Pulls the image of a workspace, and checks before the clone that the workspace's steps can run in it."""
 
 from functools import partial
 from threading import Event
@@ -16,14 +16,14 @@ from relay_workers.containers.port import WORKSPACE, Containers, ImageInfo, Pull
 from relay_workers.containers.tool import ToolRun, ToolRunner
 
 _SEEN: set[tuple[str, str]] = set()
-"""Programs found before: (image id, program). An image id names the same files for ever."""
+"""Programs found before, as (image id, program). The files of an image id never change."""
 
 
 class Images:
-    """The images of workspaces.
+    """Pulls and checks the images of workspaces.
 
     Args:
-        settings: bounds of a pull.
+        settings: limits of a pull.
         containers: pulls images.
         tool: looks for programs in an image.
     """
@@ -34,18 +34,18 @@ class Images:
         self._tool = tool
 
     def ensure(self, row: WorkspaceRow, stop: Event) -> ImageInfo:
-        """The image of a workspace, pulled where it is not on this node; ``stop`` ends the pull.
+        """Return the image of a workspace; pull it if it is not on this node. Setting ``stop`` cancels the pull.
 
         Raises:
-            StepFailed: the image cannot be had, with what to do.
+            StepFailed: the image cannot be pulled; the message names a remedy.
         """
         return self._containers.ensure_image(row.image, self._terms(row, stop))
 
     def check(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
-        """Return where the steps of a workspace can run in its image, or ``stop`` is set.
+        """Return if the steps of a workspace can run in its image, or if ``stop`` is set.
 
         Raises:
-            StepFailed: `program_missing` or `image_unavailable`, with what is missing and what to do.
+            StepFailed: `program_missing` or `image_unavailable`, with what is missing and a remedy.
         """
         _check_volumes(row, image)
         self._check_programs(row, image, uid, stop)
@@ -67,7 +67,7 @@ class Images:
         )
 
     def _check_programs(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
-        """Look for the programs of the executor and of every step; found ones are remembered by the image's id."""
+        """Check that the image has the programs that every step and the executor need, and remember those found."""
         choice = check_executor(row.executor.as_json())
         required = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
         unknown = [program for program in required if (image.id, program) not in _SEEN]
@@ -94,7 +94,10 @@ class Images:
 
 
 def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:
-    """Refuse a volume below the workspace: it would hide a part of it behind a directory of root without a quota."""
+    """Raise `StepFailed` if the image declares a volume below the workspace directory.
+
+    Docker would put a directory of root, without a disk limit, over that part of the workspace.
+    """
     hidden = sorted(path for path in image.volumes if path.rstrip("/").startswith(f"{WORKSPACE}/"))
     if hidden:
         message = (

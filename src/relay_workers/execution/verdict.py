@@ -1,4 +1,4 @@
-"""The transition that ends a step with a process: of a script by its exit, of an agent also by its protocol."""
+"""Decides the transition that ends a step with a process: by its exit, and for an agent also by its protocol."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ NEVER_SERVED = "it ended with code 0 before anything listened on $PORT; the scri
 
 
 def transition_of(claimed: Claimed, step: RunningStep, end: StepEnd) -> Transition:
-    """The transition by the exit alone; `agent_transition` judges an agent further."""
+    """Return the transition by exit code and reason alone. `agent_transition` refines that of an agent."""
     if end.reason is Reason.USER:
         return machine.killed("killed on request", end.exit_code)
     if end.reason in CAP_MESSAGES:
@@ -35,14 +35,21 @@ def transition_of(claimed: Claimed, step: RunningStep, end: StepEnd) -> Transiti
 
 
 def was_stopped(transition: Transition) -> bool:
-    """Whether Relay ended the process, for a kill or a cap; its protocol then says nothing about the end."""
+    """Return whether Relay stopped the process, for a kill or a limit; its protocol then cannot show how it ended."""
     return transition.target is Status.KILLED or transition.reason not in {None, Reason.EXIT_CODE}
 
 
 def agent_transition(mask: SecretMask, verdict: Verdict, transition: Transition, exit_code: int | None) -> Transition:
-    """The transition of an agent, whose protocol may tell a failure that its exit code does not; kills and caps stay.
+    """Return the transition of an agent: its protocol may report a failure although the exit code is 0, or the reverse.
 
-    The message of an agent that was silent or ran too long gets its last error: it may have repeated one request.
+    Kills and exceeded limits stay as they are. If the agent was silent or ran too long, its last error is added to the
+    message: it may have repeated one failing request all the time.
+
+    Args:
+        mask: masks the texts that come from the agent.
+        verdict: the result by the agent's protocol.
+        transition: the result by exit code and reason.
+        exit_code: the agent's exit code; None if it is not known.
     """
     if transition.reason in {Reason.TIMEOUT, Reason.NO_OUTPUT} and verdict.last_error:
         message = f"{transition.error_reason}; the agent's last error: {mask.text(verdict.last_error)}"

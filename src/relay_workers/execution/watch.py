@@ -1,4 +1,4 @@
-"""The next act for a running process: a pure decision, made of one look at it."""
+"""Decides what to do next about a running process: a pure function of one snapshot of the process."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -7,51 +7,51 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
 
 LONGEST_WAIT_SECONDS = 30.0
-"""Longest time between two looks, for clocks that send no event."""
+"""Longest time between two checks of a running process, since passing a time limit causes no event."""
 
 
 class Act(Enum):
-    """The next act."""
+    """The next act on a running process."""
 
     WAIT = auto()
-    """Look again after `Decision.wait_seconds`, or at the next event."""
+    """Check again after `Decision.wait_seconds`, or at the next event."""
     DRAIN = auto()
     """The process has ended by itself: read its log to the end."""
     STOP = auto()
-    """End the process, for `Decision.reason`."""
+    """Stop the process, because of `Decision.reason`."""
     LEAVE = auto()
     """Another worker owns the execution, or this worker shuts down: touch nothing."""
 
 
 TAIL_QUIET_SECONDS = 0.5
-"""Seconds for which a silent background process may hold the log of a step that has exited."""
+"""After a step has exited, a background process that writes nothing may hold its log open for this many seconds."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a running process."""
+    """A snapshot of a running process."""
 
     ended: bool
-    """Its exit is recorded."""
+    """Whether its exit is recorded."""
     gone: bool
-    """Its supervisor is dead, and with it the copiers of its log, which is complete."""
+    """Whether its supervisor is dead, and with it the copiers of its log, so that the log is complete."""
     seconds_ended: float
-    """Since its exit was recorded; 0 before."""
+    """Seconds since its exit was recorded; 0 before."""
     kill_asked: bool
     lost: bool
-    """Another worker owns the execution, or this worker shuts down."""
+    """Whether another worker owns the execution, or this worker shuts down."""
     capture_stopped: Reason | None
-    """Why its log cannot be stored any further."""
+    """Why no more of its log can be stored; None if it can."""
     capped: Reason | None
-    """A cap that another thread watches, and that was exceeded."""
+    """A limit that another thread checks and that was exceeded; None if none was."""
     seconds_running: float
     seconds_silent: float
-    """Since its last output, or its start."""
+    """Seconds since its last output, or since its start."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The next act, with its reason or its time."""
+    """The next act on a running process, with the reason to stop it or the time to wait."""
 
     act: Act
     reason: Reason | None = None
@@ -59,15 +59,16 @@ class Decision:
 
 
 def decide(look: Look, limits: Limits, *, has_deadline: bool, tail_seconds: float) -> Decision:
-    """The next act. A kill goes before caps, and an end that has happened goes before caps that a clock watches.
+    """Decide what to do next about a running process.
 
-    A kill also ends background processes that hold the log of a step that has exited.
+    A kill takes precedence over limits; it also applies after the exit, while background processes hold the log. An
+    exit that has happened takes precedence over time limits and over `Look.capped`.
 
     Args:
-        look: the present look.
-        limits: the caps.
-        has_deadline: False for a dev server, which may run and be silent for any time.
-        tail_seconds: for which a background process may hold the log after the exit.
+        look: the snapshot of the process.
+        limits: the limits on time and silence.
+        has_deadline: whether the time limits apply; False for a dev server, which may run and be silent for any time.
+        tail_seconds: how long a background process may hold the log open after the exit.
     """
     if look.lost:
         return Decision(Act.LEAVE)
@@ -83,7 +84,7 @@ def decide(look: Look, limits: Limits, *, has_deadline: bool, tail_seconds: floa
 
 
 def _drain(look: Look, tail_seconds: float) -> Decision:
-    """After the exit: wait until the background processes that hold the log are silent, at most ``tail_seconds``."""
+    """After the exit, wait until the background processes that hold the log are silent, at most ``tail_seconds``."""
     quiet = min(look.seconds_silent, look.seconds_ended)
     left = 0.0 if look.gone else min(tail_seconds - look.seconds_ended, TAIL_QUIET_SECONDS - quiet)
     return Decision(Act.WAIT, wait_seconds=left) if left > 0 else Decision(Act.DRAIN)

@@ -1,4 +1,4 @@
-"""Checks the working directory of a step before its start, as the container engine's own error comes late."""
+"""Checks the working directory of a step before its start, because the container engine reports an error too late."""
 
 import os
 import stat
@@ -10,14 +10,16 @@ from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def check_working_dir(workspace_dir: Path, cwd: str) -> None:
-    """Pass unless the directory is certainly missing; behind a symbolic link only the container can look.
+    """Raise an error if the working directory is certainly missing.
+
+    Behind a symbolic link, the path cannot be checked from the host; then this returns, and the container decides.
 
     Args:
-        workspace_dir: of the host.
-        cwd: below it, as ``repos/app/services/api``.
+        workspace_dir: the workspace's directory on this host.
+        cwd: the working directory relative to it, such as ``repos/app/services/api``.
 
     Raises:
-        StepFailed: reason ``start_failed``: it is missing, or no directory.
+        StepFailed: `start_failed`: it does not exist or is no directory.
     """
     try:
         here = SafeDir.open(workspace_dir)

@@ -1,4 +1,4 @@
-"""Opens workspaces: a step runs only in a workspace whose row, container and directory were compared first."""
+"""Opens workspaces. A step runs in a workspace only after its row, container and directory were compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,31 +21,34 @@ from relay_workers.ownership.disk_cap import DiskCap
 
 @dataclass(frozen=True)
 class WorkspaceHandle:
-    """A workspace whose directory exists, and whose container runs unless it was only attended."""
+    """A workspace whose directory exists.
+
+    Its container runs if `Workspaces.open` made this; after `attend` it may be gone.
+    """
 
     row: WorkspaceRow
     container_id: str
     directory: Path
     uid: int
-    """User id of its steps; steps that ask for root have 0."""
+    """User id of its steps; steps that run as root have 0."""
 
     @property
     def repo_names(self) -> list[str]:
-        """Names of the clones below ``repos/``."""
+        """The names of the clones below ``repos/``."""
         return [repo.name for repo in self.row.repos]
 
     @property
     def disk_cap(self) -> DiskCap:
-        """The disk space that the workspace may take."""
+        """The limit on the disk space of the workspace."""
         return DiskCap(self.directory, self.container_id, self.row.limits.disk_bytes)
 
     def by_repo_id(self, heads: Mapping[str, Head]) -> dict[UUID, Head]:
-        """Heads keyed by repository id instead of by the clone's name."""
+        """Return the same heads, keyed by repository id instead of by the clone's name."""
         return {repo.repo_id: heads[repo.name] for repo in self.row.repos}
 
 
 def workspace_dir(data_dir: Path, workspace_id: UUID) -> Path:
-    """The directory of a workspace on a node, whether it exists or not."""
+    """Return the directory of a workspace on a node, whether it exists or not."""
     return data_dir / "workspaces" / str(workspace_id)
 
 
@@ -53,10 +56,10 @@ class Workspaces:
     """The workspaces of this node.
 
     Args:
-        database: their rows.
-        containers: their containers.
-        retry: repeats calls to a container engine that is being restarted.
-        data_dir: of this node.
+        database: stores their rows.
+        containers: the container engine that runs their containers.
+        retry: repeats calls to a container engine that is restarting.
+        data_dir: the data directory of this node.
     """
 
     def __init__(self, database: Database, containers: Containers, retry: RetryWhileSilent, data_dir: Path) -> None:
@@ -66,27 +69,28 @@ class Workspaces:
         self._data_dir = data_dir
 
     def directory(self, workspace_id: UUID) -> Path:
-        """The directory of a workspace on this host, whether it exists or not."""
+        """Return the directory of a workspace on this host, whether it exists or not."""
         return workspace_dir(self._data_dir, workspace_id)
 
     def row(self, workspace_id: UUID) -> WorkspaceRow:
-        """The row of a workspace."""
+        """Return the row of a workspace."""
         with self._database.connect() as connection:
             return workspace_row.load(connection, workspace_id)
 
     def store_place(self, row: WorkspaceRow) -> None:
-        """Store where the workspace will be, before its first byte is written, so that a sweep can remove it."""
+        """Store the directory of a workspace before it is made, so that the divergence sweep can always remove it."""
         directory = self.directory(row.id)
         with self._database.begin() as connection:
             preparation.set_fields(connection, row.id, work_dir=str(directory / "repos"), container_ref=str(directory))
 
     def attend(self, workspace_id: UUID) -> WorkspaceHandle:
-        """Open a workspace to look after a process that was started in it before.
+        """Open a workspace to look after a process that an earlier worker started in it.
 
-        Its container is left as it is, and may be gone: the log and the repositories are on this node's disk.
+        Its container is not touched and may be gone: the log and the repositories are on this node's disk.
 
         Raises:
-            StepFailed: `workspace_gone`: it was never prepared, or its directory is gone.
+            StepFailed: `workspace_gone`: it was never prepared, or its directory is gone. In the second case the
+                workspace is also marked as failed.
         """
         row = self.row(workspace_id)
         directory = self.directory(workspace_id)
@@ -98,11 +102,11 @@ class Workspaces:
         return WorkspaceHandle(row, row.container_id, directory, row.uid)
 
     def open(self, workspace_id: UUID, cancelled: Event) -> WorkspaceHandle:
-        """Open a workspace to start a step in it; starts its container where that was stopped.
+        """Open a workspace to start a step in it. Its container is started if it was stopped.
 
         Args:
             workspace_id: a prepared workspace of this node.
-            cancelled: a container engine that is away is waited for only until this is set.
+            cancelled: once this is set, a container engine that does not answer is no longer waited for.
 
         Raises:
             StepFailed: `container_missing` or `workspace_gone`: the container or the directory is gone. The workspace

@@ -1,4 +1,4 @@
-"""Changes of a workspace's row that belong to the terminal transaction of its `clone` execution."""
+"""Changes of a workspace's row that are stored in the terminal transaction of its `clone` execution."""
 
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
@@ -8,7 +8,7 @@ from relay_workers.execution.outcome import PreparedWorkspace, RemovedWorkspace
 
 
 def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | RemovedWorkspace) -> None:
-    """Store what became of the workspace of a `clone` execution.
+    """Store the results of a `clone` execution in the workspace's row.
 
     A prepared workspace becomes `running`, unless the execution was killed in the same transaction.
     """

@@ -1,4 +1,4 @@
-"""The container of a workspace: its user, its specification, and its removal where the preparation failed."""
+"""Makes the container of a workspace: chooses its user id, specifies it, and removes it if the preparation fails."""
 
 import os
 from concurrent.futures import Future
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class ContainerPlan:
-    """A workspace whose image and user are known, so that its container can be made."""
+    """A workspace whose image and user id are known, so that its container can be made."""
 
     row: WorkspaceRow
     directory: Path
@@ -49,7 +49,7 @@ class WorkspaceContainers:
         settings: limits, network and environment of containers.
         containers: the container engine.
         database: reserves user ids.
-        node_id: of this node.
+        node_id: the id of this node.
     """
 
     def __init__(self, settings: Settings, containers: Containers, database: Database, node_id: str) -> None:
@@ -60,11 +60,11 @@ class WorkspaceContainers:
 
     @property
     def processors(self) -> int:
-        """Number of processors of the container engine's host."""
+        """The number of processors of the container engine's host."""
         return self._containers.platform()[1]
 
     def uid(self, row: WorkspaceRow, image: ImageInfo) -> int:
-        """The user id of the workspace's steps; it never changes, as the files belong to it.
+        """Return the user id of the workspace's steps. It never changes, because the workspace's files belong to it.
 
         Raises:
             StepFailed: `engine_error`: all user ids of the node's range are taken.
@@ -86,17 +86,20 @@ class WorkspaceContainers:
         return uid
 
     def create(self, plan: ContainerPlan, mirrors: list[Path]) -> str:
-        """Make the container of a workspace and start it; return its id. One that exists is kept."""
+        """Make the container of a workspace, start it and return its id. If it exists already, it is used."""
         return self._containers.ensure_container(self._spec(plan, mirrors))
 
     def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
-        """Remove the container of a workspace whose preparation failed; a sweep removes one that stays by mistake.
+        """Remove the container of a workspace whose preparation failed.
+
+        On an error the divergence sweep removes it later.
 
         Args:
-            workspace_id: of the workspace.
-            container: the id, or the error, of `create`.
-            late: the engine made the container after the preparation had failed. A retry may have begun by then, which
-                finds the container by its name and keeps it.
+            workspace_id: the workspace.
+            container: the result of `create`: the container's id, or an error, which means that there is no container.
+            late: whether the engine made the container only after the preparation had failed. A retry of the
+                preparation may have begun by then and use the container; so it is removed only if the workspace is
+                still `failed`.
         """
         if container.exception() is not None:
             return
@@ -112,7 +115,9 @@ class WorkspaceContainers:
     def _spec(self, plan: ContainerPlan, mirrors: list[Path]) -> ContainerSpec:
         limits = plan.row.limits
         cpus = min(limits.cpus, self.processors)
-        pids = min(limits.pids, capacity_of(self._settings).pids or limits.pids)  # no container may take all of a host
+        pids = min(
+            limits.pids, capacity_of(self._settings).pids or limits.pids
+        )  # no container may use up all process ids of the host
         return ContainerSpec(
             name=container_name(str(plan.row.id)),
             image=plan.image.id,

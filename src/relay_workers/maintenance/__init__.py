@@ -1,1 +1,1 @@
-"""Periodic work of a worker, each part on a clock of its own (`clocks`)."""
+"""The periodic work of a worker. Each part runs on its own periodic thread, a "clock" (`clocks`)."""

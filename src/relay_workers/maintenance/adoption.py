@@ -1,4 +1,4 @@
-"""Find executions whose worker is gone, and let another worker of the node take them over."""
+"""Finds executions whose worker is gone ("orphans"), so that another worker of the node takes them over ("adopts")."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -20,16 +20,19 @@ from relay_workers.ownership.node_identity import is_dead
 log = structlog.get_logger(__name__)
 
 MESSAGE_SECONDS = 4.0
-"""Time for a message to lead to an adoption. After it, an execution is adopted without one: the broker may be away."""
+"""How long a message may take to lead to an adoption.
+
+After it, this worker adopts the execution: the broker may be away.
+"""
 
 
 class OrphanFinder:
-    """Looks for running executions of this node whose owner is dead or has lost its lease.
+    """Finds running executions of this node whose owner is dead or has let its lease expire.
 
     Args:
-        database: where the executions are.
+        database: stores the executions.
         claimant: this worker.
-        data_dir: holds the locks by which living workers of this node are known.
+        data_dir: the node's data directory; its lock files show which workers of this node are alive.
     """
 
     def __init__(self, database: Database, claimant: Claimant, data_dir: Path) -> None:
@@ -38,10 +41,11 @@ class OrphanFinder:
         self._data_dir = data_dir
 
     def find(self, is_left: Callable[[UUID], bool] = lambda _: False) -> list[HeldExecution]:
-        """The orphaned executions of this node.
+        """Return the orphaned executions of this node.
 
         Args:
-            is_left: whether this worker itself has stopped to look after an execution that it owns.
+            is_left: returns whether this worker has stopped working on an execution that it still owns; such an
+                execution is an orphan too.
         """
         with self._database.begin() as connection:
             running = adopt.held_executions(connection, self._claimant)
@@ -51,7 +55,11 @@ class OrphanFinder:
         return [*left, *adopt.orphans(of_others, partial(is_dead, self._data_dir))]
 
     def end_transactions(self, owner: str) -> None:
-        """End the database transactions of a worker that has lost its lease, whose locks would hold up an adoption."""
+        """Terminate the database transactions of a worker that has lost its lease: their locks would block an adoption.
+
+        Args:
+            owner: the worker that lost its lease.
+        """
         with self._database.begin() as connection:
             ended = adopt.end_sessions(connection, owner, self._claimant.lease_seconds)
         if ended:
@@ -62,16 +70,17 @@ class Adoption:
     """The adoption sweep of one worker.
 
     It first sends a message for each orphaned execution to the node's queue: the worker that takes the message adopts
-    the execution, and Flower shows the same task going on. An execution that no worker took within `MESSAGE_SECONDS`
-    is adopted here on a thread beside the slots, because it must not wait for a free slot.
+    the execution, and Flower shows the same task going on. If no worker has adopted the execution after
+    `MESSAGE_SECONDS`, this worker adopts it on an extra thread, because an adoption must not wait for a free Celery
+    slot.
 
     Args:
         orphans: finds orphaned executions.
-        live: the executions of this worker; one that it has let go of is an orphan too, because any other worker
-            would have to wait for the end of its lease.
+        live: the executions of this worker. One that this worker has stopped working on is an orphan too; any other
+            worker would have to wait until its lease expires.
         dispatcher: sends messages.
         metrics: counts orphans.
-        adopt: `Runner.adopt`; returns at once.
+        adopt: `DetachedTasks.adopt`: adopts an execution on an extra thread and returns at once.
     """
 
     def __init__(
@@ -90,7 +99,7 @@ class Adoption:
         self._found_at: dict[UUID, float] = {}
 
     def sweep(self) -> None:
-        """Look for orphaned executions; send messages for new ones, adopt those that no worker has taken."""
+        """Find orphaned executions, send messages for new ones, and adopt those that no worker has taken in time."""
         orphans = self._orphans.find(self._live.is_left)
         now = time.monotonic()
         self._found_at = {

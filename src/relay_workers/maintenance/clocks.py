@@ -1,6 +1,7 @@
-"""All clocks of a worker: each is a thread that does one thing again and again. There is no beat and no leader.
+"""Makes all clocks of a worker. A clock is a thread that calls one function periodically (`Ticker`).
 
-A clock waits for one service at most: one that needs Postgres only never waits for the engine or for Redis.
+There is no Celery beat and no leader: every worker runs all clocks. A clock waits for at most one external service; a
+clock that needs only Postgres never waits for the container engine or for Redis.
 """
 
 from collections.abc import Callable
@@ -35,19 +36,19 @@ from relay_workers.maintenance.ticker import Ticker
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
 
 SWEEP_SECONDS = 5.0
-"""Interval of most clocks."""
+"""Interval of most clocks, in seconds."""
 VITAL = frozenset({"heartbeat", "leases", "sweeps", "admission", "adoption"})
-"""Clocks without which executions are lost or not ended: a worker in which one stands still should be started anew.
+"""Clocks without which executions are lost or never end. If one of them stands still, the worker should be restarted.
 
 They wait for Postgres and for nothing else.
 """
 
 
 def make_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> list[Ticker]:
-    """The clocks of a worker, not started yet.
+    """Make the clocks of a worker, without starting them.
 
     Args:
-        context: the ports of the worker.
+        context: the adapters and facts of the worker.
         adopt: `relay_workers.celery.detached_tasks.DetachedTasks.adopt`.
     """
     return [*_vital_clocks(context, adopt), *_database_clocks(context), *_node_clocks(context), *_disk_clocks(context)]
@@ -114,18 +115,18 @@ def _disk_clocks(context: WorkerContext) -> list[Ticker]:
 
 
 def make_leftovers(context: WorkerContext) -> Leftovers:
-    """The sweep that ends leftovers on this node."""
+    """Make the sweep that kills processes which ended executions left on this node."""
     node_id, data_dir = context.claimant.node_id, context.settings.data_dir
     return Leftovers(node_id, data_dir, context.database, context.containers, context.git)
 
 
 def orphan_finder(context: WorkerContext) -> OrphanFinder:
-    """The finder of orphaned executions of this node."""
+    """Make the finder of orphaned executions of this node."""
     return OrphanFinder(context.database, context.claimant, context.settings.data_dir)
 
 
 def divergence_finder(context: WorkerContext) -> DivergenceFinder:
-    """The finder of differences between this node and Postgres."""
+    """Make the finder of differences between this node and Postgres."""
     node_id, data_dir, database = context.claimant.node_id, context.settings.data_dir, context.database
     repairs = DivergenceRepairs(node_id, data_dir, database, context.containers, context.git)
     return DivergenceFinder(node_id, data_dir, database, context.containers, repairs)

@@ -1,4 +1,4 @@
-"""Keep the database small: forget old idempotency keys and compact finished logs, a little in each round."""
+"""Keeps the database small: deletes old idempotency keys and compacts finished logs, a limited amount in each round."""
 
 import time
 
@@ -14,11 +14,11 @@ log = structlog.get_logger(__name__)
 
 UPKEEP_SECONDS = 5.0
 COMPACTION_SECONDS = 1.0
-"""Most seconds of a round that go into compaction: a fifth of the interval, so it takes a fifth of a connection."""
+"""Largest number of seconds per round for compaction: a fifth of the interval, so a fifth of a connection's time."""
 
 
 def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
-    """Do one round; any worker does it for all, and one at a time compacts."""
+    """Do one round for the whole database. Every worker does this, but only one at a time compacts logs."""
     _forget_keys(database, idempotency_ttl_hours)
     deadline = time.monotonic() + COMPACTION_SECONDS
     while time.monotonic() < deadline:

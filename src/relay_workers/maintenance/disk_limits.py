@@ -1,4 +1,4 @@
-"""End executions whose workspace takes more disk space than its limit."""
+"""Stops executions whose workspace uses more disk space than its limit allows."""
 
 import time
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ PAUSE_PER_SECOND_MEASURED = 10.0
 
 
 class DiskLimits:
-    """Measures the live workspaces one after the other and ends the executions of each that is over its limit.
+    """Measures the live workspaces one after the other, and stops the executions of each one that exceeds its limit.
 
     Args:
         live: the executions of this worker.
         meter: measures a workspace.
-        metrics: counts ended executions.
+        metrics: counts stopped executions.
     """
 
     def __init__(self, live: LiveExecutions, meter: DiskMeter, metrics: Metrics) -> None:
@@ -35,7 +35,7 @@ class DiskLimits:
         self._due_at: dict[Path, float] = {}
 
     def sweep(self) -> None:
-        """Measure every workspace that is due."""
+        """Measure every workspace whose pause since its last measurement is over."""
         workspaces = live_workspaces(self._live)
         self._meter.forget_others(workspace.cap for workspace in workspaces.values())
         self._due_at = {directory: at for directory, at in self._due_at.items() if directory in workspaces}

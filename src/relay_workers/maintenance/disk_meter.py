@@ -1,4 +1,4 @@
-"""Measure the live workspaces of this node and remember how much each has grown."""
+"""Measures the live workspaces of this node and remembers how much each has grown."""
 
 import threading
 import time
@@ -19,14 +19,14 @@ from relay_workers.ownership.disk_cap import DiskCap
 from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions
 
 GROWTH_SECONDS = 300.0
-"""Samples older than this are forgotten: growth is counted within this time."""
+"""Growth is measured over this time; older samples are forgotten."""
 
 
 class Sample(NamedTuple):
     """One measurement of a workspace."""
 
     at: float
-    """Seconds on the monotonic clock."""
+    """Time of the measurement on the monotonic clock, in seconds."""
     bytes: int
 
 
@@ -35,11 +35,11 @@ class LiveWorkspace(NamedTuple):
 
     cap: DiskCap
     controls: list[ExecutionControl]
-    """The controls of those executions."""
+    """The controls of those executions, by which they are stopped."""
 
 
 def live_workspaces(live: LiveExecutions) -> dict[Path, LiveWorkspace]:
-    """The workspaces of all live executions whose disk limit is known, by directory."""
+    """Return, by directory, the workspaces of all live executions whose disk limit is known."""
     workspaces: dict[Path, LiveWorkspace] = {}
     for control in live.all():
         if control.disk is not None:
@@ -49,15 +49,15 @@ def live_workspaces(live: LiveExecutions) -> dict[Path, LiveWorkspace]:
 
 
 def growth(samples: Sequence[Sample]) -> int | None:
-    """Bytes between the smallest sample and the last one; None with fewer than two samples."""
+    """Return the bytes between the smallest sample and the last one; None if there are fewer than two samples."""
     return samples[-1].bytes - min(sample.bytes for sample in samples) if len(samples) > 1 else None
 
 
 class DiskMeter:
-    """Measures workspaces and keeps their samples; safe to use from several threads.
+    """Measures workspaces and keeps their samples. Safe to use from several threads.
 
     Args:
-        containers: tells where a container keeps its layer and volumes.
+        containers: reports where a container stores its writable layer and its volumes.
     """
 
     def __init__(self, containers: Containers) -> None:
@@ -72,15 +72,15 @@ class DiskMeter:
         processes: Mapping[str, list[int]],
         timeout_seconds: float = LONGEST_MEASUREMENT_SECONDS,
     ) -> DiskUsage | None:
-        """Measure a workspace: directory, layer and volumes of its container, and open files without a name.
+        """Measure a workspace: its directory, its container's layer and volumes, and open files that were deleted.
 
         Args:
-            cap: names the workspace.
-            processes: process ids of this host by container id (`processes_by_container`).
-            timeout_seconds: of each run of `du`.
+            cap: the workspace and its container.
+            processes: process ids on this host by container id (`processes_by_container`).
+            timeout_seconds: time limit of each run of `du`.
 
         Returns:
-            The usage; None where it cannot be measured in that time.
+            The usage; None if it cannot be measured in that time.
         """
         storage = self._storage_of(cap.container_id)
         usage = directory_usage([cap.directory, *storage.directories], timeout_seconds)
@@ -97,12 +97,12 @@ class DiskMeter:
         return usage
 
     def growth(self, directory: Path) -> int | None:
-        """Bytes by which a workspace has grown within `GROWTH_SECONDS`; None before its second measurement."""
+        """Return the bytes by which a workspace grew within `GROWTH_SECONDS`; None before its second measurement."""
         with self._lock:
             return growth(tuple(self._samples.get(directory, ())))
 
     def forget_others(self, caps: Iterable[DiskCap]) -> None:
-        """Forget all workspaces but these."""
+        """Forget the samples of all workspaces but these."""
         kept = list(caps)
         directories, containers = {cap.directory for cap in kept}, {cap.container_id for cap in kept}
         with self._lock:
@@ -110,7 +110,10 @@ class DiskMeter:
             self._storage = {name: storage for name, storage in self._storage.items() if name in containers}
 
     def _storage_of(self, container_id: str) -> Storage:
-        """Where a container stores its files; asked of the engine once, so that measuring does not wait for it."""
+        """Return where a container stores its files.
+
+        The engine is asked only once, so that measuring does not wait for it.
+        """
         if (known := self._storage.get(container_id)) is not None:
             return known
         try:

@@ -1,4 +1,4 @@
-"""End executions while the node's disk is nearly full, before Postgres, which may be on the same disk, is in danger."""
+"""Stops executions while the node's disk is nearly full: Postgres may use the same disk and must not fill it up."""
 
 import shutil
 import time
@@ -20,22 +20,24 @@ log = structlog.get_logger(__name__)
 
 PRESSURE_SECONDS = 0.5
 RELIEF_SECONDS = 30.0
-"""Time for the executions that were ended to give their disk space back, before others are ended."""
+"""Seconds that stopped executions get to free their disk space, before those of another workspace are stopped."""
 MEASUREMENT_TIMEOUT_SECONDS = 3.0
-"""Limit on a measurement under pressure; a workspace that takes longer counts with its last measurement."""
+"""Time limit of a measurement while the disk is nearly full; if it takes longer, the last measurement is used."""
 
 
 def to_end_under_pressure(grown: Mapping[Path, int | None], logs: Mapping[Path, int]) -> Path | None:
-    """Choose the workspace whose executions are ended: the one that grew most, else the one with the largest raw logs.
+    """Choose the workspace whose executions are stopped.
 
-    Raw logs are removed when their execution has ended, so ending it frees that space.
+    It is the one that grew most, else the one with the largest raw logs.
+
+    Raw logs are removed when their execution has ended, so stopping it frees their space.
 
     Args:
-        grown: bytes by workspace; None where there are too few measurements.
-        logs: bytes of raw log files by workspace, stored in Postgres or not.
+        grown: growth in bytes by workspace directory; None if there are too few measurements.
+        logs: bytes of raw log files by workspace directory, whether stored in Postgres or not.
 
     Returns:
-        The workspace's directory; None where ending executions would free nothing.
+        The workspace's directory; None if stopping executions would free no space.
     """
     known = {directory: size for directory, size in grown.items() if size}
     if known:
@@ -45,27 +47,27 @@ def to_end_under_pressure(grown: Mapping[Path, int | None], logs: Mapping[Path, 
 
 
 def floor_after_relief(free: int, pressure: int) -> int:
-    """Free bytes below which another workspace's executions are ended after those of a first one have ended.
+    """Return the free bytes below which another workspace's executions are stopped, after a first one's have ended.
 
-    The files of a workspace stay, so the disk may be as full as before. The other workspaces are left alone until a
-    quarter of the remaining free space is used too, or less than an eighth of ``pressure`` is free.
+    The files of a workspace stay, so the disk may be as full as before. The other workspaces go on until a quarter of
+    the remaining free space is used up too, or less than an eighth of ``pressure`` is free.
 
     Args:
-        free: free bytes after the first executions have ended.
-        pressure: free bytes below which the first ones were ended.
+        free: free bytes after the executions of the first workspace have ended.
+        pressure: free bytes below which those were stopped.
     """
     return max(free - free // 4, pressure // 8)
 
 
 class DiskPressure:
-    """Ends the executions of one workspace at a time while the disk has less free space than `node_pressure_bytes`.
+    """Stops the executions of one workspace at a time while less than `node_pressure_bytes` of the disk are free.
 
     Args:
         settings: data directory and threshold.
         live: the executions of this worker.
-        meter: tells which workspace has grown.
-        pump: tells the size of raw logs.
-        metrics: counts relieved workspaces.
+        meter: measures how much workspaces have grown.
+        pump: reports the size of raw logs.
+        metrics: counts workspaces whose executions were stopped.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class DiskPressure:
         self._floor = self._pressure_bytes
 
     def sweep(self) -> None:
-        """Compare the free space with the threshold, and end the executions of one workspace if it is below."""
+        """Compare the free space with the threshold; if it is lower, stop the executions of one workspace."""
         free = shutil.disk_usage(self._data_dir).free
         if free >= self._pressure_bytes:
             self._last_ended, self._floor = None, self._pressure_bytes
@@ -90,13 +92,16 @@ class DiskPressure:
         live = live_workspaces(self._live)
         if self._last_ended is not None:
             if self._last_ended in live and time.monotonic() - self._ended_at < RELIEF_SECONDS:
-                return  # its files are held until its log is stored
+                return  # its executions have not ended yet: their raw logs stay until they are stored
             self._last_ended, self._floor = None, floor_after_relief(free, self._pressure_bytes)
         if free < self._floor:
             self._relieve(live, free)
 
     def _relieve(self, live: Mapping[Path, LiveWorkspace], free: int) -> None:
-        """End the executions of one workspace that are not being ended already."""
+        """Choose one workspace and stop its executions.
+
+        Workspaces whose executions are being stopped already are left out.
+        """
         candidates = {
             directory: workspace
             for directory, workspace in live.items()
@@ -121,7 +126,7 @@ class DiskPressure:
 
 
 def raw_log_bytes(workspaces: Mapping[Path, LiveWorkspace], backlogs: Mapping[UUID, Backlog]) -> dict[Path, int]:
-    """Bytes of raw log files of each workspace's live executions."""
+    """Return the bytes of the raw log files of each workspace's live executions, by workspace directory."""
     none = Backlog(0, 0)
     return {
         directory: sum(backlogs.get(control.execution_id, none).file_bytes for control in workspace.controls)

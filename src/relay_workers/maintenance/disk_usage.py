@@ -1,4 +1,4 @@
-"""Measure the disk space of a workspace: its directories, and files that its processes hold open without a name."""
+"""Measures the disk space of a workspace: its directories, and deleted files that its processes still hold open."""
 
 import os
 import random
@@ -18,11 +18,11 @@ log = structlog.get_logger(__name__)
 
 LONGEST_MEASUREMENT_SECONDS = 120.0
 MOST_DESCRIPTORS = 200_000
-"""Open descriptors that one measurement of a container looks at; of more than that, a random choice."""
+"""Largest number of open file descriptors that one measurement checks; of more, a random sample is checked."""
 _PROC = Path("/proc")
 _CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
 _IN_MEMORY = {"tmpfs", "ramfs", "hugetlbfs", "mqueue"}
-"""File systems in memory: the limit `memory_bytes` covers them."""
+"""File systems in memory; they are left out here, because the limit `memory_bytes` covers them."""
 
 
 class DiskUsage(NamedTuple):
@@ -32,24 +32,24 @@ class DiskUsage(NamedTuple):
     files: int
 
     def plus(self, other: "DiskUsage") -> "DiskUsage":
-        """The sum of two usages."""
+        """Return the sum of two usages."""
         return DiskUsage(self.bytes + other.bytes, self.files + other.files)
 
     def exceeds(self, limit_bytes: int) -> bool:
-        """Whether there are more bytes than the limit, or more files than `files_for` allows with that limit."""
+        """Return whether there are more bytes than the limit, or more files than `files_for` allows with that limit."""
         return self.bytes > limit_bytes or self.files > files_for(limit_bytes)
 
 
 def directory_usage(
     directories: Sequence[Path], timeout_seconds: float = LONGEST_MEASUREMENT_SECONDS
 ) -> DiskUsage | None:
-    """Disk space of directories and everything below them, as the host's `du` counts it.
+    """Measure the disk space of directories and everything below them with the host's `du`.
 
-    A file with several hard links counts once. `du` follows no symbolic link, stays on the file system of each
-    directory, and runs beside the threads of this worker.
+    A file with several hard links counts once. `du` follows no symbolic link and stays on the file system of each
+    directory. It is a separate process, so it does not block the threads of this worker.
 
     Returns:
-        The sum over all directories; None where `du` fails or takes longer than ``timeout_seconds``.
+        The sum over all directories; None if `du` fails or takes longer than ``timeout_seconds``.
     """
     size = _du("--block-size=1", directories, timeout_seconds)
     files = None if size is None else _du("--inodes", directories, timeout_seconds)
@@ -63,14 +63,16 @@ def _du(count: str, directories: Sequence[Path], timeout_seconds: float) -> int 
     command = ["du", "--summarize", "--total", "--one-file-system", count, "--", *map(str, directories)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
-        lines = done.stdout.splitlines()  # `du` fails for a file that was removed meanwhile, and its total is right
+        lines = (
+            done.stdout.splitlines()
+        )  # the exit code is ignored: `du` fails for a file that was removed meanwhile, but its total is right
         return int(lines[-1].split(b"\t", 1)[0]) if len(lines) > 1 else None
     except (subprocess.TimeoutExpired, ValueError):
         return None
 
 
 def processes_by_container(proc: Path = _PROC) -> dict[str, list[int]]:
-    """Process ids of the host by container id, taken from the cgroup of each process."""
+    """Return process ids on the host by container id, which is read from the cgroup of each process."""
     pids: dict[str, list[int]] = {}
     for entry in proc.iterdir():
         if entry.name.isdecimal():
@@ -81,15 +83,19 @@ def processes_by_container(proc: Path = _PROC) -> dict[str, list[int]]:
 
 
 def unlinked_file_usage(pids: Iterable[int], proc: Path = _PROC) -> DiskUsage:
-    """Disk space of files that are open in these processes of one container and no longer in any directory.
+    """Measure the disk space of files that processes of one container hold open although they were deleted.
 
-    Files in memory are left out. A file that is only mapped, or on its way through a socket, is not found.
+    Files in memory are left out. A file that is only mapped into memory, or in transit through a socket, is not found.
+
+    Args:
+        pids: the processes.
+        proc: the mount point of procfs.
     """
     order = list(pids)
     if not order:
         return DiskUsage(0, 0)
     in_memory = _memory_devices(proc, order[0])
-    random.shuffle(order)  # so that each descriptor is looked at in some measurement
+    random.shuffle(order)  # so that each descriptor is checked in some measurement
     sizes: dict[tuple[int, int], int] = {}
     budget = MOST_DESCRIPTORS
     for pid in order:
@@ -112,7 +118,7 @@ def _descriptors(folder: Path, budget: int) -> Iterator[Path]:
 
 
 def _memory_devices(proc: Path, pid: int) -> set[int]:
-    """Device numbers of the file systems in memory that a process sees."""
+    """Return the device numbers of the in-memory file systems that a process sees."""
     anonymous = os.memfd_create("relay")
     try:
         devices = {os.fstat(anonymous).st_dev}

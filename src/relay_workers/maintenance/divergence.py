@@ -1,6 +1,6 @@
-"""Find where the disk and the engine of this node differ from what Postgres says.
+"""Finds differences between this node (its disk and container engine) and the rows in Postgres.
 
-Looking changes nothing: `relay doctor` shows the same list that `divergence_sweep` works through.
+Finding changes nothing: `relay doctor` shows the same list that `divergence_sweep` repairs.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,9 +19,9 @@ from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs, is_unwanted
 
 CONTAINER_GRACE_SECONDS = 600.0
-"""Between the report of a container without a workspace and its removal: an operator may want to look at it."""
+"""Seconds between the report of an unwanted container and its removal, so that an operator can inspect it."""
 VANISHED_GRACE_SECONDS = 10.0
-"""How long a container must be missing before its workspace fails."""
+"""Seconds for which a container must be missing before its workspace is marked as failed."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Divergence:
     """One difference between this node and Postgres, and its repair."""
 
     kind: str
-    """`container_without_workspace`, `container_vanished`, `raw_files`, `deleted_workspace`."""
+    """`container_without_workspace`, `container_vanished`, `raw_files` or `deleted_workspace`."""
     subject: str
     """Id of the container, the workspace or the execution."""
     message: str
-    """The difference, for people."""
+    """Description of the difference, for people."""
     repair: Callable[[], None]
-    """Looks again, and repairs the difference if it is still there."""
+    """Checks again whether the difference still exists, and repairs it if so."""
     grace_seconds: float = 0.0
-    """How long the difference must last before a sweep repairs it."""
+    """Seconds for which the difference must last before the divergence sweep repairs it."""
 
 
 class DivergenceFinder:
     """Compares containers, run directories and workspaces of this node with their rows.
 
     Args:
-        node_id: of this node.
-        data_dir: of this node.
-        database: where the rows are.
-        containers: the engine of this node.
+        node_id: the id of this node.
+        data_dir: the data directory of this node.
+        database: stores the rows.
+        containers: the container engine of this node.
         repairs: the repair of each kind of difference.
     """
 
@@ -61,12 +61,12 @@ class DivergenceFinder:
         self._repairs = repairs
 
     def find_all(self) -> list[Divergence]:
-        """All differences at this moment.
+        """Return all differences at this moment.
 
         Raises:
-            EngineUnavailable: the engine does not answer.
+            EngineUnavailable: the container engine does not answer.
         """
-        containers = {  # listed before the rows are read, as a row is always written before its container is made
+        containers = {  # listed before the rows are read: a row is always written before its container is made
             container.id: (container, workspace_id_of(container))
             for container in self._containers.list_ours(self._node_id)
         }
@@ -83,7 +83,7 @@ class DivergenceFinder:
     def _unwanted_containers(
         self, containers: Collection[tuple[OurContainer, UUID]], rows: Mapping[UUID, NodeWorkspace]
     ) -> list[Divergence]:
-        """Containers with this node's label and no live workspace."""
+        """Return containers with this node's label whose workspace does not exist or does not need them any more."""
         divergences = []
         for container, workspace_id in containers:
             row = rows.get(workspace_id)
@@ -96,10 +96,12 @@ class DivergenceFinder:
         return divergences
 
     def _vanished_containers(self, present: Collection[str], rows: Collection[NodeWorkspace]) -> list[Divergence]:
-        """Idle workspaces whose container is gone; a step that runs in a workspace reports the loss itself.
+        """Return idle workspaces whose container is gone.
 
-        An engine that has none of several containers is another engine, or has lost its data: the operator gets
-        `CONTAINER_GRACE_SECONDS` to put that right.
+        If a step runs in a workspace, the step itself reports the loss.
+
+        If the engine lacks the containers of all idle workspaces (more than one), it is probably another engine or has
+        lost its data: the operator then gets `CONTAINER_GRACE_SECONDS` to correct that.
         """
         idle = [
             row for row in rows if row.state is WorkspaceState.RUNNING and not (row.busy or row.deleted or row.asked)
@@ -119,7 +121,7 @@ class DivergenceFinder:
         ]
 
     def _raw_files(self) -> list[Divergence]:
-        """Unmasked raw logs of executions whose log is complete in Postgres."""
+        """Return the executions whose unmasked raw log files are on disk although the complete log is in Postgres."""
         workspace_ids: dict[UUID, UUID] = {}
         root = self._data_dir / "workspaces"
         for directory in root.iterdir() if root.is_dir() else ():
@@ -138,7 +140,7 @@ class DivergenceFinder:
         ]
 
     def _deleted_workspaces(self, rows: Collection[NodeWorkspace]) -> list[Divergence]:
-        """Deleted workspaces in which nothing runs any more, and whose container, clones and stores are still here."""
+        """Return deleted workspaces in which nothing runs any more, and whose container and files are still here."""
         return [
             Divergence(
                 "deleted_workspace",
@@ -152,12 +154,12 @@ class DivergenceFinder:
 
 
 def workspace_id_of(container: OurContainer) -> UUID:
-    """The workspace that a container's label names; the nil UUID where the label is missing or no UUID."""
+    """Return the workspace id in a container's label; the nil UUID if the label is missing or is no UUID."""
     return uuid_or_nil(container.labels.get(LABEL_WORKSPACE, ""))
 
 
 def uuid_or_nil(text: str) -> UUID:
-    """The UUID in a text; the nil UUID, which no row has, where the text is no UUID."""
+    """Return the UUID in a text. If the text is no UUID, return the nil UUID, which no row has."""
     try:
         return UUID(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Repair differences between this node and Postgres. Each repair looks again before it acts."""
+"""Repairs differences between this node and Postgres. The difference may be gone by the time of its repair."""
 
 from pathlib import Path
 from uuid import UUID
@@ -21,10 +21,10 @@ class DivergenceRepairs:
     """The repair of each kind of difference.
 
     Args:
-        node_id: of this node.
-        data_dir: of this node.
-        database: where the rows are.
-        containers: the engine of this node.
+        node_id: the id of this node.
+        data_dir: the data directory of this node.
+        database: stores the rows.
+        containers: the container engine of this node.
         git: removes clones and stores.
     """
 
@@ -36,9 +36,9 @@ class DivergenceRepairs:
         self._git = git
 
     def fail_workspace(self, row: NodeWorkspace) -> None:
-        """Set a workspace to `failed` if its container is still missing and its row is as it was found.
+        """Set a workspace to `failed` if its container is still missing and its row has not changed since it was found.
 
-        Meanwhile the workspace may have been prepared again, stopped or deleted.
+        The workspace may have been prepared again, stopped or deleted meanwhile; then nothing changes.
         """
         if row.container_id is not None and self._containers.inspect(row.container_id).exists:
             return
@@ -48,18 +48,18 @@ class DivergenceRepairs:
                 preparation.set_state(connection, row.id, WorkspaceState.FAILED, why)
 
     def remove_unwanted_container(self, container_id: str, workspace_id: UUID) -> None:
-        """Remove a container if its workspace still does not want it."""
+        """Remove a container if its workspace, read again from Postgres, still does not need it."""
         with self._database.connect() as connection:
             row = node_workspaces.workspace_of(connection, self._node_id, workspace_id)
         if is_unwanted(row):
             self._containers.remove(container_id)
 
     def remove_raw_files(self, workspace_id: UUID, execution_id: UUID) -> None:
-        """Remove the run directories of an execution."""
+        """Remove the run directories of an execution that has ended."""
         remove_runs(self._workspace_dir(workspace_id), str(execution_id))
 
     def remove_deleted_workspace(self, row: NodeWorkspace) -> None:
-        """Remove container, files, stores and locks of a deleted workspace, and note that in its row and its events."""
+        """Remove container, files, stores and locks of a deleted workspace; record that in its row and as an event."""
         if row.container_id is not None:
             self._containers.remove(row.container_id)
         self._git.remove_workspace(row.id, self._workspace_dir(row.id))
@@ -75,9 +75,9 @@ class DivergenceRepairs:
 
 
 def is_unwanted(row: NodeWorkspace | None) -> bool:
-    """Whether the container of this workspace should go: there is no row, or the row needs no container.
+    """Return whether the container of this workspace should be removed: there is no row, or the row needs no container.
 
-    False for a deleted workspace that is still here: its own repair removes the container with everything else.
+    False for a deleted workspace that still exists here: its own repair removes the container with everything else.
     """
     if row is None:
         return True

@@ -1,4 +1,4 @@
-"""Repair the differences between this node and Postgres once each has lasted as long as its grace."""
+"""Repairs the differences between this node and Postgres once each has lasted for its grace period."""
 
 import time
 
@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 class DivergenceSweep:
-    """Repairs every difference that the finder reports; one that cannot be repaired does not stop the others."""
+    """Repairs every difference that the finder reports. If one cannot be repaired, the others still are."""
 
     def __init__(self, finder: DivergenceFinder, metrics: Metrics) -> None:
         self._finder = finder
@@ -19,7 +19,7 @@ class DivergenceSweep:
         self._found_at: dict[tuple[str, str], float] = {}
 
     def sweep(self) -> None:
-        """Look once, and repair the differences whose grace is over."""
+        """Find the differences once, and repair those whose grace period is over."""
         now = time.monotonic()
         divergences = self._finder.find_all()
         before, self._found_at = self._found_at, {}
@@ -41,11 +41,11 @@ def repair(divergence: Divergence) -> bool:
     """Repair a difference. An error is logged, and the next sweep finds the difference again.
 
     Returns:
-        Whether the repair raised nothing.
+        True if the repair raised no error.
     """
     try:
         divergence.repair()
-    except Exception:  # the top of a sweep: the next difference must have its turn
+    except Exception:  # the top of a sweep: the next difference must still be repaired
         log.exception("cannot repair a divergence", kind=divergence.kind, subject=divergence.subject)
         return False
     log.info("repaired a divergence", kind=divergence.kind, subject=divergence.subject, message=divergence.message)

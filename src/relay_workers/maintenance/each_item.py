@@ -1,4 +1,4 @@
-"""Work through the items of a sweep so that one failure does not stop the others."""
+"""Processes the items of a sweep so that one failure does not stop the others."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def act_on_each(items: Iterable[T], act: Callable[[T], None]) -> int:
-    """Call ``act`` with each item; an error is logged and the next item follows.
+    """Call ``act`` with each item. An error is logged and the next item follows.
 
     Returns:
-        The number of calls that raised nothing.
+        The number of calls that raised no error.
     """
     succeeded = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""The heartbeat of this node: that it lives, its health, and what its engine is."""
+"""The heartbeat of this node: reports that the node lives, its health, and the capabilities of its container engine."""
 
 import shutil
 from dataclasses import asdict
@@ -18,20 +18,20 @@ from relay_workers.ownership.node_identity import default_concurrency
 log = structlog.get_logger(__name__)
 
 CAPABILITIES_SECONDS = 60.0
-"""Interval at which the engine is asked for its version and resources."""
+"""Interval at which the container engine is asked for its version and resources."""
 
 
 class Heartbeat:
     """Writes the heartbeat of a node.
 
-    `beat` and `ask_engine` are called by two clocks: a heartbeat waits for Postgres only, so that a slow engine does
-    not make the node look dead.
+    Two clocks call `beat` and `ask_engine`: a heartbeat waits for Postgres only, so a slow engine does not make the
+    node look dead.
 
     Args:
-        settings: data directory, images and slots.
+        settings: data directory, images and number of slots.
         claimant: this worker; its node and pool are written.
-        database: where the heartbeat goes.
-        containers: the engine that is asked.
+        database: stores the heartbeat.
+        containers: the container engine of the node.
     """
 
     def __init__(self, settings: Settings, claimant: Claimant, database: Database, containers: Containers) -> None:
@@ -43,7 +43,7 @@ class Heartbeat:
         self._engine_answers = True
 
     def ask_engine(self) -> None:
-        """Ask the engine for its version and resources; the next heartbeat writes the answer."""
+        """Ask the container engine for its version and resources. The next heartbeat writes the answer."""
         settings = self._settings
         try:
             engine = asdict(self._containers.info())
@@ -61,7 +61,7 @@ class Heartbeat:
         }
 
     def beat(self) -> None:
-        """Write that the node lives, its health and the last known capabilities."""
+        """Write that the node lives, its health, and the capabilities that its engine reported last."""
         settings, node_id = self._settings, self._claimant.node_id
         with self._database.begin() as connection:
             health = nodes.health(

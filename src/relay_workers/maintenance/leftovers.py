@@ -1,6 +1,7 @@
-"""End processes that executions have left on this node: the executions ended while the node or its engine was away.
+"""Kills processes that ended executions left on this node ("leftovers").
 
-Until their processes are gone, `store.executions.claim` lets no execution start in their workspace.
+An execution leaves processes if it is ended in Postgres while its node or the container engine does not answer. Until
+they are gone, `store.executions.claim` lets no execution start in their workspace.
 """
 
 from pathlib import Path
@@ -22,14 +23,15 @@ log = structlog.get_logger(__name__)
 
 
 class Leftovers:
-    """Ends leftovers of one node.
+    """Kills the leftovers of one node.
 
     Args:
-        node_id: of the node.
-        data_dir: of the node.
-        database: lists the executions that left processes; it sends the messages of executions that can start then.
-        containers: where the processes run.
-        git: removes workspaces that are another node's now.
+        node_id: the id of the node.
+        data_dir: the data directory of the node.
+        database: lists the executions that left processes; after a commit it sends the messages of executions that can
+            start now.
+        containers: the container engine in which the processes run.
+        git: removes the files of workspaces that were placed on another node since.
     """
 
     def __init__(self, node_id: str, data_dir: Path, database: Database, containers: Containers, git: Git) -> None:
@@ -41,9 +43,9 @@ class Leftovers:
         self._ender = ProcessEnder(containers, database, data_dir)
 
     def sweep(self) -> int:
-        """End what is left in every workspace of the node; return the number of executions whose processes are gone.
+        """Kill the leftovers of the node; return the number of executions whose processes are gone now.
 
-        Processes that cannot be ended now stay for the next sweep.
+        If processes cannot be killed, the next sweep tries again.
         """
         with self._database.connect() as connection:
             found = leftovers(connection, self._node_id)
@@ -70,9 +72,9 @@ class Leftovers:
             forget_leftover(connection, leftover, self._node_id)
 
     def _remove_files(self, leftover: Leftover) -> None:
-        """Remove the raw log, which is unmasked and cannot be appended to the stored log any more.
+        """Remove the raw log files: they are unmasked, and the stored log is closed, so they cannot be stored any more.
 
-        A workspace that is another node's now was never prepared here: all of its files go.
+        If the workspace belongs to another node now, it was never prepared here, and all of its files are removed.
         """
         directory = workspace_dir(self._data_dir, leftover.workspace_id)
         if leftover.elsewhere:

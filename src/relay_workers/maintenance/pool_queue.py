@@ -1,4 +1,4 @@
-"""Open or close the pool's queue for this worker, as its node has room or not."""
+"""Opens or closes the pool's queue for this worker, depending on whether its node has free capacity."""
 
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.settings import Settings
@@ -8,7 +8,10 @@ from relay_workers.ownership.admission import Admission, why_disk_full
 
 
 def sweep(settings: Settings, node_id: str, database: Database, queues: Admission, dispatcher: Dispatcher) -> None:
-    """Look at the node's promised room and free disk space, open or close the queue, and send refused steps again."""
+    """Open or close the pool's queue, and send the messages of refused steps again.
+
+    The queue is open while the node has free capacity and enough free disk space.
+    """
     with database.begin() as connection:
         full = placement.why_closed(connection, node_id)
     dispatcher.dispatch(queues.follow(full or why_disk_full(settings)))

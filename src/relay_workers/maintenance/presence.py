@@ -1,4 +1,4 @@
-"""Lower the liveness of nodes that send no heartbeat."""
+"""Lowers the liveness of nodes that send no heartbeat."""
 
 import structlog
 
@@ -11,12 +11,12 @@ log = structlog.get_logger(__name__)
 
 
 def sweep(database: Database, bounds: Bounds, metrics: Metrics) -> None:
-    """Set silent nodes to `degraded` or `offline` in Postgres; writes nothing else.
+    """Set silent nodes to `degraded` or `offline` in Postgres. Nothing else is written.
 
     Args:
-        database: where the nodes are.
-        bounds: seconds of silence for each of the two.
-        metrics: counts changed nodes.
+        database: stores the nodes.
+        bounds: seconds of silence after which a node is `degraded`, and after which it is `offline`.
+        metrics: counts the nodes that were changed.
     """
     with database.begin() as connection:
         changes = runtime_nodes.sweep(connection, bounds)

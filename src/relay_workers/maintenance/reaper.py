@@ -1,4 +1,4 @@
-"""End the executions of nodes that are offline."""
+"""Ends the executions of nodes that are offline."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,18 +17,18 @@ from relay_workers.maintenance.each_item import act_on_each
 log = structlog.get_logger(__name__)
 
 LEASE_SECONDS = 300.0
-"""Lease of the reaper on an execution: it reads the whole stored log, which may be gibibytes."""
+"""Lease of the reaper on an execution, in seconds: it reads the whole stored log, which may have gibibytes."""
 
 
 class Reaper:
-    """Takes the executions of offline nodes over and ends them, each in one transaction.
+    """Takes over the executions of offline nodes and ends them, each in one transaction.
 
     Args:
-        database: where nodes and executions are; it sends the messages of what may start next.
-        owner: this worker.
+        database: stores nodes and executions; after a commit it sends the messages of executions that may start next.
+        owner: this worker, as the new owner of these executions.
         bounds: seconds of silence after which a node is offline.
         log_ends: reads the stored log of an execution and returns length and digest of each stream.
-        live_logs: is told that the log of an execution has ended.
+        live_logs: closes the live log of an ended execution, for clients that follow it.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Reaper:
         self._live_logs = live_logs
 
     def sweep(self) -> int:
-        """End the executions of all offline nodes whose leases have passed; returns how many were ended.
+        """End the executions of all offline nodes whose leases have expired; return how many were ended.
 
-        It reads the whole log of each, so it has a clock of its own.
+        This reads the whole log of each execution and can take long, so it runs on its own clock.
         """
         with self._database.connect() as connection:
             node_ids = reap.lost_nodes(connection, self._bounds)

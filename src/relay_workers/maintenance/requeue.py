@@ -1,4 +1,4 @@
-"""Send the messages of queued executions again when they seem to be lost."""
+"""Sends the messages of queued executions again if they seem to be lost."""
 
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.advisory_lock import try_sweep_lock
@@ -7,11 +7,11 @@ from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
 SEND_AGAIN_SECONDS = 15.0
-"""Age of a message at which it counts as perhaps lost. A message too many does no harm: the claim ignores it."""
+"""Age of a message at which it may be lost. An extra message does no harm: the claim ignores it."""
 
 
 def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics) -> None:
-    """Send again what is older than `SEND_AGAIN_SECONDS`; one worker at a time does it for all nodes."""
+    """Send messages older than `SEND_AGAIN_SECONDS` again. One worker at a time does this, for all nodes."""
     with database.begin() as connection:
         mine = try_sweep_lock(connection, "messages")
         due = messages.undispatched(connection, SEND_AGAIN_SECONDS) if mine else []

@@ -1,4 +1,4 @@
-"""A clock of a worker: one thread that calls one function again and again."""
+"""A clock of a worker: a thread that calls one function periodically."""
 
 import threading
 import time
@@ -14,14 +14,15 @@ STOP_SECONDS = 5.0
 
 
 class Ticker:
-    """Calls a function repeatedly on a thread of its own until it is stopped.
+    """Calls a function periodically on its own thread until it is stopped.
 
-    An error is logged, and the next call comes after the same interval; so an unreachable database is waited out.
+    An error is logged, and the next call comes after the usual interval; so the clock survives an outage of the
+    database.
 
     Args:
-        name: of the clock; it names the thread and appears in `/healthz` and in metrics.
-        interval_seconds: between the end of one call and the begin of the next.
-        act: the function.
+        name: the name of the clock, of its thread, and of its entries in `/healthz` and in the metrics.
+        interval_seconds: seconds between the end of one call and the start of the next.
+        act: the function to call.
     """
 
     def __init__(self, name: str, interval_seconds: float, act: Callable[[], None]) -> None:
@@ -34,17 +35,17 @@ class Ticker:
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread; the first call happens at once."""
+        """Start the thread; the first call happens immediately."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let no further call begin, and wait up to `STOP_SECONDS` for the one under way."""
+        """Make no further call, and wait up to `STOP_SECONDS` for the running one."""
         self._stopped = True
         self._woken.set()
         self._thread.join(STOP_SECONDS)
 
     def call_soon(self) -> None:
-        """Let the next call begin now, or right after the one under way."""
+        """Make the next call now, or right after the running one."""
         self._woken.set()
 
     @property
@@ -58,7 +59,7 @@ class Ticker:
             try:
                 self._act()
                 self._succeeded_at = time.monotonic()
-            except Exception as error:  # one failed call must not end the clock
+            except Exception as error:  # one failed call must not stop the clock
                 if is_away(error):
                     log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
                 else:

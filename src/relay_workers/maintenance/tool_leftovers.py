@@ -1,4 +1,7 @@
-"""Remove what killed workers of this node left of Relay's tools: scratch directories and tool containers."""
+"""Removes scratch directories and tool containers that killed workers of this node left behind.
+
+Relay's tools are the programs that it runs in containers of its own, such as git.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -18,12 +21,12 @@ SWEEP_SECONDS = 60.0
 
 
 def died_here(data_dir: Path, node_id: str, owner: str) -> bool:
-    """Whether ``owner`` is a dead worker of this node; False for workers of other nodes on the same engine."""
+    """Return whether ``owner`` is a dead worker of this node. False for workers of other nodes on the same engine."""
     return f"@{node_id}#" in owner and is_dead(data_dir, owner)
 
 
 def sweep(data_dir: Path, node_id: str, tool: ToolRunner, metrics: Metrics) -> None:
-    """Remove one batch; what belongs to a living worker stays."""
+    """Remove one batch of them. The directories and containers of living workers stay."""
     metrics.swept("scratch", scratch.sweep(data_dir))
     try:
         removed = tool.sweep(partial(died_here, data_dir, node_id))

@@ -1,4 +1,4 @@
-"""Carry out requests to stop or resume the workspaces of this node."""
+"""Carries out requests to stop or resume the workspaces of this node."""
 
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from relay_workers.ownership.node_lock import try_lock
 
 
 class WorkspaceRequests:
-    """Stops and starts workspace containers as their rows request it.
+    """Stops and starts the containers of workspaces as requested in their rows.
 
     Args:
-        node_id: of this node.
-        data_dir: holds the locks between the workers of this node.
-        database: where the requests are; it sends the messages of what may start once a workspace is resumed.
-        containers: the engine.
+        node_id: the id of this node.
+        data_dir: the data directory; it holds the lock files that the workers of this node share.
+        database: stores the requests; after a commit it sends the messages of executions that may start in a resumed
+            workspace.
+        containers: the container engine.
         metrics: counts requests that were carried out.
     """
 
@@ -38,13 +39,16 @@ class WorkspaceRequests:
         self._metrics = metrics
 
     def sweep(self) -> None:
-        """Carry out every request that is due; one that fails is tried again by the next sweep."""
+        """Carry out every request that is due. If one fails, the next sweep tries again."""
         with self._database.connect() as connection:
             requests = stop_resume.due_requests(connection, self._node_id)
         act_on_each(requests, self._carry_out)
 
     def _carry_out(self, request: StateRequest) -> None:
-        """Act under a file lock: it lets one worker act at a time, also while the engine hangs and Postgres is away."""
+        """Carry out a request under a file lock, so that only one worker of the node acts on the workspace at a time.
+
+        A file lock also holds while the engine hangs and Postgres is away.
+        """
         with try_lock(self._data_dir, f"{request.workspace_id}.state") as mine:
             if mine and self._is_due(request):
                 self._act(request)
@@ -65,7 +69,7 @@ class WorkspaceRequests:
         self._metrics.swept(f"workspace_{request.state}")
 
     def _started(self, request: StateRequest) -> bool:
-        """Start the container; False if there is none."""
+        """Start the container if it is stopped; return False if there is none."""
         state = self._containers.inspect(request.container_id)
         if state.exists and not state.running:
             self._containers.restart(request.container_id)

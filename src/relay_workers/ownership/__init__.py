@@ -1,1 +1,1 @@
-"""Ownership of executions: node and worker identity, claims, leases, live executions, admission."""
+"""Ownership of executions: identity of nodes and workers, claims, leases, live executions, free capacity of a node."""

@@ -1,8 +1,8 @@
-"""Whether this node takes new workspaces. The answer opens or closes the pool's queue for this worker.
+"""Decides whether this worker consumes its pool's queue, depending on the free capacity of its node.
 
-Each claim decides for its own workspace, under the lock of the node's row (`relay_core.store.nodes.placement`). This
-module only prevents that messages come here in vain: the message of a refused step is sent again, so that another node
-may take it.
+The decision about a single workspace is made by each claim, under the lock of the node's row
+(`relay_core.store.nodes.placement`). This module only avoids useless messages to a full node. The message of a step
+that was refused here is sent again, so that another node can take it.
 """
 
 import shutil
@@ -22,25 +22,25 @@ from relay_core.settings import Settings
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 1000
-"""Largest number of refused steps whose messages this worker sends again; a sweep finds all others."""
+"""Largest number of refused steps that this worker remembers. The `messages` clock sends the messages of all others."""
 
 
 _KERNEL = Path("/proc/sys/kernel")
 
 
 def capacity_of(settings: Settings) -> Capacity:
-    """The number of workspaces, bytes of memory and processes that this node may promise."""
+    """Return the number of workspaces, the bytes of memory and the number of processes that this node may promise."""
     memory = settings.node_memory_bytes or psutil.virtual_memory().total
     return Capacity(settings.node_max_workspaces, memory, settings.node_pids or host_pids() * 3 // 4)
 
 
 def host_pids(kernel: Path = _KERNEL) -> int:
-    """The number of processes and threads that this host can have at one time."""
+    """Return the largest number of processes and threads that this host can have at one time."""
     return min(int((kernel / name).read_text()) for name in ("pid_max", "threads-max"))
 
 
 def why_disk_full(settings: Settings) -> str | None:
-    """The reason why the disk takes no new workspace; None where it does."""
+    """Return why the disk has too little space for a new workspace; None if it has enough."""
     free = shutil.disk_usage(settings.data_dir).free
     if free >= settings.node_min_free_bytes:
         return None
@@ -48,13 +48,13 @@ def why_disk_full(settings: Settings) -> str | None:
 
 
 class QueueIntake(Protocol):
-    """The switch of a worker's queues (`relay_workers.celery.intake.Intake`)."""
+    """The switch that opens and closes a worker's queues (`relay_workers.celery.intake.Intake`)."""
 
     def want(self, queue: str, *, consumed: bool) -> None:
-        """Have a queue consumed, or not; returns at once."""
+        """Request that this worker consumes a queue, or stops to consume it; returns immediately."""
 
     def consumes(self, queue: str) -> bool:
-        """Whether messages of a queue may come to this worker at present."""
+        """Return whether this worker receives messages of a queue at present."""
         ...
 
 
@@ -64,8 +64,8 @@ class Admission:
     The node's own queue stays open.
 
     Args:
-        settings: of this worker; its pool counts here.
-        intake: switches the pool's queue.
+        settings: the settings of this worker, which name its pool.
+        intake: opens and closes the pool's queue.
     """
 
     def __init__(self, settings: Settings, intake: QueueIntake) -> None:
@@ -75,12 +75,13 @@ class Admission:
         self._waiting: dict[UUID, QueueMessage] = {}
         self._full: str | None = None
         self.look_soon: Callable[[], None] = lambda: None
-        """Makes the clock of `follow` tick at once; set by the bootstrap."""
+        """Makes the `admission` clock, which calls `follow`, tick immediately; `maintenance.clocks` sets it."""
 
     def refused(self, message: QueueMessage) -> None:
-        """Note a step that found no room on this node.
+        """Remember the message of a step for which this node had no free capacity.
 
-        An unplaced one also closes the pool's queue, as the next steps of its size would find no room either.
+        If its workspace is not on a node yet, this also closes the pool's queue, because further steps of its size
+        would be refused as well.
         """
         if message.node_id is None:
             self._intake.want(self._pool, consumed=False)
@@ -89,19 +90,19 @@ class Admission:
                 self._waiting[message.execution_id] = message
 
     def room_made(self) -> None:
-        """Look soon whether refused steps find room now: an execution ended here."""
+        """Check soon whether refused steps can start now, because an execution ended here."""
         if self._full is not None or self._waiting:
             self.look_soon()
 
     def follow(self, full: str | None) -> list[QueueMessage]:
-        """Open or close the pool's queue.
+        """Open or close the pool's queue, and return the messages that should be sent again.
 
         Args:
-            full: the reason why the node takes no workspace of the usual size; None where it does.
+            full: why the node takes no workspace of the default size; None if it does.
 
         Returns:
-            Messages to send again: those of this node's own steps when it has room, and those of unplaced steps also
-            when other nodes may take them.
+            All messages of refused steps if the node has free capacity. Otherwise only those of workspaces that are on
+            no node yet, once this worker has stopped to consume the pool's queue: other nodes may take them.
         """
         if full != self._full:
             log.info("the node takes new workspaces" if full is None else "the node takes no new workspace", why=full)

@@ -1,4 +1,4 @@
-"""How a worker comes to own an execution: it claims a queued one, or adopts the one of a worker that is gone."""
+"""Makes a worker the owner of an execution: claims a queued one, or takes over ("adopts") one whose worker is gone."""
 
 from uuid import UUID
 
@@ -21,11 +21,11 @@ class Claims:
     """Claims executions for one worker.
 
     Args:
-        settings: the data directory and the disk space that must stay free.
-        database: where executions are claimed.
+        settings: the data directory, and the disk space that must stay free.
+        database: stores the executions.
         claimant: this worker.
-        live: executions that this worker owns already.
-        admission: told of executions for which the node has no room.
+        live: the executions that this worker owns already.
+        admission: is called for executions for which the node has no free capacity.
     """
 
     def __init__(
@@ -43,14 +43,15 @@ class Claims:
         self._admission = admission
 
     def claim(self, execution_id: UUID, attempt: int) -> Claimed | Transition:
-        """Become the owner of an execution.
+        """Make this worker the owner of an execution.
 
         Returns:
-            The claimed execution; or its end, where the claim found that it cannot start (its workspace is gone).
+            The claimed execution. If the claim found that the execution can never start (its workspace is gone), it has
+            ended the execution, and that end is returned.
 
         Raises:
-            OwnershipLost: another worker owns the execution, the node has no room for it, or Postgres is away. Its
-                message is sent again where that is due.
+            OwnershipLost: another worker owns the execution, the node has no free capacity for it, or Postgres is away.
+                If the execution still has to run, a message for it is sent again later.
         """
         try:
             return self._take(execution_id, attempt)
@@ -81,10 +82,10 @@ class Claims:
         return self._adopt(execution_id, attempt, claimed)
 
     def _adopt(self, execution_id: UUID, attempt: int, refusal: NotClaimed) -> Claimed | NotClaimed:
-        """Take over an execution that is not queued: it may be running, and its worker may be gone."""
+        """Try to take over an execution that is not queued: it may be running, and its worker may be gone."""
         if any(control.execution_id == execution_id for control in self._live.all()):
             return NotClaimed("it runs here already")
-        left_by_us = self._live.is_left(execution_id, but=1)  # the calling thread itself
+        left_by_us = self._live.is_left(execution_id, but=1)  # the calling thread is counted, too
 
         def is_gone(owner: str) -> bool:
             return left_by_us if owner == self._claimant.owner else is_dead(self._settings.data_dir, owner)

@@ -1,15 +1,15 @@
-"""The disk space that the workspace of a live execution may take."""
+"""The limit on the disk space of a live execution's workspace."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class DiskCap(NamedTuple):
-    """A workspace and the limit on its disk space, as `maintenance.disk_limits` measures it."""
+    """A workspace and the limit on its disk space, which `maintenance.disk_limits` enforces."""
 
     directory: Path
-    """The workspace directory on this node."""
+    """The directory of the workspace on this node."""
     container_id: str
-    """The workspace container; its layer and its volumes count too."""
+    """The container of the workspace; its writable layer and its volumes count too."""
     bytes: int
-    """Most bytes; the most files follow from it (`relay_core.domain.limits.files_for`)."""
+    """Largest number of bytes. The largest number of files follows from it (`relay_core.domain.limits.files_for`)."""

@@ -1,4 +1,4 @@
-"""The leases of a worker's live executions: renewed together, and confirmed singly before irreversible acts."""
+"""The leases of a worker's live executions: all are renewed together, and one is confirmed before irreversible acts."""
 
 from collections.abc import Sequence
 
@@ -22,13 +22,13 @@ BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
 
 
 class Leases:
-    """Leases of the executions that one worker owns; all methods are thread-safe.
+    """The leases of the executions that one worker owns. All methods are thread-safe.
 
     Args:
-        database: for single confirmations.
-        renewals: a database client with one connection, so that renewing never waits for the threads of executions.
+        database: used to confirm a single lease.
+        renewals: a database client with a connection of its own, so that renewals never wait for other threads.
         claimant: this worker.
-        live: executions whose leases are renewed.
+        live: the executions whose leases are renewed.
     """
 
     def __init__(self, database: Database, renewals: Database, claimant: Claimant, live: LiveExecutions) -> None:
@@ -38,20 +38,21 @@ class Leases:
         self._live = live
 
     def renew(self) -> None:
-        """Prolong the leases of all live executions in one statement; apply lost leases and kill requests.
+        """Renew the leases of all live executions in one statement. Pass lost leases and requested kills on to them.
 
         Raises:
-            SQLAlchemyError: Postgres is away; the leases go on until they expire.
+            SQLAlchemyError: Postgres is away; the leases stay valid until they expire.
         """
         live = self._live.all()
         if live:
             self._renew(self._renewals, live)
 
     def confirm(self, control: ExecutionControl) -> None:
-        """Return when this worker surely owns the execution: at once within its lease, else after asking Postgres.
+        """Return once it is certain that this worker owns the execution.
 
-        A worker that was stopped (SIGSTOP, a suspended host) or cut off from Postgres for longer than its lease may
-        have been declared dead. It must not touch a process or a repository that another worker owns by now.
+        Within the lease this is immediate; otherwise Postgres is asked, however long it is away. A worker that was
+        suspended (SIGSTOP, a suspended host) or cut off from Postgres for longer than its lease may have been replaced.
+        It must not touch processes or repositories that another worker owns now.
 
         Raises:
             OwnershipLost: another worker owns the execution, or this worker shuts down.

@@ -1,4 +1,4 @@
-"""The identity of this node, a host with a container engine, and of each worker on it."""
+"""The identity of this node (a host with a container engine) and of each worker on it."""
 
 import fcntl
 import os
@@ -13,32 +13,38 @@ from relay_core.domain.errors import RelayError
 from relay_core.settings import Settings
 
 BYTES_PER_SLOT = 16 << 20
-"""Memory assumed for one slot where the concurrency is not set; a slot of the threads pool itself takes ~36 KB."""
+"""Memory assumed per slot if the concurrency is not set. A slot of the thread pool itself needs only about 36 KB."""
 PROBE_SECONDS = 0.02
-"""Seconds before a second try to lock: a worker that checks a lock holds it for a moment."""
+"""Seconds before a second attempt to lock: a worker that checks a lock (`is_dead`) holds it for a moment."""
 SLOTS_PER_CPU = 50
-"""Upper bound per processor: a slot mostly waits for a process in a container, which has limits of its own."""
+"""Upper limit of slots per processor: a slot mostly waits for a process in a container, which has its own limits."""
 
 
 class NoFreeName(RelayError):  # noqa: N818 - the name is the statement
-    """All worker names of this node are taken."""
+    """All worker names of this node are in use."""
 
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """The node, stable over restarts, and this worker on it."""
+    """The node, whose id survives restarts, and this worker on it."""
 
     node_id: str
     worker: str
-    """``<slot>@<node_id>``: Celery's name of the worker; the next worker that takes the slot has the same name."""
+    """``<slot>@<node_id>``: Celery's name of the worker. The next worker that takes the slot gets the same name."""
     owner: str
-    """``<worker>#<life>``: the owner of its executions, which the next worker of that name is not."""
+    """``<worker>#<life>``: names this worker process as the owner of executions.
+
+    The next worker of the same name differs.
+    """
     lock_fd: int
-    """An flock held as long as this worker lives: a process that can take it knows that the worker is dead."""
+    """Descriptor of a lock file.
+
+    The lock is held while this worker lives; a process that gets it knows that it is dead.
+    """
 
 
 def read_node_id(data_dir: Path) -> str:
-    """The id in ``<data_dir>/node_id``, made at the first start; it stays when the host is renamed."""
+    """Return the id in ``<data_dir>/node_id``; make it at the first start. It stays the same if the host is renamed."""
     path = data_dir / "node_id"
     data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -57,7 +63,7 @@ def identify(settings: Settings) -> NodeIdentity:
     """Take the first free worker name of this node.
 
     Raises:
-        NoFreeName: more workers run here than there are names for.
+        NoFreeName: more workers run here than there are names.
     """
     node_id = read_node_id(settings.data_dir)
     locks = settings.data_dir / "workers"
@@ -81,14 +87,17 @@ def _lock(fd: int) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not last:
-                time.sleep(PROBE_SECONDS)  # `is_dead` of another worker may hold it for a moment
+                time.sleep(PROBE_SECONDS)  # another worker's `is_dead` may hold the lock for a moment
             continue
         return True
     return False
 
 
 def is_dead(data_dir: Path, owner: str) -> bool:
-    """Whether a worker of this node is provably dead: its lock is free, or held by a later worker of its name."""
+    """Return whether a worker of this node is certainly dead.
+
+    That is so if its lock is free, or held by a later worker of the same name. A missing lock file proves nothing.
+    """
     name, _, life = owner.partition("#")
     try:
         fd = os.open(data_dir / "workers" / f"{name.partition('@')[0]}.lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -105,12 +114,12 @@ def is_dead(data_dir: Path, owner: str) -> bool:
 
 
 def default_concurrency() -> int:
-    """The number of slots that fits this host's memory and processors."""
+    """Return the number of slots that fits this host's memory and processors."""
     return max(4, min(200, psutil.virtual_memory().total // 2 // BYTES_PER_SLOT, SLOTS_PER_CPU * (os.cpu_count() or 1)))
 
 
 def container_uid(settings: Settings) -> int | None:
-    """The user id of all containers whose run and image name none; None: each workspace gets a user id of its own.
+    """Return the user id of all containers whose run and image name none; None if each workspace gets its own user id.
 
     A worker that is not root cannot give files to another account, so all its workspaces share the worker's user id.
     """

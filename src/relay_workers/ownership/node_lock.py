@@ -1,4 +1,4 @@
-"""Locks between the workers of one node, as files: unlike transactions they hold while Postgres is away.
+"""Locks between the workers of one node, as lock files: unlike database locks they also work while Postgres is away.
 
 The kernel releases the locks of a worker that dies.
 """
@@ -12,7 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def hold_lock(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
-    """Wait for a lock and hold it for the length of the block; ``shared``: together with other shared holders."""
+    """Wait for a lock and hold it within the block.
+
+    With ``shared``, other shared holders may hold it at the same time.
+    """
     with _file(data_dir, name) as fd:
         fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
@@ -20,7 +23,7 @@ def hold_lock(data_dir: Path, name: str, *, shared: bool) -> Iterator[None]:
 
 @contextmanager
 def try_lock(data_dir: Path, name: str) -> Iterator[bool]:
-    """Try to hold a lock for the length of the block; yields False where another process or thread has it."""
+    """Try to get a lock for the block; yield False if another process or thread holds it."""
     with _file(data_dir, name) as fd:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +34,7 @@ def try_lock(data_dir: Path, name: str) -> Iterator[bool]:
 
 
 def remove_lock(data_dir: Path, name: str) -> None:
-    """Remove the file of a lock, and of locks whose name begins with its name, once no worker needs them."""
+    """Remove the lock files whose names start with ``name``, once no worker needs them."""
     for path in (data_dir / "locks").glob(f"{name}*"):
         path.unlink(missing_ok=True)
 

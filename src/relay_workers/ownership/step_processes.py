@@ -1,4 +1,4 @@
-"""How the processes of one execution are found in its container: by a group id of their own."""
+"""How the processes of one execution are recognised in its container: by a group id of their own."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,16 +17,16 @@ class StepProcesses:
     gid: int
     """Group id that only processes of this execution have."""
     as_root: bool
-    """The step ran as root, so a process of it may have changed its group id."""
+    """Whether the step ran as root, so that its processes may have changed their group id."""
 
     @classmethod
     def of(cls, claimed: Claimed, container_id: str, uid: int) -> "StepProcesses":
-        """The processes of a claimed execution whose step runs as ``uid``."""
+        """Return the processes of a claimed execution whose step runs as ``uid``."""
         return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
 
     @classmethod
     def of_leftover(cls, leftover: Leftover) -> "StepProcesses | None":
-        """The processes of an execution whose row ended first; None where it never had a container or a group id."""
+        """Return the processes that an ended execution may have left; None if it had no container or no group id."""
         if leftover.container_id is None or leftover.gid is None:
             return None
         gid, as_root = leftover.gid, leftover.as_root
