@@ -123,8 +123,9 @@ def make_worker(settings: Settings) -> Worker:
 
 
 def make_intake(settings: Settings, node_id: str) -> Intake:
-    """Return the queues of a worker: its node's own is open; its pool's is closed until the node is known to have
-    capacity.
+    """Return the queues of a worker: the node's own one is open, the pool's one is closed at first.
+
+    The pool's queue is opened once the node is known to have free capacity.
     """
     return Intake({node_queue(node_id): True, pool_queue(settings.pool): False})
 
@@ -181,7 +182,7 @@ def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocati
     """Start and stop the worker's threads at Celery's signals.
 
     They start before Celery connects to its broker, because executions do not need it. At a shutdown all executions are
-    let go, so that other workers take them over.
+    left to other workers.
     """
     clocks = make_clocks(context, detached.adopt)
     _serve_health(context, clocks)
@@ -249,7 +250,7 @@ def prepare_logs(level: str) -> None:
 
 
 def prepare_environment() -> None:
-    """Set up this process so that TERM lets all executions go and exits immediately (docs/adr/0003-celery.md).
+    """Set up this process so that TERM leaves all executions to other workers and exits (docs/adr/0003-celery.md).
 
     Also sets the umask. Call this before Celery is imported, because Celery reads `REMAP_SIGTERM` then.
     """

@@ -10,9 +10,9 @@ from relay_core.store.nodes.runtime_nodes import ListedNode
 Level = Literal["ok", "warning", "error"]
 
 CLOCK_SECONDS = 5.0
-"""Largest difference between two clocks, in seconds, that is not a warning."""
+"""Largest difference between two clocks, in seconds, that causes no warning."""
 LONG_QUEUE = 1000
-"""Number of messages in a queue from which it is a warning."""
+"""Number of messages in a queue that causes a warning."""
 FILES_OF_A_WORKER = 256
 """Open files that a worker needs without executions: sockets to database, Redis and engine, and the interpreter's own.
 """

@@ -26,7 +26,7 @@ from relay_workers.agents.port import TurnReader, Verdict
 from relay_workers.execution.agent_output import AgentOutput
 
 PAUSE_SECONDS = 0.1
-"""Pause between two reads, so that many small writes become one transaction."""
+"""Pause between two reads, so that many small pieces of output become one transaction."""
 RETRY_SECONDS = 1.0
 """Pause between two attempts while Postgres does not answer."""
 STORE_BYTES = 1 << 20

@@ -1,4 +1,4 @@
-"""Carries out the `clone` execution: makes the directory, image, clones and container of a new workspace.
+"""Carries out the `clone` execution: prepares the directory, image, clones and container of a new workspace.
 
 It has no process in the container that another worker could attach to. So it can be repeated without harm: a worker
 that takes the execution over runs it again from the start.
@@ -195,7 +195,7 @@ class WorkspacePreparation:
 
 
 def check_wanted(control: ExecutionControl) -> None:
-    """Return if the preparation should go on, else raise. Called before each part of the preparation.
+    """Raise an error if the preparation should not go on. Called before each part of the preparation.
 
     Raises:
         OwnershipLost: another worker owns the execution, or this worker shuts down.

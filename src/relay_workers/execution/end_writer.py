@@ -41,7 +41,7 @@ class EndPublisher:
         self._admission = admission
 
     def publish(self, claimed: Claimed, ended: Transition) -> None:
-        """Publish the end of an execution."""
+        """Close the live log of an execution, count its end, and check whether refused executions can start now."""
         self._live_logs.end(claimed.execution_id)
         self._metrics.ended(claimed.run_reason, ended)
         self._admission.room_made()
@@ -103,7 +103,7 @@ class EndWriter:
     def _finish(
         self, connection: Connection, claimed: Claimed, control: ExecutionControl, outcome: Outcome
     ) -> Transition:
-        if control.kill.is_set():  # a kill by Celery's revoke sets the control first; the row may not have it yet
+        if control.kill.is_set():  # Celery's revoke sets the control first; the row may lack the kill
             request_kill(connection, claimed.execution_id, "the worker's control")
         left_on = None if outcome.gone else self._node_id
         ended = finish(

@@ -52,6 +52,8 @@ class ProcessEnder:
     def end(self, processes: StepProcesses, *, grace_seconds: float) -> None:
         """Send TERM, wait ``grace_seconds``, send KILL; return when no process is left.
 
+        If the step ran as root, every process in the container that belongs to no running execution is killed too.
+
         Raises:
             RelayError: the processes could not be killed, or that could not be verified; some of them may still run.
         """

@@ -12,7 +12,7 @@ class ExitVerdict(NamedTuple):
     """The exit code of a step's process, and why the step failed."""
 
     exit_code: int | None
-    """None if it cannot be known."""
+    """The step's exit code; None if it cannot be known."""
     reason: Reason | None
     """Why the step failed; None if it completed."""
 

@@ -27,7 +27,7 @@ def unmasked(stored: bytes, raw: bytes) -> bytes:
 
 
 class RawOutput:
-    """Reads the raw log file of one stream. It opens the file at the first need. Not safe to use from several threads.
+    """Reads the raw log file of one stream, which it opens when first needed. Not safe to use from several threads.
 
     Args:
         open_log: opens the file.

@@ -39,7 +39,7 @@ class SecretRefresh:
             self.refresh(live)
 
     def refresh(self, live: Sequence[LiveSecrets]) -> None:
-        """Update these masks. A mask whose values cannot be decrypted stays as it is."""
+        """Update the masks in ``live``. A mask whose values cannot be decrypted stays as it is."""
         with self._database.connect() as connection:
             stamps = secrets.stamps(connection, list({masked.workspace_id for masked in live}))
         changed = [masked for masked in live if masked.stamp != stamps[masked.workspace_id]]

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 ENGINE_NOTICES_SECONDS = 1.0
 """Seconds within which the container engine notices that a process has ended."""
 MOST_NAMES = 20
-"""Largest number of processes that the line in the step's log names."""
+"""Largest number of processes left running that the line in the step's log names."""
 
 
 @dataclass(frozen=True)

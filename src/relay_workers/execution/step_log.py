@@ -187,7 +187,7 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def stored_ends(store: LogStore, execution_id: UUID) -> dict[str, StreamEnd]:
-    """Return size and digest of each stored stream of an execution. Its capture must have been detached."""
+    """Return size and digest of each stored stream of an execution. The capture of its log must have stopped."""
     ends = {}
     for name, info in store.sizes(execution_id).items():
         digest = hashlib.sha256()

@@ -24,7 +24,7 @@ from relay_workers.ownership.step_processes import StepProcesses
 
 
 class StepPreparation:
-    """Prepares steps.
+    """Prepares steps: makes their run directories, and stores what another worker needs to take them over.
 
     Args:
         settings: environment variables and time limits.

@@ -111,9 +111,7 @@ class StepSession:
             step = self.parts.outputs.attach(self.claimed, self.control, place)
         except (FileNotFoundError, TamperedFile) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
-        step.capture.heard.wait(
-            SUPERVISOR_SPEAKS_SECONDS
-        )  # before time limits are checked: the step may have ended in time
+        step.capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before time limits are checked: it may have ended in time
         step.exec_id = self.claimed.handle.exec_id
         step.began = time.monotonic() - self.claimed.seconds_running
         return step
@@ -159,9 +157,7 @@ class StepSession:
             if decision.act is not Act.WAIT:
                 break
             self.control.wake.wait(decision.wait_seconds)
-        if (
-            decision.reason is Reason.USER
-        ):  # a kill by Celery's revoke sets the control first; the row may not have it yet
+        if decision.reason is Reason.USER:  # Celery's revoke sets the control first; the row may lack the kill
             with self.parts.database.begin() as connection:
                 request_kill(connection, self.claimed.execution_id, "the worker's control")
         return decision

@@ -22,7 +22,7 @@ SILENT_START_SECONDS = 2.0
 
 
 def heed_kill(control: ExecutionControl) -> None:
-    """Return if no kill was requested.
+    """Raise an error if a kill was requested.
 
     Raises:
         StepFailed: `user`: the execution was killed.

@@ -42,7 +42,7 @@ class Images:
         return self._containers.ensure_image(row.image, self._terms(row, stop))
 
     def check(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
-        """Return if the steps of a workspace can run in its image, or if ``stop`` is set.
+        """Check that the steps of a workspace can run in its image. Setting ``stop`` cancels the check.
 
         Raises:
             StepFailed: `program_missing` or `image_unavailable`, with what is missing and a remedy.

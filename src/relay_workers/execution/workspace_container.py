@@ -86,7 +86,12 @@ class WorkspaceContainers:
         return uid
 
     def create(self, plan: ContainerPlan, mirrors: list[Path]) -> str:
-        """Make the container of a workspace, start it and return its id. If it exists already, it is used."""
+        """Make the container of a workspace, start it and return its id. If it exists already, it is used.
+
+        Args:
+            plan: the workspace, with its image and user id.
+            mirrors: directories of git mirrors that the container mounts, because the clones borrow objects from them.
+        """
         return self._containers.ensure_container(self._spec(plan, mirrors))
 
     def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
@@ -115,9 +120,7 @@ class WorkspaceContainers:
     def _spec(self, plan: ContainerPlan, mirrors: list[Path]) -> ContainerSpec:
         limits = plan.row.limits
         cpus = min(limits.cpus, self.processors)
-        pids = min(
-            limits.pids, capacity_of(self._settings).pids or limits.pids
-        )  # no container may use up all process ids of the host
+        pids = min(limits.pids, capacity_of(self._settings).pids or limits.pids)  # no container may take all of a host
         return ContainerSpec(
             name=container_name(str(plan.row.id)),
             image=plan.image.id,

@@ -18,7 +18,10 @@ COMPACTION_SECONDS = 1.0
 
 
 def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
-    """Do one round for the whole database. Every worker does this, but only one at a time compacts logs."""
+    """Delete old idempotency keys, then compact finished logs for up to `COMPACTION_SECONDS`.
+
+    Every worker does this for the whole database, but only one at a time compacts logs.
+    """
     _forget_keys(database, idempotency_ttl_hours)
     deadline = time.monotonic() + COMPACTION_SECONDS
     while time.monotonic() < deadline:

@@ -49,7 +49,7 @@ def live_workspaces(live: LiveExecutions) -> dict[Path, LiveWorkspace]:
 
 
 def growth(samples: Sequence[Sample]) -> int | None:
-    """Return the bytes between the smallest sample and the last one; None if there are fewer than two samples."""
+    """Return by how many bytes the last sample exceeds the smallest one; None if there are fewer than two samples."""
     return samples[-1].bytes - min(sample.bytes for sample in samples) if len(samples) > 1 else None
 
 

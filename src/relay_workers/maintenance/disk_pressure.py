@@ -1,4 +1,4 @@
-"""Stops executions while the node's disk is nearly full: Postgres may use the same disk and must not fill it up."""
+"""Stops executions while the node's disk is nearly full: Postgres may use the same disk, and would then fail."""
 
 import shutil
 import time

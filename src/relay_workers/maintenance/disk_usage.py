@@ -63,9 +63,7 @@ def _du(count: str, directories: Sequence[Path], timeout_seconds: float) -> int 
     command = ["du", "--summarize", "--total", "--one-file-system", count, "--", *map(str, directories)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
-        lines = (
-            done.stdout.splitlines()
-        )  # the exit code is ignored: `du` fails for a file that was removed meanwhile, but its total is right
+        lines = done.stdout.splitlines()  # `du` fails for a file that was removed meanwhile, but its total is right
         return int(lines[-1].split(b"\t", 1)[0]) if len(lines) > 1 else None
     except (subprocess.TimeoutExpired, ValueError):
         return None

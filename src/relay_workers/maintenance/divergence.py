@@ -83,7 +83,7 @@ class DivergenceFinder:
     def _unwanted_containers(
         self, containers: Collection[tuple[OurContainer, UUID]], rows: Mapping[UUID, NodeWorkspace]
     ) -> list[Divergence]:
-        """Return containers with this node's label whose workspace does not exist or does not need them any more."""
+        """Return a difference for each container with this node's label that no workspace needs any more."""
         divergences = []
         for container, workspace_id in containers:
             row = rows.get(workspace_id)
@@ -96,9 +96,7 @@ class DivergenceFinder:
         return divergences
 
     def _vanished_containers(self, present: Collection[str], rows: Collection[NodeWorkspace]) -> list[Divergence]:
-        """Return idle workspaces whose container is gone.
-
-        If a step runs in a workspace, the step itself reports the loss.
+        """Return a difference for each idle workspace whose container is gone. A running step reports the loss itself.
 
         If the engine lacks the containers of all idle workspaces (more than one), it is probably another engine or has
         lost its data: the operator then gets `CONTAINER_GRACE_SECONDS` to correct that.
@@ -121,7 +119,10 @@ class DivergenceFinder:
         ]
 
     def _raw_files(self) -> list[Divergence]:
-        """Return the executions whose unmasked raw log files are on disk although the complete log is in Postgres."""
+        """Return a difference for each ended execution whose unmasked raw log files are still on disk.
+
+        The complete log of these executions is in Postgres.
+        """
         workspace_ids: dict[UUID, UUID] = {}
         root = self._data_dir / "workspaces"
         for directory in root.iterdir() if root.is_dir() else ():
@@ -140,7 +141,7 @@ class DivergenceFinder:
         ]
 
     def _deleted_workspaces(self, rows: Collection[NodeWorkspace]) -> list[Divergence]:
-        """Return deleted workspaces in which nothing runs any more, and whose container and files are still here."""
+        """Return a difference for each deleted workspace that is idle and whose container or files are still here."""
         return [
             Divergence(
                 "deleted_workspace",

@@ -61,7 +61,7 @@ class Heartbeat:
         }
 
     def beat(self) -> None:
-        """Write that the node lives, its health, and the capabilities that its engine reported last."""
+        """Write to Postgres that the node lives, its health, and the capabilities that its engine reported last."""
         settings, node_id = self._settings, self._claimant.node_id
         with self._database.begin() as connection:
             health = nodes.health(

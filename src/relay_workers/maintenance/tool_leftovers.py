@@ -26,7 +26,7 @@ def died_here(data_dir: Path, node_id: str, owner: str) -> bool:
 
 
 def sweep(data_dir: Path, node_id: str, tool: ToolRunner, metrics: Metrics) -> None:
-    """Remove one batch of them. The directories and containers of living workers stay."""
+    """Remove one batch of these directories and containers. Those of living workers stay."""
     metrics.swept("scratch", scratch.sweep(data_dir))
     try:
         removed = tool.sweep(partial(died_here, data_dir, node_id))

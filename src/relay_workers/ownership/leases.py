@@ -38,7 +38,9 @@ class Leases:
         self._live = live
 
     def renew(self) -> None:
-        """Renew the leases of all live executions in one statement. Pass lost leases and requested kills on to them.
+        """Renew the leases of all live executions in one statement.
+
+        Executions whose lease is lost or whose kill was requested are notified (`ExecutionControl.let_go`, `ask_kill`).
 
         Raises:
             SQLAlchemyError: Postgres is away; the leases stay valid until they expire.

@@ -82,7 +82,7 @@ class ExecutionControl:
         self.wake.set()
 
     def let_go(self) -> None:
-        """Request that the execution's thread leaves the execution: its processes go on, and nothing more is written."""
+        """Request that the execution's thread leaves the execution: its processes go on, and it writes nothing more."""
         self.lost.set()
         self.stop.set()
         self.wake.set()
@@ -128,7 +128,10 @@ class LiveExecutions:
 
     @contextmanager
     def holding(self, control: ExecutionControl) -> Iterator[ExecutionControl]:
-        """List the execution as live within the block. If this worker shuts down already, let it go immediately."""
+        """List the execution as live within the block.
+
+        If this worker shuts down already, call its `let_go` immediately.
+        """
         with self._lock:
             self._controls[control.execution_id] = control
             if self._closing:
@@ -141,7 +144,7 @@ class LiveExecutions:
                     del self._controls[control.execution_id]
 
     def has_task(self, task_id: str) -> bool:
-        """Return whether the execution with this Celery id is live here and was not let go."""
+        """Return whether the execution with this Celery id is live here and this worker has not given it up."""
         return any(control.task_id == task_id and not control.lost.is_set() for control in self.all())
 
     def kill_task(self, task_id: str) -> bool:
@@ -157,7 +160,7 @@ class LiveExecutions:
             return list(self._controls.values())
 
     def let_all_go(self) -> None:
-        """Let all live executions go, and every one that is claimed later, because this worker shuts down."""
+        """Call `let_go` of all live executions, and of all that are claimed later, because this worker shuts down."""
         with self._lock:
             self._closing = True
         for control in self.all():

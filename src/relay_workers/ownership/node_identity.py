@@ -37,9 +37,7 @@ class NodeIdentity:
     The next worker of the same name differs.
     """
     lock_fd: int
-    """Descriptor of a lock file.
-
-    The lock is held while this worker lives; a process that gets it knows that it is dead.
+    """Descriptor of a file that is locked while this worker lives: if another process can lock it, this worker is dead.
     """
 
 
