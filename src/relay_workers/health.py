@@ -30,7 +30,7 @@ class ClockState(NamedTuple):
 
 
 class Health(NamedTuple):
-    """The answer of `/healthz`."""
+    """The content of the answer to `/healthz`."""
 
     stuck: list[str]
     """Vital clocks that stand still. If there is one, the answer is 503, and a supervisor should restart the worker."""

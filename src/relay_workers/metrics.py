@@ -59,7 +59,7 @@ class Metrics:
         }
 
     def claimed(self, run_reason: RunReason, waited_seconds: float) -> None:
-        """Count an execution that was claimed ``waited_seconds`` after it was queued."""
+        """Record that an execution was claimed ``waited_seconds`` after it was queued."""
         self.queue_wait.labels(run_reason).observe(max(0.0, waited_seconds))
 
     def started(self, run_reason: RunReason, claimed_at: float) -> None:
@@ -72,7 +72,7 @@ class Metrics:
         self.start.labels(run_reason).observe(time.monotonic() - claimed_at)
 
     def ended(self, run_reason: RunReason, transition: Transition) -> None:
-        """Count an end that was written."""
+        """Count an execution whose end this worker has written."""
         self._ended.labels(run_reason, transition.target, transition.reason or "").inc()
 
     def adopted(self) -> None:

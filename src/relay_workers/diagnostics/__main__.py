@@ -1,11 +1,11 @@
 """Answer the `relay` command about this node: `python -m relay_workers.diagnostics …` (people use `relay`).
 
 `doctor`                  examines the node: {"fixed": [], "checks": [{"check", "level", "message", "what_to_do"}…]}
-`doctor --fix`            mends first, as the sweeps do; `fixed` lists each thing done
+`doctor --fix`            first repairs what the sweeps would repair; `fixed` lists what was done
 `programs IMAGE NAME…`    looks for programs in an image: {"present": [NAME…]}
 
-The answer is one JSON object on standard output, the exit code 0. On an error the object is {"error": MESSAGE}, and the
-exit code is 1, or 2 where the environment has to change.
+The answer is one JSON object on standard output, and the exit code is 0. On an error the object is {"error": MESSAGE},
+and the exit code is 1, or 2 if a setting is wrong.
 """
 
 import json

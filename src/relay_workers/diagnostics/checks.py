@@ -24,7 +24,7 @@ FILES_OF_AN_API = 2048
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one examination, as `relay doctor --json` prints it."""
+    """The result of one examination by `relay doctor`."""
 
     check: str
     """Name of the examination; one examination may have several results."""
@@ -60,7 +60,7 @@ def judge_open_files(limit: int, slots: int) -> Check:
 
 
 def judge_queue(name: str, length: int) -> Check:
-    """Judge a queue by the number of its messages."""
+    """Judge a queue by the number of messages that wait in it."""
     facts = f"{length} messages wait in {name}"
     if length < LONG_QUEUE:
         return Check("queue", "ok", facts)

@@ -1,7 +1,7 @@
-"""Kills every process of an execution and verifies that none is left. All other code kills processes only through this.
+"""Kills every process of an execution and verifies that none is left.
 
-That covers kills by users, exceeded limits, processes that a step leaves behind, and steps that raised an error. The
-processes are found by their group id. A process of root can change its group id; so after a step that ran as root,
+Kills by users, exceeded limits, processes that a step leaves behind and steps that raised an error all use this module.
+The processes are found by their group id. A process of root can change its group id; so after a step that ran as root,
 every process in the container that belongs to no running execution is killed.
 """
 

@@ -49,7 +49,7 @@ class RemovedWorkspace:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an execution, before it is written."""
+    """The end of an execution, before it is stored."""
 
     transition: Transition
     evidence: Evidence = field(default_factory=Evidence)
@@ -99,4 +99,4 @@ CAP_MESSAGES = {
     Reason.START_FAILED: "its first process could not be started; its log says why",
     Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
 }
-"""Message for clients by reason; ``{limits…}`` is filled in from the workspace's limits."""
+"""Message for clients, for each reason; ``{limits…}`` is replaced by the workspace's limits."""

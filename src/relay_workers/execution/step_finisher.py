@@ -96,7 +96,7 @@ class StepFinisher:
     def _left_behind(self, step: RunningStep) -> tuple[str, ...]:
         """Return the names of processes that the step left running, and add a line with them to the log of a script.
 
-        The log of an agent gets no such line, because its output is parsed as a protocol.
+        The log of an agent does not get this line.
         """
         processes = step.place.processes
         try:

@@ -87,12 +87,12 @@ class StepSession:
         """Attach to the process that an earlier owner started.
 
         Returns:
-            The running step. None if the earlier owner never started a process; a start that is still under way is
-            ruled out.
+            The running step. None if the earlier owner started no process; if its start is still under way, that start
+            is prevented.
 
         Raises:
-            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`: so is the workspace;
-                `secret_missing`: a value to mask cannot be decrypted.
+            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`: the workspace's
+                directory is gone; `secret_missing`: a value to mask cannot be decrypted.
         """
         if not self.claimed.adopted:
             return None

@@ -12,14 +12,15 @@ from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 def check_working_dir(workspace_dir: Path, cwd: str) -> None:
     """Raise an error if the working directory is certainly missing.
 
-    Behind a symbolic link, the path cannot be checked from the host; then this returns, and the container decides.
+    A path through a symbolic link cannot be checked from the host; then no error is raised, and the container engine
+    reports a missing directory at the start.
 
     Args:
         workspace_dir: the workspace's directory on this host.
         cwd: the working directory relative to it, such as ``repos/app/services/api``.
 
     Raises:
-        StepFailed: `start_failed`: it does not exist or is no directory.
+        StepFailed: `start_failed`: the path does not exist or is not a directory.
     """
     try:
         here = SafeDir.open(workspace_dir)

@@ -23,7 +23,7 @@ from relay_workers.ownership.disk_cap import DiskCap
 class WorkspaceHandle:
     """A workspace whose directory exists.
 
-    Its container runs if `Workspaces.open` made this; after `attend` it may be gone.
+    Its container runs if `Workspaces.open` returned the handle; if `Workspaces.attend` did, the container may be gone.
     """
 
     row: WorkspaceRow
@@ -43,7 +43,7 @@ class WorkspaceHandle:
         return DiskCap(self.directory, self.container_id, self.row.limits.disk_bytes)
 
     def by_repo_id(self, heads: Mapping[str, Head]) -> dict[UUID, Head]:
-        """Return the same heads, keyed by repository id instead of by the clone's name."""
+        """Return ``heads`` keyed by repository id instead of by the clone's name."""
         return {repo.repo_id: heads[repo.name] for repo in self.row.repos}
 
 

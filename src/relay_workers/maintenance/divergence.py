@@ -31,7 +31,7 @@ class Divergence:
     kind: str
     """`container_without_workspace`, `container_vanished`, `raw_files` or `deleted_workspace`."""
     subject: str
-    """Id of the container, the workspace or the execution."""
+    """Id of the container, the workspace or the execution, depending on `kind`."""
     message: str
     """Description of the difference, for people."""
     repair: Callable[[], None]

@@ -34,7 +34,7 @@ class ExecutionControl:
     execution_id: UUID
     fence: int
     task_id: str
-    """Celery's id of this attempt."""
+    """Celery's id of the task that carries out this attempt."""
     wake: threading.Event = field(default_factory=threading.Event)
     """Set after every change that the execution's own thread must notice."""
     kill: threading.Event = field(default_factory=threading.Event)
@@ -51,7 +51,7 @@ class ExecutionControl:
     processes: StepProcesses | None = None
     """Processes that may run now. None before the start, and after all have ended and the log is stored."""
     disk: DiskCap | None = None
-    """Disk limit of the workspace; None until the workspace is open."""
+    """The limit on the workspace's disk space; None until the workspace is open."""
     ended_by: Reason | None = None
     """The first limit that another thread found exceeded (`ask_end`); None if there is none."""
     secrets: LiveSecrets | None = None
