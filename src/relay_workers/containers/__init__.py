@@ -1,1 +1,1 @@
-"""The container port, and Docker behind it."""
+"""The interface to a container engine, and its implementation on Docker."""

@@ -1,97 +1,100 @@
-"""Answers of a container engine: images, containers, steps and kills as it sees them."""
+"""Values that a container engine reports: images, containers, started steps and the results of kills."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_IMAGES = 200
-"""The longest list of image names that a node reports."""
+"""The maximum number of image names that a node reports."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """An image that is on this node."""
+    """An image that is stored on this node."""
 
     id: str
-    """The engine's id, ``sha256:…``; it names the same files for ever."""
+    """The engine's id, ``sha256:…``. It is a digest of the content, so it always means the same files."""
     digest: str | None
-    """``repository@sha256:…`` where the image came from a registry, else None."""
+    """``repository@sha256:…`` if the image came from a registry, else None."""
     user: str
-    """The ``USER`` of the image, empty where it declares none."""
+    """The ``USER`` of the image; empty if the image declares none."""
     uid: int | None
-    """The number of `user`, looked up in the image where it is a name; None where there is no such account."""
+    """The numeric uid of `user`, read from the image's ``/etc/passwd`` if `user` is a name. None if `user` is empty or
+    the image has no such account."""
     env: Mapping[str, str]
-    """The environment that the image declares."""
+    """The environment variables that the image declares."""
     architecture: str = ""
-    """The processor architecture as the engine names it (``amd64``)."""
+    """The processor architecture in the engine's notation (``amd64``)."""
     volumes: tuple[str, ...] = ()
     """The paths that the image declares as ``VOLUME``."""
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """The engine of a node: its version, its host's size, its images."""
+    """The container engine of a node: its version, the size of its host, and the images it has."""
 
     version: str
     cgroup_version: str
-    """The version of control groups on the host, ``1`` or ``2``."""
+    """The version of control groups (cgroups) on the host, ``1`` or ``2``."""
     cpus: int
     memory_bytes: int
     images: tuple[str, ...]
-    """The names of images on the node in alphabetical order, at most `MOST_IMAGES`."""
+    """The names of the images on the node in alphabetical order, at most `MOST_IMAGES`."""
 
 
 @dataclass(frozen=True)
 class ExecState:
-    """The engine's view of a started step."""
+    """The state of a started step, as the engine reports it."""
 
     running: bool
-    """Whether the step's supervisor lives, which it does while a background process holds the log."""
+    """Whether the step's supervisor process is alive. It outlives the script while a background process of the step
+    keeps the log open."""
     exit_code: int | None
-    """The exit code of the supervisor, which is that of the step unless the supervisor was killed; None: it runs."""
+    """The exit code of the supervisor; None while it runs. It equals the step's exit code unless the supervisor was
+    killed."""
 
 
 @dataclass(frozen=True)
 class ContainerState:
-    """The engine's view of a container; every other field has its default where `exists` is False."""
+    """The state of a container, as the engine reports it. If `exists` is False, all other fields have defaults."""
 
     exists: bool
     running: bool = False
     started_at: str | None = None
-    """The time of the last start as the engine writes it; another value means that it was started again since."""
+    """The time of the last start, as the engine writes it. If the value changes, the container was started again."""
     exit_code: int | None = None
-    """The exit code of the first process; None while it runs."""
+    """The exit code of the container's first process; None while it runs."""
     address: str | None = None
-    """The IPv4 address on its bridge; None while it does not run."""
+    """The container's IPv4 address on its bridge network; None while the container does not run."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Directories of the host that hold the files a container writes outside of the workspace directory."""
+    """The directories of the host that hold the files a container writes outside the workspace directory."""
 
     directories: tuple[Path, ...]
-    """The container's writable layer and its volumes, as far as this worker can read their directories."""
+    """The container's writable layer and its volumes, without those whose directories this worker may not read."""
     layer_seen: bool
-    """Whether the layer is among `directories`; else `Containers.layer_bytes` tells its size."""
+    """Whether `directories` contains the writable layer. If not, `Containers.layer_bytes` returns its size."""
 
 
 @dataclass(frozen=True)
 class KillResult:
-    """The result of a kill."""
+    """The result of killing processes in a container."""
 
     remaining: int
-    """The number of processes that still run; 0 unless even a restart of the container failed to end them."""
+    """The number of processes that still run: 0, unless even restarting the container did not stop them."""
     rounds: int
-    """The number of looks at the process table; 0 where the container does not run."""
+    """The number of times the process table was checked; 0 if the container does not run."""
     restarted: bool
-    """Whether the container was restarted, because its processes could not be ended one by one. That ended the other
-    executions in it, too, so the caller writes an event."""
+    """Whether the container was restarted because its processes could not be killed one by one. A restart also kills
+    all other executions in the container, so the caller records an event."""
 
 
 @dataclass(frozen=True)
 class OurContainer:
-    """A container that carries Relay's labels."""
+    """A container with Relay's labels."""
 
     id: str
     name: str

@@ -1,19 +1,24 @@
-"""The port through which servers inside containers are reached from this node."""
+"""The interface for reaching servers inside containers from this node."""
 
 from typing import Protocol
 
 
 class PortForwarder(Protocol):
-    """Forwards loopback ports of this node to ports in containers, by key; usable from any thread."""
+    """Forwards loopback TCP ports of this node to ports in containers. May be used from any thread.
+
+    Each forwarding has a key, by which it is closed again.
+    """
 
     def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:
-        """Forward a port of 127.0.0.1 to ``port`` of a container; one that is open for ``key`` already is kept.
+        """Forward a TCP port of 127.0.0.1 to ``port`` of a container.
+
+        If ``key`` already has a forwarding, that one is kept unchanged and its local port is returned.
 
         Args:
-            key: the owner of the forwarding, which `close` names; the id of an execution.
-            container_id: each new connection goes to this container, under the address that it has then.
+            key: identifies the forwarding for `close`; the id of the execution that it is for.
+            container_id: the container to connect to. Its address is looked up again for each connection.
             port: the port of the server in the container.
-            local_port: taken if it is free, else any other; 0: any.
+            local_port: the preferred port of 127.0.0.1; if it is taken, or 0, any free port is used.
 
         Returns:
             The port of 127.0.0.1.
@@ -23,15 +28,15 @@ class PortForwarder(Protocol):
         """
 
     def close(self, key: str) -> None:
-        """Stop forwarding for ``key`` and end its connections; nothing happens where none is open."""
+        """Stop the forwarding of ``key`` and close its connections. Do nothing if there is none."""
 
     def probe(self, container_id: str, port: int) -> bool:
-        """Whether a server in the container accepts connections on ``port``, on any of its addresses.
+        """Return whether a server in the container accepts connections on ``port``, on the bridge or on loopback.
 
         Raises:
-            EngineUnavailable: the engine is silent or failed.
-            StepFailed: ``container_missing``.
+            EngineUnavailable: the engine did not answer, or failed.
+            StepFailed: ``container_missing``: the container is gone or does not run.
         """
 
     def shutdown(self) -> None:
-        """Close all forwardings and end the threads; nothing may be called afterwards."""
+        """Close all forwardings and stop the threads. No method may be called afterwards."""

@@ -1,10 +1,11 @@
-"""The container port: workspace containers, the steps that run in them, and no other use of a container engine.
+"""The interface to a container engine: workspace containers and the steps that run in them.
 
-Two errors may come from every verb of `Containers`, and its docstring repeats neither:
+Relay uses a container engine for nothing else, except for its own tools (`relay_workers.containers.tool`). Every method
+of `Containers` may raise two errors, which its docstring does not repeat:
 
-* `EngineUnavailable`: the fault of the engine or of the node. The engine gave no answer, or one that it never gives
-  while it is well; whether the request was carried out is not known.
-* `StepFailed` with the reason ``disk_pressure``: the fault of the node, whose disk is full.
+* `EngineUnavailable`: the engine or the node is at fault. The engine did not answer, or answered with an internal
+  failure. It is unknown whether the request was carried out.
+* `StepFailed` with the reason ``disk_pressure``: the node is at fault, because its disk is full.
 """
 
 from collections.abc import Collection, Mapping
@@ -65,12 +66,13 @@ __all__ = [
 
 
 class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
-    """The container engine gave no answer, or failed; whether the request was carried out is not known.
+    """The container engine did not answer, or failed. It is unknown whether the request was carried out.
 
     Args:
-        message: says what is wrong and what to do, for the log and the client.
-        retryable: whether asking again can help; False where an operator has to change something first.
-        silent: whether the engine gave no answer at all, as while it is restarted; `RetryWhileSilent` waits for it.
+        message: states what is wrong and what to do, for the log and the client.
+        retryable: whether trying again can help; False if an operator has to change something first.
+        silent: whether the engine gave no answer at all, as during its restart. `RetryWhileSilent` repeats such a
+            request.
     """
 
     code = "engine_unavailable"
@@ -82,50 +84,52 @@ class EngineUnavailable(RelayError):  # noqa: N818 - reads as what it says
 
 
 class Containers(Protocol):
-    """Containers of workspaces and the steps in them; usable from many threads.
+    """The containers of workspaces and the steps in them; usable from many threads.
 
-    Containers are named by id or name. Every verb may be called again after any error. A verb that *waits* repeats its
-    request while the engine is silent, for as long as the worker's `RetryWhileSilent` says; the others raise at once.
+    A ``container_id`` argument is the id or the name of a container. Every method may be called again after any error.
+    "Waits" in a docstring means: while the engine gives no answer, the request is repeated for as long as the worker's
+    `RetryWhileSilent` allows. All other methods raise at once.
     """
 
     def info(self) -> EngineInfo:
-        """The engine's version, its host's size and the images on the node. Does not wait."""
+        """Return the engine's version, its host's size and the images on the node. Does not wait."""
 
     def platform(self) -> tuple[str, int]:
-        """The engine's architecture, as it names those of images, and its number of processors. Waits."""
+        """Return the engine's processor architecture (as in `ImageInfo`) and its number of processors. Waits."""
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """An image that is on the node, fetched before if need be. Waits.
+        """Return an image of the node; if the node does not have it, pull it first. Waits.
 
         Args:
-            ref: a name with an optional tag or digest, or an id.
-            terms: the terms of a pull; without them no image is fetched.
+            ref: an image name with an optional tag or digest, or an image id.
+            terms: the limits of a pull. Without them nothing is pulled.
 
         Raises:
             StepFailed: ``image_unavailable``, the fault of the request or the registry: there is no such image, it is
-                too large, or the name is not one; the message says what to do and repeats no text of a registry.
-                ``timeout``: the pull took longer than `PullTerms.seconds`. ``user``: it was cancelled.
+                too large, or ``ref`` is no valid name. The message states what to do and repeats no text of a registry.
+                ``timeout``: the pull took longer than `PullTerms.seconds`. ``user``: the pull was cancelled.
         """
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """The id of a running container of that name, made or started now where need be. Waits.
+        """Return the id of the running container named ``spec.name``; create or start it if needed. Waits.
 
-        A container of that name that exists is started as it is: other fields of ``spec`` do not change it. A failure
-        leaves no container that was made by this call.
+        An existing container of that name is started unchanged: the other fields of ``spec`` are not applied to it. If
+        the call fails, it removes the container that it created.
 
         Raises:
-            Conflict: ``container_name_taken``, the fault of the node: a container with other labels has the name.
+            Conflict: ``container_name_taken``, the fault of the node: a container with other labels has this name.
             StepFailed: ``image_unavailable``: the image is not on the node. ``engine_error``: the engine refuses this
-                container, as for a mount whose source is missing; asking again does not help.
+                container, for example because the source of a mount is missing; trying again does not help.
         """
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """Whether ``user`` finds the program ``name`` on the PATH of the container. Does not wait.
+        """Return whether ``user`` finds the program ``name`` on the container's PATH. Does not wait.
 
         Args:
             container_id: a running container.
-            name: of the program; it is not interpreted by a shell.
-            user: ``uid:gid``; the gid is replaced by 0, so that no kill takes this look for a step.
+            name: the name of the program; no shell interprets it.
+            user: ``uid:gid`` of a step. The check runs with gid 0 instead, so that no kill takes it for a process of a
+                step.
             env: added to the environment of the container; a PATH in it replaces the image's.
 
         Raises:
@@ -133,11 +137,11 @@ class Containers(Protocol):
         """
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """Start a step without waiting for it to begin, and return its exec id. Does not wait, as it must not repeat.
+        """Start a step without waiting for it to begin; return the engine's exec id. Does not wait: it must not repeat.
 
-        An answer is no proof of a start, and an error no proof that there was none: the supervisor began once
-        `RunDir.has_started` says so. A run directory starts one step: a second start of it, and a start after
-        `RunDir.declare_never_started`, end at once without a trace in it.
+        Neither the return of this method nor an error proves whether the step began: only `RunDir.has_started` does. A
+        run directory starts only one step. A second start with it, or a start after `RunDir.declare_never_started`,
+        exits at once and leaves no trace in the directory.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run. ``start_failed``, the fault of the
@@ -146,69 +150,74 @@ class Containers(Protocol):
         """
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """The state of a started step; None where the engine does not know the exec, as after a restart. Waits."""
+        """Return the state of a started step; None if the engine does not know the exec, as after a restart. Waits."""
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """The names of processes of ``gid`` in alphabetical order, but for its supervisor and copiers. Does not wait.
+        """Return the names of an execution's leftover processes, in alphabetical order. Does not wait.
+
+        These are the processes with the execution's gid, except its supervisor and the supervisor's descendants. They
+        are processes that the step started and that lost their parent.
 
         Args:
             container_id: a running container.
-            gid: of one execution.
+            gid: the gid of one execution.
 
         Returns:
-            A name of at most 15 bytes for each process, chosen by the process itself: untrusted text.
+            One name per process, at most 15 bytes long. The process itself can choose it, so it is untrusted text.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run.
         """
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """End every process of ``gid``: TERM, up to ``grace_seconds``, KILL; returns when none is left. Waits.
+        """Kill every process with ``gid``: send TERM, wait up to ``grace_seconds``, send KILL. Waits.
 
-        The supervisor writes its record before it ends, unless the step ignored TERM and was ended with it. Where a
-        process stays, or the container hinders its own killer, the container is restarted. A container that is gone or
-        stopped has no processes: that is no error.
+        Returns when no such process is left. The supervisor writes its exit record before it exits, unless the step
+        ignored TERM, which gets the supervisor killed with it. If a process survives, or the container hinders the
+        killing, the container is restarted. A container that is gone or stopped has no processes; this is not an error.
 
         Args:
             container_id: any container.
-            gid: of one execution; processes that changed all their gids are not found (`end_leftovers`).
-            grace_seconds: between TERM and KILL, for a step that handles TERM.
+            gid: the gid of one execution. Processes that changed all their gids are not found; `end_leftovers` kills
+                those.
+            grace_seconds: the time between TERM and KILL, for a step that handles TERM.
 
         Raises:
-            StepFailed, EngineUnavailable: the processes could not be ended, or that could not be verified.
+            StepFailed, EngineUnavailable: the processes could not be killed, or their absence could not be verified.
         """
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """End at once every process with none of ``keep_gids``, those of root too; as `kill_execution`. Waits.
+        """Kill, without TERM and grace, every process in a container that has none of ``keep_gids``. Waits.
 
-        PID 1 and Relay's own helpers stay.
+        Processes of root are killed, too. PID 1 and Relay's own helpers survive. Results, restarts and errors are those
+        of `kill_execution`.
         """
 
     def inspect(self, container_id: str) -> ContainerState:
-        """The state of a container; one that is gone is no error. Waits."""
+        """Return the state of a container. A missing container has `ContainerState.exists` False. Waits."""
 
     def storage(self, container_id: str) -> Storage:
-        """The directories in which a container writes; they stay the same as long as it exists. Does not wait.
+        """Return the host directories that a container writes to; they never change for one container. Does not wait.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone.
         """
 
     def layer_bytes(self, container_id: str) -> int:
-        """The bytes that a container wrote into its own layer, holes included; 0 where it is gone. Does not wait."""
+        """Return the bytes that a container wrote into its own layer, with holes; 0 if it is gone. Does not wait."""
 
     def stop(self, container_id: str) -> None:
-        """End every process of a container and keep its files; one that is stopped or gone is no error. Waits."""
+        """Kill every process of a container and keep its files; do nothing if it is stopped or gone. Waits."""
 
     def restart(self, container_id: str) -> None:
-        """Stop a container, if it runs, and start it. Waits.
+        """Stop a container if it runs, then start it. Waits.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone.
         """
 
     def remove(self, container_id: str) -> None:
-        """Remove a container, running or not, and its volumes; one that is gone is no error. Waits."""
+        """Remove a container, running or not, and its volumes; do nothing if it is gone. Waits."""
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """The workspace containers with this node's label, running or not. Waits."""
+        """Return the workspace containers that have this node's label, running or not. Waits."""

@@ -1,4 +1,7 @@
-"""Repeats calls to a container engine that gives no answer: its owner restarts it while steps go on in containers."""
+"""Repeats calls to a container engine that gives no answer.
+
+The operator may restart the engine while steps go on in their containers, so a silent engine is waited for.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class RetryWhileSilent:
-    """Repeats a call to the engine while the engine is silent; one for a worker process, usable from many threads.
+    """Repeats a call to the engine while the engine gives no answer. One per worker process, usable from many threads.
 
     Args:
-        seconds: how long an engine may be silent before its error is raised; 0 raises the first one.
+        seconds: how long to repeat a call before its error is raised; 0 raises the first error.
     """
 
     def __init__(self, seconds: float = 0) -> None:
@@ -30,14 +33,15 @@ class RetryWhileSilent:
         self._of_thread = local()
 
     def stop(self) -> None:
-        """End all waiting, now and in later calls: this worker process is shutting down."""
+        """Stop all repeating, now and in later calls, because this worker process is shutting down."""
         self._stopped.set()
 
     @contextmanager
     def until(self, unwanted: Event) -> Iterator[None]:
-        """Repeat nothing in this thread and block once ``unwanted`` is set, as the answer is not needed any more.
+        """Inside the ``with`` block, repeat no call of this thread once ``unwanted`` is set.
 
-        A wait between two tries that has begun is finished: at most `BACKOFF.last_seconds`.
+        The caller sets it when the answer is no longer needed. A pause between two tries that has begun is completed;
+        it takes at most `BACKOFF.last_seconds`.
         """
         self._of_thread.unwanted = unwanted
         try:
@@ -50,10 +54,10 @@ class RetryWhileSilent:
         return not (self._stopped.is_set() or (unwanted is not None and unwanted.is_set()))
 
     def call(self, verb: Callable[[], T]) -> T:
-        """The answer of ``verb``, which is repeated while it raises a silent `EngineUnavailable`.
+        """Return the result of ``verb``; repeat it while it raises an `EngineUnavailable` that is silent.
 
         Raises:
-            EngineUnavailable: the engine was silent for too long, or the error is not one of silence.
+            EngineUnavailable: the engine gave no answer for too long, or it answered with a failure.
         """
         deadline = time.monotonic() + self._seconds
 

@@ -1,4 +1,4 @@
-"""Requests to a container engine: the containers and steps to be made, and the terms of a pull."""
+"""Requests to a container engine: the containers to create, the steps to start, and the limits of an image pull."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,61 +11,62 @@ WORKSPACE = "/workspace"
 SUPERVISOR = "/relay"
 """The path in a container at which Relay's own programs and scripts are mounted, read-only."""
 CA_BUNDLE = "/etc/relay/ca-bundle.crt"
-"""The path in a container at which the node's CA bundle is mounted, where the node has one."""
+"""The path in a container at which the node's CA bundle is mounted, if the node has one."""
 LABEL_NODE = "relay.node_id"
 LABEL_WORKSPACE = "relay.workspace_id"
 LABEL_ROLE = "relay.role"
 
 
 def identity_labels(node_id: str, workspace_id: str) -> dict[str, str]:
-    """The labels of a workspace's container: its node, its workspace and its role, which never change."""
+    """Return the labels that identify a workspace's container: node, workspace and role. They never change."""
     return {LABEL_NODE: node_id, LABEL_WORKSPACE: workspace_id, LABEL_ROLE: "workspace"}
 
 
 def container_name(workspace_id: str) -> str:
-    """The name of a workspace's container, which follows from the id; the id does not follow from the name.
+    """Return the name of a workspace's container: a hash, from which the workspace's id cannot be derived.
 
-    The engine's DNS gives names to every container of the bridge that asks for an address, so an id in a name would
-    be readable in other workspaces. The labels have the id.
+    The engine's DNS tells every container on the bridge the name that belongs to an address, so an id in the name would
+    be readable in other workspaces. The labels contain the id.
     """
     return f"relay-{sha256(workspace_id.encode()).hexdigest()[:20]}"
 
 
 @dataclass(frozen=True)
 class PullTerms:
-    """The terms on which an image that is not on the node may be fetched from its registry."""
+    """The conditions under which an image that is not on the node may be pulled from its registry."""
 
     judge: Callable[[], None]
-    """Called before the registry is asked for anything; raises the error of the step where it may not be asked."""
+    """Called before anything is requested from the registry. Raises the step's error if this registry must not be
+    asked."""
     cancelled: Event
-    """Set: the pull ends within 0.1 s."""
+    """Another thread sets it to cancel the pull, which then stops within 0.1 s."""
     seconds: float
-    """The longest time of a pull."""
+    """The longest duration of a pull."""
     seconds_are: str
-    """The setting or limit that `seconds` comes from, for the message of a pull that took longer."""
+    """The name of the setting or limit that `seconds` comes from, for the error message of a pull that took longer."""
     max_bytes: int
-    """The largest sum of the layers, compressed, in bytes."""
+    """The maximum total size of the image's compressed layers, in bytes."""
     min_free_bytes: int
-    """Bytes that the pull leaves free on the engine's disk."""
+    """The bytes that must stay free on the engine's disk during the pull."""
 
 
 @dataclass(frozen=True)
 class ContainerLimits:
-    """Limits of a whole container, all its steps together."""
+    """Resource limits of a whole container, shared by all steps in it."""
 
     memory_bytes: int
-    """Memory and swap together, which leaves no swap."""
+    """The limit of memory in bytes. The limit of memory plus swap has the same value, so there is no swap."""
     cpus: float
-    """Processors; 0.5 is half the time of one."""
+    """Number of processors; 0.5 means half the time of one."""
     pids: int
-    """Processes and threads."""
+    """Maximum number of processes and threads."""
     nofile: int
-    """Open files of one process."""
+    """Maximum number of open files per process."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account that programs in a container find in ``/etc/passwd`` for the uid of its steps."""
+    """The account to show to programs in a container: the ``/etc/passwd`` entry for the uid of the steps."""
 
     uid: int
     home: str
@@ -74,25 +75,25 @@ class Account:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A workspace container to be made; an option that has no field here cannot be asked for."""
+    """A workspace container to create. Clients cannot request any engine option that has no field here."""
 
     name: str
     image: str
     labels: Mapping[str, str]
     workspace_dir: Path
-    """A directory of the host, mounted read-write at `WORKSPACE`."""
+    """The workspace directory on the host, mounted read-write at `WORKSPACE`."""
     supervisor_dir: Path
-    """A directory of the host, mounted read-only at `SUPERVISOR`."""
+    """The host directory with Relay's programs (`install_supervisor`), mounted read-only at `SUPERVISOR`."""
     limits: ContainerLimits
     network: str
-    """The name of a bridge, which `ensure_container` makes where it does not exist."""
+    """The name of a bridge network; `ensure_container` creates it if it does not exist."""
     mirror_dirs: tuple[Path, ...] = ()
-    """Directories of the host, each mounted read-only at its own path."""
+    """Directories of the host with git mirrors, each mounted read-only at the same path in the container."""
     env: Mapping[str, str] = field(default_factory=dict)
     account: Account | None = None
-    """Added to ``/etc/passwd`` before the first start, where the image has no account of that uid."""
+    """Added to ``/etc/passwd`` before the first start if the image has no account with this uid. None adds nothing."""
     ca_bundle: Path | None = None
-    """A file of the host, mounted read-only at `CA_BUNDLE`."""
+    """The host's CA bundle file, mounted read-only at `CA_BUNDLE`; None mounts none."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,12 @@ class StepStart:
     """One step to start in a running container."""
 
     run_dir: str
-    """The path in the container of a directory made by `prepare_run_dir`."""
+    """The path in the container of the run directory, made by `prepare_run_dir`."""
     user: str
-    """``uid:gid``; the gid is the execution's own, by which its processes are found."""
+    """``uid:gid``. No other execution has this gid, so it identifies the execution's processes."""
     cwd: str
     """The working directory, a path in the container."""
     env: Mapping[str, str]
     """Added to the environment of the container."""
     deadline_seconds: float | None = None
-    """Seconds after which the supervisor itself ends the step, where no worker has done so; None: never."""
+    """Seconds after which the supervisor itself kills the step if no worker has done so; None for no such limit."""

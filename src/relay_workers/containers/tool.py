@@ -1,4 +1,4 @@
-"""The port through which Relay's own tools run in short-lived containers (docs/threat-model.md)."""
+"""The interface for running Relay's own tools in short-lived containers (docs/threat-model.md)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class ToolMount(NamedTuple):
-    """A directory of the host that the tool sees."""
+    """A directory of the host that is mounted into the tool's container."""
 
     source: str
     """The path on the host."""
@@ -18,7 +18,10 @@ class ToolMount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """One run of a tool: no network, no capabilities but those named, a read-only root, a tmpfs at ``/tmp``."""
+    """One run of a tool in a container.
+
+    The container has no network, no capabilities except the listed ones, a read-only root and a tmpfs at ``/tmp``.
+    """
 
     image: str
     argv: tuple[str, ...]
@@ -27,59 +30,60 @@ class ToolRun:
     user: str
     """The user that runs the tool, ``uid:gid``."""
     memory_bytes: int
-    """The limit of memory, files in the tmpfs included; there is no swap."""
+    """The limit of memory in bytes; it includes files in the tmpfs. There is no swap."""
     timeout_seconds: float
     tmpfs_bytes: int = 64 << 20
-    """The size of the tmpfs."""
+    """The size of the tmpfs in bytes."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Labels of the container, for identity only; ``relay.tool=1`` is added."""
+    """Labels that identify the container and have no other effect; ``relay.tool=1`` is added."""
     capabilities: tuple[str, ...] = ()
-    """Names of Linux capabilities, such as ``CHOWN``; all others are dropped."""
+    """Linux capabilities to keep, such as ``CHOWN``; all others are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The end of a tool; a tool that fails is a value, an engine that fails an exception."""
+    """The outcome of a tool's run. A failing tool is reported as a value here; a failing engine raises an exception."""
 
     exit_code: int
-    """127: the image has no such program."""
+    """The exit code of the tool; 127 if the image has no such program."""
     output: bytes
-    """The first MiB of its stdout."""
+    """The first MiB of the tool's stdout."""
     errors: bytes
-    """The last 16 KiB of its stderr."""
+    """The last 16 KiB of the tool's stderr."""
     oom: bool = False
-    """The kernel ended a process of it for memory."""
+    """Whether the kernel killed one of the tool's processes because the memory limit was reached."""
     timed_out: bool = False
-    """It was ended after `ToolRun.timeout_seconds`."""
+    """Whether the tool was killed after `ToolRun.timeout_seconds`."""
     cancelled: bool = False
-    """It was ended because ``cancelled`` was set."""
+    """Whether the tool was killed because ``cancelled`` was set."""
 
 
 class ToolRunner(Protocol):
-    """Runs tools and leaves no container behind; usable from many threads."""
+    """Runs tools in containers and removes the containers afterwards; usable from many threads."""
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
-        """Run a tool to its end, to its timeout, or until ``cancelled`` is set.
+        """Run a tool until it exits, its timeout passes, or ``cancelled`` is set.
 
-        The container is removed at the end, or a moment later. A run may be started again after a silence of the
-        engine, so a tool has to bear that.
+        The container is removed at the end of the run, or a moment later. If the engine stops answering, the run may be
+        started again from the beginning, so every tool must be safe to repeat.
 
         Raises:
-            StepFailed: ``image_unavailable``: the image is not on the node. ``engine_error``: the engine failed, or was
-                silent for too long.
+            StepFailed: ``image_unavailable``: the image is not on the node. ``engine_error``: the engine failed, or
+                gave no answer for too long.
         """
         ...
 
     def sweep(self, is_dead: Callable[[str], bool]) -> int:
-        """Remove a batch of ended tool containers of dead workers.
+        """Remove some stopped tool containers that dead workers left behind.
 
         Args:
-            is_dead: whether the incarnation of a worker with this name is over; False for workers of other nodes.
+            is_dead: returns whether a worker is dead, given its incarnation (the identity of one run of a worker
+                process). It returns False for workers of other nodes.
 
         Returns:
             The number of containers that were removed.
 
         Raises:
-            StepFailed, EngineUnavailable: the engine cannot be asked.
+            StepFailed, EngineUnavailable: the engine failed or did not answer.
         """
         ...

@@ -1,4 +1,4 @@
-"""Installs Relay's programs and scripts into the directory of the host that containers mount."""
+"""Installs Relay's programs and scripts into the host directory that is mounted into every workspace container."""
 
 import os
 from importlib.resources import files
@@ -14,8 +14,8 @@ _SCRIPTS = ("supervise.sh", "kill.sh")
 def install_supervisor(data_dir: Path) -> Path:
     """Bring the directory ``<data_dir>/supervisor`` up to date and return its path.
 
-    It may be called while containers use the directory: a changed file is replaced and never written to, as a shell
-    reads its script while it runs.
+    This is safe while containers use the directory: a changed file is replaced, never overwritten in place, because a
+    running shell still reads its script file.
 
     Raises:
         OSError: the directory cannot be written.
@@ -32,7 +32,7 @@ def install_supervisor(data_dir: Path) -> Path:
 
 
 def pid1_command() -> tuple[str, ...]:
-    """The command of a workspace container's PID 1, with paths in the container."""
+    """Return the command of a workspace container's PID 1, with paths in the container."""
     return programs.IDLE_SHELL if programs.pid1() is None else (f"{SUPERVISOR}/pid1",)
 
 

@@ -1,17 +1,20 @@
-"""The two programs that Relay brings into every container, as bytes: assembled from `pid1.S` and `dial.S`.
+"""The two programs that Relay mounts into every workspace container, as machine code.
 
-They are bytes so that a node needs no assembler; a test (tests/unit/workers/containers/in_container/test_programs.py)
-assembles the sources again and compares. On an architecture other than x86_64 and aarch64, PID 1 is `IDLE_SHELL`, and
-a server that listens on a container's loopback only is not reached.
+They are assembled from `pid1.S` and `dial.S` and kept here as bytes, so that a node needs no assembler. A test
+(tests/unit/workers/containers/in_container/test_programs.py) assembles the sources again and compares. They exist for
+x86_64 and aarch64. On other architectures `IDLE_SHELL` runs as PID 1, and a server that listens only on a container's
+loopback interface cannot be reached.
 """
 
 import base64
 import platform
 
 IDLE_SHELL = ("/bin/sh", "-c", "while :; do sleep 2147483647; done")
-"""The command of PID 1 on other architectures. It cannot be killed from inside, and it reaps orphans. But a step of
-root can trace it, and one that kills all of root's processes at the pids limit ends it, as a shell exits that cannot
-fork."""
+"""The command of PID 1 on other architectures.
+
+It cannot be killed from inside the container, and it reaps orphaned processes. It is weaker than the program: a step
+that runs as root can trace it, and it exits if a root step kills all of root's processes at the pids limit, because a
+shell that cannot fork exits."""
 
 _PID1 = {
     "x86_64": base64.b64decode(
@@ -54,18 +57,18 @@ _DIAL = {
 
 
 def pid1(machine: str | None = None) -> bytes | None:
-    """The program that idles as PID 1; None where there is none for the architecture.
+    """Return the program that runs idle as PID 1; None if there is none for the architecture.
 
     Args:
-        machine: as ``uname -m`` says it; None: this host's.
+        machine: the architecture as printed by ``uname -m``; None for this host's.
     """
     return _PID1.get(machine or platform.machine())
 
 
 def dial(machine: str | None = None) -> bytes | None:
-    """The program that joins its standard streams with a port of the loopback; None where there is none.
+    """Return the program that connects its stdin and stdout to a loopback port; None if the architecture has none.
 
     Args:
-        machine: as ``uname -m`` says it; None: this host's.
+        machine: the architecture as printed by ``uname -m``; None for this host's.
     """
     return _DIAL.get(machine or platform.machine())
