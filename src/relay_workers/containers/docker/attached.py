@@ -1,4 +1,7 @@
-"""Execs whose input and output this worker holds: helpers of Relay in a container."""
+"""Execs in a container whose input and output are connected to this worker.
+
+Relay runs its own small helper programs this way: the killer (`kill.sh`) and the port forwarder's helper (`dial`).
+"""
 
 import contextlib
 import io
@@ -14,23 +17,26 @@ from relay_workers.containers.port import EngineUnavailable
 
 STDOUT = 1
 MOST_ANSWER_BYTES = 1024
-"""The longest answer of a helper, its frames included."""
+"""The maximum length of a helper's answer in bytes, including the frame headers of the stream."""
 _HEADER = struct.Struct(">BxxxL")
 
 
 class FrameReader:
-    """Parses the stream of an attached exec: frames of a stream number, a length and that many bytes (Docker API)."""
+    """Parses the byte stream of an attached exec.
+
+    The Docker API sends frames: the number of the stream (1 is stdout), a length, and that many bytes.
+    """
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     @property
     def pending_bytes(self) -> int:
-        """The number of bytes of a frame that is not complete yet."""
+        """The number of received bytes that belong to a frame that is still incomplete."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of standard output that ``data`` completes; bytes of standard error are dropped."""
+        """Add received bytes and return the stdout bytes of all frames that are now complete. Drop stderr bytes."""
         self._pending += data
         output = bytearray()
         while len(self._pending) >= _HEADER.size:
@@ -45,18 +51,18 @@ class FrameReader:
 
 
 def start_attached(api: docker.APIClient, exec_id: str) -> tuple[socket.socket, bytes]:
-    """Start an exec that was created with its streams.
+    """Start an exec that was created with attached streams.
 
     Returns:
-        The connection, which the caller closes, and bytes of the stream that were read ahead of it.
+        The connection, which the caller must close, and the bytes of the stream that were already read from it.
 
     Raises:
-        EngineUnavailable: the engine failed, or is behind TLS, whose connection the SDK does not hand out.
+        EngineUnavailable: the engine failed, or is reached over TLS, where the SDK does not give access to the socket.
         StepFailed: ``container_missing``, or ``start_failed``: the container has no such program.
     """
     with translated():
         stream: Any = api.exec_start(exec_id, socket=True)
-    # The SDK answers a SocketIO for a UNIX socket and a socket for TCP; of TLS it keeps the connection.
+    # The SDK returns a SocketIO for a UNIX socket and a socket for TCP; with TLS it keeps the socket to itself.
     raw = getattr(stream, "_sock", stream)
     if type(raw) is not socket.socket:
         raise EngineUnavailable("attached execs need an engine on a UNIX socket or plain TCP", retryable=False)
@@ -67,11 +73,11 @@ def start_attached(api: docker.APIClient, exec_id: str) -> tuple[socket.socket, 
 
 
 def _read_ahead(response: Any, raw: socket.socket) -> bytes:
-    """The bytes behind the answer's head that the HTTP client has buffered already; they belong to the stream."""
+    """Return the bytes that the HTTP client buffered after the response headers; they belong to the exec's stream."""
     buffered = getattr(getattr(getattr(response, "raw", None), "_fp", None), "fp", None)
     if not isinstance(buffered, io.BufferedReader):
         return b""
-    raw.settimeout(0)  # so that an empty buffer is not waited for
+    raw.settimeout(0)  # so that peek does not wait on an empty buffer
     try:
         with contextlib.suppress(BlockingIOError):
             return buffered.read1() if buffered.peek(1) else b""
@@ -81,14 +87,14 @@ def _read_ahead(response: Any, raw: socket.socket) -> bytes:
 
 
 class HelperConnection:
-    """Lines to and from a helper in a container; a context manager that ends the helper.
+    """Exchanges lines of text with a helper in a container. Leaving the context manager stops the helper.
 
-    The helper runs in the container's own shell, which a step of root may have replaced. So an answer has a bounded
-    length and a deadline, and a line that arrives before its question is an error.
+    The helper runs in the container's own shell, which a root step may have replaced. Therefore an answer has a maximum
+    length and a deadline, and a line that arrives before the question is an error.
 
     Args:
         api: a client of the engine.
-        exec_id: an exec that was created with its streams.
+        exec_id: an exec that was created with attached streams.
         timeout_seconds: the longest wait for one answer.
     """
 
@@ -99,10 +105,11 @@ class HelperConnection:
         self._text = bytearray(self._frames.feed(ahead))
 
     def ask(self, line: str) -> str:
-        """Send a line and return the line of the answer, without its end.
+        """Send a line and return the helper's answer line without its newline.
 
         Raises:
-            EngineUnavailable: the helper is gone, silent or slow, or answers as no helper of Relay does.
+            EngineUnavailable: the helper exited, does not answer in time, or answers in a way that no helper of Relay
+                does.
         """
         deadline = time.monotonic() + self._timeout_seconds
         if self._text:

@@ -1,4 +1,4 @@
-"""A connection to the container engine of this node."""
+"""Connections to the container engine of this node."""
 
 import os
 from collections.abc import Mapping
@@ -11,19 +11,21 @@ from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.port import EngineUnavailable
 
 TIMEOUT_SECONDS = 60
-"""The longest silence of the engine within one answer."""
+"""The longest time that the engine may send nothing during one response."""
 KILL_TIMEOUT_SECONDS = 20
-"""The longest silence during a kill: an engine that answers other requests is then blocked by the container."""
+"""The longest time that the engine may send nothing during a kill.
+
+It is shorter because a container can block the engine's requests about this container while all others still work."""
 _POOL_SIZE = 64
-"""Connections that are kept open; further ones are closed after their request."""
+"""Number of connections that are kept open; additional ones are closed after their request."""
 
 
 def find_engine(configured: str | None, environment: Mapping[str, str]) -> str:
-    """The address of the engine: the setting, else ``DOCKER_HOST``, else the first known socket that exists.
+    """Return the engine's address: the setting, else ``DOCKER_HOST``, else the first known socket that exists.
 
     Args:
-        configured: RELAY_DOCKER_HOST, if it is set.
-        environment: of this process.
+        configured: the value of RELAY_DOCKER_HOST; None if it is not set.
+        environment: the environment variables of this process.
 
     Raises:
         EngineUnavailable: neither is set, and no socket exists.
@@ -50,12 +52,12 @@ def connect(
     environment: Mapping[str, str] | None = None,
     timeout_seconds: int = TIMEOUT_SECONDS,
 ) -> docker.APIClient:
-    """A client with connections of its own, usable from many threads; asks the engine for its version.
+    """Return a client with its own connections, usable from many threads. Requests the engine's version.
 
     Args:
-        configured: RELAY_DOCKER_HOST, if it is set.
-        environment: of this process, if it is not ``os.environ``.
-        timeout_seconds: the longest silence of the engine within one answer.
+        configured: the value of RELAY_DOCKER_HOST; None if it is not set.
+        environment: the environment variables of this process; None for ``os.environ``.
+        timeout_seconds: the longest time that the engine may send nothing during one response.
 
     Raises:
         EngineUnavailable: the engine does not answer.
@@ -70,9 +72,12 @@ def connect(
 
 
 def connect_high_level(configured: str | None = None) -> docker.DockerClient:
-    """A client of the SDK's higher level, for short-lived containers; asks the engine for nothing yet.
+    """Return the SDK's high-level client, for short-lived containers. Sends no request yet.
+
+    Args:
+        configured: the value of RELAY_DOCKER_HOST; None if it is not set.
 
     Raises:
-        EngineUnavailable: there is no engine.
+        EngineUnavailable: no address is configured and no engine's socket exists.
     """
     return docker.DockerClient(base_url=find_engine(configured, os.environ))

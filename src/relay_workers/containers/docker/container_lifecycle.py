@@ -1,4 +1,7 @@
-"""Making, starting, stopping and removing containers on a Docker engine; no request is repeated here."""
+"""Creates, starts, restarts and removes containers on a Docker engine.
+
+A silent engine is handled by the caller (`RetryWhileSilent`), not here.
+"""
 
 import time
 from collections.abc import Callable
@@ -25,11 +28,11 @@ log = structlog.get_logger(__name__)
 
 
 class ContainerLifecycle:
-    """Containers of one engine from their creation to their removal; usable from many threads.
+    """Creates, starts, restarts and removes the containers of one engine; usable from many threads.
 
     Args:
         api: a client of the engine.
-        host: frees an engine that waits for a file of a container.
+        host: unblocks an engine that hangs on a file of a container.
     """
 
     def __init__(self, api: docker.APIClient, host: HostView) -> None:
@@ -38,14 +41,15 @@ class ContainerLifecycle:
         self._limit_files = True
 
     def ensure(self, spec: ContainerSpec) -> str:
-        """See `Containers.ensure_container`.
+        """Return the id of the running container named ``spec.name``; create or start it if needed.
 
-        An engine that may not raise its own limit of open files refuses to start a container with a larger one. It is
-        then made again without, and so are all later ones.
+        Implements `Containers.ensure_container`. An engine that may not raise its own limit of open files refuses to
+        start a container with a larger limit. The container is then created again without that limit, and so are all
+        later ones.
         """
         with translated():
             spec = replace(spec, network=ensure_network(self._api, spec.network))
-            limit_files = self._limit_files  # other threads may find out at the same time
+            limit_files = self._limit_files  # other threads may set it to False at the same time
             try:
                 return self._create_and_start(spec)
             except APIError as error:
@@ -57,10 +61,10 @@ class ContainerLifecycle:
             return self._create_and_start(spec)
 
     def restart(self, container_id: str) -> None:
-        """See `Containers.restart`.
+        """Stop a container if it runs, then start it (`Containers.restart`).
 
-        It is repeated while the container stays stopped: Docker Engine 20.10 leaves one so whose execs wrote all the
-        time.
+        Tries up to `_RESTART_TRIES` times, because Docker Engine 20.10 leaves a container stopped if its execs write
+        output all the time.
         """
         self._host.unblock(container_id)
         with translated():
@@ -70,7 +74,7 @@ class ContainerLifecycle:
                     return
 
     def remove(self, container_id: str) -> None:
-        """Remove a container and its volumes; a removal that is under way is no error.
+        """Remove a container and its volumes; do nothing if its removal is already in progress.
 
         Raises:
             docker.errors.APIError: the engine refused, or the container is gone.
@@ -94,7 +98,7 @@ class ContainerLifecycle:
         return container_id
 
     def _create(self, spec: ContainerSpec) -> tuple[str, bool]:
-        """The container's id, and whether it was made just now."""
+        """Return the container's id, and whether this call created it."""
         body = create_request(spec, pid1_command(), limit_files=self._limit_files)
         api: Any = self._api
         try:
@@ -110,7 +114,7 @@ class ContainerLifecycle:
         return str(found["Id"]), False
 
     def _start(self, container_id: str, start: Callable[[], object]) -> None:
-        """Start a container, also after an engine that was killed in the midst of an earlier start of it."""
+        """Call ``start``; if an earlier start was interrupted by the engine's death, clean up and try again."""
         deadline = time.monotonic() + _STALE_TASK_SECONDS
         while True:
             try:
@@ -120,16 +124,16 @@ class ContainerLifecycle:
                     raise
                 if self._host.end_stale_shim(container_id):
                     log.warning("ended the processes of an interrupted start", container_id=container_id)
-                time.sleep(_STALE_TASK_PAUSE_SECONDS)  # containerd forgets the task a moment after its shim ended
+                time.sleep(_STALE_TASK_PAUSE_SECONDS)  # containerd forgets the task shortly after its shim has exited
             else:
                 return
 
     def _never_ran(self, container_id: str) -> bool:
-        """Whether an earlier worker made the container and died before it was started."""
+        """Return whether the container was created but never started, because a worker died in between."""
         return bool(self._api.inspect_container(container_id)["State"]["Status"] == "created")
 
     def _remove_unstarted(self, name: str) -> None:
-        """Remove a container that an earlier worker made with the larger limit of open files, and could not start."""
+        """Remove a container of this name that was created with the larger limit of open files and never started."""
         try:
             found = self._api.inspect_container(name)
         except NotFound:

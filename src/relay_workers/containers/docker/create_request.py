@@ -1,44 +1,48 @@
-"""The body of the Docker API's ``POST /containers/create``, made of listed fields only. Pure."""
+"""Builds the body of the Docker API's ``POST /containers/create``. Pure: no I/O.
+
+The body contains only the fields listed here.
+"""
 
 from typing import Any
 
 from relay_workers.containers.port import CA_BUNDLE, SUPERVISOR, WORKSPACE, ContainerLimits, ContainerSpec
 
 CAPABILITIES = (
-    # A setup script that runs as root must be able to install packages; a step of any other user has none of these,
+    # A setup script that runs as root must be able to install packages. A step of any other user has none of these,
     # and no-new-privileges keeps it from getting them.
-    "CHOWN",  # dpkg gives files to the accounts of a package
+    "CHOWN",  # dpkg changes the owner of files to a package's accounts
     "DAC_OVERRIDE",  # root reads and writes the workspace's files, which belong to the workspace's uid
-    "FOWNER",  # and changes their modes and times, as tar, cp -p and dpkg do
-    "FSETID",  # dpkg keeps the set-group-id bit of a file that it gives to a group
-    "SETGID",  # apt drops its rights for downloads; su and service scripts change the account
+    "FOWNER",  # root changes their modes and times, as tar, cp -p and dpkg do
+    "FSETID",  # dpkg keeps the set-group-id bit of a file whose group it changes
+    "SETGID",  # apt downloads as an unprivileged account; su and service scripts switch accounts
     "SETUID",
-    "KILL",  # Relay's killer, and a root step that stops a daemon of another account
+    "KILL",  # Relay's kill.sh, and root steps that stop a daemon of another account
     # Left out of Docker's own default: AUDIT_WRITE, MKNOD, NET_BIND_SERVICE (ports below 1024 are open to all in a
     # container since 20.10), NET_RAW (forged packets on the shared bridge), SETFCAP, SETPCAP, SYS_CHROOT.
 )
 
 
 def create_request(spec: ContainerSpec, pid1: tuple[str, ...], *, limit_files: bool = True) -> dict[str, Any]:
-    """The body for ``spec``.
+    """Return the request body for ``spec``.
 
-    A client of Relay cannot reach any other option: no privileges, devices, host namespaces or further mounts.
+    A client of Relay cannot set any other option: no privileges, devices, host namespaces or additional mounts.
 
     Args:
-        spec: the container.
-        pid1: the command of its first process, which idles.
-        limit_files: False: the engine's own limit of open files holds, for an engine that may not set a larger one.
+        spec: the container to create.
+        pid1: the command of its first process, which runs idle.
+        limit_files: False leaves out the limit of open files, for an engine that may not set a larger limit than its
+            own.
     """
     return {
         "Image": spec.image,
         "Entrypoint": list(pid1),
         "Cmd": [],
-        "User": "0:0",  # of PID 1 only; each execution says its own
+        "User": "0:0",  # applies to PID 1 only; each exec sets its own user
         "WorkingDir": "/",
         "Env": [f"{name}={value}" for name, value in spec.env.items()],
         "Labels": dict(spec.labels),
-        "StopSignal": "SIGKILL",  # PID 1 has no handlers: any other signal would only cost the stop timeout
-        "Healthcheck": {"Test": ["NONE"]},  # an image's own would run in the background for ever
+        "StopSignal": "SIGKILL",  # PID 1 ignores all other signals, so they would only cost the stop timeout
+        "Healthcheck": {"Test": ["NONE"]},  # the image's own check would run in the background all the time
         "HostConfig": {
             "Mounts": _mounts(spec),
             "NetworkMode": spec.network,
@@ -69,7 +73,7 @@ def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
-    # Private propagation: a mount made on either side is not seen on the other.
+    # Private propagation: a mount made on one side (host or container) does not appear on the other.
     return {
         "Type": "bind",
         "Source": source,

@@ -1,7 +1,8 @@
-"""Checks that the engine sees the data directory under the path that this worker has for it.
+"""Checks that the engine finds the data directory under the same path as this worker.
 
-A worker in a container gives the engine paths of its own file system, which the engine looks up in the host's. Where
-the two are different directories, every mount would show other files, so one mount is tried before any step is run.
+A worker in a container passes paths of its own file system to the engine, which looks them up in the host's file
+system. If these are different directories, every mount would show the wrong files. So one mount is tried before any
+step runs.
 """
 
 import secrets
@@ -11,24 +12,25 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_workers.containers.tool import ToolMount, ToolRun, ToolRunner
 
 IN_CONTAINER = Path("/.dockerenv")
-"""The file that Docker makes in every container."""
+"""A file that Docker creates in every container; its existence shows that this worker runs in one."""
 _TIMEOUT_SECONDS = 60.0
 
 
 class DataDirElsewhere(RelayError):  # noqa: N818 - named for what it says
-    """The engine's host has another directory at that path, or none."""
+    """On the engine's host, the data directory's path is another directory or does not exist."""
 
 
 def check_data_dir(data_dir: Path, tool: ToolRunner, image: str) -> None:
-    """Write a file into the data directory and read it in a container.
+    """Verify that a container sees a file that this worker writes into its data directory.
 
     Args:
-        data_dir: RELAY_DATA_DIR.
+        data_dir: the value of RELAY_DATA_DIR.
         tool: runs the container.
-        image: an image with ``cat``.
+        image: an image that contains ``cat``.
 
     Raises:
-        DataDirElsewhere: the container read other bytes; the message says which directory to mount where.
+        DataDirElsewhere: the container read something else or nothing; the message states which directory to mount
+            where.
         StepFailed: ``image_unavailable``, ``engine_error``.
     """
     folder = data_dir / "probe"

@@ -1,4 +1,4 @@
-"""The container port on the Docker API (Engine 20.10 and later)."""
+"""The container interface, implemented with the Docker API (Engine 20.10 and later)."""
 
 import math
 import os
@@ -37,13 +37,13 @@ from relay_workers.containers.retry_while_silent import RetryWhileSilent
 
 
 class DockerContainers:
-    """The `Containers` of a Docker engine; one for a worker process, usable from many threads.
+    """Implements `Containers` on a Docker engine. One per worker process, usable from many threads.
 
     Args:
         api: a client of the engine.
-        retry: repeats requests while the engine is silent; without it none is repeated.
-        quick: a client with a shorter timeout, for kills, which must not wait long for an engine that a container has
-            blocked; without it ``api`` is used.
+        retry: repeats requests while the engine gives no answer; None repeats none.
+        quick: a client with a shorter timeout, for kills: they must not wait long for an engine that a container
+            blocks. None uses ``api``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DockerContainers:
         self._platform: tuple[str, int] | None = None
 
     def info(self) -> EngineInfo:
-        """See `Containers.info`."""
+        """Return the engine's version, its host's size and the images on the node (`Containers.info`)."""
         with translated():
             found = self._api.info()
             names = sorted(name for image in self._api.images() for name in image.get("RepoTags") or ())
@@ -70,31 +70,31 @@ class DockerContainers:
         )
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """See `Containers.ensure_image`."""
+        """Return an image of the node; pull it first if needed and allowed (`Containers.ensure_image`)."""
         return self._retry.call(lambda: ensure_image(self._api, ref, terms))
 
     def platform(self) -> tuple[str, int]:
-        """See `Containers.platform`; the engine is asked once in the life of this object."""
+        """Return the engine's architecture and number of processors (`Containers.platform`). The result is cached."""
         if self._platform is None:
             found = self._ask(lambda: (self._api.version()["Arch"], self._api.info()["NCPU"]))
             self._platform = (str(found[0]), int(found[1]))
         return self._platform
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """See `Containers.ensure_container`."""
+        """Return the id of a running container; create or start it if needed (`Containers.ensure_container`)."""
         return self._retry.call(lambda: self._lifecycle.ensure(spec))
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """See `Containers.has_program`."""
+        """Return whether ``user`` finds the program on the container's PATH (`Containers.has_program`)."""
         command = ["/bin/sh", "-c", 'command -v -- "$1"', "sh", name]
         with translated():
-            # With gid 0 it counts as a helper of Relay's own, which ends by itself (kill.sh).
+            # With gid 0 kill.sh takes it for a helper of Relay, which exits by itself.
             exec_id = self._exec(container_id, command, user=f"{user.partition(':')[0]}:0", env=env, attach="o")
             self._api.exec_start(exec_id)
             return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """See `Containers.start`."""
+        """Start a step and return its exec id without waiting for the step to begin (`Containers.start`)."""
         command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir, step.cwd]
         if step.deadline_seconds is not None:
             command.append(str(math.ceil(step.deadline_seconds)))
@@ -104,31 +104,31 @@ class DockerContainers:
             return exec_id
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """See `Containers.exec_state`."""
+        """Return the state of a started step; None if the engine does not know the exec (`Containers.exec_state`)."""
         found = self._ask(lambda: self._api.exec_inspect(exec_id))
         return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """See `Containers.leftover_names`."""
+        """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
         return leftover_names(self._killer.processes(container_id), gid)
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """See `Containers.kill_execution`."""
+        """Kill every process with ``gid``, first with TERM, then with KILL (`Containers.kill_execution`)."""
         arguments = ["only", str(gid)]
         return self._retry.call(lambda: self._killer.end(container_id, arguments, grace_seconds, KillStage.ASK))
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """See `Containers.end_leftovers`."""
+        """Kill every process that has none of ``keep_gids`` (`Containers.end_leftovers`)."""
         arguments = ["except", *(str(gid) for gid in sorted(keep_gids))]
         return self._retry.call(lambda: self._killer.end(container_id, arguments, 0, KillStage.STOP))
 
     def inspect(self, container_id: str) -> ContainerState:
-        """See `Containers.inspect`."""
+        """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""
         found = self._ask_of(container_id, lambda: self._api.inspect_container(container_id))
         return _state(found) if found else ContainerState(exists=False)
 
     def storage(self, container_id: str) -> Storage:
-        """See `Containers.storage`."""
+        """Return the host directories that a container writes to (`Containers.storage`)."""
         with translated():
             found = self._api.inspect_container(container_id)
         layer = ((found.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
@@ -137,27 +137,27 @@ class DockerContainers:
         return Storage(tuple(seen), layer_seen=bool(layer) and Path(str(layer)) in seen)
 
     def layer_bytes(self, container_id: str) -> int:
-        """See `Containers.layer_bytes`."""
+        """Return the bytes that a container wrote into its own layer (`Containers.layer_bytes`)."""
         with translated():
             found = self._api.containers(all=True, size=True, filters={"id": container_id})
         return sum(int(item.get("SizeRw") or 0) for item in found)
 
     def stop(self, container_id: str) -> None:
-        """See `Containers.stop`."""
+        """Kill every process of a container and keep its files (`Containers.stop`)."""
         self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
     def restart(self, container_id: str) -> None:
-        """See `Containers.restart`."""
+        """Stop a container if it runs, then start it (`Containers.restart`)."""
         self._retry.call(lambda: self._lifecycle.restart(container_id))
 
     def remove(self, container_id: str) -> None:
-        """See `Containers.remove`."""
+        """Remove a container and its volumes (`Containers.remove`)."""
         self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._lifecycle.remove(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """See `Containers.list_ours`."""
+        """Return the workspace containers that have this node's label (`Containers.list_ours`)."""
         filters = {"label": [f"{LABEL_NODE}={node_id}", f"{LABEL_ROLE}=workspace"]}
         found = self._ask(lambda: self._api.containers(all=True, filters=filters))
         return [
@@ -166,7 +166,7 @@ class DockerContainers:
         ]
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """The answer to a request that may be repeated; None where the engine does not know its subject."""
+        """Return the result of ``question``, repeated while the engine is silent; None if it reports "not found"."""
 
         def ask() -> Any:
             with translated():
@@ -178,7 +178,10 @@ class DockerContainers:
         return self._retry.call(ask)
 
     def _ask_of(self, container_id: str, question: Callable[[], Any]) -> Any:
-        """As `_ask`; an engine that waits for a file of this container is freed of it before the next try."""
+        """Return the result of ``question`` as `_ask` does, and unblock a hanging engine before each repetition.
+
+        The engine may hang on a FIFO that a step put in the place of one of the container's files (`HostView.unblock`).
+        """
 
         def ask() -> Any:
             try:
@@ -206,7 +209,7 @@ class DockerContainers:
             stderr=False,
             user=user,
             environment=dict(env),
-            workdir="/",  # the runtime enters it from outside, where links of the container could lead anywhere
+            workdir="/",  # the runtime resolves it on the host, where symlinks in the container could point anywhere
         )
         return str(created["Id"])
 

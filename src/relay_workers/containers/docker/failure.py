@@ -1,9 +1,9 @@
 """Translates failures of the Docker API into Relay's errors, by texts recorded from Docker Engine 20.10.24 and 28.2.
 
-Three kinds are told apart. A failure that repeating does not mend ends the step (`StepFailed` with a reason). A failure
-of the engine itself is `EngineUnavailable`. One without any answer is `EngineUnavailable` and silent: the engine is
-probably being restarted, and `RetryWhileSilent` waits for it. An answer that fits no known text counts as a failure of
-the engine, as that claims nothing about the step.
+There are three kinds. A failure that repeating the request does not fix makes the step fail (`StepFailed` with a
+reason). A failure of the engine itself becomes `EngineUnavailable`. If there is no answer at all, `EngineUnavailable`
+is marked as silent: the engine is probably restarting, and `RetryWhileSilent` waits for it. An answer with an unknown
+text counts as a failure of the engine, because that makes no statement about the step.
 """
 
 from collections.abc import Iterator
@@ -26,15 +26,15 @@ _RESTARTING = (
     "shutting down",
     "error reading from server",
 )
-"""Parts of the answers of an engine whose containerd goes away, or is not there yet."""
+"""Parts of the error texts of an engine whose containerd is stopping or not started yet."""
 _NOT_ALLOWED = ("permission denied", "operation not permitted", "unauthorized")
 
 
 def classify_failure(status: int | None, text: str) -> RelayError:
-    """The error to raise for a failed request.
+    """Return the error to raise for a failed request.
 
     Args:
-        status: the HTTP status of the answer; None: there was none.
+        status: the HTTP status of the response; None if there was no response.
         text: the engine's explanation, or the error of the connection.
     """
     if status is None:
@@ -49,11 +49,11 @@ def classify_failure(status: int | None, text: str) -> RelayError:
 
 
 def _reason(status: int, text: str) -> Reason | None:
-    """The reason for which a step cannot go on; None where the engine itself is in trouble."""
+    """Return the reason why the step fails; None if the engine itself failed."""
     told = (
         (any(words in text for words in _DISK_FULL), Reason.DISK_PRESSURE),
         (status in {404, 409} and any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
-        # Not every engine answers so to the start of a detached exec: see `RunDir.has_started`.
+        # Not every engine reports this when a detached exec is started: see `RunDir.has_started`.
         ("oci runtime exec failed" in text, Reason.START_FAILED),
         (any(words in text for words in _IMAGE_GONE), Reason.IMAGE_UNAVAILABLE),
         (status in {400, 403, 404, 409} or "oci runtime create failed" in text, Reason.ENGINE_ERROR),
@@ -62,12 +62,18 @@ def _reason(status: int, text: str) -> Reason | None:
 
 
 def refuses_file_limit(text: str) -> bool:
-    """Whether a start failed because the engine may not set the number of open files (runc 1.1; 7 is RLIMIT_NOFILE)."""
+    """Return whether a start failed because the engine may not set the number of open files.
+
+    The text is that of runc 1.1; 7 is the number of RLIMIT_NOFILE.
+    """
     return "error setting rlimit type 7" in text.lower()
 
 
 def start_was_interrupted(text: str) -> bool:
-    """Whether a start failed because an earlier one of this container died with its engine (20.10: dockerd killed)."""
+    """Return whether a start failed because the engine died during an earlier start of the same container.
+
+    The text is that of Docker Engine 20.10 after dockerd was killed.
+    """
     return "task " in text and "already exists" in text
 
 
@@ -81,7 +87,10 @@ def _no_answer(text: str) -> EngineUnavailable:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the errors of the Docker SDK, requests and sockets into Relay's, with the cause kept."""
+    """Translate errors raised in the ``with`` block by the Docker SDK, requests or sockets into Relay's errors.
+
+    The original error stays attached as the cause.
+    """
     try:
         yield
     except APIError as error:

@@ -1,11 +1,12 @@
 """Reaches servers inside containers from a loopback port of this node.
 
-A connection goes to the container's address on its bridge. Where nothing answers there, because the server listens on
-the container's loopback only or this worker is in a network of its own, it goes through an exec of `dial.S` in the
-container. Forwarded ports listen on 127.0.0.1 and on no other address. Not covered: UDP; servers on a container's
-loopback where the machine is neither x86_64 nor aarch64, or the engine is behind TLS.
+Each connection goes to the container's address on its bridge network. If that fails, because the server listens only on
+the container's loopback interface or because this worker is in a network of its own, the connection goes through an
+exec of the program `dial` (`dial.S`) in the container. Forwarded ports listen on 127.0.0.1 and on no other address. Not
+supported: UDP; servers on a container's loopback if the machine is neither x86_64 nor aarch64, or if the engine is
+reached over TLS.
 
-One thread moves all bytes; `_DIALERS` further threads wait for the engine.
+One thread copies all bytes; `_DIALERS` more threads make the requests to the engine.
 """
 
 import asyncio
@@ -26,13 +27,15 @@ from relay_workers.containers.in_container import programs
 from relay_workers.containers.port import SUPERVISOR, Containers
 
 MAX_CONNECTIONS = 512
-"""The most connections of all forwarded ports together; a further one is closed at once."""
+"""The maximum number of connections of all forwarded ports together; an additional one is closed at once."""
 _DIALERS = 8
 _CONNECT_SECONDS = 2.0
 _CHUNK = 1 << 16
 _ROUNDS_TO_COME_IN = 5
 _HELPER = "65534:0"
-"""The user of the helper: a uid that no account has; the gid 0 marks Relay's own helpers for kill.sh."""
+"""The user of the `dial` helper.
+
+Its uid belongs to no account. By its gid 0, kill.sh recognises it as one of Relay's helpers."""
 
 log = structlog.get_logger()
 
@@ -44,7 +47,12 @@ class _Peer(NamedTuple):
 
 
 class Forwarder:
-    """The `PortForwarder` of one worker process; usable from any thread."""
+    """Implements `PortForwarder` for one worker process; usable from any thread.
+
+    Args:
+        engine: looks up the addresses of containers.
+        api: a client of the engine, for execs in containers.
+    """
 
     def __init__(self, engine: Containers, api: docker.APIClient) -> None:
         self._engine = engine
@@ -57,15 +65,18 @@ class Forwarder:
         self._thread.start()
 
     def open(self, key: str, container_id: str, port: int, *, local_port: int = 0) -> int:
-        """See `PortForwarder.open`."""
+        """Forward a port of 127.0.0.1 to a port of a container and return it (`PortForwarder.open`)."""
         return asyncio.run_coroutine_threadsafe(self._open(key, container_id, port, local_port), self._loop).result()
 
     def close(self, key: str) -> None:
-        """See `PortForwarder.close`."""
+        """Stop the forwarding of ``key`` and close its connections (`PortForwarder.close`)."""
         asyncio.run_coroutine_threadsafe(self._close(key), self._loop).result()
 
     def probe(self, container_id: str, port: int) -> bool:
-        """See `PortForwarder.probe`; on the bridge first, then by an exec in the container."""
+        """Return whether a server in the container accepts connections on ``port`` (`PortForwarder.probe`).
+
+        The bridge address is tried first, then the container's loopback by an exec of `dial`.
+        """
         address = self._engine.inspect(container_id).address
         if address is not None:
             with (
@@ -82,7 +93,7 @@ class Forwarder:
             return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
 
     def shutdown(self) -> None:
-        """See `PortForwarder.shutdown`."""
+        """Close all forwardings and stop the threads (`PortForwarder.shutdown`)."""
         for key in list(self._servers):
             self.close(key)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -94,7 +105,7 @@ class Forwarder:
         if key not in self._servers:
 
             async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                if key not in self._servers:  # accepted just before `_close`
+                if key not in self._servers:  # the connection was accepted just before `_close`
                     writer.close()
                     return
                 await self._track(key, writer, self._join(reader, writer, container_id, port))
@@ -110,8 +121,8 @@ class Forwarder:
     async def _close(self, key: str) -> None:
         server = self._servers.pop(key, None)
         if server is not None:
-            # Closing a server between a connection's acceptance and its transport loses the connection, open, for ever
-            # (asyncio of 3.11 fails an assertion then): so stop accepting, let the accepted ones come in, then close.
+            # If a server is closed after accepting a connection but before creating its transport, the connection leaks
+            # (asyncio of 3.11 fails an assertion). So stop accepting, let accepted ones get a transport, then close.
             for listener in server.sockets:
                 self._loop.remove_reader(listener)
             for _ in range(_ROUNDS_TO_COME_IN):
@@ -154,7 +165,7 @@ class Forwarder:
     async def _dial(self, container_id: str, port: int) -> _Peer:
         address = (await self._loop.run_in_executor(self._dialers, self._engine.inspect, container_id)).address
         if address is not None:
-            with contextlib.suppress(OSError):  # a timeout is one
+            with contextlib.suppress(OSError):  # TimeoutError is an OSError
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     reader, writer = await asyncio.open_connection(address, port, limit=_CHUNK)
                 return _Peer(reader, writer, bytes)
@@ -180,7 +191,7 @@ class Forwarder:
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, decode: Callable[[bytes], bytes]) -> None:
-    """Copy all bytes of ``source``, then end ``target``."""
+    """Copy bytes from ``source`` to ``target`` until ``source`` ends, then close the writing side of ``target``."""
     while data := await source.read(_CHUNK):
         target.write(decode(data))
         await target.drain()

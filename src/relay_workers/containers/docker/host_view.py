@@ -1,7 +1,7 @@
-"""The view of a container from its host: nothing in the container can feign or hide what it shows.
+"""Inspects and kills the processes of a container from its host, where nothing in the container can fake or hide them.
 
-It needs the host's process table: a worker on the host has it, and a worker in a container with ``pid: host``. Where
-the worker has not, `HostView.processes` answers None, and the caller asks the engine for ``ps`` on its host.
+This needs the host's process table. A worker on the host has it, and so has a worker in a container with ``pid: host``.
+Without it, `HostView.processes` returns None, and the caller asks the engine to run ``ps`` on its host.
 """
 
 import os
@@ -31,13 +31,13 @@ _END_SECONDS = 5.0
 
 
 class HostView:
-    """Containers of this host; usable from many threads."""
+    """The containers of this host, seen through /proc; usable from many threads."""
 
     def __init__(self) -> None:
         self._inits: dict[str, int] = {}
 
     def init_of(self, container_id: str) -> int | None:
-        """The host's pid of a container's first process; None where it does not run or cannot be seen."""
+        """Return the host's pid of a container's first process; None if it does not run or cannot be seen."""
         known = self._inits.get(container_id)
         if known is not None and is_init(known, container_id):
             return known
@@ -49,7 +49,7 @@ class HostView:
         return found
 
     def processes(self, container_id: str) -> list[ContainerProcess] | None:
-        """The live processes of a container, the first one included; None where they cannot be seen."""
+        """Return a container's live processes, including the first; None if this worker cannot see them."""
         init = self.init_of(container_id)
         members = None if init is None else members_of(init)
         if init is None or members is None or init not in members:
@@ -57,9 +57,9 @@ class HostView:
         return [process for pid in members if (process := read_process(pid)) is not None]
 
     def end(self, container_id: str) -> bool:
-        """End every process of a container without the engine; False where that cannot be done from here.
+        """Kill every process of a container without the engine; return False if that is not possible from here.
 
-        All are stopped first, so that none makes anew the files that `unblock` removes.
+        All processes are stopped (SIGSTOP) first, so that none creates the files again that `unblock` removes.
         """
         init = self.init_of(container_id)
         if init is None:
@@ -67,7 +67,7 @@ class HostView:
         for process in self.processes(container_id) or ():
             send_signal(process.pid, signal.SIGSTOP)
         self.unblock(container_id)
-        send_signal(init, signal.SIGKILL)  # the kernel ends the rest of its namespace before it is gone
+        send_signal(init, signal.SIGKILL)  # the kernel kills the rest of the pid namespace before init is gone
         deadline = time.monotonic() + _END_SECONDS
         while is_init(init, container_id):
             if time.monotonic() > deadline:
@@ -76,9 +76,10 @@ class HostView:
         return True
 
     def unblock(self, container_id: str) -> None:
-        """Remove a FIFO in the place of a container's account file, and free an engine that waits for its other end.
+        """Remove a FIFO that a step put in the place of ``/etc/passwd`` or ``/etc/group``, and unblock the engine.
 
-        This must happen before the container is stopped: without its first process there is no way to the file.
+        An engine that opens such a FIFO hangs until another process opens the other end. This must happen before the
+        container is stopped, because the file is reached through the container's first process.
         """
         init = self.init_of(container_id)
         with suppress(OSError, subprocess.TimeoutExpired):
@@ -87,10 +88,10 @@ class HostView:
                 subprocess.run(command, check=False, capture_output=True, timeout=_END_SECONDS)
 
     def end_stale_shim(self, container_id: str) -> bool:
-        """End the shim of a start during which the engine died; whether there was one.
+        """Kill the containerd-shim of a start during which the engine died; return whether there was one.
 
-        containerd keeps the task as long as its shim lives, and refuses a new one ("already exists"). The caller knows
-        that the engine does not run this container.
+        containerd keeps the container's task as long as its shim is alive, and refuses to create a new one ("already
+        exists"). The caller must know that the engine does not run this container.
         """
         shims = [pid for pid in all_pids() if is_shim(pid, container_id)]
         for pid in shims:
@@ -117,7 +118,7 @@ for name in sys.argv[2:]:
 
 
 def _has_plain_accounts(root: Path) -> bool:
-    """Whether both account files are plain files; no link is followed."""
+    """Return whether both account files are regular files; symlinks are not followed."""
     etc = os.open(root / "etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         modes = [os.stat(Path(name).name, dir_fd=etc, follow_symlinks=False).st_mode for name in _ACCOUNTS]

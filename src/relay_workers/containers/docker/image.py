@@ -1,4 +1,4 @@
-"""Images on a Docker engine: looks them up, fetches them, and finds out their user."""
+"""Looks up images on a Docker engine, pulls them, and determines the uid of their user."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from relay_workers.containers.port import ImageInfo, PullTerms
 
 
 def ensure_image(api: docker.APIClient, ref: str, terms: PullTerms | None) -> ImageInfo:
-    """See `Containers.ensure_image`."""
+    """Return an image of the node; pull it first if needed and allowed (`Containers.ensure_image`)."""
     with translated():
         found = _find(api, ref)
         if found is None and terms is not None:
@@ -52,12 +52,12 @@ def _uid(api: docker.APIClient, image_id: str, user: str) -> int | None:
     by_number = uid_in_passwd(user, b"")
     if by_number is not None or not user:
         return by_number
-    # A name is looked up in the image itself, by way of a container that is never started.
+    # A name is looked up in the image's /etc/passwd, read from a container that is created but never started.
     container = str(api.create_container(image_id, command=["none"], network_disabled=True)["Id"])
     try:
         archive, _ = api.get_archive(container, "/etc/passwd")
         return uid_in_passwd(user, only_file(archive) or b"")
-    except NotFound:  # an image without accounts
+    except NotFound:  # the image has no /etc/passwd
         return None
     finally:
         api.remove_container(container, force=True, v=True)

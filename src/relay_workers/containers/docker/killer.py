@@ -1,4 +1,8 @@
-"""The order of a kill: after each look at the process table it is decided what kill.sh does next."""
+"""Decides the course of a kill: after each check of the process table, what kill.sh does next.
+
+The script kill.sh runs in the container. For each line of input it checks all processes once, sends them the ordered
+signal and reports how many it found. Such a check is called a look.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,9 +13,9 @@ from typing import NamedTuple
 from relay_workers.containers.port import EngineUnavailable
 
 SETTLE_SECONDS = 1.0
-"""Seconds for a supervisor to write its record once its step is gone."""
+"""Seconds that a supervisor gets to write its exit record after its step is gone."""
 FORCE_SECONDS = 5.0
-"""Seconds for KILL to take effect; after that the container has to be restarted."""
+"""Seconds that KILL gets to take effect; after that the container has to be restarted."""
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 0.25
 _MOST_STOPS = 50
@@ -19,14 +23,14 @@ _MOST_KILLS = 3
 
 
 class ProcessCounts(NamedTuple):
-    """The processes that one look at the process table found, before the signals of that look had any effect."""
+    """The numbers of processes found in one look at the process table, before that look's signals took effect."""
 
     processes: int
-    """The number of processes to be ended."""
+    """The number of processes to kill, without the `spared`."""
     moving: int
-    """The number of those that are not stopped."""
+    """The number of these processes that are not stopped by SIGSTOP yet."""
     spared: int
-    """The number of supervisors and copiers that are left alone for now."""
+    """The number of supervisors and of their copiers (which write the log) that are left alone for now."""
 
 
 class KillStage(Enum):
@@ -35,25 +39,25 @@ class KillStage(Enum):
     ASK = auto()
     """Send TERM to the processes."""
     GRACE = auto()
-    """Wait for the processes to end by themselves."""
+    """Wait for the processes to exit by themselves."""
     STOP = auto()
-    """Send STOP until no process moves: a fork bomb outgrows its killer, but a stopped process cannot fork."""
+    """Send STOP until no process runs. A fork bomb forks faster than it can be killed, unless it is stopped."""
     KILL = auto()
-    """Send KILL to all that was stopped."""
+    """Send KILL to the processes, which are stopped by now."""
     SETTLE = auto()
-    """Wait for supervisors and copiers, which leave by themselves once the log is written."""
+    """Wait for supervisors and copiers, which exit by themselves once the log is written."""
     STOP_ALL = auto()
-    """Send STOP to supervisors and copiers, too: a process that is left holds the log, or passes for a copier."""
+    """Send STOP to supervisors and copiers, too: a surviving process still holds the log open, or looks like a copier."""
     KILL_ALL = auto()
-    """Send KILL to all of them."""
+    """Send KILL to the processes, supervisors and copiers included."""
     DONE = auto()
 
 
 class KillOrder(NamedTuple):
-    """An order for one look of kill.sh: a line of its input."""
+    """An order for one look of kill.sh; as text it is one line of kill.sh's input."""
 
     signal: str
-    """A name, or 0 for none."""
+    """The name of the signal to send, or ``0`` for none."""
     spare: bool
     """Whether supervisors and copiers are left alone."""
 
@@ -77,22 +81,22 @@ _WAITING = frozenset({KillStage.GRACE, KillStage.SETTLE})
 
 @dataclass(frozen=True)
 class KillProgress:
-    """The state of a kill between two looks."""
+    """The state of a kill after a look."""
 
     stage: KillStage
     looks: int
-    """The number of looks in this stage."""
+    """The number of looks in this stage, the last one included."""
     seconds: float
-    """Seconds since the first TERM, or since force began."""
+    """Seconds since the kill began; once the stages after GRACE have begun, seconds since then."""
 
 
 def next_stage(now: KillProgress, look: ProcessCounts, grace_seconds: float) -> KillStage:
-    """The stage that follows a look.
+    """Return the stage that follows a look.
 
     Args:
-        now: the state, the look included.
-        look: its counts.
-        grace_seconds: between TERM and force.
+        now: the state of the kill, with this look counted.
+        look: the numbers of processes that the look found.
+        grace_seconds: the time between TERM and the first STOP.
     """
     if look.processes == 0 and look.spared == 0:
         return KillStage.DONE
@@ -114,22 +118,24 @@ def _force(now: KillProgress, look: ProcessCounts, *, stop: KillStage, kill: Kil
 
 
 class KillOutcome(NamedTuple):
-    """The number of processes that are left, and of looks."""
+    """The result of a kill: the number of processes that are left, and the number of looks."""
 
     remaining: int
     looks: int
 
 
 def end_processes(ask: Callable[[str], str], grace_seconds: float, first: KillStage = KillStage.ASK) -> KillOutcome:
-    """Give orders until a look finds no process, or `SETTLE_SECONDS` and `FORCE_SECONDS` have passed after the grace.
+    """Send orders to kill.sh until a look finds no process or the time is up.
+
+    The time is up `SETTLE_SECONDS` and `FORCE_SECONDS` after the grace period.
 
     Args:
-        ask: sends kill.sh a line and returns the line of its answer.
-        grace_seconds: between TERM and force.
+        ask: sends a line to kill.sh and returns its answer line.
+        grace_seconds: the time between TERM and the first STOP.
         first: the first stage; `KillStage.STOP` sends no TERM.
 
     Raises:
-        EngineUnavailable: the killer itself was lost.
+        EngineUnavailable: kill.sh was lost or gave an unusable answer.
     """
     stage, since, in_stage, looks, wait = first, time.monotonic(), 0, 0, _FIRST_WAIT_SECONDS
     deadline = since + grace_seconds + SETTLE_SECONDS + FORCE_SECONDS
@@ -144,15 +150,15 @@ def end_processes(ask: Callable[[str], str], grace_seconds: float, first: KillSt
         if following is not stage:
             stage, in_stage, wait = following, 0, _FIRST_WAIT_SECONDS
         if stage in _WAITING or (in_stage and stage in {KillStage.KILL, KillStage.KILL_ALL}):
-            time.sleep(wait)  # a process table offers no event
+            time.sleep(wait)  # the kernel reports no event when the process table changes
             wait = min(wait * 1.5, _LONGEST_WAIT_SECONDS)
 
 
 def parse_counts(line: str) -> ProcessCounts:
-    """The numbers in a line of kill.sh.
+    """Parse an answer line of kill.sh.
 
     Raises:
-        EngineUnavailable: the line has not three numbers, as the container's shell was replaced.
+        EngineUnavailable: the line does not consist of three numbers, because the container's shell was replaced.
     """
     try:
         processes, moving, spared = (int(word) for word in line.split())

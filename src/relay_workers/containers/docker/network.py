@@ -1,4 +1,4 @@
-"""The bridge that all workspace containers of a node share, without traffic between them."""
+"""The bridge network that all workspace containers of a node share. It blocks traffic between containers."""
 
 import threading
 from contextlib import suppress
@@ -15,11 +15,11 @@ _making = threading.Lock()
 
 
 def ensure_network(api: docker.APIClient, name: str) -> str:
-    """The id of the bridge ``name``, made where it does not exist.
+    """Return the id of the bridge network ``name``; create it if it does not exist.
 
-    All workspaces share one bridge, as an engine has address ranges for about thirty. An engine lets two networks have
-    one name when they are made at the same moment, and refuses the name from then on. So every worker takes the oldest
-    network of the name, and uses its id.
+    All workspaces share one bridge, because an engine has address ranges for only about thirty. If two workers create a
+    network of the same name at the same moment, an engine may keep both and then rejects the name as ambiguous. So
+    every worker uses the id of the oldest network of that name.
 
     Raises:
         StepFailed: ``engine_error``: a network of that name lets its containers talk to each other.
@@ -43,7 +43,7 @@ def _make(api: docker.APIClient, name: str) -> list[dict[str, Any]]:
     try:
         made = api.create_network(name, driver="bridge", options={_ICC: "false"}, check_duplicate=True)["Id"]
     except APIError as error:
-        if error.status_code != 409:  # made by another worker meanwhile
+        if error.status_code != 409:  # another worker has created it meanwhile
             raise
         return _named(api, name)
     found = _named(api, name)
@@ -54,6 +54,6 @@ def _make(api: docker.APIClient, name: str) -> list[dict[str, Any]]:
 
 
 def _named(api: docker.APIClient, name: str) -> list[dict[str, Any]]:
-    """The networks of exactly that name, the oldest first."""
+    """Return the networks of exactly that name, the oldest first."""
     found = [network for network in api.networks(names=[name]) if network["Name"] == name]
     return sorted(found, key=lambda network: (network["Created"], network["Id"]))

@@ -1,7 +1,7 @@
-"""Adds an account for the uid of a workspace to its container, where the image has none.
+"""Adds an account for the workspace's uid to its container, if the image has none.
 
-The account is written into the container's own layer. A mounted file would not do: `useradd` in a step of root replaces
-the file, which is impossible for a mount.
+The account is written into the container's own layer. A mounted ``/etc/passwd`` would not work: `useradd` in a root
+step replaces the file, and a mounted file cannot be replaced.
 """
 
 import io
@@ -23,17 +23,17 @@ class PasswdIsNoFileError(Exception):
 
 
 _OF_IMAGES: dict[str, bytes | None] = {}
-"""``/etc/passwd`` by image id, which names the same files for ever; None: the image has no such file."""
+"""The content of ``/etc/passwd`` by image id; None if the image has no such file. An image id's files never change."""
 
 
 def add_account(api: docker.APIClient, container_id: str, image_id: str, account: Account) -> None:
-    """Add an account to a container that never ran; one whose ``/etc/passwd`` is no plain file stays as it is.
+    """Add an account to a container that was never started; change nothing if ``/etc/passwd`` is no regular file.
 
     Args:
         api: a client of the engine.
         container_id: the container.
-        image_id: the id of its image, whose ``/etc/passwd`` is read once.
-        account: the account.
+        image_id: the id of its image, whose ``/etc/passwd`` is read once per process.
+        account: the account to add.
 
     Raises:
         docker.errors.APIError: the engine refused.
@@ -62,7 +62,7 @@ def _passwd(api: docker.APIClient, container_id: str) -> bytes | None:
 
 
 def only_file(archive: Iterable[bytes]) -> bytes | None:
-    """The content of the only file in a tar archive of the engine; None where that is no plain file, or over 1 MiB."""
+    """Return the content of the only file in a tar archive; None if it is no regular file, or over 1 MiB in all."""
     data = bytearray()
     for chunk in archive:
         data += chunk

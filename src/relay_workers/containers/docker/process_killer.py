@@ -1,7 +1,8 @@
-"""Ends processes in a container with kill.sh inside of it, and verifies the result from outside.
+"""Kills processes in a container with kill.sh inside it, and verifies the result from outside.
 
-The container's own shell runs kill.sh, and a step of root may have replaced that shell. So its answers are bounded, a
-look at the host's process table has the last word, and a container that hinders its killer is restarted.
+The container's own shell runs kill.sh, and a root step may have replaced that shell. Therefore its answers are limited
+in length and time, the host's process table decides whether the kill succeeded, and a container that hinders kill.sh is
+restarted.
 """
 
 import time
@@ -20,21 +21,21 @@ from relay_workers.containers.docker.process_table import TOP, ContainerProcess,
 from relay_workers.containers.port import SUPERVISOR, EngineUnavailable, KillResult
 
 _ANSWER_SECONDS = 10.0
-"""For one look at a container's process table, under any load."""
+"""The longest wait for one check of a container's process table by kill.sh, under any load."""
 _KILLER_TRIES = 2
 _AGAIN_SECONDS = 8.0
-"""A killer that has failed after this time and the grace is not tried again."""
+"""If kill.sh has failed and the grace period plus this time has passed since the start, it is not tried again."""
 
 log = structlog.get_logger(__name__)
 
 
 class ProcessKiller:
-    """Kills in the containers of one engine; usable from many threads.
+    """Kills processes in the containers of one engine; usable from many threads.
 
     Args:
-        api: a client with a short timeout, as a container may have blocked the engine.
-        host: the host's view of containers.
-        restart: restarts a container.
+        api: a client with a short timeout, because a container may block the engine.
+        host: shows the containers' processes from the host.
+        restart: restarts the container with the given id.
     """
 
     def __init__(self, api: docker.APIClient, host: HostView, restart: Callable[[str], None]) -> None:
@@ -43,16 +44,16 @@ class ProcessKiller:
         self._restart = restart
 
     def end(self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage) -> KillResult:
-        """End the processes that ``arguments`` choose, and return once none is left.
+        """Kill the processes that ``arguments`` select; return once none is left.
 
         Args:
             container_id: any container; one that is gone or stopped has no processes.
-            arguments: of kill.sh: ``only`` or ``except``, and gids.
-            grace_seconds: between TERM and KILL.
+            arguments: the arguments of kill.sh: ``only`` or ``except``, followed by gids.
+            grace_seconds: the time between TERM and KILL.
             first: the stage to begin with; `KillStage.STOP` skips TERM.
 
         Raises:
-            EngineUnavailable: the engine is silent, or cannot restart the container.
+            EngineUnavailable: the engine gives no answer, or cannot restart the container.
             StepFailed: the container cannot be restarted.
         """
         looks = 0
@@ -67,10 +68,10 @@ class ProcessKiller:
                 left = {"remaining": outcome.remaining, "unseen": len(unseen)}
                 log.warning("a kill has left processes", action="kill", container=container_id, **left)
             except (EngineUnavailable, StepFailed) as error:
-                if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # nothing runs in it
+                if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # so nothing runs in it
                     return KillResult(0, looks, restarted=False)
                 if isinstance(error, EngineUnavailable) and error.silent and not self._answers():
-                    raise  # it is the engine that is away
+                    raise  # the engine itself is away, not only this container blocked
                 log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
             if time.monotonic() > deadline:
                 break
@@ -78,7 +79,7 @@ class ProcessKiller:
         return KillResult(0, looks, restarted=True)
 
     def processes(self, container_id: str) -> list[ContainerProcess]:
-        """The live processes of a container, from the host's process table, else from the engine's ``top``.
+        """Return a container's live processes, from the host's process table or else from the engine's ``top``.
 
         Raises:
             EngineUnavailable: the engine was asked and failed.
@@ -91,7 +92,7 @@ class ProcessKiller:
         return found
 
     def _answers(self) -> bool:
-        """Whether the engine answers a request that has nothing to do with a container."""
+        """Return whether the engine answers a request that does not concern a container."""
         try:
             with translated():
                 return bool(self._api.ping())
@@ -108,15 +109,15 @@ class ProcessKiller:
             return end_processes(killer.ask, grace_seconds, first)
 
     def _remaining(self, container_id: str, arguments: list[str]) -> list[ContainerProcess]:
-        """The processes that a kill was to end and has not, whatever the container's own shell says."""
+        """Return the processes that the kill should have killed but did not, as seen from outside the container."""
         mode, *gids = arguments
         return processes_to_end(self.processes(container_id), mode, {int(gid) for gid in gids})
 
     def _end_all(self, container_id: str) -> None:
-        """End all processes of a container and start it again.
+        """Kill all processes of a container and start it again.
 
-        They are ended from outside first, as files of the container may block the engine. A container that was ended
-        and cannot be started again stays stopped: the next step starts it.
+        They are killed from the host first, because files of the container may block the engine. If the processes were
+        killed and the container cannot be started again, it stays stopped; the next step starts it.
         """
         log.warning("restarting a container to end its processes", action="kill", container=container_id)
         ended = self._host.end(container_id)

@@ -1,4 +1,4 @@
-"""The processes of a container, as the host's /proc or the engine's ``top`` shows them, and the choice among them."""
+"""Reads the processes of a container from the host's /proc or the engine's ``top``, and selects those to kill."""
 
 import os
 import signal
@@ -10,35 +10,35 @@ from typing import Any, NamedTuple
 PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 TOP = "-eo pid,ppid,stat,rgid,egid,sgid,fgid,comm"
-"""The arguments of ``ps`` in a request for the engine's ``top``, in the order that `parse_top` reads."""
+"""The arguments of ``ps`` in a request for the engine's ``top``; `parse_top` reads the columns in this order."""
 
 
 class ContainerProcess(NamedTuple):
-    """A live process, by the host's numbers."""
+    """A live process of a container, with the pids and gids that the host shows."""
 
     pid: int
     parent: int
-    """The pid of its parent, which is outside of the container where the engine started it."""
+    """The pid of its parent. If the engine started the process, the parent is outside the container."""
     gids: tuple[int, ...]
     """The real, effective, saved and file-system gid."""
     name: str = ""
-    """The name of its program, which the process may choose; 15 bytes at most."""
+    """The name of its program, at most 15 bytes; the process can change it."""
 
 
 def parse_top(answer: Mapping[str, Any]) -> list[ContainerProcess]:
-    """The live processes in an answer of the engine's ``top``; a zombie counts while threads of it live."""
+    """Return the live processes in an answer of the engine's ``top``; a zombie counts if some of its threads live."""
     rows = [row for row in answer.get("Processes") or () if row[2][0] not in "XZ" or "l" in row[2]]
     return [ContainerProcess(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
 
 
 def processes_to_end(processes: Sequence[ContainerProcess], mode: str, gids: Collection[int]) -> list[ContainerProcess]:
-    """The processes that a kill is for, among all of a container.
+    """Return the processes that a kill has to kill.
 
     Args:
-        processes: of the container.
-        mode: ``only``: those with one of ``gids``. ``except``: those with none of them, but for processes that the
-            engine started with gid 0, which are the first process and Relay's own helpers.
-        gids: of executions.
+        processes: all processes of the container.
+        mode: ``only`` selects the processes with one of ``gids``. ``except`` selects those with none of them, without
+            the processes that the engine started with gid 0: the first process and Relay's own helpers.
+        gids: the gids of executions.
     """
     inside = {process.pid for process in processes}
     if mode == "only":
@@ -51,7 +51,7 @@ def processes_to_end(processes: Sequence[ContainerProcess], mode: str, gids: Col
 
 
 def leftover_names(processes: Sequence[ContainerProcess], gid: int) -> list[str]:
-    """The names of processes of ``gid``, without its supervisor and the descendants of that; in alphabetical order."""
+    """Return the sorted names of the processes with ``gid``, without the supervisor and its descendants."""
     inside = {process.pid for process in processes}
     spared = {process.pid for process in processes if process.gids[0] == gid and process.parent not in inside}
     while more := {process.pid for process in processes if process.parent in spared} - spared:
@@ -60,14 +60,14 @@ def leftover_names(processes: Sequence[ContainerProcess], gid: int) -> list[str]
 
 
 def all_pids() -> list[int]:
-    """The pids of all processes of this host that this worker's /proc shows."""
+    """Return the pids of all processes that this worker's /proc shows."""
     return [int(path.name) for path in PROC.iterdir() if path.name.isdigit()]
 
 
 def is_init(pid: int, container_id: str) -> bool:
-    """Whether a process is the live first process of a container.
+    """Return whether a process is the live first process of a container.
 
-    False for every process where this worker is in a pid namespace that does not contain the container's.
+    The answer is False for every process if this worker is in a pid namespace that does not contain the container's.
     """
     try:
         if container_id not in (PROC / str(pid) / "cgroup").read_text():
@@ -80,7 +80,7 @@ def is_init(pid: int, container_id: str) -> bool:
 
 
 def is_shim(pid: int, container_id: str) -> bool:
-    """Whether a process is the containerd-shim of a container."""
+    """Return whether a process is the containerd-shim of a container."""
     try:
         argv = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -89,14 +89,20 @@ def is_shim(pid: int, container_id: str) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """The pids of a process's children; empty where it is gone."""
+    """Return the pids of a process's children; an empty list if the process is gone."""
     with suppress(OSError, ValueError):
         return [int(child) for child in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
     return []
 
 
 def members_of(init: int) -> list[int] | None:
-    """The pids of a process's control group, which no process in it can leave; None where it cannot be read."""
+    """Return the pids in a process's control group; None if the group cannot be read.
+
+    No process in a container can leave its control group.
+
+    Args:
+        init: the host's pid of the container's first process.
+    """
     try:
         groups = [line.split(":", 2) for line in (PROC / str(init) / "cgroup").read_text().splitlines()]
     except OSError:
@@ -109,7 +115,10 @@ def members_of(init: int) -> list[int] | None:
 
 
 def read_process(pid: int) -> ContainerProcess | None:
-    """A live process; None where it has ended. A leader that ended counts while threads of it live."""
+    """Read a process; return None if it has exited.
+
+    A process whose main thread has exited still counts as live while other threads of it live.
+    """
     try:
         status = _status(pid)
     except OSError:
@@ -120,7 +129,7 @@ def read_process(pid: int) -> ContainerProcess | None:
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
-    """Send a signal; a process that is gone, or that this worker may not signal, is no error."""
+    """Send a signal; do nothing if the process is gone or this worker may not signal it."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 

@@ -1,8 +1,9 @@
-"""Fetches an image through the engine, with a deadline, a limit of bytes, and a way to cancel.
+"""Pulls an image through the engine, with a deadline, a limit of bytes, and a way to cancel.
 
-The engine ends a pull when the connection of the request is closed, and sends no byte while a registry keeps it
-waiting. So the request goes over a socket of its own, which can be shut at any moment; the Docker SDK hands its socket
-out only after the answer has begun. The text of a registry goes to the worker's log and to no user.
+The engine stops a pull when the connection of the request is closed, and it sends nothing while it waits for a
+registry. So the request uses a socket of its own, which can be shut down at any moment; the Docker SDK gives access to
+its socket only after the response has begun. Text that a registry sent is written to the worker's log and is never
+shown to a user.
 """
 
 import http.client
@@ -38,11 +39,11 @@ log = structlog.get_logger(__name__)
 
 
 def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
-    """Fetch an image, and return once it is on the node.
+    """Pull an image; return once it is on the node.
 
     Raises:
-        StepFailed: ``image_unavailable``, ``timeout``, ``disk_pressure``; ``user``: it was cancelled.
-        EngineUnavailable: the engine fell silent.
+        StepFailed: ``image_unavailable``, ``timeout``, ``disk_pressure``, or, if the pull was cancelled, ``user``.
+        EngineUnavailable: the engine stopped answering.
     """
     root = _engine_directory(api)
     connection = _connect(api)
@@ -73,10 +74,10 @@ def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
 
 
 class Download:
-    """The size of a download, as far as the engine has announced its layers.
+    """The size of a pull's download, as far as the engine has reported the sizes of the layers.
 
     Args:
-        max_bytes: the largest download, compressed.
+        max_bytes: the maximum total size of the compressed layers.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -84,10 +85,10 @@ class Download:
         self._layers: dict[str, int] = {}
 
     def too_large(self, event: Mapping[str, Any]) -> bool:
-        """Whether the layers announced or received by now are larger than `max_bytes`.
+        """Record a progress event; return whether the layers reported so far are together larger than `max_bytes`.
 
         Args:
-            event: a line of the engine's answer to a pull.
+            event: one line of the engine's answer to a pull, parsed.
         """
         progress = event.get("progressDetail") or {}
         if event.get("status") == "Downloading":
@@ -98,12 +99,12 @@ class Download:
 
     @property
     def max_bytes(self) -> int:
-        """The largest download, in bytes."""
+        """The maximum size of the download in bytes."""
         return self._max_bytes
 
 
 def unavailable(ref: str, why: str) -> StepFailed:
-    """The failure of a step whose image cannot be used.
+    """Return the error for a step whose image cannot be used.
 
     Args:
         ref: the name of the image, as it was requested.
@@ -114,11 +115,11 @@ def unavailable(ref: str, why: str) -> StepFailed:
 
 
 def explain(ref: str, said: str) -> StepFailed:
-    """The failure of a step whose image could not be pulled.
+    """Return the error for a step whose image could not be pulled.
 
     Args:
         ref: the name of the image, as it was requested.
-        said: the error of the engine, which may repeat text of the registry; the failure contains no word of it.
+        said: the engine's error text. It may quote the registry, so the returned error contains no word of it.
     """
     text = said.lower()
     if any(words in text for words in _DISK_FULL):
@@ -148,13 +149,17 @@ def _check_disk(ref: str, root: Path, min_free_bytes: int) -> None:
 
 
 def _engine_directory(api: docker.APIClient) -> Path | None:
-    """The directory in which the engine keeps images; None where this worker does not see it."""
+    """Return the directory in which the engine keeps images; None if this worker cannot see it."""
     root = Path(str(api.info().get("DockerRootDir") or "/nonexistent"))
     return root if root.is_dir() else None
 
 
 def _connect(api: docker.APIClient) -> http.client.HTTPConnection:
-    """A connection whose socket this module holds; the engine has to be on a UNIX socket or plain TCP."""
+    """Return a connection to the engine whose socket this module can shut down.
+
+    Raises:
+        EngineUnavailable: the engine does not answer, or is reached neither over a UNIX socket nor over plain TCP.
+    """
     path = getattr(api.get_adapter(api.base_url), "socket_path", None)
     place = urlsplit(api.base_url)
     try:
@@ -173,7 +178,10 @@ def _connect(api: docker.APIClient) -> http.client.HTTPConnection:
 
 
 def _request(api: docker.APIClient, ref: str) -> tuple[str, dict[str, str]]:
-    """The path and headers of the request; the login for the registry comes from this worker's Docker configuration."""
+    """Return the path and the headers of the pull request.
+
+    The login for the registry comes from this worker's Docker configuration.
+    """
     repository, tag = parse_repository_tag(ref)
     words = urlencode({"fromImage": repository, "tag": tag or "latest"})
     login = get_config_header(api, resolve_repository_name(repository)[0])
@@ -186,7 +194,7 @@ def _read(
     request: tuple[str, dict[str, str]],
     events: "SimpleQueue[dict[str, Any] | Exception | None]",
 ) -> None:
-    """Put each line of the engine's answer into ``events``, then None for its end, or the error that ended it."""
+    """Put each line of the engine's answer into ``events``, then None at its end, or the error that interrupted it."""
     try:
         connection.request("POST", request[0], headers={**request[1], "Content-Length": "0"})
         answer = connection.getresponse()
@@ -202,7 +210,10 @@ def _read(
 
 
 def _break_off(own: socket.socket) -> None:
-    """Shut the connection, even while another thread reads it; the engine then gives up an unfinished pull."""
+    """Shut down and close the connection, even while another thread reads it.
+
+    The engine then stops an unfinished pull.
+    """
     with suppress(OSError):
         own.shutdown(socket.SHUT_RDWR)
     own.close()

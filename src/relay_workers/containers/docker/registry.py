@@ -1,4 +1,4 @@
-"""Checks the address of an image's registry before the engine asks the registry for anything."""
+"""Checks the address of an image's registry before the engine sends any request to the registry."""
 
 import socket
 import urllib.request
@@ -16,14 +16,15 @@ _RESOLVE_SECONDS = 20.0
 
 
 def vet_registry(image: str, settings: Settings, cancelled: Event) -> None:
-    """Return if the engine may ask this image's registry; behind a proxy the proxy's own rules decide.
+    """Return if the engine may contact this image's registry, else raise; behind a proxy, the proxy's rules decide.
 
-    Not caught: a name that resolves to another address when the engine asks, and an address to which a public registry
-    redirects. A server that strangers use lists its images in RELAY_ALLOWED_IMAGES.
+    Not detected: a name that resolves to another address when the engine looks it up, and a public registry that
+    redirects to a private address. The operator of a server for untrusted clients should list the permitted images in
+    RELAY_ALLOWED_IMAGES.
 
     Raises:
-        StepFailed: ``image_unavailable``: the registry is at a private address, or its name has none; ``user``:
-            it was cancelled.
+        StepFailed: ``image_unavailable``: the registry is at a private address, or its name cannot be resolved.
+            ``user``: the check was cancelled.
     """
     host = registry_host(image)
     if host is None or not needs_vetting(image, settings.remote_policy, settings.trusted_images):
@@ -40,7 +41,13 @@ def vet_registry(image: str, settings: Settings, cancelled: Event) -> None:
 
 
 def _resolve(host: str, image: str, cancelled: Event) -> list[str]:
-    """The addresses of a host, resolved in a thread, as the system's resolver cannot be interrupted."""
+    """Return the addresses of a host; an empty list if it cannot be resolved in time.
+
+    The system's resolver cannot be interrupted, so it runs in a thread.
+
+    Raises:
+        StepFailed: ``user``: the check was cancelled.
+    """
     found: list[str] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""Run one command in a container that is removed at once."""
+"""Runs one command in a container that is removed right after it."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ def output_of(configured: str | None, image: str, command: Sequence[str]) -> str
     """Run a command in a container without a network, and return its output.
 
     Args:
-        configured: address of the engine; None to look for one.
-        image: must be on this node.
-        command: run without the image's entrypoint.
+        configured: the address of the engine; None to search for one.
+        image: an image on this node.
+        command: the command, run without the image's entrypoint.
 
     Raises:
         RelayError: no engine answers, it has no such image, or the command fails.

@@ -1,7 +1,7 @@
 """Runs Relay's own tools in hardened, short-lived containers.
 
-The output is attached before the start and read to its end, so no log driver is needed and the end is noticed at once.
-Containers are removed by other threads after `run` has returned. On Docker Engine 20.10 a run of ``true`` takes 0.1 s.
+The output is attached before the start and read to its end, so no log driver is needed and the exit is noticed at once.
+Other threads remove the containers after `run` has returned. On Docker Engine 20.10 a run of ``true`` takes 0.1 s.
 """
 
 import re
@@ -26,7 +26,7 @@ from relay_workers.containers.tool import ToolResult, ToolRun
 
 TOOL_LABEL = "relay.tool"
 OWNER_LABEL = "relay.tool.worker"
-"""The label with the incarnation of the worker that runs the tool."""
+"""The label with the owner: the incarnation (one run of a worker process) that runs the tool."""
 _REMOVED_PER_SWEEP = 20
 _OUTPUT_LIMIT = 1 << 20
 _ERRORS_LIMIT = 16 << 10
@@ -35,18 +35,19 @@ _END_SECONDS = 10
 _KILLED = 137
 _NOT_FOUND = 127
 _NO_PROGRAM = re.compile("executable file not found|no such file or directory|permission denied", re.IGNORECASE)
-"""The texts with which runc and crun say that the image lacks the program; recorded from Docker Engine 20.10."""
+"""Error texts of the runtimes runc and crun if the image lacks the program; recorded from Docker Engine 20.10."""
 
 log = structlog.get_logger()
 
 
 class DockerToolRunner:
-    """The `ToolRunner` of a Docker engine; one for a worker process, usable from many threads.
+    """Implements `ToolRunner` on a Docker engine. One per worker process, usable from many threads.
 
     Args:
-        client: of the engine.
-        retry: repeats a run that the engine's silence broke off; without it none is repeated.
-        owner: the incarnation of this worker, by which `sweep` of another worker finds what it left.
+        client: a client of the engine.
+        retry: repeats a run that was interrupted because the engine stopped answering; None repeats none.
+        owner: the incarnation of this worker. Containers are labelled with it, so that another worker's `sweep` can
+            remove them after this worker's death.
     """
 
     def __init__(self, client: docker.DockerClient, retry: RetryWhileSilent | None = None, owner: str = "") -> None:
@@ -56,7 +57,10 @@ class DockerToolRunner:
         self._removals = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tool-removal")
 
     def run(self, spec: ToolRun, cancelled: Event | None = None) -> ToolResult:
-        """See `ToolRunner.run`. A run that the engine's silence broke off is started again from the beginning."""
+        """Run a tool until it exits, its timeout passes or it is cancelled (`ToolRunner.run`).
+
+        If the engine stops answering, the run is started again from the beginning.
+        """
         try:
             return self._retry.call(lambda: self._run_once(spec, cancelled or Event()))
         except EngineUnavailable as error:
@@ -71,7 +75,10 @@ class DockerToolRunner:
                 self._removals.submit(self._remove, container)
 
     def sweep(self, is_dead: Callable[[str], bool]) -> int:
-        """See `ToolRunner.sweep`. A container that still runs ends at its timeout and is found by a later sweep."""
+        """Remove some stopped tool containers of dead workers; return their number (`ToolRunner.sweep`).
+
+        A container that still runs is removed by a later sweep.
+        """
         with _engine_errors(""):
             filters = {"label": [f"{TOOL_LABEL}=1"], "status": ["created", "exited", "dead"]}
             found = {
@@ -83,7 +90,7 @@ class DockerToolRunner:
         return len(left)
 
     def close(self) -> None:
-        """Wait for the removals that are under way."""
+        """Wait for the removals that are in progress."""
         self._removals.shutdown(wait=True)
 
     def _create(self, spec: ToolRun) -> str:
@@ -135,7 +142,7 @@ class DockerToolRunner:
             reader.join(_END_SECONDS)
         exit_code = int(self._api.wait(container, timeout=_END_SECONDS)["StatusCode"])
         killed = exit_code == _KILLED
-        # True also where only a child of the tool was killed, and the tool itself ended by its own choice.
+        # True also if only a child of the tool was killed and the tool itself exited by itself.
         oom = not stopped and bool(self._api.inspect_container(container)["State"]["OOMKilled"])
         return ToolResult(
             exit_code=exit_code,
@@ -149,7 +156,7 @@ class DockerToolRunner:
     def _kill(self, container: str) -> None:
         try:
             self._api.kill(container)
-        except APIError as error:  # the container ended meanwhile
+        except APIError as error:  # the container exited meanwhile
             log.debug("tool container had ended before it was killed", action="tool_kill", error=str(error))
 
     def _remove(self, container: str) -> None:
@@ -162,12 +169,12 @@ class DockerToolRunner:
 
 
 class _OutputReader(Thread):
-    """Reads the output of an attached container to its end and keeps a bounded part."""
+    """Thread that reads the output of an attached container to its end and keeps a bounded part of it."""
 
     def __init__(self, frames: Iterator[tuple[bytes | None, bytes | None]]) -> None:
         super().__init__(name="tool-output", daemon=True)
         self._frames = frames
-        self._log = log.bind(**structlog.contextvars.get_contextvars())  # a new thread has none
+        self._log = log.bind(**structlog.contextvars.get_contextvars())  # a new thread has no context
         self.output = bytearray()
         self.errors = bytearray()
 

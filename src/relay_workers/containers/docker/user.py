@@ -1,4 +1,4 @@
-"""The uid that the steps of a workspace run as, and the account that programs find for it. Pure, but `has_account`."""
+"""Chooses the uid of a workspace's steps and builds the account entry for it. Pure, except `has_account`."""
 
 import pwd
 from collections.abc import Callable, Collection
@@ -6,30 +6,32 @@ from uuid import UUID
 
 MAX_ID = 2**31 - 1
 ACCOUNT_NAMES = ("agent", "relay", "relay-workspace")
-"""Names for the account; the first that the image does not have is taken."""
+"""Names for the account, in order of preference; the first one that the image does not use is taken."""
 _NO_ACCOUNTS = b"root:x:0:0:root:/root:/bin/sh\n"
 
 
 def resolve_uid(requested: int | None, image_uid: int | None, default_uid: int | None) -> int | None:
-    """The uid of a workspace: that of the request, else of the image's ``USER``, else the node's default.
+    """Return the uid of a workspace: that of the request, else of the image's ``USER``, else the node's default.
 
     Args:
-        requested: a number, as names of accounts differ from image to image; None: the request has none.
-        image_uid: the image's user. Root (0) counts as none, as most images have not chosen a user.
-        default_uid: `relay_workers.ownership.node_identity.container_uid`.
+        requested: the uid of the request; None if it has none. A request cannot name an account, because account names
+            differ from image to image.
+        image_uid: the uid of the image's user; None if it has none. Root (0) counts as none, because most images have
+            simply not chosen a user.
+        default_uid: the result of `relay_workers.ownership.node_identity.container_uid`.
 
     Returns:
-        The uid, or None where the workspace is to get a uid of its own (`free_uid`).
+        The uid; None if the workspace should get a uid that no other workspace has (`free_uid`).
     """
     return requested if requested is not None else image_uid or default_uid
 
 
 def uid_in_passwd(user: str, passwd: bytes) -> int | None:
-    """The uid of an image's ``USER``; None where that is empty or no account.
+    """Return the uid of an image's ``USER``; None if that is empty or no account has the name.
 
     Args:
         user: ``name``, ``uid``, ``name:group`` or ``uid:gid``.
-        passwd: the image's ``/etc/passwd``.
+        passwd: the content of the image's ``/etc/passwd``.
     """
     name = user.split(":", 1)[0]
     if not name:
@@ -44,17 +46,17 @@ def uid_in_passwd(user: str, passwd: bytes) -> int | None:
 
 
 def free_uid(workspace_id: UUID, span: range, taken: Collection[int], is_account: Callable[[int], bool]) -> int | None:
-    """A uid for one workspace alone; None where all of ``span`` are used.
+    """Return a uid that only this workspace uses; None if all of ``span`` are taken.
 
-    The kernel counts inotify instances, pending signals and keys by uid over all containers, so workspaces that share
-    a uid could use up each other's. The search begins at a place that follows from the id: so a uid is not used again
-    soon, and two installations on one host seldom choose the same.
+    The kernel limits inotify instances, pending signals and keys per uid over all containers, so workspaces that share
+    a uid could exhaust each other's limits. The search starts at a position derived from the workspace's id. So a freed
+    uid is not reused soon, and two installations on one host rarely choose the same one.
 
     Args:
         workspace_id: the workspace.
         span: the uids to choose from.
-        taken: uids of live workspaces of the node.
-        is_account: whether the host has an account with a uid.
+        taken: the uids of the node's live workspaces.
+        is_account: returns whether the host has an account with a given uid.
     """
     first = workspace_id.int % len(span)
     candidates = (span[(first + step) % len(span)] for step in range(len(span)))
@@ -62,7 +64,7 @@ def free_uid(workspace_id: UUID, span: range, taken: Collection[int], is_account
 
 
 def has_account(uid: int) -> bool:
-    """Whether this host has an account with that uid."""
+    """Return whether this host has an account with that uid."""
     try:
         pwd.getpwuid(uid)
     except KeyError:
@@ -71,13 +73,13 @@ def has_account(uid: int) -> bool:
 
 
 def with_account(passwd: bytes | None, uid: int, home: str) -> bytes | None:
-    """An image's ``/etc/passwd`` with an account for ``uid``; None where it needs no change.
+    """Return an image's ``/etc/passwd`` with an account for ``uid`` added; None if it already has one.
 
-    `whoami`, ssh, Node's ``os.userInfo()`` and the like fail for a uid without a name.
+    `whoami`, ssh, Node's ``os.userInfo()`` and similar programs fail for a uid without a name.
 
     Args:
-        passwd: the content; None where the image has no such file.
-        uid: of the workspace's steps.
+        passwd: the content of the file; None if the image has no such file.
+        uid: the uid of the workspace's steps.
         home: the path of their home directory.
     """
     lines = [line.split(b":") for line in (passwd or b"").splitlines()]
