@@ -1,4 +1,4 @@
-"""A container engine in memory, with scripted steps and faults."""
+"""A fake container engine in memory, with scripted steps and faults."""
 
 import threading
 from collections import Counter
@@ -38,14 +38,14 @@ PROGRAM_DIR = "/usr/bin"
 
 @dataclass(frozen=True)
 class FakeImage:
-    """An image and the programs in its `PROGRAM_DIR`."""
+    """A fake image and the names of the programs in its `PROGRAM_DIR`."""
 
     info: ImageInfo
     programs: frozenset[str] = frozenset({"sh", "python3"})
 
 
 def make_image(name: str, **fields: object) -> FakeImage:
-    """An image whose id follows from ``name``; ``fields`` are those of `ImageInfo`."""
+    """Return a fake image whose id is derived from ``name``; ``fields`` are fields of `ImageInfo`."""
     known: dict[str, object] = {"id": f"sha256:{name}", "digest": None, "user": "", "uid": None}
     known |= {"env": {"PATH": f"{PROGRAM_DIR}:/bin"}, "architecture": "amd64"}
     return FakeImage(ImageInfo(**{**known, **fields}))  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def make_image(name: str, **fields: object) -> FakeImage:
 
 @dataclass(eq=False)
 class FakeContainer:
-    """A container and the steps in it."""
+    """A fake container and the steps in it."""
 
     id: str
     spec: ContainerSpec
@@ -61,16 +61,16 @@ class FakeContainer:
     starts: int = 0
     exit_code: int | None = None
     steps: dict[str, FakeStep] = field(default_factory=dict)
-    """By exec id; only those since the last start."""
+    """The steps since the container's last start, by exec id."""
     has_shell: bool = True
-    """False: a step of root has replaced /bin/sh, so no exec starts and the killer does not work."""
+    """False simulates a root step that replaced /bin/sh: no exec starts, and the container's kill.sh does not work."""
     layer_bytes: int = 0
     begun: Counter[int] = field(default_factory=Counter)
-    """By gid, the number of starts that began a process."""
+    """The number of step starts that began a process, by gid."""
 
     @property
     def state(self) -> ContainerState:
-        """The engine's view of it."""
+        """The container's state, as the engine reports it."""
         return ContainerState(
             exists=True,
             running=self.running,
@@ -81,13 +81,13 @@ class FakeContainer:
         )
 
     def start(self) -> None:
-        """Start its first process, unless it runs."""
+        """Start the container's first process, unless it runs already."""
         if not self.running:
             self.running, self.exit_code = True, None
             self.starts += 1
 
     def end(self) -> None:
-        """End its first process, and with it all others."""
+        """Kill the container's first process and with it all others."""
         if self.running:
             self.running, self.exit_code = False, KILL_CODE
         for step in self.steps.values():
@@ -96,14 +96,14 @@ class FakeContainer:
 
 
 class FakeContainers:
-    """A `Containers` without an engine; usable from many threads.
+    """Implements `Containers` in memory, without an engine; usable from many threads.
 
-    Not covered: pulls with a size or a deadline, storage of layers, processes that fork.
+    Not simulated: pulls with a size or a deadline, storage of layers, processes that fork.
 
     Args:
         images: the images of the node, by reference.
-        retry: as the real adapter's; without it a silent engine fails each verb at once.
-        wait: lets the grace of a kill pass; the default lets no time pass.
+        retry: repeats calls while the engine is silent, as for the real engine; by default each call fails at once.
+        wait: called with the grace period of a kill in seconds; by default no time passes.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class FakeContainers:
     ) -> None:
         self.faults = Faults()
         self.registry: dict[str, FakeImage] = {}
-        """Images that a pull finds, by reference."""
+        """The images that a pull can find, by reference."""
         self._images = dict(images)
         self._retry = retry or RetryWhileSilent()
         self._wait = wait
@@ -123,37 +123,37 @@ class FakeContainers:
         self._stubborn = 0
 
     def find(self, container_id: str) -> FakeContainer | None:
-        """A container by id or name, for a look behind the port."""
+        """Return a container by id or name, for tests that inspect the fake itself; None if there is none."""
         with self._lock:
             by_name = (container for container in self._containers.values() if container.spec.name == container_id)
             return self._containers.get(container_id) or next(by_name, None)
 
     def step_of(self, container_id: str, gid: int) -> FakeStep | None:
-        """The newest step of a container with that gid, for a look behind the port."""
+        """Return the newest step with that gid in a container, or None; for tests that inspect the fake."""
         with self._lock:
             found = self.find(container_id)
             steps = list(found.steps.values()) if found else []
             return next((step for step in reversed(steps) if step.gid == gid), None)
 
     def started(self, container_id: str, gid: int) -> int:
-        """The number of starts of that gid in a container that began a process, without those ruled out before."""
+        """Return how many starts with that gid began a process; starts that were ruled out do not count."""
         with self._lock:
             found = self.find(container_id)
             return 0 if found is None else found.begun[gid]
 
     def processes(self, container_id: str) -> list[FakeProcess]:
-        """All processes of steps in a container, for a look behind the port."""
+        """Return all processes of the steps in a container, for tests that inspect the fake."""
         with self._lock:
             found = self.find(container_id)
             return [process for step in found.steps.values() for process in step.processes] if found else []
 
     def act(self, change: Callable[[], None]) -> None:
-        """Run ``change`` of a step or container while no verb runs."""
+        """Run ``change``, which changes a step or container, while no method of the fake runs in another thread."""
         with self._lock:
             change()
 
     def remove_behind(self, container_id: str) -> None:
-        """Remove a container as an operator does with the docker command.
+        """Remove a container as an operator does with the docker command, without Relay's knowledge.
 
         Recorded: tests/integration/workers/maintenance/test_divergence_again.py, tests/conformance/test_containers.py.
         """
@@ -163,7 +163,7 @@ class FakeContainers:
                 del self._containers[found.id]
 
     def stay_once(self) -> None:
-        """The next kill finds a process that stays: the container is restarted to end it.
+        """Make the next kill find a process that survives, so that the container is restarted to kill it.
 
         Recorded: tests/integration/workers/containers/test_container_kill.py,
         test_a_shell_that_lies_or_is_broken_costs_the_container_its_processes.
@@ -171,23 +171,23 @@ class FakeContainers:
         self._stubborn += 1
 
     def info(self) -> EngineInfo:
-        """See `Containers.info`."""
+        """Return the engine's version, its host's size and the images on the node (`Containers.info`)."""
         return self._serve("info", lambda: EngineInfo("fake", "2", 2, 4 << 30, tuple(sorted(self._images))))
 
     def platform(self) -> tuple[str, int]:
-        """See `Containers.platform`."""
+        """Return the engine's architecture and number of processors (`Containers.platform`)."""
         return self._serve_with_retry("platform", lambda: ("amd64", 2))
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """See `Containers.ensure_image`."""
+        """Return an image of the node, pulled from `registry` if needed and allowed (`Containers.ensure_image`)."""
         return self._serve_with_retry("ensure_image", lambda: self._ensure_image(ref, terms))
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """See `Containers.ensure_container`."""
+        """Return the id of a running container; create or start it if needed (`Containers.ensure_container`)."""
         return self._serve_with_retry("ensure_container", lambda: self._ensure_container(spec))
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:  # noqa: ARG002 - the port's
-        """See `Containers.has_program`."""
+        """Return whether ``user`` finds the program on the container's PATH (`Containers.has_program`)."""
 
         def look() -> bool:
             image = self._image(self._running(container_id).spec.image)
@@ -197,7 +197,7 @@ class FakeContainers:
         return self._serve("has_program", look)
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """See `Containers.start`."""
+        """Start a scripted step and return its exec id (`Containers.start`)."""
 
         def begin() -> str:
             container = self._running(container_id)
@@ -214,7 +214,7 @@ class FakeContainers:
         return self._serve("start", begin)
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """See `Containers.exec_state`."""
+        """Return the state of a started step; None if its exec id is unknown (`Containers.exec_state`)."""
 
         def look() -> ExecState | None:
             found = (container.steps.get(exec_id) for container in self._containers.values())
@@ -223,7 +223,7 @@ class FakeContainers:
         return self._serve_with_retry("exec_state", look)
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """See `Containers.leftover_names`."""
+        """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
         return self._serve(
             "leftover_names",
             lambda: sorted(
@@ -235,20 +235,20 @@ class FakeContainers:
         )
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """See `Containers.kill_execution`."""
+        """Kill every process with ``gid``, first with TERM, then with KILL (`Containers.kill_execution`)."""
         return self._serve_with_retry(
             "kill_execution", lambda: self._kill(container_id, lambda process: process.gid == gid, grace_seconds)
         )
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """See `Containers.end_leftovers`."""
+        """Kill every process that has none of ``keep_gids`` (`Containers.end_leftovers`)."""
         keep = set(keep_gids)
         return self._serve_with_retry(
             "end_leftovers", lambda: self._kill(container_id, lambda process: process.gid not in keep, None)
         )
 
     def inspect(self, container_id: str) -> ContainerState:
-        """See `Containers.inspect`."""
+        """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""
 
         def look() -> ContainerState:
             found = self.find(container_id)
@@ -257,7 +257,7 @@ class FakeContainers:
         return self._serve_with_retry("inspect", look)
 
     def listens(self, container_id: str, port: int) -> bool:
-        """Whether a step of the container listens on ``port``; for `FakeForwarder`."""
+        """Return whether a step of the container listens on ``port``; used by `FakeForwarder`."""
 
         def look() -> bool:
             return any(step.port == port for step in self._running(container_id).steps.values())
@@ -265,7 +265,7 @@ class FakeContainers:
         return self._serve("probe", look)
 
     def storage(self, container_id: str) -> Storage:
-        """See `Containers.storage`; no directory of a fake container is on this host."""
+        """Return no directories: a fake container has none on this host (`Containers.storage`)."""
 
         def look() -> Storage:
             self._existing(container_id)
@@ -274,7 +274,7 @@ class FakeContainers:
         return self._serve("storage", look)
 
     def layer_bytes(self, container_id: str) -> int:
-        """See `Containers.layer_bytes`."""
+        """Return the bytes that a container wrote into its own layer (`Containers.layer_bytes`)."""
 
         def look() -> int:
             found = self.find(container_id)
@@ -283,7 +283,7 @@ class FakeContainers:
         return self._serve("layer_bytes", look)
 
     def stop(self, container_id: str) -> None:
-        """See `Containers.stop`."""
+        """Kill every process of a container and keep its files (`Containers.stop`)."""
 
         def end() -> None:
             if (found := self.find(container_id)) is not None:
@@ -292,15 +292,15 @@ class FakeContainers:
         self._serve_with_retry("stop", end)
 
     def restart(self, container_id: str) -> None:
-        """See `Containers.restart`."""
+        """Stop a container if it runs, then start it (`Containers.restart`)."""
         self._serve_with_retry("restart", lambda: self._restart(self._existing(container_id)))
 
     def remove(self, container_id: str) -> None:
-        """See `Containers.remove`."""
+        """Remove a container, running or not (`Containers.remove`)."""
         self._serve_with_retry("remove", lambda: self.remove_behind(container_id))
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """See `Containers.list_ours`."""
+        """Return the workspace containers that have this node's label (`Containers.list_ours`)."""
         wanted = {LABEL_NODE: node_id, LABEL_ROLE: "workspace"}
 
         def look() -> list[OurContainer]:
@@ -374,7 +374,7 @@ class FakeContainers:
     def _kill(
         self, container_id: str, is_chosen: Callable[[FakeProcess], bool], grace_seconds: float | None
     ) -> KillResult:
-        """Ask with TERM, unless ``grace_seconds`` is None; then force."""
+        """Kill the chosen processes: first with TERM, unless ``grace_seconds`` is None, then with KILL."""
         container = self.find(container_id)
         if container is None or not container.running:
             return KillResult(0, 0, restarted=False)

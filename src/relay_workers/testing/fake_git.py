@@ -1,4 +1,7 @@
-"""Git in memory: commits are sets of files, and only `.git/HEAD` and the branch's file of a clone are real."""
+"""A fake of git in memory: a commit is a set of files.
+
+Only the work tree of a clone, its `.git/HEAD` and the file of its branch are real files.
+"""
 
 import difflib
 import os
@@ -22,13 +25,13 @@ Files = Mapping[str, bytes]
 
 
 class FakeGit:
-    """A `Git` without git; usable from many threads that work in different clones.
+    """Implements `Git` without git. Usable from many threads if they work in different clones.
 
-    Not covered: submodules, Git LFS, hostile clones, limits of sizes, masks; a step that commits by itself.
+    Not simulated: submodules, Git LFS, hostile clones, size limits, masking; a step that commits by itself.
 
     Args:
-        data_dir: where mirrors have their directories, as on a node.
-        policy: which remotes are allowed.
+        data_dir: the directory that contains the mirrors' directories, as on a node.
+        policy: decides which remotes are allowed.
     """
 
     def __init__(self, data_dir: Path, policy: RemotePolicy) -> None:
@@ -39,30 +42,30 @@ class FakeGit:
         self._commits: dict[str, Files] = {}
 
     def add_remote(self, url: str, branch: str, files: Files) -> str:
-        """Make a remote whose only and default branch has one commit; its id."""
+        """Create a remote with one branch, its default, that has one commit of ``files``; return the commit's id."""
         commit = self._commit(files)
         self._remotes[url] = {branch: commit}
         return commit
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """See `Git.clone`."""
+        """Clone a repository into a workspace and check out its branch (`Git.clone`)."""
         return self._serve("clone", lambda: self._clone(request))
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """See `Git.mirror_path`."""
+        """Return the directory of the mirror of a remote (`Git.mirror_path`)."""
         name = sha1(parse_git_url(url, self._policy).text.encode(), usedforsecurity=False).hexdigest()
         return self._data_dir / "mirrors" / str(project_id) / f"{name}.git"
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """See `Git.heads`; reads the same files as the real one."""
+        """Return the commit and branch of each named clone, read from real files (`Git.heads`)."""
         return self._serve("heads", lambda: {name: read_head(workspace_dir, name) for name in names})
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """See `Git.after_state`."""
+        """Return the git state of a clone after a step, and commit its changes if asked to (`Git.after_state`)."""
         return self._serve("after_state", lambda: self._after_state(request))
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
-        """See `Git.remove_workspace`."""
+        """Remove a workspace's directory (`Git.remove_workspace`)."""
         self._serve("remove_workspace", lambda: shutil.rmtree(workspace_dir, ignore_errors=True))
 
     def _serve(self, verb: str, action: Callable[[], T]) -> T:
@@ -132,7 +135,7 @@ class FakeGit:
 
 
 def _write_head(clone: Path, branch: str, commit: str) -> None:
-    """As git has it: HEAD names the branch, and the branch's file names the commit."""
+    """Write the files as git does: HEAD names the branch, and the branch's file contains the commit's id."""
     ref = clone / ".git" / "refs" / "heads" / branch
     ref.parent.mkdir(parents=True, exist_ok=True)
     ref.write_text(f"{commit}\n")

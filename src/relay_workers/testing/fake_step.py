@@ -1,4 +1,4 @@
-"""A step in a fake container: its processes, its log and its end."""
+"""A step in a fake container: its processes, its log and its exit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,23 @@ TERM_CODE, KILL_CODE = 143, 137
 
 @dataclass(eq=False)
 class FakeProcess:
-    """One process of a step, its supervisor and copiers aside."""
+    """One process of a step, other than its supervisor and copiers."""
 
     name: str
     gid: int
     ignores_term: bool = False
     code_on_term: int = TERM_CODE
     is_step: bool = False
-    """It is the script itself, whose exit code is the step's."""
+    """Whether this is the script itself, whose exit code is the step's exit code."""
     holds_log: bool = False
 
 
 class FakeStep:
-    """Made by `FakeContainers.start`; its engine holds a lock around every call.
+    """A started step of a fake container. `FakeContainers` creates it and holds a lock around every call.
 
     Args:
-        start: as the engine was asked.
-        directory: the run directory on the host.
+        start: the request to start it.
+        directory: the step's run directory on the host.
     """
 
     def __init__(self, start: StepStart, directory: Path) -> None:
@@ -37,34 +37,42 @@ class FakeStep:
         self.gid = int(start.user.partition(":")[2])
         self.processes: list[FakeProcess] = []
         self.exit_code: int | None = None
-        """The supervisor's, which is the step's; None while it runs."""
+        """The exit code of the supervisor, which equals the step's; None while the supervisor runs."""
         self._code: int | None = None
         self._supervisor = FakeSupervisor(directory)
         self._script = ScriptedStep.read(_script(directory))
 
     @property
     def running(self) -> bool:
-        """Whether the supervisor of the step lives."""
+        """Whether the step's supervisor is alive."""
         return self.exit_code is None
 
     @property
     def state(self) -> ExecState:
-        """The engine's view of it."""
+        """The step's state, as the engine reports it."""
         return ExecState(self.running, self.exit_code)
 
     @property
     def leftovers(self) -> list[FakeProcess]:
-        """The processes that the script left when it exited; none while it runs, as they are its children."""
+        """The processes that the script left behind when it exited.
+
+        Empty while the script runs, because its processes are its children until then.
+        """
         return [] if any(process.is_step for process in self.processes) else self.processes
 
     @property
     def port(self) -> int | None:
-        """The port that the step listens on now."""
+        """The port that the step listens on now; None if it listens on none."""
         listens = self._script.listens and any(process.is_step for process in self.processes)
         return int(self.start.env["PORT"]) if listens else None
 
     def begin(self) -> bool:
-        """Start the supervisor and do what is scripted; False where the start was ruled out: no process is there."""
+        """Start the supervisor and do what the script says.
+
+        Returns:
+            False if the start was ruled out (the step was already started, or declared never started); no process
+                exists then.
+        """
         if not self._supervisor.start():
             self.exit_code = NOT_STARTED_CODE
             return False
@@ -85,16 +93,20 @@ class FakeStep:
         return True
 
     def write(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
-        """Let the step write output."""
+        """Make the step write ``data`` to its output."""
         self._supervisor.write(stream, data)
 
     def exit(self, code: int) -> None:
-        """Let the script exit by itself; what it has started stays."""
+        """Make the script exit by itself; processes that it started in the background survive."""
         for process in [process for process in self.processes if process.is_step]:
             self.end_process(process, code)
 
     def end_process(self, process: FakeProcess, code: int = KILL_CODE) -> None:
-        """End one process, with ``code`` as its exit code; the step ends with its script, the log with its holders."""
+        """End one process with ``code`` as its exit code.
+
+        If it is the script, the step's exit is recorded. The supervisor exits once the script has exited and no process
+        holds the log open any more.
+        """
         self.processes.remove(process)
         if process.is_step and self.running:
             self._code = code
@@ -105,18 +117,19 @@ class FakeStep:
             self.exit_code = self._code
 
     def lose_supervisor(self) -> None:
-        """End the supervisor and the script by KILL: no record is written.
+        """Kill the supervisor and the script with KILL, so that no exit record is written.
 
-        Recorded: tests/integration/workers/containers/test_container_step.py, test_a_killed_supervisor_is_lost. A
-        script that ignores TERM ends so, too, as the killer takes it for a copier and ends it with its supervisor:
-        tests/conformance/test_containers.py, test_a_step_that_ignores_term_is_killed_with_its_supervisor.
+        Recorded: tests/integration/workers/containers/test_container_step.py, test_a_killed_supervisor_is_lost. This
+        also happens to a script that ignores TERM, because kill.sh mistakes it for a copier and kills it together with
+        its supervisor: tests/conformance/test_containers.py,
+        test_a_step_that_ignores_term_is_killed_with_its_supervisor.
         """
         self.processes = [process for process in self.processes if not process.is_step]
         self._supervisor.end()
         self.exit_code = KILL_CODE
 
     def vanish(self) -> None:
-        """End all its processes with the container: no record is written."""
+        """Kill all processes of the step because its container was stopped; no exit record is written."""
         self.processes.clear()
         self._supervisor.end()
         if self.running:

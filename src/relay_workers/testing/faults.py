@@ -1,4 +1,4 @@
-"""Faults that a test plans for the calls of a port, each recorded from the real engine before it was scripted."""
+"""Faults that a test plans for the calls of a fake, each observed on the real engine before it was scripted."""
 
 import threading
 from collections import Counter
@@ -11,28 +11,28 @@ from relay_workers.containers.docker.failure import classify_failure
 
 
 class Moment(Enum):
-    """The side of a call on which a planned act happens."""
+    """Whether a planned act happens before or after the call is carried out."""
 
     BEFORE = auto()
-    """The request has not arrived: nothing was carried out."""
+    """Before the request arrives: nothing was carried out."""
     AFTER = auto()
-    """The request was carried out, and its answer is under way."""
+    """After the request was carried out, before its answer arrives."""
 
 
 @dataclass(frozen=True)
 class _Planned:
     verb: str
     call: int
-    """The number of the call since the start of the fake, from 1."""
+    """The number of the call of this verb since the fake was created, from 1."""
     moment: Moment
     act: Callable[[], None]
 
 
 class Faults:
-    """The plan of one fake port; usable from many threads.
+    """The planned faults of one fake; usable from many threads.
 
-    A call is one request: a verb that the adapter repeats while the engine is silent counts each try. ``call`` is
-    always relative: 1 is the next call of that verb.
+    A verb is the name of one of the fake's methods. A call is one request: if a method repeats its request while the
+    engine is silent, each try counts. ``call`` counts from now on: 1 is the next call of that verb.
     """
 
     def __init__(self) -> None:
@@ -42,40 +42,40 @@ class Faults:
         self._silent = threading.Event()
 
     def fall_silent(self) -> None:
-        """From now on no request arrives and each call fails at once.
+        """From now on, let no request arrive: each call fails at once as if the engine were away.
 
-        Recorded: dockerd ended under a step, tests/faults/test_engines.py; a cut socket,
-        tests/conformance/test_containers_silence.py. The text is that of a socket file which is gone.
+        Recorded: dockerd stopped during a step, tests/faults/test_engines.py; a cut socket,
+        tests/conformance/test_containers_silence.py. The error text is that of a socket file that does not exist.
         """
         self._silent.set()
 
     def answer_again(self) -> None:
-        """Let requests arrive again, after `fall_silent`."""
+        """Let requests arrive again after `fall_silent`."""
         self._silent.clear()
 
     def lose_request(self, verb: str, call: int = 1) -> None:
-        """One call fails as silent, and nothing of it was carried out.
+        """Make one call fail without an answer and without having been carried out.
 
-        Recorded: tests/conformance/test_containers_silence.py, a line cut before the engine had the request.
+        Recorded: tests/conformance/test_containers_silence.py, a connection cut before the engine received the request.
         """
         self.at(verb, Moment.BEFORE, _raise_silence, call)
 
     def lose_answer(self, verb: str, call: int = 1) -> None:
-        """One call fails as silent, though it was carried out.
+        """Make one call fail without an answer although it was carried out.
 
-        Recorded: tests/conformance/test_containers_silence.py, a line cut once the engine had the request.
+        Recorded: tests/conformance/test_containers_silence.py, a connection cut after the engine received the request.
         """
         self.at(verb, Moment.AFTER, _raise_silence, call)
 
     def refuse(self, verb: str, status: int, text: str, call: int = 1) -> None:
-        """One call is answered with a failure of the Docker API and not carried out.
+        """Make one call fail with an error response of the Docker API, without having been carried out.
 
         Recorded: the texts and statuses in tests/unit/workers/containers, from Docker Engine 20.10 and 28.2.
         """
         self.raise_error(verb, classify_failure(status, text), call)
 
     def raise_error(self, verb: str, error: RelayError, call: int = 1) -> None:
-        """One call raises ``error`` and is not carried out; for ports whose failures are no answers of Docker."""
+        """Make one call raise ``error`` without being carried out; for failures that are no responses of Docker."""
 
         def act() -> None:
             raise error
@@ -85,14 +85,14 @@ class Faults:
     def at(self, verb: str, moment: Moment, act: Callable[[], None], call: int = 1) -> None:
         """Run ``act`` in the caller's thread, before or after one call is carried out.
 
-        This is how a test brings events of other threads into an exact order: a kill that arrives during a start, a
+        A test uses this to bring events of other threads into an exact order: a kill that arrives during a start, or a
         lease that is lost while git runs.
         """
         with self._lock:
             self._planned.append(_Planned(verb, self._calls[verb] + call, moment, act))
 
     def enter(self, verb: str) -> int:
-        """Count a call and run what is planned before it; the number of the call, for `leave`.
+        """Count a call and run the acts planned before it; return the call's number, which `leave` needs.
 
         Raises:
             RelayError: the call is planned to fail.
@@ -103,12 +103,12 @@ class Faults:
         if self._silent.is_set():
             _raise_silence()
         self._run(verb, number, Moment.BEFORE)
-        if self._silent.is_set():  # an act has made it so
+        if self._silent.is_set():  # an act has called fall_silent
             _raise_silence()
         return number
 
     def leave(self, verb: str, number: int) -> None:
-        """Run what is planned after a call was carried out.
+        """Run the acts that are planned after a call was carried out.
 
         Raises:
             RelayError: the answer is planned to be lost.
@@ -116,7 +116,7 @@ class Faults:
         self._run(verb, number, Moment.AFTER)
 
     def calls(self, verb: str) -> int:
-        """The number of calls of a verb so far."""
+        """Return the number of calls of a verb so far."""
         with self._lock:
             return self._calls[verb]
 

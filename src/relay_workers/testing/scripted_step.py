@@ -1,4 +1,4 @@
-"""A step whose script is understood by a shell and by the fake engine, so that one test runs on both."""
+"""A step whose script is understood by both a shell and the fake engine, so that one test runs on both."""
 
 import json
 import shlex
@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 
 _MARK = b"# scripted step: "
 FLED_GID = 54000
-"""The gid that a child of a step of root takes where `ScriptedStep.flees` is set."""
+"""The gid that a root step's background process switches to if `ScriptedStep.flees` is set."""
 
 
 @dataclass(frozen=True)
 class ScriptedStep:
-    """The behaviour of one step, in the order of its fields.
+    """The behaviour of one step; it does things in the order of the fields.
 
-    Only what is listed here is scripted; a script without the marking line is taken for ``ScriptedStep()``.
+    Only these things can be scripted. A script without the marker line is read as ``ScriptedStep()``.
     """
 
     stdout: str = ""
@@ -21,22 +21,22 @@ class ScriptedStep:
     stderr: str = ""
     """Text that the step writes to standard error next."""
     exit_code: int | None = 0
-    """The code it exits with at once; None: it runs until it is ended, as ``sleep`` does."""
+    """The code with which the step exits at once; None: it runs until it is killed, as ``sleep`` does."""
     ignores_term: bool = False
-    """Only KILL ends it, and its supervisor with it."""
+    """Whether the step ignores TERM. KILL then kills it and its supervisor."""
     code_on_term: int | None = None
-    """The code it exits with when TERM arrives; None: TERM ends it (143)."""
+    """The code with which the step exits when TERM arrives; None: TERM kills it (exit code 143)."""
     leaves: tuple[str, ...] = ()
-    """Programs that it leaves running in the background when it exits, each without a hold on the log."""
+    """Programs that the step leaves running in the background when it exits. None of them holds the log open."""
     leaves_log_held: bool = False
-    """A ``sleep`` stays in the background and holds the log open."""
+    """Whether a ``sleep`` stays in the background and holds the log open."""
     flees: bool = False
-    """A ``sleep`` with the gid `FLED_GID` stays in the background; only a step of root may do so."""
+    """Whether a ``sleep`` with the gid `FLED_GID` stays in the background; only a root step can do this."""
     listens: bool = False
-    """It accepts connections on ``$PORT`` of any address, until it ends; `exit_code` must be None."""
+    """Whether the step listens on port ``$PORT`` of any address until it exits; `exit_code` must be None."""
 
     def script(self) -> str:
-        """The script for a POSIX shell; its first line is what the fake engine reads."""
+        """Return the script for a POSIX shell; the fake engine reads the behaviour from its first line."""
         lines = [_MARK.decode() + json.dumps(asdict(self))]
         if self.ignores_term:
             lines.append("trap '' TERM")
@@ -57,13 +57,13 @@ class ScriptedStep:
             return f"exit {self.exit_code}"
         if self.listens:
             return 'exec python3 -m http.server "$PORT" --bind "$HOST" >/dev/null 2>&1'
-        if self.code_on_term is not None:  # a shell that waits in the foreground runs no trap
+        if self.code_on_term is not None:  # a shell runs no trap while it waits for a foreground process
             return "while :; do sleep 0.05; done"
         return "exec sleep 1000"
 
     @classmethod
     def read(cls, script: bytes) -> "ScriptedStep":
-        """The behaviour that ``script`` was made from."""
+        """Return the behaviour from which ``script`` was generated."""
         for line in script.splitlines():
             if line.startswith(_MARK):
                 fields = json.loads(line.removeprefix(_MARK))

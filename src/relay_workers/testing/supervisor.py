@@ -1,4 +1,4 @@
-"""The supervisor's side of a run directory, as supervise.sh writes it, without a process."""
+"""Writes the files of a run directory as supervise.sh does, without a real process."""
 
 import os
 from contextlib import suppress
@@ -7,11 +7,13 @@ from pathlib import Path
 from relay_core.domain.vocabulary import Stream
 
 NOT_STARTED_CODE = 114
-"""supervise.sh exits with it where `started` exists already."""
+"""The exit code of supervise.sh if the file `started` exists already."""
 
 
 class FakeSupervisor:
-    """Announces a start, appends output and writes the exit record; used by one `FakeStep` under its engine's lock.
+    """Announces a start, appends output and writes the exit record, in place of supervise.sh.
+
+    One `FakeStep` uses it, while the fake engine's lock is held.
 
     Args:
         directory: the run directory on the host, made by `prepare_run_dir`.
@@ -22,7 +24,11 @@ class FakeSupervisor:
         self._alive: int | None = None
 
     def start(self) -> bool:
-        """Take the name `started` and say ``s``; False where the step was started, or ruled out, before."""
+        """Create the file `started` and write ``s`` to the FIFO `alive`, which announces the start.
+
+        Returns:
+            False if the file exists already: the step was started before, or declared never started.
+        """
         try:
             os.close(os.open(self._directory / "started", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
@@ -32,23 +38,23 @@ class FakeSupervisor:
         return True
 
     def write(self, stream: Stream, data: bytes) -> None:
-        """Append output, as a copier does."""
+        """Append output to a stream's raw file, as a copier does."""
         with (self._directory / stream.value).open("ab") as file:
             file.write(data)
 
     def record(self, code: int) -> None:
-        """Write the exit record of the step and say ``x``; the log may still be held."""
+        """Write the exit record of the step and ``x`` to the FIFO `alive`; the log may still be open."""
         self._overwrite(f"code={code}\noom_before=0\noom_after=0\ncopier=ok\nlate=\nend\n".encode())
         if self._alive is not None:
             os.write(self._alive, b"x")
 
     def drain(self) -> None:
-        """Record that both copiers have reached the end of their input."""
+        """Record that both copiers have read their input to its end."""
         head, _, _ = (self._directory / "exit").read_bytes().partition(b"end\n")
         self._overwrite(head + b"end\nstdout_copier=0\nstderr_copier=0\ndrained\n")
 
     def end(self) -> None:
-        """End the process: readers of `alive` get the end of file from now on."""
+        """Simulate the supervisor's exit: from now on, readers of the FIFO `alive` get end of file."""
         if self._alive is not None:
             os.close(self._alive)
             self._alive = None

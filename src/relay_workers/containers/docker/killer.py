@@ -41,13 +41,15 @@ class KillStage(Enum):
     GRACE = auto()
     """Wait for the processes to exit by themselves."""
     STOP = auto()
-    """Send STOP until no process runs. A fork bomb forks faster than it can be killed, unless it is stopped."""
+    """Send STOP until no process runs: a fork bomb forks faster than it can be killed, but cannot fork while
+    stopped."""
     KILL = auto()
     """Send KILL to the processes, which are stopped by now."""
     SETTLE = auto()
     """Wait for supervisors and copiers, which exit by themselves once the log is written."""
     STOP_ALL = auto()
-    """Send STOP to supervisors and copiers, too: a surviving process still holds the log open, or looks like a copier."""
+    """Send STOP to supervisors and copiers, too: a process that still exists holds the log open or looks like a
+    copier."""
     KILL_ALL = auto()
     """Send KILL to the processes, supervisors and copiers included."""
     DONE = auto()
