@@ -1,1 +1,1 @@
-"""The worker's side of Celery: tasks, transport, consumed queues, revocations, task events."""
+"""The worker's side of Celery: tasks, transport, consumed queues, revocations and task events."""

@@ -1,4 +1,4 @@
-"""Executions that are adopted on threads of their own, beside Celery's slots."""
+"""Takes over executions of dead workers on separate threads, in addition to the slots of Celery's thread pool."""
 
 import threading
 from functools import partial
@@ -10,7 +10,7 @@ from relay_workers.celery.tasks import RunExecution, TaskRequest
 
 
 class DetachedTasks:
-    """Starts one thread per adopted execution.
+    """Starts one thread per execution that this worker takes over.
 
     Args:
         run: `Runner.run`.
@@ -19,10 +19,10 @@ class DetachedTasks:
     def __init__(self, run: RunExecution) -> None:
         self._run = run
         self._adopting: set[UUID] = set()
-        """Executions that such a thread works at."""
+        """The ids of the executions that have such a thread."""
 
     def adopt(self, execution_id: UUID, attempt: int) -> None:
-        """Adopt an execution without a slot, if no such thread works at it already; returns at once."""
+        """Take over an execution on a new thread, unless one of these threads already has it; return at once."""
         if execution_id in self._adopting:
             return
         self._adopting.add(execution_id)

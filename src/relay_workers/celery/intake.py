@@ -1,7 +1,8 @@
-"""The queues that a worker consumes: the wanted state is compared with the real one inside the worker's process.
+"""Controls which queues a worker consumes.
 
-Celery's remote control is not used for that, as it goes through Redis: a command that is sent while Redis is away, or
-before the worker has connected, is lost, and a worker that takes it as done would never consume again.
+The desired state of each queue is kept in the worker's process and compared there with the actual state. Celery's
+remote control is not used, because its commands go through Redis: a command sent while Redis is away, or before the
+worker has connected, is lost, and a worker that assumes it was carried out would never consume again.
 """
 
 import time
@@ -18,20 +19,21 @@ from relay_workers.celery.transport import Transport
 log = structlog.get_logger(__name__)
 _celery_log = get_logger(__name__)
 _TRANSPORT = f"{Transport.__module__}:{Transport.__qualname__}"
-"""The transport by its name, as `inspect stats` (Flower and the local stack call it) writes it as JSON."""
+"""The import path of the transport. It must be text because `inspect stats`, used by Flower and the local stack, writes
+it as JSON."""
 
 
 REFUSED_SECONDS = 1.0
-"""Seconds before a new connection to a Redis that answers and refuses a command."""
+"""Seconds to wait before reconnecting to a Redis that answers but refuses a command."""
 
 
 class Intake:
-    """The wanted state of each queue of a worker, and the switch that follows it.
+    """The desired state of each queue of a worker (consumed or not), and the code that applies it.
 
-    Thread-safe: clocks call `want` and `compare`, and the switch itself runs in Celery's main loop.
+    Thread-safe: periodic threads call `want` and `compare`; the switching itself runs in Celery's main loop.
 
     Args:
-        wanted: whether each queue is to be consumed, by its name.
+        wanted: by queue name, whether the queue should be consumed.
     """
 
     def __init__(self, wanted: Mapping[str, bool]) -> None:
@@ -39,22 +41,25 @@ class Intake:
         self._consumer: Any = None
 
     def want(self, queue: str, *, consumed: bool) -> None:
-        """Have a queue consumed, or not; returns at once. Celery's main loop switches soon, or when it connects."""
+        """Set whether a queue should be consumed; return at once.
+
+        Celery's main loop starts or stops consuming it soon after, or when it next connects.
+        """
         self._wanted[queue] = consumed
         self.compare()
 
     def consumes(self, queue: str) -> bool:
-        """Whether messages of a queue may come to this worker at present."""
+        """Return whether this worker consumes a queue at present."""
         tasks = None if self._consumer is None else self._consumer.task_consumer
         return tasks is not None and tasks.consuming_from(queue)
 
     def compare(self) -> None:
-        """Have Celery's main loop switch the queues whose state is not the wanted one."""
+        """Make Celery's main loop switch each queue whose actual state differs from the desired one."""
         if self._consumer is not None and self._consumer.task_consumer is not None and self._differences():
             self._consumer.call_soon(self._switch)
 
     def connecting(self, consumer: Any) -> None:
-        """Give a consumer that is about to connect the wanted queues; called in its main loop."""
+        """Select the desired queues in a consumer that is about to connect; called in Celery's main loop."""
         self._consumer = consumer
         queues = consumer.app.amqp.queues
         for name, consumed in self._wanted.items():
@@ -68,7 +73,7 @@ class Intake:
 
     def _switch(self) -> None:
         if self._consumer.task_consumer is None:
-            return  # it is connecting, and `connecting` gives it the wanted queues
+            return  # it is connecting, and `connecting` selects the desired queues
         for name in self._differences():
             consumed = self._wanted[name]
             log.info("consumes a queue" if consumed else "consumes a queue no more", queue=name)
@@ -77,30 +82,30 @@ class Intake:
 
 
 class RelayConsumer(Consumer):
-    """Celery's consumer, with the queues of the intake; it drops messages that are not Relay's."""
+    """Celery's consumer. It consumes the queues of the `Intake` and drops messages that Relay did not send."""
 
     intake: ClassVar[Intake] = Intake({})
-    """Set by the bootstrap."""
+    """The controller of the queues; the bootstrap sets it."""
 
     def connect(self) -> Any:
-        """Connect to the broker; called for each connection, before it consumes."""
+        """Connect to the broker. Celery calls it for each new connection, before it consumes."""
         self.intake.connecting(self)
         return super().connect()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
-        """The connection from which messages are read, with the transport that survives malformed entries."""
+        """Return a connection for reading messages, with the transport that survives malformed entries."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         connection.transport_cls = _TRANSPORT
         return self.ensure_connected(connection)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Connect again; a Redis that answers and refuses is given a second first."""
+        """Reconnect; if Redis answers but refuses a command, wait `REFUSED_SECONDS` first."""
         super().on_connection_error_after_connected(exc)
         if isinstance(exc, self.channel_errors):
             time.sleep(REFUSED_SECONDS)
 
     def create_task_handler(self, *words: Any, **options: Any) -> Any:
-        """The handler of messages: it checks each one, and gives it to its task's strategy or drops it for good."""
+        """Return the message handler, which checks each message and passes it to its task's strategy or drops it."""
         handle = super().create_task_handler(*words, **options)
 
         def on_message(message: Any) -> None:
@@ -110,7 +115,7 @@ class RelayConsumer(Consumer):
             except (*self.connection_errors, *self.channel_errors):
                 raise
             except UnreadableMessage as error:
-                log.error("dropped a message that is not of Relay", why=str(error))  # noqa: TRY400 - the message is at fault, no code
+                log.error("dropped a message that is not of Relay", why=str(error))  # noqa: TRY400 - the message is at fault, not the code
                 message.reject_log_error(_celery_log, self.connection_errors)
             except Exception as error:  # the next message must be handled in any case
                 log.exception("dropped a message that cannot be read", why=str(error))

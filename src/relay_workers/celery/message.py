@@ -1,4 +1,4 @@
-"""Checks messages from a queue: a worker accepts an execution id and an attempt, and nothing else."""
+"""Checks messages from a queue: a valid message contains an execution id and an attempt, and nothing else."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -8,27 +8,28 @@ from uuid import UUID
 from relay_core.domain.message import task_id
 
 LONGEST_BODY = 64 << 10
-"""Largest length in characters; a message of Relay's has about 150."""
+"""The maximum length of a body in characters; a message of Relay has about 150."""
 LAST_ATTEMPT = 2**31 - 1
-"""Largest number of an attempt, as Postgres stores it."""
+"""The maximum number of an attempt: the largest integer of its column in Postgres."""
 KEPT = ("lang", "task", "id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin")
-"""Headers that Celery gets; others (`eta`, `expires`, …) would change when and whether it runs the task."""
+"""The headers that are passed on to Celery. Others (`eta`, `expires`, …) could change when and whether it runs the
+task."""
 
 
 class UnreadableMessage(ValueError):  # noqa: N818 - the name is the statement
-    """A message is not one of Relay's; the text says why."""
+    """A message was not sent by Relay; the error text states why."""
 
 
 def checked_headers(headers: object, body: object, tasks: Collection[str]) -> dict[str, Any]:
-    """The headers of a message that Celery gets.
+    """Check a message; return the headers that are passed on to Celery.
 
     Args:
-        headers: of the message as received.
-        body: of the message as received, text or bytes.
-        tasks: names of all tasks.
+        headers: the headers of the received message.
+        body: the body of the received message, text or bytes.
+        tasks: the names of all tasks.
 
     Raises:
-        UnreadableMessage: the message is refused.
+        UnreadableMessage: the message is not valid.
     """
     if not isinstance(headers, Mapping):
         raise UnreadableMessage("its headers are no mapping")
@@ -41,7 +42,11 @@ def checked_headers(headers: object, body: object, tasks: Collection[str]) -> di
 
 
 def _task_id_of(body: object) -> str:
-    """Celery's id of the attempt that a body names."""
+    """Return Celery's task id of the attempt that a body names.
+
+    Raises:
+        UnreadableMessage: the body is not valid.
+    """
     if not isinstance(body, str | bytes) or len(body) > LONGEST_BODY:
         raise UnreadableMessage("its body is no text, or too long")
     try:

@@ -1,4 +1,4 @@
-"""Reports of an execution to the listeners of Celery's events, as Flower and ``celery events``."""
+"""Reports executions to the listeners of Celery's events, such as Flower and ``celery events``."""
 
 from collections.abc import Callable
 from time import time
@@ -12,22 +12,24 @@ from relay_workers.execution.runner import StartReporter
 from relay_workers.ownership.live_executions import OwnershipLost
 
 Execute = Callable[[StartReporter], Transition | None]
-"""Carries out one execution and returns its end; None: a dev server answers and goes on.
+"""A function that carries out one execution and returns how it ended; None for a dev server that is ready and goes on.
 
-Raises `OwnershipLost` where this worker has nothing to report.
-"""
+It raises `OwnershipLost` if this worker has nothing to report."""
 
 
 class RunFailed(Exception):  # noqa: N818 - Flower shows the name
-    """The execution ended as `failed`; Flower shows the message without a traceback."""
+    """The execution ended with the status `failed`. Flower shows the message without a traceback."""
 
 
 class RunKilled(Exception):  # noqa: N818 - Flower shows the name
-    """The execution ended as `killed`; Flower shows the task as revoked."""
+    """The execution ended with the status `killed`. Flower shows the task as revoked."""
 
 
 def raise_for(end: Transition | None) -> None:
-    """Translate the end of an execution to Celery's terms; returns for a success and for None.
+    """Raise the exception by which Celery learns that an execution failed or was killed; else return.
+
+    Args:
+        end: how the execution ended; None for a dev server that goes on.
 
     Raises:
         RunKilled: the execution was killed.
@@ -40,12 +42,15 @@ def raise_for(end: Transition | None) -> None:
 
 
 def started_at(seconds_running: float) -> dict[str, float]:
-    """The timestamp field of an event about a start ``seconds_running`` ago; empty for 0, as Celery adds the time."""
+    """Return the timestamp field of an event about a start ``seconds_running`` ago.
+
+    The result is empty for 0, because Celery then adds the current time itself.
+    """
     return {"timestamp": time() - seconds_running} if seconds_running else {}
 
 
 class DetachedTaskReporter:
-    """Reports an execution that Celery gave no slot, so that listeners see its task go on.
+    """Reports an execution that runs outside Celery's slots, so that listeners see its task continue.
 
     Args:
         task_id: Celery's id of the task.
@@ -58,12 +63,12 @@ class DetachedTaskReporter:
         self._began = time()
 
     def report_started(self, seconds_running: float) -> None:
-        """Send the start of the task, ``seconds_running`` ago."""
+        """Send the event that the task started ``seconds_running`` seconds ago."""
         self._began = time() - seconds_running
         self._send("task-started", **started_at(seconds_running))
 
     def carry_out(self, execute: Execute) -> None:
-        """Call ``execute`` with this reporter and send how the execution ended; sends nothing on `OwnershipLost`."""
+        """Call ``execute`` with this reporter and send how the execution ended; send nothing on `OwnershipLost`."""
         try:
             raise_for(execute(self))
         except OwnershipLost:

@@ -1,7 +1,7 @@
-"""Revokes from Flower's Terminate and from ``celery control``: each becomes a kill request in Postgres.
+"""Turns revokes of Celery tasks (Flower's Terminate button, ``celery control``) into kill requests in Postgres.
 
-Celery's own list of revoked ids is the memory of one worker and is not used: the row of a killed execution refuses a
-message that comes later, on every worker.
+Celery's own list of revoked ids exists only in one worker's memory and is not used. If the message of a killed
+execution arrives later, its row in Postgres makes every worker refuse it.
 """
 
 import os
@@ -26,9 +26,9 @@ from relay_workers.ownership.live_executions import LiveExecutions
 log = structlog.get_logger(__name__)
 
 BY = "Celery's control"
-"""The actor of a revoke as events name it; Flower and the command line say no more."""
+"""The actor that events name for a revoke; Flower and the command line give no user name."""
 AGAIN_SECONDS = 1.0
-"""Seconds between two tries to write a revoke while Postgres is away."""
+"""Seconds between two tries to write a revoke to Postgres while it is away."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,18 @@ class _Revoke:
     task_ids: Sequence[str]
     terminate: bool
     event_dispatcher: Any
-    """Celery's event dispatcher, or None."""
+    """Celery's event dispatcher; None if there is none."""
 
 
 class Revocations:
-    """Writes revokes to Postgres on a thread of its own: the worker's main loop must not wait for a database.
+    """Writes revokes to Postgres on a separate thread, because the worker's main loop must not wait for a database.
 
-    Every worker receives every revoke and does the same; the first one changes the row, and the others find it changed.
+    Every worker receives every revoke and writes it. The first one changes the row; for the others nothing remains to
+    do.
+
+    Args:
+        database: the database of the executions.
+        live: the executions that run in this process.
     """
 
     def __init__(self, database: Database, live: LiveExecutions) -> None:
@@ -51,26 +56,27 @@ class Revocations:
         self._waiting: SimpleQueue[_Revoke] = SimpleQueue()
 
     def start(self) -> None:
-        """Begin to write revokes, including those that came before the start."""
+        """Start the thread that writes revokes, including those that were queued before."""
         threading.Thread(target=self._work, name="revocations", daemon=True).start()
 
     def revoke(self, task_ids: Sequence[str], *, terminate: bool, event_dispatcher: Any = None) -> list[str]:
-        """End queued executions, and with `terminate` also running ones.
+        """Kill queued executions and, with `terminate`, also running ones. Do not wait for the database.
 
         Args:
-            task_ids: Celery's ids.
-            terminate: without it an execution that has started goes on, as in Celery.
-            event_dispatcher: Celery's, to announce the end of queued executions.
+            task_ids: Celery's task ids.
+            terminate: False lets an execution that has started go on, as Celery does.
+            event_dispatcher: Celery's event dispatcher, which announces the end of queued executions; None announces
+                nothing.
 
         Returns:
-            The ids of executions that run in this process. Does not wait for the database.
+            The task ids of killed executions that run in this process.
         """
         here = [task_id for task_id in task_ids if terminate and self._live.kill_task(task_id)]
         self._waiting.put(_Revoke(task_ids, terminate, event_dispatcher))
         return here
 
     def _work(self) -> None:
-        away = threading.Event()  # never set: its wait is a sleep
+        away = threading.Event()  # never set: waiting on it is a sleep
         while True:
             revoke = self._waiting.get()
             while not self._carried_out(revoke):
@@ -79,7 +85,7 @@ class Revocations:
     def _carried_out(self, revoke: _Revoke) -> bool:
         try:
             self._carry_out(revoke)
-        except Exception as error:  # a revoke that cannot be written must not end the thread
+        except Exception as error:  # a revoke that cannot be written must not stop the thread
             if is_away(error):
                 log.warning("the database is away; a revoke waits", error=str(error).splitlines()[0])
                 return False
@@ -97,13 +103,13 @@ class Revocations:
             log.info("revoked", execution_id=str(row.execution_id), status=before.status)
             if before.status is Status.QUEUED and row.status is Status.QUEUED:
                 _announce(revoke.event_dispatcher, str(row.task_id))
-        if revoke.terminate:  # executions that were claimed since `revoke` looked for them
+        if revoke.terminate:  # for executions that were claimed after `revoke` searched for them
             for task_id in revoke.task_ids:
                 self._live.kill_task(task_id)
 
 
 def _announce(event_dispatcher: Any, task_id: str) -> None:
-    """Send the end of a queued execution at once: its message may lie in the queue for long."""
+    """Send the event that a queued execution was revoked, because its message may stay in the queue for a long time."""
     if event_dispatcher and event_dispatcher.enabled:
         event_dispatcher.send("task-revoked", uuid=task_id, terminated=False, signum=None, expired=False)
 
@@ -132,10 +138,13 @@ def register_commands(revocations: Revocations) -> None:
         signature="<signal> [id1 [id2 [... [idN]]]]",
     )
     def terminate(state: Any, task_id: Any, **_: Any) -> Any:
-        """Revoke with ``terminate``; the signal is ignored, as Relay ends executions in its own way."""
+        """Revoke with ``terminate``; ignore the signal, because Relay kills executions in its own way."""
         return revoke(state, task_id, terminate=True)
 
     @control_command(name="shutdown")
     def shutdown(state: Any, **_: Any) -> None:  # noqa: ARG001 - Celery's signature
-        """Act as on TERM, which lets go of executions; Celery's own command would wait hours for them to end."""
+        """Shut down as on TERM: give up all executions, which go on for other workers, and exit at once.
+
+        Celery's own command would wait hours for the executions to end.
+        """
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Celery's side of a worker: one task per kind of execution, and the events that Flower receives about it.
+"""The Celery tasks of a worker, one per kind of execution, and the events about them that Flower receives.
 
-Only the worker that won the claim sends events. Events of a copy that lost would move the task to another worker in
-Flower, or show it as started while it waits.
+Only the worker that won the claim of an execution sends events. If the loser, which has a copy of the message, sent
+events, Flower would show the task on the wrong worker, or as started while it waits.
 """
 
 from collections.abc import Callable
@@ -28,22 +28,22 @@ from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLos
 _celery_log = get_logger(__name__)
 
 RunExecution = Callable[[UUID, int, StartReporter], Transition | None]
-"""`relay_workers.execution.runner.Runner.run`."""
+"""The signature of `relay_workers.execution.runner.Runner.run`."""
 
 
 class TaskRequest(Request):
-    """Celery's request for one task, with ends that the threads pool can carry out, and with true events.
+    """Celery's request for one task, changed so that kills work with the threads pool and events are correct.
 
-    The threads pool does not implement `terminate_job`, and a signal to the worker's pid would end all of its
+    Celery's threads pool does not implement `terminate_job`, and a signal to the worker's pid would kill all of its
     executions (celery#8147, #10490). So `terminate` asks Relay to kill the execution. `terminate` and `cancel` run in
-    the worker's main loop and must not block. This uses private API of celery 5.7; tests of the event sequence guard
-    it.
+    the worker's main loop and must not block. This class uses private API of Celery 5.7; tests of the event sequence
+    guard it.
     """
 
     live: ClassVar[LiveExecutions] = LiveExecutions()
-    """Executions that this process owns; set by the bootstrap."""
+    """The executions that this process owns; the bootstrap sets it."""
     revocations: ClassVar[Revocations | None] = None
-    """Set by the bootstrap."""
+    """The writer of revokes; the bootstrap sets it."""
 
     event_dispatcher: ClassVar[Any] = None
     """Celery's event dispatcher; None before the worker consumes."""
@@ -52,18 +52,21 @@ class TaskRequest(Request):
 
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)
-        self._request_dict["reporter"] = self  # the threads pool gives it, not a copy, to the body: `task.request`
+        self._request_dict["reporter"] = self  # the pool hands this dict, not a copy, to the body: `task.request`
 
     def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002
-        """Revoke this task with ``terminate``: the execution is killed, whatever the signal."""
+        """Kill the execution of this task, whatever the signal."""
         if self.revocations is not None:
             self.revocations.revoke([self.id], terminate=True, event_dispatcher=self._eventer)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: FBT001, FBT002
-        """Do nothing at a cold shutdown: the runner lets go of the execution, whose process goes on."""
+        """Do nothing at a cold shutdown: the runner gives up the execution, and its process continues."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Make a killed execution REVOKED, and a failed one FAILURE without a traceback, whose frames are Relay's."""
+        """Report a killed execution as revoked, and a failed one without a traceback.
+
+        The traceback would only show Relay's own code.
+        """
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, RunKilled):
             self._announce_revoked("terminated", True, "SIGTERM", False)  # noqa: FBT003
@@ -74,7 +77,7 @@ class TaskRequest(Request):
             super().on_failure(exc_info, send_failed_event, return_ok)
 
     def report_started(self, seconds_running: float) -> None:
-        """Send that this worker received the task and that it started, ``seconds_running`` ago."""
+        """Send the events that this worker received the task and that it started ``seconds_running`` seconds ago."""
         at = started_at(seconds_running)
         self._began = at.get("timestamp")
         message = {"name": self.name, "args": self.argsrepr, "kwargs": self.kwargsrepr, "root_id": self.root_id}
@@ -82,7 +85,7 @@ class TaskRequest(Request):
         self._send("task-started", **at)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send one of Celery's own events, except the start: `report_started` sends that once the claim is won."""
+        """Send one of Celery's own events, except "task-started": `report_started` sends that once the claim is won."""
         if type == "task-started":
             return
         if type == "task-succeeded" and self._began is not None:
@@ -95,10 +98,10 @@ class TaskRequest(Request):
 
 
 def strategy(task: Task, app: Celery, consumer: Any) -> Callable[..., Any]:
-    """Celery's own strategy, except that it drops a copy of the message of an execution that is live here.
+    """Return Celery's own message handler, wrapped to drop further messages of an execution that is live here.
 
-    Celery keeps reservations by task id, so the end of the copy would remove the reservation of the execution itself.
-    The message of an execution that is not live here passes, whatever its row says.
+    Celery keeps its reservations by task id, so handling a copy of the message would remove the reservation of the live
+    execution when the copy ends. Messages of all other executions pass, whatever their rows in Postgres contain.
     """
     handle = default(task, app, consumer)
     TaskRequest.event_dispatcher = consumer.event_dispatcher
@@ -112,7 +115,7 @@ def strategy(task: Task, app: Celery, consumer: Any) -> Callable[..., Any]:
 
 
 class ExecutionTask(Task):
-    """Base of all tasks."""
+    """Base class of all tasks. Celery does not retry them or store their results."""
 
     Request = "relay_workers.celery.tasks:TaskRequest"
     Strategy = "relay_workers.celery.tasks:strategy"
@@ -120,11 +123,11 @@ class ExecutionTask(Task):
     max_retries = 0
     ignore_result = True
     send_events = False
-    """`TaskRequest` sends them."""
+    """Celery itself sends no events about the tasks, because `TaskRequest` sends them."""
 
 
 def register(app: Celery, run: RunExecution) -> None:
-    """Give the app one task for each kind of execution; each calls ``run(execution_id, attempt, reporter)``."""
+    """Add one task per kind of execution to the app; each calls ``run(execution_id, attempt, reporter)``."""
     app.conf.worker_consumer = "relay_workers.celery.intake:RelayConsumer"
     for reason in RunReason:
 

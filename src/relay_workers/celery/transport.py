@@ -1,8 +1,8 @@
-"""Kombu's Redis transport for a worker, made to survive malformed entries in Redis.
+"""Kombu's Redis transport for a worker, changed to survive malformed entries in Redis.
 
-Kombu's own transport raises the errors of its JSON parser through the worker's main loop: one malformed entry ends the
-worker, and one in `unacked` ends it again at every start. This transport logs and drops such an entry; Postgres has the
-execution, and a sweep sends its message again.
+In Kombu's own transport, errors of the JSON parser propagate through the worker's main loop: one malformed entry stops
+the worker, and one in `unacked` stops it again at every start. This transport logs and drops such an entry. Nothing is
+lost, because the execution is in Postgres and a periodic task sends its message again.
 """
 
 from queue import Empty
@@ -15,14 +15,14 @@ log = structlog.get_logger(__name__)
 
 DROPPED = "dropped an entry of Redis that is no message"
 SHOWN = 200
-"""Largest number of characters of a malformed entry in the log."""
+"""The maximum number of characters of a malformed entry that are logged."""
 
 
 class QoS(redis.QoS):
-    """Puts messages back that were received and not acknowledged."""
+    """Puts messages back into their queue that were received but not acknowledged."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Put a message back in its queue; one that cannot be read is dropped."""
+        """Put a message back into its queue; drop it if it cannot be parsed."""
         try:
             super().restore_by_tag(tag, client, leftmost)
         except self.channel.redis_errors:
@@ -33,13 +33,13 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """A channel that drops malformed entries."""
+    """Kombu's Redis channel, changed to drop malformed entries."""
 
     QoS = QoS
 
     @property
     def redis_errors(self) -> tuple[type[Exception], ...]:
-        """Errors of Redis and of the connection to it, after which the worker makes a new connection."""
+        """The errors of Redis and of the connection to it, after which the worker reconnects."""
         return (*self.connection.connection_errors, *self.connection.channel_errors)
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -64,7 +64,7 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """The transport of a worker's consumer."""
+    """Kombu's Redis transport for a worker's consumer, changed to drop malformed entries."""
 
     Channel = Channel
 
@@ -76,7 +76,7 @@ class Transport(redis.Transport):
 
 
 def is_message(entry: Any) -> bool:
-    """Whether an entry has all fields that Kombu reads without a check before it parses the body."""
+    """Return whether an entry has all fields that Kombu reads unchecked before it parses the body."""
     match entry:
         case {"properties": {"delivery_tag": str(), "delivery_info": {"exchange": str(), "routing_key": str()}}}:
             return isinstance(entry.get("headers"), dict) and isinstance(entry.get("body"), str)
