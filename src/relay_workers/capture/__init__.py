@@ -1,1 +1,1 @@
-"""Capture: from the raw output files of a process to log bytes in Postgres."""
+"""Capture: copies the output of processes from raw files on the node into the log in Postgres."""

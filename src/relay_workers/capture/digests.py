@@ -1,4 +1,7 @@
-"""SHA-256 of the three streams of a log."""
+"""Computes the SHA-256 digests of a log's three streams.
+
+They are `stdout`, `stderr`, and `all`, which contains the bytes of both in the order in which they are stored.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,9 +12,9 @@ from relay_core.store.logs.log_store import Piece
 
 
 class Digests:
-    """Digests of chunks that are given in the order in which they are stored.
+    """SHA-256 digests of the three streams of a log, from chunks that are added in the order in which they are stored.
 
-    While only one of the two streams has bytes, `all` equals it and is not hashed a second time.
+    As long as only one of `stdout` and `stderr` has bytes, `all` equals it and is not hashed separately.
     """
 
     def __init__(self) -> None:
@@ -21,14 +24,14 @@ class Digests:
 
     @classmethod
     def of(cls, pieces: Iterable[Piece]) -> "Digests":
-        """The digests of a stored log; ``pieces`` are in the order of `all`."""
+        """Return the digests of a stored log; ``pieces`` must be in the order of `all`."""
         digests = cls()
         for piece in pieces:
             digests.update(piece.stream, piece.data)
         return digests
 
     def update(self, stream: str, data: bytes) -> None:
-        """Add the next chunk of a stream."""
+        """Add the next chunk of `stdout` or `stderr`."""
         if self._all is None and self._seen and stream not in self._seen:
             (other,) = self._seen
             self._all = self._own[other].copy()
@@ -38,7 +41,7 @@ class Digests:
             self._all.update(data)
 
     def hexdigests(self) -> dict[str, str]:
-        """The digests of all chunks so far, by stream."""
+        """Return the digests of all chunks added so far, by stream, as hexadecimal text."""
         first = next(iter(self._seen), Stream.STDOUT)
         everything = self._all if self._all is not None else self._own[first]
         digests = {**self._own, Stream.ALL: everything}

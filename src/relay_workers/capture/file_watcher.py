@@ -1,4 +1,4 @@
-"""Events of the kernel about captured files and FIFOs, and wake-ups by other threads, in one wait."""
+"""Waits for kernel events about captured files and FIFOs, and for wake-ups by other threads, in one call."""
 
 import contextlib
 import os
@@ -16,18 +16,21 @@ _WATCHED = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 
 @dataclass
 class WatchEvents:
-    """Events of one wait."""
+    """The events that one wait returned."""
 
     changed: set[int] = field(default_factory=set)
-    """Watches whose file has grown or changed."""
+    """Ids of the watches whose file grew or changed."""
     moved: set[int] = field(default_factory=set)
-    """Watches whose file was renamed."""
+    """Ids of the watches whose file was renamed."""
     fifos: dict[int, bool] = field(default_factory=dict)
-    """Descriptors of FIFOs with something to read; True: the writer has closed its end."""
+    """The file descriptors of FIFOs with an event. The value is True if all writers have closed the FIFO."""
 
 
 class FileWatcher:
-    """One epoll over one inotify, the FIFOs and an eventfd. Any thread may call `wake`; one thread calls the rest."""
+    """Watches files with inotify and FIFOs with epoll. Any thread may call `wake`; only one thread may call the rest.
+
+    One epoll instance waits for the inotify instance, the FIFOs and an eventfd, which `wake` uses.
+    """
 
     def __init__(self) -> None:
         self._inotify: INotify | None = None
@@ -39,7 +42,7 @@ class FileWatcher:
         self._open()
 
     def _open(self) -> INotify | None:
-        """The inotify; None while processes of this user id have used up its share of them."""
+        """Return the inotify instance; None while processes with this uid have used up their limit of instances."""
         if self._inotify is None:
             try:
                 self._inotify = INotify()
@@ -55,16 +58,17 @@ class FileWatcher:
         return self._inotify
 
     def wake(self) -> None:
-        """End a `wait` now; does nothing after `close`."""
+        """Make a waiting `wait` return now; do nothing after `close`."""
         with self._wake_lock:
             if self._wake_fd >= 0:
                 os.eventfd_write(self._wake_fd, 1)
 
     def watch_file(self, fd: int) -> int | None:
-        """Watch an open file by its descriptor, so that no path is followed that a container could change.
+        """Watch an open file by its descriptor, so that no path is used that a container could change.
 
         Returns:
-            The watch; None where the kernel grants no more (the scan of the pump finds the growth instead).
+            The id of the watch; None if the kernel allows no more watches. The pump's scan then finds the file's
+                growth.
         """
         inotify = self._open()
         if inotify is None:
@@ -76,22 +80,22 @@ class FileWatcher:
             return None
 
     def forget_file(self, watch: int) -> None:
-        """Stop watching a file."""
-        with contextlib.suppress(OSError):  # the kernel drops the watch of a removed file by itself
+        """Stop watching a file, given the id of its watch."""
+        with contextlib.suppress(OSError):  # the kernel itself removes the watch of a removed file
             if self._inotify is not None:
                 self._inotify.rm_watch(watch)
 
     def watch_fifo(self, fd: int) -> None:
-        """Watch a FIFO; it causes no event until it has had a writer."""
+        """Watch a FIFO for data and for the exit of its last writer; before its first writer it causes no event."""
         self._epoll.register(fd, select.EPOLLIN)
 
     def forget_fifo(self, fd: int) -> None:
-        """Stop watching a FIFO; needed once its writer is gone, as the kernel repeats that event for ever."""
-        with contextlib.suppress(OSError, ValueError):  # it is not watched any more
+        """Stop watching a FIFO. Required once its writer is gone, because every wait then reports this again."""
+        with contextlib.suppress(OSError, ValueError):  # it is no longer watched
             self._epoll.unregister(fd)
 
     def wait(self, timeout: float) -> WatchEvents:
-        """Wait at most ``timeout`` seconds for any event."""
+        """Wait at most ``timeout`` seconds for any event, and return the events."""
         found = WatchEvents()
         for fd, events in self._epoll.poll(timeout):
             if fd == self._wake_fd:
@@ -104,7 +108,7 @@ class FileWatcher:
         return found
 
     def close(self) -> None:
-        """Close all descriptors of the watcher; watched files and FIFOs stay open."""
+        """Close the watcher's own descriptors; watched files and FIFOs stay open."""
         self._epoll.close()
         if self._inotify is not None:
             self._inotify.close()

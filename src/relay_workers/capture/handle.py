@@ -1,4 +1,4 @@
-"""The waiting side of one capture: the runner's thread looks at it and asks for the end of the log."""
+"""The runner's view of one capture: its thread reads the capture's state and waits for the end of the log."""
 
 import os
 import threading
@@ -24,7 +24,8 @@ from relay_workers.host_files.safe_dir import TamperedFile
 log = structlog.get_logger(__name__)
 
 SETTLE_LOOK_SECONDS = 1.0
-"""Seconds between two looks at whether the worker shuts down, which sets no event of the capture."""
+"""Seconds between two checks whether the worker shuts down, because the shutdown does not set the capture's `wake`
+event."""
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 _GONE = {CaptureState.LOST, CaptureState.RELEASED, CaptureState.SETTLED}
 
@@ -32,13 +33,17 @@ T = TypeVar("T")
 
 
 class CaptureHandle:
-    """A capture, made by `LogPump.attach`, for the one thread that carries out the execution.
+    """One capture, as seen by the thread that carries out the execution. `LogPump.attach` creates it.
 
     Args:
         reader: reads the files in the pump's thread.
-        request: the capture's.
-        store: where the log is stored.
-        call: runs a function soon in the pump's thread, and looks at the reader after that.
+        request: the request of the capture.
+        store: stores the log.
+        call: runs a function soon in the pump's thread, which then also collects from the reader.
+
+    Attributes:
+        started: set once the step's supervisor has started.
+        supervisor_dead: set once the supervisor process is gone.
     """
 
     def __init__(
@@ -55,50 +60,50 @@ class CaptureHandle:
         signals = reader.supervisor
         self.started: threading.Event = signals.started
         self.exited: threading.Event = signals.exited
-        """The exit of the step is recorded."""
+        """Set once the step's exit is recorded."""
         self.supervisor_dead: threading.Event = signals.dead
         self.heard: threading.Event = signals.heard
-        """Set after the first read of the supervisor's FIFO; before that, the absence of an exit proves nothing."""
+        """Set after the first read of the supervisor's FIFO; before that, an unset `exited` proves nothing."""
 
     @property
     def execution_id(self) -> UUID:
-        """The captured execution."""
+        """The id of the captured execution."""
         return self.reader.execution_id
 
     @property
     def stale(self) -> bool:
-        """The log is another owner's."""
+        """Whether another worker owns the log now."""
         return self.reader.state is CaptureState.LOST
 
     @property
     def stopped_reason(self) -> Reason | None:
-        """Why the log cannot be stored any further; None where it can."""
+        """The reason why no more of the log can be stored; None if it can."""
         return self.reader.stopped_reason
 
     @property
     def last_output(self) -> float:
-        """Time at which the log last grew, on the monotonic clock in seconds; before that, the time of the attach."""
+        """The monotonic time in seconds at which the log last grew; before any output, the time of the attach."""
         with suppress(OSError):  # the files were closed meanwhile
             if self.reader.has_changed():
-                return time.monotonic()  # grown and not read yet, as Postgres is away
+                return time.monotonic()  # the file has grown and was not read yet, because Postgres is away
         return max(stream.last_growth for stream in self.reader.streams.values())
 
     @property
     def seconds_exited(self) -> float:
-        """Seconds since the exit was recorded; 0 before."""
+        """Seconds since the step's exit was recorded; 0 if it has not exited."""
         exited_at = self.reader.supervisor.exited_at
         return 0.0 if exited_at is None else time.monotonic() - exited_at
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Mask these values from now on, in all bytes that are not given out yet; returns at once."""
+        """Mask these values from now on, in all bytes that were not sent to the store yet; return at once."""
         self._call(partial(self.reader.learn, secrets))
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
-        """Read the log to its end, and return its sizes and digests once Postgres has it on disk.
+        """Read the log to its end; return its sizes and digests once Postgres has it on disk.
 
-        The log ends when the supervisor is dead, as both copiers have reached their end by then. Where a background
-        process holds it open, it ends with the sizes found ``tail_seconds`` after the exit, or after this call where no
-        exit is known.
+        Usually the log ends when the supervisor dies, because both copiers have read all output by then. If a
+        background process holds the log open, the log is cut off ``tail_seconds`` after the step's exit (or after this
+        call, if no exit is known).
 
         Raises:
             Stale: another worker owns the execution, or this worker shuts down.
@@ -114,9 +119,10 @@ class CaptureHandle:
         return self._end(digests.hexdigests(), cut=cut)
 
     def await_settled(self, stopping: threading.Event) -> None:
-        """After a `LogPump.detach`: return when no more bytes will be stored, so that the stored log can be hashed.
+        """After `LogPump.detach`, wait until no more bytes will be stored, so that the stored log can be hashed.
 
-        Returns earlier when another worker owns the execution or ``stopping`` is set: then no end is written here.
+        Return earlier if another worker owns the execution or ``stopping`` is set: this worker then does not write the
+        end.
         """
         wake = self._request.wake
         while True:
@@ -127,7 +133,7 @@ class CaptureHandle:
             wake.wait(SETTLE_LOOK_SECONDS)
 
     def _await_stored(self) -> None:
-        """Wait until Postgres has all bytes on disk; what a crash of it lost is stored again."""
+        """Wait until Postgres has all bytes on disk; store again the bytes that a crash of Postgres lost."""
         while True:
             self._await_drained()
             stored = self._until_available(lambda: self._store.confirm(self.execution_id, self._request.fence))
@@ -165,7 +171,7 @@ class CaptureHandle:
             raise Stale(f"the log of execution {self.execution_id} is left to its next owner")
 
     def _check_place(self) -> None:
-        """Stop the capture where a file is not in its place any more: an adopter would not have found it."""
+        """Stop the capture if a file is no longer at its path: a worker that takes over would not have found it."""
         for name, stream in self.reader.streams.items():
             try:
                 file = self._request.run_dir.open_log(Stream(name))
@@ -177,7 +183,7 @@ class CaptureHandle:
                 self.reader.tampered()
 
     def _hand_out(self) -> None:
-        """Read nothing more, as the files may be removed from now on."""
+        """Read nothing more, because the files may be removed from now on."""
         if self.reader.state is CaptureState.DRAINED:
             self.reader.state = CaptureState.DONE
 

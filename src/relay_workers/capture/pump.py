@@ -1,8 +1,9 @@
-"""The log pump: one thread that moves the output of all live executions of a worker towards Postgres.
+"""The log pump: one thread that moves the output of all live executions of a worker to Postgres.
 
-It sleeps until the kernel reports that a file has grown (inotify) or that a supervisor has written to its FIFO or died,
-or until another thread calls; a slow scan finds growth whose event was lost. The bytes that it reads go to the writer's
-thread, at most two batches at a time: so memory is bounded, and reading goes on while Postgres stores.
+It sleeps until the kernel reports that a file has grown (inotify), that a supervisor has written to its FIFO, or that a
+supervisor has died, or until another thread wakes it. A scan every second finds growth whose event was lost. The bytes
+that it reads go to the writer's thread, at most two batches at a time. So memory use is bounded, and reading continues
+while Postgres stores.
 """
 
 import math
@@ -32,23 +33,23 @@ log = structlog.get_logger(__name__)
 SCAN_SECONDS = 1.0
 """Seconds between two scans of all files."""
 BATCH_BYTES = 4 << 20
-"""Size at which a batch is handed to the writer; the last read may exceed it."""
+"""The size in bytes at which a batch is complete and handed to the writer; the last read may exceed it."""
 BATCHES_UNDER_WAY = 2
-"""Largest number of batches that the writer has."""
+"""The maximum number of batches that the writer holds at a time."""
 FAULTS_OF_A_CAPTURE = 6
-"""Number of unexpected errors, one a second, after which a capture stops and its process is ended."""
+"""The number of unexpected errors (one per second) after which a capture stops and its process is killed."""
 SMALL_BATCH_BYTES = 256 << 10
-"""Size below which a batch is followed by a pause."""
+"""A batch smaller than this, in bytes, is followed by a pause."""
 PAUSE_SECONDS = 0.01
-"""Pause after a small batch, so that many small writes become one transaction."""
+"""The pause in seconds after a small batch, so that many small writes are stored in one transaction."""
 
 
 class LogPump:
-    """Captures executions. `attach` and `detach` may be called from any thread, `attach` also before `start`.
+    """Captures the output of executions. Any thread may call `attach` and `detach`; `attach` also before `start`.
 
     Args:
-        store: where logs are stored.
-        live: publishes bytes after they were committed.
+        store: stores the logs.
+        live: publishes bytes to live readers after they were committed.
     """
 
     def __init__(self, store: LogStore, live: LiveLogPublisher) -> None:
@@ -60,11 +61,12 @@ class LogPump:
         self._by_fifo: dict[int, CaptureReader] = {}
         self._by_watch: dict[int, CaptureReader] = {}
         self._ready: dict[CaptureReader, None] = {}
-        """Readers to collect from, in turn."""
+        """The readers that may have bytes to collect, in order; a dict serves as an ordered set."""
         self._later: dict[CaptureReader, float] = {}
-        """Times at which to collect again from readers that hold back a line, on the monotonic clock."""
+        """The readers that hold back an incomplete line, with the monotonic time at which to collect from them
+        again."""
         self._under_way: deque[set[CaptureReader]] = deque()
-        """For each batch that the writer has, in their order: the readers of its bytes."""
+        """For each batch that the writer holds, oldest first: the readers whose bytes it contains."""
         self._next_scan = 0.0
         self._next_round = 0.0
         self._went_round = time.monotonic()
@@ -72,14 +74,14 @@ class LogPump:
         self._thread = threading.Thread(target=self._loop, name="log-pump", daemon=True)
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the pump's thread and the writer's thread."""
         self._writer.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the threads; a second call does nothing.
 
-        Bytes that are not stored stay in the files. A `CaptureHandle.finish` that waits raises `Stale`.
+        Bytes that are not stored yet stay in the files. A waiting `CaptureHandle.finish` raises `Stale`.
         """
         if self._stopping.is_set():
             return
@@ -94,7 +96,7 @@ class LogPump:
         self._watcher.close()
 
     def attach(self, request: CaptureRequest) -> CaptureHandle:
-        """Capture an execution from where its stored log ends.
+        """Start capturing an execution's output, from the point where its stored log ends.
 
         Raises:
             FileNotFoundError, TamperedFile: its files are gone, or are not as Relay made them.
@@ -109,7 +111,7 @@ class LogPump:
     def detach(self, capture: CaptureHandle) -> None:
         """Close the files of a capture; return when no more of its bytes will be stored. A second call does nothing.
 
-        Waits through an outage of Postgres, unless another worker owns the execution or this worker shuts down.
+        While Postgres is away this waits, unless another worker owns the execution or this worker shuts down.
         """
         if not self._stopping.is_set():
             self._call(lambda: self._remove(capture.reader))
@@ -117,23 +119,23 @@ class LogPump:
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the last pass of the loop, usually at most `SCAN_SECONDS`; infinite where a thread is dead."""
+        """Seconds since the last pass of the pump's loop, usually at most `SCAN_SECONDS`; infinite if a thread died."""
         pumps = self._thread.is_alive() and self._writer.alive
         return time.monotonic() - self._went_round if pumps else math.inf
 
     @property
     def is_dead(self) -> bool:
-        """Whether a thread of the pump ended by a fault: nothing is captured any more, and no execution can end."""
+        """Whether a thread of the pump died of an error. Then no output is captured, and no execution can end."""
         begun = self._thread.ident is not None
         return begun and not self._stopping.is_set() and not (self._thread.is_alive() and self._writer.alive)
 
     @property
     def store_wait_seconds(self) -> float:
-        """Seconds since the writer began to store its present batch; 0 where it has none."""
+        """Seconds since the writer began to store its current batch; 0 if it has none."""
         return self._writer.wait_seconds
 
     def backlogs(self) -> dict[UUID, Backlog]:
-        """The unstored bytes and the size of the raw files, by execution."""
+        """Return each execution's number of unstored bytes and the size of its raw files."""
         return {reader.execution_id: reader.backlog() for reader in list(self._readers.values())}
 
     def _call(self, what: Callable[[], None]) -> None:
@@ -145,12 +147,12 @@ class LogPump:
             what()
             if self._readers.get(reader.execution_id) is reader:
                 self._ready[reader] = None
-                self._next_round = 0.0  # a thread waits for this reader
+                self._next_round = 0.0  # another thread waits for this reader, so skip the pause
 
         self._call(call)
 
     def _stored(self, result: AppendResult) -> None:
-        """Called by the writer's thread after each batch."""
+        """Receive the result of a batch; the writer's thread calls it after each batch."""
         self._call(lambda: self._settle(result))
 
     # The methods below run in the pump's thread.
@@ -163,7 +165,7 @@ class LogPump:
                 self._scan()
                 self._round()
                 self._went_round = time.monotonic()
-            except Exception:  # a thread's top: a fault at one execution must not end the pump of all others
+            except Exception:  # top of the thread: an error at one execution must not stop the capture of all others
                 log.exception("the log pump broke; it goes on")
                 self._stopping.wait(PAUSE_SECONDS * 10)
 
@@ -228,7 +230,7 @@ class LogPump:
             self._next_round = time.monotonic() + (PAUSE_SECONDS if size < SMALL_BATCH_BYTES else 0.0)
 
     def _collect(self, reader: CaptureReader) -> CollectedBytes:
-        """Collect from one reader; a fault (no memory, say) loses neither its bytes nor the batch of all others."""
+        """Collect from one reader. An error (such as no memory) loses neither its bytes nor the batch of the others."""
         before = reader.assigned()
         try:
             return reader.collect()
@@ -238,7 +240,7 @@ class LogPump:
             reader.faults += 1
             if reader.faults == FAULTS_OF_A_CAPTURE:
                 reader.stop(Reason.INTERNAL_ERROR)
-            return CollectedBytes([], more=False)  # the scan finds it again
+            return CollectedBytes([], more=False)  # the scan makes the reader ready again
 
     def _settle(self, result: AppendResult) -> None:
         stored = {stored.append.execution_id for stored in result.stored}
@@ -246,7 +248,7 @@ class LogPump:
             refused = result.refused.get(reader.execution_id)
             try:
                 reader.settle(refused, broken=refused is None and reader.execution_id not in stored)
-            except Exception:  # the others of the batch must be settled all the same
+            except Exception:  # the other readers of the batch must still be settled
                 log.exception("a capture broke", execution_id=str(reader.execution_id))
                 reader.stop(Reason.INTERNAL_ERROR)
             if self._readers.get(reader.execution_id) is reader:

@@ -1,4 +1,4 @@
-"""The reading side of one capture: from raw files to batches of bytes. Only the pump's thread moves it."""
+"""Reads the raw files of one capture and produces the bytes to store. Only the pump's thread changes its state."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,54 +22,59 @@ OWN_STREAMS = (Stream.STDOUT, Stream.STDERR)
 
 
 class CaptureState(Enum):
-    """The states of a capture, in their usual order; every state can be followed by `LOST` or `RELEASED`."""
+    """The states of a capture, in their usual order; `LOST` or `RELEASED` can follow every state."""
 
     READING = auto()
     """Bytes are read as the process writes them."""
     ENDING = auto()
-    """Bytes are read up to the sizes that the files had when the end was asked for."""
+    """The end of the log was requested; bytes are read up to the sizes that the files had at that moment."""
     DRAINED = auto()
-    """All those bytes are stored. `ENDING` follows again where Postgres turns out to have lost some of them."""
+    """All those bytes are stored. If Postgres turns out to have lost some of them, `ENDING` follows again."""
     DONE = auto()
-    """The end was handed out; the files may be removed."""
+    """The log is complete and its end is being returned to the runner; the files may be removed."""
     RELEASED = auto()
-    """The pump has forgotten the capture and closed its files; some of its batches are still being stored."""
+    """The capture was removed from the pump and its files are closed; some of its batches are still being stored."""
     SETTLED = auto()
-    """Released, and no batch with bytes of it is being stored."""
+    """The capture is released, and no batch with its bytes is being stored any more."""
     LOST = auto()
-    """The log is another owner's: nothing more is read or stored."""
+    """Another worker owns the log: nothing more is read or stored."""
 
 
 class CaptureReader:
-    """Reads the files of one execution. All methods are for the pump's thread; other threads read the attributes.
+    """Reads the files of one execution. Only the pump's thread calls its methods, except where noted.
+
+    Other threads may read its attributes.
 
     Args:
         request: the execution to capture.
-        sizes: what is stored of its streams.
+        sizes: the stored size and state of each stream.
 
     Raises:
         TamperedFile: the files are not as Relay made them.
-        FileNotFoundError: they are gone.
+        FileNotFoundError: the files are gone.
     """
 
     def __init__(self, request: CaptureRequest, sizes: Mapping[str, StreamInfo]) -> None:
         self.execution_id = request.execution_id
         ids = {"execution_id": str(request.execution_id), "fence": request.fence}
-        self._log = log.bind(**structlog.contextvars.get_contextvars() | ids)  # the pump's thread has no such context
+        self._log = log.bind(**structlog.contextvars.get_contextvars() | ids)  # the pump's thread lacks this context
         self._request = request
         self.state = CaptureState.READING
         self.stopped_reason: Reason | None = None
-        """Why the log cannot be stored any further; nothing is read while it is set."""
+        """The reason why no more of the log can be stored; None if it can. While it is set, nothing is read."""
         self.faults = 0
-        """Number of times that reading raised an unexpected error."""
+        """The number of times that reading raised an unexpected error."""
         self.batches_under_way = 0
-        """Batches with bytes of this capture that are not stored yet."""
+        """The number of batches with bytes of this capture that are not stored yet."""
         self.digests = None if sizes[Stream.ALL].bytes else Digests()
-        """SHA-256 of the bytes given out; None: unknown, to be made of the stored log."""
+        """The digests of all bytes sent to the store. None if they are unknown and must be computed from the stored
+        log."""
         self._target: dict[str, int] | None = None
-        """Raw sizes at which the log ends; None before the end was asked for."""
+        """The sizes of the raw files at which the log ends, by stream; None until the end is requested."""
         self._refused_at: Mapping[str, int] | None = None
-        """StoredAppend sizes to go back to once no batch is under way: Postgres has less than it once confirmed."""
+        """The stored sizes to go back to once no batch is being stored; None if there is no need.
+
+        Set when Postgres has fewer bytes than it had confirmed."""
         with ExitStack() as undo:
             self.supervisor = SupervisorSignals(request.run_dir.open_alive(), started=request.started)
             undo.callback(self.supervisor.close)
@@ -82,28 +87,32 @@ class CaptureReader:
 
     @property
     def reads(self) -> bool:
-        """Whether bytes may be read: the log is not full, tampered, lost, or handed out."""
+        """Whether bytes may be read: the log is not full, tampered with, lost or complete."""
         open_states = {CaptureState.READING, CaptureState.ENDING, CaptureState.DRAINED}
         return self.stopped_reason is None and self.state in open_states
 
     def has_changed(self) -> bool:
-        """Whether the files have grown or changed since they were last read."""
+        """Return whether the files have grown or changed since they were last read."""
         return self.reads and any(stream.has_changed() for stream in self.streams.values())
 
     def backlog(self) -> Backlog:
-        """The unread bytes and the size of the raw files; for any thread."""
+        """Return the number of unread bytes and the size of the raw files. Any thread may call it."""
         sizes = 0
         with suppress(OSError):  # the files were closed meanwhile
             sizes = sum(os.fstat(stream.fd).st_size for stream in self.streams.values())
         return Backlog(max(0, sizes - sum(self.assigned().values())), sizes)
 
     def read_supervisor(self, *, hung_up: bool) -> None:
-        """Read the reports of the supervisor; ``hung_up``: the kernel reports that it closed its FIFO."""
+        """Read the supervisor's reports from its FIFO and wake the runner's thread.
+
+        Args:
+            hung_up: whether the kernel reports that the supervisor closed the FIFO.
+        """
         self.supervisor.read(hung_up=hung_up)
         self._notify()
 
     def collect(self) -> CollectedBytes:
-        """The next bytes to store, in order. Errors of the files stop the capture; other errors are raised."""
+        """Return the next bytes to store. An error of the files stops the capture; other errors are raised."""
         appends: list[Append] = []
         more = False
         try:
@@ -125,11 +134,15 @@ class CaptureReader:
         return CollectedBytes(appends, more and self.reads, again_at)
 
     def assigned(self) -> dict[str, int]:
-        """By stream, the number of bytes that are stored or under way."""
+        """Return the number of bytes of each stream that were sent to the store, stored or not yet."""
         return {name: stream.assigned for name, stream in self.streams.items()}
 
     def read_again(self, assigned: Mapping[str, int]) -> None:
-        """Go on behind these bytes, as those that were read since are in no batch."""
+        """Read again from these offsets, because the bytes that were read after them are in no batch.
+
+        Args:
+            assigned: by stream, the number of bytes that are in a batch or stored.
+        """
         self.digests = None
         try:
             for name, stream in self.streams.items():
@@ -145,11 +158,12 @@ class CaptureReader:
         self.batches_under_way += 1
 
     def settle(self, refused: RefusedAppends | None, *, broken: bool) -> None:
-        """Count a batch with bytes of this capture that the writer is done with.
+        """Process the result of a batch with bytes of this capture.
 
         Args:
-            refused: Postgres has other bytes, or another owner, than the batch supposes.
-            broken: the bytes could not be stored because of a fault of Relay's.
+            refused: why Postgres did not take the bytes (its stored sizes differ from those assumed, or another worker
+                owns the log); None if it took them.
+            broken: whether the bytes could not be stored because of an error in Relay.
         """
         self.batches_under_way -= 1
         self._request.stored.set()
@@ -165,17 +179,17 @@ class CaptureReader:
             self.go_back(self._refused_at)
 
     def go_back(self, sizes: Mapping[str, int]) -> None:
-        """Store everything behind these sizes again: Postgres crashed before it had written what it had confirmed."""
+        """Store everything after these sizes again: Postgres crashed before writing what it had confirmed."""
         self._log.warning("a log goes back to what is stored", stored=dict(sizes))
         self._refused_at = None
         self.digests = None
         if self.stopped_reason is Reason.LOG_LIMIT:
-            self.stopped_reason = None  # the limit is reached again by the same bytes
+            self.stopped_reason = None  # the same bytes reach the limit again
         self.reopen()
         self.read_again(sizes)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Mask these values in all bytes that are not given out yet."""
+        """Mask these values in all bytes that were not sent to the store yet."""
         if not self.reads or self.state is CaptureState.DRAINED:
             return
         try:
@@ -185,34 +199,34 @@ class CaptureReader:
             self.tampered()
 
     def reopen(self) -> None:
-        """Leave `DRAINED`, so that the handle waits for it again; also for the handle's thread."""
+        """Return from `DRAINED` to `ENDING`, so that the handle waits again. The handle's thread may call it, too."""
         if self.state is CaptureState.DRAINED:
             self.state = CaptureState.ENDING
 
     def end_at_present_size(self) -> None:
-        """Read up to the present sizes of the files and no further."""
+        """End the log at the current sizes of the files: read up to there and no further."""
         self._target = {name: os.fstat(stream.fd).st_size for name, stream in self.streams.items()}
         if self.state is CaptureState.READING:
             self.state = CaptureState.ENDING
 
     def moved(self) -> None:
-        """Stop the capture: one of its files was renamed, which Relay never does."""
+        """Stop the capture because one of its files was renamed, which Relay never does."""
         if self.reads:
             self.tampered()
 
     def stop(self, reason: Reason) -> None:
-        """Read nothing more; the first reason stays."""
+        """Read nothing more and record the reason; an earlier reason is kept."""
         self.stopped_reason = self.stopped_reason or reason
         self._notify()
 
     def tampered(self) -> None:
-        """Stop the capture: a file was changed, or is not where Relay made it."""
+        """Stop the capture because a file was changed, or is not where Relay made it."""
         for stream in self.streams.values():
-            stream.truncated = True  # the stored bytes are the process's, but perhaps not all of them
+            stream.truncated = True  # the stored bytes come from the process, but some may be missing
         self.stop(Reason.LOG_TAMPERED)
 
     def release(self) -> None:
-        """Close the files: the pump has forgotten the capture."""
+        """Close the files; the pump calls it when it removes the capture."""
         self.supervisor.close()
         for stream in self.streams.values():
             stream.close()
@@ -222,7 +236,7 @@ class CaptureReader:
         self._note_settled()
 
     def _take(self, stream: CapturedStream, appends: list[Append]) -> bool:
-        """Take the next bytes of a stream; whether there are more to read at once."""
+        """Append the next bytes of a stream to ``appends``; return whether more can be read at once."""
         size = stream.size()
         end = size if self._target is None else min(size, self._target[stream.name])
         lines = self._target is None and self._both_in_use(stream)
@@ -233,7 +247,7 @@ class CaptureReader:
         return stream.read < end and not (lines and stream.waits_for_line)
 
     def _both_in_use(self, stream: CapturedStream) -> bool:
-        """Whether bytes of the other stream could be stored within a line of this one."""
+        """Return whether the other stream has bytes that could be stored in the middle of a line of this one."""
         return any(other.assigned or other.has_changed() for other in self.streams.values() if other is not stream)
 
     def _assign(self, stream: CapturedStream, data: bytes, appends: list[Append]) -> None:
@@ -264,5 +278,5 @@ class CaptureReader:
             self._notify()
 
     def _notify(self) -> None:
-        """Wake the thread that waits on the handle."""
+        """Wake the runner's thread, which waits on the handle."""
         self._request.wake.set()

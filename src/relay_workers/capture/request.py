@@ -1,4 +1,4 @@
-"""Values between a capture and its callers: the request, the next bytes, and the end of a log."""
+"""The values exchanged between a capture and its callers: the request, the collected bytes, and the end of a log."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,64 +15,75 @@ class LogFiles(Protocol):
     """The files of a run directory that are captured."""
 
     def open_log(self, stream: Stream) -> OpenFile:
-        """The raw file of `stdout` or `stderr`."""
+        """Open the raw file of `stdout` or `stderr`."""
         ...
 
     def open_alive(self) -> int:
-        """The FIFO that the supervisor holds open: it writes `s` at its start and `x` once the exit is recorded."""
+        """Open the FIFO that the supervisor holds open; return its file descriptor.
+
+        The supervisor writes `s` into it when it starts and `x` once the step's exit is recorded.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class CaptureRequest:
-    """An execution to capture."""
+    """A request to capture the output of an execution.
+
+    Attributes:
+        fence: the number of the worker's ownership; Postgres refuses bytes from a worker with an older number.
+        run_dir: opens the files to capture.
+        secrets: the values to mask in the output.
+    """
 
     execution_id: UUID
     fence: int
     run_dir: LogFiles
     secrets: Sequence[bytes]
     log_bytes: int
-    """Largest number of stored bytes of both streams together."""
+    """The maximum number of stored bytes of both streams together."""
     wake: threading.Event
-    """Set by the capture after every change that the execution's own thread has to look at."""
+    """The capture sets it after every change that the execution's own thread has to check."""
     lost: threading.Event = field(default_factory=threading.Event)
-    """Set (and `wake` with it) when this worker loses the execution; `CaptureHandle.finish` then raises `Stale`."""
+    """Set together with `wake` when this worker loses the execution; `CaptureHandle.finish` then raises `Stale`."""
     stored: threading.Event = field(default_factory=threading.Event)
-    """Set by the capture whenever output was stored."""
+    """The capture sets it each time output was stored."""
     started: bool = False
-    """The supervisor is known to have started (adoption), so a FIFO without a writer means that it is dead."""
+    """Whether the supervisor is known to have started, because this worker takes over a running execution.
+
+    If True, a FIFO without a writer means that the supervisor is dead."""
 
 
 @dataclass(frozen=True)
 class CaptureEnd:
-    """A complete log."""
+    """The sizes and digests of a log that is complete."""
 
     streams: Mapping[str, StreamInfo]
     cut: bool
-    """A background process held the log open when it was closed; its later output is lost."""
+    """Whether a background process still held the log open when it was closed; later output of it is lost."""
     stopped_reason: Reason | None
-    """Why the log could not be stored to its end; None where it was."""
+    """The reason why the log could not be stored to its end; None if it was."""
 
     def ends(self) -> dict[str, StreamEnd]:
-        """Sizes and digests of the streams."""
+        """Return the size and digest of each stream, in the form in which the store closes it."""
         return {name: StreamEnd(info.bytes, info.sha256 or "", info.truncated) for name, info in self.streams.items()}
 
 
 class Backlog(NamedTuple):
-    """Output of an execution on this node."""
+    """The amount of an execution's output on this node."""
 
     unstored_bytes: int
-    """Bytes of raw files that were not given out to be stored."""
+    """The number of bytes in the raw files that were not sent to the store yet."""
     file_bytes: int
-    """Size of the raw files, which stay until the execution has ended."""
+    """The size of the raw files in bytes. They are kept until the execution has ended."""
 
 
 @dataclass(frozen=True)
 class CollectedBytes:
-    """The next bytes of an execution."""
+    """The next bytes of an execution to store."""
 
     appends: list[Append]
     more: bool
-    """There are more bytes to read at once."""
+    """Whether more bytes can be read at once."""
     again_at: float | None = None
-    """Time at which a line without an end is no longer held back, on the monotonic clock; None where none is."""
+    """The monotonic time at which an incomplete line is no longer held back; None if no line is held back."""

@@ -1,4 +1,4 @@
-"""One captured stream: from the raw file to the masked bytes that are stored next."""
+"""Reads one captured stream from its raw file and masks the secrets in it."""
 
 import os
 import time
@@ -8,24 +8,24 @@ from relay_core.domain.logs.masking import Masker, context_bytes
 from relay_workers.host_files.safe_dir import OpenFile, TamperedFile
 
 READ_BYTES = 1 << 20
-"""Largest number of bytes read from one file at a time, so that a flood of output does not delay other executions."""
+"""The maximum number of bytes read from one file at a time, so that large output does not delay other executions."""
 LINE_SEARCH_BYTES = 4 << 10
-"""A read ends at a newline where there is one within so many bytes before its end."""
+"""A read ends after its last newline if that is within this many bytes of its end."""
 LINE_SECONDS = 0.1
-"""Seconds for which a line without an end is held back while both streams are in use: shells write lines in pieces."""
+"""Seconds for which an incomplete line is held back while both streams have output: shells write lines in pieces."""
 
 
 class CapturedStream:
-    """Reads a growing file by offset, for one thread.
+    """Reads a growing file by offset and masks secrets; for use by one thread.
 
     Args:
         name: `stdout` or `stderr`.
-        file: the open raw file; closed by `close`.
-        stored: bytes stored already (by an earlier owner).
-        secrets: values to mask.
+        file: the open raw file; `close` closes it.
+        stored: the number of bytes that an earlier owner has stored already.
+        secrets: the values to mask.
 
     Raises:
-        TamperedFile: the file is shorter than what is stored of it.
+        TamperedFile: the file is shorter than its stored part.
     """
 
     def __init__(self, name: str, file: OpenFile, stored: int, secrets: Sequence[bytes]) -> None:
@@ -33,15 +33,15 @@ class CapturedStream:
         self.fd = file.fd
         self.file_id = file.file_id
         self.truncated = False
-        """The process wrote more bytes than are stored."""
+        """Whether the process wrote more bytes than are stored."""
         self.last_growth = time.monotonic()
         self._secrets = secrets
         self._line_since: float | None = None
-        """Time at which a line without an end was first seen, on the monotonic clock; None where there is none."""
+        """The monotonic time at which an incomplete line was first seen; None if there is none."""
         self.go_to(stored)
 
     def go_to(self, stored: int) -> None:
-        """Continue behind the first ``stored`` bytes, whatever was read before.
+        """Continue reading after the first ``stored`` bytes, whatever was read before.
 
         Raises:
             TamperedFile: the file is shorter than that.
@@ -49,25 +49,25 @@ class CapturedStream:
         begin = max(0, stored - context_bytes(self._secrets))
         context = os.pread(self.fd, stored - begin, begin)
         self.assigned = stored
-        """Masked bytes that were given out, so that they are stored or under way."""
+        """The number of masked bytes returned for storing, stored already or not."""
         self.read = stored
-        """Raw bytes that were read."""
+        """The number of raw bytes read."""
         if len(context) < stored - begin:
             raise TamperedFile(f"{self.name} is shorter than the {stored} bytes stored of it")
         self._line_since = None
         self._masker = Masker(self._secrets, context)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Mask these values in all bytes that are not given out yet.
+        """Mask these values in all bytes that were not returned for storing yet.
 
         Raises:
-            TamperedFile: the file is shorter than the bytes that were given out.
+            TamperedFile: the file is shorter than the bytes that were returned.
         """
         self._secrets = secrets
         self.go_to(self.assigned)
 
     def size(self) -> int:
-        """Present size of the raw file.
+        """Return the current size of the raw file.
 
         Raises:
             TamperedFile: the file is shorter than the bytes read, was removed, or has another link.
@@ -80,15 +80,19 @@ class CapturedStream:
         return status.st_size
 
     def has_changed(self) -> bool:
-        """Whether the file has grown or changed since it was read; cheap, for the slow scan."""
+        """Return whether the file has grown or changed since it was read; cheap enough for the scan of all files."""
         status = os.fstat(self.fd)
         return status.st_size != self.read or status.st_nlink != 1
 
     def take(self, end: int, *, whole_lines: bool = False) -> bytes:
-        """Read the next bytes up to the raw offset ``end`` and mask them.
+        """Read the next bytes up to the raw offset ``end`` and return them masked.
 
-        Empty where there are none, or where the masker cannot decide yet. With ``whole_lines`` a line without an end is
-        held back for `LINE_SECONDS`; `waits_for_line` is the time at which to call again.
+        The result is empty if there are no bytes, or if the masker cannot decide yet whether they belong to a secret.
+
+        Args:
+            end: the offset in the raw file at which to stop.
+            whole_lines: if True, an incomplete last line is held back for `LINE_SECONDS`. Call again at
+                `waits_for_line`.
         """
         if self.read >= end:
             return b""
@@ -104,7 +108,7 @@ class CapturedStream:
         return self._masker.feed(data)
 
     def _complete(self, data: bytes) -> bytes:
-        """The data without an incomplete last line, unless that was held back long enough."""
+        """Return the data without an incomplete last line, unless that line was held back long enough."""
         begin = data.rfind(b"\n") + 1
         now = time.monotonic()
         if begin == len(data) or len(data) - begin > LINE_SEARCH_BYTES:
@@ -119,11 +123,11 @@ class CapturedStream:
 
     @property
     def waits_for_line(self) -> float | None:
-        """Time at which a line that is held back will be taken, on the monotonic clock; None where none is."""
+        """The monotonic time at which a held-back incomplete line is taken anyway; None if no line is held back."""
         return None if self._line_since is None else self._line_since + LINE_SECONDS
 
     def rest(self) -> bytes:
-        """The bytes that the masker holds back, masked; the stream ends here."""
+        """End the stream: return the bytes that the masker still holds back, masked."""
         return self._masker.finish()
 
     def close(self) -> None:
@@ -134,6 +138,9 @@ class CapturedStream:
 
 
 def _to_line_end(data: bytes) -> bytes:
-    """The data up to its last newline, where that is near, so that the other stream splits no line in `all`."""
+    """Return the data up to its last newline if that is near the end, else all of it.
+
+    This keeps the other stream from splitting a line in the combined stream `all`.
+    """
     newline = data.rfind(b"\n", max(0, len(data) - LINE_SEARCH_BYTES))
     return data[: newline + 1] if newline >= 0 else data

@@ -1,46 +1,50 @@
-"""Reports of a step's supervisor, read from the FIFO that it holds open for as long as it lives."""
+"""Reads the reports of a step's supervisor from the FIFO that it holds open as long as it lives."""
 
 import os
 import threading
 import time
 
 FIFO_BYTES = 64 << 10
-"""Capacity of a pipe."""
+"""The capacity of a pipe in bytes."""
 READS_OF_FIFO = 4
-"""Largest number of reads in one go: the step can write to the FIFO too, and must not keep the pump busy for ever."""
+"""The maximum number of reads per call: the step can write to the FIFO, too, and must not keep the pump busy."""
 
 
 class SupervisorSignals:
-    """Start, exit and death of a supervisor, as events that stay set.
+    """The start, exit and death of a supervisor, as events that stay set.
 
     Args:
-        fd: the reading end of the FIFO; closed by `close`.
-        started: the supervisor is known to have started (adoption). A FIFO without a writer reads as if the writer
-            were dead, which counts only once there has been a writer.
+        fd: the reading end of the FIFO; `close` closes it.
+        started: whether the supervisor is known to have started, because this worker takes over a running execution. A
+            FIFO without a writer counts as the supervisor's death only after it had a writer.
+
+    Attributes:
+        started: set once the supervisor has started.
+        dead: set once the supervisor process is gone.
     """
 
     def __init__(self, fd: int, *, started: bool) -> None:
         self.fd = fd
         self.started = threading.Event()
         self.exited = threading.Event()
-        """The exit of the step is recorded."""
+        """Set once the step's exit is recorded."""
         self.dead = threading.Event()
         self.heard = threading.Event()
-        """Set after the first read of the FIFO; before that, the absence of an exit proves nothing."""
+        """Set after the first read of the FIFO; before that, an unset `exited` proves nothing."""
         self._exited_at = 0.0
         if started:
             self.started.set()
 
     @property
     def exited_at(self) -> float | None:
-        """Time of the exit on the monotonic clock, in seconds; None before."""
+        """The monotonic time of the step's exit in seconds; None if it has not exited."""
         return self._exited_at if self.exited.is_set() else None
 
     def read(self, *, hung_up: bool) -> None:
-        """Read the FIFO; raises nothing.
+        """Read the FIFO and set the events. Raise nothing.
 
         Args:
-            hung_up: the kernel reports that the FIFO's writer is gone.
+            hung_up: whether the kernel reports that the FIFO's writer is gone.
         """
         data = b"?"
         for _ in range(READS_OF_FIFO):
@@ -60,5 +64,5 @@ class SupervisorSignals:
         self.heard.set()
 
     def close(self) -> None:
-        """Close the FIFO; its events stay as they are."""
+        """Close the FIFO; the events keep their state."""
         os.close(self.fd)

@@ -18,20 +18,19 @@ log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 TRIES_OF_THE_UNKNOWN = 6
-"""Number of tries to store bytes of one execution that fail with an unknown error (about 3 s in all).
+"""The number of failed tries, with an unknown error, to store bytes of one execution (about 3 s in all).
 
-After that its process is ended, as its output cannot be kept.
-"""
+After them its process is killed, because its output cannot be kept."""
 
 
 class ChunkWriter:
-    """Stores batches in the order given, each until it is done, and then publishes them.
+    """Stores batches in the given order, each until it succeeds or is given up, and then publishes them.
 
     Args:
-        store: where logs are stored.
-        live: publishes bytes after they were committed.
-        done: called in this thread with the result of each batch, in order. An execution in neither part of the result
-            could not be stored because of a fault of Relay's.
+        store: stores the logs.
+        live: publishes bytes to live readers after they were committed.
+        done: called in this thread with the result of each batch, in order. If an execution is neither stored nor
+            refused in it, its bytes could not be stored because of an error in Relay.
     """
 
     def __init__(self, store: LogStore, live: LiveLogPublisher, done: Callable[[AppendResult], None]) -> None:
@@ -44,11 +43,11 @@ class ChunkWriter:
         self._thread = threading.Thread(target=self._loop, name="log-writer", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the writer's thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the present batch; bytes that are not stored stay in the files."""
+        """Stop after the current batch; bytes that are not stored stay in the files."""
         self._stopping.set()
         self._batches.put(None)
         if self._thread.is_alive():
@@ -56,17 +55,17 @@ class ChunkWriter:
 
     @property
     def alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the writer's thread runs."""
         return self._thread.is_alive()
 
     @property
     def wait_seconds(self) -> float:
-        """Seconds since the present batch was taken up; 0 where there is none."""
+        """Seconds since the writer began with its current batch; 0 if there is none."""
         taken_up_at = self._taken_up_at
         return 0.0 if taken_up_at is None else time.monotonic() - taken_up_at
 
     def put(self, batch: Sequence[Append]) -> None:
-        """Take a batch; the caller bounds the number of batches that are under way."""
+        """Queue a batch for storing; the caller limits the number of queued batches."""
         self._batches.put(batch)
 
     def _loop(self) -> None:
@@ -79,11 +78,11 @@ class ChunkWriter:
             self._done(result)
             try:
                 self._live.publish(result.stored)
-            except Exception:  # a thread's top; clients read from Postgres what was not published
+            except Exception:  # top of the thread; clients read unpublished bytes from Postgres
                 log.exception("a live tail was not told")
 
     def _store_batch(self, batch: Sequence[Append]) -> AppendResult | None:
-        """Store a batch, through an outage of any length; None where the worker stops during one."""
+        """Store a batch, waiting through an outage of any length; return None if the worker shuts down meanwhile."""
         executions = _executions(batch)
         unknown = 0
 
@@ -95,7 +94,7 @@ class ChunkWriter:
                 return self._store.append(batch)
             except LogStoreUnavailable:
                 raise
-            except Exception as error:  # a thread's top: one execution must not end the capture of all others
+            except Exception as error:  # top of the thread: one execution must not stop the capture of all others
                 log.exception("a batch of log chunks was refused", executions=list(map(str, executions)))
                 if len(executions) > 1:
                     return self._one_by_one(batch, executions)
