@@ -1,4 +1,4 @@
-"""The runner's view of one capture: its thread reads the capture's state and waits for the end of the log."""
+"""The runner's view of one capture: the runner's thread reads the capture's state and waits for the end of the log."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""The log pump: one thread that moves the output of all live executions of a worker to Postgres.
+"""The log pump: one thread that moves the output of a worker's running executions to Postgres.
 
 It sleeps until the kernel reports that a file has grown (inotify), that a supervisor has written to its FIFO, or that a
 supervisor has died, or until another thread wakes it. A scan every second finds growth whose event was lost. The bytes
@@ -125,7 +125,8 @@ class LogPump:
 
     @property
     def is_dead(self) -> bool:
-        """Whether a thread of the pump died of an error. Then no output is captured, and no execution can end."""
+        """Whether a thread of the pump died of an error. Then no output is captured, and no execution can be
+        completed."""
         begun = self._thread.ident is not None
         return begun and not self._stopping.is_set() and not (self._thread.is_alive() and self._writer.alive)
 

@@ -33,7 +33,8 @@ class CaptureState(Enum):
     DONE = auto()
     """The log is complete and its end is being returned to the runner; the files may be removed."""
     RELEASED = auto()
-    """The capture was removed from the pump and its files are closed; some of its batches are still being stored."""
+    """The capture was removed from the pump and its files are closed; some of its batches may still wait to be
+    stored."""
     SETTLED = auto()
     """The capture is released, and no batch with its bytes is being stored any more."""
     LOST = auto()

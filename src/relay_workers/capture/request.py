@@ -12,7 +12,7 @@ from relay_workers.host_files.safe_dir import OpenFile
 
 
 class LogFiles(Protocol):
-    """The files of a run directory that are captured."""
+    """Opens the files of a run directory that a capture reads."""
 
     def open_log(self, stream: Stream) -> OpenFile:
         """Open the raw file of `stdout` or `stderr`."""

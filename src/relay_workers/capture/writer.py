@@ -1,4 +1,4 @@
-"""The thread that stores batches in Postgres, so that an outage of Postgres does not block the pump."""
+"""The thread that stores batches of log bytes in Postgres, so that an outage of Postgres does not block the pump."""
 
 import queue
 import threading

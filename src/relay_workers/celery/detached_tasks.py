@@ -13,7 +13,7 @@ class DetachedTasks:
     """Starts one thread per execution that this worker takes over.
 
     Args:
-        run: `Runner.run`.
+        run: carries out one execution (`Runner.run`).
     """
 
     def __init__(self, run: RunExecution) -> None:

@@ -42,8 +42,7 @@ class _Revoke:
 class Revocations:
     """Writes revokes to Postgres on a separate thread, because the worker's main loop must not wait for a database.
 
-    Every worker receives every revoke and writes it. The first one changes the row; for the others nothing remains to
-    do.
+    Every worker receives every revoke and writes it. The first one changes the row; the others find it changed.
 
     Args:
         database: the database of the executions.
@@ -69,7 +68,7 @@ class Revocations:
                 nothing.
 
         Returns:
-            The task ids of killed executions that run in this process.
+            The task ids of those executions that run in this process and are now asked to stop.
         """
         here = [task_id for task_id in task_ids if terminate and self._live.kill_task(task_id)]
         self._waiting.put(_Revoke(task_ids, terminate, event_dispatcher))

@@ -1,7 +1,7 @@
 """The Celery tasks of a worker, one per kind of execution, and the events about them that Flower receives.
 
-Only the worker that won the claim of an execution sends events. If the loser, which has a copy of the message, sent
-events, Flower would show the task on the wrong worker, or as started while it waits.
+Several workers may receive a copy of an execution's message; one of them claims the execution. Only that worker sends
+events. Events of the others would move the task to the wrong worker in Flower, or show it as started while it waits.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLos
 _celery_log = get_logger(__name__)
 
 RunExecution = Callable[[UUID, int, StartReporter], Transition | None]
-"""The signature of `relay_workers.execution.runner.Runner.run`."""
+"""A function that carries out one attempt of an execution: `relay_workers.execution.runner.Runner.run`."""
 
 
 class TaskRequest(Request):
@@ -85,7 +85,10 @@ class TaskRequest(Request):
         self._send("task-started", **at)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send one of Celery's own events, except "task-started": `report_started` sends that once the claim is won."""
+        """Send one of Celery's own events, except "task-started".
+
+        `report_started` sends that one, once this worker has claimed the execution.
+        """
         if type == "task-started":
             return
         if type == "task-succeeded" and self._began is not None:
@@ -98,9 +101,9 @@ class TaskRequest(Request):
 
 
 def strategy(task: Task, app: Celery, consumer: Any) -> Callable[..., Any]:
-    """Return Celery's own message handler, wrapped to drop further messages of an execution that is live here.
+    """Return Celery's own message handler, wrapped to drop further messages of an execution that runs in this process.
 
-    Celery keeps its reservations by task id, so handling a copy of the message would remove the reservation of the live
+    Celery keeps its reservations by task id, so handling such a copy would remove the reservation of the running
     execution when the copy ends. Messages of all other executions pass, whatever their rows in Postgres contain.
     """
     handle = default(task, app, consumer)

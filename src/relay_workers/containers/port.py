@@ -87,18 +87,26 @@ class Containers(Protocol):
     """The containers of workspaces and the steps in them; usable from many threads.
 
     A ``container_id`` argument is the id or the name of a container. Every method may be called again after any error.
-    "Waits" in a docstring means: while the engine gives no answer, the request is repeated for as long as the worker's
-    `RetryWhileSilent` allows. All other methods raise at once.
+    While the engine gives no answer, some methods repeat their request for as long as the worker's `RetryWhileSilent`
+    allows; the others raise `EngineUnavailable` at once. Each docstring states which.
     """
 
     def info(self) -> EngineInfo:
-        """Return the engine's version, its host's size and the images on the node. Does not wait."""
+        """Return the engine's version, its host's size and the images on the node.
+
+        Raises at once if the engine gives no answer.
+        """
 
     def platform(self) -> tuple[str, int]:
-        """Return the engine's processor architecture (as in `ImageInfo`) and its number of processors. Waits."""
+        """Return the engine's processor architecture (as in `ImageInfo`) and its number of processors.
+
+        Repeats the request while the engine gives no answer.
+        """
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """Return an image of the node; if the node does not have it, pull it first. Waits.
+        """Return an image of the node; if the node does not have it, pull it first.
+
+        Repeats the request while the engine gives no answer.
 
         Args:
             ref: an image name with an optional tag or digest, or an image id.
@@ -111,7 +119,9 @@ class Containers(Protocol):
         """
 
     def ensure_container(self, spec: ContainerSpec) -> str:
-        """Return the id of the running container named ``spec.name``; create or start it if needed. Waits.
+        """Return the id of the running container named ``spec.name``; create or start it if needed.
+
+        Repeats the request while the engine gives no answer.
 
         An existing container of that name is started unchanged: the other fields of ``spec`` are not applied to it. If
         the call fails, it removes the container that it created.
@@ -123,7 +133,9 @@ class Containers(Protocol):
         """
 
     def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """Return whether ``user`` finds the program ``name`` on the container's PATH. Does not wait.
+        """Return whether ``user`` finds the program ``name`` on the container's PATH.
+
+        Raises at once if the engine gives no answer.
 
         Args:
             container_id: a running container.
@@ -137,7 +149,9 @@ class Containers(Protocol):
         """
 
     def start(self, container_id: str, step: StepStart) -> str:
-        """Start a step without waiting for it to begin; return the engine's exec id. Does not wait: it must not repeat.
+        """Start a step without waiting for it to begin, and return the engine's exec id.
+
+        Raises at once if the engine gives no answer.
 
         Neither the return of this method nor an error proves whether the step began: only `RunDir.has_started` does. A
         run directory starts only one step. A second start with it, or a start after `RunDir.declare_never_started`,
@@ -150,13 +164,16 @@ class Containers(Protocol):
         """
 
     def exec_state(self, exec_id: str) -> ExecState | None:
-        """Return the state of a started step; None if the engine does not know the exec, as after a restart. Waits."""
+        """Return the state of a started step; None if the engine does not know the exec, as after a restart.
+
+        Repeats the request while the engine gives no answer.
+        """
 
     def leftover_names(self, container_id: str, gid: int) -> list[str]:
-        """Return the names of an execution's leftover processes, in alphabetical order. Does not wait.
+        """Return the names of the processes that an execution's step left behind, in alphabetical order.
 
         These are the processes with the execution's gid, except its supervisor and the supervisor's descendants. They
-        are processes that the step started and that lost their parent.
+        were started by the step and have lost their parent. Raises at once if the engine gives no answer.
 
         Args:
             container_id: a running container.
@@ -170,7 +187,9 @@ class Containers(Protocol):
         """
 
     def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """Kill every process with ``gid``: send TERM, wait up to ``grace_seconds``, send KILL. Waits.
+        """Kill every process with ``gid``: send TERM, wait up to ``grace_seconds``, send KILL.
+
+        Repeats the request while the engine gives no answer.
 
         Returns when no such process is left. The supervisor writes its exit record before it exits, unless the step
         ignored TERM, which gets the supervisor killed with it. If a process survives, or the container hinders the
@@ -187,37 +206,58 @@ class Containers(Protocol):
         """
 
     def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """Kill, without TERM and grace, every process in a container that has none of ``keep_gids``. Waits.
+        """Kill, without TERM and grace, every process in a container that has none of ``keep_gids``.
+
+        Repeats the request while the engine gives no answer.
 
         Processes of root are killed, too. PID 1 and Relay's own helpers survive. Results, restarts and errors are those
         of `kill_execution`.
         """
 
     def inspect(self, container_id: str) -> ContainerState:
-        """Return the state of a container. A missing container has `ContainerState.exists` False. Waits."""
+        """Return the state of a container. A missing container has `ContainerState.exists` False.
+
+        Repeats the request while the engine gives no answer.
+        """
 
     def storage(self, container_id: str) -> Storage:
-        """Return the host directories that a container writes to; they never change for one container. Does not wait.
+        """Return the host directories that a container writes to; they never change for one container.
+
+        Raises at once if the engine gives no answer.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone.
         """
 
     def layer_bytes(self, container_id: str) -> int:
-        """Return the bytes that a container wrote into its own layer, with holes; 0 if it is gone. Does not wait."""
+        """Return the bytes that a container wrote into its own layer, with holes; 0 if it is gone.
+
+        Raises at once if the engine gives no answer.
+        """
 
     def stop(self, container_id: str) -> None:
-        """Kill every process of a container and keep its files; do nothing if it is stopped or gone. Waits."""
+        """Kill every process of a container and keep its files; do nothing if it is stopped or gone.
+
+        Repeats the request while the engine gives no answer.
+        """
 
     def restart(self, container_id: str) -> None:
-        """Stop a container if it runs, then start it. Waits.
+        """Stop a container if it runs, then start it.
+
+        Repeats the request while the engine gives no answer.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone.
         """
 
     def remove(self, container_id: str) -> None:
-        """Remove a container, running or not, and its volumes; do nothing if it is gone. Waits."""
+        """Remove a container, running or not, and its volumes; do nothing if it is gone.
+
+        Repeats the request while the engine gives no answer.
+        """
 
     def list_ours(self, node_id: str) -> list[OurContainer]:
-        """Return the workspace containers that have this node's label, running or not. Waits."""
+        """Return the workspace containers that have this node's label, running or not.
+
+        Repeats the request while the engine gives no answer.
+        """

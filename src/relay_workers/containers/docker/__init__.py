@@ -1,1 +1,1 @@
-"""The container port on the Docker API."""
+"""The implementation of the container interfaces with the Docker API."""

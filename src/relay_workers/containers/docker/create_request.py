@@ -17,8 +17,9 @@ CAPABILITIES = (
     "SETGID",  # apt downloads as an unprivileged account; su and service scripts switch accounts
     "SETUID",
     "KILL",  # Relay's kill.sh, and root steps that stop a daemon of another account
-    # Left out of Docker's own default: AUDIT_WRITE, MKNOD, NET_BIND_SERVICE (ports below 1024 are open to all in a
-    # container since 20.10), NET_RAW (forged packets on the shared bridge), SETFCAP, SETPCAP, SYS_CHROOT.
+    # Docker's default set also has AUDIT_WRITE, MKNOD, NET_BIND_SERVICE (any user may bind ports below 1024 in a
+    # container since 20.10), NET_RAW (could forge packets on the shared bridge), SETFCAP, SETPCAP and SYS_CHROOT.
+    # They are left out.
 )
 
 

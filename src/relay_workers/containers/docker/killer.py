@@ -37,7 +37,7 @@ class KillStage(Enum):
     """The stages of a kill, in their usual order."""
 
     ASK = auto()
-    """Send TERM to the processes."""
+    """Send TERM to the processes, so that they can exit cleanly."""
     GRACE = auto()
     """Wait for the processes to exit by themselves."""
     STOP = auto()
@@ -61,7 +61,7 @@ class KillOrder(NamedTuple):
     signal: str
     """The name of the signal to send, or ``0`` for none."""
     spare: bool
-    """Whether supervisors and copiers are left alone."""
+    """Whether supervisors and their copiers (which write the log) are left alone."""
 
     def __str__(self) -> str:
         return f"{self.signal} {int(self.spare)}"

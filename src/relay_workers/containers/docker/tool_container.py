@@ -183,7 +183,7 @@ class _OutputReader(Thread):
             for stdout, stderr in self._frames:
                 self.output += (stdout or b"")[: _OUTPUT_LIMIT - len(self.output)]
                 self.errors = (self.errors + (stderr or b""))[-_ERRORS_LIMIT:]
-        except (DockerException, requests.RequestException, OSError) as error:  # the exit code is asked for next
+        except (DockerException, requests.RequestException, OSError) as error:  # the exit code is requested next
             self._log.warning("lost the output of a tool container", action="tool_output", error=str(error))
 
 
