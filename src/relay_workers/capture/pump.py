@@ -125,8 +125,7 @@ class LogPump:
 
     @property
     def is_dead(self) -> bool:
-        """Whether a thread of the pump died of an error. Then no output is captured, and no execution can be
-        completed."""
+        """Whether a thread of the pump died of an error. Then no output is captured and no execution can finish."""
         begun = self._thread.ident is not None
         return begun and not self._stopping.is_set() and not (self._thread.is_alive() and self._writer.alive)
 

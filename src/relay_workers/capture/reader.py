@@ -75,7 +75,8 @@ class CaptureReader:
         self._refused_at: Mapping[str, int] | None = None
         """The stored sizes to go back to once no batch is being stored; None if there is no need.
 
-        Set when Postgres has fewer bytes than it had confirmed."""
+        Set when Postgres has fewer bytes than it had confirmed.
+        """
         with ExitStack() as undo:
             self.supervisor = SupervisorSignals(request.run_dir.open_alive(), started=request.started)
             undo.callback(self.supervisor.close)

@@ -51,7 +51,8 @@ class CaptureRequest:
     started: bool = False
     """Whether the supervisor is known to have started, because this worker takes over a running execution.
 
-    If True, a FIFO without a writer means that the supervisor is dead."""
+    If True, a FIFO without a writer means that the supervisor is dead.
+    """
 
 
 @dataclass(frozen=True)

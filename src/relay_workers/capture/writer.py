@@ -20,7 +20,8 @@ BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 TRIES_OF_THE_UNKNOWN = 6
 """The number of failed tries, with an unknown error, to store bytes of one execution (about 3 s in all).
 
-After them its process is killed, because its output cannot be kept."""
+After them its process is killed, because its output cannot be kept.
+"""
 
 
 class ChunkWriter:

@@ -14,7 +14,8 @@ from relay_workers.ownership.live_executions import OwnershipLost
 Execute = Callable[[StartReporter], Transition | None]
 """A function that carries out one execution and returns how it ended; None for a dev server that is ready and goes on.
 
-It raises `OwnershipLost` if this worker has nothing to report."""
+It raises `OwnershipLost` if this worker has nothing to report.
+"""
 
 
 class RunFailed(Exception):  # noqa: N818 - Flower shows the name

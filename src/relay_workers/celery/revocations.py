@@ -1,5 +1,6 @@
-"""Turns revokes of Celery tasks (Flower's Terminate button, ``celery control``) into kill requests in Postgres.
+"""Turns revokes of Celery tasks into kill requests in Postgres.
 
+A revoke is a request to Celery to cancel tasks; it comes from Flower's Terminate button or from ``celery control``.
 Celery's own list of revoked ids exists only in one worker's memory and is not used. If the message of a killed
 execution arrives later, its row in Postgres makes every worker refuse it.
 """

@@ -15,7 +15,8 @@ TIMEOUT_SECONDS = 60
 KILL_TIMEOUT_SECONDS = 20
 """The longest time that the engine may send nothing during a kill.
 
-It is shorter because a container can block the engine's requests about this container while all others still work."""
+It is shorter because a container can block the engine's requests about this container while all others still work.
+"""
 _POOL_SIZE = 64
 """Number of connections that are kept open; additional ones are closed after their request."""
 

@@ -35,7 +35,8 @@ _ROUNDS_TO_COME_IN = 5
 _HELPER = "65534:0"
 """The user of the `dial` helper.
 
-Its uid belongs to no account. By its gid 0, kill.sh recognises it as one of Relay's helpers."""
+Its uid belongs to no account. By its gid 0, kill.sh recognises it as one of Relay's helpers.
+"""
 
 log = structlog.get_logger()
 

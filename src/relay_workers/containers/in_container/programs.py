@@ -14,7 +14,8 @@ IDLE_SHELL = ("/bin/sh", "-c", "while :; do sleep 2147483647; done")
 
 It cannot be killed from inside the container, and it reaps orphaned processes. It is weaker than the program: a step
 that runs as root can trace it, and it exits if a root step kills all of root's processes at the pids limit, because a
-shell that cannot fork exits."""
+shell that cannot fork exits.
+"""
 
 _PID1 = {
     "x86_64": base64.b64decode(
