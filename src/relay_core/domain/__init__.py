@@ -1,1 +1,1 @@
-"""The rules of Relay as values and pure functions; standard library only."""
+"""Relay's rules as values and pure functions: they do no input or output and know no database or container engine."""

@@ -1,8 +1,11 @@
-"""The chain of a run: the steps of each group and the group that follows, stored as `executor_action.next_action`.
+"""The chain of a run: the plan of its steps, stored with each execution as `executor_action`.
 
-A *step* is one process. A *step group* holds the lane together: one step, or all setup scripts as siblings where every
-repository says `parallel_setup_script`. The chain is a nested value stored with each execution, so that the end of a
-group can create the next group in the same transaction. A queue message holds nothing of it.
+A *step* is one process to run. A *step group* is a set of steps that may run at the same time: usually one step, or all
+setup scripts together if every repository that has one sets `parallel_setup_script`. While a group runs, it holds the
+workspace's lane, so no other group of the workspace runs.
+
+Each execution stores its own step and, nested in it, all groups that follow (`next_action`). So the transaction that
+ends a group can create the next group. Queue messages contain no part of the chain.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,11 @@ from relay_core.domain.vocabulary import RunReason, Status
 
 @dataclass(frozen=True)
 class StepGroup:
-    """Steps that run as siblings, and the group that follows once all of them have ended."""
+    """Steps that may run at the same time, and the group that starts once all of them have ended.
+
+    Attributes:
+        following: the next group; None at the end of the chain.
+    """
 
     steps: tuple[Step, ...]
     following: "StepGroup | None" = None
@@ -23,7 +30,11 @@ class StepGroup:
 
 @dataclass(frozen=True)
 class Action:
-    """The step of one execution, and the group that follows it."""
+    """The step of one execution, and the step group that follows it.
+
+    Attributes:
+        following: the next group; None at the end of the chain.
+    """
 
     step: Step
     following: StepGroup | None = None
@@ -31,7 +42,15 @@ class Action:
 
 @dataclass(frozen=True)
 class RepoScripts:
-    """The scripts of a repository, and the directory that they run in."""
+    """The scripts of a repository, and the directory that they run in.
+
+    Attributes:
+        name: directory of the clone below ``repos/``.
+        working_dir: directory of the scripts, relative to the root of the clone. None: the root.
+        dev_server: the script that starts the dev server.
+        parallel_setup_script: whether the setup script may run at the same time as those of other repositories.
+        setup_as_root: whether the setup script runs as root in the container.
+    """
 
     name: str
     working_dir: str | None = None
@@ -51,21 +70,25 @@ class RepoScripts:
 def script_step(
     reason: RunReason, repo: RepoScripts, script: str, *, as_root: bool = False
 ) -> ScriptStep | DevServerStep:
-    """A step that runs ``script`` in the working directory of a repository."""
+    """Return the step that runs ``script`` in the working directory of a repository."""
     if reason is RunReason.DEV_SERVER:
         return DevServerStep(repo.name, script, repo.cwd)
     return ScriptStep(reason, repo.name, script, repo.cwd, as_root)
 
 
 def agent_cwd(repos: Sequence[RepoScripts]) -> str:
-    """Where a coding agent runs: in the one repository's working directory, or above all of several repositories."""
+    """Return the directory in which a coding agent runs, relative to the workspace directory.
+
+    With one repository it is the repository's working directory, with several the directory above them, ``repos``.
+    """
     return repos[0].cwd if len(repos) == 1 else "repos"
 
 
 def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str) -> Action:
-    """The whole chain of a run: clone → setup scripts → agent → cleanup scripts.
+    """Return the whole chain of a run: clone → setup scripts → agent → cleanup scripts.
 
-    Setup scripts are siblings in one group only if *every* repo that has one says so (docs/state-machine.md).
+    Blank scripts are left out. The setup scripts form one group if there are several and *every* repo that has one sets
+    `parallel_setup_script`; otherwise they run one after the other (docs/state-machine.md).
     """
     setups: list[Step] = [
         script_step(RunReason.SETUP_SCRIPT, repo, repo.setup_script, as_root=repo.setup_as_root)
@@ -86,16 +109,19 @@ def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str
 
 
 def next_group(action: Action) -> list[Action]:
-    """The actions of the group that follows, one for each sibling; empty at the end of the chain."""
+    """Return the actions of the group that follows, one for each of its steps; empty at the end of the chain."""
     group = action.following
     return [] if group is None else [Action(step, group.following) for step in group.steps]
 
 
 def goes_on(members: Sequence[tuple[RunReason, Status]]) -> bool:
-    """Whether the chain goes on after a group whose members have all ended.
+    """Return whether the chain continues after a step group whose executions have all ended.
 
-    One failure ends the chain, except that a failed cleanup script does not keep the next repo's from running; a kill
-    always ends it.
+    A failed step ends the chain, with one exception: after a failed cleanup script, the cleanup scripts of the other
+    repos still run. A killed step always ends the chain.
+
+    Args:
+        members: run reason and final status of each execution of the group.
     """
     return all(
         status is Status.COMPLETED or (reason is RunReason.CLEANUP_SCRIPT and status is Status.FAILED)

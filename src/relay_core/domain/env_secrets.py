@@ -1,7 +1,7 @@
-"""Guesses which values of a run's `env` are secrets where the client does not say so: by name, then by shape.
+"""Guesses which variables of a run's `env` are secret if the client does not say so: by name, then by value.
 
 Masking an ordinary word (`NODE_ENV=production`) would make logs and diffs unreadable, so a value counts as secret only
-when its name says so or when it looks like a credential. A client that gives `secret: true` or `false` always wins.
+if its name says so or if it looks like a credential. If the client sets `secret` to true or false, nothing is guessed.
 """
 
 import itertools
@@ -17,11 +17,11 @@ _WORDS = frozenset(
     )
 )
 _ENDINGS = ("apikey", "accesskey", "secretkey", "privatekey", "token", "secret", "password", "passwd", "passphrase")
-"""Endings of names that run words together: `MYTOKEN`, `DBPASSWORD`."""
+"""Endings of names that are written as one word, such as `MYTOKEN` and `DBPASSWORD`."""
 _NAME_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 _NEVER = frozenset({"PWD", "OLDPWD"})
-"""Names in which shells keep directories."""
+"""Names in which shells keep directories: they contain the word `pwd`, but are no passwords."""
 _PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.@-]+)+/?")
 _NUMBER_OR_FLAG = re.compile(r"(?i)[0-9][0-9_.,]*|true|false|yes|no|on|off|none|null|enabled|disabled")
 
@@ -31,7 +31,7 @@ _CREDENTIAL = re.compile(
     r"|SG\.[\w-]{8,}\.[\w-]{8,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
     r"|(?i:bearer|basic)\s+[\w.~+/=-]{8,}"
 )
-"""Beginnings of keys of known services."""
+"""Matches the beginning of a value that has the key format of a well-known service."""
 _WITHIN = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|(?i:://[^/?#\s@:]{0,256}:[^/?#\s@]{1,1024}@)"  # a URL with a password
@@ -40,23 +40,23 @@ _WITHIN = re.compile(
 )
 
 _SEARCHED = 16 << 10
-"""Bytes of a value that are looked at, which bounds the work for a request with many large values."""
+"""Number of characters at the start of a value that are examined; bounds the work for many large values."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _RANDOM_CHANGES = 0.25
-"""Least share of neighbours in a random text that are a letter and a digit, or a small letter and a capital.
+"""Least share of neighbouring characters that differ in kind (letter and digit, lower and upper case) in random text.
 
-Words have fewer of them.
+Words have a smaller share.
 """
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a value counts as secret by default.
+    """Return whether a variable counts as secret if the client does not say so.
 
-    By name: one of its words is KEY, TOKEN, SECRET, PASSWORD and the like, unless the value is a path, a number of less
-    than eight characters, or a flag. By shape: it begins as keys of known services do, holds a private key or a URL
-    with a password, or is one word of twenty or more letters and digits that look drawn at random (no hexadecimal
-    digits: those are mostly commits and sums).
+    By name: one of its words is KEY, TOKEN, SECRET, PASSWORD or similar, unless the value is a path, a flag, or a
+    number of fewer than eight characters. By value: it begins like a key of a well-known service, contains a private
+    key or a URL with a password, or is one word of twenty or more letters and digits that look random. Hexadecimal
+    words do not count: most of them are commits and checksums.
     """
     value = value[:_SEARCHED].strip()
     if _CREDENTIAL.match(value) or _WITHIN.search(value):

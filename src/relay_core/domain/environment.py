@@ -1,20 +1,23 @@
-"""How large the environment of a run may be: as much as Linux passes to a program, with room for arguments."""
+"""The largest environment that a run may have: what Linux passes to a program, less space for its arguments."""
 
 from collections.abc import Mapping
 
 from relay_core.domain.errors import InvalidInput
 
 MAX_BYTES = 1 << 20
-"""Most bytes of all names and values of a run together. Linux takes 2 MiB for environment and arguments of a program,
-and stored secrets and Relay's own variables come on top."""
+"""Most bytes of all names and values of a run together.
+
+Linux allows 2 MiB for a program's environment and arguments together, and stored secrets and Relay's own variables are
+added to the run's.
+"""
 MAX_VARIABLE_BYTES = 96 << 10
-"""Most bytes of one name and value; Linux takes 128 KiB."""
+"""Most bytes of one variable, name and value together; Linux allows 128 KiB."""
 _EACH = 10
-"""Bytes that Linux needs for a variable besides name and value: ``=``, the final NUL, and a pointer."""
+"""Bytes that Linux needs for a variable besides its name and value: ``=``, the final NUL, and a pointer."""
 
 
 def check_environment(env: Mapping[str, str]) -> None:
-    """Refuse an environment that is too large to start a program with.
+    """Raise an error if an environment is too large to start a program with.
 
     Raises:
         InvalidInput: `env_too_large`; the message has the size and the bound in bytes.

@@ -1,47 +1,47 @@
-"""The errors of Relay. A branch says who has to act; the message says what is wrong and what to do.
+"""The errors of Relay as a tree. Each line says who has to act; the error's message says what to do.
 
 RelayError                        something went wrong in Relay; the API answers 500
   InvalidInput                    the client changes its request: 422
   NotFound                        the client names something that exists: 404
   Conflict                        the client waits, or changes the state first: 409
     SecretsNotConfigured          the operator sets RELAY_SECRET_KEYS (secret_box)
-  Stale                           the worker drops the execution: another worker owns it
+  Stale                           the worker stops working on the execution: another worker owns it
   StepFailed                      the execution ends as failed or killed, with a `Reason`
     TamperedFile                  a file is not the one that Relay made (host_files.safe_dir)
     RemoteRefused                 the repository is missing, or may not be cloned (git.host.local_remote)
     StartPointMissing             the branch to check out is missing (git.host.fetched_mirror)
-    GitCancelled                  a kill ended the work of git (git.host.process)
-  LogStoreUnavailable             Postgres is away: the worker repeats the append (store.outage)
-  EngineUnavailable               the container engine is away or fails: the worker repeats the call (containers.port)
+    GitCancelled                  git was stopped because a kill was requested (git.host.process)
+  LogStoreUnavailable             Postgres does not answer: the worker repeats the append (store.outage)
+  EngineUnavailable               the container engine does not answer: the worker repeats the call (containers.port)
   DeadlinePassed                  git took too long: the worker ends the step (git.host.process)
   TooManyRefs                     a remote is too large: the worker ends the step (git.host.advertisement)
   Undecryptable                   the operator restores a key of the secrets (secret_box)
   SchemaMismatch                  the operator runs `relay db upgrade` (store.schema.migrate)
   SchemaLocked                    the operator repeats `relay db upgrade` (store.schema.migrate)
-  DataDirElsewhere                the operator shares the data directory (containers.docker.data_dir_probe)
+  DataDirElsewhere                worker and engine need one data directory (containers.docker.data_dir_probe)
   DirectoryNotPrivate             the operator corrects the mode of a directory (host_files.private_dirs)
-  NoFreeName                      the operator ends workers of this node (ownership.node_identity)
-  PortTaken                       the operator chooses another port of the worker's pages (health)
-  StackProblem                    a person changes the machine of the local stack (relay_stack.errors)
+  NoFreeName                      the operator stops some workers of this node (ownership.node_identity)
+  PortTaken                       the operator chooses another port for the worker's health page (health)
+  StackProblem                    the user repairs the machine on which the local stack runs (relay_stack.errors)
 
-Not below it: `IllegalTransition` (domain.execution) is a bug; `OwnershipLost` (ownership.live_executions) is an answer
-inside the worker; `RunFailed` and `RunKilled` (celery.reporting) are what Flower shows; `ApiError` (relay_api) is an
-error of HTTP itself; `CommandFailed` (relay_cli) ends the command.
+These exceptions are not subclasses of RelayError: `IllegalTransition` (domain.execution) is a bug; `OwnershipLost`
+(ownership.live_executions) is caught inside the worker; `RunFailed` and `RunKilled` (celery.reporting) are shown by
+Flower; `ApiError` (relay_api) is an error of HTTP itself; `CommandFailed` (relay_cli) ends the command.
 """
 
 
 class RelayError(Exception):
-    """Something went wrong in Relay; the root of its errors."""
+    """Something went wrong in Relay. Base class of Relay's errors."""
 
     code = "internal_error"
     """Stable word for programs: the `code` of a problem+json answer."""
 
 
 class InvalidInput(RelayError, ValueError):  # noqa: N818 - reads as what it says
-    """A request cannot be carried out as it is written.
+    """A request that cannot be carried out as it is written.
 
     Attributes:
-        field: dotted path of the wrong field; None where the error belongs to no field.
+        field: dotted path of the wrong field; None if the error belongs to no single field.
     """
 
     code = "invalid_input"
@@ -59,7 +59,7 @@ class NotFound(RelayError, LookupError):  # noqa: N818
 
 
 class Conflict(RelayError):  # noqa: N818
-    """A request cannot be carried out in the present state of the thing."""
+    """A valid request that cannot be carried out in the present state of the thing it names."""
 
     code = "conflict"
 
@@ -69,13 +69,17 @@ class Conflict(RelayError):  # noqa: N818
 
 
 class Stale(RelayError):  # noqa: N818
-    """A guarded write found another fence: this worker does not own the execution any more and must touch nothing."""
+    """The caller does not own the execution any more: the stored fence is not the one of its claim.
+
+    The write was refused, and the caller must not touch the execution any further. A *fence* is a number that grows
+    with each change of owner.
+    """
 
     code = "stale_fence"
 
 
 class StepFailed(RelayError):  # noqa: N818
-    """A step cannot go on; the error carries its end.
+    """A step cannot continue; the execution ends with this error's reason and message.
 
     Attributes:
         reason: a `relay_core.domain.vocabulary.Reason` value.

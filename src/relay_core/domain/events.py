@@ -6,59 +6,62 @@ from relay_core.domain.vocabulary import Status
 
 
 class EventKind(StrEnum):
-    """Something that happened to an execution, its workspace or its task; the field docs name the payload."""
+    """The kind of an event: something that happened to an execution, its workspace or its task.
 
-    # an execution; the event carries its operation id
+    The text of each kind ends with the fields of the event's payload.
+    """
+
+    # events of an execution; `operation_id` is the execution's id
     EXECUTION_QUEUED = "execution.queued"
-    """`run_reason`, `repo`."""
+    """The execution was created: `run_reason`, `repo`."""
     EXECUTION_STARTED = "execution.started"
-    """`run_reason`, `node_id`, `attempt`: a worker has claimed it."""
+    """A worker has claimed the execution: `run_reason`, `node_id`, `attempt`."""
     EXECUTION_ADOPTED = "execution.adopted"
-    """`from`, `by`, `why`: another worker has taken it over."""
+    """Another worker has taken the execution over: `from`, `by`, `why`."""
     EXECUTION_KILL_REQUESTED = "execution.kill_requested"
-    """`by`."""
+    """A kill of the running execution was requested: `by`."""
     EXECUTION_CONVERSATION_BEGUN_ANEW = "execution.conversation_begun_anew"
-    """`message`: a follow-up found no conversation to continue."""
+    """A follow-up found no conversation to continue, so the agent started a new one: `message`."""
     EXECUTION_LOG_CUT = "execution.log_cut"
-    """`message`: output of a background process after the end of the step is not stored."""
+    """Output that a background process wrote after the end of the step is not stored: `message`."""
     EXECUTION_LOG_INCOMPLETE = "execution.log_incomplete"
-    """`message`: output was lost in the container before a worker could read it."""
+    """Output was lost in the container before a worker could read it: `message`."""
     EXECUTION_LEFTOVERS_ENDED = "execution.leftovers_ended"
-    """`count`, `names`: processes that the step left running were ended."""
+    """Processes that the step left running were killed: `count`, `names`."""
     EXECUTION_EVIDENCE_PROBLEM = "execution.evidence_problem"
-    """`repo`, `message`, `omitted`: the state of a repository could not be stored completely."""
+    """The git state of a repository could not be stored completely: `repo`, `message`, `omitted`."""
     EXECUTION_FILES_GIVEN_BACK = "execution.files_given_back"
-    """`files`, `uid`: files that a step of root left were given to the workspace's user."""
+    """Files that a step left owned by root now belong to the workspace's user: `files`, `uid`."""
     EXECUTION_LOCKS_REMOVED = "execution.locks_removed"
-    """`repo`, `files`: git's lock files of ended processes were removed."""
+    """Lock files that killed git processes had left were removed: `repo`, `files`."""
     EXECUTION_COMPLETED = "execution.completed"
-    """Terminal: `status`, `reason`, `exit_code`, `error_reason`."""
+    """Last event of an execution that completed: `status`, `reason`, `exit_code`, `error_reason`."""
     EXECUTION_FAILED = "execution.failed"
-    """Terminal, with the same payload."""
+    """Last event of an execution that failed; same payload as `EXECUTION_COMPLETED`."""
     EXECUTION_KILLED = "execution.killed"
-    """Terminal, with the same payload."""
+    """Last event of an execution that was killed; same payload as `EXECUTION_COMPLETED`."""
     DEV_SERVER_READY = "dev_server.ready"
-    """`url`: its port answers."""
+    """The port of a dev server answers: `url`."""
 
-    # a workspace
+    # events of a workspace
     WORKSPACE_CREATED = "workspace.created"
-    """`image`, `title`."""
+    """The workspace was created: `image`, `title`."""
     WORKSPACE_STATE_REQUESTED = "workspace.state_requested"
-    """`state`, `by`: a stop or a resume was asked for."""
+    """A client asked for a stop or a resume: `state`, `by`."""
     WORKSPACE_STATE_CHANGED = "workspace.state_changed"
-    """`state`, `error_reason`."""
+    """The workspace is in another state: `state`, `error_reason`."""
     WORKSPACE_CONTAINER_RESTARTED = "workspace.container_restarted"
-    """`found` or the cause: its container was started again."""
+    """The workspace's container was started again: `found` (its state before) or `why`."""
     WORKSPACE_LEFTOVERS_ENDED = "workspace.leftovers_ended"
-    """Processes of an execution that had ended before them were ended on its node."""
+    """A node has killed the processes of an execution that was already ended: `execution_id`, `node_id`."""
     WORKSPACE_DELETED = "workspace.deleted"
-    """`by`."""
+    """The workspace was marked as deleted: `by`."""
     WORKSPACE_REMOVED = "workspace.removed"
-    """`node_id`: container and directory of a deleted workspace are gone."""
+    """Container and directory of a deleted workspace are gone: `node_id`."""
 
-    # a task
+    # events of a task
     TASK_STATUS_CHANGED = "task.status_changed"
-    """`task_id`, `status`."""
+    """The task has another status: `task_id`, `status`."""
 
 
 TERMINAL = {
@@ -66,4 +69,4 @@ TERMINAL = {
     Status.FAILED: EventKind.EXECUTION_FAILED,
     Status.KILLED: EventKind.EXECUTION_KILLED,
 }
-"""The kind of the last event of an execution, by the status that it ended with."""
+"""Kind of the last event of an execution, by the status with which the execution ended."""

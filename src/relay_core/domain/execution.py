@@ -1,7 +1,8 @@
-"""The state machine of an ExecutionProcess: one table of legal transitions and one named constructor for each.
+"""The state machine of an execution: a table of the legal status changes and one constructor for each change.
 
-No code sets a status directly: the store takes a `Transition` and writes it with one UPDATE that expects the source
-status and, of a running execution, the owner's fence. docs/state-machine.md draws the same edges; a test compares them.
+No code sets a status directly: the store takes a `Transition` and writes it with one UPDATE. That UPDATE has no effect
+unless the row has the transition's source status and, for a running execution, the fence of the caller.
+docs/state-machine.md draws the same changes; a test compares them.
 """
 
 from dataclasses import dataclass
@@ -18,19 +19,22 @@ TRANSITIONS: frozenset[tuple[Status, Status]] = frozenset(
         (Status.RUNNING, Status.KILLED),
     }
 )
-"""All legal changes (from, to). An adoption is none: the execution stays `RUNNING` and its fence grows."""
+"""All legal status changes (from, to).
+
+A takeover by another worker is not among them: the execution stays `RUNNING`, only its owner and fence change.
+"""
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - a programming error, named for what it says
-    """Code of Relay built a transition that the table does not have: a bug."""
+    """A transition was built that is not in the table: a bug in Relay."""
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One legal change of an execution's status, with the fields that the change fills.
+    """One legal change of an execution's status, with the values that it writes.
 
     Raises:
-        IllegalTransition: the table has no such edge, or the fields do not belong to it.
+        IllegalTransition: the table has no such change, or a reason is missing or given where the target has none.
     """
 
     source: Status
@@ -38,7 +42,7 @@ class Transition:
     reason: Reason | None = None
     exit_code: int | None = None
     error_reason: str | None = None
-    """One sentence for people about the reason, with the program's own message where it has one."""
+    """The reason as one sentence for people, with the program's own message if it has one."""
 
     def __post_init__(self) -> None:
         if (self.source, self.target) not in TRANSITIONS:
@@ -55,37 +59,46 @@ class Transition:
 
 
 def claimed() -> Transition:
-    """A worker took the queued execution."""
+    """Return the change queued → running: a worker has claimed the execution."""
     return Transition(Status.QUEUED, Status.RUNNING)
 
 
 def refused(reason: Reason, message: str) -> Transition:
-    """A queued execution fails without a start: its workspace is gone, or something that it needs is missing."""
+    """Return the change queued → failed: the execution cannot start.
+
+    Its workspace is gone, or something that it needs is missing.
+    """
     return Transition(Status.QUEUED, Status.FAILED, reason, None, message)
 
 
 def cancelled(message: str) -> Transition:
-    """A kill was requested while the execution was queued."""
+    """Return the change queued → killed: a kill was requested before the execution started."""
     return Transition(Status.QUEUED, Status.KILLED, Reason.USER, None, message)
 
 
 def completed(exit_code: int | None = 0) -> Transition:
-    """The execution did its work."""
+    """Return the change running → completed: the execution did its work."""
     return Transition(Status.RUNNING, Status.COMPLETED, None, exit_code)
 
 
 def failed(reason: Reason, message: str, exit_code: int | None = None) -> Transition:
-    """The execution ended by itself or at a limit, without doing its work."""
+    """Return the change running → failed: the execution ended without doing its work, by itself or at a limit."""
     return Transition(Status.RUNNING, Status.FAILED, reason, exit_code, message)
 
 
 def killed(message: str, exit_code: int | None = None) -> Transition:
-    """A kill was requested, and every process of the execution is gone."""
+    """Return the change running → killed: a kill was requested before the execution ended.
+
+    Every process of the execution is gone, or its node is offline.
+    """
     return Transition(Status.RUNNING, Status.KILLED, Reason.USER, exit_code, message)
 
 
 def heeding_kill(end: Transition) -> Transition:
-    """The end of an execution whose kill was requested before ``end`` was written: killed, with ``end`` in the text."""
+    """Return the end of an execution for which a kill was requested before its end ``end`` was written.
+
+    The result is always `killed`; its message mentions ``end``, and the exit code is kept.
+    """
     if end.target is Status.KILLED:
         return end
     before = "it had completed by then" if end.target is Status.COMPLETED else f"by then: {end.error_reason}"

@@ -1,4 +1,4 @@
-"""Which image a workspace gets: request → project → server default, checked against what the server allows."""
+"""Chooses the image of a workspace, and checks that the server allows it."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -8,12 +8,12 @@ from relay_core.domain.git.url import RemotePolicy, why_not_public
 
 
 def resolve_image(requested: str | None, project_default: str | None, server_default: str) -> str:
-    """The image of the request, else the project's, else the server's."""
+    """Return the image that the request names, else the project's default, else the server's default."""
     return requested or project_default or server_default
 
 
 def check_allowed(image: str, allowed: Sequence[str]) -> None:
-    """Refuse an image that no pattern of a non-empty allow-list matches.
+    """Refuse an image if there is an allow-list and none of its patterns matches.
 
     Raises:
         InvalidInput: `image_not_allowed`.
@@ -23,27 +23,27 @@ def check_allowed(image: str, allowed: Sequence[str]) -> None:
 
 
 def registry_of(image: str) -> str | None:
-    """The registry (``host`` or ``host:port``) in a reference of an image; None for a short name."""
+    """Return the registry (``host`` or ``host:port``) in an image reference; None for a short name."""
     first, slash, _ = image.partition("/")
     names_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
     return first if slash and names_host else None
 
 
 def registry_host(image: str) -> str | None:
-    """The host of an image's registry in lower case, without its port; None for a short name."""
+    """Return the host of an image's registry in lower case, without its port; None for a short name."""
     registry = registry_of(image)
     return registry.partition(":")[0].lower() if registry else None
 
 
 def check_registry(image: str, policy: RemotePolicy, trusted: Sequence[str]) -> None:
-    """Refuse an image whose registry is spelt like a private address, as such a git remote is refused.
+    """Refuse an image whose registry is written as a private address or as an internal name.
 
-    Resolves no names.
+    Git remotes on such hosts are refused in the same way. Only the spelling is checked: no name is resolved.
 
     Args:
         image: the reference that a client asks for.
-        policy: which remotes may be cloned; its list of hosts is for git alone.
-        trusted: images of the operator's own choice, or patterns of them; a registry that one names is allowed.
+        policy: whether private hosts are allowed; its list of allowed hosts is for git alone.
+        trusted: images that the operator has configured, or patterns of images; their registries are allowed.
 
     Raises:
         InvalidInput: `image_not_allowed`.
@@ -60,7 +60,10 @@ def check_registry(image: str, policy: RemotePolicy, trusted: Sequence[str]) -> 
 
 
 def needs_vetting(image: str, policy: RemotePolicy, trusted: Sequence[str]) -> bool:
-    """Whether the address of an image's registry has to be judged before the engine asks it for anything."""
+    """Return whether the address of an image's registry must be checked before the engine contacts it.
+
+    Not needed for a short name, for the registry of a trusted image, and if private hosts are allowed.
+    """
     registry = registry_of(image)
     return registry is not None and not policy.allow_private_hosts and registry not in map(registry_of, trusted)
 

@@ -1,17 +1,17 @@
-"""The limits of a workspace and its executions: names, units, defaults. Their maxima are settings (docs/limits.md)."""
+"""The limits of a workspace and its executions: names, units, defaults. Settings hold their maxima (docs/limits.md)."""
 
 from dataclasses import dataclass, fields
 
 from relay_core.domain.errors import InvalidInput
 
 BYTES_PER_FILE = 16 << 10
-"""Bytes of disk for which ext4 makes one inode by default, so a workspace's share of inodes follows its bytes."""
+"""Bytes of disk limit for each file that a workspace may have: ext4 makes one inode per 16 KiB by default."""
 LEAST_FILES = 20_000
-"""Files that a workspace may have however small its disk limit is."""
+"""Number of files that every workspace may have, however small its disk limit is."""
 
 
 def files_for(disk_bytes: int) -> int:
-    """Most files of a workspace with that much disk space: one for each 16 KiB, at least 20,000."""
+    """Return the most files of a workspace with that disk limit: one for each 16 KiB, at least 20,000."""
     return max(LEAST_FILES, disk_bytes // BYTES_PER_FILE)
 
 
@@ -19,36 +19,42 @@ def files_for(disk_bytes: int) -> int:
 class Limits:
     """Limits of a workspace's container and of each of its executions.
 
-    A word behind "beyond it:" is the `Reason` with which an execution ends that exceeds the limit.
+    A word in backticks is the `Reason` with which an execution ends that exceeds the limit.
     """
 
     memory_bytes: int = 2 << 30
-    """Memory of the container, swap included (there is none); beyond it the kernel ends a process: `oom`."""
+    """Memory of the container in bytes, without swap. Beyond it the kernel kills a process: `oom`."""
     cpus: float = 2.0
-    """Processor time in processors; the container is slowed beyond it."""
+    """Number of processors; the container is slowed down beyond it."""
     pids: int = 1024
-    """Processes and threads; beyond it a fork fails."""
+    """Number of processes and threads in the container; beyond it a fork fails."""
     nofile: int = 65536
-    """Open files of one process; beyond it an open fails."""
+    """Number of files that one process may have open; beyond it an open fails."""
     timeout_seconds: int = 3600
-    """Wall-clock seconds of one execution, dev servers excepted; beyond it: `timeout`."""
+    """Wall-clock seconds of one execution; dev servers have no timeout. Beyond it: `timeout`."""
     no_output_seconds: int = 0
-    """Longest silence of one execution in seconds, 0 for no limit; beyond it: `no_output`."""
+    """Longest time without output of one execution in seconds, 0 for no limit. Beyond it: `no_output`."""
     log_bytes: int = 1 << 30
-    """Bytes of stdout and stderr of one execution together; exactly so many are stored, beyond it: `log_limit`."""
+    """Bytes of stdout and stderr of one execution together. Exactly so many are stored, then: `log_limit`."""
     disk_bytes: int = 20 << 30
-    """Bytes on disk of the workspace: directory, container layer, deleted open files; beyond it: `disk_limit`."""
+    """Bytes on disk: workspace directory, container layer, deleted but open files. Beyond it: `disk_limit`."""
     kill_grace_seconds: float = 10
-    """Seconds between TERM and KILL when an execution is ended."""
+    """Seconds between SIGTERM and SIGKILL when an execution is killed."""
 
     @property
     def disk_files(self) -> int:
-        """Most files, directories and links of the workspace; beyond it: `disk_limit`."""
+        """Most files, directories and links of the workspace. Beyond it: `disk_limit`."""
         return files_for(self.disk_bytes)
 
     @classmethod
     def from_request(cls, wanted: dict[str, object], maxima: "dict[str, float]") -> "Limits":
-        """Defaults overlaid by ``wanted``, checked against the server's ``maxima`` (name → largest value).
+        """Return the defaults, with ``wanted`` in place of those it names; refuse values out of bounds.
+
+        A default that is above its maximum is lowered to the maximum.
+
+        Args:
+            wanted: values by name of the limit, as the client sent them.
+            maxima: largest values that the server allows, by name of the limit.
 
         Raises:
             InvalidInput: an unknown name, a wrong kind, or a value out of bounds; the message names the bound.
@@ -72,16 +78,16 @@ class Limits:
 
     @classmethod
     def from_row(cls, row: dict[str, float]) -> "Limits":
-        """The limits in stored JSON; a name that this version does not know is left out."""
+        """Return the limits from stored JSON; names that this version does not know are ignored."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in row.items() if name in names})  # type: ignore[arg-type]
 
 
 MINIMA: dict[str, float] = {"memory_bytes": 16 << 20, "cpus": 0.01, "pids": 16, "nofile": 64, "disk_bytes": 1 << 20}
-"""Least values by name; below them no step can start."""
+"""Least values by name; with less no step can start."""
 
 
 def _within(maxima: dict[str, float]) -> dict[str, float]:
-    """The maxima that are below the default of their limit: they replace the default."""
+    """Return the maxima that are below the default of their limit; they replace the default."""
     default = Limits()
     return {name: high for name, high in maxima.items() if getattr(default, name) > high}

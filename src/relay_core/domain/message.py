@@ -1,4 +1,4 @@
-"""The message of an execution: its content (an execution id and an attempt), its queue and its task id."""
+"""The Celery message of an execution: its content (execution id and attempt), its queue and its task id."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid5
@@ -10,41 +10,41 @@ _NAMESPACE = UUID("6f6b5f0e-3c53-4b9a-9a55-6f8e2a3d7c10")
 
 @dataclass(frozen=True)
 class QueueMessage:
-    """A message to send through Celery once the transaction that wrote the execution is committed."""
+    """A message to send through Celery after the transaction that wrote the execution is committed."""
 
     execution_id: UUID
     attempt: int
     run_reason: RunReason
     pool: str
     node_id: str | None
-    """The node that the workspace is on. None: not placed yet, so any node of the pool may take the message."""
+    """Node that holds the workspace. None: not placed yet, so any node of the pool may take the message."""
 
     @property
     def task_id(self) -> str:
-        """Celery's task id. All copies of the message share it: Flower shows one task, a revoke reaches each copy."""
+        """Celery's task id. All copies of a message share it: Flower shows one task, and a revoke reaches each copy."""
         return task_id(self.execution_id, self.attempt)
 
     @property
     def queue(self) -> str:
-        """Name of the queue: the node's own once the workspace is placed, else the pool's."""
+        """Name of the queue: the node's own queue once the workspace is placed, else the pool's."""
         return node_queue(self.node_id) if self.node_id else pool_queue(self.pool)
 
 
 def task_id(execution_id: UUID, attempt: int) -> str:
-    """Celery's task id of one attempt of an execution."""
+    """Return Celery's task id of one attempt of an execution; the same arguments always give the same id."""
     return str(uuid5(_NAMESPACE, f"{execution_id}:{attempt}"))
 
 
 def task_name(reason: RunReason) -> str:
-    """Celery's name of the task for executions of a kind."""
+    """Return the name of the Celery task that runs executions of a kind."""
     return f"relay.{reason}"
 
 
 def pool_queue(pool: str) -> str:
-    """Name of the queue of messages that any node of the pool may take."""
+    """Return the name of the queue from which any node of the pool may take messages."""
     return f"pool.{pool}"
 
 
 def node_queue(node_id: str) -> str:
-    """Name of the queue of messages for one node."""
+    """Return the name of the queue from which only one node takes messages."""
     return f"node.{node_id}"

@@ -1,7 +1,8 @@
-"""Decisions about nodes: their presence (health and liveness), and whether a node has room for one more workspace.
+"""Decisions about nodes: whether a node is alive, and whether it has capacity for one more workspace.
 
-Two words tell the state of a node. *Health* is the node's own report. *Liveness* follows from the age of its last
-heartbeat on the clock of Postgres. Neither is written by the owner of the other.
+Two words describe the state of a node. *Health* is the node's own report. *Liveness* follows from the age of its last
+heartbeat on the clock of Postgres: the presence sweep (a periodic check by the workers) lowers it, and a heartbeat sets
+it to online again.
 """
 
 from dataclasses import dataclass
@@ -11,27 +12,30 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import NodeHealth, Reason
 
 OUTAGE_SECONDS = 15.0
-"""Seconds (three ticks) without a sweep by any worker after which Relay itself was away: no node's silence counts."""
+"""Seconds (three periods) without a presence sweep after which Relay itself counts as having been down.
+
+The silence of nodes during that time does not count.
+"""
 GB = 10**9
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Seconds for which a node may be silent. A bound is passed when the silence is longer than it.
+    """How long a node may be silent, in seconds. A bound is passed when the silence is longer than it.
 
-    After Relay was away itself, silence is counted from one heartbeat interval after its return, so that every living
-    node can send a heartbeat before anything is concluded.
+    After Relay itself was down, silence is counted from one heartbeat interval after its return, so that every living
+    node can send a heartbeat first.
 
     Raises:
-        ValueError: the three do not grow in the order of the fields.
+        ValueError: the three values do not grow in the order of the fields.
     """
 
     heartbeat_seconds: float = 15.0
-    """Between two heartbeats of a node."""
+    """Seconds between two heartbeats of a node."""
     degraded_seconds: float = 30.0
-    """After which a node is `degraded`."""
+    """Seconds of silence after which a node is `degraded`."""
     offline_seconds: float = 60.0
-    """After which a node is `offline`, and its executions are ended."""
+    """Seconds of silence after which a node is `offline`, and its executions are ended as lost."""
 
     def __post_init__(self) -> None:
         if not self.heartbeat_seconds < self.degraded_seconds < self.offline_seconds:
@@ -39,7 +43,14 @@ class Bounds:
 
 
 def health(*, engine_answers: bool, draining: bool, free_bytes: int, min_free_bytes: int) -> NodeHealth:
-    """The health that a node reports: the worst of its problems."""
+    """Return the health that a node reports: the worst of its problems.
+
+    Args:
+        engine_answers: whether the container engine answers.
+        draining: whether an operator told the node to take no new workspaces.
+        free_bytes: free disk space of the node's data directory.
+        min_free_bytes: free disk space below which the node reports `disk_pressure`.
+    """
     if not engine_answers:
         return NodeHealth.ENGINE_UNAVAILABLE
     if free_bytes < min_free_bytes:
@@ -48,7 +59,12 @@ def health(*, engine_answers: bool, draining: bool, free_bytes: int, min_free_by
 
 
 def end_of_lost_run(node_id: str, kill_requested_by: str | None) -> Transition:
-    """The end of an execution whose node is offline: killed where a kill was requested before, else `node_lost`."""
+    """Return the end of a running execution whose node is offline.
+
+    Args:
+        node_id: the node.
+        kill_requested_by: who requested a kill before; the execution is then `killed`. None: it fails with `node_lost`.
+    """
     if kill_requested_by is not None:
         return machine.killed(f"killed by {kill_requested_by}; node {node_id} fell silent before it could say so")
     return machine.failed(Reason.NODE_LOST, f"node {node_id} fell silent while it ran, so how it went on is not known")
@@ -56,51 +72,55 @@ def end_of_lost_run(node_id: str, kill_requested_by: str | None) -> Transition:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The most that a node takes on; None where the node has reported no bound."""
+    """The most that a node may promise to workspaces; None for a value means that the node has no bound for it."""
 
     max_workspaces: int | None
     memory_bytes: int | None
     pids: int | None = None
-    """Processes and threads."""
+    """Number of processes and threads."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """The limits of one workspace, which its node has to have room for."""
+    """The limits of one workspace: the capacity that its node must have free."""
 
     memory_bytes: int
     pids: int
-    """Processes and threads."""
+    """Number of processes and threads."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """The workspaces of a node that count: those in which a step runs or a chain is between two steps."""
+    """The capacity that a node has promised to workspaces.
+
+    A workspace counts while a step of it runs, while its chain is between two steps, and while an ended step may
+    have left processes running.
+    """
 
     workspaces: int
     memory_bytes: int
-    """Sum of their memory limits."""
+    """Sum of the workspaces' memory limits."""
     pids: int = 0
-    """Sum of their limits of processes and threads."""
+    """Sum of the workspaces' limits of processes and threads."""
 
 
 def load_text(workspaces: int, memory_bytes: int, capacity: Capacity) -> str:
-    """A load beside its capacity, in a few words for people."""
+    """Return a load and the capacity it is part of as a short text for people."""
     most = "any number of" if capacity.max_workspaces is None else capacity.max_workspaces
     size = "any number of" if capacity.memory_bytes is None else f"{capacity.memory_bytes / GB:.1f}"
     return f"{workspaces} of {most} workspaces, {memory_bytes / GB:.1f} of {size} GB"
 
 
 def why_no_room(load: Load, capacity: Capacity, demand: Demand) -> str | None:
-    """Why one more workspace does not fit on a node; None where it fits. The claim, the API and the doctor ask this.
+    """Return why one more workspace does not fit on a node; None if it fits.
 
-    A node without load takes any workspace: a limit is no reservation, and a workspace that is larger than every node
-    would wait for ever.
+    The claim, the API and `relay doctor` use this. A node without load takes any workspace: limits are no reservations,
+    and a workspace that is larger than every node would otherwise wait forever.
 
     Args:
-        load: of the node, without that workspace.
-        capacity: of the node.
-        demand: of that workspace.
+        load: the node's load without that workspace.
+        capacity: the node's capacity.
+        demand: the workspace's limits.
     """
     if load.workspaces == 0:
         return None

@@ -1,7 +1,7 @@
-"""The steps of a plan, before they have a row: what one execution runs, by kind.
+"""The steps of a run's plan, before they have a row: the work of one execution, by kind.
 
-Every kind has `run_reason`, `repo` (the name of the repository whose script it is, or None), `cwd` (below
-``/workspace``) and `as_root`, so that code for all kinds asks no type.
+Every kind has `run_reason`, `repo` (name of the repository whose script it runs, or None), `cwd` (directory below
+``/workspace``) and `as_root`, so code that handles all kinds need not ask for the type.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class ScriptStep:
 
     Attributes:
         run_reason: `setup_script`, `cleanup_script` or `archive_script`.
-        as_root: whether it runs as root in the container, not as the workspace's user; setup scripts only.
+        as_root: whether the script runs as root in the container instead of as the workspace's user; setup scripts
+            only.
     """
 
     run_reason: RunReason
@@ -39,7 +40,7 @@ class ScriptStep:
 
 @dataclass(frozen=True)
 class DevServerStep:
-    """Runs the dev server of a repository, beside the lane, until it is killed or ends."""
+    """Runs the dev server of a repository until it ends or is killed; other steps do not wait for it."""
 
     repo: str
     script: str
@@ -54,7 +55,7 @@ class AgentStep:
 
     Attributes:
         executor: the choice as the session stores it. A worker checks it again, as an older version may have stored it.
-        follow_up: whether the turn continues the session's conversation; else it begins one.
+        follow_up: whether the turn continues the session's conversation; if not, it begins a new one.
     """
 
     executor: ExecutorChoice

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class RunReason(StrEnum):
-    """The kind of an execution; its Celery task is named ``relay.`` and this word."""
+    """The kind of an execution; its Celery task is named ``relay.`` followed by this word."""
 
     CLONE = "clone"
     SETUP_SCRIPT = "setup_script"
@@ -15,7 +15,7 @@ class RunReason(StrEnum):
 
     @property
     def in_lane(self) -> bool:
-        """Whether executions of this kind take the workspace's exclusive lane: all but dev servers do."""
+        """Whether executions of this kind need the workspace's exclusive lane: all but dev servers do."""
         return self is not RunReason.DEV_SERVER
 
 
@@ -23,9 +23,9 @@ class Status(StrEnum):
     """The status of an execution. *Why* it ended is a `Reason`, never a status."""
 
     QUEUED = "queued"
-    """Set by the API or by the end of the step before; left by a claim, a kill or a refusal."""
+    """Waits for a worker. Set by the API or by the end of the step before; a claim, a kill or a refusal ends it."""
     RUNNING = "running"
-    """Set by a worker's claim; when the worker crashes, the status stays and the lease expires."""
+    """A worker has claimed it. If that worker crashes, the status stays and the lease expires."""
     COMPLETED = "completed"
     FAILED = "failed"
     KILLED = "killed"
@@ -41,15 +41,15 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.KILLED})
 
 
 class Reason(StrEnum):
-    """Why an execution failed or was killed; null for a completed one. docs/state-machine.md has a fix for each."""
+    """Why an execution failed or was killed; null for a completed one. docs/state-machine.md says how to fix each."""
 
-    # the step's own doing
+    # the step itself failed
     EXIT_CODE = "exit_code"
     AGENT_ERROR = "agent_error"
     CANNOT_RESUME = "cannot_resume"
-    """The agent does not know the conversation that the follow-up was to continue."""
+    """The agent does not know the conversation that the follow-up should continue."""
     NO_PORT = "no_port"
-    # what could not be prepared
+    # the preparation failed
     CLONE_FAILED = "clone_failed"
     CLONE_TIMEOUT = "clone_timeout"
     IMAGE_UNAVAILABLE = "image_unavailable"
@@ -58,7 +58,7 @@ class Reason(StrEnum):
     """A secret that the run names was deleted, or cannot be decrypted."""
     START_FAILED = "start_failed"
     WORKSPACE_GONE = "workspace_gone"
-    # caps
+    # a limit was exceeded
     TIMEOUT = "timeout"
     NO_OUTPUT = "no_output"
     LOG_LIMIT = "log_limit"
@@ -67,7 +67,7 @@ class Reason(StrEnum):
     DISK_PRESSURE = "disk_pressure"
     # a kill was requested
     USER = "user"
-    # infrastructure and evidence
+    # infrastructure failed, or a file was tampered with
     SUPERVISOR_LOST = "supervisor_lost"
     CONTAINER_MISSING = "container_missing"
     ENGINE_ERROR = "engine_error"
@@ -77,7 +77,7 @@ class Reason(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Status of a Task, which follows its executions; only `CANCELLED` is set by a person."""
+    """Status of a Task. It follows from the task's executions; only `CANCELLED` is set by a person."""
 
     TODO = "todo"
     INPROGRESS = "inprogress"
@@ -96,7 +96,10 @@ class WorkspaceState(StrEnum):
 
 
 class Liveness(StrEnum):
-    """The conclusion of Relay from the age of a node's last heartbeat; a node never reports it."""
+    """Relay's judgement of a node, from the age of the node's last heartbeat.
+
+    A heartbeat sets it to online; the presence sweep, a periodic check by the workers, lowers it.
+    """
 
     ONLINE = "online"
     DEGRADED = "degraded"
@@ -104,18 +107,18 @@ class Liveness(StrEnum):
 
 
 class NodeHealth(StrEnum):
-    """The report of a node on itself."""
+    """The state that a node reports about itself."""
 
     OK = "ok"
     DRAINING = "draining"
     """An operator told the node to take no new workspaces."""
     DISK_PRESSURE = "disk_pressure"
     ENGINE_UNAVAILABLE = "engine_unavailable"
-    """Its container engine does not answer."""
+    """The node's container engine does not answer."""
 
 
 class CloneState(StrEnum):
-    """State of the mirror of a ProjectRepo."""
+    """State of the git mirror of a repository in a project."""
 
     CLONING = "cloning"
     READY = "ready"
@@ -123,7 +126,7 @@ class CloneState(StrEnum):
 
 
 class Stream(StrEnum):
-    """A log of an execution: the two of its process, and `ALL` with both in the order in which they were stored."""
+    """A log of an execution: stdout or stderr of its process, or `ALL`, which has both in the order of storing."""
 
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -136,4 +139,4 @@ class Scope(StrEnum):
     READ = "runs:read"
     WRITE = "runs:write"
     ADMIN = "admin"
-    """All requests, on things of every owner, and the management of tokens."""
+    """All requests, for things of every owner, and the management of tokens."""

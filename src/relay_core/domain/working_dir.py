@@ -1,10 +1,10 @@
-"""The directory of a repository in which its scripts and the agent run, as a request names it."""
+"""Checks the directory, inside a repository, in which its scripts and the agent run."""
 
 from relay_core.domain.errors import InvalidInput
 
 
 def normal_working_dir(text: str, field: str) -> str | None:
-    """The path of a request without ``.`` and needless slashes; None for the repository itself.
+    """Return the path of a request without ``.`` and needless slashes; None for the root of the repository.
 
     Raises:
         InvalidInput: the path is absolute or leaves the repository; ``field`` is the field of the request.

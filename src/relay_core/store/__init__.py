@@ -1,1 +1,1 @@
-"""The truth: tables, guarded writes and queries on Postgres."""
+"""The authoritative state of Relay in Postgres: tables, guarded writes and queries."""

@@ -1,4 +1,4 @@
-"""Connections to Postgres. Every process keeps one pool; transactions are short.
+"""Connections to Postgres. Every process keeps one pool of them; transactions are short.
 
 `Connection` and `Engine` are SQLAlchemy's, for signatures of other packages: only the store imports SQLAlchemy.
 """
@@ -15,7 +15,9 @@ __all__ = ["Connection", "Engine", "make_database", "probe", "server_time"]
 
 
 def make_database(settings: Settings, *, application: str = "relay", connections: int | None = None) -> Engine:
-    """A pool of connections that fail rather than hang: connecting, statements and idle transactions have limits.
+    """Return a pool of connections that fail rather than hang.
+
+    Connecting, statements and idle transactions have time limits.
 
     Args:
         settings: URL of the database and size of the pool.
@@ -43,12 +45,15 @@ def make_database(settings: Settings, *, application: str = "relay", connections
 
 
 def server_time(connection: Connection) -> float:
-    """Seconds since the epoch on the clock of Postgres."""
+    """Return the time on the clock of Postgres, in seconds since the epoch."""
     return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
 
 
 def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    """Set the limits by SQL: a connection pooler in between may refuse the ``options`` connect argument."""
+    """Set the time limits of a new connection.
+
+    This is done with SQL, as a connection pooler in between may refuse the ``options`` argument of a connection.
+    """
     cursor = connection.cursor()
     cursor.execute(
         "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET timezone = 'UTC'"
@@ -58,11 +63,14 @@ def _limit(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
 
 
 def _leave_a_standby(context: ExceptionContext) -> None:
-    """Drop the connections to a server that has become read-only (failover): a new one may find the primary."""
+    """Drop the connections to a server that has become read-only.
+
+    That happens in a failover; a new connection may reach the primary.
+    """
     if is_read_only(context.original_exception):
         context.is_disconnect = True
 
 
 def probe(connection: Connection) -> None:
-    """Ask Postgres for a constant; raises where it does not answer."""
+    """Run a query that needs no table; raises the driver's error if Postgres does not answer."""
     connection.execute(text("SELECT 1"))

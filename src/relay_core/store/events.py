@@ -1,4 +1,7 @@
-"""Events: gap-free per operation and per workspace, and one order over all workspaces that misses no late commit."""
+"""Events: numbered without gaps per operation and per workspace, and readable in one order over all workspaces.
+
+A reader of that order misses no event, even if its transaction began early and committed late.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +15,21 @@ from relay_core.domain.events import EventKind
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 
 _OLDEST_OPEN: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-"""The oldest transaction that is still open in this snapshot."""
+"""SQL expression: id of the oldest transaction that is still open in this snapshot."""
 
 
 @dataclass(frozen=True)
 class EventRow:
-    """An event as it was read."""
+    """An event as it was read.
+
+    Attributes:
+        operation_id: the execution that the event belongs to; None for events of a workspace or task.
+        sequence: position among the events of the operation, 1..n without gaps; None without an operation.
+        terminal: whether it is the last event of its operation.
+    """
 
     cursor: int
-    """Position among the events of its workspace, 1..n without gap."""
+    """Position among the events of the workspace, 1..n without gaps."""
     workspace_id: UUID
     operation_id: UUID | None
     sequence: int | None
@@ -55,10 +64,18 @@ def append(
     operation_id: UUID | None = None,
     terminal: bool = False,
 ) -> int:
-    """Add an event in the caller's transaction; to be called as late in it as possible.
+    """Add an event in the caller's transaction. Call it as late in the transaction as possible.
 
-    The row lock on the workspace's counter is held until commit, so events of one workspace become visible in the
-    order of their cursor: a reader that has seen n can never miss one below n.
+    It locks the workspace's event counter until the commit, so events of one workspace become visible in the order of
+    their cursors: a reader that has seen event n cannot miss an earlier one.
+
+    Args:
+        connection: the transaction that makes the change which the event reports.
+        workspace_id: the workspace.
+        kind: the kind of event.
+        payload: its fields, see `EventKind`.
+        operation_id: the execution that the event belongs to, if any.
+        terminal: whether it is the last event of the operation.
 
     Returns:
         The event's cursor in its workspace.
@@ -92,7 +109,7 @@ def append(
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
-    """Events of one workspace after the cursor ``after`` (0: from the first), in order."""
+    """Return events of one workspace after the cursor ``after`` (0: from the first), in order."""
     statement = (
         select(Event)
         .where(Event.workspace_id == workspace_id, Event.workspace_seq > after)
@@ -103,7 +120,7 @@ def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: 
 
 
 def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
-    """All events of one execution, by sequence."""
+    """Return all events of one execution, by sequence."""
     statement = select(Event).where(Event.operation_id == operation_id).order_by(Event.sequence)
     return [_row(row) for row in connection.execute(statement).mappings()]
 
@@ -111,10 +128,10 @@ def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
 def of_everything(
     connection: Connection, after: GlobalCursor, limit: int = 500, created_by: str | None = None
 ) -> GlobalPage:
-    """Events of all workspaces after the cursor ``after``, in the order (transaction, id).
+    """Return events of all workspaces after the cursor ``after``, in the order (transaction id, event id).
 
-    A transaction that began early may commit late. So only transactions older than the oldest open one are shown: their
-    events are complete, and the cursor may pass them.
+    A transaction that began early may commit late. So only events of transactions older than the oldest open one are
+    returned: no further event can appear before them, and the cursor may pass them.
 
     Args:
         connection: any transaction that can read.
@@ -131,7 +148,7 @@ def of_everything(
     if created_by is not None:
         mine = select(Workspace.id).where(Workspace.created_by == created_by)
         statement = statement.where(Event.workspace_id.in_(mine))
-    # Read before the page: a later read could name an event that the page does not have yet.
+    # Read before the page: a later read could return an event that the page does not have yet.
     newest = newest_readable(connection) if created_by is not None else None
     rows: Sequence[Any] = connection.execute(statement).mappings().all()
     if len(rows) == limit or created_by is None:
@@ -142,14 +159,17 @@ def of_everything(
 
 
 def newest_readable(connection: Connection) -> GlobalCursor | None:
-    """Cursor of the last event that a reader of all workspaces may see by now; None: there is no such event."""
+    """Return the cursor of the newest event that readers of all workspaces may see now; None: there is none.
+
+    Events of transactions that are not older than the oldest open one do not count.
+    """
     statement = select(Event.xid, Event.id).where(Event.xid < _OLDEST_OPEN)
     row = connection.execute(statement.order_by(Event.xid.desc(), Event.id.desc()).limit(1)).one_or_none()
     return GlobalCursor(row.xid, row.id) if row else None
 
 
 def workspace_cursors(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Cursors of the newest events of some workspaces, by workspace."""
+    """Return the cursor of the newest event of each workspace, by workspace id."""
     rows = connection.execute(select(Workspace.id, Workspace.event_seq).where(Workspace.id.in_(ids)))
     return {row.id: row.event_seq for row in rows}
 

@@ -1,7 +1,7 @@
-"""`Idempotency-Key`: the first request with a key creates and answers, every copy gets the same answer.
+"""`Idempotency-Key`: the first request with a key is carried out, and every copy of it gets the same answer.
 
-The key is written in the transaction that creates: a copy that arrives meanwhile waits at the primary key until that
-transaction ends, and then finds the answer (or, after a rollback, creates itself).
+The key is inserted in the transaction that carries the request out. A copy that arrives meanwhile waits at the primary
+key until that transaction ends. Then it finds the answer or, after a rollback, is carried out itself.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ K = IdempotencyKey
 FORGOTTEN_AT_ONCE = 1000
 """Most keys that one call of `forget_old` deletes."""
 WAIT_SECONDS = 10
-"""Seconds that a copy waits for the first request to end."""
+"""Seconds that a copy of a request waits for the first request to finish."""
 
 
 @dataclass(frozen=True)
 class CreatingRequest:
-    """A creating request, reduced to the values by which a copy of it is recognised."""
+    """A request with an `Idempotency-Key`, reduced to the values by which a copy of it is recognised."""
 
     owner: str
     key: str
     hash: bytes
-    """From `request_hash`."""
+    """Result of `request_hash`."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,28 @@ class StoredAnswer:
 
 
 def request_hash(method: str, path: str, body: object) -> bytes:
-    """SHA-256 of method, path and body; the order of keys and white space of the JSON body do not matter."""
+    """Return the SHA-256 of method, path and body.
+
+    The order of keys and the white space of a JSON body do not matter.
+    """
     canonical = json.dumps([method, path, body], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).digest()
 
 
 def begin(connection: Connection, request: CreatingRequest, ttl_hours: int) -> StoredAnswer | None:
-    """Take the key for this transaction, or return the answer that the first request with it got.
+    """Reserve the key for this transaction, or return the answer that the first request with it got.
 
     Args:
-        connection: the transaction that creates.
-        request: its key is taken for the owner.
-        ttl_hours: age at which a key is forgotten.
+        connection: the transaction that carries the request out.
+        request: owner, key and hash of the request.
+        ttl_hours: age at which a key is forgotten, so that it can be used again.
+
+    Returns:
+        The stored answer; None if this is the first request with the key, which the caller now carries out.
 
     Raises:
         Conflict: `idempotency_key_reused`: the key was used for another request; `idempotency_key_in_use`: the first
-            request with this key did not end within `WAIT_SECONDS`.
+            request with this key did not finish within `WAIT_SECONDS`.
     """
     age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
     mine = (K.owner == request.owner) & (K.key == request.key)
@@ -77,7 +83,7 @@ def begin(connection: Connection, request: CreatingRequest, ttl_hours: int) -> S
         return None
     found = connection.execute(select(K.request_hash, K.status, K.body).where(mine)).one_or_none()
     if found is None:
-        raise _in_use()  # it expired this very moment
+        raise _in_use()  # another transaction deleted the old key at this moment
     if found.request_hash != request.hash:
         raise Conflict(
             "this Idempotency-Key was used for another request; use a new key", code="idempotency_key_reused"
@@ -86,13 +92,17 @@ def begin(connection: Connection, request: CreatingRequest, ttl_hours: int) -> S
 
 
 def finish(connection: Connection, request: CreatingRequest, status: int, body: Mapping[str, Any]) -> None:
-    """Store the answer for copies of the request."""
+    """Store the answer of the first request, for copies of it."""
     mine = (K.owner == request.owner) & (K.key == request.key)
     connection.execute(update(K).where(mine).values(status=status, body=dict(body)))
 
 
 def forget_old(connection: Connection, ttl_hours: int) -> int:
-    """Delete up to `FORGOTTEN_AT_ONCE` keys older than ``ttl_hours``, the oldest first; returns how many."""
+    """Delete up to `FORGOTTEN_AT_ONCE` keys older than ``ttl_hours``, the oldest first.
+
+    Returns:
+        Number of deleted keys.
+    """
     age = func.now() - text(f"interval '{int(ttl_hours)} hours'")
     oldest = select(K.owner, K.key).where(K.created_at < age).order_by(K.created_at).limit(FORGOTTEN_AT_ONCE)
     found = connection.execute(oldest.with_for_update(skip_locked=True)).all()

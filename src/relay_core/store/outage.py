@@ -1,9 +1,9 @@
-"""Judges errors of the database by their SQLSTATE and the state of the connection; no other module does.
+"""Classifies errors of the database by their SQLSTATE and the state of the connection; no other module does.
 
-The class of an exception does not tell: psycopg2 raises a read-only server as `InternalError`, a deadlock as
-`OperationalError`. Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+The class of an exception is not enough: psycopg2 raises `InternalError` for a read-only server and `OperationalError`
+for a deadlock. Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 
-`SQLAlchemyError` and, of the driver, `DBAPIError` are for handlers in other packages.
+`SQLAlchemyError` and `DBAPIError` (an error of the driver) are exported for handlers in other packages.
 """
 
 import psycopg2
@@ -43,17 +43,26 @@ _OF_THE_DATA = {"22", "23"}
 
 
 class LogStoreUnavailable(RelayError):  # noqa: N818 - reads as what it says
-    """Postgres did not confirm an append: it may have stored the bytes or not, and the repeated append finds out."""
+    """Postgres did not confirm an append, so it may have stored the bytes or not.
+
+    The caller repeats the append, which stores the bytes only if they are missing.
+    """
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """The code of an error of the driver, or of SQLAlchemy around one; None where the server named none."""
+    """Return the SQLSTATE of an error of the driver, also if SQLAlchemy wrapped it.
+
+    None: the error has no code from the server.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     return cause.pgcode if isinstance(cause, psycopg2.Error) else None
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the statement may succeed later: Postgres is away or overloaded, and the statement is not at fault."""
+    """Return whether the statement may succeed later, because Postgres is away or overloaded.
+
+    False if the statement itself is at fault.
+    """
     if isinstance(error, PoolTimeout | LogStoreUnavailable):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -62,22 +71,31 @@ def is_away(error: BaseException) -> bool:
     if code is not None:
         return code in _AWAY or code[:2] in _AWAY_CLASSES
     cause = error.orig if isinstance(error, DBAPIError) else error
-    # Without a code it is libpq's own word, about a connection that could not be made or was lost.
+    # Without a code the error is libpq's own: a connection could not be made or was lost.
     return (
         isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError) or type(cause) is psycopg2.DatabaseError
     )
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether another transaction was in the way (deadlock, serialization): the same may be tried again at once."""
+    """Return whether another transaction was in the way (deadlock, serialization failure).
+
+    The same transaction may be tried again immediately.
+    """
     return (sqlstate(error) or "").startswith("40")
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the server takes no writes: a connection to it is of no use, a new one may find the primary."""
+    """Return whether the server refuses writes.
+
+    Its connections are then useless; a new connection may reach the primary.
+    """
     return sqlstate(error) == "25006"
 
 
 def is_of_the_data(error: BaseException) -> bool:
-    """Whether the data itself was refused (a constraint, a value): the same will be refused again."""
+    """Return whether Postgres refused the data itself (a constraint, a value).
+
+    It would refuse the same data again.
+    """
     return (sqlstate(error) or "")[:2] in _OF_THE_DATA

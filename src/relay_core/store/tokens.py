@@ -1,4 +1,4 @@
-"""Bearer tokens: made once, kept as a hash, with an owner and scopes."""
+"""Bearer tokens: each is shown once, stored as a hash, and has an owner and scopes."""
 
 import hashlib
 import secrets
@@ -19,7 +19,13 @@ PREFIX = "relay_"
 
 @dataclass(frozen=True)
 class Principal:
-    """The client behind a request; queries limit their rows to those that it may see."""
+    """The client behind a request, as its token identifies it; queries return only rows that it may see.
+
+    Attributes:
+        owner: name that the client's rows have in `created_by`.
+        scopes: `Scope` values.
+        token_id: the token; None for a principal that was made without one.
+    """
 
     owner: str
     scopes: frozenset[str]
@@ -27,16 +33,16 @@ class Principal:
 
     @property
     def sees_all(self) -> bool:
-        """Whether it sees the workspaces and projects of other owners."""
+        """Whether the client may see the workspaces and projects of other owners."""
         return Scope.ADMIN in self.scopes
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has ``scope``; `admin` includes all scopes, and write includes read."""
+        """Return whether the client has ``scope``. `admin` includes all scopes; `runs:write` includes `runs:read`."""
         return bool(self.scopes & {scope, Scope.ADMIN}) or (scope is Scope.READ and Scope.WRITE in self.scopes)
 
     @property
     def only(self) -> str | None:
-        """Owner to filter by; None for all."""
+        """Owner to whose rows queries are limited; None: no limit."""
         return None if self.sees_all else self.owner
 
 
@@ -56,10 +62,10 @@ class TokenInfo:
 def create(
     connection: Connection, *, name: str, owner: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[TokenInfo, str]:
-    """A new token and its text, which is never shown again.
+    """Insert a new token; return its row and its text, which is stored nowhere.
 
     Raises:
-        InvalidInput: a scope that does not exist, or no owner.
+        InvalidInput: a scope that does not exist, or no scope, name or owner.
     """
     unknown = sorted(set(scopes) - set(Scope))
     if unknown or not scopes:
@@ -82,7 +88,10 @@ def create(
 
 
 def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str = "local") -> str:
-    """Create a token and return its text, for a program that has only the URL of the database (the local stack)."""
+    """Create a token and return its text.
+
+    For a program that has only the URL of the database (the local stack).
+    """
     database = create_engine(database_url)
     with database.begin() as connection:
         text = create(connection, name=name, owner=owner, scopes=scopes)[1]
@@ -91,7 +100,10 @@ def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str
 
 
 def is_known(database_url: str, text: str) -> bool:
-    """Whether a token is valid, for a program that has only the database's URL."""
+    """Return whether a token is valid.
+
+    For a program that has only the URL of the database.
+    """
     database = create_engine(database_url)
     with database.connect() as connection:
         known = find_principal(connection, text) is not None
@@ -100,7 +112,7 @@ def is_known(database_url: str, text: str) -> bool:
 
 
 def find_principal(connection: Connection, text: str) -> Principal | None:
-    """The principal of a token's text; None when the token is unknown, expired or revoked."""
+    """Return the principal of a token's text; None if the token is unknown, expired or revoked."""
     row = connection.execute(
         select(Token.owner, Token.scopes, Token.id).where(
             Token.token_hash == _hash(text),
@@ -112,13 +124,13 @@ def find_principal(connection: Connection, text: str) -> Principal | None:
 
 
 def list_tokens(connection: Connection) -> list[TokenInfo]:
-    """All tokens, newest first, without their text."""
+    """Return all tokens, newest first, without their text."""
     columns = (Token.id, Token.name, Token.owner, Token.scopes, Token.created_at, Token.expires_at, Token.revoked_at)
     return [TokenInfo(*row) for row in connection.execute(select(*columns).order_by(Token.created_at.desc(), Token.id))]
 
 
 def revoke(connection: Connection, token_id: UUID) -> None:
-    """Revoke a token, so that it is refused from now on; doing so again changes nothing.
+    """Revoke a token: it is refused from now on. To revoke it again changes nothing.
 
     Raises:
         NotFound: there is no such token.

@@ -1,10 +1,10 @@
 """Transactions that send their queue messages after the commit.
 
-A store function that lets an execution start, or asks for the end of a running one, hands its id to
-`send_after_commit` or its Celery task id to `revoke_after_commit`. `Database` opens the transaction and sends the
-messages and revokes once it is committed, so no caller of a use case has to remember it. A transaction that is rolled
-back, or repeated after a deadlock, sends nothing for the tries that failed. A message that is lost between commit and
-sending is sent again by a worker's sweep.
+A store function that allows an execution to start hands the execution's id to `send_after_commit`; one that asks for
+the end of a running execution hands its Celery task id to `revoke_after_commit`. `Database` opens the transaction, and
+sends the messages and revokes once it is committed, so no caller has to remember it. A transaction that is rolled back,
+or repeated after a deadlock, sends nothing for the attempts that failed. A message that is lost between commit and
+sending is sent again by a periodic check of the workers (`messages.undispatched`).
 """
 
 import random
@@ -26,54 +26,60 @@ from relay_core.store.outage import is_conflict
 log = structlog.get_logger(__name__)
 
 TRIES = 4
-"""How often `Database.transact` begins a transaction before it gives up."""
+"""Most attempts that `Database.transact` makes."""
 PAUSE_SECONDS = 0.05
-"""Upper bound of the first pause between two tries; the pause is random and its bound doubles with each try, so that
-two transactions that met once do not meet again."""
+"""Half of the longest pause, in seconds, after the first attempt.
+
+Each pause is random, and its upper bound doubles with each attempt, so that two transactions that were in each other's
+way do not meet again.
+"""
 _OPTION = "relay_after_commit"
 
 T = TypeVar("T")
 
 
 class Publisher(Protocol):
-    """Sends queue messages and revokes; neither method raises when the queue is away."""
+    """Sends queue messages and revokes; neither method raises an error if the queue does not answer."""
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
         """Send one message for each execution that may start."""
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Tell all workers that these Celery tasks are to end."""
+        """Ask all workers to stop these Celery tasks."""
 
 
 class NotCollectedError(RuntimeError):
-    """A use case ran on a connection that `Database.begin` did not open, so its messages would never be sent."""
+    """A store function that sends messages ran on a connection that `Database.begin` did not open.
+
+    Its messages would never be sent.
+    """
 
 
 @dataclass
 class _AfterCommit:
-    """Ids that a transaction has collected so far."""
+    """The ids that a transaction has collected so far for the time after its commit."""
 
     execution_ids: list[UUID] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
 
 
 def send_after_commit(connection: Connection, execution_ids: Iterable[UUID]) -> None:
-    """Have the queue messages of executions sent once the transaction of ``connection`` is committed.
+    """Send the queue messages of executions once the transaction of ``connection`` is committed.
 
-    An execution that is not queued any more at the end of the transaction gets no message; one that was named twice
-    gets one.
+    An execution that is not queued any more at the end of the transaction gets no message; an execution that was passed
+    twice gets one.
 
     Raises:
-        NotCollectedError: the connection comes from elsewhere than `Database.begin` or `Database.transact`.
+        NotCollectedError: the connection was not opened by `Database.begin` or `Database.transact`.
     """
     _after_commit(connection).execution_ids += execution_ids
 
 
 def revoke_after_commit(connection: Connection, task_ids: Iterable[str]) -> None:
-    """Have Celery tasks revoked once the transaction of ``connection`` is committed.
+    """Revoke Celery tasks once the transaction of ``connection`` is committed.
 
     Raises:
-        NotCollectedError: the connection comes from elsewhere than `Database.begin` or `Database.transact`.
+        NotCollectedError: the connection was not opened by `Database.begin` or `Database.transact`.
     """
     _after_commit(connection).task_ids += task_ids
 
@@ -88,7 +94,7 @@ def _after_commit(connection: Connection) -> _AfterCommit:
 
 
 class Database:
-    """Postgres with a publisher: transactions opened here send what they collected after their commit.
+    """Postgres with a publisher: a transaction opened here sends its collected messages after its commit.
 
     Args:
         engine: the connections, from `make_database`.
@@ -100,16 +106,16 @@ class Database:
         self.publisher = publisher
 
     def connect(self) -> Connection:
-        """A connection for reading; a use case that sends messages refuses it (`NotCollectedError`)."""
+        """Return a connection for reading; functions that send messages refuse it (`NotCollectedError`)."""
         return self.engine.connect()
 
     def raw_connection(self) -> PoolProxiedConnection:
-        """A connection of the driver itself, for COPY."""
+        """Return a connection of the driver itself, for COPY."""
         return self.engine.raw_connection()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back when the block raises.
+        """Open one transaction: committed at the end of the block, rolled back if the block raises an error.
 
         Messages and revokes that were collected in the block are sent after the commit, and only then.
         """
@@ -124,11 +130,11 @@ class Database:
             self.publisher.revoke(collected.task_ids)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction and return its result; a deadlock or serialization failure repeats it.
+        """Run ``work`` in a transaction and return its result; after a deadlock or serialization failure, repeat it.
 
         Args:
-            work: called once for each try, each time in a new transaction, so it must do nothing but read and write
-                in it.
+            work: called once for each attempt, each time with a new transaction, so it must do nothing but read and
+                write in that transaction.
         """
         for tried in range(1, TRIES + 1):
             try:
@@ -142,5 +148,5 @@ class Database:
         raise AssertionError
 
     def dispose(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         self.engine.dispose()

@@ -1,1 +1,1 @@
-"""Coding agents as values: names, profiles, conversations."""
+"""Coding agents as values: executors and their options, profiles, conversations."""

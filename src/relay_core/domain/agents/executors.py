@@ -1,6 +1,6 @@
-"""The executors (coding agents) that a request can name, and the fields that each takes.
+"""The executors (coding agents) that a request can name, and the fields that each of them accepts.
 
-The API checks requests with it and runs no executor; the programs are in `relay_workers.agents`.
+The API checks requests with this module; it runs no executor. `relay_workers.agents` runs the agents' programs.
 """
 
 import re
@@ -12,16 +12,19 @@ from typing import Any
 from relay_core.domain.errors import InvalidInput
 
 MAX_COMMAND_BYTES = 64 << 10
-"""Longest ``command`` and longest other text of a choice; a longer command belongs into a script of the repository."""
+"""Most bytes of ``command`` and of every other text of a choice.
+
+A longer command belongs into a script of the repository.
+"""
 MAX_ARGS = 100
-"""Most words in ``args``."""
+"""Most entries of ``args``."""
 
 AUTO = "auto"
-"""Permission mode: the agent asks for no permission, as the container is its sandbox."""
+"""Permission mode: the agent never asks for permission; the container is its sandbox."""
 PLAN = "plan"
-"""Permission mode: the agent reads and writes nothing; its last message is the plan."""
+"""Permission mode: the agent may read but not write files; its last message is the plan."""
 REJECT = "reject"
-"""Permission mode: the agent asks for permission as its own settings say, and every request is denied."""
+"""Permission mode: the agent asks for permission as its own settings say, and Relay denies every request."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +32,27 @@ class ExecutorKind:
     """One executor, and the fields that a request or a profile may set for it."""
 
     name: str
-    """The word that requests use."""
+    """The word by which requests name the executor."""
     summary: str
     """One line about the executor, shown by the API."""
     program: str | None = None
-    """Program that the image must hold; None where it follows from the command."""
+    """Program that the image must contain. None: it depends on ``command``."""
     command_required: bool = False
     """Whether a request must give ``command``."""
     resumes: bool = True
     """Whether a follow-up can continue a conversation of this executor."""
     conversation: bool = True
-    """Whether Relay reads entries of a conversation from its output; else the end of the output is the summary."""
+    """Whether Relay reads a conversation from the output. If not, the end of the output becomes the turn's summary."""
     command_is_program: bool = False
-    """Whether ``command`` names the agent's program (words as in a shell); else ``command`` is the whole script."""
+    """Whether ``command`` names the agent's program (words as in a shell). If not, it is a whole shell script."""
     models: bool = True
     """Whether a request may choose the model."""
     permission_modes: tuple[str, ...] = (AUTO,)
-    """Modes that a request may choose; the first is the default."""
+    """Permission modes that a request may choose; the first is the default."""
     reasoning_efforts: tuple[str, ...] = ()
-    """Efforts that a request may choose."""
+    """Reasoning efforts that a request may choose."""
     harmless_args: frozenset[str] = frozenset()
-    """Options that ``args`` and ``command`` may hold in a mode other than `AUTO`, as they leave the mode in force."""
+    """Options allowed in ``args`` and ``command`` in a mode other than `AUTO`: they cannot change the mode."""
 
 
 SHELL = ExecutorKind(
@@ -164,32 +167,33 @@ EXECUTORS: Mapping[str, ExecutorKind] = {
 
 @dataclass(frozen=True)
 class ExecutorChoice:
-    """The choice of an executor with its options; each session stores a choice, which never changes.
+    """An executor with its options. Each session stores one choice, which never changes.
 
-    `check_executor` makes checked choices; a choice that was read from the database is checked again before its use.
+    `check_executor` returns checked choices. A choice that was read from the database must be checked again before its
+    use.
     """
 
     name: str
     command: str | None = None
     variant: str | None = None
-    """Name of the profile whose fields the choice has."""
+    """Name of the profile that the fields were taken from."""
     model: str | None = None
     reasoning_effort: str | None = None
     permission_mode: str | None = None
     args: tuple[str, ...] = ()
-    """Further arguments of the program."""
+    """Additional command-line arguments of the program."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the agent's process, not secret; the environment of the run wins over them."""
+    """Environment variables of the agent's process, not secret; the run's variables take precedence."""
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """Stored fields that this version of Relay does not know; `check_executor` refuses them."""
 
     @property
     def kind(self) -> ExecutorKind:
-        """The description of the executor."""
+        """The executor's own description, with the fields that it accepts."""
         return EXECUTORS[self.name]
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as a session stores them and as `check_executor` takes them."""
+        """Return the fields as a session stores them and as `check_executor` accepts them."""
         known = {name: value for name, value in asdict(self).items() if name in FIELDS}
         return {**known, "args": list(self.args), "env": dict(self.env), **self.unknown}
 
@@ -198,7 +202,7 @@ FIELDS = tuple(field.name for field in fields(ExecutorChoice) if field.name != "
 
 
 def executor_kind(name: object) -> ExecutorKind:
-    """The executor of that name.
+    """Return the executor of that name.
 
     Raises:
         InvalidInput: no executor has the name; the message lists all names.
@@ -212,11 +216,11 @@ def executor_kind(name: object) -> ExecutorKind:
 
 
 def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
-    """The choice that the given fields make; an empty text counts as not given.
+    """Check the fields of a choice and return them as one; an empty text counts as not given.
 
     Raises:
-        InvalidInput: the executor or a field is unknown, a field does not belong to this executor, or a value is
-            not allowed; `field` names the place.
+        InvalidInput: the executor or a field is unknown, a field does not belong to this executor, or a value is not
+            allowed; `field` of the error is the dotted name of the wrong field.
     """
     if unknown := sorted(set(given) - set(FIELDS)):
         known = ", ".join(FIELDS)
@@ -246,7 +250,7 @@ def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
 
 
 def check_prompt(name: str, prompt: str) -> None:
-    """Refuse a blank prompt, which agents refuse, before a container is started for it.
+    """Refuse a blank prompt for an executor that needs one, before a container is started for it.
 
     Raises:
         InvalidInput: the prompt is blank and the executor ``name`` needs a prompt.
@@ -256,10 +260,13 @@ def check_prompt(name: str, prompt: str) -> None:
 
 
 def program_words(command: str) -> tuple[str, ...]:
-    """The words of a ``command`` that names an agent's program and its arguments; at least one word.
+    """Split a ``command`` that names an agent's program and its arguments into words, as a shell does.
+
+    Returns:
+        At least one word.
 
     Raises:
-        InvalidInput: the quotes of the command do not match, or it holds no word.
+        InvalidInput: the quotes of the command do not match, or it has no word.
     """
     try:
         words = tuple(shlex.split(command))
@@ -275,17 +282,17 @@ _MODE_OPTION = re.compile(
     r"settings|full-auto|sandbox|ask-for-approval|trust-.*)(?:=.*)?|(?:-c=?|--config=)?(?:sandbox_mode|approval_policy)=.*",
     re.IGNORECASE,
 )
-"""Command-line words that change the permissions of known agents; `acp` agents take them in the mode auto only."""
+"""Matches arguments that change the permissions of known agents; `acp` agents accept them only in the mode auto."""
 
 
 def _hold_mode(kind: ExecutorKind, mode: str | None, field_name: str, words: tuple[str, ...]) -> None:
-    """Refuse words of a command line that could end the permission mode ``mode``.
+    """Refuse words of a command line that could override the permission mode ``mode``.
 
-    An agent that gets its mode as an argument takes only the options in `harmless_args`. An ACP agent gets its mode by
-    the protocol, so only the options that are known to override the protocol are refused.
+    An agent that gets its mode as an argument may have no options but those in `harmless_args`. An ACP agent gets its
+    mode through the protocol, so only options that are known to override the protocol are refused.
 
     Raises:
-        InvalidInput: a word could end the mode; the message names it.
+        InvalidInput: a word could override the mode; the message names it.
     """
     for word in words:
         option = word.partition("=")[0]
@@ -300,7 +307,7 @@ def _hold_mode(kind: ExecutorKind, mode: str | None, field_name: str, words: tup
 
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}")
-"""Name of a model of any agent; it never begins with a dash, so no agent takes it for an option."""
+"""Matches the name of a model of any agent. It never begins with a dash, so no agent takes it for an option."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 

@@ -1,4 +1,4 @@
-"""Named configurations of executors ("variants"): built in, of a deployment's file, of a project, one over the other.
+"""Named configurations of executors ("variants"): built-in ones, under those of a deployment, under those of a project.
 
 A profile file is TOML: a table for each executor and variant, with fields of `ExecutorChoice`::
 
@@ -11,7 +11,7 @@ A profile file is TOML: a table for each executor and variant, with fields of `E
     args = ["-c", "web_search=true"]
     env = { OPENAI_BASE_URL = "https://gateway.example.org/v1" }
 
-A variant stands by itself: it does not inherit from `default`.
+A variant is complete by itself: it inherits nothing from `default`.
 """
 
 import re
@@ -36,7 +36,7 @@ BUILT_IN: Profiles = {
 
 
 def parse(text: str) -> Profiles:
-    """The profiles in the text of a TOML file.
+    """Return the profiles in the text of a TOML file, checked.
 
     Raises:
         InvalidInput: the text is no TOML, or a profile in it is wrong; `field` is the place (`codex.deep.model`).
@@ -49,7 +49,7 @@ def parse(text: str) -> Profiles:
 
 
 def check(given: Mapping[str, Any]) -> Profiles:
-    """The profiles, once every name and value in them is checked.
+    """Check every name and value of parsed profiles, and return the profiles.
 
     Raises:
         InvalidInput: an executor or field is unknown, or a value is not allowed; `field` is the first such place.
@@ -58,7 +58,7 @@ def check(given: Mapping[str, Any]) -> Profiles:
 
 
 def overlay(*layers: Profiles) -> Profiles:
-    """The layers as one set of profiles; each field of a variant has the value of the last layer that sets it."""
+    """Merge layers of profiles into one; each field of a variant gets the value of the last layer that sets it."""
     merged: dict[str, dict[str, dict[str, Any]]] = {}
     for layer in layers:
         for name, variants in layer.items():
@@ -68,11 +68,11 @@ def overlay(*layers: Profiles) -> Profiles:
 
 
 def choose(profiles: Profiles, request: Mapping[str, Any]) -> ExecutorChoice:
-    """The choice that a request makes: the profile of its variant, with the fields of the request laid over it.
+    """Return the executor choice of a request: the fields of the named profile, overridden by those of the request.
 
     Args:
-        profiles: all layers.
-        request: fields of `ExecutorChoice`; None counts as not given.
+        profiles: the merged layers.
+        request: fields of `ExecutorChoice`; None counts as not given. Without a variant, `default` is used.
 
     Raises:
         InvalidInput: an unknown executor or variant, or fields that do not go together.

@@ -1,1 +1,1 @@
-"""Names, addresses and patches of git as values."""
+"""Pure functions about git: branch names, URLs and patches."""

@@ -1,4 +1,4 @@
-"""Names that Relay gives: branches of workspaces and directories of clones. Pure functions."""
+"""Names for workspaces' branches and for the directories of clones. Pure functions."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ _PARTIAL = ".partial-"
 
 
 def branch_name(prefix: str, workspace_id: UUID, title: str) -> str:
-    """``{prefix}{8 hex digits}-{slug}``; without a usable title there is no slug.
+    """Return ``{prefix}{8 hex digits}-{slug}``; there is no slug if the title has no letters or digits.
 
     Raises:
         InvalidInput: the prefix makes no valid branch name.
@@ -31,7 +31,10 @@ def branch_name(prefix: str, workspace_id: UUID, title: str) -> str:
 
 
 def is_valid_branch(name: str) -> bool:
-    """Whether git takes a name for a branch (as ``git check-ref-format --branch``) and cannot take it for an option."""
+    """Return whether git accepts a name as a branch and cannot mistake it for an option.
+
+    The rules are those of ``git check-ref-format --branch``.
+    """
     if not name or name.startswith("-") or name in {"@", "HEAD"} or _BAD_IN_REF.search(name):
         return False
     try:
@@ -43,15 +46,19 @@ def is_valid_branch(name: str) -> bool:
 
 
 def is_valid_repo_name(name: str) -> bool:
-    """Whether a clone's directory may have a name: one visible path component that is no option and no ``*.git``."""
+    """Return whether the directory of a clone may have this name.
+
+    It must be a single path component that is not hidden, does not look like an option and does not end in ``.git``.
+    """
     plain = _REPO_NAME.fullmatch(name) is not None and len(name) <= MAX_REPO_NAME_LENGTH
     return plain and not name.lower().endswith(".git") and _PARTIAL not in name and not name.endswith(".")
 
 
 def repo_name_from_url(url: str) -> str:
-    """A directory name for the clone of a remote: the last part of its path, made plain; ``repo`` where none is left.
+    """Return a directory name for a clone: the last part of the URL's path without unusual characters.
 
-    Never contains a ``/`` or NUL, starts with ``.`` or ``-``, or ends in ``.git``.
+    It is ``repo`` if nothing usable is left. The name never contains ``/`` or NUL, starts with ``.`` or ``-``, or ends
+    in ``.git``.
     """
     last = re.split(r"[/:\\]", url.rstrip("/\\: "))[-1]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).replace(_PARTIAL, "-")[:MAX_REPO_NAME_LENGTH]
@@ -62,7 +69,10 @@ def repo_name_from_url(url: str) -> str:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in their order; a name that repeats an earlier one in any case gets ``-2``, ``-3`` and so on."""
+    """Return the names in the same order, with ``-2``, ``-3`` and so on added to repeated ones.
+
+    Names that differ only in case count as equal.
+    """
     taken = {name.lower() for name in names}
     seen: set[str] = set()
     result = []

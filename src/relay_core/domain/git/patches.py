@@ -1,4 +1,4 @@
-"""Splits a patch that git wrote into the parts of its files."""
+"""Splits a patch that git wrote into one part for each file."""
 
 import itertools
 import re
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _FILE = re.compile(rb"^diff --git ", re.MULTILINE)
-"""Beginning of a file's part. Content cannot match: its lines begin with another character or hold no space."""
+"""Matches the beginning of a file's part.
+
+Content cannot match: lines of text begin with another character, and lines of binary content have no space.
+"""
 _BINARY = re.compile(rb"^GIT binary patch\n", re.MULTILINE)
 _INDEX = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})", re.MULTILINE)
 _PATHS = (
@@ -21,20 +24,25 @@ _NO_BLOB = "0" * 40
 
 
 class FilePart(NamedTuple):
-    """The part of a patch that belongs to one file: the bytes from `start` to `end`."""
+    """The part of a patch that belongs to one file.
+
+    Attributes:
+        start: offset of its first byte in the patch.
+        end: offset after its last byte.
+    """
 
     start: int
     end: int
     path: str
-    """Path after the change, or before it for a removed file. Bytes that are no UTF-8 are replaced."""
+    """Path after the change, or before it for a removed file. Bytes that are not UTF-8 are replaced."""
     binary_at: int | None
     """Offset of the binary content in the patch; None for a text file."""
     blobs: tuple[str, ...]
-    """Object names of the content before and after the change, without that of a content that does not exist."""
+    """Git's object ids of the file's content before and after the change; a side without the file is left out."""
 
 
 def file_parts(patch: bytes) -> Iterator[FilePart]:
-    """The parts of all files in a patch, in order; together they are the whole patch."""
+    """Yield the part of each file in a patch, in order; together the parts are the whole patch."""
     starts = [found.start() for found in _FILE.finditer(patch)]
     for start, end in itertools.pairwise([*starts, len(patch)]):
         hunk = patch.find(b"\n@@ ", start, end)
@@ -56,7 +64,10 @@ def _path(head: bytes) -> str:
 
 
 def _unquoted(name: bytes) -> str:
-    """The path behind git's quoting of unusual bytes: escapes of C, and octal numbers for other bytes."""
+    """Undo git's quoting of a path with unusual bytes.
+
+    Git writes some bytes as escapes of C, other bytes as octal numbers.
+    """
 
     def plain(found: re.Match[bytes]) -> bytes:
         code = found[1]

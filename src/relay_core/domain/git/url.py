@@ -1,7 +1,8 @@
-"""Which remotes may be cloned: parsing a git URL and deciding about its host, as pure functions.
+"""Decides which git remotes may be cloned: parses their URLs and checks their hosts. Pure functions.
 
-Git itself accepts far more than this: ``ext::sh -c ...`` runs a command, ``-u...`` is an option, ``http`` follows to
-any host. So nothing reaches git that was not taken apart here; what is refused is refused by shape, not by a list.
+Git itself accepts far more than this module: ``ext::sh -c ...`` runs a command, ``-u...`` is an option, and ``http``
+follows redirects to any host. So git gets no URL that was not parsed here, and only known forms are accepted: there is
+no list of bad ones.
 """
 
 import ipaddress
@@ -30,7 +31,10 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class RemotePolicy:
-    """The remotes that clients of this deployment may clone; https and ssh to public hosts are always allowed."""
+    """Which remotes the clients of this deployment may clone.
+
+    The schemes https and ssh are always allowed, for public hosts.
+    """
 
     allow_http: bool = False
     allow_git_protocol: bool = False
@@ -39,12 +43,12 @@ class RemotePolicy:
     allow_private_hosts: bool = False
     """Allow loopback, private, link-local and reserved addresses, and internal names."""
     allowed_hosts: tuple[str, ...] = ()
-    """Allowed names, or patterns such as ``*.example.com``; empty allows any host. The address is checked as well."""
+    """Allowed names, or patterns such as ``*.example.com``; empty allows any. Addresses are checked in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitUrl:
-    """A remote that a policy allows, taken apart; it holds no credentials."""
+    """A parsed URL of a remote that the policy allows; it contains no password."""
 
     scheme: str
     """``https``, ``ssh``, ``http``, ``git`` or ``file``."""
@@ -55,15 +59,15 @@ class GitUrl:
     path: str
     """Path on the remote; for ``file`` an absolute path of this machine."""
     user: str | None
-    """Login name of an ssh remote; None where the URL names none, and for other schemes."""
+    """Login name of an ssh remote. None: the URL has none, or another scheme."""
     display: str
     """The URL as messages show it."""
     text: str
-    """The URL that git gets, and that the clone has as ``origin``."""
+    """The URL that git gets, and that becomes the clone's ``origin``."""
 
 
 def parse_git_url(text: str, policy: RemotePolicy) -> GitUrl:
-    """Take a URL apart, and refuse a URL that the policy does not allow. Resolves no names.
+    """Parse a git URL, and refuse it if the policy does not allow it. Resolves no names.
 
     Raises:
         InvalidInput: code ``git_url_invalid``, ``git_url_has_credentials``, ``git_scheme_not_allowed`` or
@@ -78,9 +82,12 @@ def parse_git_url(text: str, policy: RemotePolicy) -> GitUrl:
 
 
 def classify_addresses(addresses: Sequence[str], policy: RemotePolicy) -> list[IPAddress]:
-    """The addresses that a name resolved to, as numbers and without doubles, if the policy allows all of them.
+    """Parse the addresses that a host name resolved to; refuse the name if the policy forbids one of them.
 
-    One forbidden address refuses the name: to answer with public and private addresses is an attack or a mistake.
+    One forbidden address is enough: a name with both public and private addresses is an attack or a mistake.
+
+    Returns:
+        The addresses without duplicates.
 
     Raises:
         InvalidInput: code ``git_host_not_allowed``.
@@ -92,7 +99,10 @@ def classify_addresses(addresses: Sequence[str], policy: RemotePolicy) -> list[I
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to the public internet; of an IPv6 address that embeds an IPv4 address, the latter."""
+    """Return whether an address belongs to the public internet.
+
+    For an IPv6 address that contains an IPv4 address, the IPv4 address decides.
+    """
     if isinstance(address, ipaddress.IPv6Address):
         embedded = address.ipv4_mapped or address.sixtofour
         if embedded is None and address in _NAT64:
@@ -105,10 +115,12 @@ def is_public(address: IPAddress) -> bool:
 
 
 def why_not_public(host: str) -> str | None:
-    """The end of a sentence about a host whose spelling says that it is not public; None for any other host.
+    """Return why a host is not public, judged by its spelling; None if the spelling does not show it.
+
+    The text is the end of a sentence that begins with the host, such as "is an internal name".
 
     Raises:
-        InvalidInput: code ``git_url_invalid``: the host is spelt like an address and is none.
+        InvalidInput: code ``git_url_invalid``: the host looks like an address but is not one.
     """
     address = _literal_address(host)
     if address is not None:
@@ -117,7 +129,7 @@ def why_not_public(host: str) -> str | None:
 
 
 def redact(text: str) -> str:
-    """The text without the user part of every URL in it; used on messages of git and its helpers."""
+    """Return the text without user name and password in every URL; used on messages of git and its helpers."""
     return _CREDENTIALS_IN_TEXT.sub(r"\1", text)
 
 
@@ -159,7 +171,7 @@ def _full_url(text: str, policy: RemotePolicy) -> GitUrl:
 
 
 def _user(parts: SplitResult, scheme: str) -> str | None:
-    """The login name of an ssh URL; any other name or password is refused."""
+    """Return the login name of an ssh URL; refuse a password, and any user name in a URL of another scheme."""
     if "@" not in parts.netloc:
         return None
     if scheme != "ssh" or parts.password is not None:
@@ -228,9 +240,9 @@ def _check_host(host: str, policy: RemotePolicy) -> str:
 
 
 def _literal_address(host: str) -> IPAddress | None:
-    """The address that a host part stands for, in each spelling that resolvers take (0x7f000001, 2130706433, 127.1).
+    """Return the address that a host part stands for; None for a name.
 
-    None for a name.
+    Every spelling that resolvers accept counts (0x7f000001, 2130706433, 127.1).
     """
     if ":" in host:
         if "%" in host:

@@ -1,4 +1,4 @@
-"""Whether bytes may be appended to a log: the pure decision behind the guarded write."""
+"""Decides whether bytes may be appended to a log; the store writes what this pure code decided."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,18 @@ from relay_core.domain.vocabulary import Stream
 
 @dataclass(frozen=True)
 class Append:
-    """Bytes to store at the end of a stream."""
+    """Bytes to store at the end of one stream of an execution's log.
+
+    Attributes:
+        fence: fence of the sender's claim; a sender with an older fence is refused.
+    """
 
     execution_id: UUID
     fence: int
     stream: str
     """`stdout` or `stderr`."""
     start: int
-    """Offset of the first byte; the append is taken only when it is the stored size."""
+    """Offset of the first byte; the append is accepted only if it equals the stored size of the stream."""
     data: bytes
 
     @property
@@ -28,7 +32,7 @@ class Append:
 
 
 class StoredAppend(NamedTuple):
-    """An append that is in Postgres, and its places."""
+    """An append that is stored in Postgres, with its position in the stream `all` and in its batch."""
 
     append: Append
     all_offset: int
@@ -38,7 +42,13 @@ class StoredAppend(NamedTuple):
 
 
 class StreamState(NamedTuple):
-    """The streams of an execution as the locked rows have them."""
+    """The stored state of an execution's log streams, read from locked rows.
+
+    Attributes:
+        fence: fence of the present owner.
+        closed: whether the log is complete and accepts no more bytes.
+        sizes: stored bytes by stream.
+    """
 
     fence: int
     closed: bool
@@ -47,15 +57,15 @@ class StreamState(NamedTuple):
 
 @dataclass(frozen=True)
 class RefusedAppends:
-    """The answer for an execution of whose appends none was stored."""
+    """The answer for an execution if its appends of a batch were refused; none of them was stored."""
 
     sizes: Mapping[str, int] | None
-    """Stored bytes by stream, from where the same owner goes on. None: another owner has the log, or it is closed."""
+    """Stored bytes by stream, where the same owner continues. None: another owner has the log, or it is closed."""
 
 
 @dataclass(frozen=True)
 class AppendResult:
-    """The stored appends of a batch in its order, and the refusals by execution."""
+    """The result of a batch: its stored appends in the order of the batch, and the refusals by execution."""
 
     stored: Sequence[StoredAppend]
     refused: Mapping[UUID, RefusedAppends]
@@ -63,7 +73,7 @@ class AppendResult:
 
 @dataclass
 class BatchDecision:
-    """The appends of a batch to write, and the answer to its sender."""
+    """The decision about a batch: the appends to write, the sizes afterwards, and the answer to the sender."""
 
     written: list[StoredAppend] = field(default_factory=list)
     """The appends to write."""
@@ -73,10 +83,15 @@ class BatchDecision:
 
 
 def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> BatchDecision:
-    """Decide on a batch: of each execution, all appends are taken or none.
+    """Decide about a batch: of each execution, all appends are accepted or none.
 
-    The appends of an execution are taken when their fence and offsets fit. When the stored sizes are those after the
-    appends, an earlier commit stored them and its answer was lost: they count as stored and are not written again.
+    The appends of an execution are accepted if their fence and offsets match the stored ones. If the stored sizes are
+    already those after the appends, an earlier commit stored them and its answer was lost: they count as stored and are
+    not written again.
+
+    Args:
+        batch: appends of any executions.
+        state: the stored state by execution; an execution that is missing is refused.
     """
     decision = BatchDecision()
     stored: list[StoredAppend] = []

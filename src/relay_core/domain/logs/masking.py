@@ -1,7 +1,8 @@
-"""Masking of secrets in a byte stream, in place: every byte of a secret becomes ``*``, so that offsets stay true.
+"""Masking of secrets in a byte stream: every byte of a secret becomes ``*``, so offsets and sizes do not change.
 
-The output depends on the whole input and not on how it was cut into pieces: bytes that could still become part of a
-secret are held back until that is decided. `relay_core.domain.logs.secret_forms` makes the byte strings to look for.
+The output depends on the whole input and not on the pieces in which it arrives: bytes that may be the beginning of a
+secret are held back until enough bytes have followed to decide. `relay_core.domain.logs.secret_forms` makes the byte
+strings to look for.
 """
 
 import bisect
@@ -16,23 +17,29 @@ CUT = "…"
 """Last character of a text that was shortened."""
 
 HEAD_BYTES = 8
-"""First bytes of each secret that one search looks for; where it finds them, the rest of the secret is compared."""
+"""Number of first bytes of each secret that the search looks for.
+
+Where they are found, the rest of the secret is compared.
+"""
 SEARCH_BYTES = 64 << 10
-"""Bytes of one search, which bounds its finds: a text of beginnings of secrets has a find at every byte."""
+"""Bytes of one search, which bounds its results: a text of beginnings of secrets has a match at every byte."""
 
 
 def context_bytes(secrets: Sequence[bytes]) -> int:
-    """Raw bytes before an offset that a masker needs to begin in the middle of a stream, at that offset."""
+    """Return how many raw bytes before an offset a `Masker` needs to begin at that offset.
+
+    A secret that covers the offset may begin so many bytes before it.
+    """
     return max((len(secret) for secret in secrets), default=1) - 1
 
 
 class Masker:
-    """Masks one stream, piece by piece.
+    """Masks one stream, which is fed piece by piece.
 
     Args:
-        secrets: the exact values; no value may be empty.
+        secrets: the exact values; no value may be empty. `Patterns` that were prepared before are accepted, too.
         context: the last `context_bytes` raw bytes before the first byte that will be fed; fewer at the start of a
-            stream. They were given out before, but a secret may begin in them.
+            stream. They are not returned again, but a secret may begin in them.
     """
 
     def __init__(self, secrets: "Sequence[bytes] | Patterns", context: bytes = b"") -> None:
@@ -42,27 +49,27 @@ class Masker:
         elif secrets:
             self._search = Patterns(secrets)
         self._raw = b""
-        """Undecided raw bytes: a proper prefix of a secret, at the end of what was fed."""
+        """Raw bytes at the end of the input that may be the beginning of a secret, so they are not decided yet."""
         self._spans: list[_Span] = []
-        """Parts of `_raw` that belong to secrets."""
+        """Parts of `_raw` that are known to belong to secrets."""
         self._open: list[_Place] = []
-        """Places in `_raw` at which a secret may have begun that is not complete yet."""
+        """Places in `_raw` where a secret may have begun whose end has not arrived yet."""
         self._skip = 0
-        """Bytes at the front of `_raw` that are context and are never given out."""
+        """Number of bytes at the front of `_raw` that are context and are never returned."""
         self.feed(context)
         self._skip = len(self._raw)
 
     @property
     def held(self) -> int:
-        """Number of bytes that were fed and not given out yet."""
+        """Number of bytes that were fed and have not been returned yet."""
         return len(self._raw) - self._skip
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next raw bytes, and return all bytes that are decided, masked."""
+        """Take the next raw bytes; return, masked, all bytes of which it is decided whether they are secret."""
         if self._search is None:
             return data
         raw = self._raw + data if self._raw else data
-        # What was searched is not searched again, or small pieces of a long secret would cost its square.
+        # Bytes are searched once: else a long secret in small pieces would cost the square of its length.
         places = itertools.chain(self._open, self._search.places(raw, len(self._raw)))
         spans = _Spans(self._spans)
         begun: list[_Place] = []
@@ -75,7 +82,7 @@ class Masker:
         return self._give(raw, spans.found, len(raw) - undecided)
 
     def finish(self) -> bytes:
-        """Return the bytes held back, masked: the stream has ended, so a secret that is not complete never will be."""
+        """Return the bytes held back, masked. The stream has ended, so an incomplete secret stays incomplete."""
         self._open = []
         return self._give(self._raw, self._spans, len(self._raw))
 
@@ -89,7 +96,7 @@ class Masker:
 
 
 class SecretMask:
-    """Masks whole texts before they are stored; any thread may use it, also while it learns.
+    """Masks whole texts before they are stored; any thread may use it, even while the secrets are replaced.
 
     Args:
         secrets: the exact values; no value may be empty.
@@ -99,12 +106,12 @@ class SecretMask:
         self.learn(secrets)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Mask these secrets from now on, in place of those before."""
+        """Replace the secrets to mask by these."""
         self._patterns = Patterns(secrets) if secrets else None
         self.secrets = tuple(secrets)
 
     def data(self, data: bytes) -> bytes:
-        """The bytes with every secret masked."""
+        """Return the bytes with every secret masked."""
         patterns = self._patterns
         if patterns is None:
             return data
@@ -112,7 +119,11 @@ class SecretMask:
         return masker.feed(data) + masker.finish()
 
     def text(self, text: str) -> str:
-        """The text with every secret masked, and at its end a beginning of a secret, as a text may grow or be cut."""
+        """Return the text with every secret masked.
+
+        At the end of the text the beginning of a secret is masked as well (if it has `HEAD_BYTES` or more), as the text
+        may grow or may have been cut there.
+        """
         patterns = self._patterns
         if patterns is None:
             return text
@@ -130,7 +141,7 @@ class _Span(NamedTuple):
 
 
 class _SecretsWithHead:
-    """Secrets with the same first bytes. There may be a thousand: a file with a line for each user."""
+    """All secrets that begin with the same bytes. There may be a thousand: a file with a line for each user."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._all = tuple(secrets)
@@ -140,13 +151,13 @@ class _SecretsWithHead:
         self.longest = self._lengths[0]
 
     def at(self, raw: bytes, at: int) -> bytes | None:
-        """The longest of the secrets that is in ``raw`` at offset ``at``; None where no secret is."""
+        """Return the longest of the secrets that stands in ``raw`` at offset ``at``; None if none does."""
         if not raw.startswith(self._all, at):
             return None
         return next(piece for length in self._lengths if (piece := raw[at : at + length]) in self._values)
 
     def may_become(self, tail: bytes) -> bool:
-        """Whether ``tail`` is a proper prefix of one of the secrets."""
+        """Return whether ``tail`` is the beginning of one of the secrets, but not all of it."""
         after = bisect.bisect_right(self._ordered, tail)
         return after < len(self._ordered) and self._ordered[after].startswith(tail)
 
@@ -158,19 +169,19 @@ class _Place(NamedTuple):
     secrets: _SecretsWithHead
 
     def is_open(self, raw: bytes) -> bool:
-        """Whether a secret begins here that ``raw`` may not hold to its end yet."""
+        """Return whether a secret may begin here that extends beyond the end of ``raw``."""
         return self.at + self.secrets.longest > len(raw) and self.secrets.may_become(raw[self.at :])
 
 
 class _Spans:
-    """The spans that secrets cover, in order and without overlap."""
+    """The ranges of bytes that secrets cover, in order and without overlap."""
 
     def __init__(self, known: Iterable[_Span]) -> None:
         self.found = list(known)
         self._reach = self.found[-1].end if self.found else -1
 
     def add(self, raw: bytes, place: _Place) -> None:
-        """Add the longest secret at a place, with its repetitions right behind it."""
+        """Add the range of the longest secret at a place, with direct repetitions of the secret."""
         at, secrets = place
         secret = secrets.at(raw, at) if at + secrets.longest > self._reach else None
         if secret is None:
@@ -190,7 +201,7 @@ class _Spans:
 
 
 class Patterns:
-    """Secrets, prepared for the search.
+    """Secrets, prepared for the search for their first bytes.
 
     Raises:
         ValueError: a secret is empty.
@@ -209,14 +220,20 @@ class Patterns:
         self._starts = {head[:length] for head in by_head for length in range(1, self._size)}
 
     def places(self, raw: bytes, searched: int) -> Iterator[_Place]:
-        """The places of heads (first bytes of secrets) that end behind the first ``searched`` bytes, in order."""
+        """Yield, in order, the places where the head (the first bytes) of a secret stands in ``raw``.
+
+        Heads that end within the first ``searched`` bytes were found before and are skipped.
+        """
         for begin in range(max(0, searched - self._size + 1), len(raw), SEARCH_BYTES):
             piece = raw[begin : begin + SEARCH_BYTES + self._size - 1]
             for head, at, _ in self._heads.find_matches_as_indexes(piece, overlapping=True):
                 yield _Place(begin + at, self._secrets[head])
 
     def short_start(self, raw: bytes) -> int:
-        """Length of the longest suffix of ``raw``, shorter than a head, that is a beginning of a secret."""
+        """Return the length of the longest end of ``raw`` that is the beginning of a secret.
+
+        Only ends shorter than a head are considered; 0 if there is none.
+        """
         lengths = range(min(self._size - 1, len(raw)), 0, -1)
         return next((length for length in lengths if raw[-length:] in self._starts), 0)
 

@@ -1,4 +1,4 @@
-"""The forms in which programs print a secret: as it is, base64, URL-escaped, JSON-escaped, hexadecimal."""
+"""The forms in which programs print a secret: unchanged, base64, URL-escaped, JSON-escaped, hexadecimal."""
 
 import base64
 import json
@@ -7,31 +7,38 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 MIN_SECRET_BYTES = 8
-"""Least length of a masked value: shorter values occur by chance, and masking them would make a log unreadable."""
+"""Least bytes of a masked value: shorter ones occur by chance, and masking them would make a log unreadable."""
 
 ANY_COLUMN_BYTES = 16 << 10
-"""Bytes of secrets, the shortest first, whose base64 text is also found when it is wrapped in the middle of a line."""
+"""Total length of secrets for which base64 text is found wherever its lines are wrapped.
+
+The shortest secrets come first. For those beyond the total, only the usual wrapping is found: every line, from the
+first on, has one of `BASE64_COLUMNS` characters.
+"""
 
 PIECE_BYTES = 1024
-"""Longest byte string to look for: longer forms are cut into pieces, which bounds what a masker holds back."""
+"""Longest byte string to look for.
+
+Longer forms are cut into pieces, which bounds the number of bytes that a masker holds back.
+"""
 
 BASE64_COLUMNS = (76, 64)
-"""Columns at which base64 text is wrapped: by `base64` of coreutils and MIME, and by PEM and OpenSSL."""
+"""Columns at which programs wrap base64 text: `base64` of coreutils and MIME at 76, PEM and OpenSSL at 64."""
 
 _URL_SAFE = str.maketrans("+/", "-_")
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _LEFT_ALONE = ("", "/", "!*'()", "*", ";,/?:@&=+$!*'()#")
-"""Characters that URL escapers keep beside letters, digits and `-._~`.
+"""Characters that URL escapers do not escape, in addition to letters, digits and `-._~`.
 
-In order: no others, a path, encodeURIComponent, forms, encodeURI.
+In order: escapers that leave no others, path escapers, encodeURIComponent, HTML forms, encodeURI.
 """
 
 
 def maskable(values: Iterable[str]) -> tuple[bytes, ...]:
-    """The byte strings to mask for some secret values: each value and each of its lines, in every form.
+    """Return the byte strings to mask for some secret values: each value and each of its lines, in every form.
 
     Lines are masked one by one because programs print keys line by line. Values, lines and forms shorter than
-    `MIN_SECRET_BYTES` are left out; the result has no doubles and the longest first.
+    `MIN_SECRET_BYTES` are left out. The result has no duplicates; the longest strings come first.
     """
     found: set[bytes] = set()
     left = ANY_COLUMN_BYTES
@@ -45,12 +52,12 @@ def maskable(values: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def forms(text: str, *, any_column: bool = True) -> set[bytes]:
-    """A text in every form, short forms included.
+    """Return a text in every form, forms shorter than `MIN_SECRET_BYTES` included.
 
     Args:
-        text: a secret; lone surrogates in it stand for bytes that are no UTF-8.
-        any_column: whether base64 text is also made with its first line broken at any column; else it is made only as
-            a text at the beginning of a line is wrapped.
+        text: a secret; lone surrogates in it stand for bytes that are not UTF-8.
+        any_column: whether to add base64 text whose first line is broken at any column, as in the middle of a longer
+            text. If not, only text is added whose first line is as long as the others.
     """
     data = _bytes(text)
     made = {data, data.hex().encode(), data.hex().upper().encode()}
@@ -59,7 +66,10 @@ def forms(text: str, *, any_column: bool = True) -> set[bytes]:
 
 
 def _pieces(form: bytes) -> Iterator[bytes]:
-    """The form in pieces of `PIECE_BYTES`; the last piece overlaps the one before, so that it has full length."""
+    """Yield the form in pieces of `PIECE_BYTES`.
+
+    The last piece overlaps the one before it, so that it is not shorter.
+    """
     for at in range(0, len(form), PIECE_BYTES):
         yield form[max(0, min(at, len(form) - PIECE_BYTES)) :][:PIECE_BYTES]
 
@@ -69,10 +79,11 @@ def _bytes(text: str) -> bytes:
 
 
 def _base64(data: bytes, *, any_column: bool) -> Iterator[str]:
-    """The base64 texts of the data at each of the three places in a group of three bytes.
+    """Yield the base64 texts that the data can have inside longer data.
 
-    A character at an edge that also encodes bits of a neighbouring byte is left out, as it differs with the neighbour;
-    at the end of the text the bits behind are zero, so a text with that character is made as well.
+    Base64 encodes groups of three bytes, so there are three texts: the data begins at the first, second or third byte
+    of a group. A character at the edge that also encodes bits of a neighbouring byte is left out, as it depends on that
+    byte. At the end of all data these bits are zero, so the text with that last character is yielded as well.
     """
     for before in range(3):
         begin = (before * 8 + 5) // 6
@@ -87,7 +98,7 @@ def _base64(data: bytes, *, any_column: bool) -> Iterator[str]:
 
 
 def _wrapped(text: str, column: int, width: int) -> str:
-    """The text in lines, the first with ``column`` characters and the others with ``width``."""
+    """Return the text in lines, the first with ``column`` characters and the others with ``width``."""
     rest = (text[at : at + width] for at in range(column, len(text), width))
     return "\n".join((text[:column], *rest))
 
@@ -104,14 +115,17 @@ def _url(data: bytes) -> Iterator[str]:
 
 
 def _json(text: str) -> Iterator[str]:
-    """The text inside a JSON string, and inside a JSON string that is in a JSON string."""
+    """Yield the text as it stands inside a JSON string, and inside a JSON string within a JSON string."""
     for once in _json_once(text):
         yield once
         yield from _json_once(once)
 
 
 def _json_once(text: str) -> set[str]:
-    """The text inside a JSON string as Python, JavaScript, Go and Gson (HTML escaped) and PHP (slashes) write it."""
+    """Return the text as it stands inside a JSON string, in the spellings of several encoders.
+
+    They are Python, JavaScript, Go and Gson (which escape characters of HTML) and PHP (which escapes slashes).
+    """
     plain = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     html = {form.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026") for form in plain}
     gson = {form.replace("=", "\\u003d").replace("'", "\\u0027") for form in html}

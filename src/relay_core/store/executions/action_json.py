@@ -1,8 +1,8 @@
 """The JSON of steps in Postgres: `execution_processes.executor_action` and `sessions.executor_config`.
 
 An action is ``{"step": STEP, "next_action": {"steps": [STEP, …], "next_action": …} | null}``. A step has
-``run_reason``, ``repo``, ``cwd`` and ``as_root``; a script and a dev server also ``script``; a coding agent
-``executor`` and ``prompt``, and ``follow_up: true`` where it continues a conversation. Rows of older versions may lack
+``run_reason``, ``repo``, ``cwd`` and ``as_root``. A script and a dev server also have ``script``. A coding agent has
+``executor`` and ``prompt``, and ``follow_up: true`` if it continues a conversation. Rows of older versions may lack
 fields.
 """
 
@@ -18,17 +18,17 @@ Json = dict[str, Any]
 
 
 def action_to_json(action: Action) -> Json:
-    """An action as `executor_action` stores it."""
+    """Return an action as `executor_action` stores it."""
     return {"step": step_to_json(action.step), "next_action": _group_to_json(action.following)}
 
 
 def action_from_json(stored: Mapping[str, Any]) -> Action:
-    """An action as it was stored by this or an older version."""
+    """Return an action from its stored JSON, which this or an older version of Relay wrote."""
     return Action(step_from_json(stored["step"]), _group_from_json(stored.get("next_action")))
 
 
 def step_to_json(step: Step) -> Json:
-    """A step as an action stores it."""
+    """Return a step as part of the stored JSON of an action."""
     common: Json = {"run_reason": step.run_reason, "repo": step.repo, "cwd": step.cwd, "as_root": step.as_root}
     if isinstance(step, ScriptStep | DevServerStep):
         return {**common, "script": step.script}
@@ -39,7 +39,7 @@ def step_to_json(step: Step) -> Json:
 
 
 def step_from_json(stored: Mapping[str, Any]) -> Step:
-    """A step as it was stored by this or an older version."""
+    """Return a step from its stored JSON, which this or an older version of Relay wrote."""
     reason = RunReason(stored["run_reason"])
     if reason is RunReason.CLONE:
         return CloneStep()
@@ -54,7 +54,10 @@ def step_from_json(stored: Mapping[str, Any]) -> Step:
 
 
 def executor_from_json(stored: Mapping[str, Any]) -> ExecutorChoice:
-    """A choice as a session stores it, not checked: `check_executor` takes its `as_json`."""
+    """Return an executor choice from the JSON of a session or step, without checking it.
+
+    To check it, pass its `as_json` to `check_executor`.
+    """
     known = {name: value for name, value in stored.items() if name in FIELDS and value is not None}
     unknown = {name: value for name, value in stored.items() if name not in FIELDS}
     known["args"] = tuple(known.get("args", ()))

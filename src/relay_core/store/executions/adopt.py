@@ -1,4 +1,7 @@
-"""Adoption: a worker becomes the owner of a running execution whose worker is gone, under a higher fence."""
+"""Adoption: a worker takes over a running execution whose worker is gone.
+
+It becomes the owner under a higher fence, so writes of the owner before it are refused.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,24 +25,31 @@ E = ExecutionProcess
 
 @dataclass(frozen=True)
 class HeldExecution:
-    """A running execution of a node, and the worker that owns it."""
+    """A running execution of a node, and the worker that owns it.
+
+    Attributes:
+        owner: incarnation (one run of a worker process) that holds the execution.
+    """
 
     message: QueueMessage
-    """Tells a worker of the node to adopt it."""
+    """Message that makes a worker of the node take the execution over."""
     owner: str
     expired: bool
-    """Its lease is over, and so is the grace after a restart of Postgres."""
+    """Whether the lease is over, and also the additional time after a restart of Postgres."""
 
 
 def _expired(lease_seconds: float) -> ColumnElement[bool]:
-    """After a restart of Postgres every owner has one lease to come back before an execution is taken from it."""
+    """Return the SQL condition that an execution may be taken from its owner because the lease is over.
+
+    After a restart of Postgres every owner gets the length of one lease to renew its leases first.
+    """
     lease = text(f"interval '{float(lease_seconds)} seconds'")
     grace_is_over = literal_column("pg_postmaster_start_time()") + lease < func.now()
     return (E.lease_until < func.now()) & grace_is_over
 
 
 def held_executions(connection: Connection, by: Claimant) -> list[HeldExecution]:
-    """The running executions of the claimant's node, of all owners, the oldest first."""
+    """Return the running executions of the claimant's node, of all owners, the oldest first."""
     expired = _expired(by.lease_seconds).label("expired")
     statement = (
         select(E.id, E.attempt, E.run_reason, E.owner, E.node_id, Workspace.pool, expired)
@@ -58,17 +68,30 @@ def held_executions(connection: Connection, by: Claimant) -> list[HeldExecution]
 
 
 def orphans(found: Sequence[HeldExecution], is_dead: Callable[[str], bool]) -> list[HeldExecution]:
-    """The executions whose owner is provably dead (``is_dead`` says so of an incarnation) or has lost its lease."""
+    """Return the executions that need a new owner: the owner is provably dead or has lost its lease.
+
+    Args:
+        found: executions of one node, from `held_executions`.
+        is_dead: whether the incarnation of a worker is provably dead.
+    """
     dead = {owner: is_dead(owner) for owner in {execution.owner for execution in found}}
     return [execution for execution in found if execution.expired or dead[execution.owner]]
 
 
 def end_sessions(connection: Connection, owner: str, older_than_seconds: float) -> int:
-    """End the open transactions of a worker that has lost its lease; returns how many there were.
+    """Terminate the database connections of a worker that has lost its lease, where a transaction is open.
 
-    A worker that is stopped (SIGSTOP) in the middle of a transaction would keep its locks for ever: Postgres does not
-    cancel a COPY that waits for its client, and a stopped process keeps its connection. The worker's writes are
-    refused anyway, because its lease is over.
+    A worker that is stopped (SIGSTOP) during a transaction would keep its locks forever: Postgres does not cancel a
+    COPY that waits for its client, and a stopped process keeps its connection. The worker's writes are refused anyway,
+    because its lease is over.
+
+    Args:
+        connection: any transaction.
+        owner: incarnation of the worker, which is also the name of its connections.
+        older_than_seconds: only transactions that began so many seconds ago.
+
+    Returns:
+        How many connections were terminated.
     """
     ended = connection.scalar(
         text(
@@ -83,15 +106,17 @@ def end_sessions(connection: Connection, owner: str, older_than_seconds: float) 
 def adopt(
     connection: Connection, execution_id: UUID, attempt: int, by: Claimant, is_dead: Callable[[str], bool]
 ) -> Claimed | NotClaimed:
-    """Make a worker the owner of a running execution of its node; one wins, and the owner before it can write no more.
+    """Make a worker the owner of a running execution of its node, if the present owner is gone.
+
+    Of several workers that try, one succeeds. The owner before it can write no more.
 
     Args:
         connection: one transaction.
-        execution_id: from the message or the sweep.
-        attempt: from the message or the sweep.
-        by: the worker that adopts.
-        is_dead: whether an incarnation provably does nothing more for the execution; an owner that may still do
-            something keeps it until its lease ends.
+        execution_id: from the message or the adoption check.
+        attempt: from the message or the adoption check.
+        by: the worker that takes over.
+        is_dead: whether an incarnation provably does nothing more for the execution. An owner that may still do
+            something keeps the execution until its lease ends.
     """
     workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if workspace_id is None:

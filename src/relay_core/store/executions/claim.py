@@ -33,7 +33,7 @@ class Claimant:
     """The worker that asks for an execution."""
 
     owner: str
-    """Its incarnation."""
+    """The worker's incarnation: the name of this one run of its process."""
     node_id: str
     pool: str
     lease_seconds: float
@@ -41,7 +41,7 @@ class Claimant:
 
 @dataclass(frozen=True)
 class Claimed:
-    """An execution that belongs to the claimant now, with the values that a runner needs."""
+    """An execution that the claimant owns now, with the values that running it needs."""
 
     execution_id: UUID
     workspace_id: UUID
@@ -50,15 +50,18 @@ class Claimed:
     step: Step
     attempt: int
     fence: int
-    """Every write of the owner names it."""
+    """Number of this ownership; every write of the owner names it."""
     handle: ProcessHandle
-    """As the claim made it, or as the owner before this one left it."""
+    """Where to find the process: only a gid after a claim, after a takeover what the former owner stored."""
     adopted: bool = False
-    """Another worker owned it: its process may run, may have ended, or may never have started."""
+    """Whether the execution was taken over from another worker.
+
+    Its process may then run, may have ended, or may never have started.
+    """
     kill_requested: bool = False
     seconds_queued: float = 0.0
     seconds_running: float = 0.0
-    """Since the first claim, on Postgres' clock."""
+    """Seconds since the first claim, on the clock of Postgres."""
 
     @property
     def gid(self) -> int:
@@ -73,30 +76,36 @@ class Claimed:
 
 @dataclass(frozen=True)
 class NotClaimed:
-    """The execution does not belong to the claimant."""
+    """The claimant did not become the owner; `why` is the reason as a text."""
 
     why: str
     ended: Transition | None = None
-    """End of an execution that never started: the claimant reports it to Celery, as no other worker will."""
+    """The end of the execution, if it ended without ever being started.
+
+    The claimant reports it to Celery, as no other worker will.
+    """
     waits: QueueMessage | None = None
-    """Message to send again once the claimant's node has room."""
+    """The message, if the claimant's node has no capacity free.
+
+    It is to be sent again once there is free capacity.
+    """
 
 
 def claim(
     connection: Connection, execution_id: UUID, attempt: int, by: Claimant, *, full: str | None = None
 ) -> Claimed | NotClaimed:
-    """Make a worker the owner of a queued execution; of all copies of its message one wins.
+    """Make a worker the owner of a queued execution. If its message arrives several times, one claim succeeds.
 
-    Lane and workspace are checked again here, whatever the API saw when it accepted the step. An execution whose
-    workspace was deleted, archived or could not be prepared ends as `failed` (`workspace_gone`).
+    Lane and workspace are checked again here, even though the API checked them when it accepted the step. If the
+    workspace was deleted, archived or could not be prepared, the execution ends as `failed` (`workspace_gone`).
 
     Args:
         connection: one transaction of `Database`.
         execution_id: from the message.
         attempt: from the message.
         by: the worker.
-        full: why the worker's disk takes no workspace from elsewhere; None: it takes them. The room that its node has
-            promised is read here, under the lock of the node's row.
+        full: why the worker's disk can take no new workspace; None: it can. (The other capacity of the node is checked
+            here, under the lock of the node's row.)
     """
     row = connection.execute(
         select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
@@ -151,7 +160,10 @@ def _why_elsewhere(workspace: WorkspaceCondition, by: Claimant) -> str | None:
 
 
 def _why_held(connection: Connection, workspace_id: UUID, by: Claimant) -> str | None:
-    """An execution that has ended holds its workspace until its node has ended the processes that it left."""
+    """Return why the workspace cannot start a step yet; None if it can.
+
+    While processes of an ended execution may still run on the node, no step of the workspace starts.
+    """
     left = select(E.id).where(E.workspace_id == workspace_id, E.leftover_on == by.node_id)
     first = connection.scalar(left.limit(1))
     return None if first is None else f"processes of execution {first} may still run"

@@ -1,4 +1,7 @@
-"""Conversations of agent turns: the owner of an execution writes the entries, clients read them at any time."""
+"""Conversations of agents' turns in Postgres.
+
+The owner of an execution writes the entries while it runs; clients can read them at any time.
+"""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ C = ConversationEntry
 
 
 class EntryRow(NamedTuple):
-    """One entry of a conversation in its present state."""
+    """One entry of a conversation as it is now; `sequence` is the number of its last change."""
 
     entry: int
     sequence: int
@@ -27,20 +30,33 @@ class EntryRow(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Progress of a conversation; a later progress compares as greater."""
+    """How far a conversation has come. A later progress compares as greater.
+
+    Attributes:
+        sequence: number of the latest change of any entry; 0 without entries.
+    """
 
     sequence: int
     complete: bool
-    """The execution has ended: no entry will follow or change."""
+    """Whether the execution has ended, so that no entry will follow or change."""
 
 
 def store(
     connection: Connection, execution_id: UUID, fence: int, entries: Sequence[Entry], agent_session_id: str | None
 ) -> None:
-    """Store new and changed entries of an execution; an entry that is stored in this or a later state stays as it is.
+    """Store new and changed entries of an execution, and the agent's id of the conversation.
+
+    An entry that is stored already with the same or a higher sequence is left as it is.
+
+    Args:
+        connection: one transaction.
+        execution_id: the execution.
+        fence: fence of the caller's claim.
+        entries: the entries, each in its latest state.
+        agent_session_id: id that the agent gave to its conversation; None: not known.
 
     Raises:
-        Stale: the execution is no longer ours; nothing was written.
+        Stale: the caller does not own the execution any more; nothing was written.
     """
     mine = select(ExecutionProcess.id).where(
         ExecutionProcess.id == execution_id,
@@ -80,7 +96,7 @@ def _values(execution_id: UUID, entry: Entry) -> dict[str, Any]:
 
 
 def changed(connection: Connection, execution_id: UUID, after: int, limit: int) -> list[EntryRow]:
-    """The entries whose last change is after sequence `after`, in the order of their changes, at most `limit`."""
+    """Return at most ``limit`` entries that changed after the sequence ``after``, in the order of the last changes."""
     statement = select(C.entry, C.sequence, C.kind, C.content, C.created_at).where(
         C.execution_id == execution_id, C.sequence > after
     )
@@ -88,7 +104,7 @@ def changed(connection: Connection, execution_id: UUID, after: int, limit: int) 
 
 
 def in_order(connection: Connection, execution_id: UUID, after_entry: int, limit: int) -> list[EntryRow]:
-    """The entries after entry `after_entry` (-1: all), in the order of the conversation, at most `limit`."""
+    """Return at most ``limit`` entries after the entry ``after_entry`` (-1: from the first), in their order."""
     statement = select(C.entry, C.sequence, C.kind, C.content, C.created_at).where(
         C.execution_id == execution_id, C.entry > after_entry
     )
@@ -96,7 +112,7 @@ def in_order(connection: Connection, execution_id: UUID, after_entry: int, limit
 
 
 def progress(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Progress]:
-    """The progress of the conversations of some executions."""
+    """Return the progress of the conversations of some executions, by execution."""
     newest = select(func.coalesce(func.max(C.sequence), 0)).where(C.execution_id == ExecutionProcess.id)
     statement = select(ExecutionProcess.id, ExecutionProcess.status, newest.scalar_subquery()).where(
         ExecutionProcess.id.in_(ids)

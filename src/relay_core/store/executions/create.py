@@ -1,4 +1,4 @@
-"""New executions: a step group is inserted as `queued`, with the first event of each member."""
+"""Creates executions: inserts a step group as `queued`, with the first event of each execution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +19,25 @@ FIRST_ATTEMPT = 1
 
 @dataclass(frozen=True)
 class NewGroup:
-    """Executions that hold the lane together, and their place in its queue."""
+    """Executions to create that will hold the lane together, and their place in the lane's queue."""
 
     session_id: UUID
     workspace_id: UUID
     actions: Sequence[Action]
     created_by: str
     lane_position: int | None = None
-    """Place of the chain that the group continues; None: the end of the queue."""
+    """Place of the chain that the group belongs to; None: the end of the queue."""
     node_id: str | None = None
-    """Node of the chain that the group continues: it keeps room for the group."""
+    """Node of the chain that the group continues; it keeps capacity reserved for the group. None: a new chain."""
 
 
 def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
-    """Insert the group's executions as `queued`, each with its first event; returns their ids in the order of actions.
+    """Insert a group's executions as `queued`, each with its first event.
 
-    Sends no message: the caller knows whether the group may start now.
+    Sends no message, as only the caller knows whether the group may start now.
+
+    Returns:
+        Ids of the executions, in the order of the actions.
     """
     group_id = uuid4()
     position = group.lane_position or connection.scalar(text("SELECT nextval('lane_positions')"))

@@ -16,40 +16,40 @@ from relay_core.store.executions.handle_json import handle_from_json
 
 @dataclass(frozen=True)
 class ExecutionRow:
-    """One execution as it was read; made by `from_row` from all columns of `ExecutionProcess`."""
+    """One row of `execution_processes` as it was read; `from_row` makes it."""
 
     id: UUID
     workspace_id: UUID
     session_id: UUID
     run_reason: RunReason
     action: Action
-    """The step that runs, and the steps that follow it."""
+    """The step that the execution runs, and the step groups that follow it."""
     status: Status
     reason: Reason | None
-    """Why it failed or was killed; None while it is active and after `completed`."""
+    """Why the execution failed or was killed; None while it is active and after `completed`."""
     error_reason: str | None
     """The reason as a sentence for people."""
     exit_code: int | None
     created_at: datetime
     started_at: datetime | None
-    """When it was first claimed."""
+    """Time of the first claim."""
     completed_at: datetime | None
     created_by: str
-    """Owner of the token that asked for it."""
+    """Owner of the token with which the execution was requested."""
     group_id: UUID
-    """Step group: executions that hold the lane together."""
+    """Step group of the execution; the executions of a group hold the lane together."""
     lane_position: int
     """Place in the queue of the workspace's lane; all steps of one chain share it."""
     attempt: int
-    """Counts retries of this row; part of the Celery task id."""
+    """Number of the attempt, from 1; part of the Celery task id."""
     fence: int
-    """Counts claims; a write of an owner names the fence of its claim."""
+    """Number of claims and takeovers; a write of an owner names the fence of its own."""
     owner: str | None
-    """Incarnation of the worker that holds it."""
+    """Incarnation (one run of a worker process) that holds the execution."""
     node_id: str | None
-    """Node that runs or ran it; of a queued one the node that keeps room for it."""
+    """Node that runs or ran the execution; while it is queued, the node that reserves capacity for it."""
     handle: ProcessHandle | None
-    """Where its process is found again; None before the claim."""
+    """Where to find the process of the execution; None before the claim."""
     kill_requested_at: datetime | None
     kill_requested_by: str | None
     retry_of: UUID | None
@@ -57,7 +57,7 @@ class ExecutionRow:
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "ExecutionRow":
-        """The value of a row of `select(ExecutionProcess)`; further columns of the row are ignored."""
+        """Make the value from a row of `select(ExecutionProcess)`; additional columns of the row are ignored."""
         return cls(
             id=row["id"],
             workspace_id=row["workspace_id"],
@@ -91,6 +91,6 @@ class ExecutionRow:
 
     @property
     def dev_server_url(self) -> str | None:
-        """Where a running dev server answers on its node; None while its port does not answer."""
+        """URL of a running dev server on its node; None while its port does not answer."""
         port = self.handle.forward_port if self.handle else None
         return f"http://127.0.0.1:{port}" if port and self.status is Status.RUNNING else None

@@ -1,4 +1,8 @@
-"""The end of an execution: status, evidence, log ends, terminal event and the next step group, in one transaction."""
+"""The end of an execution, in one transaction.
+
+It writes the status, the recorded results, the closed log and the terminal event, and creates or releases the next step
+group.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,25 +26,28 @@ E = ExecutionProcess
 
 
 EvidenceEvent = tuple[EventKind, Mapping[str, Any]]
-"""Kind and payload of an event."""
+"""Kind and payload of an event to append."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Results of an execution that are stored together with its end."""
+    """Results of an execution that are stored together with its end.
+
+    They are the git states of the repos, the final sizes of the log, the agent's turn, and events.
+    """
 
     repo_states: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
     """Columns of ExecutionProcessRepoState by repo id."""
     log_ends: Mapping[str, "log_store.StreamEnd"] = field(default_factory=dict)
-    """Sizes and sums by stream; a stream without an entry stays open."""
+    """Final size and checksum by stream; a stream without an entry is not closed."""
     turn: Mapping[str, Any] | None = None
-    """Columns of CodingAgentTurn; None where the execution is no agent's turn."""
+    """Columns of CodingAgentTurn; None if the execution is no agent's turn."""
     events: Sequence[EvidenceEvent] = ()
     """Events that are appended before the terminal event."""
 
 
 class _Place(NamedTuple):
-    """Where an execution that ends belongs."""
+    """Workspace, step group and run reason of an execution that ends."""
 
     workspace_id: UUID
     group_id: UUID
@@ -56,20 +63,21 @@ def finish(
     *,
     left_on: str | None = None,
 ) -> Transition:
-    """End a running execution, all or nothing, and let the next step group of its chain or lane start.
+    """End a running execution, and let the next step group of its chain or lane start; all or nothing.
 
-    A kill that was accepted before this transaction wins: the execution ends as `killed` and nothing of its chain
-    follows, whatever ``transition`` says.
+    A kill that was requested before this transaction takes precedence: the execution ends as `killed` whatever
+    ``transition`` is, and its chain does not continue. The exception is ``left_on``, because `killed` states that every
+    process is gone.
 
     Args:
-        connection: one transaction of `Database`; the messages of what may start now are sent after its commit.
+        connection: one transaction of `Database`; messages of executions that may start now are sent after its commit.
         execution_id: the execution to end.
         fence: fence of the caller's claim.
         transition: the end that the caller found.
-        evidence: results to store with it.
-        left_on: the node where processes of the execution may still run, because they could not be verified to be
-            gone. Its log is then marked as truncated, and nothing starts in the workspace until that node has ended
-            them (`leftovers`).
+        evidence: results to store with the end.
+        left_on: node on which processes of the execution may still run, because the caller could not verify that they
+            are gone; None: all are gone. If given, the log is marked as truncated, and no step starts in the workspace
+            until that node has killed the processes (`leftovers`).
 
     Returns:
         The end that was written.
@@ -79,9 +87,9 @@ def finish(
     """
     evidence = evidence or Evidence()
     row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
-    lane.lock(connection, row.workspace_id)  # a kill that comes now waits, or is seen
+    lane.lock(connection, row.workspace_id)  # a kill request waits from now on, or was made before and is seen below
     kill_asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
-    if kill_asked and left_on is None:  # `killed` says that every process is gone
+    if kill_asked and left_on is None:  # `killed` states that every process is gone
         transition = machine.heeding_kill(transition)
     if not _write_end(connection, execution_id, transition, fence=fence, leftover_on=left_on):
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
@@ -104,7 +112,7 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
     """End an execution that no worker has claimed, and let the next step group start.
 
     Returns:
-        Whether it was ended; False when a worker had claimed it or it had ended before.
+        True if it was ended here; False if a worker had claimed it or it had ended before.
     """
     row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
     lane.lock(connection, row.workspace_id)
@@ -117,7 +125,18 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
 def _write_end(
     connection: Connection, execution_id: UUID, transition: Transition, *, fence: int | None, **fields: Any
 ) -> bool:
-    """Write an end if the row has the expected status and fence (None: no owner); False when it has another."""
+    """Write an end, if the row has the expected status and fence.
+
+    Args:
+        connection: one transaction.
+        execution_id: the execution.
+        transition: the change of status.
+        fence: expected fence; None: any, for an execution without an owner.
+        fields: further columns to write.
+
+    Returns:
+        Whether the row was written.
+    """
     values: dict[str, Any] = {
         "status": transition.target,
         "reason": transition.reason,
@@ -142,7 +161,10 @@ def _record_after_state(connection: Connection, execution_id: UUID, repo_id: UUI
 
 
 def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:
-    """Append the terminal event, fail the workspace of a clone that did not complete, and pass the lane on."""
+    """Append the terminal event, and pass the lane on.
+
+    If a clone did not complete, its workspace becomes `failed`.
+    """
     payload = {
         "status": transition.target,
         "reason": transition.reason,

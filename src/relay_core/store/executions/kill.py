@@ -1,4 +1,7 @@
-"""Kills: a queued execution ends at once; a running one is marked, and its owner ends it and writes the end."""
+"""Kills: a queued execution ends immediately; for a running one the request is stored.
+
+The owner of a running execution then kills its processes and writes its end.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,13 +34,15 @@ class TaskExecution:
 
 
 def executions_of_tasks(connection: Connection, task_ids: Sequence[UUID]) -> list[TaskExecution]:
-    """The executions behind Celery task ids; ids that Relay does not know are left out."""
+    """Return the executions behind Celery task ids; ids that Relay does not know are left out."""
     found = connection.execute(select(E.task_id, E.id, E.status).where(E.task_id.in_(task_ids)))
     return [TaskExecution(row.task_id, row.id, Status(row.status)) for row in found]
 
 
 def kill(connection: Connection, ids: Sequence[UUID], by: str) -> int:
-    """Ask for the end of executions of one workspace, and tell the workers of those that run after the commit.
+    """Request a kill of executions of one workspace. Those that run are revoked after the commit.
+
+    The revoke lets their workers act immediately.
 
     Args:
         connection: one transaction of `Database`.
@@ -60,15 +65,17 @@ def kill(connection: Connection, ids: Sequence[UUID], by: str) -> int:
 
 
 def request_kill(connection: Connection, execution_id: UUID, by: str) -> ExecutionRow:
-    """Ask for the end of an execution, durably; asking again, or for one that has ended, changes nothing.
+    """Store the request to kill an execution; a queued execution ends immediately.
+
+    Nothing is written if a kill was requested before, or if the execution has ended.
 
     Args:
-        connection: one transaction of `Database`; what may start because a queued execution ended is sent after it.
-        execution_id: the execution to end.
+        connection: one transaction of `Database`; messages of executions that may start now are sent after its commit.
+        execution_id: the execution to kill.
         by: who asks; stored with the request.
 
     Returns:
-        The execution as it stood before the request.
+        The execution as it was before the request.
 
     Raises:
         NotFound: there is no such execution.

@@ -1,4 +1,4 @@
-"""Leases: a running execution belongs to its owner until `lease_until` on Postgres' clock."""
+"""Leases: a running execution belongs to its owner until `lease_until` on the clock of Postgres."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ E = ExecutionProcess
 
 @dataclass(frozen=True)
 class RenewedLease:
-    """A lease that was prolonged, and what its owner has to know."""
+    """A lease that was extended, with the fence and a kill request, which its owner must know."""
 
     execution_id: UUID
     fence: int
-    """Fence of the row; a worker that holds another one has lost the execution."""
+    """Fence of the row. A worker that claimed the execution with another fence has lost it."""
     kill_requested: bool
 
 
 def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_seconds: float) -> list[RenewedLease]:
-    """Prolong the leases of executions that a worker really runs, in one statement.
+    """Extend the leases of the executions that a worker really runs, in one statement.
 
     Args:
         connection: one transaction.
         owner: the worker's incarnation.
-        ids: the executions it runs. They are named because a new worker takes the name of a dead one: the dead
-            worker's runs must not seem alive for that.
-        lease_seconds: from now, on Postgres' clock.
+        ids: the executions that the worker runs. They must be named, because a new worker may take the name of a dead
+            one: executions of the dead worker must not get a new lease.
+        lease_seconds: length of the new leases from now, on the clock of Postgres.
 
     Returns:
-        The leases that were prolonged; an execution that is missing has ended or has another owner.
+        The leases that were extended. An execution that is missing in the result has ended or has another owner.
     """
     mine = lock_executions(connection, select(E.id).where(E.owner == owner, E.id.in_(ids), E.status == Status.RUNNING))
     statement = (

@@ -1,4 +1,7 @@
-"""Leftovers: executions that were ended in their rows while their processes may still run on a node."""
+"""Leftovers: executions that have ended in Postgres while their processes may still run on a node.
+
+This happens when a node or its container engine does not answer.
+"""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +16,7 @@ from relay_core.store.workspaces import lane, stop_resume
 
 @dataclass(frozen=True)
 class Leftover:
-    """An execution that has ended and whose node may still have processes of it."""
+    """An ended execution whose node may still have processes of it."""
 
     execution_id: UUID
     attempt: int
@@ -21,13 +24,19 @@ class Leftover:
     container_id: str | None
     gid: int | None
     as_root: bool
-    """Its processes ran as root, so they may have changed their gid."""
+    """Whether its processes ran as root, so that they may have changed their gid."""
     elsewhere: bool
-    """The workspace belongs to another node now: it was never prepared on this one, which needs no file of it."""
+    """Whether the workspace belongs to another node now.
+
+    It was then never prepared on this node, so its files here are not needed.
+    """
 
 
 def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
-    """The executions whose processes a node has to end now that it, or its container engine, is back."""
+    """Return the executions whose processes a node has to kill.
+
+    The node asks for them once it, or its container engine, works again.
+    """
     rows = connection.execute(
         text(
             "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, "
@@ -41,12 +50,14 @@ def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
 
 
 def forget_leftover(connection: Connection, leftover: Leftover, node_id: str) -> None:
-    """Note that a node has ended the processes; the messages of what may start in the workspace are sent after commit.
+    """Record that a node has killed the processes of a leftover.
+
+    Messages of executions in the workspace that may start now are sent after the commit.
 
     Args:
         connection: one transaction of `Database`.
         leftover: from `leftovers`.
-        node_id: the node that ended them.
+        node_id: the node that killed the processes.
     """
     lane.lock(connection, leftover.workspace_id)
     execution = update(ExecutionProcess).where(ExecutionProcess.id == leftover.execution_id)

@@ -1,4 +1,4 @@
-"""Locks on executions. All transactions lock in one order: lane, execution, workspace, node."""
+"""Locks on executions. All transactions take locks in one order: lane, execution, workspace, node."""
 
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,6 @@ from relay_core.store.schema.tables import ExecutionProcess
 def lock_executions(connection: Connection, ids: Select[Any]) -> list[UUID]:
     """Lock the executions that ``ids`` selects, in the order of their ids, and return the ids.
 
-    The fixed order keeps transactions that lock several executions from a deadlock.
+    The fixed order prevents a deadlock between transactions that lock several executions.
     """
     return list(connection.scalars(ids.order_by(ExecutionProcess.id).with_for_update(key_share=True)))

@@ -1,4 +1,4 @@
-"""Queue messages of executions: which to send, and which to send again because they seem to be lost."""
+"""Queue messages of executions: finds those to send, and those to send again because they may be lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ E = ExecutionProcess
 
 
 def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
-    """The messages of some executions, in the order of their creation."""
+    """Return the messages of some executions, in the order in which the executions were created."""
     return _messages(connection, E.id.in_(ids))
 
 
 def messages_of_queued(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
-    """The messages of those executions that are queued, in the order of their creation."""
+    """Return the messages of those of the executions that are queued.
+
+    They are in the order in which the executions were created.
+    """
     return _messages(connection, E.id.in_(ids) & (E.status == Status.QUEUED))
 
 
@@ -49,10 +52,15 @@ _STARTABLE = """
 
 
 def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
-    """Executions that have been queued for so long and wait for nothing but a worker, or for room on a node.
+    """Return executions that wait for nothing but a worker, or for free capacity on a node.
 
     Left out are executions behind another step group, those of a stopped workspace, and those of a node that is offline
     (no worker would take their messages).
+
+    Args:
+        connection: any transaction.
+        older_than_seconds: only executions that have been queued for so long.
+        limit: most executions; the oldest come first.
     """
     statement = text(
         f"SELECT e.id {_STARTABLE} AND coalesce(e.not_before, e.created_at) < now() - make_interval(secs => :age) "
@@ -63,19 +71,26 @@ def startable(connection: Connection, older_than_seconds: float, limit: int = 20
 
 @dataclass(frozen=True)
 class Undispatched:
-    """Executions of one queue that could start and whose message is old: some of them may have none."""
+    """Executions of one queue that could start and whose message was sent long ago, so that it may be lost.
+
+    Attributes:
+        queue: name of the queue.
+    """
 
     queue: str
     startable: int
-    """Executions that this queue should hold a message of, whether the message is old or new."""
+    """Number of executions that could start and of which this queue should hold a message, however old it is."""
     messages: Sequence[QueueMessage]
-    """Messages of those whose last message is old, the oldest first, no more than the limit."""
+    """Messages of the executions whose message is old, the oldest execution first, at most the limit."""
 
 
 def undispatched(connection: Connection, older_than_seconds: float, limit_per_queue: int = 200) -> list[Undispatched]:
-    """Executions that could start and whose message was last sent so many seconds ago, by queue.
+    """Return, by queue, the executions that could start and whose message was last sent long ago.
 
-    The limit holds for each queue, so that a long queue hides no other.
+    Args:
+        connection: any transaction.
+        older_than_seconds: age from which a message counts as old.
+        limit_per_queue: most messages of one queue. It applies to each queue, so a long queue hides no other.
     """
     statement = text(
         f"""
@@ -99,7 +114,10 @@ def undispatched(connection: Connection, older_than_seconds: float, limit_per_qu
 
 
 def mark_published(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Note that the messages of some executions were sent now; this does not say that they arrived."""
+    """Record that the messages of some executions were sent now.
+
+    It is not known whether they have arrived.
+    """
     connection.execute(
         update(E).where(E.id.in_(ids)).values(published_at=func.now(), publish_count=E.publish_count + 1)
     )

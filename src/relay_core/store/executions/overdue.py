@@ -1,4 +1,4 @@
-"""Running executions that should have ended or changed their owner by now, for `relay doctor`."""
+"""Running executions that should have ended or should have another owner by now, for `relay doctor`."""
 
 from uuid import UUID
 
@@ -9,13 +9,19 @@ from relay_core.store.schema.tables import ExecutionProcess as Row
 
 
 def overdue_kills(connection: Connection, older_than_seconds: float, limit: int) -> list[UUID]:
-    """Executions that still run so long after their end was requested, the oldest first."""
+    """Return executions that still run long after a kill was requested, the oldest first.
+
+    Args:
+        connection: any transaction.
+        older_than_seconds: only requests that were made so many seconds ago.
+        limit: most executions.
+    """
     bound = func.now() - text("make_interval(secs => :seconds)").bindparams(seconds=older_than_seconds)
     overdue = select(Row.id).where(Row.status == Status.RUNNING, Row.kill_requested_at < bound)
     return list(connection.scalars(overdue.order_by(Row.created_at).limit(limit)))
 
 
 def expired_leases(connection: Connection, limit: int) -> list[UUID]:
-    """Running executions whose owner has not renewed its lease, the oldest first."""
+    """Return at most ``limit`` running executions whose owner has not renewed its lease, the oldest first."""
     expired = select(Row.id).where(Row.status == Status.RUNNING, Row.lease_until < func.now())
     return list(connection.scalars(expired.order_by(Row.created_at).limit(limit)))

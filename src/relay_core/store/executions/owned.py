@@ -1,4 +1,7 @@
-"""Writes of an execution's owner while it runs, each conditional on the fence, and reads that belong to them."""
+"""Writes of an execution's owner while it runs, and reads that belong to them.
+
+Each write has an effect only if the row has the owner's fence.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +30,7 @@ def update_owned(connection: Connection, execution_id: UUID, fence: int, **field
 
 
 def store_handle(connection: Connection, execution_id: UUID, fence: int, handle: ProcessHandle) -> None:
-    """Store where the process of an execution is found again.
+    """Store where the process of an execution can be found.
 
     Raises:
         Stale: the execution has ended, or another worker owns it.
@@ -38,16 +41,16 @@ def store_handle(connection: Connection, execution_id: UUID, fence: int, handle:
 def record_before_heads(
     connection: Connection, execution_id: UUID, fence: int, heads: Mapping[UUID, str | None], handle: ProcessHandle
 ) -> None:
-    """Store the commit of every repo before the step starts, and the handle of the process that is about to start.
+    """Store the HEAD commit of every repo before a step, and the handle of the process that is about to start.
 
-    A commit that is stored already stays: an adopting worker keeps what the first owner found.
+    A commit that is stored already is kept: a worker that takes over must not replace what the first owner found.
 
     Args:
         connection: one transaction.
         execution_id: the execution that is about to start.
         fence: fence of the caller's claim.
-        heads: commit of HEAD by repo id; None where the repo has no commit.
-        handle: where the process will be found again.
+        heads: commit of HEAD by repo id; None if the repo has no commit.
+        handle: where the process can be found.
 
     Raises:
         Stale: the execution has ended, or another worker owns it.
@@ -64,7 +67,7 @@ def record_before_heads(
 
 
 def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> str | None:
-    """The commit that `record_before_heads` stored for a repo; None where there is none."""
+    """Return the commit that `record_before_heads` stored for a repo; None if it stored none."""
     state = ExecutionProcessRepoState
     return connection.scalar(
         select(state.before_head_commit).where(state.execution_process_id == execution_id, state.repo_id == repo_id)
@@ -72,7 +75,7 @@ def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> st
 
 
 def running_gids(connection: Connection, workspace_id: UUID, *, but: UUID) -> list[int]:
-    """The gids of a workspace's running executions, the execution ``but`` left out."""
+    """Return the gids of a workspace's running executions, without that of the execution ``but``."""
     statement = select(E.handle["gid"].as_integer()).where(
         E.workspace_id == workspace_id, E.status == Status.RUNNING, E.id != but
     )

@@ -1,7 +1,8 @@
-"""The reaper's transactions: executions of a node that is offline are ended, once, under a new fence.
+"""The reaper: ends the executions that run on a node which is offline, each once and under a new fence.
 
-The presence sweep only lowers the liveness of nodes; the reaper only ends executions. An execution that is *queued* for
-an offline node waits for it, because only that node has the workspace's files; one that has no node yet goes to any.
+The presence sweep only lowers the liveness of nodes; the reaper only ends executions. A *queued* execution whose
+workspace is on an offline node waits for that node, because no other has the workspace's files; if its workspace is on
+no node yet, any node may take it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ _NOT_REAPED = "(n.reaped_at IS NULL OR n.reaped_at <= n.last_heartbeat_at)"
 
 @dataclass(frozen=True)
 class LostExecution:
-    """A running execution that the reaper took from an offline node, to be ended with this fence."""
+    """A running execution that the reaper has taken from an offline node, to be ended with the fence `fence`."""
 
     execution_id: UUID
     workspace_id: UUID
@@ -35,7 +36,11 @@ class LostExecution:
 
 
 def lost_nodes(connection: Connection, bounds: Bounds) -> list[str]:
-    """The offline nodes that have not been reaped since their last heartbeat, or that have executions to end."""
+    """Return the nodes with work for the reaper.
+
+    They are offline, and either were not reaped since their last heartbeat or have running executions without a valid
+    lease.
+    """
     rows = connection.execute(
         text(
             f"""
@@ -53,17 +58,18 @@ def lost_nodes(connection: Connection, bounds: Bounds) -> list[str]:
 def take_over(
     connection: Connection, node_id: str, by: str, lease_seconds: float, bounds: Bounds
 ) -> list[LostExecution]:
-    """Take the running executions of an offline node whose leases are over; writes of its workers fail from now on.
+    """Take the running executions of an offline node whose leases are over.
 
-    An execution with a live lease is left: the worker that renews it lives, whatever became of the node's heartbeat.
-    Two reapers take no execution twice; one that a reaper took and did not end is taken again after its lease.
+    From then on, writes of the node's workers to them are refused. An execution with a valid lease is left alone: the
+    worker that renews it is alive, even if the node sends no heartbeats. Two reapers never take the same execution. If
+    a reaper takes one and does not end it, it can be taken again once the reaper's lease is over.
 
     Args:
-        connection: one transaction; the node's row stays locked in it, so a heartbeat comes before or after.
+        connection: one transaction. It locks the node's row, so a heartbeat comes either before it or after it.
         node_id: from `lost_nodes`.
         by: incarnation of the worker that reaps.
-        lease_seconds: how long it has to end them.
-        bounds: the node's silence is judged again under the lock.
+        lease_seconds: how long that worker has to end them.
+        bounds: how long a node may be silent; checked again here, under the lock.
     """
     found = text(f"SELECT {_NOT_REAPED} FROM runtime_nodes n WHERE n.node_id = :node AND {_GONE} FOR NO KEY UPDATE")  # noqa: S608
     first_time = connection.scalar(found, {"node": node_id, **parameters(bounds)})
@@ -94,17 +100,18 @@ def take_over(
 
 
 def end(connection: Connection, lost: LostExecution, log_ends: Mapping[str, log_store.StreamEnd]) -> None:
-    """End an execution that was taken over, as a failed step: one transaction, one terminal event.
+    """End an execution that `take_over` has taken, as failed or, if a kill was requested, as killed.
 
     Args:
-        connection: one transaction of `Database`; what may start now is sent after its commit.
+        connection: one transaction of `Database`; messages of executions that may start now are sent after its commit.
         lost: from `take_over`.
-        log_ends: sizes and sums of the stored log. It is marked as truncated, because the node may have more of it.
+        log_ends: sizes and checksums of the stored log. It is marked as truncated, because the node may have more of
+            it.
 
     Raises:
         Stale: another worker ended the execution or took it over.
     """
-    lane.lock(connection, lost.workspace_id)  # a kill that comes now waits, or is seen
+    lane.lock(connection, lost.workspace_id)  # a kill request waits from now on, or was made before and is seen below
     asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
     transition = end_of_lost_run(lost.node_id, asked_by)
     evidence = Evidence(log_ends=log_ends)

@@ -1,9 +1,9 @@
 """Retries: an execution that failed or was killed is repeated in the same workspace.
 
-A retry is a new execution with an id of its own, not a further `attempt` of the old row: an ended operation has its one
-terminal event and its log, and both stay what they are. (`attempt` belongs to one operation: its task id is made of it,
-so that copies of a message share it.) `retry_of` names the old one. Each execution is repeated once; when that fails,
-the repetition is what is repeated, so a chain can never be set going twice from one place.
+A retry is a new execution with its own id, not another `attempt` of the old row: the old one keeps its terminal event
+and its log unchanged. (`attempt` counts within one execution; the task id is made of it, so that copies of a message
+share one id.) The new row names the old one in `retry_of`. An execution can be retried once; after that, the retry can
+be retried. So the same chain never continues twice from one place.
 """
 
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ E = ExecutionProcess
 def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_agent_again: bool) -> UUID:
     """Queue an execution again at the end of the lane, with the steps of its chain that never ran.
 
-    Siblings of its step group that did not complete are repeated with it, as the chain waits for all of them. A clone
-    is repeated as `retry_workspace` does. In a workspace that is stopped, or whose node is offline, the new execution
-    waits.
+    Other executions of its step group that did not complete are repeated with it, as the chain waits for all of them. A
+    clone is repeated as `retry_workspace` does it. In a workspace that is stopped, or whose node is offline, the new
+    execution waits.
 
     Args:
-        connection: one transaction of `Database`; messages of what may start are sent after its commit.
+        connection: one transaction of `Database`; messages of executions that may start are sent after its commit.
         execution_id: an execution that the caller may see.
         by: owner of the new execution.
-        run_agent_again: an agent may have changed anything before it ended, so it is repeated only when this is true.
+        run_agent_again: must be true for the turn of an agent, which may have changed anything before it ended.
 
     Returns:
         Id of the new execution.
@@ -48,8 +48,7 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
     Raises:
         NotFound: there is no such execution.
         Conflict: `execution_not_ended`, `execution_completed`, `already_retried`, `agent_not_confirmed`,
-            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`,
-            `follow_up_queued`.
+            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`, `follow_up_queued`.
     """
     found = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if found is None:
@@ -79,10 +78,10 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
 
 
 def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> UUID:
-    """Prepare a failed workspace again: its clone as a new execution, with the whole chain if no clone ever completed.
+    """Prepare a failed workspace again, by queuing its clone as a new execution.
 
-    Clones that exist on the node are kept with everything in them. A workspace that was never prepared may go to
-    another node.
+    If no clone of the workspace ever completed, the whole chain follows. Clones that exist on the node are kept with
+    all their content. A workspace that was never prepared may go to another node.
 
     Args:
         connection: one transaction of `Database`; the clone's message is sent after its commit.
@@ -118,9 +117,9 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> UUID
 
 
 def _to_repeat(connection: Connection, row: ExecutionRow) -> tuple[Sequence[ExecutionRow], Sequence[Action]]:
-    """The executions to repeat, ``row`` first, and the action of each repetition.
+    """Return the executions to repeat, ``row`` first, and the action of the new execution for each.
 
-    Where the chain went on after the step group, only ``row`` is repeated, without what followed it.
+    If the chain continued after the step group, only ``row`` is repeated, without the steps that followed.
     """
     of_group = (E.workspace_id == row.workspace_id) & (E.group_id == row.group_id)
     rows = connection.execute(select(E).where(of_group).order_by(E.created_at, E.id)).mappings()
@@ -135,7 +134,11 @@ def _to_repeat(connection: Connection, row: ExecutionRow) -> tuple[Sequence[Exec
 
 
 def _repeat(connection: Connection, rows: Sequence[ExecutionRow], actions: Sequence[Action], by: str) -> UUID:
-    """Insert the repetitions as one step group; returns the id of the first."""
+    """Insert the new executions as one step group.
+
+    Returns:
+        Id of the first.
+    """
     first = rows[0]
     ids = create_group(connection, NewGroup(_session(connection, first), first.workspace_id, actions, by))
     for new, old in zip(ids, rows, strict=True):
@@ -144,7 +147,10 @@ def _repeat(connection: Connection, rows: Sequence[ExecutionRow], actions: Seque
 
 
 def _session(connection: Connection, row: ExecutionRow) -> UUID:
-    """Session of the repetition: a new one where an agent begins a conversation and the old session has one."""
+    """Return the session for the new execution.
+
+    It is a new one if the step begins a conversation and the old session has one already.
+    """
     step = row.action.step
     if not isinstance(step, AgentStep) or step.follow_up:
         return row.session_id

@@ -1,1 +1,1 @@
-"""Log bytes: appended under fence and offset, compacted, read in any range."""
+"""The bytes of logs: appended by the owner of an execution, merged into larger chunks, read in any range."""

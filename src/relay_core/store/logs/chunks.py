@@ -1,7 +1,7 @@
-"""Format of stored chunks of a log: the codec of the bytes, and the rows of a binary COPY.
+"""Format of the stored chunks of a log: compression of the bytes, and rows for a binary COPY.
 
-COPY format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". Measured against parameters of an
-INSERT it carries twice the bytes per second, with zstd frames four times.
+COPY format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format". In a measurement COPY stored twice
+as many bytes per second as an INSERT with parameters, and four times as many with zstd frames.
 """
 
 import struct
@@ -30,16 +30,22 @@ _REST = struct.Struct("!iqiqiqihi")
 
 
 class Frame(NamedTuple):
-    """Bytes of a chunk in their stored form."""
+    """The bytes of a chunk as they are stored: `codec` says whether they are compressed."""
 
     codec: int
     data: bytes
     byte_length: int
-    """Length of the bytes before compression."""
+    """Number of bytes before compression."""
 
 
 class ChunkRow(NamedTuple):
-    """A row of `log_chunks`."""
+    """A row of `log_chunks`.
+
+    Attributes:
+        stream: `stdout` or `stderr`.
+        start: offset of the first byte in that stream.
+        all_offset: offset of the first byte in the stream `all`.
+    """
 
     execution_id: UUID
     stream: str
@@ -49,7 +55,7 @@ class ChunkRow(NamedTuple):
 
 
 def encode(data: bytes) -> Frame:
-    """One zstd frame where that is smaller, else the bytes as they are."""
+    """Return the data as one zstd frame if that is smaller, else unchanged."""
     if len(data) >= _WORTH_COMPRESSING:
         # A compressor may not be used by two threads at once, and costs little to make.
         packed = zstandard.ZstdCompressor(level=1).compress(data)
@@ -59,14 +65,14 @@ def encode(data: bytes) -> Frame:
 
 
 def decode(frame: Frame) -> bytes:
-    """The bytes of a frame."""
+    """Return the uncompressed bytes of a frame."""
     if frame.codec == RAW:
         return frame.data
     return zstandard.ZstdDecompressor().decompress(frame.data, max_output_size=frame.byte_length)
 
 
 def copy_source(rows: Iterable[ChunkRow]) -> BytesIO:
-    """The rows as the input of `COPY`."""
+    """Return the rows as input for the statement `COPY`."""
     parts = [_HEADER]
     for row in rows:
         stream = row.stream.encode()

@@ -1,9 +1,9 @@
-"""Compaction: small chunks of a finished log become large ones.
+"""Compaction: small chunks of a finished log are merged into large ones.
 
-A log that is written line by line has a row for each few bytes.
+A log that was written line by line has a row for every few bytes.
 
-What is read stays the same for every offset and range, also for a reader in the middle of it: each of its reads is one
-statement, which sees the rows before or after a step, and a read may begin within a chunk.
+Readers get the same bytes for every offset and range, even while the log is being compacted: each read is one
+statement, which sees the rows either before or after a merge, and a read may begin inside a chunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from relay_core.store.logs.chunks import MAX_CHUNK_BYTES, Frame, decode, encode
 from relay_core.store.schema.tables import LogChunk, LogStream
 
 ROWS_AT_ONCE = 1000
-"""Most rows that one step reads, so that memory and the length of the transaction are bounded."""
+"""Most rows that one step of compaction reads; bounds memory and the length of the transaction."""
 BYTES_AT_ONCE = 8 << 20
 
 C = LogChunk
@@ -26,20 +26,24 @@ C = LogChunk
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one step of compaction."""
+    """The result of one step of compaction.
+
+    Attributes:
+        after: number of rows that took the place of the rows before.
+    """
 
     execution_id: UUID
     before: int
-    """Rows before the step."""
+    """Number of rows that the step read."""
     after: int
     complete: bool
-    """The log needs no further step."""
+    """Whether the log needs no further step."""
 
 
 def compact_one(connection: Connection) -> Step | None:
-    """Do one step of compaction of a finished log; None when no log needs one.
+    """Do one step of compaction of a finished log; return None if no log needs one.
 
-    Call again until then, each time in a transaction of its own. Two at once work on different logs.
+    Call this until it returns None, each time in a new transaction. Calls at the same time work on different logs.
     """
     s = LogStream
     found = connection.execute(
@@ -79,7 +83,7 @@ def _next_rows(connection: Connection, execution_id: UUID, start: int) -> Sequen
 
 
 def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    """Runs of neighbouring rows of one stream that fit into one chunk."""
+    """Yield groups of neighbouring rows of one stream that fit into one chunk together."""
     run: list[Any] = []
     size = 0
     for row in rows:
@@ -93,7 +97,11 @@ def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> int:
-    """Replace a run of rows by one chunk; returns how many rows the run has afterwards."""
+    """Replace a group of neighbouring rows by one row.
+
+    Returns:
+        Number of rows that the group has now: always 1.
+    """
     if len(run) == 1:
         return 1
     first, last = run[0], run[-1]
@@ -116,7 +124,7 @@ def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> in
 
 
 def waiting(connection: Connection) -> int:
-    """The number of finished logs that are not compact yet."""
+    """Return the number of finished logs that are not completely compacted yet."""
     s = LogStream
     wanted = select(func.count()).where(s.stream == Stream.ALL, s.closed, s.compacted_to.is_not(None))
     return connection.execute(wanted).scalar_one()

@@ -1,7 +1,8 @@
-"""Log bytes in Postgres: appended under fence and offset, read by offset, in any range, after everything else is gone.
+"""The bytes of logs in Postgres, where they stay when container and files are gone.
 
-A chunk is stored once. `stdout` and `stderr` find it by its offset in them, `all` by its offset in the order of
-storing. Rows of `log_streams` are always locked in the order (execution, stream).
+An append names the owner's fence and the offset, and is refused if either does not match. A chunk is stored once and
+has two offsets: one in `stdout` or `stderr`, and one in `all`, which has both in the order of storing. Rows of
+`log_streams` are always locked in the order (execution, stream).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,11 +34,14 @@ __all__ = [
 ]
 
 CHUNKS_AT_ONCE = 1000
-"""Most chunks of one read: a log written byte by byte has a million of them in a mebibyte."""
+"""Most chunks of one read.
+
+A log that was written byte by byte has a million chunks in a mebibyte.
+"""
 
 
 class StreamInfo(NamedTuple):
-    """Size and state of one stored stream."""
+    """Size and state of one stored stream; the defaults describe an empty one."""
 
     bytes: int = 0
     sha256: str | None = None
@@ -49,9 +53,9 @@ class Piece(NamedTuple):
     """Bytes of a log and their offset."""
 
     stream: str
-    """Where the process wrote them: `stdout` or `stderr`."""
+    """The stream to which the process wrote the bytes: `stdout` or `stderr`."""
     offset: int
-    """Offset of the first byte, in the stream that was asked for."""
+    """Offset of the first byte in the stream that was read."""
     data: bytes
 
     @property
@@ -61,24 +65,27 @@ class Piece(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Sizes of a log's streams, all of one moment."""
+    """Sizes of a log's streams, all read at one moment."""
 
     sizes: Mapping[str, int]
     complete: bool
-    """Nothing will follow: the streams are closed, or the execution has ended without ever writing a log."""
+    """Whether no byte will follow: the streams are closed, or the execution has ended without a log."""
 
 
 class StreamEnd(NamedTuple):
-    """Size and sum with which a stream is closed."""
+    """Size and checksum with which a stream is closed."""
 
     bytes: int
-    """Bytes that were hashed; a stream of another size is not closed."""
+    """Number of bytes that were hashed; a stream that has another size is not closed."""
     sha256: str
     truncated: bool = False
 
 
 def open_streams(connection: Connection, execution_id: UUID, fence: int) -> None:
-    """Make the three streams of an execution, or hand them to a new owner: older fences write nothing any more."""
+    """Create the three streams of an execution, or hand them over to a new owner.
+
+    From then on, appends with an older fence are refused.
+    """
     statement = insert(LogStream).values(
         [{"execution_id": execution_id, "stream": stream, "fence": fence} for stream in sorted(Stream)]
     )
@@ -90,11 +97,17 @@ def open_streams(connection: Connection, execution_id: UUID, fence: int) -> None
 
 
 def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[str, StreamEnd]) -> None:
-    """Seal the streams within the terminal transaction.
+    """Close the streams of an execution, in the transaction that ends it. Closed streams accept no bytes.
+
+    Args:
+        connection: the transaction that ends the execution.
+        execution_id: the execution.
+        fence: fence of the caller's claim.
+        ends: expected size and checksum by stream.
 
     Raises:
-        Stale: the streams are another owner's, or hold other bytes than those that were hashed: bytes arrived
-            afterwards, or a crash of Postgres took some back. The next owner then ends the execution.
+        Stale: another worker owns the streams, or a stream does not have the size that was hashed: bytes arrived
+            afterwards, or a crash of Postgres lost some. The next owner then ends the execution.
     """
     for stream, end in sorted(ends.items()):
         done = connection.execute(
@@ -112,27 +125,30 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
 
 
 def stream_infos(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], StreamInfo]:
-    """Sizes of the stored streams of some executions, by (execution, stream); one that never started has no entry."""
+    """Return sizes and states of the stored streams of some executions, by (execution, stream).
+
+    An execution that never started has no entry.
+    """
     columns = (LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed)
     statement = select(LogStream.execution_id, LogStream.stream, *columns).where(LogStream.execution_id.in_(ids))
     return {(row.execution_id, row.stream): StreamInfo(*row[2:]) for row in connection.execute(statement)}
 
 
 class LogStore:
-    """Log bytes of all executions; usable from many threads."""
+    """Reads and appends log bytes of all executions; usable from many threads."""
 
     def __init__(self, database: Engine | Database) -> None:
         self._database = database
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
-        """Store chunks of many executions in one transaction; of each execution all or none.
+        """Store appends of many executions in one transaction; of each execution all are stored or none.
 
-        A refused execution does not keep the others from being stored, and the same batch may be given again after
-        an error: what was stored the first time is not stored twice. The commit does not wait for the disk: until
-        `confirm` or the terminal transaction, the raw file must still have the bytes.
+        If one execution is refused, the others are stored all the same. After an error the same batch may be passed
+        again: an append that was stored the first time is not stored twice. The commit does not wait for the disk:
+        until `confirm` or the transaction that ends the execution, the raw log file must keep the bytes.
 
         Raises:
-            LogStoreUnavailable: try again later.
+            LogStoreUnavailable: Postgres does not answer; try again later.
         """
         frames = [_frames(append) for append in batch]  # before any row is locked
         with self._transaction() as cursor:
@@ -145,11 +161,11 @@ class LogStore:
         return decision.result
 
     def append_one(self, append: Append) -> StoredAppend:
-        """Store one chunk.
+        """Store one append.
 
         Raises:
             Stale: another worker owns the execution or wrote to its log.
-            LogStoreUnavailable: try again later.
+            LogStoreUnavailable: Postgres does not answer; try again later.
         """
         result = self.append([append])
         if result.refused:
@@ -157,28 +173,34 @@ class LogStore:
         return result.stored[-1]
 
     def confirm(self, execution_id: UUID, fence: int) -> dict[str, int]:
-        """The stored sizes by stream, once they are on disk: a crash of Postgres cannot take them back any more.
+        """Wait until all stored bytes of a log are on disk, so that a crash of Postgres cannot lose them.
+
+        Returns:
+            The stored sizes by stream.
 
         Raises:
-            Stale: the log is another owner's.
-            LogStoreUnavailable: try again later.
+            Stale: another worker owns the log.
+            LogStoreUnavailable: Postgres does not answer; try again later.
         """
         with self._transaction() as cursor:
             state = _lock(cursor, {execution_id}).get(execution_id)
             if state is None or state.fence != fence:
                 raise _stale(execution_id, fence)
-            # A transaction that writes nothing would not wait for the log of those before it.
+            # The write makes this commit wait until Postgres' own log, with all earlier commits, is on disk.
             cursor.execute("UPDATE log_streams SET fence = fence WHERE execution_id = %s", (str(execution_id),))
         return dict(state.sizes)
 
     def sizes(self, execution_id: UUID) -> dict[str, StreamInfo]:
-        """The three streams of an execution by name; empty ones where it has not started."""
+        """Return size and state of the three streams of an execution, by name.
+
+        They are empty if the execution has not started.
+        """
         with self._database.connect() as connection:
             found = stream_infos(connection, [execution_id])
         return {stream.value: found.get((execution_id, stream.value), StreamInfo()) for stream in Stream}
 
     def progress(self, execution_id: UUID) -> Progress:
-        """Sizes of the streams, and whether the log is complete, of one moment."""
+        """Return the sizes of the streams and whether the log is complete, both read at one moment."""
         statement = (
             select(ExecutionProcess.status, LogStream.stream, LogStream.bytes, LogStream.closed)
             .outerjoin(LogStream, LogStream.execution_id == ExecutionProcess.id)
@@ -190,15 +212,16 @@ class LogStore:
         return Progress(sizes, all(row.closed or row.status in FINAL for row in rows))
 
     def read(self, execution_id: UUID, stream: str, start: int, limit: int) -> bytes:
-        """At most ``limit`` bytes of a stream from the offset ``start``; less at its end."""
+        """Return at most ``limit`` bytes of a stream from the offset ``start`` on; fewer at the end of the stream."""
         return b"".join(self.iter_range(execution_id, stream, start, start + limit))
 
     def iter_range(
         self, execution_id: UUID, stream: str, start: int, end: int, piece: int = MAX_CHUNK_BYTES
     ) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``end`` in pieces of at most ``piece``; less where the stream ends before.
+        """Yield the bytes from ``start`` up to ``end`` in pieces of at most ``piece`` bytes.
 
-        Each piece is a short transaction of its own, and memory is bounded by it.
+        They are fewer if the stream ends before ``end``. Each piece is read in a short transaction of its own, so
+        memory is bounded by the size of a piece.
         """
         while start < end:
             found = self.pieces(execution_id, stream, start, min(piece, end - start))
@@ -208,7 +231,9 @@ class LogStore:
             start = found[-1].end
 
     def pieces(self, execution_id: UUID, stream: str, start: int, limit: int) -> list[Piece]:
-        """Some bytes from ``start`` on, at most ``limit``, by the stream each came from; none only at the end.
+        """Return some bytes from ``start`` on, at most ``limit``, as one piece for each stored chunk.
+
+        The result is empty only at the end of the stream.
 
         Raises:
             RelayError: a chunk is missing.
@@ -223,7 +248,7 @@ class LogStore:
         return found
 
     def iter_pieces(self, execution_id: UUID, stream: str) -> Iterator[Piece]:
-        """All stored pieces of a stream, read in bounded memory."""
+        """Yield all stored pieces of a stream, in bounded memory."""
         at = 0
         while found := self.pieces(execution_id, stream, at, MAX_CHUNK_BYTES):
             yield from found
@@ -248,10 +273,14 @@ class LogStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """A cursor of psycopg2 in one transaction; SQLAlchemy's connections offer no COPY."""
+        """Open a transaction and yield a cursor of psycopg2; SQLAlchemy's connections offer no COPY.
+
+        Raises:
+            LogStoreUnavailable: Postgres does not answer.
+        """
         try:
             connection = self._database.raw_connection()
-        except (psycopg2.Error, exc.SQLAlchemyError) as error:  # whatever it is: there is no connection
+        except (psycopg2.Error, exc.SQLAlchemyError) as error:  # any error means that there is no connection
             raise _unavailable(error) from error
         try:
             yield connection.cursor()

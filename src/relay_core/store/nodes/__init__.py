@@ -1,1 +1,1 @@
-"""Nodes: registration, heartbeat, room, and the rows that a node's sweeps compare with its disk."""
+"""Nodes: registration, heartbeats, capacity, and the workspaces that a node should hold."""

@@ -13,33 +13,33 @@ from relay_core.domain.vocabulary import Liveness, NodeHealth
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node as it was read; made by `from_row` from all columns of `RuntimeNode`."""
+    """One row of `runtime_nodes` as it was read; `from_row` makes it."""
 
     node_id: str
     pool: str
     reported_health: NodeHealth
-    """Health that the node reports with its heartbeat."""
+    """Health that the node reported with its last heartbeat."""
     liveness: Liveness
-    """Lowered by the presence sweep, raised by a heartbeat."""
+    """Only the presence sweep lowers it, only a heartbeat raises it."""
     last_heartbeat_at: datetime | None
     client_version: str | None
-    """Version of Relay that its worker runs."""
+    """Version of Relay that the node's worker runs."""
     capabilities: Mapping[str, Any]
     draining: bool
-    """It was told to take no new workspaces."""
+    """Whether an operator told the node to take no new workspaces."""
     max_workspaces: int | None
-    """Most workspaces at work at once; None: no limit is known."""
+    """Most workspaces in which steps may run at once; None: no limit is known."""
     memory_bytes: int | None
-    """Most that the memory limits of those workspaces may add up to; None: no limit is known."""
+    """Most bytes that the memory limits of those workspaces may add up to; None: no limit is known."""
     pids: int | None
-    """Most that their limits of processes and threads may add up to; None: no limit is known."""
+    """Most processes and threads that the limits of those workspaces may add up to; None: no limit is known."""
     epoch: int
-    """Grows each time the node was offline and the reaper ended its executions."""
+    """Grows each time the node went offline and the reaper ended its executions."""
     created_at: datetime
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "NodeRow":
-        """The value of a row of `select(RuntimeNode)`; further columns of the row are ignored."""
+        """Make the value from a row of `select(RuntimeNode)`; additional columns of the row are ignored."""
         return cls(
             node_id=row["node_id"],
             pool=row["pool"],
@@ -58,5 +58,5 @@ class NodeRow:
 
     @property
     def capacity(self) -> Capacity:
-        """Limits of what the node may promise."""
+        """The most that the node may promise to workspaces."""
         return Capacity(self.max_workspaces, self.memory_bytes, self.pids)

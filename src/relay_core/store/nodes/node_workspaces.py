@@ -1,4 +1,7 @@
-"""Workspaces that a node should hold according to Postgres; the divergence sweep compares them with the node."""
+"""The workspaces that a node should hold according to Postgres.
+
+The divergence sweep, a periodic check of each worker, compares them with the containers and files that are there.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,29 +18,30 @@ E = ExecutionProcess
 
 @dataclass(frozen=True)
 class NodeWorkspace:
-    """A workspace that was placed on the node."""
+    """A workspace that was placed on the node, as its row describes it."""
 
     id: UUID
     state: WorkspaceState
     container_id: str | None
     deleted: bool
     asked: bool
-    """A stop or a resume was requested and is not carried out yet."""
+    """Whether a stop or a resume was requested that the node has not carried out yet."""
     there: bool
-    """Its files and its container exist on the node, as far as the row says."""
+    """Whether its files and its container exist on the node, according to the row."""
     busy: bool
-    """An execution of it is queued or running."""
+    """Whether an execution of the workspace is queued or running."""
 
     @property
     def live(self) -> bool:
-        """Whether its container and files are still wanted."""
+        """Whether the container and the files are still needed."""
         return self.busy or not (self.deleted or self.state is WorkspaceState.FAILED)
 
 
 def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID]) -> dict[UUID, NodeWorkspace]:
-    """The node's workspaces that run, that are deleted but still there, or whose id is in ``named``; by id.
+    """Return some of the node's workspaces, by id.
 
-    Other workspaces that the node ever had are left out: their number only grows.
+    They are those that run, those that are deleted but still have files, and those whose id is in ``named``. The others
+    that the node ever had are left out, as their number only grows.
     """
     w = Workspace
     there = w.container_ref.is_not(None) & (w.deleted_at.is_not(None) | (w.state == WorkspaceState.RUNNING))
@@ -45,7 +49,7 @@ def workspaces_of(connection: Connection, node_id: str, named: Collection[UUID])
 
 
 def workspace_of(connection: Connection, node_id: str, workspace_id: UUID) -> NodeWorkspace | None:
-    """One workspace of the node in whatever state; None: the node has no such workspace."""
+    """Return one workspace of the node in any state; None if the node has no such workspace."""
     return _workspaces(connection, node_id, Workspace.id == workspace_id).get(workspace_id)
 
 
@@ -70,12 +74,18 @@ def _workspaces(connection: Connection, node_id: str, which: ColumnElement[bool]
 
 
 def is_still(connection: Connection, found: NodeWorkspace, node_id: str) -> bool:
-    """Whether a workspace is still as it was found; its lane is locked, so it stays so until the transaction ends."""
+    """Return whether a workspace is unchanged since it was read as ``found``.
+
+    This locks the workspace's lane, so the answer stays true until the transaction ends.
+    """
     lane.lock(connection, found.id)
     return workspace_of(connection, node_id, found.id) == found
 
 
 def finished(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
-    """Those of some executions that have ended with all their processes, so that their files do not change any more."""
+    """Return those of the executions that have ended and have left no process that may still run.
+
+    Their files do not change any more.
+    """
     ended = select(E.id).where(E.id.in_(ids), E.status.in_(FINAL), E.leftover_on.is_(None))
     return set(connection.scalars(ended))

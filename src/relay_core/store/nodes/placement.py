@@ -1,4 +1,7 @@
-"""Placement: the room that each node has promised to workspaces, and whether a step may start on a node."""
+"""Placement: the capacity that each node has promised to workspaces, and whether a step may start on a node.
+
+To promise means to reserve the limits of a workspace (one place, its memory, its processes) while steps of it run.
+"""
 
 from uuid import UUID
 
@@ -14,13 +17,18 @@ from relay_core.store.workspaces.condition import WorkspaceCondition
 E, N, W = ExecutionProcess, RuntimeNode, Workspace
 
 _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
-"""A running step, and a queued step that continues a chain: its node is known and keeps room for it."""
+"""SQL condition on executions for which a node has promised capacity.
+
+They are running steps, and queued steps that continue a chain: the node of those is known and stays reserved.
+"""
 
 
 def loads(connection: Connection, *only: str) -> dict[str, Load]:
-    """The room that nodes have promised, by node: of all nodes, or of those in ``only``.
+    """Return the capacity that nodes have promised, by node. A node that has promised nothing is left out.
 
-    A node that has promised nothing is left out.
+    Args:
+        connection: any transaction.
+        only: ids of nodes; without any, all nodes.
     """
     at_work = select(E.node_id, E.workspace_id).where(_PROMISED)
     left = select(E.leftover_on, E.workspace_id).where(E.leftover_on.is_not(None))  # processes that may still run
@@ -34,15 +42,16 @@ def loads(connection: Connection, *only: str) -> dict[str, Load]:
 
 
 def load_of(connection: Connection, node_id: str) -> Load:
-    """The room that one node has promised."""
+    """Return the capacity that one node has promised."""
     return loads(connection, node_id).get(node_id, Load(0, 0))
 
 
 def why_refused(connection: Connection, node_id: str, workspace: WorkspaceCondition) -> str | None:
-    """Why a step of a workspace may not start on a node now, or None; asked by the claim, in its transaction.
+    """Return why a step of a workspace may not start on a node now; None if it may. Called in the claim's transaction.
 
-    The node's row stays locked until the end of the transaction, so of two claims the second sees the room that the
-    first took. A workspace that has room already (a step of it runs, or its chain is between two steps) is not asked.
+    The node's row is locked until the end of the transaction, so of two claims the second sees the capacity that the
+    first took. If the node has already promised capacity to the workspace (a step of it runs, or its chain is between
+    two steps), nothing is checked.
     """
     if _has_room(connection, node_id, workspace.id):
         return None
@@ -55,7 +64,7 @@ def why_refused(connection: Connection, node_id: str, workspace: WorkspaceCondit
 
 
 def why_closed(connection: Connection, node_id: str) -> str | None:
-    """Why a node takes no workspace with default limits at present, or None."""
+    """Return why a node takes no workspace with default limits at present; None if it does."""
     columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
     node = connection.execute(select(*columns).where(N.node_id == node_id)).one()
     if node.draining:
@@ -65,9 +74,9 @@ def why_closed(connection: Connection, node_id: str) -> str | None:
 
 
 def why_waits(connection: Connection, execution_id: UUID) -> str | None:
-    """Why no worker may start a queued step that is first in its lane, as a sentence for people.
+    """Return, as a text for people, why no worker can start a queued step that is first in its lane.
 
-    None: a worker is about to take it.
+    None: a worker is about to take the step.
     """
     found = select(W).join(E, E.workspace_id == W.id).where(E.id == execution_id)
     workspace = WorkspaceCondition.from_row(connection.execute(found).mappings().one())

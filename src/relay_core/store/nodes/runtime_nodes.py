@@ -1,4 +1,4 @@
-"""Runtime nodes: registration, heartbeats, liveness and draining. Only Postgres' clock counts."""
+"""Nodes: registration, heartbeats, liveness and draining. All times are on the clock of Postgres."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,14 +19,17 @@ SILENCE = (
     "(now() - greatest(n.last_heartbeat_at, "
     "(SELECT resumed_at FROM presence_sweeps) + make_interval(secs => :heartbeat)))"
 )
-"""SQL: how long the node ``n`` has been silent. Time in which no worker swept (an outage of Relay or of Postgres) does
-not count; from its end a node has one heartbeat interval to report."""
+"""SQL expression: how long the node ``n`` has been silent.
+
+Time in which no worker ran the presence sweep (an outage of Relay or of Postgres) does not count. After such an outage
+a node has one heartbeat interval to send a heartbeat.
+"""
 
 
 def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
-    """Insert a node's row, which claims refer to, or update the limits of what the node may promise.
+    """Insert a node's row, which claims refer to; if it exists, update the node's capacity.
 
-    Writes no liveness: a node that registers is not online before its first heartbeat.
+    The liveness of an existing row does not change: a node is online only after a heartbeat.
     """
     said = asdict(capacity)
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
@@ -42,14 +45,14 @@ def heartbeat(
     capabilities: Mapping[str, Any] | None = None,
     health: NodeHealth = NodeHealth.OK,
 ) -> None:
-    """Store a node's heartbeat: a node that was degraded or offline is online again. Inserts the row if it is missing.
+    """Store a node's heartbeat, which makes the node online. Inserts the row if it is missing.
 
     Args:
         connection: any transaction.
         node_id: stable id of the node.
-        pool: pool whose queue it consumes.
+        pool: pool whose queue the node's workers consume.
         client_version: version of Relay that its worker runs.
-        capabilities: properties of its container engine; None leaves those of the heartbeat before.
+        capabilities: properties of its container engine; None keeps the stored ones.
         health: health that the node reports.
     """
     said: dict[str, Any] = {"pool": pool, "client_version": client_version, "reported_health": health}
@@ -62,7 +65,7 @@ def heartbeat(
 
 @dataclass(frozen=True)
 class LivenessChange:
-    """A node whose liveness was lowered by `sweep`."""
+    """A node whose liveness `sweep` has lowered."""
 
     node_id: str
     before: Liveness
@@ -70,10 +73,13 @@ class LivenessChange:
 
 
 def sweep(connection: Connection, bounds: Bounds) -> list[LivenessChange]:
-    """Lower the liveness of silent nodes; returns those that changed.
+    """Run the presence sweep: lower the liveness of silent nodes.
 
-    One statement changes the rows themselves, so a heartbeat at the same moment wins. One worker sweeps at a time; for
-    the others this returns an empty list at once.
+    A single statement decides and writes, so a heartbeat that arrives at the same moment wins. One worker sweeps at a
+    time.
+
+    Returns:
+        The nodes whose liveness changed; empty, without waiting, if another worker is sweeping.
     """
     if not try_sweep_lock(connection, "presence"):
         return []
@@ -100,7 +106,7 @@ def sweep(connection: Connection, bounds: Bounds) -> list[LivenessChange]:
 
 
 def parameters(bounds: Bounds) -> dict[str, float]:
-    """The bounds in seconds, by the parameter names of `SILENCE` and of the statements that use it."""
+    """Return the bounds in seconds, by the names that `SILENCE` and the statements with it use as parameters."""
     return {
         "heartbeat": bounds.heartbeat_seconds,
         "degraded": bounds.degraded_seconds,
@@ -110,17 +116,17 @@ def parameters(bounds: Bounds) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ListedNode:
-    """A node with its load at one moment."""
+    """A node with its load, both read at one moment."""
 
     node: NodeRow
     age_seconds: float | None
-    """Seconds since its last heartbeat; None: it has never sent one."""
+    """Seconds since its last heartbeat. None: it has never sent one."""
     promised: Load
-    """Room that it has promised."""
+    """The capacity that the node has promised to workspaces."""
 
 
 def set_draining(connection: Connection, node_id: str, *, draining: bool) -> ListedNode:
-    """Let a node take no new workspaces, or take them again; its present workspaces go on. Again changes nothing.
+    """Tell a node to take no new workspaces, or to take them again. Its present workspaces are not affected.
 
     Raises:
         NotFound: there is no such node.
@@ -132,12 +138,15 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool) -> Lis
 
 
 def is_draining(connection: Connection, node_id: str) -> bool:
-    """Whether a node was told to take no new workspaces."""
+    """Return whether a node was told to take no new workspaces."""
     return bool(connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id)))
 
 
 def list_nodes(connection: Connection) -> list[ListedNode]:
-    """All nodes by name, each with the age of its last heartbeat and its load; liveness is as the sweep left it."""
+    """Return all nodes by name, each with the age of its last heartbeat and its load.
+
+    The liveness is the stored one, so it may be older than the age.
+    """
     age = func.extract("epoch", func.now() - RuntimeNode.last_heartbeat_at).label("age_seconds")
     columns = [*RuntimeNode.__table__.columns, age]
     rows = connection.execute(select(*columns).order_by(RuntimeNode.node_id)).mappings().all()
@@ -153,6 +162,6 @@ def list_nodes(connection: Connection) -> list[ListedNode]:
 
 
 def count_by_liveness(connection: Connection) -> dict[Liveness, int]:
-    """How many nodes have each liveness; one that no node has is left out."""
+    """Return how many nodes have each liveness. A liveness that no node has is left out."""
     counts = select(RuntimeNode.liveness, func.count()).group_by(RuntimeNode.liveness)
     return {Liveness(liveness): count for liveness, count in connection.execute(counts)}

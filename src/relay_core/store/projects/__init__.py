@@ -1,1 +1,1 @@
-"""Projects, tasks, remotes and secrets."""
+"""Projects with their tasks, git remotes and secrets."""

@@ -1,4 +1,7 @@
-"""Projects with their repos, scripts and agent profiles. A project clones nothing: the first run that needs it does."""
+"""Projects with their repos, scripts and agent profiles.
+
+Creating a project clones nothing: the first run that needs a repo clones it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +28,11 @@ WORKSPACES_AT_ONCE = 20
 
 @dataclass(frozen=True)
 class ProjectRepoInput:
-    """A repo of a project (URL checked, without credentials), and the scripts of runs that bring none."""
+    """A repo of a new project, with scripts for runs that bring none of their own.
+
+    Attributes:
+        url: checked, without credentials.
+    """
 
     url: str
     setup_script: str | None = None
@@ -41,12 +48,12 @@ class ProjectInput:
     default_image: str | None = None
     repos: Sequence[ProjectRepoInput] = field(default_factory=list)
     default_for: str | None = None
-    """URL of a repo: its runs that name no project belong to this project."""
+    """URL of a repo: runs of this repo that name no project will belong to the new project."""
 
 
 @dataclass(frozen=True)
 class RepoDefaults:
-    """Scripts that a project gives to runs of one of its repos."""
+    """Scripts that a project supplies for runs of one of its repos."""
 
     setup_script: str | None
     cleanup_script: str | None
@@ -77,7 +84,7 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
 
 
 def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
-    """One project with its repos and the state of their mirrors, as the API shows it.
+    """Return one project with its repos and the state of their git mirrors, as the API shows it.
 
     Raises:
         NotFound: there is no such project, it is deleted, or it belongs to another owner.
@@ -89,13 +96,13 @@ def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
 
 
 def listed(connection: Connection, principal: Principal, page: PageRequest, *, default_for: str | None = None) -> Page:
-    """Projects that are not deleted, newest first.
+    """Return a page of the projects that are not deleted, newest first.
 
     Args:
         connection: any transaction.
-        principal: sees its own projects, an admin all.
+        principal: gets only its own projects, unless it is an admin.
         page: which part of the list.
-        default_for: URL of a repo: only the principal's project for runs of it that name no project.
+        default_for: URL of a repo. If given, only the principal's project for runs of that repo that name no project.
     """
     wanted = _projects(principal)
     if default_for is not None:
@@ -108,8 +115,9 @@ def listed(connection: Connection, principal: Principal, page: PageRequest, *, d
 def delete(database: Database, project_id: UUID, principal: Principal) -> int:
     """Mark a project and all its workspaces as deleted, and kill their executions.
 
-    Several short transactions do it, `WORKSPACES_AT_ONCE` workspaces each: one long transaction would keep the leases
-    of the project's executions from being renewed. A deletion that was interrupted goes on when it is repeated.
+    This takes several short transactions, each with `WORKSPACES_AT_ONCE` workspaces: during one long transaction the
+    leases of the project's executions could not be renewed. If the deletion is interrupted, call this again to continue
+    it.
 
     Returns:
         How many running executions were asked to end.
@@ -139,7 +147,11 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
 
 
 def _delete_some(connection: Connection, project_id: UUID, principal: Principal) -> int | None:
-    """Delete some workspaces of a deleted project; returns how many executions were asked to end, None: all is done."""
+    """Delete up to `WORKSPACES_AT_ONCE` workspaces of a project that is marked as deleted.
+
+    Returns:
+        How many running executions were asked to end; None if no workspace was left.
+    """
     live = (
         select(Workspace.id)
         .join(Task, Task.id == Workspace.task_id)
@@ -155,20 +167,29 @@ def _delete_some(connection: Connection, project_id: UUID, principal: Principal)
 
 
 def agent_profiles(connection: Connection, project_id: UUID) -> Profiles:
-    """A project's own agent profiles; empty where it has none, or where there is no such project."""
+    """Return a project's own agent profiles; empty if it has none, or if there is no such project."""
     found: Profiles | None = connection.scalar(select(Project.agent_profiles).where(Project.id == project_id))
     return found or {}
 
 
 def profiles_over(connection: Connection, deployment: Profiles, project_id: UUID | None) -> Profiles:
-    """The agent profiles of a run: those of the deployment, and over them those of the project (None: no project)."""
+    """Return the agent profiles for a run: the deployment's, overridden by those of the project.
+
+    Args:
+        connection: any transaction.
+        deployment: agent profiles of the server.
+        project_id: the run's project; None: only the deployment's profiles count.
+    """
     if project_id is None:
         return deployment
     return profiles.overlay(deployment, agent_profiles(connection, project_id))
 
 
 def implicit_project(connection: Connection, url: str, principal: Principal) -> UUID | None:
-    """The principal's project for runs of a repo that name no project; None: the next such run makes it."""
+    """Return the principal's project for runs of a repo that name no project.
+
+    None: there is none yet; the next such run creates it.
+    """
     statement = select(Project.id).where(
         Project.created_by == principal.owner, Project.implicit_key == url, Project.deleted_at.is_(None)
     )
@@ -176,7 +197,7 @@ def implicit_project(connection: Connection, url: str, principal: Principal) -> 
 
 
 def of_workspace(connection: Connection, workspace_id: UUID) -> UUID | None:
-    """The project of a workspace's task; None: there is no such workspace."""
+    """Return the project of a workspace's task; None if there is no such workspace."""
     statement = (
         select(Task.project_id).join(Workspace, Workspace.task_id == Task.id).where(Workspace.id == workspace_id)
     )
@@ -184,13 +205,16 @@ def of_workspace(connection: Connection, workspace_id: UUID) -> UUID | None:
 
 
 def set_agent_profiles(connection: Connection, project_id: UUID, own: Profiles) -> None:
-    """Replace a project's own agent profiles; the caller has checked them (`profiles.check`)."""
+    """Replace a project's own agent profiles. The caller has checked them with `profiles.check`."""
     statement = update(Project).where(Project.id == project_id)
     connection.execute(statement.values(agent_profiles=dict(own) or None, updated_at=func.now()))
 
 
 def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDefaults | None:
-    """The scripts that a project gives to runs of one of its repos; None: the project does not have that repo."""
+    """Return the scripts that a project supplies for runs of one of its repos.
+
+    None: the project does not have that repo.
+    """
     columns = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
     row = connection.execute(
         select(*columns)

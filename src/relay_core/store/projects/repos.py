@@ -1,4 +1,4 @@
-"""Git remotes as rows of `repos`: one row for each owner and URL, shared by the owner's projects."""
+"""Git remotes as rows of `repos`: one row for each owner and URL, shared by all of the owner's projects."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ from relay_core.store.schema.tables import ProjectRepo, Repo
 
 
 def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str, UUID]:
-    """The ids of an owner's repos by URL; missing rows are inserted.
+    """Return the ids of an owner's repos by URL; insert the rows that are missing.
 
     Rows are inserted in the order of their URLs, and existing rows are not written, so two transactions with the same
     repos cannot deadlock.
@@ -30,6 +30,6 @@ def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str,
 
 
 def link(connection: Connection, project_id: UUID, repo_ids: Sequence[UUID]) -> None:
-    """Add repos to a project; repos that it has already stay as they are."""
+    """Add repos to a project; the scripts of repos that are in it already do not change."""
     rows = [{"project_id": project_id, "repo_id": repo_id} for repo_id in sorted(repo_ids)]
     connection.execute(insert(ProjectRepo).values(rows).on_conflict_do_nothing())

@@ -1,4 +1,7 @@
-"""Secrets of projects as stored rows, and the secrets that a workspace uses. Values are encrypted here, never plain."""
+"""Stores the secrets of projects and which of them a workspace uses.
+
+Only encrypted values (ciphertexts) come here; callers encrypt and decrypt them.
+"""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,22 +15,25 @@ from relay_core.domain.errors import InvalidInput, NotFound
 from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Task, Workspace, WorkspaceSecret
 
 MAX_SECRET_BYTES = 65536
-"""Most bytes of one value."""
+"""Most bytes of the value of one secret."""
 MAX_MASKED_BYTES = 256 << 10
-"""Most bytes of all secret values of a run; each is looked for in logs in about a hundred encodings."""
+"""Most bytes of all secret values of a run together.
+
+Masking searches logs for each value in about a hundred encodings.
+"""
 
 
 class UsedSecret(NamedTuple):
-    """A secret that a workspace uses."""
+    """A secret that a workspace uses, with its present value."""
 
     env_name: str
     secret_name: str
     ciphertext: bytes | None
-    """None: the secret was deleted after the workspace was made."""
+    """The encrypted value. None: the secret was deleted after the workspace was created."""
 
 
 class GivenValue(NamedTuple):
-    """A value of a secret that an execution of a workspace was given."""
+    """An encrypted value of a secret that an execution of a workspace got."""
 
     secret_name: str
     ciphertext: bytes
@@ -47,7 +53,7 @@ def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, 
 
 
 def listed(connection: Connection, project_id: UUID) -> list[Mapping[str, Any]]:
-    """Names, owners and times of a project's secrets, in the order of their names."""
+    """Return name, creator and times of each secret of a project, ordered by name; never a value."""
     columns = (ProjectSecret.name, ProjectSecret.created_by, ProjectSecret.created_at, ProjectSecret.updated_at)
     statement = select(*columns).where(ProjectSecret.project_id == project_id).order_by(ProjectSecret.name)
     return [dict(row) for row in connection.execute(statement).mappings()]
@@ -73,7 +79,7 @@ def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Ma
     """Store which secrets of its project a new workspace uses.
 
     Args:
-        connection: the transaction that makes the workspace.
+        connection: the transaction that creates the workspace.
         workspace_id: the new workspace.
         project_id: its project.
         wanted: names of secrets, by name of the environment variable that gets the value.
@@ -99,7 +105,7 @@ def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Ma
 
 
 def used(connection: Connection, workspace_id: UUID) -> list[UsedSecret]:
-    """The secrets that a workspace uses, with their present ciphertext, by environment variable."""
+    """Return the secrets that a workspace uses, with their present ciphertexts, ordered by environment variable."""
     statement = (
         select(WorkspaceSecret.env_name, WorkspaceSecret.secret_name, ProjectSecret.ciphertext)
         .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
@@ -115,14 +121,14 @@ def used(connection: Connection, workspace_id: UUID) -> list[UsedSecret]:
 
 
 def given(connection: Connection, workspace_id: UUID) -> list[GivenValue]:
-    """The values that executions of a workspace were given, replaced and deleted ones included."""
+    """Return all values that executions of a workspace got, including those replaced or deleted since."""
     columns = (GivenSecret.secret_name, GivenSecret.ciphertext)
     statement = select(*columns).where(GivenSecret.workspace_id == workspace_id).order_by(GivenSecret.digest)
     return [GivenValue(*row) for row in connection.execute(statement)]
 
 
 def note_given(connection: Connection, workspace_id: UUID, values: Iterable[GivenValue]) -> None:
-    """Store the values that an execution is about to be given, so that they stay masked."""
+    """Store the values that an execution is about to get, so that they stay masked from now on."""
     rows: Sequence[dict[str, Any]] = [
         {"workspace_id": workspace_id, "digest": hashlib.sha256(value.ciphertext).digest(), **value._asdict()}
         for value in values
@@ -132,7 +138,10 @@ def note_given(connection: Connection, workspace_id: UUID, values: Iterable[Give
 
 
 def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """A stamp for each workspace, which differs from an earlier one when the set of values to mask has changed."""
+    """Return a value for each workspace that changes whenever the set of secrets to mask in it changes.
+
+    A caller compares it with an earlier one to see whether it must read the secrets again.
+    """
     statement = (
         select(WorkspaceSecret.workspace_id, func.max(ProjectSecret.updated_at), func.count(ProjectSecret.id))
         .join(Workspace, Workspace.id == WorkspaceSecret.workspace_id)
@@ -155,5 +164,5 @@ def stamps(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 def forget_given(connection: Connection, workspace_id: UUID) -> None:
-    """Delete the stored values of a workspace; called when its files and container are gone."""
+    """Delete the values that executions of a workspace got. Called when its files and container are gone."""
     connection.execute(delete(GivenSecret).where(GivenSecret.workspace_id == workspace_id))

@@ -1,4 +1,4 @@
-"""Tasks: units of work of a project, each with its workspaces (attempts) and the usage of their agents."""
+"""Tasks: units of work of a project, each with its workspaces (attempts) and the token usage of their agents."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ View = dict[str, Any]
 
 
 def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
-    """One task and the ids of its workspaces that are not deleted, in the order of creation, as the API shows it.
+    """Return one task as the API shows it, with the ids of its workspaces that are not deleted, oldest first.
 
     Raises:
         NotFound: there is no such task, its project is deleted, or it belongs to another owner.
@@ -42,7 +42,7 @@ def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
 
 
 def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
-    """Sums over all agent turns of a task (tokens, cost_usd, …), by name."""
+    """Return totals over all agent turns of a task, by name of the measure (tokens, cost_usd, …)."""
     rows = connection.execute(
         text(
             """

@@ -1,1 +1,1 @@
-"""Tables and migrations."""
+"""The tables of Relay in Postgres, and their migrations."""

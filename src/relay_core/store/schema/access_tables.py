@@ -11,7 +11,7 @@ from relay_core.store.schema.base import Base, created
 
 
 class Token(Base):
-    """A bearer token; only its SHA-256 is kept (it has 256 random bits, so no slow hash is needed)."""
+    """A bearer token. Only its SHA-256 is stored: a token has 256 random bits, so no slow hash is needed."""
 
     __tablename__ = "tokens"
 
@@ -26,14 +26,17 @@ class Token(Base):
 
 
 class IdempotencyKey(Base):
-    """The answer once given to a creating POST, for the same key from the same owner."""
+    """The answer to the first request with an `Idempotency-Key` of an owner, for copies of that request.
+
+    `status` and `body` are null until the request is answered.
+    """
 
     __tablename__ = "idempotency_keys"
 
     owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_hash: Mapped[bytes]
-    """SHA-256 of method, path and body: the same key with another request is refused."""
+    """SHA-256 of method, path and body; another request with the same key is refused."""
     status: Mapped[int | None]
     body: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = created()

@@ -1,4 +1,4 @@
-"""The base of all tables, and columns and rules that several tables share."""
+"""The base class of all tables, with the column types and constraints that several tables share."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """Base of all tables; maps Python types to column types."""
+    """Base class of all tables; maps Python types to column types."""
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's way
         str: Text,
@@ -22,11 +22,11 @@ class Base(DeclarativeBase):
 
 
 def one_of(column: str, words: type[Any], name: str) -> CheckConstraint:
-    """The rule that a column holds one of the words of an enum."""
+    """Return the constraint that a column holds one of the words of an enum."""
     allowed = ", ".join(f"'{word.value}'" for word in words)
     return CheckConstraint(f"{column} IN ({allowed})", name=name)
 
 
 def created() -> Mapped[datetime]:
-    """The column with the time of the row's transaction."""
+    """Return the column with the start time of the transaction that inserted the row."""
     return mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""Tables of executions, the evidence of their steps, agents' turns and conversations."""
+"""Tables of executions, their recorded git states, and the turns and conversations of agents."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from relay_core.store.schema.base import Base, created, one_of
 
 
 class ExecutionProcess(Base):
-    """One execution of one step; its id is the operation id of its events."""
+    """One execution of one step; its id is also the operation id of its events."""
 
     __tablename__ = "execution_processes"
 
@@ -33,20 +33,26 @@ class ExecutionProcess(Base):
     # lane
     group_id: Mapped[UUID] = mapped_column(default=uuid4)
     lane_position: Mapped[int] = mapped_column(server_default=text("nextval('lane_positions')"))
-    """Place in the lane's queue; the steps of one chain share it, so that no other step comes between."""
+    """Place in the lane's queue; all steps of one chain share it, so no other step comes between them."""
     lane_group_id: Mapped[UUID | None] = mapped_column(
         Computed("CASE WHEN status = 'running' AND run_reason <> 'dev_server' THEN group_id END", persisted=True)
     )
-    """Set while it runs in the lane; must then name the lane's holder (foreign key)."""
+    """The step group, while the execution runs in the lane; else null.
+
+    A foreign key makes sure that this group holds the lane.
+    """
     # ownership
     attempt: Mapped[int] = mapped_column(server_default=text("1"))
     task_id: Mapped[UUID]
-    """Celery's id of this attempt: a revoke names nothing else, and it is a hash."""
+    """Celery's id of this attempt: a hash of execution id and attempt, stored because revokes name only it."""
     fence: Mapped[int] = mapped_column(server_default=text("0"))
-    """Grows with each claim; every write of an owner is conditional on it."""
+    """Number that grows with each claim or takeover; a write of an owner has no effect with an older one."""
     owner: Mapped[str | None]
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"))
-    """Where it runs or ran; while it is queued: the node that keeps room for it, as its chain is going on there."""
+    """Node on which it runs or ran.
+
+    While it is queued as part of a chain that has begun: the node that reserves capacity for it.
+    """
     lease_until: Mapped[datetime | None]
     handle: Mapped[dict[str, Any] | None]
     """A `ProcessHandle` (domain/process_handle.py): {version, gid, fence, run_dir, exec_id, port, forward_port}."""
@@ -58,9 +64,15 @@ class ExecutionProcess(Base):
     publish_count: Mapped[int] = mapped_column(server_default=text("0"))
     event_sequence: Mapped[int] = mapped_column(server_default=text("0"))
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("execution_processes.id"))
-    """The execution that this one repeats; each is repeated once, then its repetition is."""
+    """The execution that this one repeats.
+
+    An execution can be retried once; after that, the retry can be retried.
+    """
     leftover_on: Mapped[str | None]
-    """Node that lost it and whose container may still hold its processes; null once they are ended."""
+    """Node whose container may still hold processes of the ended execution.
+
+    Null: there are none, or the node has killed them.
+    """
 
     __table_args__ = (
         one_of("status", Status, "execution_status"),
@@ -97,7 +109,7 @@ class ExecutionProcess(Base):
 
 
 class ExecutionProcessRepoState(Base):
-    """Git evidence of one repo before and after one execution."""
+    """The recorded git state of one repo before and after one execution."""
 
     __tablename__ = "execution_process_repo_states"
 
@@ -107,26 +119,29 @@ class ExecutionProcessRepoState(Base):
     after_head_commit: Mapped[str | None]
     merge_commit: Mapped[str | None]
     branch: Mapped[str | None]
-    """Branch that HEAD was on afterwards; null when detached."""
+    """Branch that HEAD was on after the execution; null if HEAD was detached."""
     dirty: Mapped[bool | None]
     summary: Mapped[dict[str, Any] | None]
-    """Counts and first paths of what is modified and untracked."""
+    """Number of modified and untracked files, and the first of their paths."""
     pinned_commit: Mapped[str | None]
-    """The whole work tree as a commit, kept in the workspace's store under refs/relay/<execution id>."""
+    """The whole work tree as a commit.
+
+    It is kept in Relay's bare repository of the workspace under refs/relay/<execution id>.
+    """
     committed: Mapped[str | None]
-    """The commit that Relay itself made, if it made one."""
+    """The commit that Relay made after the step, if it made one."""
     problem: Mapped[str | None]
-    """Why a part of the evidence could not be taken."""
+    """Why a part of the git state could not be recorded."""
     patch: Mapped[bytes | None]
-    """zstd of the diff of the pinned state against the workspace's base commit."""
+    """The diff from the workspace's base commit to `pinned_commit`, compressed with zstd."""
     step_patch: Mapped[bytes | None]
-    """zstd of the diff against before_head_commit; null when it equals `patch`."""
+    """The diff from `before_head_commit`, compressed with zstd; null if it equals `patch`."""
     stat: Mapped[dict[str, Any] | None]
-    """{files, insertions, deletions, truncated} of `patch`; `step` the same of `step_patch`."""
+    """{files, insertions, deletions, truncated} of `patch`; in `step` the same of `step_patch`."""
 
 
 class CodingAgentTurn(Base):
-    """One prompt and its answer."""
+    """One turn of an agent: a prompt and the agent's answer."""
 
     __tablename__ = "coding_agent_turns"
 
@@ -141,7 +156,7 @@ class CodingAgentTurn(Base):
 
 
 class ConversationEntry(Base):
-    """One entry of a conversation in its present state; `sequence` is the number of its last change."""
+    """One entry of an agent's conversation, as it is now; `sequence` is the number of its last change."""
 
     __tablename__ = "conversation_entries"
 

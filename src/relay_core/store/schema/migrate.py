@@ -1,4 +1,4 @@
-"""Upgrade a database to the schema of this version, and check that a database has it."""
+"""Upgrades a database to the schema of this version of Relay, and checks that a database has it."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from relay_core.store.outage import LOCK_NOT_AVAILABLE, sqlstate
 
 
 class SchemaMismatch(RelayError):  # noqa: N818 - named for what it says
-    """The database's schema is not the one this version of Relay works with."""
+    """The database does not have the schema that this version of Relay needs."""
 
     code = "schema_mismatch"
 
 
 class SchemaLocked(RelayError):  # noqa: N818 - named for what it says
-    """A migration did not get the lock of a table in time; nothing was changed."""
+    """A migration did not get the lock on a table in time; nothing was changed."""
 
     code = "schema_locked"
 
@@ -37,7 +37,7 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def head_revision() -> str:
-    """The revision that this code needs."""
+    """Return the revision of the schema that this code needs."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:  # pragma: no cover - a broken installation
         raise SchemaMismatch("this installation of Relay contains no migrations; install it again")
@@ -45,20 +45,20 @@ def head_revision() -> str:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The database's revision; None for an empty database."""
+    """Return the revision of the database's schema; None for an empty database."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(database_url: str) -> str:
-    """Apply all missing migrations in one transaction (concurrent callers wait for each other).
+    """Apply all missing migrations in one transaction; concurrent callers wait for each other.
 
     Returns:
         The revision reached.
 
     Raises:
         SchemaMismatch: the database was migrated by a newer version of Relay.
-        SchemaLocked: a table was in use for too long. A statement that waits for it makes all later ones wait, too,
-            so the API and the workers would stand still as long.
+        SchemaLocked: a table was in use for `LOCK_SECONDS`. The wait is that short because all statements that come
+            later for the table wait behind the migration, so the API and the workers would stand still.
     """
     database = create_engine(database_url)
     try:

@@ -1,4 +1,4 @@
-"""Tables of nodes and their presence."""
+"""Tables of nodes and of the presence sweep."""
 
 from datetime import datetime
 from typing import Any
@@ -20,19 +20,19 @@ class RuntimeNode(Base):
     reported_health: Mapped[str] = mapped_column(server_default=NodeHealth.OK)
     """Written by the node's heartbeat only."""
     liveness: Mapped[str] = mapped_column(server_default=Liveness.ONLINE)
-    """Lowered by the presence sweep only, raised by a heartbeat only."""
+    """Only the presence sweep lowers it, only a heartbeat raises it."""
     last_heartbeat_at: Mapped[datetime | None]
     client_version: Mapped[str | None]
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     max_workspaces: Mapped[int | None]
-    """Most workspaces at work at once, written by its worker at each start; null: no limit is known."""
+    """Most workspaces in which steps may run at once, written by a worker at its start; null: no limit is known."""
     memory_bytes: Mapped[int | None]
-    """Most that the memory limits of these workspaces may add up to, in bytes; null: no limit is known."""
+    """Most bytes that the memory limits of these workspaces may add up to; null: no limit is known."""
     pids: Mapped[int | None]
-    """Most that their limits of processes and threads may add up to; null: no limit is known."""
+    """Most processes and threads that the limits of these workspaces may add up to; null: no limit is known."""
     epoch: Mapped[int] = mapped_column(server_default=text("1"))
-    """Grows each time the node was offline and the reaper ended its executions."""
+    """Grows each time the node went offline and the reaper ended its executions."""
     reaped_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = created()
 
@@ -43,7 +43,10 @@ class RuntimeNode(Base):
 
 
 class PresenceSweep(Base):
-    """One row: the time of the last presence sweep, and the end of the last outage in which no worker swept."""
+    """One row: when the last presence sweep ran, and when the last outage without sweeps ended.
+
+    The presence sweep is a periodic check by the workers which nodes have stopped sending heartbeats.
+    """
 
     __tablename__ = "presence_sweeps"
 

@@ -12,7 +12,7 @@ from relay_core.store.schema.base import Base, created, one_of
 
 
 class Project(Base):
-    """Groups repos and tasks."""
+    """A group of repos and tasks, with a default image and agent profiles."""
 
     __tablename__ = "projects"
 
@@ -24,7 +24,10 @@ class Project(Base):
     agent_profiles: Mapped[dict[str, Any] | None]
     """Variants and fields that differ from the deployment's: {executor: {variant: {field: value}}}."""
     implicit_key: Mapped[str | None]
-    """Remote URL of runs posted without a project, so that they share a mirror."""
+    """URL of the first repo of runs that name no project.
+
+    All such runs of an owner share this project, and so its git mirror. Null for a project that runs must name.
+    """
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -42,7 +45,7 @@ class Project(Base):
 
 
 class ProjectSecret(Base):
-    """A secret of a project; its ciphertext is bound to project and name (`relay_core.secret_box`)."""
+    """A secret of a project. It decrypts only for this project and name (`relay_core.secret_box`)."""
 
     __tablename__ = "project_secrets"
 
@@ -53,13 +56,13 @@ class ProjectSecret(Base):
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    """When its value was stored."""
+    """When the present value was stored."""
 
     __table_args__ = (UniqueConstraint("project_id", "name", name="project_secrets_name"),)
 
 
 class Repo(Base):
-    """A git remote; scripts here are the defaults of new projects and workspaces."""
+    """A git remote of an owner; its scripts are the defaults for new projects and workspaces."""
 
     __tablename__ = "repos"
 
@@ -83,7 +86,7 @@ class Repo(Base):
 
 
 class ProjectRepo(Base):
-    """A repo in a project, and the state of its mirror."""
+    """A repo in a project, and the state of its git mirror."""
 
     __tablename__ = "project_repos"
 

@@ -12,13 +12,13 @@ from relay_core.store.schema.base import Base, one_of
 
 
 class Event(Base):
-    """An event of a workspace or operation; the terminal event of an operation is its last."""
+    """An event of a workspace or of an operation; the terminal event of an operation is its last."""
 
     __tablename__ = "events"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     xid: Mapped[int] = mapped_column(server_default=text("pg_current_xact_id()::text::bigint"))
-    """Transaction that wrote it: readers across workspaces stop below the oldest one still open."""
+    """Id of the transaction that wrote it. Readers across workspaces stop before the oldest one that is still open."""
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     workspace_seq: Mapped[int]
     operation_id: Mapped[UUID | None]
@@ -37,22 +37,22 @@ class Event(Base):
 
 
 class LogStream(Base):
-    """Size and state of one stream of a log; appending a chunk updates it under fence and offset."""
+    """Size and state of one stream of a log; an append updates the row only if fence and offset match."""
 
     __tablename__ = "log_streams"
 
     execution_id: Mapped[UUID] = mapped_column(ForeignKey("execution_processes.id"), primary_key=True)
     stream: Mapped[str] = mapped_column(primary_key=True)
     fence: Mapped[int] = mapped_column(server_default=text("0"))
-    """The execution's fence, repeated so that one UPDATE can check fence and offset."""
+    """The execution's fence, copied here so that an append can check fence and offset in one row."""
     bytes: Mapped[int] = mapped_column(server_default=text("0"))
     sha256: Mapped[str | None]
-    """Of the stored bytes, once the log is complete."""
+    """SHA-256 of the stored bytes, once the log is complete."""
     truncated: Mapped[bool] = mapped_column(server_default=text("false"))
-    """The process wrote more than is stored."""
+    """Whether the process wrote more than is stored."""
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
     compacted_to: Mapped[int | None] = mapped_column(server_default=text("0"))
-    """Of `all`: offset up to which its chunks are compacted; null when all are."""
+    """For the stream `all`: offset up to which chunks are merged into large ones; null once all are."""
 
     __table_args__ = (
         one_of("stream", Stream, "log_streams_stream"),
@@ -65,7 +65,7 @@ class LogStream(Base):
 
 
 class LogChunk(Base):
-    """A piece of stdout or stderr; together they are also the stream `all`, in the order of `all_offset`."""
+    """A piece of stdout or stderr. In the order of `all_offset`, the pieces of both are the stream `all`."""
 
     __tablename__ = "log_chunks"
 
@@ -74,9 +74,9 @@ class LogChunk(Base):
     start_offset: Mapped[int] = mapped_column(primary_key=True)
     all_offset: Mapped[int]
     byte_length: Mapped[int]
-    """Length of the bytes themselves, before compression."""
+    """Number of bytes before compression."""
     codec: Mapped[int] = mapped_column(SmallInteger)
-    """0: as they are, 1: one zstd frame."""
+    """0: the bytes as they are, 1: one zstd frame."""
     data: Mapped[bytes]
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""All tables, and the rules that the database repeats (docs/architecture.md, "Data").
+"""All tables, with the rules that the database enforces, too (docs/architecture.md, "Data").
 
 Names follow the domain model. Bytes are ``bytea``; every time is ``timestamptz`` on Postgres' own clock.
 """

@@ -19,7 +19,7 @@ class Workspace(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id"), index=True)
     container_ref: Mapped[str | None]
-    """Path of the workspace directory on its node; null until placed."""
+    """Path of the workspace directory on its node; null while there is no directory."""
     branch: Mapped[str]
     agent_working_dir: Mapped[str | None]
     setup_completed_at: Mapped[datetime | None]
@@ -28,27 +28,27 @@ class Workspace(Base):
     name: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=WorkspaceState.STARTING)
     requested_state: Mapped[str | None]
-    """`stopped` or `running`: state that its node was asked for; no step is claimed until it is reached."""
+    """`stopped` or `running`: the state that its node has to bring about; until then no step is claimed."""
     error_reason: Mapped[str | None]
     work_dir: Mapped[str | None]
-    """Where the clones are; stored before the first byte is written."""
+    """Path of the directory with the clones; stored before the first byte is written there."""
     pool: Mapped[str]
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"), index=True)
     requested_image: Mapped[str | None]
     requested_uid: Mapped[int | None]
     secrets_in: Mapped[list[str]] = mapped_column(server_default=text("'{coding_agent}'"))
-    """Run reasons of the executions that are given the workspace's secrets."""
+    """Run reasons of the executions that get the workspace's secrets."""
     auto_commit: Mapped[bool] = mapped_column(server_default=text("true"))
-    """Whether Relay commits the work tree after a successful turn."""
+    """Whether Relay commits the work tree after a successful turn of an agent."""
     resolved_image: Mapped[str | None]
     image_digest: Mapped[str | None]
     container_id: Mapped[str | None]
     uid: Mapped[int | None]
     next_gid: Mapped[int] = mapped_column(server_default=text("20000"))
-    """Gid of the next execution: each has its own."""
+    """Group id for the next execution; each execution has its own."""
     limits: Mapped[dict[str, Any]]
     event_seq: Mapped[int] = mapped_column(server_default=text("0"))
-    """Cursor of the workspace's events; raised last in a transaction, so commits are in its order."""
+    """Cursor of the newest event. It is raised last in a transaction, so commits are in the order of cursors."""
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -68,7 +68,7 @@ class Workspace(Base):
 
 
 class WorkspaceEnvironment(Base):
-    """Environment values of a client: written by the API, read by the worker, never shown."""
+    """An environment variable that a client gave: written by the API, read by the worker, never shown."""
 
     __tablename__ = "workspace_environment"
 
@@ -76,11 +76,14 @@ class WorkspaceEnvironment(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str]
     secret: Mapped[bool]
-    """Masked in logs (values of at least 8 bytes)."""
+    """Whether the value is masked in logs; values of fewer than 8 bytes never are."""
 
 
 class WorkspaceSecret(Base):
-    """A secret of its project that a workspace uses, by name; an execution gets the value of the time of its start."""
+    """A secret of the project that a workspace uses, by name.
+
+    An execution gets the value that the secret has when the execution starts.
+    """
 
     __tablename__ = "workspace_secrets"
 
@@ -90,7 +93,10 @@ class WorkspaceSecret(Base):
 
 
 class GivenSecret(Base):
-    """A value that an execution of a workspace was given: it stays masked there, also when replaced or deleted."""
+    """A value of a secret that an execution of a workspace got.
+
+    It stays masked in this workspace even after the secret has been replaced or deleted.
+    """
 
     __tablename__ = "given_secrets"
 
@@ -102,7 +108,7 @@ class GivenSecret(Base):
 
 
 class WorkspaceRepo(Base):
-    """A repo in a workspace, with the scripts and branch this attempt uses (the domain model's attempt_repos)."""
+    """A repo in a workspace, with its branch and scripts there (`attempt_repos` in the domain model)."""
 
     __tablename__ = "workspace_repos"
 
@@ -121,14 +127,14 @@ class WorkspaceRepo(Base):
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
     setup_as_root: Mapped[bool] = mapped_column(server_default=text("false"))
     base_commit: Mapped[str | None]
-    """Where the branch started; diffs of the workspace begin here."""
+    """Commit at which the workspace's branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]
 
     __table_args__ = (UniqueConstraint("workspace_id", "name", name="workspace_repos_name"),)
 
 
 class Session(Base):
-    """One agent thread inside a workspace."""
+    """One conversation with an agent inside a workspace."""
 
     __tablename__ = "sessions"
 
@@ -140,7 +146,7 @@ class Session(Base):
 
 
 class Lane(Base):
-    """The single-writer queue of one workspace: which step group holds it."""
+    """The lane of a workspace, its exclusive queue: `group_id` is the step group that holds it, null if it is free."""
 
     __tablename__ = "lanes"
 

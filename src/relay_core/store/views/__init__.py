@@ -1,1 +1,1 @@
-"""Queries behind the API's lists and details."""
+"""Queries for the API's lists and detail pages."""

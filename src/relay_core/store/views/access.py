@@ -1,4 +1,4 @@
-"""Access of principals: an admin sees all workspaces, other principals those that they created."""
+"""Access checks: an admin sees all workspaces, any other principal those that it created."""
 
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ E = ExecutionProcess
 def require_workspace(
     connection: Connection, workspace_id: UUID, principal: Principal, *, deleted_too: bool = False
 ) -> None:
-    """Refuse a principal that may not see a workspace.
+    """Raise an error unless the principal may see the workspace.
 
     Raises:
         NotFound: there is no such workspace, it belongs to another owner, or it is deleted (unless ``deleted_too``).
@@ -29,7 +29,9 @@ def require_workspace(
 
 
 def require_execution(connection: Connection, execution_id: UUID, principal: Principal) -> ExecutionRow:
-    """The execution, also of a deleted workspace: executions stay readable as the record of what happened.
+    """Return an execution that the principal may see.
+
+    It may belong to a deleted workspace: executions stay readable as the record of what happened.
 
     Raises:
         NotFound: there is no such execution, or it belongs to another owner.
@@ -42,5 +44,10 @@ def require_execution(connection: Connection, execution_id: UUID, principal: Pri
 
 
 def of_owner(statement: Select[Any], principal: Principal) -> Select[Any]:
-    """The statement, which selects from `Workspace`, limited to the workspaces that the principal may see."""
+    """Limit a statement to the workspaces that the principal may see.
+
+    Args:
+        statement: a query that selects from `Workspace`.
+        principal: the client.
+    """
     return statement if principal.only is None else statement.where(Workspace.created_by == principal.only)

@@ -1,4 +1,4 @@
-"""Executions as the API shows them, each for one principal: its own, or all for an admin."""
+"""Executions as the API shows them to one principal, which sees its own executions or, as an admin, all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ View = dict[str, Any]
 
 @dataclass(frozen=True)
 class ExecutionFilter:
-    """Conditions on the executions of a list; empty or None: no condition."""
+    """Conditions on the executions of a list; an empty or None value sets no condition."""
 
     status: Sequence[Status] = ()
     run_reason: Sequence[RunReason] = ()
@@ -42,7 +42,10 @@ class ExecutionFilter:
 def list_executions(
     connection: Connection, principal: Principal, conditions: ExecutionFilter, page: PageRequest
 ) -> Page:
-    """A page of executions of all workspaces, deleted ones included, newest first."""
+    """Return a page of executions over all workspaces, newest first.
+
+    Executions of deleted workspaces are included.
+    """
     statement = of_owner(select(E).join(Workspace, Workspace.id == E.workspace_id), principal)
     if conditions.status:
         statement = statement.where(E.status.in_(conditions.status))
@@ -54,7 +57,7 @@ def list_executions(
 
 
 def workspace_executions(connection: Connection, workspace_id: UUID, principal: Principal, page: PageRequest) -> Page:
-    """A page of the executions of a workspace in the order of their creation.
+    """Return a page of the executions of a workspace in the order of their creation.
 
     Raises:
         NotFound: there is no such workspace, it is deleted, or it belongs to another owner.
@@ -65,7 +68,9 @@ def workspace_executions(connection: Connection, workspace_id: UUID, principal: 
 
 
 def execution(connection: Connection, execution_id: UUID, principal: Principal) -> View:
-    """One execution with its step, the steps that follow, its agent's turn and, while it is queued, what it waits for.
+    """Return one execution with its step, the steps that follow, and the turn of its agent.
+
+    While it is queued, the result also says what it waits for.
 
     Raises:
         NotFound: there is no such execution, or it belongs to another owner.
@@ -88,7 +93,10 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
 
 
 def end_of(connection: Connection, execution_id: UUID, stream: Stream) -> View:
-    """How an execution ended and how much of a stream of its log is stored, for the frame `end` of a followed log."""
+    """Return how an execution ended and how much of one stream of its log is stored.
+
+    This is the content of the last frame, `end`, for a client that follows the log.
+    """
     row = ExecutionRow.from_row(connection.execute(select(E).where(E.id == execution_id)).mappings().one())
     end = {"status": row.status, "reason": row.reason, "exit_code": row.exit_code, "error_reason": row.error_reason}
     log = stream_infos(connection, [execution_id]).get((execution_id, stream))
@@ -97,7 +105,10 @@ def end_of(connection: Connection, execution_id: UUID, stream: Stream) -> View:
 
 
 def count_active(connection: Connection) -> dict[tuple[Status, RunReason], int]:
-    """How many executions are queued or running, by status and run reason; combinations without any are left out."""
+    """Return how many executions are queued or running, by status and run reason.
+
+    Combinations that no execution has are left out.
+    """
     counts = select(E.status, E.run_reason, func.count()).where(E.status.in_(ACTIVE)).group_by(E.status, E.run_reason)
     return {(Status(status), RunReason(reason)): count for status, reason, count in connection.execute(counts)}
 
@@ -165,7 +176,10 @@ _STATE_FIELDS = (
 
 
 def _state_view(row: RowMapping) -> View:
-    """A repo's state; `masked` and `omitted` are taken out of the stored `stat` and become fields of their own."""
+    """Return a repo's recorded git state as the API shows it.
+
+    `masked` and `omitted` are taken out of the stored `stat` and become fields of their own.
+    """
     stat = dict(row["stat"] or {})
     patched = stat.pop("masked", [])
     stat.get("step", {}).pop("masked", None)
@@ -175,13 +189,20 @@ def _state_view(row: RowMapping) -> View:
 
 
 def _log(stored: StreamInfo | None, view: View) -> View:
-    """One stream's size; a log without rows is closed once its execution has ended, because none will be written."""
+    """Return size and state of one stream as the API shows it.
+
+    A stream without a stored row counts as closed once its execution has ended, because nothing will be written.
+    """
     log = stored or StreamInfo()
     return {**log._asdict(), "closed": log.closed or view["status"].final}
 
 
 def _queue(connection: Connection, row: ExecutionRow) -> View:
-    """The reasons why an execution is queued: others of its workspace before it, then missing room on nodes."""
+    """Return what a queued execution waits for.
+
+    `ahead` is the number of queued steps before it in the lane, `waits_for` are the running executions that hold the
+    lane. Only if there are neither, `waits` says why no node can start it.
+    """
     if row.run_reason is RunReason.DEV_SERVER:
         return {"ahead": 0, "waits_for": [], "waits": placement.why_waits(connection, row.id)}
     queued = (E.status == Status.QUEUED) & (E.run_reason != RunReason.DEV_SERVER)

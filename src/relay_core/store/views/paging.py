@@ -14,7 +14,7 @@ from relay_core.domain.errors import InvalidInput
 
 
 class Position(NamedTuple):
-    """The last row a client has seen."""
+    """The last row that a client has seen."""
 
     created_at: datetime
     id: UUID
@@ -22,7 +22,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """The part of a list that a client asks for: most rows, and the row after which to begin."""
+    """The part of a list that a client asks for.
+
+    Attributes:
+        limit: most rows of the page.
+        after: the last row of the page before; None: begin with the first row.
+    """
 
     limit: int = 50
     after: Position | None = None
@@ -37,13 +42,13 @@ class Page:
 
 
 def encode(position: Position) -> str:
-    """The position as a cursor: opaque text that needs no quoting in a URL."""
+    """Return the position as a cursor: an opaque text that needs no quoting in a URL."""
     text = f"{position.created_at.isoformat()}|{position.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> Position:
-    """The position of a cursor.
+    """Return the position that a cursor stands for.
 
     Raises:
         InvalidInput: `cursor_invalid`: the cursor was not made by `encode`.
@@ -65,7 +70,10 @@ def paged(
     *,
     newest_first: bool,
 ) -> Select[Any]:
-    """The statement ordered, from the cursor on, limited to the page and one row more, which tells of a next page."""
+    """Return the statement with order, start and limit of a page.
+
+    The limit is one row more than the page has: that row shows `cut` that there is a next page.
+    """
     here = tuple_(created_at, row_id)
     if page.after is not None:
         there = tuple_(page.after.created_at, page.after.id)
@@ -75,7 +83,7 @@ def paged(
 
 
 def cut(rows: list[dict[str, Any]], page: PageRequest) -> Page:
-    """The page made of the rows of a `paged` statement; each row has `created_at` and `id`."""
+    """Return the page made of the rows of a `paged` statement; each row has `created_at` and `id`."""
     if len(rows) <= page.limit:
         return Page(rows, None)
     kept = rows[: page.limit]

@@ -1,4 +1,4 @@
-"""Workspaces as the API shows them, each for one principal."""
+"""Workspaces as the API shows them to one principal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ View = dict[str, Any]
 
 @dataclass(frozen=True)
 class WorkspaceFilter:
-    """Conditions on the workspaces of a list; None: no condition."""
+    """Conditions on the workspaces of a list; None sets no condition."""
 
     state: str | None = None
     project_id: UUID | None = None
@@ -30,7 +30,7 @@ class WorkspaceFilter:
 def list_workspaces(
     connection: Connection, principal: Principal, conditions: WorkspaceFilter, page: PageRequest
 ) -> Page:
-    """A page of the workspaces that are not deleted, newest first."""
+    """Return a page of the workspaces that are not deleted, newest first."""
     statement = _workspaces(principal)
     if conditions.state is not None:
         statement = statement.where(Workspace.state == conditions.state)
@@ -44,7 +44,7 @@ def list_workspaces(
 
 
 def workspace(connection: Connection, workspace_id: UUID, principal: Principal) -> View:
-    """One workspace.
+    """Return one workspace with its repos, task and dev server.
 
     Raises:
         NotFound: there is no such workspace, it is deleted, or it belongs to another owner.

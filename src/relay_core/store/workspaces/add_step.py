@@ -1,4 +1,7 @@
-"""One more execution in a workspace: a script, a coding agent or a dev server, queued behind what the lane holds."""
+"""Adds an execution to a workspace: a script, a coding agent or a dev server.
+
+It is queued behind the steps that hold or wait for the workspace's lane.
+"""
 
 from uuid import UUID
 
@@ -22,19 +25,22 @@ from relay_core.store.workspaces.step_request import StepRequest, plan
 def add_step(
     connection: Connection, workspace_id: UUID, request: StepRequest, principal: Principal, deployment: Profiles
 ) -> UUID:
-    """Queue the step that a client asks for; a coding agent opens a new session. Returns the new execution's id.
+    """Queue the step that a client asks for. A coding agent gets a new session.
 
     Args:
-        connection: one transaction of `Database`; the message of a step that may start is sent after its commit.
+        connection: one transaction of `Database`; if the step may start, its message is sent after the commit.
         workspace_id: the workspace.
-        request: the step, with its executor as the client gave it.
+        request: the step, with the fields of its executor as the client gave them.
         principal: owner of the new execution.
         deployment: agent profiles of the server; those of the workspace's project take precedence.
+
+    Returns:
+        Id of the new execution.
 
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
         InvalidInput: the executor is unknown, a field does not belong to the run reason, or no script can be chosen.
-        Conflict: the workspace takes no such step now (see `queue_step`), or `dev_server_running`.
+        Conflict: the workspace accepts no such step now (see `queue_step`), or `dev_server_running`.
     """
     condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
@@ -46,7 +52,7 @@ def add_step(
     step = plan(request, repo_scripts(connection, workspace_id), executor)
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, workspace_id, step)
-    if isinstance(step, AgentStep):  # follow-ups go on with a conversation
+    if isinstance(step, AgentStep):  # a follow-up (follow_up.py) keeps its session
         sessions.open_session(connection, workspace_id, executor)
     return queue_step(connection, workspace_id, Action(step), principal)
 
@@ -54,14 +60,16 @@ def add_step(
 def queue_step(
     connection: Connection, workspace_id: UUID, action: Action, principal: Principal, *, session_id: UUID | None = None
 ) -> UUID:
-    """Queue a planned step behind what the workspace's lane holds (a dev server waits for no other step).
+    """Queue a planned step behind the steps that hold or wait for the workspace's lane.
+
+    A dev server is not in the lane and waits for no other step.
 
     Args:
-        connection: one transaction of `Database`; the message of a step that may start is sent after its commit.
+        connection: one transaction of `Database`; if the step may start, its message is sent after the commit.
         workspace_id: the workspace.
-        action: the step, and what follows it.
+        action: the step, and the groups that follow it.
         principal: owner of the new execution.
-        session_id: session that it belongs to; None: the workspace's latest.
+        session_id: session of the new execution; None: the workspace's latest.
 
     Returns:
         Id of the new execution.
@@ -90,7 +98,7 @@ def queue_step(
 
 
 def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:
-    """The repos of a workspace with their scripts, in the order of the request."""
+    """Return the repos of a workspace with their scripts, in the order of the request that created it."""
     statement = select(WorkspaceRepo).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
     return [
         RepoScripts(

@@ -14,26 +14,26 @@ from relay_core.store.tokens import Principal
 
 @dataclass(frozen=True)
 class WorkspaceCondition:
-    """State and place of one workspace as they were read; made by `from_row` from all columns of `Workspace`."""
+    """State and placement of one workspace as they were read; `from_row` makes it."""
 
     id: UUID
     state: WorkspaceState
     requested_state: WorkspaceState | None
-    """State that its node was asked for and has not reached; no step is claimed meanwhile."""
+    """State that its node was asked for and has not reached yet; until then no step is claimed."""
     error_reason: str | None
-    """Why it could not be prepared; set in the state `failed`."""
+    """Why the workspace could not be prepared; set in the state `failed`."""
     archived: bool
     deleted: bool
     pool: str
     node_id: str | None
-    """Node that holds it; None before the first claim of its clone."""
+    """Node that holds the workspace; None before its clone is claimed for the first time."""
     limits: Limits
     next_gid: int
     """Group id for the next execution that is claimed."""
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "WorkspaceCondition":
-        """The value of a row of `select(Workspace)`; further columns of the row are ignored."""
+        """Make the value from a row of `select(Workspace)`; additional columns of the row are ignored."""
         requested = row["requested_state"]
         return cls(
             id=row["id"],
@@ -50,24 +50,24 @@ class WorkspaceCondition:
 
     @property
     def stopped(self) -> bool:
-        """Whether it is stopped, or its node was asked to stop or to resume it."""
+        """Whether the workspace is stopped, or its node was asked to stop or resume it and has not done so yet."""
         return self.requested_state is not None or self.state is WorkspaceState.STOPPED
 
 
 def read(connection: Connection, workspace_id: UUID) -> WorkspaceCondition:
-    """The condition of a workspace that exists."""
+    """Return the condition of a workspace that exists."""
     row = connection.execute(select(Workspace).where(Workspace.id == workspace_id)).mappings().one()
     return WorkspaceCondition.from_row(row)
 
 
 def lock(connection: Connection, workspace_id: UUID) -> WorkspaceCondition:
-    """The condition of a workspace that exists; its row stays locked until the transaction ends."""
+    """Return the condition of a workspace that exists, and lock its row until the transaction ends."""
     locked = select(Workspace).where(Workspace.id == workspace_id).with_for_update()
     return WorkspaceCondition.from_row(connection.execute(locked).mappings().one())
 
 
 def read_for(connection: Connection, workspace_id: UUID, principal: Principal) -> WorkspaceCondition:
-    """The condition of a workspace that the principal may see and that is not deleted.
+    """Return the condition of a workspace that is not deleted and that the principal may see.
 
     Raises:
         NotFound: there is no such workspace, it is deleted, or it belongs to another owner.

@@ -1,4 +1,7 @@
-"""Deletion of workspaces: the mark, and the end of their executions. Their node removes containers and files later."""
+"""Deletion of workspaces: marks them as deleted and kills their executions.
+
+Their node removes containers and files later.
+"""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,10 +20,11 @@ E = ExecutionProcess
 
 
 def delete_workspaces(connection: Connection, ids: Sequence[UUID], by: str) -> int:
-    """Mark workspaces as deleted and kill their queued and running executions; doing so again changes nothing.
+    """Mark workspaces as deleted, and kill their queued and running executions.
 
-    All rows are locked before the first write, lanes and executions in the order of their ids, as the renewal of leases
-    locks them.
+    A workspace that is deleted already is left as it is. All rows are locked before the first write, lanes and
+    executions each in the order of their ids. The renewal of leases locks in the same order, so the two cannot
+    deadlock.
 
     Args:
         connection: one transaction of `Database`.
@@ -46,6 +50,6 @@ def _delete(connection: Connection, workspace_id: UUID, by: str) -> int:
     if marked is None:
         return 0
     events.append(connection, workspace_id, EventKind.WORKSPACE_DELETED, {"by": by})
-    # The last in the queue first: its end lets no step start that is about to be killed, too.
+    # The last in the queue is killed first, or the end of a step would start another that is to be killed.
     active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
     return kill(connection, list(connection.scalars(active)), by)

@@ -1,4 +1,4 @@
-"""Dev servers of a workspace: one per repo at a time, outside of the lane."""
+"""Dev servers of a workspace: at most one per repo, outside the lane."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,14 +16,18 @@ E = ExecutionProcess
 
 
 def kill_dev_servers(connection: Connection, workspace_id: UUID, by: str) -> list[UUID]:
-    """Ask for the end of all queued and running dev servers of a workspace; returns their ids, the latest first."""
+    """Request a kill of all queued and running dev servers of a workspace.
+
+    Returns:
+        Their ids, the latest first.
+    """
     ids = [server.id for server in live_dev_servers(connection, [workspace_id])]
     kill(connection, ids, by)
     return ids
 
 
 def live_dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[ExecutionRow]:
-    """The dev servers of some workspaces that are queued or running, the latest first."""
+    """Return the queued and running dev servers of some workspaces, the latest first."""
     statement = select(E).where(
         E.workspace_id.in_(workspace_ids), E.run_reason == RunReason.DEV_SERVER, E.status.in_(ACTIVE)
     )
@@ -32,7 +36,9 @@ def live_dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> l
 
 
 def refuse_second_server(connection: Connection, workspace_id: UUID, step: DevServerStep) -> None:
-    """Refuse a dev server of a repo that has one; a dev server that was asked to end does not count.
+    """Raise an error if the step's repo has a queued or running dev server already.
+
+    A dev server for which a kill was requested does not count.
 
     Raises:
         Conflict: `dev_server_running`.

@@ -1,4 +1,4 @@
-"""Stored patches: the changes of an execution, or of a workspace so far, by repo."""
+"""Stored patches: the changes that one execution made, or all changes in a workspace so far, by repo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRep
 E = ExecutionProcess
 State = ExecutionProcessRepoState
 MAX_BYTES = 256 << 20
-"""Most bytes of one patch after decompression; nodes store far smaller ones (`patch_max_bytes`)."""
+"""Most bytes of one patch after decompression; the patches that nodes store are far smaller (`patch_max_bytes`)."""
 
 
 @dataclass(frozen=True)
 class RepoDiff:
-    """One repo's part of a diff."""
+    """The diff of one repo."""
 
     repo_id: UUID
     name: str
     execution_id: UUID | None
-    """Execution whose after-state it is; None when no state is recorded yet."""
+    """Execution after which the git state was recorded that the diff leads to; None: none is recorded yet."""
     base_commit: str | None
     head_commit: str | None
-    """HEAD afterwards; the patch has uncommitted changes, too."""
+    """HEAD after the execution. The patch also contains changes that are not committed."""
     stat: Mapping[str, Any] | None
     """{files, insertions, deletions, truncated}."""
     masked: Sequence[str]
@@ -34,22 +34,39 @@ class RepoDiff:
     omitted: Sequence[Mapping[str, str]]
     """{path, why} of changed paths that are not in the patch."""
     patch: bytes | None
-    """Unified diff; None when there is no evidence."""
+    """Unified diff; None if no git state is recorded, or if the patch was not asked for."""
 
     @property
     def applies(self) -> bool | None:
-        """Whether `git apply` of the patch on the base gives the recorded state; None where there is no patch."""
+        """Whether `git apply` of the patch to the base gives the recorded state.
+
+        False for a patch that is truncated or has masked secrets; None if no git state is recorded.
+        """
         return None if self.stat is None else not (self.stat.get("truncated") or self.masked)
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
-    """The latest recorded state of every repo against the workspace's base commit, in the order of the repos."""
+    """Return the diff of every repo from the workspace's base commit to the latest recorded state.
+
+    Args:
+        connection: any transaction.
+        workspace_id: the workspace.
+        with_patch: whether to read the patches, too, and not only the counts.
+    """
     repos = connection.execute(_repos(workspace_id)).mappings().all()
     return [_of_repo(connection, workspace_id, repo, with_patch=with_patch) for repo in repos]
 
 
 def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
-    """The changes of one execution against the commits it found; repos without evidence are left out."""
+    """Return the diff of every repo from the commit that one execution found to the state it left.
+
+    Repos without a recorded state are left out.
+
+    Args:
+        connection: any transaction.
+        execution_id: the execution.
+        with_patch: whether to read the patches, too, and not only the counts.
+    """
     workspace_id = select(E.workspace_id).where(E.id == execution_id).scalar_subquery()
     statement = (
         select(WorkspaceRepo.name, *_columns(with_patch=with_patch))
@@ -73,7 +90,10 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
 
 
 def joined(diffs: Sequence[RepoDiff]) -> bytes:
-    """One patch file of several repos; each part says which repo it is for, which `git apply` reads over."""
+    """Join the patches of several repos to one file.
+
+    Before each patch a comment line names the repo; `git apply` ignores such lines.
+    """
     parts = [(diff.name, diff.patch) for diff in diffs if diff.patch]
     if len(diffs) == 1:
         return b"".join(patch for _, patch in parts)
@@ -110,7 +130,12 @@ def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, wi
 def _told(
     stat: Mapping[str, Any] | None, whole: Mapping[str, Any] | None
 ) -> tuple[Mapping[str, Any] | None, Sequence[str], Sequence[Mapping[str, str]]]:
-    """Counts, masked and omitted of one patch; what is omitted is told of the work tree as a whole."""
+    """Return three fields of a `RepoDiff`: `stat`, `masked` and `omitted`.
+
+    Args:
+        stat: the stored counts of the patch in question.
+        whole: the stored counts of the whole recorded state, which list the omitted paths.
+    """
     counts = {key: value for key, value in (stat or {}).items() if key not in {"step", "masked", "omitted"}}
     return counts or None, (stat or {}).get("masked", ()), (whole or {}).get("omitted", ())
 
@@ -121,6 +146,6 @@ def _columns(*, with_patch: bool) -> list[Any]:
 
 
 def _unpacked(patch: bytes) -> bytes:
-    # The frame's own size field is not believed: output is bounded whatever it says.
+    # The output is bounded here, as the size that the compressed data states may be wrong.
     with zstandard.ZstdDecompressor().stream_reader(patch) as reader:
         return reader.read(MAX_BYTES)

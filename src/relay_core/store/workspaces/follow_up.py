@@ -1,4 +1,4 @@
-"""Follow-ups: the next turn of a session, in which the agent goes on with its own conversation."""
+"""Follow-ups: the next turn of a session, in which the agent continues its conversation."""
 
 from uuid import UUID
 
@@ -20,19 +20,22 @@ E = ExecutionProcess
 
 
 def add_follow_up(connection: Connection, session_id: UUID, prompt: str, principal: Principal) -> UUID:
-    """Queue the next turn of a session behind what the workspace's lane holds; returns the new execution's id.
+    """Queue the next turn of a session behind the steps that hold or wait for the workspace's lane.
 
     Args:
-        connection: one transaction of `Database`; the message of a turn that may start is sent after its commit.
+        connection: one transaction of `Database`; if the turn may start, its message is sent after the commit.
         session_id: the session.
-        prompt: for the agent.
+        prompt: text for the agent.
         principal: owner of the new execution.
+
+    Returns:
+        Id of the new execution.
 
     Raises:
         NotFound: there is no such session, or it belongs to another owner.
         InvalidInput: the prompt is blank.
-        Conflict: `cannot_resume`: its executor knows no conversations; `follow_up_queued`: a follow-up waits already;
-            or the workspace takes no more steps (see `add_step.queue_step`).
+        Conflict: `cannot_resume`: the session's executor cannot continue conversations; `follow_up_queued`: a follow-up
+            is queued already; or the workspace accepts no more steps (see `add_step.queue_step`).
     """
     found = connection.execute(sessions.visible(principal).where(Session.id == session_id)).mappings().one_or_none()
     if found is None:
@@ -51,7 +54,7 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
 
 
 def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:
-    """Refuse a follow-up of a session that has a queued one. The caller holds the lock of the lane.
+    """Raise an error if the session has a queued follow-up. The caller holds the lock on the lane.
 
     Raises:
         Conflict: `follow_up_queued`.
@@ -69,7 +72,10 @@ def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:
 
 
 def _cwd(connection: Connection, row: RowMapping) -> str:
-    """Directory of the session's turns: agents find a conversation by its directory."""
+    """Return the directory of the session's latest turn, for the next one.
+
+    It must be the same, because agents find a conversation by its directory.
+    """
     newest = select(E.executor_action).where(E.session_id == row["id"], E.run_reason == RunReason.CODING_AGENT)
     action = connection.scalar(newest.order_by(E.created_at.desc()).limit(1))
     if action is not None:

@@ -1,4 +1,4 @@
-"""The lane of a workspace: the queue that decides which step group may start.
+"""The lane of a workspace: the queue that decides which step group may start. One group holds it at a time.
 
 Every function works in the transaction of its caller.
 """
@@ -33,25 +33,31 @@ class Member(NamedTuple):
     lane_position: int
     created_by: str
     kill_asked: bool
-    """A kill was requested; it may have ended as `failed`, because its processes could not be ended."""
+    """Whether a kill was requested. The status may still be `failed`, if not all processes could be killed."""
 
 
 def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
-    """Lock the lane's row, before every other lock of the transaction; returns the step group that holds the lane."""
+    """Lock the lane's row, before every other lock of the transaction.
+
+    Returns:
+        The step group that holds the lane; None if it is free.
+    """
     return connection.execute(
         select(Lane.group_id).where(Lane.workspace_id == workspace_id).with_for_update()
     ).scalar_one_or_none()
 
 
 def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: int, holder: UUID | None) -> bool:
-    """Give the locked lane to a step group that may start: it holds the lane already, or is first in a free one.
+    """Give the lane to a step group, if it may start. The caller has locked the lane.
+
+    A group may start if it holds the lane already, or if the lane is free and no other group is before it in the queue.
 
     Args:
         connection: one transaction.
         workspace_id: the lane's workspace.
         group_id: the group that wants to start.
         position: its place in the queue.
-        holder: from `lock`.
+        holder: the group that holds the lane, from `lock`.
 
     Returns:
         Whether the group holds the lane now.
@@ -68,10 +74,11 @@ def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: i
 
 
 def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UUID]:
-    """Pass the locked lane on after the end of a member of a step group.
+    """Pass the lane on after an execution of a step group has ended. The caller has locked the lane.
 
-    When the last member has ended, the next group of the chain is created in this transaction. At the end of the chain
-    the task goes to review and the next chain in the queue may start.
+    Nothing happens while another execution of the group is queued or running. Once all have ended, the next group of
+    the chain is created in this transaction. At the end of the chain the task's status becomes `inreview`, and the next
+    chain in the queue may start.
 
     Returns:
         Executions that may start now.
@@ -82,7 +89,7 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     release = update(Lane).where(Lane.workspace_id == workspace_id, Lane.group_id == group_id).values(group_id=None)
     connection.execute(release)
     if lock(connection, workspace_id) is not None:
-        return []  # a group that was ended while it still waited behind another
+        return []  # another group holds it: this one ended while it was still queued
     first = members[0]
     if first.run_reason is RunReason.SETUP_SCRIPT:
         _note_setup(connection, workspace_id, members)
@@ -103,7 +110,10 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
 
 
 def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStatus) -> None:
-    """Write the status of the workspace's task, with an event when it changes; a cancelled task stays cancelled."""
+    """Write the status of the workspace's task; append an event if it changes.
+
+    A cancelled task stays cancelled.
+    """
     changed = connection.scalar(
         update(Task)
         .where(
@@ -120,7 +130,7 @@ def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStat
 
 
 def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
-    """The queued executions of the step group that is first in the queue; empty when nothing is queued."""
+    """Return the queued executions of the step group that is first in the queue; empty if nothing is queued."""
     queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
     rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
     return [row.id for row in rows if row.group_id == rows[0].group_id]

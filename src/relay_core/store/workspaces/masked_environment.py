@@ -10,7 +10,10 @@ from relay_core.store.schema.tables import WorkspaceEnvironment
 
 
 def masked_env(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, list[str]]:
-    """Names of the variables whose values are masked, by workspace; shorter values are not, even if given as secret."""
+    """Return the names of the environment variables whose values are masked, by workspace.
+
+    Values shorter than `MIN_SECRET_BYTES` are not masked, even if the client declared them secret.
+    """
     e = WorkspaceEnvironment
     statement = select(e.workspace_id, e.name).where(
         e.workspace_id.in_(ids), e.secret, func.octet_length(e.value) >= MIN_SECRET_BYTES

@@ -1,4 +1,4 @@
-"""Writes of a node about a workspace that it prepares: fields, uid, state, clones and mirrors."""
+"""Writes of a node about a workspace that it prepares: columns, uid, state, clones and git mirrors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,25 +15,25 @@ from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 
 def set_fields(connection: Connection, workspace_id: UUID, **fields: Any) -> None:
-    """Write columns of the workspace, such as its container, image digest or directory."""
+    """Write columns of a workspace, such as its container, image digest or directory."""
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**fields, updated_at=func.now()))
 
 
 def reserve_uid(
     connection: Connection, workspace_id: UUID, node_id: str, choose: Callable[[set[int]], int | None]
 ) -> int | None:
-    """Choose and store the uid of a workspace's files; a workspace that has one keeps it.
+    """Choose and store the user id of a workspace's files; a workspace that has one keeps it.
 
-    Two workspaces of a node never get the same uid: an advisory lock of the node lets one transaction choose at a time.
+    Two workspaces of a node never get the same uid: an advisory lock lets one transaction of the node choose at a time.
 
     Args:
         connection: one transaction.
         workspace_id: the workspace.
         node_id: its node.
-        choose: returns a uid, given the uids of the node's other workspaces whose files are there; None: none is free.
+        choose: gets the uids of the node's other workspaces that have files there, and returns a free uid, or None.
 
     Returns:
-        The uid, or None when none is free.
+        The uid, or None if ``choose`` found none.
     """
     lock = text("SELECT pg_advisory_xact_lock(hashtextextended('relay.uid', 0) # hashtextextended(:node, 0))")
     connection.execute(lock, {"node": node_id})
@@ -48,7 +48,7 @@ def reserve_uid(
 
 
 def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:
-    """Write the workspace's state and its error; an event is appended when the state changes."""
+    """Write the state and error of a workspace; append an event. Nothing is written if it has the state already."""
     changed = connection.scalar(
         update(Workspace)
         .where(Workspace.id == workspace_id, Workspace.state != state)
@@ -62,13 +62,14 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
 
 
 def preparation_failed(connection: Connection, workspace_id: UUID, why: Transition) -> None:
-    """Mark the workspace of a clone that did not complete as failed, and the mirrors that it was making.
+    """Mark the workspace of a clone that did not complete as failed, and the git mirrors that it was making.
 
-    Every transaction that ends a clone calls this (finish, kill, reaper): no other transaction changes these states.
+    Every transaction that ends a clone without success calls this (finish, kill, reaper), as no other transaction
+    changes these states.
 
     Args:
         connection: the transaction that ends the clone.
-        workspace_id: the clone's workspace; a deleted one is left as it is.
+        workspace_id: the clone's workspace; if it is deleted, nothing is written.
         why: the end of the clone.
     """
     project_id = connection.scalar(
@@ -88,12 +89,15 @@ def preparation_failed(connection: Connection, workspace_id: UUID, why: Transiti
         .where(true() if its_own_fault else ProjectRepo.state == CloneState.CLONING)
         .order_by(ProjectRepo.repo_id)
     )
-    for repo_id in connection.scalars(mirrors).all():  # in one order everywhere
+    for repo_id in connection.scalars(mirrors).all():  # all transactions use this order
         set_clone_state(connection, project_id, repo_id, CloneState.FAILED, error=message)
 
 
 def clone_completed(connection: Connection, execution_id: UUID) -> bool:
-    """Whether an execution has ended as `completed`, as this transaction sees it."""
+    """Return whether an execution has ended as `completed`.
+
+    Changes that this transaction has made count.
+    """
     status = connection.scalar(select(ExecutionProcess.status).where(ExecutionProcess.id == execution_id))
     return bool(status == Status.COMPLETED)
 
@@ -107,15 +111,15 @@ def record_clone(
     base_commit: str,
     branch: str | None,
 ) -> None:
-    """Store a clone's mirror, the commit that its branch started from, and the state `ready` of its mirror.
+    """Store the result of a clone: its base commit and branch, and its git mirror with the state `ready`.
 
     Args:
         connection: one transaction.
         workspace: the clone's workspace.
         repo_id: the repo that was cloned.
         mirror_path: directory of the bare mirror on the node.
-        base_commit: commit that the workspace's branch started from.
-        branch: target branch; None where the remote names no default branch.
+        base_commit: commit at which the workspace's branch started.
+        branch: target branch; None if the remote names no default branch.
     """
     connection.execute(
         update(WorkspaceRepo)
@@ -134,7 +138,17 @@ def set_clone_state(
     local_path: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Write the state of a project's mirror of one repo; a mirror keeps its path when a later fetch fails."""
+    """Write the state of a project's git mirror of one repo.
+
+    Args:
+        connection: one transaction.
+        project_id: the project.
+        repo_id: the repo.
+        state: the new state.
+        local_path: directory of the mirror on the node; None keeps the stored one, so a failed fetch does not remove
+            it.
+        error: why the clone failed; None removes a stored error.
+    """
     values: dict[str, Any] = {"state": state, "clone_error": error}
     if local_path is not None:
         values["local_path"] = local_path

@@ -1,4 +1,4 @@
-"""Sessions: agent threads of a workspace, read and opened. The executor of a session never changes."""
+"""Sessions: conversations with an agent in a workspace. The executor of a session never changes."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,20 +13,24 @@ from relay_core.store.tokens import Principal
 
 E = ExecutionProcess
 TURNS = 100
-"""Most turns that a session is shown with; older turns are left out."""
+"""Most turns with which the API shows a session; older turns are left out."""
 SESSIONS = 100
-"""Most sessions of a workspace's list; older sessions are left out."""
+"""Most sessions in the list of a workspace; older sessions are left out."""
 
 
 def latest_executor(connection: Connection, workspace_id: UUID) -> ExecutorChoice:
-    """The executor of the workspace's latest session; every workspace has a session."""
+    """Return the executor of the workspace's latest session; every workspace has a session."""
     newest = select(Session.executor_config).where(Session.workspace_id == workspace_id)
     config = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
     return executor_from_json(config or {})
 
 
 def open_session(connection: Connection, workspace_id: UUID, executor: ExecutorChoice) -> UUID:
-    """Insert a session, which is the workspace's latest from now on; returns its id."""
+    """Insert a session; it is the workspace's latest from now on.
+
+    Returns:
+        Id of the session.
+    """
     session_id = uuid4()
     values = {"workspace_id": workspace_id, "executor": executor.name, "executor_config": executor.as_json()}
     connection.execute(insert(Session).values(id=session_id, created_at=func.clock_timestamp(), **values))
@@ -34,12 +38,14 @@ def open_session(connection: Connection, workspace_id: UUID, executor: ExecutorC
 
 
 def agent_session_before(connection: Connection, session_id: UUID, execution_id: UUID | None = None) -> str | None:
-    """The agent's own id of a session's conversation, from the newest turn that has one; None where no turn has.
+    """Return the id that the agent itself gave to a session's conversation.
+
+    It is taken from the newest turn that has one; None if no turn has one.
 
     Args:
         connection: any transaction.
         session_id: the session.
-        execution_id: a turn to leave out.
+        execution_id: a turn to leave out; None: consider all turns.
     """
     found = (
         select(CodingAgentTurn.agent_session_id)
@@ -53,7 +59,7 @@ def agent_session_before(connection: Connection, session_id: UUID, execution_id:
 
 
 def session(connection: Connection, session_id: UUID, principal: Principal) -> dict[str, Any]:
-    """One session with its turns, as the API shows it.
+    """Return one session with its turns, as the API shows it.
 
     Raises:
         NotFound: there is no such session, or it belongs to another owner.
@@ -65,14 +71,17 @@ def session(connection: Connection, session_id: UUID, principal: Principal) -> d
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, principal: Principal) -> list[dict[str, Any]]:
-    """The last `SESSIONS` sessions of a workspace in the order of their creation, each with its last turn only."""
+    """Return the last `SESSIONS` sessions of a workspace in the order of their creation.
+
+    Each has its last turn only.
+    """
     newest = visible(principal).where(Session.workspace_id == workspace_id)
     newest = newest.order_by(Session.created_at.desc(), Session.id).limit(SESSIONS)
     return [_view(connection, row, turns=1) for row in connection.execute(newest).mappings()][::-1]
 
 
 def visible(principal: Principal) -> Select[Any]:
-    """A statement for id, workspace, executor and time of the sessions that a principal may see."""
+    """Return a statement that selects the sessions that a principal may see, with workspace, executor and time."""
     columns = (Session.id, Session.workspace_id, Session.executor, Session.executor_config, Session.created_at)
     statement = select(*columns).join(Workspace, Workspace.id == Session.workspace_id)
     return statement if principal.only is None else statement.where(Workspace.created_by == principal.only)
@@ -106,6 +115,6 @@ def _view(connection: Connection, row: RowMapping, *, turns: int = TURNS) -> dic
 
 
 def can_resume(executor: str | None) -> bool:
-    """Whether agents of this executor can go on with a conversation of theirs."""
+    """Return whether the agents of an executor can continue a conversation that they had before."""
     kind = EXECUTORS.get(executor or "")
     return kind is not None and kind.resumes

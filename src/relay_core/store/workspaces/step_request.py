@@ -1,4 +1,7 @@
-"""The step that a request for one more execution in a workspace means: decided from the request and the repos alone."""
+"""Turns a client's request for one more execution in a workspace into a step.
+
+Decided from the request and the workspace's repos alone, without the database.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,33 +20,33 @@ _OWN_SCRIPT = {
     RunReason.ARCHIVE_SCRIPT: "archive_script",
     RunReason.DEV_SERVER: "dev_server",
 }
-"""Field of `RepoScripts` that holds the repo's own script, by run reason."""
+"""Field of `RepoScripts` with the repo's own script, by run reason."""
 
 
 @dataclass(frozen=True)
 class StepRequest:
-    """One more execution in a workspace as a client asks for it."""
+    """A client's request for one more execution in a workspace."""
 
     run_reason: RunReason
     repo: str | None = None
-    """Name of the repo; None: the only one of the workspace."""
+    """Name of the repo; None: the workspace's only repo."""
     script: str | None = None
-    """None: the repo's own script for the run reason."""
+    """The script to run; None: the repo's own script for the run reason."""
     prompt: str | None = None
-    """Of a coding agent."""
+    """Prompt; required for a coding agent, and not allowed for other run reasons."""
     executor: Mapping[str, Any] | None = None
-    """Of a coding agent: fields of `ExecutorChoice`; None: the executor of the workspace's latest session."""
+    """Fields of `ExecutorChoice`, for a coding agent only; None: the executor of the workspace's latest session."""
     as_root: bool = False
-    """Of a setup script."""
+    """Whether the script runs as root; for a setup script only."""
 
 
 def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorChoice) -> Step:
-    """The step that a request means.
+    """Return the step that a client's request stands for.
 
     Args:
         request: the request.
         repos: repos of the workspace, in order.
-        executor: complete and checked; used for a coding agent.
+        executor: complete and checked; used for a coding agent only.
 
     Raises:
         InvalidInput: a field is missing or does not belong to the run reason, or no repo or script can be chosen.
@@ -63,10 +66,10 @@ def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorC
 
 
 def pick_repo(name: str | None, repos: Sequence[RepoScripts]) -> RepoScripts:
-    """The repo of that name; without a name the only repo.
+    """Return the repo of that name; without a name, the only repo.
 
     Raises:
-        InvalidInput: there is no such repo, or there are several and none is named.
+        InvalidInput: there is no such repo, or there are several and the name is missing.
     """
     names = ", ".join(repo.name for repo in repos)
     if name is None and len(repos) == 1:

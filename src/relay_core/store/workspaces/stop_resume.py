@@ -1,6 +1,6 @@
-"""Stopping and resuming a workspace: the request is stored in its row (`requested_state`), and its node carries it out.
+"""Stops and resumes workspaces: a request is stored in the row (`requested_state`), and the node carries it out.
 
-While a request is stored, and while the workspace is stopped, no step of it is claimed; queued steps wait.
+While a request is stored, and while the workspace is stopped, no step of the workspace is claimed; queued steps wait.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ E = ExecutionProcess
 
 
 def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
-    """Kill the running executions of a workspace, dev servers too, and have its container stopped; files stay.
+    """Request that a workspace is stopped: kill its running executions, dev servers too, then stop its container.
 
-    Queued executions stay queued. Asking again, or for a workspace that is stopped, changes nothing.
+    Queued executions stay queued, and files stay. A workspace that is stopped, or for which a stop is requested
+    already, is left as it is.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`.
@@ -39,9 +40,10 @@ def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
 
 
 def request_resume(connection: Connection, workspace_id: UUID, by: str) -> None:
-    """Have the container of a stopped workspace run again, the same one; then queued executions go on.
+    """Request that the container of a stopped workspace is started again; then queued executions can start.
 
-    Asking again, or for a workspace that runs, changes nothing; one whose stop is not carried out yet keeps running.
+    It is the same container as before. A workspace that runs, or for which this is requested already, is left as it is.
+    If a stop is requested that the node has not carried out yet, this replaces it.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`, `workspace_archived`.
@@ -66,7 +68,7 @@ class StateRequest:
 
 
 def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:
-    """The requests that a node can carry out now: those of workspaces without a running execution."""
+    """Return the requests that a node can carry out now: those of workspaces without a running execution."""
     rows = connection.execute(
         text(
             """
@@ -82,7 +84,7 @@ def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:
 
 
 def is_due(connection: Connection, request: StateRequest) -> bool:
-    """Whether the request is still stored and no execution of the workspace runs."""
+    """Return whether the request is still stored and no execution of the workspace runs."""
     due = select(Workspace.id).where(
         Workspace.id == request.workspace_id,
         Workspace.requested_state == request.state,
@@ -92,9 +94,9 @@ def is_due(connection: Connection, request: StateRequest) -> bool:
 
 
 def settle(connection: Connection, request: StateRequest) -> None:
-    """Note that a request was carried out, unless another state was requested meanwhile.
+    """Record that a node has carried out a request; do nothing if another state was requested meanwhile.
 
-    After a resume the messages of what may start are sent after the commit.
+    After a resume, the messages of executions that may start are sent after the commit.
     """
     lane.lock(connection, request.workspace_id)
     if not _answered(connection, request):
@@ -105,15 +107,19 @@ def settle(connection: Connection, request: StateRequest) -> None:
 
 
 def give_up(connection: Connection, request: StateRequest, why: str) -> None:
-    """Note that a request cannot be carried out: the workspace becomes `failed` with the error ``why``."""
+    """Record that a request cannot be carried out: the workspace becomes `failed` with the error ``why``.
+
+    Nothing happens if another state was requested meanwhile.
+    """
     if _answered(connection, request):
         preparation.set_state(connection, request.workspace_id, WorkspaceState.FAILED, why)
 
 
 def send_due_steps(connection: Connection, workspace_id: UUID) -> None:
-    """Have messages sent for what could start in a running workspace: the lane's head and queued dev servers.
+    """Send messages after the commit for the executions of a running workspace that could start.
 
-    The claim decides whether each really starts.
+    They are the first step group in the lane's queue, and queued dev servers. The claim decides whether each really
+    starts.
     """
     servers = select(E.id).where(
         E.workspace_id == workspace_id, E.status == Status.QUEUED, E.run_reason == RunReason.DEV_SERVER

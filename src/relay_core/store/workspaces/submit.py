@@ -1,4 +1,4 @@
-"""Submission of a run: project, repos, task, workspace, session and first execution in one transaction."""
+"""Submission of a run: inserts project, repos, task, workspace, session and first execution in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ from relay_core.store.workspaces.masked_environment import masked_env
 
 @dataclass(frozen=True)
 class RepoInput:
-    """A repo of a run; its URL is checked and free of credentials, its working directory relative."""
+    """A repo of a run. Its URL is checked and has no credentials; its working directory is relative."""
 
     url: str
     target_branch: str | None = None
@@ -46,7 +46,7 @@ class RepoInput:
 
 @dataclass(frozen=True)
 class EnvValue:
-    """An environment value; a secret one is masked in logs."""
+    """The value of an environment variable; if it is secret, logs mask it."""
 
     value: str
     secret: bool = True
@@ -62,7 +62,10 @@ class RunInput(Generic[E]):
     repos: Sequence[RepoInput]
     prompt: str
     executor: E
-    """A choice, or the fields of one as the request has them: `start_run` completes these from a profile."""
+    """The executor, complete (`ExecutorChoice`) or as the fields of the request.
+
+    `start_run` completes the fields from a profile.
+    """
     limits: Limits
     image: str | None = None
     env: Mapping[str, EnvValue] = field(default_factory=dict)
@@ -73,7 +76,7 @@ class RunInput(Generic[E]):
     project_id: UUID | None = None
     title: str | None = None
     user: int | None = None
-    """Uid of the workspace's processes; None: the image's, or the node's default."""
+    """User id of the workspace's processes; None: the user of the image, or the node's default."""
     auto_commit: bool = True
 
 
@@ -86,9 +89,9 @@ class SubmittedRun:
     workspace_id: UUID
     session_id: UUID
     execution_id: UUID
-    """Its first execution, the clone."""
+    """The first execution of the run, its clone."""
     masked_env: Sequence[str]
-    """Environment variables whose values are masked in logs, by name."""
+    """Names of the environment variables whose values are masked in logs."""
 
 
 def start_run(
@@ -98,13 +101,13 @@ def start_run(
     settings: Settings,
     deployment: Profiles,
 ) -> SubmittedRun:
-    """Submit a run whose executor and scripts are completed from profiles and from its project.
+    """Submit a run, after completing its executor from profiles and its scripts from its project.
 
     Args:
-        connection: one transaction of `Database`; the clone's message is sent after its commit.
+        connection: one transaction of `Database`; the message of the first execution is sent after its commit.
         run: its executor holds the fields of the request; a repo without scripts gets those of the project.
         principal: owner of the new rows.
-        settings: of the server.
+        settings: settings of the server.
         deployment: agent profiles of the server; those of the project take precedence.
 
     Raises:
@@ -127,7 +130,7 @@ def start_run(
 def submit_run(
     connection: Connection, run: RunInput[ExecutorChoice], principal: Principal, settings: Settings
 ) -> SubmittedRun:
-    """Insert project, repos, task, workspace, session and first execution (`clone`) of a run, queued to start.
+    """Insert the rows of a run: project, repos, task, workspace, session and first execution (`clone`), queued.
 
     Raises:
         NotFound: the project does not exist, is deleted, or belongs to another owner.
@@ -168,7 +171,10 @@ def submit_run(
 
 
 def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[RepoInput]:
-    """The run's repos with their project's scripts where the run brings none; an empty script means "no script"."""
+    """Return the run's repos; a script that the run does not name is taken from the project.
+
+    An empty script in the run means "no script".
+    """
     filled = []
     for repo in run.repos:
         defaults = projects.repo_defaults(connection, run.project_id, repo.url) if run.project_id else None
@@ -184,7 +190,7 @@ def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[Repo
 def _project(connection: Connection, run: RunInput[E], principal: Principal) -> Any:
     columns = (Project.id, Project.default_image)
     if run.project_id is not None:
-        # Locked, so that a project deleted meanwhile gets no workspace that its deletion does not see.
+        # The lock keeps a deletion of the project out, which would not see the new workspace.
         statement = select(*columns).where(Project.id == run.project_id, Project.deleted_at.is_(None))
         statement = statement.with_for_update(read=True)
         if principal.only is not None:
@@ -196,9 +202,9 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
     key = run.repos[0].url
     values = {"name": repo_name_from_url(key), "implicit_key": key, "created_by": principal.owner}
     mine = [Project.created_by == principal.owner, Project.implicit_key == key, Project.deleted_at.is_(None)]
-    shared = select(*columns).where(*mine).with_for_update(read=True)  # as above; others may share it meanwhile
+    shared = select(*columns).where(*mine).with_for_update(read=True)  # locked as above, shared with other submissions
     while (found := connection.execute(shared).one_or_none()) is None:
-        # The loop ends: this request or another one makes the project, and only a deletion takes it away again.
+        # The loop ends: this request or another one inserts the project, and only a deletion can remove it again.
         connection.execute(upsert(Project).values(id=uuid4(), **values).on_conflict_do_nothing())
     return found
 

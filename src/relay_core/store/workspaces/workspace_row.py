@@ -1,4 +1,4 @@
-"""A workspace as a worker needs it: one value of its row, repos, environment, secrets and executor."""
+"""A workspace as a worker needs it: its row, repos, environment, secrets and executor as one value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,22 +49,22 @@ class WorkspaceRow:
     secrets: Sequence[str]
     """Values of `env` that are masked in logs."""
     used_secrets: Sequence[UsedSecret]
-    """Secrets of its project that it uses, by environment variable."""
+    """Secrets of the project that the workspace uses, ordered by environment variable."""
     given_secrets: Sequence[GivenValue]
-    """Values that its executions were given; they stay masked when they are replaced or deleted."""
+    """Secret values that executions of the workspace got, even if replaced or deleted since; all stay masked."""
     secrets_in: frozenset[str]
     """Run reasons of the executions that get the secrets."""
     executor: ExecutorChoice
-    """Executor of its latest session, not checked."""
+    """Executor of the workspace's latest session, as stored; it must be checked before its use."""
 
     @property
     def prepared(self) -> bool:
-        """Whether its container was made once: then its directory may hold work that exists nowhere else."""
+        """Whether the container was created before; if so, the directory may hold work that exists nowhere else."""
         return self.container_id is not None
 
 
 def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
-    """Read a workspace that exists, with everything a worker needs to run a step of it."""
+    """Return a workspace that exists, with everything that a worker needs to run a step in it."""
     row = (
         connection.execute(
             select(Workspace, Task.project_id)
