@@ -63,7 +63,7 @@ class RepoScripts:
 
     @property
     def cwd(self) -> str:
-        """Directory of the scripts, below the workspace directory."""
+        """Directory in which the scripts run, relative to the workspace directory."""
         return "/".join(part for part in ("repos", self.name, self.working_dir) if part)
 
 

@@ -19,11 +19,11 @@ def files_for(disk_bytes: int) -> int:
 class Limits:
     """Limits of a workspace's container and of each of its executions.
 
-    A word in backticks is the `Reason` with which an execution ends that exceeds the limit.
+    Beyond some limits the execution ends; the texts of those name the `Reason` with which it ends.
     """
 
     memory_bytes: int = 2 << 30
-    """Memory of the container in bytes, without swap. Beyond it the kernel kills a process: `oom`."""
+    """Memory of the container in bytes, without swap. Beyond it the kernel kills a process: reason `oom`."""
     cpus: float = 2.0
     """Number of processors; the container is slowed down beyond it."""
     pids: int = 1024
@@ -31,19 +31,19 @@ class Limits:
     nofile: int = 65536
     """Number of files that one process may have open; beyond it an open fails."""
     timeout_seconds: int = 3600
-    """Wall-clock seconds of one execution; dev servers have no timeout. Beyond it: `timeout`."""
+    """Wall-clock seconds of one execution; dev servers have no timeout. Beyond it: reason `timeout`."""
     no_output_seconds: int = 0
-    """Longest time without output of one execution in seconds, 0 for no limit. Beyond it: `no_output`."""
+    """Longest time without output of an execution, in seconds; 0: no limit. Beyond it: reason `no_output`."""
     log_bytes: int = 1 << 30
-    """Bytes of stdout and stderr of one execution together. Exactly so many are stored, then: `log_limit`."""
+    """Bytes of stdout and stderr of one execution together; no more are stored. Beyond it: reason `log_limit`."""
     disk_bytes: int = 20 << 30
-    """Bytes on disk: workspace directory, container layer, deleted but open files. Beyond it: `disk_limit`."""
+    """Bytes on disk: workspace directory, container layer, deleted open files. Beyond it: reason `disk_limit`."""
     kill_grace_seconds: float = 10
     """Seconds between SIGTERM and SIGKILL when an execution is killed."""
 
     @property
     def disk_files(self) -> int:
-        """Most files, directories and links of the workspace. Beyond it: `disk_limit`."""
+        """Most files, directories and links of the workspace. Beyond it: reason `disk_limit`."""
         return files_for(self.disk_bytes)
 
     @classmethod

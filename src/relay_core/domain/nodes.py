@@ -72,7 +72,10 @@ def end_of_lost_run(node_id: str, kill_requested_by: str | None) -> Transition:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The most that a node may promise to workspaces; None for a value means that the node has no bound for it."""
+    """The most that a node may promise to workspaces, as the sum of their limits.
+
+    None for a value: the node has no bound for it.
+    """
 
     max_workspaces: int | None
     memory_bytes: int | None
@@ -91,10 +94,10 @@ class Demand:
 
 @dataclass(frozen=True)
 class Load:
-    """The capacity that a node has promised to workspaces.
+    """The capacity that a node has promised to workspaces: so much is reserved for them, by their limits.
 
-    A workspace counts while a step of it runs, while its chain is between two steps, and while an ended step may
-    have left processes running.
+    A workspace counts while a step of it runs, while its chain is between two steps, and while an ended step may have
+    left processes running.
     """
 
     workspaces: int

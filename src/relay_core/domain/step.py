@@ -13,7 +13,10 @@ from relay_core.domain.vocabulary import RunReason
 
 @dataclass(frozen=True)
 class CloneStep:
-    """Prepares the workspace: image, container and a clone of each repository. It has no script."""
+    """Prepares the workspace: gets the image, creates the container and clones each repository.
+
+    It has no script.
+    """
 
     run_reason: ClassVar[RunReason] = RunReason.CLONE
     repo: ClassVar[None] = None

@@ -134,7 +134,7 @@ class Stream(StrEnum):
 
 
 class Scope(StrEnum):
-    """A permission of a token."""
+    """A permission that a token can have."""
 
     READ = "runs:read"
     WRITE = "runs:write"

@@ -30,7 +30,7 @@ def make_database(settings: Settings, *, application: str = "relay", connections
         max_overflow=0 if connections else settings.database_pool_size,
         pool_timeout=10,
         pool_pre_ping=True,
-        hide_parameters=True,  # an error goes into a log, and values are prompts, secrets and output
+        hide_parameters=True,  # errors are logged, and parameters may be prompts, secrets or output
         connect_args={
             "connect_timeout": 5,
             "keepalives_idle": 15,

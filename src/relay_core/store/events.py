@@ -38,7 +38,7 @@ class EventRow:
     payload: Mapping[str, Any]
     created_at: datetime
     place: "GlobalCursor"
-    """Position among the events of all workspaces."""
+    """Position in the order of the events of all workspaces."""
 
 
 class GlobalCursor(NamedTuple):
@@ -49,7 +49,7 @@ class GlobalCursor(NamedTuple):
 
 
 class GlobalPage(NamedTuple):
-    """Events after a global cursor, and the cursor for the next page."""
+    """A page of the events of all workspaces, and the cursor after which the next page begins."""
 
     events: list[EventRow]
     cursor: GlobalCursor

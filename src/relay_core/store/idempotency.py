@@ -37,7 +37,7 @@ class CreatingRequest:
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """The answer that the first request with a key got."""
+    """HTTP status and body that the first request with a key got as its answer."""
 
     status: int
     body: dict[str, Any]

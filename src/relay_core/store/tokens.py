@@ -48,7 +48,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """A token without its text."""
+    """The data of a token, without its text."""
 
     id: UUID
     name: str
@@ -130,7 +130,7 @@ def list_tokens(connection: Connection) -> list[TokenInfo]:
 
 
 def revoke(connection: Connection, token_id: UUID) -> None:
-    """Revoke a token: it is refused from now on. To revoke it again changes nothing.
+    """Revoke a token: it is refused from now on. Revoking it again changes nothing.
 
     Raises:
         NotFound: there is no such token.

@@ -28,7 +28,7 @@ class EntryKind(StrEnum):
     FILE_EDIT = "file_edit"
     """A tool call that writes files."""
     NOTICE = "notice"
-    """A message of the agent's program itself: a retry, a warning."""
+    """A message of the agent's program rather than of the model, such as a retry or a warning."""
     ERROR = "error"
     USAGE = "usage"
     """Tokens and cost of the turn, at its end."""
@@ -41,7 +41,7 @@ class ToolStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """The turn ended before the call did."""
+    """The turn ended while the tool call was still running."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tool:
     status: ToolStatus = ToolStatus.RUNNING
     result: str = ""
     paths: tuple[str, ...] = ()
-    """The files that a file edit writes; empty for other calls."""
+    """Paths of the files that a file edit writes; empty for other calls."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The executors (coding agents) that a request can name, and the fields that each of them accepts.
 
-The API checks requests with this module; it runs no executor. `relay_workers.agents` runs the agents' programs.
+The API uses this module to check requests. The code that runs the agents' programs is in `relay_workers.agents`.
 """
 
 import re
@@ -34,7 +34,7 @@ class ExecutorKind:
     name: str
     """The word by which requests name the executor."""
     summary: str
-    """One line about the executor, shown by the API."""
+    """One line that describes the executor; the API shows it."""
     program: str | None = None
     """Program that the image must contain. None: it depends on ``command``."""
     command_required: bool = False

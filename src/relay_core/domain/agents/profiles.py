@@ -23,7 +23,7 @@ from relay_core.domain.agents.executors import EXECUTORS, FIELDS, PLAN, Executor
 from relay_core.domain.errors import InvalidInput
 
 Profiles = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""{executor: {variant: {field: value}}}"""
+"""Profiles by executor and variant: {executor: {variant: {field: value}}}."""
 
 DEFAULT = "default"
 _PROFILE_FIELDS = tuple(name for name in FIELDS if name not in {"name", "variant"})

@@ -36,7 +36,7 @@ class FilePart(NamedTuple):
     path: str
     """Path after the change, or before it for a removed file. Bytes that are not UTF-8 are replaced."""
     binary_at: int | None
-    """Offset of the binary content in the patch; None for a text file."""
+    """Offset in the patch where the file's binary content begins; None for a text file."""
     blobs: tuple[str, ...]
     """Git's object ids of the file's content before and after the change; a side without the file is left out."""
 

@@ -53,7 +53,7 @@ class GitUrl:
     scheme: str
     """``https``, ``ssh``, ``http``, ``git`` or ``file``."""
     host: str
-    """Lower case, without brackets; empty for ``file``."""
+    """Host in lower case, without brackets; empty for ``file``."""
     port: int
     """Port of the URL, or the default port of the scheme; 0 for ``file``."""
     path: str
@@ -61,7 +61,7 @@ class GitUrl:
     user: str | None
     """Login name of an ssh remote. None: the URL has none, or another scheme."""
     display: str
-    """The URL as messages show it."""
+    """The URL as it is shown in messages."""
     text: str
     """The URL that git gets, and that becomes the clone's ``origin``."""
 

@@ -1,1 +1,1 @@
-"""Decisions about log bytes: appending and masking."""
+"""Decisions about log bytes: which may be appended, and which must be masked."""

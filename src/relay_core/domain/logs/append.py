@@ -27,7 +27,7 @@ class Append:
 
     @property
     def end(self) -> int:
-        """Offset after the last byte."""
+        """Offset after the last byte, in the same stream."""
         return self.start + len(self.data)
 
 
@@ -76,7 +76,7 @@ class BatchDecision:
     """The decision about a batch: the appends to write, the sizes afterwards, and the answer to the sender."""
 
     written: list[StoredAppend] = field(default_factory=list)
-    """The appends to write."""
+    """The appends that the store must write."""
     sizes: dict[UUID, dict[str, int]] = field(default_factory=dict)
     """Bytes of each stream after the write, by execution."""
     result: AppendResult = field(default_factory=lambda: AppendResult([], {}))
@@ -96,7 +96,7 @@ def decide(batch: Sequence[Append], state: Mapping[UUID, StreamState]) -> BatchD
     decision = BatchDecision()
     stored: list[StoredAppend] = []
     refused: dict[UUID, RefusedAppends] = {}
-    places = sorted(range(len(batch)), key=lambda place: batch[place].execution_id)  # stable: order within stays
+    places = sorted(range(len(batch)), key=lambda place: batch[place].execution_id)  # stable: appends keep their order
     for execution_id, group in groupby(places, key=lambda place: batch[place].execution_id):
         mine = [place for place in group if batch[place].data]
         here = state.get(execution_id)

@@ -22,7 +22,7 @@ HEAD_BYTES = 8
 Where they are found, the rest of the secret is compared.
 """
 SEARCH_BYTES = 64 << 10
-"""Bytes of one search, which bounds its results: a text of beginnings of secrets has a match at every byte."""
+"""Bytes of one search, which bounds its matches: text made of beginnings of secrets has one at every byte."""
 
 
 def context_bytes(secrets: Sequence[bytes]) -> int:

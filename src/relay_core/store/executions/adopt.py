@@ -35,7 +35,10 @@ class HeldExecution:
     """Message that makes a worker of the node take the execution over."""
     owner: str
     expired: bool
-    """Whether the lease is over, and also the additional time after a restart of Postgres."""
+    """Whether the lease is over.
+
+    After a restart of Postgres no lease counts as over before the owner had the length of one lease to renew it.
+    """
 
 
 def _expired(lease_seconds: float) -> ColumnElement[bool]:

@@ -30,7 +30,7 @@ E = ExecutionProcess
 
 @dataclass(frozen=True)
 class Claimant:
-    """The worker that asks for an execution."""
+    """The worker that asks to become the owner of an execution."""
 
     owner: str
     """The worker's incarnation: the name of this one run of its process."""
@@ -50,7 +50,10 @@ class Claimed:
     step: Step
     attempt: int
     fence: int
-    """Number of this ownership; every write of the owner names it."""
+    """Number that identifies this ownership.
+
+    Every write of the owner names it, and is refused once another worker owns the execution.
+    """
     handle: ProcessHandle
     """Where to find the process: only a gid after a claim, after a takeover what the former owner stored."""
     adopted: bool = False
@@ -70,7 +73,7 @@ class Claimed:
 
     @property
     def task_id(self) -> str:
-        """Celery's id of this attempt."""
+        """Celery's task id of this attempt of the execution."""
         return task_id(self.execution_id, self.attempt)
 
 

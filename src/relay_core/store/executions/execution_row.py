@@ -28,7 +28,7 @@ class ExecutionRow:
     reason: Reason | None
     """Why the execution failed or was killed; None while it is active and after `completed`."""
     error_reason: str | None
-    """The reason as a sentence for people."""
+    """Why the execution failed or was killed, as a sentence for people."""
     exit_code: int | None
     created_at: datetime
     started_at: datetime | None
@@ -43,7 +43,10 @@ class ExecutionRow:
     attempt: int
     """Number of the attempt, from 1; part of the Celery task id."""
     fence: int
-    """Number of claims and takeovers; a write of an owner names the fence of its own."""
+    """Number of claims and takeovers so far.
+
+    A write of the owner names this number, so a former owner cannot write any more.
+    """
     owner: str | None
     """Incarnation (one run of a worker process) that holds the execution."""
     node_id: str | None
@@ -53,7 +56,7 @@ class ExecutionRow:
     kill_requested_at: datetime | None
     kill_requested_by: str | None
     retry_of: UUID | None
-    """Execution that this one repeats."""
+    """The failed or killed execution that this one repeats; None if it is no retry."""
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "ExecutionRow":
@@ -86,7 +89,7 @@ class ExecutionRow:
 
     @property
     def task_id(self) -> str:
-        """Celery's id of this attempt."""
+        """Celery's task id of this attempt of the execution."""
         return task_id(self.id, self.attempt)
 
     @property

@@ -37,13 +37,13 @@ class Evidence:
     """
 
     repo_states: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
-    """Columns of ExecutionProcessRepoState by repo id."""
+    """Columns of `ExecutionProcessRepoState`, the git state after the step, by repo id."""
     log_ends: Mapping[str, "log_store.StreamEnd"] = field(default_factory=dict)
     """Final size and checksum by stream; a stream without an entry is not closed."""
     turn: Mapping[str, Any] | None = None
-    """Columns of CodingAgentTurn; None if the execution is no agent's turn."""
+    """Columns of `CodingAgentTurn`; None if the execution is no agent's turn."""
     events: Sequence[EvidenceEvent] = ()
-    """Events that are appended before the terminal event."""
+    """Events to append before the terminal event."""
 
 
 class _Place(NamedTuple):

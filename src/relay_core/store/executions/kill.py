@@ -26,7 +26,7 @@ E = ExecutionProcess
 
 @dataclass(frozen=True)
 class TaskExecution:
-    """The execution behind a Celery task."""
+    """The execution that a Celery task runs, with its status."""
 
     task_id: UUID
     execution_id: UUID

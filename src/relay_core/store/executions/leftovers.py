@@ -26,9 +26,9 @@ class Leftover:
     as_root: bool
     """Whether its processes ran as root, so that they may have changed their gid."""
     elsewhere: bool
-    """Whether the workspace belongs to another node now.
+    """Whether the workspace is not placed on this node any more.
 
-    It was then never prepared on this node, so its files here are not needed.
+    It was then never prepared here, so the node needs none of its files.
     """
 
 

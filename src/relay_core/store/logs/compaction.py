@@ -29,7 +29,7 @@ class Step:
     """The result of one step of compaction.
 
     Attributes:
-        after: number of rows that took the place of the rows before.
+        after: number of rows that replaced the rows read.
     """
 
     execution_id: UUID

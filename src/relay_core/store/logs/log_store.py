@@ -50,7 +50,7 @@ class StreamInfo(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Bytes of a log and their offset."""
+    """Consecutive bytes of a log, with their stream and offset."""
 
     stream: str
     """The stream to which the process wrote the bytes: `stdout` or `stderr`."""
@@ -60,7 +60,7 @@ class Piece(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Offset after the last byte."""
+        """Offset after the last byte, in the stream that was read."""
         return self.offset + len(self.data)
 
 

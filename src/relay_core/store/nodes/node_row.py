@@ -20,7 +20,7 @@ class NodeRow:
     reported_health: NodeHealth
     """Health that the node reported with its last heartbeat."""
     liveness: Liveness
-    """Only the presence sweep lowers it, only a heartbeat raises it."""
+    """Whether the node is alive: only the presence sweep lowers it, only a heartbeat raises it."""
     last_heartbeat_at: datetime | None
     client_version: str | None
     """Version of Relay that the node's worker runs."""

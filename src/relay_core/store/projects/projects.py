@@ -61,7 +61,10 @@ class RepoDefaults:
 
 
 def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
-    """Insert a project with its repos; returns its id.
+    """Insert a project with its repos.
+
+    Returns:
+        Id of the project.
 
     Raises:
         InvalidInput: a repo is named twice.

@@ -55,7 +55,7 @@ class ExecutionProcess(Base):
     """
     lease_until: Mapped[datetime | None]
     handle: Mapped[dict[str, Any] | None]
-    """A `ProcessHandle` (domain/process_handle.py): {version, gid, fence, run_dir, exec_id, port, forward_port}."""
+    """Where to find the process: {version, gid, fence, run_dir, exec_id, port, forward_port} of a `ProcessHandle`."""
     kill_requested_at: Mapped[datetime | None]
     kill_requested_by: Mapped[str | None]
     deadline_at: Mapped[datetime | None]
@@ -165,7 +165,7 @@ class ConversationEntry(Base):
     sequence: Mapped[int]
     kind: Mapped[str]
     content: Mapped[dict[str, Any]]
-    """{text, tool, usage, truncated} (relay_core.domain.agents.conversation)."""
+    """The entry as JSON: `Entry.as_json` of relay_core.domain.agents.conversation."""
     created_at: Mapped[datetime] = created()
 
     __table_args__ = (Index("conversation_sequence", "execution_id", "sequence", unique=True),)

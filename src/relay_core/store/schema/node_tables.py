@@ -18,9 +18,9 @@ class RuntimeNode(Base):
     node_id: Mapped[str] = mapped_column(primary_key=True)
     pool: Mapped[str]
     reported_health: Mapped[str] = mapped_column(server_default=NodeHealth.OK)
-    """Written by the node's heartbeat only."""
+    """The node's report on its own health; only its heartbeat writes it."""
     liveness: Mapped[str] = mapped_column(server_default=Liveness.ONLINE)
-    """Only the presence sweep lowers it, only a heartbeat raises it."""
+    """Whether the node is alive: only the presence sweep lowers it, only a heartbeat raises it."""
     last_heartbeat_at: Mapped[datetime | None]
     client_version: Mapped[str | None]
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

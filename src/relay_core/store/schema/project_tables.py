@@ -104,7 +104,7 @@ class ProjectRepo(Base):
 
 
 class Task(Base):
-    """A unit of work within a project."""
+    """A unit of work within a project; each attempt at it has a workspace."""
 
     __tablename__ = "tasks"
 

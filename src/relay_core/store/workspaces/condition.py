@@ -29,7 +29,7 @@ class WorkspaceCondition:
     """Node that holds the workspace; None before its clone is claimed for the first time."""
     limits: Limits
     next_gid: int
-    """Group id for the next execution that is claimed."""
+    """Group id for the processes of the next execution that is claimed."""
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "WorkspaceCondition":

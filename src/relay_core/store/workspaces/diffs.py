@@ -28,7 +28,7 @@ class RepoDiff:
     head_commit: str | None
     """HEAD after the execution. The patch also contains changes that are not committed."""
     stat: Mapping[str, Any] | None
-    """{files, insertions, deletions, truncated}."""
+    """Counts of the patch: {files, insertions, deletions, truncated}; None if no git state is recorded."""
     masked: Sequence[str]
     """Files in whose part of the patch secrets are masked."""
     omitted: Sequence[Mapping[str, str]]

@@ -23,7 +23,7 @@ _IN_LANE = E.run_reason != RunReason.DEV_SERVER
 
 
 class Member(NamedTuple):
-    """One execution of a step group."""
+    """One execution of a step group, with the values that the lane needs."""
 
     id: UUID
     run_reason: RunReason

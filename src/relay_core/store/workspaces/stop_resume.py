@@ -64,7 +64,7 @@ class StateRequest:
     workspace_id: UUID
     container_id: str
     state: WorkspaceState
-    """`stopped` or `running`."""
+    """The requested state, `stopped` or `running`."""
 
 
 def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:

@@ -72,7 +72,7 @@ class RunInput(Generic[E]):
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Names of secrets of the project, by name of the environment variable that gets the value."""
     secrets_in: Sequence[RunReason] = (RunReason.CODING_AGENT,)
-    """Run reasons of the executions that get the secrets."""
+    """Run reasons of the executions that get the secrets; others do not see them."""
     project_id: UUID | None = None
     title: str | None = None
     user: int | None = None
@@ -82,7 +82,7 @@ class RunInput(Generic[E]):
 
 @dataclass(frozen=True)
 class SubmittedRun:
-    """Ids of the rows of a new run."""
+    """Ids of the rows that make up a new run."""
 
     project_id: UUID
     task_id: UUID

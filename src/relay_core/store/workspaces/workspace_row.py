@@ -17,7 +17,7 @@ from relay_core.store.schema.tables import Session, Task, Workspace, WorkspaceEn
 
 @dataclass(frozen=True)
 class WorkspaceRepoRow:
-    """A repo of a workspace, as the worker needs it."""
+    """A repo of a workspace, with the values that a worker needs."""
 
     repo_id: UUID
     name: str
@@ -29,7 +29,7 @@ class WorkspaceRepoRow:
 
 @dataclass(frozen=True)
 class WorkspaceRow:
-    """A workspace with its repos, environment, secrets and executor, as the worker needs it."""
+    """A workspace with its repos, environment, secrets and executor, as a worker needs it."""
 
     id: UUID
     project_id: UUID
@@ -47,13 +47,13 @@ class WorkspaceRow:
     repos: Sequence[WorkspaceRepoRow]
     env: Mapping[str, str]
     secrets: Sequence[str]
-    """Values of `env` that are masked in logs."""
+    """Those values of `env` that are masked in logs."""
     used_secrets: Sequence[UsedSecret]
     """Secrets of the project that the workspace uses, ordered by environment variable."""
     given_secrets: Sequence[GivenValue]
     """Secret values that executions of the workspace got, even if replaced or deleted since; all stay masked."""
     secrets_in: frozenset[str]
-    """Run reasons of the executions that get the secrets."""
+    """Run reasons of the executions that get the secrets; others do not see them."""
     executor: ExecutorChoice
     """Executor of the workspace's latest session, as stored; it must be checked before its use."""
 
