@@ -44,9 +44,9 @@ _SEARCHED = 16 << 10
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _RANDOM_CHANGES = 0.25
-"""Least share of neighbouring characters that differ in kind (letter and digit, lower and upper case) in random text.
+"""Least share of neighbouring pairs in random text that are a letter and a digit, or of lower and upper case.
 
-Words have a smaller share.
+Ordinary words have a smaller share.
 """
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from relay_core.domain.errors import InvalidInput
 
 BYTES_PER_FILE = 16 << 10
-"""Bytes of disk limit for each file that a workspace may have: ext4 makes one inode per 16 KiB by default."""
+"""Bytes of a disk limit for each file that it allows: ext4 makes one inode for so many bytes by default."""
 LEAST_FILES = 20_000
 """Number of files that every workspace may have, however small its disk limit is."""
 

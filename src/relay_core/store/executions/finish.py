@@ -74,7 +74,7 @@ def finish(
         execution_id: the execution to end.
         fence: fence of the caller's claim.
         transition: the end that the caller found.
-        evidence: results to store with the end.
+        evidence: results of the step (git states, log sizes, …) to store with the end.
         left_on: node on which processes of the execution may still run, because the caller could not verify that they
             are gone; None: all are gone. If given, the log is marked as truncated, and no step starts in the workspace
             until that node has killed the processes (`leftovers`).

@@ -1,6 +1,6 @@
 """The workspaces that a node should hold according to Postgres.
 
-The divergence sweep, a periodic check of each worker, compares them with the containers and files that are there.
+The divergence sweep, a periodic check by workers, compares them with the containers and files that the node has.
 """
 
 from collections.abc import Collection

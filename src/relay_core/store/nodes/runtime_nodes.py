@@ -29,7 +29,8 @@ a node has one heartbeat interval to send a heartbeat.
 def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
     """Insert a node's row, which claims refer to; if it exists, update the node's capacity.
 
-    The liveness of an existing row does not change: a node is online only after a heartbeat.
+    The liveness of an existing row does not change: an offline node becomes online only with a heartbeat. A new row
+    begins as online, as if a heartbeat had arrived now.
     """
     said = asdict(capacity)
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)

@@ -62,7 +62,10 @@ class ProjectSecret(Base):
 
 
 class Repo(Base):
-    """A git remote of an owner; its scripts are the defaults for new projects and workspaces."""
+    """A git remote of an owner, shared by all of the owner's projects.
+
+    The columns for scripts and other defaults are part of the domain model; no code reads or writes them yet.
+    """
 
     __tablename__ = "repos"
 

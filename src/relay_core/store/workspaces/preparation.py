@@ -96,7 +96,7 @@ def preparation_failed(connection: Connection, workspace_id: UUID, why: Transiti
 def clone_completed(connection: Connection, execution_id: UUID) -> bool:
     """Return whether an execution has ended as `completed`.
 
-    Changes that this transaction has made count.
+    Uncommitted changes that this transaction has made count.
     """
     status = connection.scalar(select(ExecutionProcess.status).where(ExecutionProcess.id == execution_id))
     return bool(status == Status.COMPLETED)
