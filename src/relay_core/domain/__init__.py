@@ -1,1 +1,4 @@
-"""Relay's rules as values and pure functions: they do no input or output and know no database or container engine."""
+"""Relay's rules as values and pure functions, without input or output.
+
+They import the standard library and ahocorasick_rs only.
+"""

@@ -24,7 +24,7 @@ RelayError                        something went wrong in Relay; the API answers
   PortTaken                       the operator chooses another port for the worker's health page (health)
   StackProblem                    the user repairs the machine on which the local stack runs (relay_stack.errors)
 
-These exceptions are not subclasses of RelayError: `IllegalTransition` (domain.execution) is a bug; `OwnershipLost`
+Not below it, so no subclasses of RelayError: `IllegalTransition` (domain.execution) is a bug; `OwnershipLost`
 (ownership.live_executions) is caught inside the worker; `RunFailed` and `RunKilled` (celery.reporting) are shown by
 Flower; `ApiError` (relay_api) is an error of HTTP itself; `CommandFailed` (relay_cli) ends the command.
 """

@@ -64,6 +64,13 @@ def create(
 ) -> tuple[TokenInfo, str]:
     """Insert a new token; return its row and its text, which is stored nowhere.
 
+    Args:
+        connection: one transaction.
+        name: label by which people recognise the token.
+        owner: owner of everything that is created with the token.
+        scopes: `Scope` values.
+        expires_at: when the token stops being valid; None: never.
+
     Raises:
         InvalidInput: a scope that does not exist, or no scope, name or owner.
     """

@@ -17,7 +17,10 @@ _PARTIAL = ".partial-"
 
 
 def branch_name(prefix: str, workspace_id: UUID, title: str) -> str:
-    """Return ``{prefix}{8 hex digits}-{slug}``; there is no slug if the title has no letters or digits.
+    """Return ``{prefix}{8 hex digits}-{slug}``, the name of a workspace's branch.
+
+    The digits are the first of the workspace's id. The slug is made of the letters and digits of the title; without
+    any, it is left out.
 
     Raises:
         InvalidInput: the prefix makes no valid branch name.

@@ -21,6 +21,12 @@ E = ExecutionProcess
 def update_owned(connection: Connection, execution_id: UUID, fence: int, **fields: Any) -> None:
     """Write columns of a running execution that the caller owns.
 
+    Args:
+        connection: one transaction.
+        execution_id: the execution.
+        fence: fence of the caller's claim.
+        fields: new values by column name.
+
     Raises:
         Stale: the execution has ended, or another worker owns it.
     """

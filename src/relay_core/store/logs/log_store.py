@@ -84,7 +84,12 @@ class StreamEnd(NamedTuple):
 def open_streams(connection: Connection, execution_id: UUID, fence: int) -> None:
     """Create the three streams of an execution, or hand them over to a new owner.
 
-    From then on, appends with an older fence are refused.
+    From then on, appends with another fence are refused.
+
+    Args:
+        connection: the transaction that claims the execution or takes it over.
+        execution_id: the execution.
+        fence: fence of the new owner.
     """
     statement = insert(LogStream).values(
         [{"execution_id": execution_id, "stream": stream, "fence": fence} for stream in sorted(Stream)]

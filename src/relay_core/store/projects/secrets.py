@@ -40,7 +40,15 @@ class GivenValue(NamedTuple):
 
 
 def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, by: str) -> None:
-    """Insert a secret of a project, or replace its value."""
+    """Insert a secret of a project, or replace the value of an existing one.
+
+    Args:
+        connection: one transaction.
+        project_id: the project.
+        name: name of the secret.
+        ciphertext: the encrypted value.
+        by: who stores it; an existing secret keeps its creator.
+    """
     made = upsert(ProjectSecret).values(
         id=uuid4(), project_id=project_id, name=name, ciphertext=ciphertext, created_by=by
     )

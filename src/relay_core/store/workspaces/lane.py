@@ -80,6 +80,11 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     the chain is created in this transaction. At the end of the chain the task's status becomes `inreview`, and the next
     chain in the queue may start.
 
+    Args:
+        connection: one transaction.
+        workspace_id: the lane's workspace.
+        group_id: the step group of the execution that has ended.
+
     Returns:
         Executions that may start now.
     """

@@ -48,7 +48,14 @@ def reserve_uid(
 
 
 def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:
-    """Write the state and error of a workspace; append an event. Nothing is written if it has the state already."""
+    """Write the state and error of a workspace, and append an event. Nothing is written if it has the state already.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        state: the new state.
+        error: why the workspace failed, as a sentence for people; None removes a stored one.
+    """
     changed = connection.scalar(
         update(Workspace)
         .where(Workspace.id == workspace_id, Workspace.state != state)

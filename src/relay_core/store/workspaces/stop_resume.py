@@ -27,6 +27,11 @@ def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
     Queued executions stay queued, and files stay. A workspace that is stopped, or for which a stop is requested
     already, is left as it is.
 
+    Args:
+        connection: one transaction of `Database`.
+        workspace_id: the workspace.
+        by: who asks; stored with the event and the kills.
+
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`.
     """
@@ -44,6 +49,11 @@ def request_resume(connection: Connection, workspace_id: UUID, by: str) -> None:
 
     It is the same container as before. A workspace that runs, or for which this is requested already, is left as it is.
     If a stop is requested that the node has not carried out yet, this replaces it.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        by: who asks; stored with the event.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`, `workspace_archived`.
