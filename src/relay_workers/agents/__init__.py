@@ -1,1 +1,1 @@
-"""How each coding agent is started and understood."""
+"""Executors: for each coding agent, how Relay starts the agent and reads its output."""

@@ -1,4 +1,4 @@
-"""The contract between the runner and a coding agent: a plan that starts the agent, a reader that understands it."""
+"""The interface between the runner and a coding agent: a plan that starts the agent, a reader of the agent's output."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,34 +12,44 @@ from relay_core.domain.vocabulary import Reason
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """One turn of an agent: a prompt, and how the agent is to be run for it."""
+    """One turn of an agent: the prompt, and the settings with which the agent runs."""
 
     prompt: str
     command: str | None = None
-    """The command line to run, or the program in place of the agent's own (`ExecutorKind.command_is_program`)."""
+    """A program with arguments that replaces the agent's own, or a whole script (`ExecutorKind.command_is_program`).
+
+    None runs the agent's own program.
+    """
     resume_session_id: str | None = None
-    """The agent's own id of the conversation to resume: the newest `agent_session_id` that a turn of the session had.
+    """The agent's own id of the conversation to resume: the newest `agent_session_id` of the session's earlier turns.
 
     None starts a new conversation.
     """
     as_root: bool = False
     """Whether the agent runs as uid 0 inside the container."""
     model: str | None = None
-    """Name of the model as the agent spells it; None leaves the choice to the agent."""
+    """Name of the model as the agent spells it; None lets the agent choose."""
     reasoning_effort: str | None = None
-    """One of the executor's `reasoning_efforts`; None leaves the choice to the agent."""
+    """One of the executor's `reasoning_efforts`; None lets the agent choose."""
     permission_mode: str | None = None
-    """One of the executor's `permission_modes`; None means the first."""
+    """One of the executor's `permission_modes`; None means the first of them."""
     args: tuple[str, ...] = ()
-    """Further arguments of the agent's program."""
+    """Arguments that the client adds to the command line of the agent's program."""
     begins_anew: bool = False
-    """Whether this turn follows others of its session, none of which left a conversation that could be resumed."""
+    """Whether the session has earlier turns, but none of them left a conversation that the agent can resume."""
 
     @classmethod
     def of(
         cls, choice: ExecutorChoice, prompt: str, *, resume_session_id: str | None = None, as_root: bool = False
     ) -> "TurnRequest":
-        """Make the request for a turn of a session whose executor choice is `choice`."""
+        """Return the request for one turn of a session.
+
+        Args:
+            choice: the executor settings of the session.
+            prompt: the prompt of the turn.
+            resume_session_id: the agent's id of the conversation to resume; None starts a new one.
+            as_root: whether the agent runs as uid 0 inside the container.
+        """
         return cls(
             prompt,
             choice.command,
@@ -54,56 +64,60 @@ class TurnRequest:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """All that the supervisor needs to start a turn: the content of two files, and environment variables."""
+    """The content of two files and the environment variables with which the supervisor starts a turn."""
 
     script: bytes
-    """A script for ``/bin/sh FILE``, or with a ``#!`` line for its interpreter; it never contains the prompt or a
-    secret."""
+    """A script for ``/bin/sh``; a script with a ``#!`` line runs with that interpreter.
+
+    It never contains the prompt or a secret.
+    """
     stdin: bytes
-    """The whole standard input of the script. It carries the prompt, whose length is therefore not limited."""
+    """The whole standard input of the script. It contains the prompt, so the length of a prompt is not limited."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables with default values: a value that the client gives replaces them."""
+    """Default values of environment variables; a client's value for the same name takes precedence."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement on an ended turn: success, or a failure with its reason."""
+    """The judgement on a finished turn: success, or failure with a reason."""
 
     success: bool
     reason: Reason | None = None
     """Why the turn failed; None for a success."""
     message: str | None = None
-    """Explanation for people, in the agent's own words where it gave any; at most 4 KiB of UTF-8."""
+    """Explanation for people, quoted from the agent if the agent gave one; at most 4 KiB of UTF-8."""
     last_error: str | None = None
-    """The last error that the agent reported and did not recover from. For a turn that Relay ended at a limit it names
-    the probable cause."""
+    """The last error that the agent reported and did not recover from; None if there was none.
+
+    For a turn that Relay stopped (a kill request, or a limit), this is the probable cause.
+    """
 
     @classmethod
     def failed(cls, reason: Reason, message: str | None) -> "Verdict":
-        """Make the verdict on a turn that failed."""
+        """Return the verdict of a failed turn."""
         return cls(success=False, reason=reason, message=message)
 
 
 class TurnReader(Protocol):
-    """Understands an agent's standard output while the agent writes it.
+    """Parses an agent's standard output while the agent writes it.
 
     The caller feeds the bytes in the order in which the agent wrote them, in pieces of any size, and only bytes that
-    are already stored. A worker that adopts an execution feeds a new reader from offset 0. The caller masks secrets in
-    what the reader returns.
+    are already stored. A worker that takes over an execution feeds a new reader from offset 0. The caller masks the
+    secrets in all results of the reader.
 
-    A reader takes linear time and bounded memory. It skips bytes that it does not understand and never raises for them.
-    `verdict` closes the reader after the last byte; before that, the properties hold what is understood so far, which
-    is all there is for an execution that was killed.
+    A reader takes linear time and bounded memory. It skips bytes that it cannot parse and never raises for them.
+    `verdict` closes the reader after the last byte. Until then, the properties hold the results of the bytes read so
+    far.
     """
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's own id of this conversation; None until the agent would be able to resume it."""
+        """The agent's own id of this conversation; None as long as the agent could not resume the conversation."""
         ...
 
     @property
     def agent_message_id(self) -> str | None:
-        """The agent's own id of its last message; None if the agent has no such ids or the turn did not complete."""
+        """The agent's own id of its last message; None if the agent prints no such ids or the turn is not complete."""
         ...
 
     @property
@@ -113,41 +127,42 @@ class TurnReader(Protocol):
 
     @property
     def usage(self) -> Mapping[str, float]:
-        """Amounts that the turn used by name (tokens, cost_usd, …); empty if the agent does not report them."""
+        """Amounts that the turn used, by name (input_tokens, cost_usd, …); empty if the agent reports none."""
         ...
 
     def feed(self, data: bytes) -> None:
-        """Read the next bytes of standard output."""
+        """Parse the next bytes of standard output."""
         ...
 
     def entries(self) -> Sequence[Entry]:
         """Return the entries that are new or changed since the last call, in the order of their `sequence`.
 
-        To be called after each `feed` and after `verdict`. An executor whose output has no structure returns none.
+        Call it after each `feed` and after `verdict`. The reader of plain output, such as that of a shell command,
+        returns no entries.
         """
         ...
 
     def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:
-        """Judge the turn after its last byte was fed.
+        """Return the verdict on the turn; to be called once, after the last byte was fed.
 
         Args:
             exit_code: exit code of the plan's script; None if it is not known.
             stderr: the last bytes of the script's standard error.
-            stopped: whether Relay ended the turn (a kill request, or a limit).
+            stopped: whether Relay stopped the turn (a kill request, or a limit).
         """
         ...
 
 
 class Executor(Protocol):
-    """A kind of coding agent, or the shell in place of one. Stateless: one instance serves all executions."""
+    """Starts one kind of coding agent, or a shell command. Stateless: one instance serves all executions."""
 
     @property
     def name(self) -> str:
-        """The name of the executor in requests and in `relay_core.domain.agents.executors`."""
+        """The name of this executor in requests and in `relay_core.domain.agents.executors`."""
         ...
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the programs that the image must contain; `programs.probe` looks for them before the clone.
+        """Return the programs that the image must contain; `programs.probe` checks for them before the clone.
 
         Raises:
             InvalidInput: this executor cannot carry out the request.
@@ -155,7 +170,7 @@ class Executor(Protocol):
         ...
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return the script, standard input and environment that carry out this turn.
+        """Return the script, standard input and environment with which the turn runs.
 
         Raises:
             InvalidInput: this executor cannot carry out the request.
@@ -163,12 +178,12 @@ class Executor(Protocol):
         ...
 
     def reader(self, request: TurnRequest) -> TurnReader:
-        """Return a new reader for the output of one execution of this turn."""
+        """Return a new reader for the output of one execution of the turn."""
         ...
 
 
 def prompt_bytes(request: TurnRequest) -> bytes:
-    """Encode the prompt as UTF-8.
+    """Return the prompt encoded as UTF-8.
 
     Raises:
         InvalidInput: the prompt contains half of a surrogate pair, which UTF-8 cannot encode.
@@ -180,7 +195,12 @@ def prompt_bytes(request: TurnRequest) -> bytes:
 
 
 def exit_code_verdict(program: str, exit_code: int | None) -> Verdict:
-    """Judge a program by its exit code alone: 0 is a success, any other or an unknown one a failure."""
+    """Return the verdict on a program by its exit code alone: 0 is a success; another or unknown code is a failure.
+
+    Args:
+        program: name of the program in the message.
+        exit_code: exit code of the program; None if it is not known.
+    """
     if exit_code == 0:
         return Verdict(success=True)
     if exit_code is None:

@@ -1,4 +1,4 @@
-"""Look for the programs of an executor in an image before the clone, and advise how to install a missing one."""
+"""Check before the clone that an image contains an executor's programs, and advise how to install a missing one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -10,12 +10,12 @@ _PROBE = 'for p do command -v -- "$p" >/dev/null || printf "%s\\n" "$p"; done'
 
 
 class AgentInstall(NamedTuple):
-    """How the program of an agent gets into an image."""
+    """How to install the program of an agent in an image."""
 
     image_name: str
-    """Name of the agent for `relay image build`."""
+    """Name of the agent as an argument of `relay image build`."""
     command: str
-    """Shell command that installs the agent in an image of the user's own."""
+    """Shell command that installs the agent in an image that the user builds without Relay."""
 
 
 AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
@@ -31,18 +31,27 @@ AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
 }
 """Installation advice by name of the program."""
 EVERY_STEP = ("cat",)
-"""Programs that the supervisor of every step needs besides /bin/sh, which the probe itself needs."""
+"""Programs that every image must contain besides /bin/sh: the supervisor of a step runs them."""
 ACP_PYTHON = "/opt/agents/acp/bin/python"
-"""Path of the python3 with the library agent-client-protocol, in images that `relay image build` has made."""
+"""Path of a python3 with the library agent-client-protocol in images that `relay image build` made."""
 
 
 def probe(programs: Sequence[str]) -> list[str]:
-    """Return a command that prints one line for each of `programs` that is missing in the container it runs in."""
+    """Return a command that prints the names of missing programs, one per line, in the container where it runs.
+
+    Args:
+        programs: the names or paths of the programs to check for.
+    """
     return ["/bin/sh", "-c", _PROBE, "sh", *programs]
 
 
 def require(image: str, probe_output: bytes) -> None:
-    """Check the output of the probe in a container of `image`; an empty one means that no program is missing.
+    """Raise an error if the probe found missing programs.
+
+    Args:
+        image: name of the image, for the message.
+        probe_output: standard output of the command from `probe` in a container of `image`; empty if no program is
+            missing.
 
     Raises:
         StepFailed: reason `program_missing`; the message names the programs and how to install them.
@@ -53,7 +62,7 @@ def require(image: str, probe_output: bytes) -> None:
 
 
 def explain(image: str, missing: Sequence[str]) -> str:
-    """Name the programs that `image` lacks, and say how to install them."""
+    """Return a sentence that names the programs missing in `image` and explains how to install them."""
     names = ", ".join(repr(name) for name in missing)
     return f"The image {image} has no program {names}: {_advice(image, missing)}"
 

@@ -29,20 +29,29 @@ _EXECUTORS: tuple[Executor, ...] = (
     Acp(),
 )
 EXECUTORS: Final[Mapping[str, Executor]] = {executor.name: executor for executor in _EXECUTORS}
-"""Executors by the names of `relay_core.domain.agents.executors.EXECUTORS`."""
+"""Executors by name; the names are those of `relay_core.domain.agents.executors.EXECUTORS`."""
 
 BEGINS_ANEW = (
     "No earlier turn of this session left a conversation that can be resumed: this turn begins a new one, and the "
     "agent knows nothing of the earlier turns."
 )
-"""Notice for people: entry of the conversation, and message of the event ``execution.conversation_begun_anew``."""
+"""Notice for people, used as an entry of the conversation and as the message of an event.
+
+The event is ``execution.conversation_begun_anew``.
+"""
 
 
 def reader_of(name: str, request: TurnRequest) -> TurnReader:
-    """Return a new reader for one execution of this turn; where `begins_anew` is set, its first entry is the notice.
+    """Return a new reader for the output of one execution of a turn.
+
+    If `request.begins_anew` is set, the reader's first entry is the notice `BEGINS_ANEW`.
+
+    Args:
+        name: name of the executor.
+        request: the turn.
 
     Raises:
-        InvalidInput: there is no executor of this name.
+        InvalidInput: no executor has this name.
     """
     reader = get_executor(name).reader(request)
     if request.begins_anew and isinstance(reader, AgentReader):
@@ -51,9 +60,9 @@ def reader_of(name: str, request: TurnRequest) -> TurnReader:
 
 
 def get_executor(name: str) -> Executor:
-    """Return the executor of this name.
+    """Return the executor with this name.
 
     Raises:
-        InvalidInput: there is none; the message lists the names that exist.
+        InvalidInput: no executor has this name; the message lists the names that exist.
     """
     return EXECUTORS[executor_kind(name).name]

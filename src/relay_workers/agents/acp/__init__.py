@@ -1,1 +1,1 @@
-"""Any agent that speaks the Agent Client Protocol."""
+"""The executor for any agent that speaks the Agent Client Protocol."""

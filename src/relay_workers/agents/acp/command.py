@@ -1,7 +1,7 @@
 """The executor for any agent that speaks the Agent Client Protocol (tried with agent-client-protocol 0.12.1).
 
-The program of the step is Relay's own driver (driver.py). It runs in the container and starts the agent, so that a turn
-goes on if the worker dies.
+The step runs Relay's own driver (driver.py) in the container, and the driver starts the agent. So a turn continues if
+the worker dies.
 """
 
 import json
@@ -19,21 +19,31 @@ from relay_workers.agents.shared.command_line import CODEX_NO_SNAPSHOTS, prompt_
 _DRIVER = Path(__file__).with_name("driver.py")
 _MAX_ID = 200
 _ROOT_ENV = {"IS_SANDBOX": "1"}
-"""Tells Claude Code, behind claude-agent-acp, that it is in a sandbox: else it refuses to skip permissions as root."""
+"""Informs Claude Code, which claude-agent-acp starts, that it runs in a sandbox.
+
+Without it, Claude Code refuses to skip permissions as root.
+"""
 
 
 class Acp:
-    """Runs ``command`` as an agent; its requests for permission are granted unless the mode is reject or plan."""
+    """Runs ``command`` as an agent.
+
+    The driver grants the agent's requests for permission, except in the permission modes `reject` and `plan`.
+    """
 
     name: Final = ACP.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the python that has the library, and the agent's program unless it is in the repository."""
+        """Return the programs that the image must contain.
+
+        These are the python3 with the library agent-client-protocol and, if it is not in the repository, the agent's
+        program.
+        """
         program = _command(request)[0]
         return (ACP_PYTHON,) if "/" in program and not program.startswith("/") else (ACP_PYTHON, program)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return the source of the driver as the script, followed by a call of `main` with the settings of this turn.
+        """Return a script that consists of the driver's source and a call of `main` with the settings of the turn.
 
         Python runs isolated (``-I``), so variables such as PYTHONPATH do not affect the driver.
         """

@@ -1,17 +1,17 @@
-# The client of the Agent Client Protocol. It runs in the workspace's container, so that a turn outlives its worker.
+# The client of the Agent Client Protocol. It runs in the workspace's container, so a turn continues if its worker dies.
 #
 # agents/acp/command.py puts a `#!` line before this file and a call of `main` after it. The program starts an agent
-# that speaks the protocol (JSON-RPC over the agent's stdin and stdout), sends it the prompt from its own stdin, answers
-# the agent's requests, and prints JSON lines:
+# that speaks the protocol (JSON-RPC over the agent's stdin and stdout), reads the prompt from stdin and sends it to the
+# agent, answers the agent's requests, and prints JSON lines:
 #
 #   {"type": "session", "session_id", "loaded", "replayed"}   the conversation is open; replayed: number of old messages
 #   {"type": "update", "update"}                              the agent sent this update
 #   {"type": "permission", "tool_call", "allowed"}            the agent requested a permission and got this answer
 #   {"type": "end", "stop_reason", "usage"}                   the turn has ended
-#   {"type": "error", "stage", "message", "code", "data"}     the turn cannot go on
+#   {"type": "error", "stage", "message", "code", "data"}     the turn cannot continue
 #
-# Exit codes: 0 if the agent ended its turn by itself, 143 after SIGTERM, else 1.
-"""The program that speaks the Agent Client Protocol with an agent; the comment above tells how it is started."""
+# Exit codes: 0 if the agent completed its turn (stop reason end_turn), 143 after SIGTERM, otherwise 1.
+"""Program that carries out one turn with an agent over the Agent Client Protocol; see the comment above."""
 
 import asyncio
 import json
@@ -30,21 +30,21 @@ from acp import PROTOCOL_VERSION, RequestError
 from acp.connection import Connection, StreamDirection, StreamEvent
 
 CHUNK_BYTES = 16 << 20
-"""Buffer of asyncio's streams. The library assembles longer lines from pieces of this size; 64 KiB would be slow."""
+"""Buffer size of asyncio's streams. The library joins longer lines from pieces of this size; 64 KiB would be slow."""
 CANCEL_SECONDS = 3.0
-"""How long the agent may take to end a cancelled turn."""
+"""Time that the agent has to end a cancelled turn."""
 EXIT_SECONDS = 3.0
-"""How long the agent may take to exit after its turn, and again after SIGTERM."""
+"""Time that the agent has to exit after its turn, and again after SIGTERM."""
 QUIET_SECONDS = 0.3
-"""A loaded conversation counts as complete once no update has come for so long."""
+"""A loaded conversation is complete once the agent has sent no update for this time."""
 REPLIES = {True: ("allow_once", "allow_always"), False: ("reject_once", "reject_always")}
-"""Answers to a request for permission, the preferred one first: an "always" may be written into the repository."""
+"""Whether a permission is granted → answers, preferred first: the agent may store an "always" in the repository."""
 OWN_MODES = {"auto": True, "reject": False}
-"""Permission modes of the driver: whether requests are granted. Any other mode is set in the agent."""
+"""Permission mode of the driver → whether it grants permissions. The driver sets any other mode in the agent."""
 ASKING_MODES = ("default", "ask", "manual", "read-only")
-"""Names that agents have for the mode in which they ask before they act; `reject` needs that mode."""
+"""Names that agents use for the mode in which they ask before they act; `reject` needs that mode."""
 OPENCODE = "OpenCode"
-"""Name of an agent that has no such mode: its configuration, which a variable overrides, tells when it asks."""
+"""Name of an agent without such a mode: OPENCODE_PERMISSION, a variable, sets when the agent asks."""
 OPENCODE_PERMISSIONS = {
     "reject": {"edit": "ask", "bash": "ask", "webfetch": "ask", "external_directory": "ask"},
     "plan": {"edit": "deny", "bash": "deny"},
@@ -53,12 +53,12 @@ OLDER_WAYS = {
     "mode": ("modes", "availableModes", "id", "session/set_mode", "modeId"),
     "model": ("models", "availableModels", "modelId", "session/set_model", "modelId"),
 }
-"""For agents without `configOptions`: where they list the values of a choice, and how a value is set."""
+"""For agents without `configOptions`: where they list the values of a setting, and the request that sets a value."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """The agent's command line, the id of the conversation to resume, and the settings that the agent must take."""
+    """The agent's command line, the id of the conversation to resume (None: a new one), and settings for the agent."""
 
     command: list[str]
     session_id: str | None = None
@@ -68,7 +68,7 @@ class Turn:
 
 
 class TurnFailed(Exception):  # noqa: N818 - an event of the turn
-    """The turn cannot go on; `stage` names the request that failed."""
+    """The turn cannot continue. `line` is the driver's `error` line; its `stage` names the request that failed."""
 
     def __init__(self, stage: str, message: str, code: int | None = None, data: Any = None) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ class TurnFailed(Exception):  # noqa: N818 - an event of the turn
 
 @dataclass
 class Client:
-    """The client's side of the connection to the agent."""
+    """The driver's end of the connection to the agent; `allow` is whether it grants the agent's permission requests."""
 
     allow: bool
     prompting: bool = False
@@ -87,7 +87,7 @@ class Client:
     connection: Connection = field(init=False)
 
     def watch(self, event: StreamEvent) -> None:
-        """Print each update of the turn; count the old messages that the agent sends while it loads a conversation."""
+        """Print each update of the agent; before the prompt, count the old messages of the loaded conversation instead."""
         params = event.message.get("params")
         if event.direction is not StreamDirection.INCOMING or event.message.get("method") != "session/update":
             return
@@ -99,7 +99,7 @@ class Client:
             self.replayed += 1
 
     async def answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001 - the library's
-        """Answer a request of the agent; `initialize` offers it neither files nor terminals."""
+        """Return the answer to a request of the agent: only permission requests are supported."""
         if method == "session/request_permission":
             options = {option.get("kind"): option.get("optionId") for option in params.get("options") or []}
             chosen = next((options[kind] for kind in REPLIES[self.allow] if kind in options), None)
@@ -111,7 +111,7 @@ class Client:
         return None
 
     async def ask(self, stage: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Send the agent a request and return its answer.
+        """Send a request to the agent and return the answer; `stage` names the request in an error.
 
         Raises:
             TurnFailed: the agent answered with an error, or closed the connection.
@@ -126,7 +126,7 @@ class Client:
 
 
 async def converse(client: Client, turn: Turn, prompt: str) -> dict[str, Any]:
-    """Carry out the whole turn; returns the line that reports its end.
+    """Carry out the whole turn and return the `end` line.
 
     Raises:
         TurnFailed: a request failed before the turn ended.
@@ -165,7 +165,7 @@ async def converse(client: Client, turn: Turn, prompt: str) -> dict[str, Any]:
 
 
 async def open_session(client: Client, turn: Turn, agent: dict[str, Any]) -> dict[str, Any]:
-    """Begin a conversation or resume the given one; fails rather than beginning a new one in its place."""
+    """Start a conversation, or resume that of `turn`; return the agent's answer. A failed resume raises TurnFailed."""
     where: dict[str, Any] = {"cwd": os.getcwd(), "mcpServers": []}  # noqa: PTH109 - as the agent is told it
     if turn.session_id is None:
         session = await client.ask("new", "session/new", where)
@@ -187,7 +187,7 @@ async def open_session(client: Client, turn: Turn, agent: dict[str, Any]) -> dic
 
 
 async def set_asking_mode(client: Client, session: dict[str, Any], agent: dict[str, Any]) -> None:
-    """Set a mode in which the agent asks before it acts, so that `answer` can refuse.
+    """Set a mode in which the agent asks before it acts, so that the driver can refuse.
 
     Raises:
         TurnFailed: the agent has no such mode, so it might act without asking.
@@ -204,16 +204,16 @@ async def set_asking_mode(client: Client, session: dict[str, Any], agent: dict[s
 
 
 def name_of(agent: dict[str, Any]) -> Any:
-    """Return the name by which the agent introduces itself."""
+    """Return the agent's name from its answer to `initialize`."""
     return (agent.get("agentInfo") or {}).get("name")
 
 
 def opencode_end(began: float, end: dict[str, Any]) -> dict[str, Any]:
-    """Read from opencode's database the tokens of the turn and the end of its last answer, which it does not send.
+    """Return the usage and stop reason of the turn from opencode's database: opencode does not send them completely.
 
     Args:
         began: start of the turn, in seconds since 1970.
-        end: the driver's last line, with the stop reason by the protocol.
+        end: the driver's `end` line, with the stop reason that opencode sent.
     """
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111 - as the agent does it
     try:
@@ -234,12 +234,12 @@ def opencode_end(began: float, end: dict[str, Any]) -> dict[str, Any]:
         }
         reason = {"length": "max_tokens", "content-filter": "refusal"}.get(answers[-1].get("finish"))
     except (sqlite3.Error, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return {"usage": None}  # the usage by the protocol is that of the last request only: none is better
+        return {"usage": None}  # opencode sends only the usage of the last request: that would be misleading
     return {"usage": usage, "stop_reason": reason or end["stop_reason"]}
 
 
 async def choose(client: Client, session: dict[str, Any], what: str, value: str) -> None:
-    """Set a choice of the agent (`what`: mode, model or thought_level) to a value that the agent offers."""
+    """Set the agent's mode, model or thought_level (`what`) to `value`; raise TurnFailed if it is not offered."""
     method, params, offered = way_to_set(session, what, value)
     if value not in offered:
         there_are = f"; there are: {', '.join(offered)}" if offered else ": it offers no choice"
@@ -248,7 +248,7 @@ async def choose(client: Client, session: dict[str, Any], what: str, value: str)
 
 
 def way_to_set(session: dict[str, Any], what: str, value: str) -> tuple[str, dict[str, Any], list[str]]:
-    """Return the method and parameters that set a choice of this agent, and the values that it offers."""
+    """Return the method and parameters of a request that sets `what` to `value`, and the values the agent offers."""
     for option in session.get("configOptions") or []:
         if option.get("category") == what:
             params = {"configId": option.get("id"), "value": value}
@@ -259,13 +259,13 @@ def way_to_set(session: dict[str, Any], what: str, value: str) -> tuple[str, dic
 
 
 def values_of(options: list[dict[str, Any]]) -> list[str]:
-    """Return the values that a choice offers; options may be grouped."""
+    """Return the values of a setting's options; an option may be a group of options."""
     flat = [member for option in options for member in option.get("options") or [option]]
     return [str(option.get("value")) for option in flat]
 
 
 async def drive(turn: Turn, prompt: str) -> int:
-    """Start the agent, carry out the turn, end the agent; returns the exit code of the driver."""
+    """Start the agent, carry out the turn, and stop the agent; return the exit code of the driver."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     try:
@@ -284,13 +284,13 @@ async def drive(turn: Turn, prompt: str) -> int:
     death = asyncio.create_task(ended(agent))
     await asyncio.wait({conversation, stop, death}, return_when=asyncio.FIRST_COMPLETED)
     if stopping.is_set() and client.prompting:
-        with suppress(OSError, TimeoutError):  # the agent may have exited, or no longer read
+        with suppress(OSError, TimeoutError):  # the agent may have exited, or may have stopped reading
             cancel = client.connection.send_notification("session/cancel", {"sessionId": client.session_id})
             await asyncio.wait_for(cancel, EXIT_SECONDS)
-    # Lines of an agent that has exited may still be unread; a pipe that its children keep open never ends.
+    # Lines of an agent that has exited may still be unread. The timeout: its children may keep the pipe open forever.
     if not conversation.done():
         await asyncio.wait({conversation, death} if stopping.is_set() else {conversation}, timeout=CANCEL_SECONDS)
-    if conversation.done() and connection_ended(conversation.exception()):  # its pipes close a moment before it ends
+    if conversation.done() and connection_ended(conversation.exception()):  # the pipes close before the agent exits
         await asyncio.wait({death}, timeout=EXIT_SECONDS)
     code = conclude(conversation, agent)
     stop.cancel()
@@ -300,13 +300,13 @@ async def drive(turn: Turn, prompt: str) -> int:
 
 
 def environment(turn: Turn) -> dict[str, str]:
-    """Return the environment of the agent: the driver's, with the permissions of the mode for opencode."""
+    """Return the agent's environment: the driver's, and opencode's permissions for the mode `reject` or `plan`."""
     permissions = OPENCODE_PERMISSIONS.get(turn.mode or "")
     return {**os.environ, **({"OPENCODE_PERMISSION": json.dumps(permissions)} if permissions else {})}
 
 
 async def pass_objects(source: asyncio.StreamReader | None, target: asyncio.StreamReader) -> None:
-    """Copy the lines that can be messages: at other JSON, such as `null`, the library would close the connection."""
+    """Copy lines that begin with "{"; at other JSON, such as `null`, the library would close the connection."""
     held: list[bytes] = []
     while source is not None and (chunk := await source.read(1 << 16)):
         *ended, rest = chunk.split(b"\n")
@@ -323,7 +323,7 @@ async def pass_objects(source: asyncio.StreamReader | None, target: asyncio.Stre
 
 
 def conclude(conversation: asyncio.Task[dict[str, Any]], agent: Process) -> int:
-    """Print the driver's last line; returns its exit code."""
+    """Print the driver's last line, `end` or `error`; return the driver's exit code."""
     gone = "" if agent.returncode is None else f" (exit code {agent.returncode})"
     if not conversation.done():
         conversation.cancel()
@@ -335,7 +335,7 @@ def conclude(conversation: asyncio.Task[dict[str, Any]], agent: Process) -> int:
         ending = {"message": f"the agent ended in the middle of its turn{gone}"} if connection_ended(failed) else {}
         say({**failed.line, **ending})
         return 1
-    except Exception as error:  # noqa: BLE001 - whatever the agent sent, the turn must get a last line
+    except Exception as error:  # noqa: BLE001 - the driver must print a last line for any answer of the agent
         say(TurnFailed("prompt", f"the agent sent a message that cannot be understood ({type(error).__name__})").line)
         return 1
     say(last)
@@ -343,18 +343,18 @@ def conclude(conversation: asyncio.Task[dict[str, Any]], agent: Process) -> int:
 
 
 def connection_ended(error: BaseException | None) -> bool:
-    """Return whether a request failed because the connection ended, not by an answer of the agent."""
+    """Return whether the error means that the connection to the agent closed before the agent answered a request."""
     return isinstance(error, TurnFailed) and isinstance(error.__cause__, OSError)
 
 
 async def ended(agent: Process) -> None:
-    """Return once the process has ended. It polls, because `Process.wait` of some versions waits for the pipes too."""
+    """Wait until the process has ended. Polls: in some Python versions, `Process.wait` also waits for the pipes."""
     while agent.returncode is None:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 
 async def group_ended(group: int) -> None:
-    """Return once no process of the group is left. It polls: there is no event for processes that are no children."""
+    """Wait until the process group is empty. Polls: there is no event for processes that are not children."""
     with suppress(ProcessLookupError):
         while True:
             os.killpg(group, 0)
@@ -362,7 +362,7 @@ async def group_ended(group: int) -> None:
 
 
 async def end_agent(agent: Process, death: asyncio.Task[None], *, at_once: bool) -> None:
-    """End the agent by closing its input; if it does not exit, send SIGTERM, then SIGKILL, to its process group."""
+    """Close the agent's input, wait for its end (`death`) unless `at_once`, then TERM and KILL its process group."""
     if agent.stdin is not None:
         agent.stdin.close()
     if not at_once:
@@ -376,13 +376,13 @@ async def end_agent(agent: Process, death: asyncio.Task[None], *, at_once: bool)
 
 
 def say(line: dict[str, Any]) -> None:
-    """Print one JSON line; halves of surrogate pairs, which UTF-8 cannot encode, become question marks."""
+    """Print one JSON line; write a question mark for half of a surrogate pair, which UTF-8 cannot encode."""
     sys.stdout.buffer.write(json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
     sys.stdout.buffer.flush()
 
 
 class ShortFormatter(logging.Formatter):
-    """Formats log records of the library, such as one about a line that is no JSON, without tracebacks."""
+    """Formats log records of the library without tracebacks, for example a record about a line that is not JSON."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's
         """Return the message of the error."""
@@ -390,10 +390,10 @@ class ShortFormatter(logging.Formatter):
 
 
 def main(turn: str) -> NoReturn:
-    """Carry out the turn whose settings are this JSON object (fields of `Turn`), and exit."""
+    """Carry out a turn and exit; `turn` is a JSON object with the fields of `Turn`, stdin contains the prompt."""
     handler = logging.StreamHandler()
     handler.setFormatter(ShortFormatter("acp: %(message)s"))
     logging.basicConfig(handlers=[handler])
     prompt = sys.stdin.buffer.read().decode(errors="replace")
     code = asyncio.run(drive(Turn(**json.loads(turn)), prompt))
-    os._exit(code)  # a normal exit would log errors of asyncio if a child of the agent keeps its pipes open
+    os._exit(code)  # after a normal exit, asyncio would log errors if a child of the agent keeps the pipes open

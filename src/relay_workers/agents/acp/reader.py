@@ -1,8 +1,8 @@
-"""Reads the lines of driver.py: updates that the agent sent through the Agent Client Protocol, and the end of its turn.
+"""Reads the lines that driver.py prints: the agent's updates (Agent Client Protocol) and the end of the turn.
 
-The id of a conversation counts once the agent has answered in it: before that, some agents have not saved it. The
-driver's `end` line has the agent's stop reason. Agents report tokens of the turn, but the cost of the whole
-conversation: it counts only if the turn began the conversation.
+The reader accepts the id of a conversation once the agent has answered in the conversation: some agents do not save it
+before that. The driver's `end` line contains the agent's stop reason. Agents report the tokens of the turn, but the
+cost of the whole conversation: the reader uses the cost only if the turn started the conversation.
 """
 
 import json
@@ -34,18 +34,22 @@ _STOPPED = {
 _INTERNAL_FIELDS = {"call_id", "process_id", "turn_id", "started_at_ms", "parsed_cmd", "source"}
 _OUTPUT_FIELDS = ("formatted_output", "aggregated_output", "output")
 _CHANGES = {"edit", "delete", "move"}
-"""Kinds of tool calls that write files."""
+"""Kinds of tool calls that change files."""
 _AUTH_REQUIRED = -32000
 _REFUSED = {"type": "content", "content": {"type": "text", "text": "Permission was refused."}}
 _BARE_WORDS = 3
-"""An error message of at most so many words ("Internal error") is shown with its data."""
+"""If an error message has at most this many words ("Internal error"), its data is appended."""
 _MESSAGE_CHARACTERS = 4 * MAX_BYTES
-"""Characters kept of a message for the summary."""
+"""Number of characters kept of a message for the summary."""
 
 
 @dataclass
 class _Call:
-    """A tool call that has not ended; its texts are cut to one character more than the transcript keeps."""
+    """A tool call that has not ended.
+
+    `given` (input) and `shown` (result) may be one character longer than the transcript's limit, so that the transcript
+    notices that they were cut.
+    """
 
     name: str = ""
     kind: str = ""
@@ -55,7 +59,7 @@ class _Call:
 
 
 class AcpReader(JsonReader):
-    """Reads one turn of any agent that speaks the protocol."""
+    """Reads the output of one turn of any agent that speaks the Agent Client Protocol."""
 
     program: ClassVar = "the agent"
 
@@ -63,31 +67,31 @@ class AcpReader(JsonReader):
         self._message: list[str] = []
         self._room = _MESSAGE_CHARACTERS
         self._in_message = False
-        """Whether the next piece of text belongs to the same message."""
+        """Whether the last update was a piece of a message, which the next piece of text may continue."""
         self._message_id: str | None = None
         super().__init__(may_write=may_write)
         self._conversation_id: str | None = None
-        """Id of the conversation by the driver's `session` line."""
+        """Id of the conversation in the driver's `session` line."""
         self._loaded = False
         self._calls: dict[str, _Call] = {}
         self._ended_calls: dict[str, None] = {}
-        """Ids of the last calls that ended: later updates of them are dropped."""
+        """Ids of the last calls that ended, as keys; later updates of these calls are ignored."""
         self._last: dict[str, Any] | None = None
-        """The driver's `end` or `error` line."""
+        """The driver's `end` or `error` line; None until it was read."""
         self._counted: dict[str, float] = {}
         self._cost: dict[str, float] = {}
 
     @property
     def summary(self) -> str | None:
-        """The last message, joined from its pieces."""
+        """The agent's last message, joined from its pieces; None if there is none."""
         return plain_text("".join(self._message))
 
     @summary.setter
     def summary(self, _: str | None) -> None:
-        """Ignore the value: the summary follows from the messages."""
+        """Ignore the value: the summary is always computed from the messages."""
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one line of the driver."""
+        """Handle one line of the driver."""
         kind = text_of(line.get("type"))
         if kind == "session":
             self._conversation_id = valid_id(line.get("session_id"))
@@ -106,7 +110,7 @@ class AcpReader(JsonReader):
             self.transcript.add_error(_complaint(line))
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has an `end` line with the reason end_turn *and* exit code 0."""
+        """Return the verdict; a success needs an `end` line with the stop reason end_turn *and* exit code 0."""
         by_code = exit_code_verdict("the agent's driver", exit_code)
         last = self._last
         if last is None or exit_code not in (0, 1, None):
@@ -148,7 +152,8 @@ class AcpReader(JsonReader):
     def _take_message(self, update: dict[str, Any]) -> None:
         text, message_id = _content(update.get("content")), valid_id(update.get("messageId"))
         meta = object_of(update.get("_meta"))
-        # Qwen Code reports the usage of each request here; input includes the cached tokens, output those of reasoning.
+        # Qwen Code reports the usage of each request here. Input tokens include cached tokens, output tokens include
+        # reasoning tokens.
         request = used.disjoint(
             numbers(meta.get("usage"), _USAGE), input_has=[used.CACHED], output_has=[used.REASONING]
         )
@@ -171,7 +176,7 @@ class AcpReader(JsonReader):
         self.transcript.add_text(text)
 
     def _take_permission(self, line: dict[str, Any]) -> None:
-        """Read a request for permission as an update of its call: some agents send no other update of that call."""
+        """Handle a permission request as an update of the tool call: some agents send no other update of that call."""
         self.refused |= line.get("allowed") is not True
         asked = object_of(line.get("tool_call"))
         refused = {"status": "failed", "content": [_REFUSED]} if line.get("allowed") is not True else {}
@@ -217,14 +222,14 @@ def _merge(call: _Call, update: dict[str, Any]) -> None:
 
 
 def _tool_input(given: Any) -> Any:
-    """Return the input of a tool without the internal fields that codex-acp adds to it."""
+    """Return the input of a tool call without the internal fields that codex-acp adds."""
     if not isinstance(given, dict) or "call_id" not in given:
         return given
     return {key: value for key, value in given.items() if key not in _INTERNAL_FIELDS}
 
 
 def _output(raw: Any) -> str:
-    """Return the field with the output of a tool, if there is one; else the whole value as JSON."""
+    """Return the output text in the raw result of a tool call; if no field contains it, the whole result as JSON."""
     fields = (object_of(raw).get(name) for name in _OUTPUT_FIELDS)
     output = next((field for field in fields if isinstance(field, str)), None)
     return _text(raw) if output is None else output
@@ -258,7 +263,7 @@ def _complaint(line: dict[str, Any]) -> str:
 
 
 def _plain(error: str) -> str:
-    """Return the message inside of a JSON answer of a model's API, which some agents pass on as their error."""
+    """Return the message of an error; if the error is a JSON answer of the model's API, the message inside of it."""
     try:
         answer = object_of(json.loads(error)) if error.startswith("{") else {}
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""aider."""
+"""The executor for the agent aider."""

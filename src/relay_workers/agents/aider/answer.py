@@ -1,4 +1,4 @@
-"""Parts of aider's output: an answer of the model, and the line that counts its tokens."""
+"""Parse two parts of aider's output: an answer of the model, and the line with the token counts of an answer."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from relay_workers.agents.shared.usage import CACHED, WRITTEN, disjoint
 
 MAX_CHARACTERS = 64 << 10
-"""Characters kept of an answer; its summary is shorter still."""
+"""Number of characters kept of an answer; the summary of the turn is shorter."""
 
 _FENCE = re.compile(r"`{3,}|<source>$|</source>$")
 _TOKENS = re.compile(r"Tokens: .*\breceived\.")
@@ -22,10 +22,11 @@ _NAMES = {
 
 
 def tokens(line: str) -> dict[str, float] | None:
-    """Read a line such as ``Tokens: 4.2k sent, 112 received. Cost: $0.01 message, $0.02 session.``.
+    """Parse a line such as ``Tokens: 4.2k sent, 112 received. Cost: $0.01 message, $0.02 session.``.
 
     Returns:
-        Tokens of the answer by Relay's names, and as ``cost_usd`` the cost of the turn so far; None for another line.
+        Token counts of the answer by Relay's names, and the cost of the turn so far as ``cost_usd``; None if the line
+        is not such a line.
     """
     if not _TOKENS.match(line):
         return None
@@ -36,7 +37,11 @@ def tokens(line: str) -> dict[str, float] | None:
 
 
 class AiderAnswer:
-    """The lines of an answer of the model, of which at most `MAX_CHARACTERS` are kept."""
+    """One answer of the model, added line by line; at most `MAX_CHARACTERS` of the answer are kept.
+
+    Args:
+        lines: the first lines of the answer.
+    """
 
     def __init__(self, lines: Sequence[str] = ()) -> None:
         self._lines: list[str] = []
@@ -44,17 +49,21 @@ class AiderAnswer:
         self.in_block = False
         """Whether the next line is inside of a fenced block."""
         self.title: str | None = None
-        """A path on a line before the answer: its first line if a fenced block follows, else no part of it."""
+        """A line before the answer that contains only a path; None if there is none.
+
+        If the next line begins a fenced block, the path is the first line of the answer. Otherwise it does not belong
+        to the answer.
+        """
         for line in lines:
             self.add(line)
 
     @property
     def begun(self) -> bool:
-        """Whether the answer has a line."""
+        """Whether the answer has at least one line."""
         return bool(self._lines)
 
     def add(self, line: str) -> list[str]:
-        """Add a line; returns the lines that are now known to belong to the answer."""
+        """Add a line. Return the lines added to the answer: the title, if it belongs to the answer, and `line`."""
         fence = _FENCE.match(line)
         first, self.title = self.title, None
         before = self.add(first) if first is not None and fence else []
@@ -65,12 +74,16 @@ class AiderAnswer:
         return [*before, line]
 
     def only_title(self) -> list[str]:
-        """End the answer; returns the title if it is the only line of the answer, else nothing."""
+        """End the answer. If it has no line but the title, add the title and return it; otherwise return nothing."""
         first, self.title = self.title, None
         return [] if first is None or self.begun else self.add(first)
 
     def text(self, *, without_edits: bool) -> str:
-        """The whole answer, or its text without fenced blocks and the paths above them."""
+        """Return the answer.
+
+        Args:
+            without_edits: leave out fenced blocks and the paths above them.
+        """
         return "\n".join(_without_blocks(self._lines) if without_edits else self._lines)
 
 

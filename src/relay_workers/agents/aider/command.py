@@ -1,4 +1,4 @@
-"""The executor for aider, with one message and no questions (tried with 0.86.2)."""
+"""The executor for aider, which gets one message per turn and asks no questions (tried with 0.86.2)."""
 
 from typing import Final
 
@@ -34,19 +34,19 @@ _PERMISSIONS = {
     PLAN: ("--chat-mode", "ask"),
 }
 _ENV = {
-    # Without this aider downloads a list of prices.
+    # Without this, aider downloads a list of prices.
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    # Characters after which aider folds its own lines.
+    # Number of characters after which aider wraps its own lines.
     "COLUMNS": "4000",
 }
 
-# If git's configuration has no name, aider writes "Your Name" into that of the clone. The variables GIT_AUTHOR_NAME and
-# GIT_AUTHOR_EMAIL take precedence over the configuration.
+# If git's configuration contains no user name, aider writes "Your Name" into the configuration of the clone. The
+# variables GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL take precedence over the configuration.
 _WHO = b"""\
 git config user.name >/dev/null || git config --global user.name "${GIT_AUTHOR_NAME:-Relay}"
 git config user.email >/dev/null || git config --global user.email "${GIT_AUTHOR_EMAIL:-relay@localhost}"
 """
-# A conversation is a file in the home directory. Only a cache of aider lies in the clone; git is told to ignore it.
+# Each conversation is a file in the home directory. aider's cache is in the clone: these lines make git ignore it.
 _KEEP = b"""\
 dir="$HOME/.aider/relay"
 mkdir -p "$dir"
@@ -71,11 +71,11 @@ class Aider:
     name: Final = AIDER.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that prepares aider's files and ends in `exec`, so that signals reach the program itself."""
+        """Return a script that prepares aider's files and starts aider with `exec`, so that signals reach aider."""
         prompt = prompt_for_model(request)
         argv = [*program_argv(request, PROGRAM), *_QUIET, *_PERMISSIONS[request.permission_mode or AUTO]]
         if request.model is not None:

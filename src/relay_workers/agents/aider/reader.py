@@ -1,15 +1,17 @@
 """Reads the text that aider prints with ``--no-pretty`` (tried with 0.86.2).
 
-The output has no protocol. A turn prints a head up to ``Repo-map:``; then for each answer of the model its text as it
-streams, a line ``Tokens: …``, and the effects: ``Applied edit to …``, ``Commit …``. If an edit of the answer cannot be
-applied, aider prints a long report and asks the model again. Behaviour that the text does not tell:
+The output is text for people, not a protocol. aider prints a head up to ``Repo-map:``. Then it prints, for each answer
+of the model, the text while it streams, a line ``Tokens: …``, and the effects: ``Applied edit to …``, ``Commit …``. If
+aider cannot apply an edit of the answer, it prints a long report and asks the model again. Behaviour that the text does
+not show:
 
-- An error of the model is a line ``litellm.…``, with exit code 0. After some errors aider tries again ("Retrying in").
-- A turn that ran out of tries ("Only 3 reflections allowed") ends with exit code 0, too.
+- An error of the model is a line ``litellm.…``; aider then exits with code 0. After some errors it tries again
+  ("Retrying in").
+- A turn that ran out of tries ("Only 3 reflections allowed") also ends with exit code 0.
 - If a stream breaks off, the error follows the text on the same line.
 - A question that aider answers itself ("Add file to the chat?") leaves only a path on a line of its own.
-- The file of a conversation exists before the prompt is in it: its id counts once the model has answered, or has
-  refused to.
+- aider creates the file of a conversation before it stores the prompt there. So the reader accepts the id of a
+  conversation only after an answer or an error of the model.
 """
 
 import re
@@ -29,16 +31,16 @@ from relay_workers.agents.shared.usage import total
 NO_SUCH_CONVERSATION = 66
 """Exit code of the executor's script if the conversation to resume does not exist (EX_NOINPUT)."""
 MAX_HELD = 500
-"""Most lines after an answer that are held until it is known whether they are a report or the next answer."""
+"""Maximum number of lines kept after an answer until the reader knows whether they are a report or the next answer."""
 _SCRIPT_LINE = re.compile(r"Conversation ([0-9a-f-]{36})")
 _HEAD = re.compile(r"Added .* to the chat|Restored previous conversation history|Note: |Cur working dir: ")
 _EDITED = re.compile(r"Applied edit to (.+)")
 _COMMIT = re.compile(r"Commit [0-9a-f]{7,40} ")
 _ERROR = re.compile(r"litellm\.\w+: |Model .{1,300} has hit a token limit!")
 _ERROR_AFTER_TEXT = re.compile(r"(?<=.)litellm\.\w*(?:Error|Timeout|Exception)\w*: ")
-"""An error that follows text of the answer on the same line."""
+"""Matches an error that follows text of the answer on the same line."""
 _EXPLAINED = re.compile(r"The API provider(?:'s| has| is| timed)\b")
-"""Aider's explanation of an error, on the line after it."""
+"""Matches aider's explanation of an error, on the line after the error."""
 _REPORT_BEGINS = "The LLM did not conform to the edit format."
 _NO_MATCH = re.compile(r"# \d+ SEARCH/REPLACE blocks? failed to match|The LLM did not conform to the edit format")
 _RETRIED = "Retrying in "
@@ -48,10 +50,10 @@ _PATH = re.compile(r"[^\s./]*[./][^\s.]\S*")
 
 
 class AiderReader(AgentReader[str]):
-    """Reads one turn. It is a state machine: `_take` is the method that understands the next line.
+    """Reads the output of one turn. The reader is a state machine: `_take` is the method that handles the next line.
 
-    `_take_script_line` (printed before aider starts) → `_take_head` (up to ``Repo-map:``) → `_take_first_answer` →
-    `_take_effects` (effects, reports and further answers).
+    The states are `_take_script_line` (the line printed before aider starts) → `_take_head` (up to ``Repo-map:``) →
+    `_take_first_answer` → `_take_effects` (effects, reports and further answers).
     """
 
     program: ClassVar = "aider"
@@ -59,7 +61,7 @@ class AiderReader(AgentReader[str]):
     def __init__(self, *, may_write: bool = True) -> None:
         super().__init__(TextLines(), may_write=may_write)
         self._conversation_id: str | None = None
-        """Id of the conversation, by the script."""
+        """Id of the conversation, as the script printed it."""
         self._take = self._take_script_line
         self._answer = AiderAnswer()
         self._answers = 0
@@ -68,22 +70,25 @@ class AiderReader(AgentReader[str]):
         self._error: str | None = None
         self._given_up: str | None = None
         self._undecided_line: str | None = None
-        """A line whose end is an error if no more text follows it, and text of the answer otherwise."""
+        """A line with an error message at its end, held until the next line; None if no line is held.
+
+        The next line shows whether the message is an error of the model or a part of the answer.
+        """
         self._failed_edit: str | None = None
 
     @property
     def last_error(self) -> str | None:
-        """The model's last error, if no answer followed it; or aider's message that it gave up."""
+        """The model's last error if no answer followed it, or aider's message that it gave up; otherwise None."""
         return self._error or self._given_up
 
     @property
     def failed_edit(self) -> str | None:
-        """The first line of aider's report of a failed edit, if no edit succeeded; else None."""
+        """The first line of aider's report of a failed edit, if no edit of the turn succeeded; otherwise None."""
         return None if self._edits else self._failed_edit
 
     @property
     def summary(self) -> str | None:
-        """The last answer without the fenced blocks that became edits; if that is empty, the names of edited files."""
+        """The last answer (without fenced blocks if files were edited); if it is empty, the names of edited files."""
         edited = ", ".join(dict.fromkeys(self._edits))
         return plain_text(self._answer.text(without_edits=bool(edited))) or plain_text(edited and f"Edited {edited}")
 
@@ -94,7 +99,7 @@ class AiderReader(AgentReader[str]):
         self._held = []
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has an answer of the model, no error after it, *and* exit code 0."""
+        """Return the verdict; a success needs an answer of the model, no later error *and* exit code 0."""
         if exit_code == NO_SUCH_CONVERSATION and self._conversation_id is None:
             return Verdict.failed(Reason.CANNOT_RESUME, "aider has no conversation of that id in this workspace")
         if self._error is not None:
@@ -113,7 +118,11 @@ class AiderReader(AgentReader[str]):
         self._take(line)
 
     def _settle_undecided(self, after: str) -> None:
-        """Decide by the line `after` it whether the held line ended in an error or was text of the answer."""
+        """Decide whether the held line ends with an error or is text of the answer, and handle it.
+
+        Args:
+            after: the line after the held line; empty at the end of the output.
+        """
         line, self._undecided_line = self._undecided_line, None
         if line is None:
             return
@@ -131,7 +140,7 @@ class AiderReader(AgentReader[str]):
             self._held.append(line)
 
     def _take_script_line(self, line: str) -> None:
-        """Read the line that the executor's script prints before aider starts."""
+        """Handle the line that the executor's script prints before it starts aider."""
         if found := _SCRIPT_LINE.fullmatch(line):
             self._conversation_id = found[1]
         self._take = self._take_head
@@ -143,18 +152,18 @@ class AiderReader(AgentReader[str]):
             self._take_event(line)
 
     def _take_first_answer(self, line: str) -> None:
-        """Read the first answer while it streams."""
+        """Handle a line of the first answer, or a line that ends the answer."""
         own = not self._answer.in_block or _ERROR.match(line) is not None
         if self._end_of_answer(line) or (own and self._take_event(line)):
             return
-        if line == _REPORT_BEGINS and self._answer.begun:  # the answer broke off: it has no line of tokens
+        if line == _REPORT_BEGINS and self._answer.begun:  # the answer broke off, so no line of tokens follows it
             self._take, self._failed_edit = self._take_effects, line
             self._held.append(line)
             return
         if not self._answer.begun:
             if not line.strip() or _HEAD.match(line):
                 return
-            if _PATH.fullmatch(line):  # from a question that aider answered itself, or the first line of the answer
+            if _PATH.fullmatch(line):  # left by a question that aider answered itself, or the answer's first line
                 self._answer.title = line
                 return
         if _ERROR_AFTER_TEXT.search(line):
@@ -168,7 +177,7 @@ class AiderReader(AgentReader[str]):
         self.agent_session_id = self._conversation_id
 
     def _take_effects(self, line: str) -> None:
-        """Read the effects of an answer, a report, or the next answer."""
+        """Handle a line after the first answer: an effect, a part of a report, or a part of the next answer."""
         if self._end_of_answer(line) or self._take_event(line):
             return
         if _ERROR_AFTER_TEXT.search(line):
@@ -191,14 +200,15 @@ class AiderReader(AgentReader[str]):
             self._flush(EntryKind.NOTICE, self._held[:start])
             self._answer = AiderAnswer(self._held[start:])
             self._flush(EntryKind.ASSISTANT, self._held[start:])
-        self._error = None  # a request that failed has no line of tokens: the seeming error was text of the answer
+        # A failed request has no line of tokens. So a line that looked like an error was text of the answer.
+        self._error = None
         self._answers += 1
         self._held = []
         self._take = self._take_effects
         return True
 
     def _take_event(self, line: str) -> bool:
-        """Read a line that reports an edit, a commit or an error; returns whether it is one."""
+        """Handle a line that reports an edit, a commit or an error; return False for other lines."""
         if edited := _EDITED.fullmatch(line):
             self._edits.append(edited[1])
             self._failed_edit = None
@@ -221,12 +231,12 @@ class AiderReader(AgentReader[str]):
             self.transcript.add_error(line)
         elif self._take == self._take_effects and _NO_MATCH.match(line):
             self._failed_edit = line
-            return False  # the line is part of a report
+            return False  # the line belongs to a report
         else:
             return False
         return True
 
     def _flush(self, kind: EntryKind, lines: Sequence[str]) -> None:
         if kind is EntryKind.NOTICE:
-            lines = [line for line in lines if not _PATH.fullmatch(line)]  # from questions that aider answered itself
+            lines = [line for line in lines if not _PATH.fullmatch(line)]  # left by questions that aider answered
         self.transcript.add_message("\n".join(lines).strip(), kind=kind)

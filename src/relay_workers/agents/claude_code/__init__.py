@@ -1,1 +1,1 @@
-"""Anthropic's Claude Code."""
+"""The executor for the agent Claude Code by Anthropic."""

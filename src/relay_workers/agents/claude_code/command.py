@@ -18,7 +18,7 @@ PROGRAM = "claude"
 _OUTPUT = ("-p", "--output-format", "stream-json", "--verbose")
 _PERMISSIONS = {
     AUTO: ("--dangerously-skip-permissions",),
-    # Claude Code refuses its writing tools and its shell; the final message is the plan.
+    # Claude Code denies the model the tools that write, and the shell; the final message is the plan.
     PLAN: ("--permission-mode", "plan"),
 }
 _ENV = {
@@ -26,7 +26,7 @@ _ENV = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
 }
 _ROOT_ENV = {"IS_SANDBOX": "1"}
-"""Tells Claude Code that it runs in a sandbox (the container): else it refuses to skip permissions as root."""
+"""Informs Claude Code that it runs in a sandbox (the container); without it, it refuses to skip permissions as root."""
 
 
 class ClaudeCode:
@@ -35,17 +35,17 @@ class ClaudeCode:
     name: Final = CLAUDE_CODE.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script of one `exec`, so that signals reach the program itself."""
+        """Return a script that replaces itself with Claude Code (`exec`), so that signals reach Claude Code."""
         line = shell_line([*program_argv(request, PROGRAM), *_OUTPUT, *_arguments(request)])
         env = {**_ENV, **(_ROOT_ENV if request.as_root else {})}
         return StepPlan(b"exec %s\n" % line, prompt_for_model(request), env)
 
     def reader(self, request: TurnRequest) -> ClaudeReader:
-        """Return a reader for the JSON lines of ``stream-json``."""
+        """Return a reader for the JSON lines that Claude Code prints."""
         return ClaudeReader(resumes=request.resume_session_id is not None, may_write=may_write(request))
 
 
@@ -55,7 +55,7 @@ def _arguments(request: TurnRequest) -> list[str]:
         arguments += ["--model", request.model]
     if request.reasoning_effort is not None:
         arguments += ["--effort", request.reasoning_effort]
-    # Claude Code would take anything but a UUID for a *title*, and look for a conversation with a similar one.
+    # Claude Code would read an id that is not a UUID as a *title*, and search for a conversation with a similar title.
     if resumed := resumed_uuid(request):
         arguments += ["--resume", resumed]
     return [*arguments, *request.args]

@@ -6,7 +6,7 @@ from relay_workers.agents.shared.claude_format import ClaudeFormatReader
 
 
 class ClaudeReader(ClaudeFormatReader):
-    """Reads one turn of Claude Code."""
+    """Reads the output of one turn of Claude Code."""
 
     program: ClassVar = "claude"
     key_advice: ClassVar = "give the run a valid ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN) in `env` or `secrets`"

@@ -1,1 +1,1 @@
-"""OpenAI's Codex."""
+"""The executor for the agent Codex by OpenAI."""

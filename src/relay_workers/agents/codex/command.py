@@ -18,15 +18,21 @@ from relay_workers.agents.shared.command_line import (
 
 PROGRAM = "codex"
 _QUIET = ("-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false")
-"""Without these Codex waits for seconds at its end to send statistics of its use."""
+"""Arguments without which Codex waits for seconds before it exits, to send usage statistics."""
 _PERMISSIONS = "--dangerously-bypass-approvals-and-sandbox"
-"""The only mode: the read-only sandbox of Codex needs Linux namespaces, which a workspace's container denies."""
+"""Argument for the only permission mode of this executor.
+
+The read-only sandbox of Codex needs Linux namespaces, which a workspace's container does not allow.
+"""
 _KEY = b"""\
 if [ -n "${OPENAI_API_KEY-}" ]; then
   export CODEX_API_KEY="${CODEX_API_KEY:-$OPENAI_API_KEY}"
 fi
 """
-"""The default provider of Codex reads the key from another variable, and asks for a login without it."""
+"""Lines of the script that copy OPENAI_API_KEY to CODEX_API_KEY, the variable that the default provider of Codex reads.
+
+Without a key in that variable, Codex asks for a login.
+"""
 _PROVIDER = b"""\
 if [ -n "${OPENAI_BASE_URL-}" ]; then
   set -- "$@" -c model_provider=relay -c model_providers.relay.name=relay \\
@@ -34,7 +40,7 @@ if [ -n "${OPENAI_BASE_URL-}" ]; then
     -c model_providers.relay.env_key=OPENAI_API_KEY -c model_providers.relay.wire_api=responses
 fi
 """
-"""Codex ignores OPENAI_BASE_URL; its configuration can name a provider at another address."""
+"""Lines of the script that configure a model provider at OPENAI_BASE_URL; Codex itself ignores that variable."""
 _USED = b"""\
 used() {
   find "${CODEX_HOME:-$HOME/.codex}/sessions" -name "rollout-*-$1.jsonl" $2 2>/dev/null | sort | head -n 1 |
@@ -43,10 +49,12 @@ used() {
     done
 }
 """
-"""Shell function that prints the last count of tokens of the conversation $1 from the files of Codex.
+"""Shell function that prints the last token count of a conversation from the files that Codex writes.
 
-If $1 is ``*``, it takes the oldest conversation that matches $2 (options of `find`): the newer ones are subagents'. The
-count is of the whole conversation, not of the turn: the reader subtracts the count that was printed before the turn."""
+$1 is the id of the conversation. If $1 is ``*``, the function takes the oldest conversation that matches $2 (options of
+`find`): the newer conversations belong to subagents. The count includes all turns of the conversation, so the reader
+subtracts the count that was printed before the turn.
+"""
 _RUN = b"""\
 mark=$(mktemp)
 "$@" %s
@@ -55,7 +63,10 @@ used '%s' "-newer $mark"
 rm -f "$mark"
 exit "$code"
 """
-"""Runs Codex, then looks up the count of tokens, which Codex does not print for a turn that failed or was killed."""
+"""Lines of the script that run Codex and then print the token count.
+
+Codex itself does not print the count for a turn that failed or was killed.
+"""
 
 
 class Codex:
@@ -64,11 +75,11 @@ class Codex:
     name: Final = CODEX.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that adds arguments by environment variables, runs Codex, and prints the count of tokens."""
+        """Return a script that runs Codex and prints the token count; OPENAI_* variables become arguments of Codex."""
         resumed = resumed_uuid(request)
         argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         end = shell_line(["-"] if resumed is None else [resumed, "-"])

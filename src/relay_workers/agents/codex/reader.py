@@ -1,17 +1,19 @@
 """Reads the JSON lines of ``codex exec --json`` (tried with 0.169.0).
 
-A turn prints ``thread.started``, ``turn.started``, ``item.started``, ``item.updated``, ``item.completed`` and ends with
-``turn.completed`` or ``turn.failed``. Behaviour that the names do not tell:
+During a turn, Codex prints ``thread.started``, ``turn.started``, ``item.started``, ``item.updated`` and
+``item.completed``; it ends the turn with ``turn.completed`` or ``turn.failed``. Behaviour that is not obvious from the
+names:
 
-- There is no result line: ``turn.completed`` and exit code 0 make a success; the last ``agent_message`` is the answer.
+- There is no result line: ``turn.completed`` and exit code 0 mean success; the last ``agent_message`` is the answer.
 - After a line of type ``error`` Codex may try again ("Reconnecting... 1/5"); ``turn.failed`` repeats the last of these
   errors. An *item* of that type is a warning.
-- ``thread.started`` comes before the conversation is saved: a turn killed there cannot be resumed. A turn killed after
-  ``turn.started`` can (seen in 5 of 5 runs).
-- Codex prints the tokens of the whole conversation, and only after a turn that completed. So the executor's script
-  prints the last ``token_count`` from the files of Codex: before a turn that resumes a conversation, and after each.
-- Input tokens include the cached ones, output tokens those of reasoning.
-- A conversation that does not exist is reported on standard error only.
+- Codex prints ``thread.started`` before it saves the conversation: a turn killed there cannot be resumed. A turn killed
+  after ``turn.started`` can be resumed (seen in 5 of 5 runs).
+- Codex prints the token count of the whole conversation, and only after a completed turn. So the executor's script
+  prints the last ``token_count`` from the files of Codex: after each turn, and also before a turn that resumes a
+  conversation.
+- Input tokens include cached tokens, output tokens include reasoning tokens.
+- If Codex does not know the conversation to resume, it reports this only on standard error.
 """
 
 import json
@@ -39,11 +41,16 @@ _MESSAGES = {"agent_message": EntryKind.ASSISTANT, "reasoning": EntryKind.REASON
 _TRIES_AGAIN = "Reconnecting..."
 _FAILED = ("failed", "declined")
 _OWN = {"id", "type", "status", "result", "error", "aggregated_output", "exit_code"}
-"""Fields of an item that are no input of the tool."""
+"""Names of an item's fields that do not belong to the input of the tool."""
 
 
 class CodexReader(JsonReader):
-    """Reads one turn: its messages, its end, and its usage."""
+    """Reads the output of one turn: messages, tool calls, the result and the usage.
+
+    Args:
+        resumed: id of the conversation that the turn resumes; None for a new one.
+        may_write: whether the turn's permission mode allows edits.
+    """
 
     program: ClassVar = "codex"
 
@@ -52,18 +59,18 @@ class CodexReader(JsonReader):
         self._resumed = resumed
         self._thread: str | None = None
         self._before: dict[str, float] = {}
-        """Count of tokens of the conversation before this turn."""
+        """Token counts of the conversation before this turn."""
         self._error: str | None = None
         self._failed = False
         self._completed = False
 
     @property
     def last_error(self) -> str | None:
-        """The last error that Codex printed, if no message of the model followed it."""
+        """The last error that Codex printed; None if a message of the model or the end of the turn followed it."""
         return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one JSON object."""
+        """Handle one JSON object of the output."""
         kind = text_of(line.get("type"))
         if kind == "thread.started":
             self._thread = valid_id(line.get("thread_id"))
@@ -92,7 +99,7 @@ class CodexReader(JsonReader):
         self.usage = used.disjoint(turn, input_has=[used.CACHED, used.WRITTEN], output_has=[used.REASONING])
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has ``turn.completed`` *and* exit code 0."""
+        """Return the verdict; a success needs ``turn.completed`` *and* exit code 0."""
         if failure := resume_failure(self.program, self._resumed, self._thread, self.stderr, _UNKNOWN):
             return failure
         if self._failed:
@@ -156,7 +163,7 @@ def _result(item: dict[str, Any]) -> str:
 
 
 def _plain(message: str) -> str:
-    """Return the message of an error that may contain the JSON answer of the model's API."""
+    """Return an error message in which the JSON answer of the model's API is replaced by the message inside of it."""
     start = message.find("{")
     try:
         parsed, _ = json.JSONDecoder().raw_decode(message[start:]) if start >= 0 else (None, 0)

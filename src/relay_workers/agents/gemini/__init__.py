@@ -1,1 +1,1 @@
-"""Google's Gemini CLI."""
+"""The executor for the agent Gemini CLI by Google."""

@@ -1,14 +1,14 @@
 """Reads the JSON lines of ``gemini --output-format stream-json`` (tried with 0.61.0).
 
-A turn prints ``init``, ``message`` (the user's, then the assistant's in pieces), ``tool_use``, ``tool_result``,
-``error`` and ends with one ``result``. Behaviour that the names do not tell:
+During a turn, Gemini CLI prints ``init``, ``message`` (the user's, then the assistant's in pieces), ``tool_use``,
+``tool_result`` and ``error``; it ends the turn with one ``result``. Behaviour that is not obvious from the names:
 
 - If the model repeats itself in a loop, the turn ends with an ``error`` of severity "warning", then a ``result`` of
   status "success" and exit code 0.
-- The exit code of a model's error is its HTTP status modulo 256: status 400 looks like signal 16.
-- Exit code 42 before ``init`` means that there is no conversation of that id, 41 that there is no way to authenticate.
-  Both print nothing on stdout.
-- After a SIGTERM it ends with exit code 0 and without ``result``.
+- After an error of the model's API, the exit code is the HTTP status modulo 256: status 400 looks like signal 16.
+- Exit code 42 before ``init`` means that the conversation to resume does not exist, exit code 41 that Gemini CLI cannot
+  authenticate. In both cases it prints nothing on stdout.
+- After a SIGTERM, Gemini CLI exits with code 0 and prints no ``result``.
 """
 
 import re
@@ -28,55 +28,69 @@ _USAGE = {
     "cached": used.CACHED,
     "duration_ms": "duration_ms",
 }
-"""Numbers of ``stats``, without its ``input_tokens``, which include the cached ones. Reasoning is in the total only."""
+"""Field of ``stats`` in a ``result`` → Relay's name.
+
+Its ``input_tokens`` are not used because they include cached tokens. Reasoning tokens are only in ``total_tokens``.
+"""
 _EDITS = {"write_file", "replace"}
 _GIVEN_UP = ("loop detected", "agent execution blocked")
 _EXITED = "Command exited with code: "
-"""Output of a command that failed and printed nothing; the status of its result is "success"."""
+"""Beginning of a tool result for a command that failed and printed nothing; the result's status is "success"."""
 _NO_AUTH, _BAD_INPUT = 41, 42
 _KEY_ADVICE = "give the run a valid GEMINI_API_KEY in `env` or `secrets`"
 _KEY_REFUSED = re.compile(r'"code": ?40[13]\b|api.key|UNAUTHENTICATED', re.IGNORECASE)
 _UNKNOWN = re.compile(rb"Error resuming session: [^\n]*")
 _PAUSE_SECONDS = 1.0
-"""Shortest pause before Gemini CLI requests an answer that broke off again; its output does not mention the retry."""
+"""A pause of this length between two pieces of an answer may mean that the answer broke off and was requested again.
+
+Gemini CLI waits at least this long before the retry, and does not print that it retries.
+"""
 
 
 class GeminiReader(JsonReader):
-    """Reads one turn: its messages, its end, and its usage."""
+    """Reads the output of one turn: messages, tool calls, the result and the usage.
+
+    Args:
+        resumes: whether the turn resumes an earlier conversation.
+        may_write: whether the turn's permission mode allows edits.
+    """
 
     program: ClassVar = "gemini"
 
     def __init__(self, *, resumes: bool = False, may_write: bool = True) -> None:
         super().__init__(may_write=may_write)
         self._last_piece_at: float | None = None
-        """Time of the last piece of the current answer, by the agent's clock: seconds since 1970."""
+        """Timestamp that the agent gave to the last piece of the current answer, in seconds since 1970; else None."""
         self._resumes = resumes
         self._conversation_id: str | None = None
-        """Id of the conversation by ``init``."""
+        """Id of the conversation in the line ``init``."""
         self._final = LastMessage()
         self._earlier: str | None = None
-        """Text of the last answer that a tool call ended: the summary if no further answer follows."""
+        """Text of the last answer that was followed by a tool call: the summary if no further answer follows."""
         self._given_up: str | None = None
         self._result: dict[str, Any] | None = None
 
     @property
     def asked_model(self) -> bool:
-        """False for a command of the program itself (``/help``): its ``stats`` have no model and no token."""
+        """Whether the agent sent a request to a model.
+
+        False for a command of the program itself (``/help``): its ``stats`` contain no model and no token.
+        """
         stats = object_of((self._result or {}).get("stats"))
         return bool(stats.get("total_tokens")) or stats.get("models") != {}
 
     @property
     def last_error(self) -> str | None:
-        """Why Gemini CLI gave up; None if it did not."""
+        """The error with which Gemini CLI gave up; None if it did not give up."""
         return self._given_up
 
     def feed(self, data: bytes) -> None:
-        """Read the next bytes of standard output; the summary is computed once per call, not once per piece."""
+        """Parse the next bytes of standard output; compute the summary once per call instead of once per message."""
         super().feed(data)
         self.summary = self._final.text or self._earlier
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one JSON object."""
+        """Handle one JSON object of the output."""
         kind = text_of(line.get("type"))
         if kind == "init":
             self._conversation_id = valid_id(line.get("session_id"))
@@ -92,7 +106,7 @@ class GeminiReader(JsonReader):
             self._take_end(line)
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has a successful ``result``, did not give up before it, *and* has exit code 0."""
+        """Return the verdict; a success needs a successful ``result``, no fatal error before it, *and* exit code 0."""
         self.summary = self._final.text or self._earlier
         if self._result is not None and self._result.get("status") != "success":
             return Verdict.failed(Reason.AGENT_ERROR, self._complaint(self._result))
@@ -114,7 +128,7 @@ class GeminiReader(JsonReader):
         text = text_of(line.get("content"))
         now = _seconds(line.get("timestamp"))
         if now is not None and self._last_piece_at is not None and now - self._last_piece_at >= _PAUSE_SECONDS:
-            text = f"\n\n{text}"  # perhaps the beginning of a retried answer
+            text = f"\n\n{text}"  # this piece may begin a retried answer
         self._last_piece_at = now
         self.transcript.add_text(text)
         self._final.add(text)

@@ -1,1 +1,1 @@
-"""mini-swe-agent."""
+"""The executor for the agent mini-swe-agent."""

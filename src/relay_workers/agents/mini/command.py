@@ -18,17 +18,17 @@ from relay_workers.agents.shared.command_line import (
 
 PROGRAM = "mini"
 _ENV = {
-    "MSWEA_CONFIGURED": "true",  # else mini asks for a model and a key
+    "MSWEA_CONFIGURED": "true",  # otherwise mini asks for a model and a key
     "MSWEA_SILENT_STARTUP": "1",
-    "MSWEA_COST_TRACKING": "ignore_errors",  # a model without a price is no error
+    "MSWEA_COST_TRACKING": "ignore_errors",  # a model without a known price is not an error
     "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "5",  # mini repeats a request after any error: after 4, 4, 4 and 8 s
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else mini downloads a list of prices
-    "COLUMNS": "500",  # characters after which mini folds its lines
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise mini downloads a list of prices
+    "COLUMNS": "500",  # number of characters after which mini wraps its lines
 }
 
-# mini takes the prompt from its command line or from its configuration; only the latter has no limit of length. It
-# records how the turn ended in its trajectory file only: the script prints the end and the sums of tokens from there as
-# one line, whatever ended mini.
+# mini reads the prompt from its command line or from its configuration file; only the file has no length limit. mini
+# stores how the turn ended only in its trajectory file. So the script prints, also after a signal, one line with the
+# exit status and the token counts from that file.
 _SCRIPT = b"""\
 dir="$HOME/.config/mini-swe-agent/relay"
 mkdir -p "$dir"
@@ -56,20 +56,24 @@ rm -f "$base.traj.json"
 exit "$code"
 """
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that JSON leaves as they are, and YAML refuses or folds."""
+"""Matches characters that `json.dumps` does not escape but that YAML refuses or changes."""
 
 
 class Mini:
-    """Runs ``mini`` without questions; it cannot resume a conversation."""
+    """Runs ``mini`` so that it asks no questions. mini cannot resume a conversation."""
 
     name: Final = MINI.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that prints one more line after mini has ended, and exits with the exit code of mini."""
+        """Return a script that runs mini, prints how the turn ended and its usage, and exits with mini's exit code.
+
+        Raises:
+            InvalidInput: the request resumes a conversation, or its prompt or arguments are not valid.
+        """
         if request.resume_session_id is not None:
             raise InvalidInput("mini-swe-agent cannot go on with a conversation", field="session_id")
         prompt_for_model(request)
@@ -82,5 +86,5 @@ class Mini:
         return StepPlan(script, task.encode(), _ENV)
 
     def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's
-        """Return a reader for the text that mini prints, and for the script's last line."""
+        """Return a reader for the text that mini prints and for the last line of the script."""
         return MiniReader()

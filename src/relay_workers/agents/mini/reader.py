@@ -1,9 +1,14 @@
 """Reads the text that mini-swe-agent prints (tried with 2.4.6), and the line that the executor's script adds.
 
-The output consists of blocks, each after a head line: ``mini-swe-agent (step 1, $0.00):`` has the model's text and its
-commands as fenced blocks, ``Tool:`` a result, ``User:`` mini's reply to an answer that it cannot use, ``Exit:`` the
-last message. Ruled lines separate the steps. Only the script's line tells how the turn ended: the exit code is 0 even
-if mini reached a limit.
+The output consists of blocks, each after a head line. The head line shows the content of the block:
+
+- ``mini-swe-agent (step 1, $0.00):``: the model's text, and its commands as fenced blocks;
+- ``Tool:``: the result of a command;
+- ``User:``: mini's reply to an answer that it cannot use;
+- ``Exit:``: the last message.
+
+Lines of ``─`` separate the steps. Only the script's line contains how the turn ended: mini exits with code 0 even if it
+reached a limit.
 """
 
 import json
@@ -21,7 +26,7 @@ from relay_workers.agents.shared.text_lines import TextLines
 from relay_workers.agents.shared.usage import CACHED, REASONING, disjoint
 
 MAX_BLOCK_CHARACTERS = 1 << 20
-"""Characters kept of a block."""
+"""Number of characters kept of a block."""
 _HEAD = re.compile(r"mini-swe-agent \(step \d+, \$[\d.]+\):|(System|User|Tool|Exit):$")
 _RULE = re.compile("─{20,}$")
 _END = '{"mini": {'
@@ -39,11 +44,11 @@ _USAGE = {
 
 
 class MiniReader(AgentReader[str]):
-    """Reads one turn: its messages, its end, and its usage."""
+    """Reads the output of one turn: messages, commands with their results, the exit status and the usage."""
 
     program: ClassVar = "mini"
     must_speak: ClassVar = False
-    """A submission completes the turn, with a message or without."""
+    """A turn is a success once the agent has submitted its work, even if it wrote no message."""
 
     def __init__(self) -> None:
         super().__init__(TextLines())
@@ -58,11 +63,11 @@ class MiniReader(AgentReader[str]):
         self._exit_message: str | None = None
         """Text of the block ``Exit:``: the submission, or the error that ended the turn."""
         self._end: dict[str, object] = {}
-        """The object in the script's last line."""
+        """The exit status and usage from the last line of the script; empty until that line was read."""
 
     @property
     def summary(self) -> str | None:
-        """The submission; if there is none, the text of the model's last answer."""
+        """The text that the agent submitted; without one, the text of the model's last answer, or None."""
         submitted = self._end.get("exit_status") == "Submitted"
         return (self._exit_message if submitted else None) or self._message
 
@@ -71,7 +76,7 @@ class MiniReader(AgentReader[str]):
         self._close_block()
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has a submission *and* exit code 0."""
+        """Return the verdict; a success needs the exit status "Submitted" *and* exit code 0."""
         status = text_of(self._end.get("exit_status"))
         if self._exit_message and status == "Submitted":
             self.transcript.add_message(self._exit_message)
@@ -132,13 +137,13 @@ class MiniReader(AgentReader[str]):
         if not self._open_calls:
             return
         code = _RETURN_CODE.match(text)
-        submits = _NOT_RUN in text  # mini does not run the command that submits: its argument is the submission
+        submits = _NOT_RUN in text  # mini does not run the command with which the model submits its work
         failed = code is not None and code[1] != "0" and not submits
         self.transcript.end_call(self._open_calls.pop(0), _SUBMITTED if submits else text, failed=failed)
 
 
 def _split_answer(text: str) -> tuple[str, list[str]]:
-    """Return the text of an answer, and the commands in the fenced blocks at its end."""
+    """Split an answer of the model; return its text and the commands in the fenced blocks at its end."""
     commands: list[str] = []
     text = f"\n{text.rstrip()}"
     while text.endswith("\n```"):

@@ -1,1 +1,1 @@
-"""opencode."""
+"""The executor for the agent opencode."""

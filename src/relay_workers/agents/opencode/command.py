@@ -13,12 +13,12 @@ from relay_workers.agents.shared.command_line import program_argv, prompt_for_mo
 
 PROGRAM = "opencode"
 PROVIDER = "relay"
-"""Name, in opencode's configuration, of the provider at the OPENAI_BASE_URL of the step's environment."""
+"""Name in opencode's configuration for the model provider at OPENAI_BASE_URL (a variable of the step's environment)."""
 _SESSION_ID = re.compile(r"ses_[A-Za-z0-9]{1,100}")
 _AGENTS: dict[str, tuple[str, ...]] = {AUTO: (), PLAN: ("--agent", "plan")}
 _PERMISSIONS: dict[str, Any] = {
     AUTO: "allow",
-    # opencode's own agent "plan" is only instructed not to write, and may run any command.
+    # opencode's own agent "plan" is only asked not to write, and may run any command.
     PLAN: {"*": "allow", "edit": "deny", "bash": "deny"},
 }
 _HOLD_PLAN = b"""\
@@ -27,28 +27,37 @@ if [ "$OPENCODE_CONFIG_CONTENT" != %s ]; then
   exit 64
 fi
 """
-"""Ends the step if the client's environment replaces the configuration that holds the permissions of a plan."""
+"""Lines of the script that stop the step if the client's environment replaces the configuration.
+
+The configuration contains the permissions of the mode "plan".
+"""
 _TITLE = ("--title", "Relay")
-"""Title of a new conversation; without one opencode asks the model for it."""
+"""Arguments with the title of a new conversation; without a title, opencode asks the model for one."""
 _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
 
 
 class OpenCode:
     """Runs ``opencode run`` with the prompt on standard input.
 
-    A model is named ``provider/model``, as opencode names it; ``openai/…`` uses the Responses API. A name without a
-    provider, or with the provider "relay", uses the Chat API at OPENAI_BASE_URL. Without a model, opencode chooses one
-    of a provider for which it has a key.
+    A request names a model as opencode does: ``provider/model``. For ``openai/…``, opencode uses the Responses API. For
+    a name without a provider, or with the provider "relay", opencode uses the Chat API at OPENAI_BASE_URL. If the
+    request names no model, opencode chooses a model of a provider for which it has a key.
     """
 
     name: Final = OPENCODE.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script of one `exec`, so that signals reach opencode, and its configuration as a variable."""
+        """Return a script that starts opencode, and an environment variable with opencode's configuration.
+
+        The script ends with `exec`, so that signals reach opencode itself.
+
+        Raises:
+            InvalidInput: this executor cannot carry out the request.
+        """
         line = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         config = json.dumps(_config(request))
         env = {**_ENV, "OPENCODE_CONFIG_CONTENT": config}
@@ -56,7 +65,7 @@ class OpenCode:
         return StepPlan(b"%sexec %s\n" % (hold, line), prompt_for_model(request), env)
 
     def reader(self, request: TurnRequest) -> OpenCodeReader:
-        """Return a reader for the JSON lines of ``run --format json``."""
+        """Return a reader for the JSON lines that opencode prints."""
         return OpenCodeReader(request.resume_session_id, may_write=may_write(request))
 
 
@@ -78,21 +87,22 @@ def _arguments(request: TurnRequest) -> list[str]:
 
 
 def _config(request: TurnRequest) -> dict[str, Any]:
-    """Return the configuration that overrides those of the user and of the repository; it contains no secret."""
+    """Return the configuration that takes precedence over the user's and the repository's; it contains no secret."""
     permission = _PERMISSIONS[request.permission_mode or AUTO]
     config: dict[str, Any] = {"autoupdate": False, "share": "disabled", "snapshot": False, "permission": permission}
     if request.permission_mode == PLAN:
-        # The last matching rule counts, and rules for "*" come after those of the repository: "*" is left out here.
+        # The last matching rule counts. A rule for "*" would come after the rules of the repository and replace them,
+        # so there is none here.
         config |= {"agent": {"plan": {"permission": {"edit": "deny", "bash": "deny"}}}}
     own = _own_model(request.model or "")
     if own:
         effort = request.reasoning_effort
-        # For opencode an effort is a variant of a model; a model of this provider has only those that are listed here.
+        # In opencode, an effort is a variant of a model. A model of this provider has only the variants listed here.
         variants = {"reasoning": True, "variants": {effort: {"reasoningEffort": effort}}} if effort else {}
         served = {
             "npm": "@ai-sdk/openai-compatible",
             "name": PROVIDER,
-            # The key is passed by its variable's name: as a value, a key with a quote would break the JSON.
+            # The configuration names the variable with the key: a key with a quote as a value would break the JSON.
             "env": ["OPENAI_API_KEY"],
             "options": {"baseURL": "{env:OPENAI_BASE_URL}"},
             "models": {own: {"name": own, **variants}},
@@ -102,7 +112,7 @@ def _config(request: TurnRequest) -> dict[str, Any]:
 
 
 def _own_model(model: str) -> str | None:
-    """Return the name of the model if it is one at OPENAI_BASE_URL; None for a model of another provider."""
+    """Return the model's name without provider if it is a model at OPENAI_BASE_URL; None for other providers."""
     provider, slash, name = model.partition("/")
     if not slash:
         return model

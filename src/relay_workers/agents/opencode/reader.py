@@ -1,12 +1,12 @@
 """Reads the JSON lines of ``opencode run --format json`` (tried with 1.18.33).
 
-Each line has the session's id. ``step_start`` and ``step_finish`` enclose each request to the model; between them are
-``text``, ``reasoning`` and ``tool_use``. Behaviour that the names do not tell:
+Each line contains the id of the session. For each request to the model ("step"), opencode prints ``step_start``, then
+``text``, ``reasoning`` and ``tool_use``, then ``step_finish``. Behaviour that is not obvious from the names:
 
-- There is no result line: a ``step_finish`` whose reason is "stop" and exit code 0 make a success.
-- A tool call is printed once, when it has ended. A turn killed in the middle of a call shows nothing of it.
-- Tokens and cost are counted per step: those of the turn are the sum.
-- A conversation that does not exist is reported on standard error only.
+- There is no result line: a last ``step_finish`` with the reason "stop" and exit code 0 mean success.
+- opencode prints a tool call once, when the call has ended. If a turn is killed during a call, nothing shows the call.
+- opencode counts tokens and cost per step: the reader adds them up for the turn.
+- If opencode does not know the conversation to resume, it reports this only on standard error.
 """
 
 import re
@@ -29,7 +29,12 @@ _EDITS = {"edit", "write", "multiedit", "patch", "apply_patch"}
 
 
 class OpenCodeReader(JsonReader):
-    """Reads one turn: its messages, its end, and its usage."""
+    """Reads the output of one turn: messages, tool calls, the result and the usage.
+
+    Args:
+        resumed: id of the conversation that the turn resumes; None for a new one.
+        may_write: whether the turn's permission mode allows edits.
+    """
 
     program: ClassVar = "opencode"
 
@@ -38,19 +43,19 @@ class OpenCodeReader(JsonReader):
         self._resumed = resumed
         self._error: str | None = None
         self._stopped: str | None = None
-        """Why the current step of the model ended; None while it has not."""
+        """The reason with which the current request to the model ended; None while it runs."""
         self._last_stop: str | None = None
-        """Why the last step that ended did so."""
+        """The reason with which the last finished request to the model ended; None if none has finished."""
 
     @property
     def last_error(self) -> str | None:
-        """The last error that opencode printed, or the bad reason for which the model's last answer ended."""
+        """The last error that opencode printed; without one, the reason if the model's last answer ended abnormally."""
         if self._error is None and self._last_stop not in {None, *_GOOD_ENDS}:
             return f"the model's last answer ended with {self._last_stop!r}"
         return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one JSON object."""
+        """Handle one JSON object of the output."""
         kind = text_of(line.get("type"))
         part = object_of(line.get("part"))
         self.agent_session_id = valid_id(line.get("sessionID")) or self.agent_session_id
@@ -69,7 +74,7 @@ class OpenCodeReader(JsonReader):
             self._complain(object_of(line.get("error")))
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has a last step that ended by itself, no error, *and* exit code 0."""
+        """Return the verdict; a success needs a last step that ended with "stop", no error *and* exit code 0."""
         if failure := resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN):
             return failure
         if self._error is not None:

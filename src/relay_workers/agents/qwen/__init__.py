@@ -1,1 +1,1 @@
-"""Qwen Code."""
+"""The executor for the agent Qwen Code."""

@@ -19,12 +19,14 @@ PROGRAM = "qwen"
 _PERMISSIONS = {AUTO: ("--yolo",), PLAN: ("--approval-mode", "plan")}
 _ENV = {
     "QWEN_CODE_SUPPRESS_YOLO_WARNING": "1",
-    # Its launcher starts the program as a child, which would without this start itself once more.
+    # The launcher of Qwen Code starts the program as a child process. Without this, that process would start itself
+    # a second time.
     "QWEN_CODE_NO_RELAUNCH": "true",
 }
 
-# These defaults are the lowest layer of its settings: the user's ~/.qwen/settings.json wins and is not changed.
-# By default Qwen Code asks the model after each answer which parts of the conversation it should remember.
+# These defaults are the lowest layer of Qwen Code's settings: the user's ~/.qwen/settings.json takes precedence and is
+# not changed. "memory": without it, Qwen Code asks the model after each answer which parts of the conversation it
+# should remember.
 _SETTINGS = b"""\
 if [ -z "${QWEN_CODE_SYSTEM_DEFAULTS_PATH-}" ]; then
     export QWEN_CODE_SYSTEM_DEFAULTS_PATH="$HOME/.qwen/relay-defaults.json"
@@ -44,7 +46,7 @@ if [ -n "${OPENAI_API_KEY-}" ]; then
   set -- "$@" --auth-type openai
 fi
 """
-"""Selects the key; without one, Qwen Code uses the login in the home directory."""
+"""Lines of the script: if OPENAI_API_KEY is set, Qwen Code uses that key and not the login in the home directory."""
 
 
 class Qwen:
@@ -53,17 +55,20 @@ class Qwen:
     name: Final = QWEN.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return the program, unless ``command`` names one in the repository."""
+        """Return the program that the image must contain; none if ``command`` is a path in the repository."""
         return required_program(request, PROGRAM)
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return a script that adds arguments by environment variables and ends in `exec`: signals must reach qwen."""
+        """Return a script that starts qwen, with ``--auth-type openai`` if the environment contains OPENAI_API_KEY.
+
+        The script ends with `exec`, so that signals reach qwen itself.
+        """
         argv = shell_line([*program_argv(request, PROGRAM), *_arguments(request)])
         script = b'%s%sset -- %s\n%sexec "$@"\n' % (_SETTINGS, FLUSH_NODE_OUTPUT, argv, _KEY)
         return StepPlan(script, prompt_for_model(request), _ENV)
 
     def reader(self, request: TurnRequest) -> QwenReader:
-        """Return a reader for the JSON lines of ``stream-json``."""
+        """Return a reader for the JSON lines that qwen prints."""
         return QwenReader(request.resume_session_id, may_write=may_write(request))
 
 

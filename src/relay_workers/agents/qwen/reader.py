@@ -1,12 +1,13 @@
 """Reads the JSON lines of ``qwen --output-format stream-json`` (tried with 0.24.4).
 
-The lines are those of Claude Code (agents/shared/claude_format.py) with four differences:
+The format is that of Claude Code (agents/shared/claude_format.py) with four differences:
 
-- An error of the model's API is the text of an ``assistant`` line, without a field that tells its kind.
-- ``result`` counts the tokens of the whole conversation, so the usage of the turn is the sum over its messages. Their
-  input tokens include the cached ones, their output tokens those of reasoning, which have no count of their own.
-- An answer that broke off is requested again (``retry``). If Qwen Code keeps the first part, both are one message.
-- A session that it does not know is reported on standard error only.
+- Qwen Code prints an error of the model's API as the text of an ``assistant`` line, without a field for its kind.
+- ``result`` counts the tokens of the whole conversation, so the reader adds up the usage of the turn's messages. Input
+  tokens of a message include cached tokens. Output tokens include reasoning tokens, which have no separate count.
+- If an answer breaks off, Qwen Code requests it again and prints ``retry``. If it keeps the first part, both parts
+  become one message.
+- If Qwen Code does not know the session to resume, it reports this only on standard error.
 """
 
 import re
@@ -26,7 +27,12 @@ _UNKNOWN = re.compile(rb"No saved session found with ID [^.\n]*")
 
 
 class QwenReader(ClaudeFormatReader):
-    """Reads one turn of Qwen Code."""
+    """Reads the output of one turn of Qwen Code.
+
+    Args:
+        resumed: id of the conversation that the turn resumes; None for a new one.
+        may_write: whether the turn's permission mode allows edits.
+    """
 
     program: ClassVar = "qwen"
     key_advice: ClassVar = "give the run a valid OPENAI_API_KEY in `env` or `secrets`"
@@ -37,7 +43,7 @@ class QwenReader(ClaudeFormatReader):
         self._turn: dict[str, float] = {}
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Turn an API error into the form that Claude Code prints, and add up the usage of messages."""
+        """Handle one JSON object: convert an API error to the format of Claude Code, and add up the messages' usage."""
         message = object_of(line.get("message")) if line.get("type") == "assistant" else {}
         counted = used.disjoint(numbers(message.get("usage"), _USAGE), input_has=[used.CACHED])
         self._turn = used.total(self._turn, counted)
@@ -54,16 +60,16 @@ class QwenReader(ClaudeFormatReader):
         self.usage = {**self.usage, **self._turn}
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn as that of Claude Code, after checking that the conversation was resumed."""
+        """Return the verdict: `cannot_resume` if the conversation was not resumed, otherwise as for Claude Code."""
         failure = resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN)
         return failure or super().judge(exit_code)
 
     def result_usage(self, result: dict[str, Any]) -> dict[str, float]:  # noqa: ARG002 - Claude Code's
-        """Return nothing: the usage is the sum over the messages."""
+        """Return no usage: `take_line` adds up the usage of the messages instead."""
         return {}
 
 
 def _only_text(message: Mapping[str, Any]) -> str:
-    """Return the text of a message that has a single block; else the empty text."""
+    """Return the text of a message with exactly one block; the empty string for other messages."""
     content = message.get("content")
     return text_of(object_of(content[0]).get("text")) if isinstance(content, list) and len(content) == 1 else ""

@@ -1,1 +1,1 @@
-"""Parts that several agents share: command lines, line splitting, the conversation, and the rules of a turn."""
+"""Code shared by several agents: command lines, line splitting, the conversation, and the rules for a turn."""

@@ -1,8 +1,8 @@
-"""The base class of all agents' readers, with the rules that every turn must keep, whatever its agent reports.
+"""The base class of the readers of all agents, with the rules that apply to every turn, whatever the agent reports.
 
 A turn is `completed` only if the agent sent a request to a model, if not all of its edits failed, and if it wrote a
-message. A failed turn names its cause in the verdict and in an entry of the conversation; if the agent's output names
-none, the cause is looked for in its standard error.
+message. The cause of a failed turn is in the verdict and in an entry of the conversation; if the agent's output names
+no cause, the reader searches the agent's standard error for one.
 """
 
 from abc import ABC, abstractmethod
@@ -18,50 +18,50 @@ from relay_workers.agents.shared.stderr import failure_cause
 from relay_workers.agents.shared.transcript import Transcript
 
 Line = TypeVar("Line")
-"""One parsed line of output: a text, or a JSON object."""
+"""Type of one parsed line of output: a text, or a JSON object."""
 Line_co = TypeVar("Line_co", covariant=True)
 
 
 class LineSplitter(Protocol[Line_co]):
-    """Cuts a stream of bytes into parsed lines, in bounded memory."""
+    """Splits a stream of bytes into lines and parses each of them, in bounded memory."""
 
     def feed(self, data: bytes) -> Iterator[Line_co]:
-        """Yield the lines that end within `data`."""
+        """Take the next bytes of the stream and yield the lines that end within them."""
         ...
 
     def finish(self) -> Iterator[Line_co]:
-        """Yield the last line of the stream if it has no line end."""
+        """Yield the last line of the stream if no line end follows it."""
         ...
 
 
 class AgentReader(ABC, Generic[Line]):
-    """Reads an agent's output line by line. A subclass understands a line (`_take_line`) and judges the turn (`judge`).
+    """Reads an agent's output line by line. A subclass handles each line (`_take_line`) and judges the turn (`judge`).
 
     Args:
-        lines: splits the output.
-        may_write: whether the turn's permission mode allows edits; if it does not, failed edits are no failure.
+        lines: splits the output into lines.
+        may_write: whether the turn's permission mode allows edits; if not, failed edits do not make the turn fail.
     """
 
     program: ClassVar[str]
     """Name of the agent in messages."""
     must_speak: ClassVar[bool] = True
-    """Whether a turn in which the agent wrote no message is a failure."""
+    """Whether a turn fails if the agent wrote no message."""
 
     def __init__(self, lines: LineSplitter[Line], *, may_write: bool = True) -> None:
         self._lines = lines
         self._may_write = may_write
         self.transcript = Transcript()
         self.refused = False
-        """Whether the agent asked for a permission and did not get it."""
+        """Whether the agent requested a permission and was refused."""
         self.stderr = b""
-        """The last bytes of the agent's standard error; known once the turn has ended."""
+        """The last bytes of the agent's standard error; set by `verdict`."""
         self.agent_session_id: str | None = None
         self.agent_message_id: str | None = None
         self.usage: Mapping[str, float] = {}
 
     @property
     def asked_model(self) -> bool:
-        """Whether the agent sent a request to a model; True where its output does not tell."""
+        """Whether the agent sent a request to a model; True if the agent's output does not show it."""
         return True
 
     @property
@@ -71,11 +71,11 @@ class AgentReader(ABC, Generic[Line]):
 
     @property
     def failed_edit(self) -> str | None:
-        """Why the last edit failed, if every edit of the turn failed; else None."""
+        """Why the last edit failed, if every edit of the turn failed; otherwise None."""
         return self.transcript.failed_edit
 
     def feed(self, data: bytes) -> None:
-        """Read the next bytes of standard output."""
+        """Parse the next bytes of standard output."""
         for line in self._lines.feed(data):
             self._take_line(line)
 
@@ -84,12 +84,13 @@ class AgentReader(ABC, Generic[Line]):
         return self.transcript.take_changes()
 
     def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:
-        """Judge the turn after its last byte was fed.
+        """Return the verdict on the turn; to be called once, after the last byte was fed.
 
         Args:
             exit_code: exit code of the plan's script; None if it is not known.
             stderr: the last bytes of standard error, at most `stderr.TAIL_BYTES`.
-            stopped: whether Relay ended the turn (a kill request, or a limit): its failure is then no agent's error.
+            stopped: whether Relay stopped the turn (a kill request, or a limit). The failure itself is then not
+                recorded as an error of the agent.
         """
         self.stderr = stderr
         self._read_to_end()
@@ -108,7 +109,7 @@ class AgentReader(ABC, Generic[Line]):
         return Verdict(verdict.success, verdict.reason, verdict.message, error)
 
     def _broken_rule(self) -> Verdict | None:
-        """Return the failure of a turn that its agent reports as a success but that breaks a rule; else None."""
+        """Return the failure of a turn that breaks a rule although its agent reports a success; otherwise None."""
         if not self.asked_model:
             message = f"{self.program} ended without having asked a model: nothing was done"
         elif self._may_write and (failed := self.failed_edit):
@@ -121,7 +122,10 @@ class AgentReader(ABC, Generic[Line]):
         return Verdict.failed(Reason.AGENT_ERROR, plain_text(message))
 
     def _explained(self, verdict: Verdict) -> Verdict:
-        """Add an error entry to the conversation if it has none, and the cause from standard error to the message."""
+        """Return the failure with a complete message, and add that message to the conversation as an error.
+
+        If the conversation has no error yet, the cause found in standard error completes the message.
+        """
         message = verdict.message or f"{self.program} failed"
         if not self.transcript.has_error:
             if self.last_error is None and (cause := failure_cause(self.stderr)) and cause not in message:
@@ -130,7 +134,7 @@ class AgentReader(ABC, Generic[Line]):
         return Verdict.failed(verdict.reason or Reason.AGENT_ERROR, message)
 
     def _read_to_end(self) -> None:
-        """Read the rest of the output once no more bytes follow."""
+        """Handle the unfinished last line; called after the last byte was fed."""
         for line in self._lines.finish():
             self._take_line(line)
 
@@ -141,11 +145,11 @@ class AgentReader(ABC, Generic[Line]):
 
     @abstractmethod
     def _take_line(self, line: Line) -> None:
-        """Understand one line of output."""
+        """Handle one line of output: update the conversation and the properties."""
 
     @abstractmethod
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn by its output and its exit code (None: not known)."""
+        """Return the verdict by the turn's output and its exit code; None means that the exit code is not known."""
 
 
 def may_write(request: TurnRequest) -> bool:

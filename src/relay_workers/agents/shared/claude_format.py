@@ -1,18 +1,20 @@
 """Reads the JSON lines of Claude Code (``claude -p --output-format stream-json --verbose``, tried with 2.1.329).
 
-A turn prints ``system`` (subtypes ``init``, ``api_retry``, …), ``assistant`` and ``user`` (tool results) lines and ends
-with one ``result``, or with several if something ran in the background. Behaviour that the names do not tell:
+During a turn, Claude Code prints ``system`` (subtypes ``init``, ``api_retry``, …), ``assistant`` and ``user`` (tool
+results) lines. It ends the turn with one ``result``, or with several if something ran in the background. Behaviour that
+is not obvious from the names:
 
-- ``result.subtype`` is "success" even if the model's API failed; ``is_error`` is reliable. A turn ended by a signal has
-  no ``result``, and a refusal to start (root, an empty prompt) prints nothing on stdout.
-- ``init`` comes before the conversation is saved: a turn killed there cannot be resumed (seen in 6 of 6 runs). So a
-  session's id counts only once the model has answered. After a failed resume, ``result`` may contain an id of no
-  conversation.
+- ``result.subtype`` is "success" even if the model's API failed; ``is_error`` is reliable. A turn stopped by a signal
+  prints no ``result``. If the program refuses to start (root, an empty prompt), it prints nothing on stdout.
+- The program prints ``init`` before it saves the conversation: a turn killed there cannot be resumed (seen in 6 of 6
+  runs). So the reader accepts a session id only after the model has answered. After a failed resume, ``result`` may
+  contain an id that belongs to no conversation.
 - For an API error the program prints an ``assistant`` line of its own with ``is_api_error_message``, and the same error
   in ``result``.
-- An unknown session is a ``result`` of subtype ``error_during_execution`` with the message in ``errors``.
+- If the program does not know the session, it prints a ``result`` of subtype ``error_during_execution`` with the
+  message in ``errors``.
 - ``usage`` of a ``result`` does not count subagents, and ``total_cost_usd`` counts the whole conversation;
-  ``model_usage_since_last_result`` counts all agents since the ``result`` before.
+  ``model_usage_since_last_result`` counts all agents since the previous ``result``.
 
 Qwen Code prints the same lines with a few differences (agents/qwen/reader.py).
 """
@@ -42,10 +44,15 @@ _UNKNOWN_SESSION = "no conversation found"
 
 
 class ClaudeFormatReader(JsonReader):
-    """Reads one turn: its messages, its end, and its usage."""
+    """Reads the output of one turn: messages, tool calls, the result and the usage.
+
+    Args:
+        resumes: whether the turn resumes an earlier conversation.
+        may_write: whether the turn's permission mode allows edits.
+    """
 
     key_advice: ClassVar[str]
-    """Advice that is appended to an error of authentication."""
+    """Advice that is appended to the message of a failed authentication."""
 
     def __init__(self, *, resumes: bool = False, may_write: bool = True) -> None:
         super().__init__(may_write=may_write)
@@ -55,27 +62,31 @@ class ClaudeFormatReader(JsonReader):
         self._result: dict[str, Any] | None = None
         self._message_id: str | None = None
         self._settled: dict[str, float] = {}
-        """Usage up to the last ``result``, by what it reports."""
+        """Usage up to the last ``result``, as the ``result`` lines report it."""
         self._since: dict[str, float] = {}
-        """Usage since the last ``result``, by what the messages report."""
+        """Usage since the last ``result``, as the messages report it."""
         self._counted: dict[str | None, tuple[str, dict[str, float]]] = {}
-        """For each (sub)agent the id and usage of the last message that was counted.
+        """Name of each subagent (None: the agent itself) → id and usage of its last counted message.
 
-        Each block of a message is a line of its own, which repeats the usage of the whole message so far.
+        Claude Code prints a line for each block of a message, and each line repeats the usage of the whole message so
+        far.
         """
 
     @property
     def last_error(self) -> str | None:
-        """The last error of the model's API, if no answer of the model followed it."""
+        """The last error of the model's API; None if the model answered after it."""
         return self._error
 
     @property
     def asked_model(self) -> bool:
-        """False for a command of the program itself (``/clear``): its ``result`` counts no request and no token."""
+        """Whether the agent sent a request to a model.
+
+        False for a command of the program itself (``/clear``): its ``result`` counts no request and no token.
+        """
         return self._result is None or self.usage.get("turns") != 0 or bool(self.usage.get(used.INPUT))
 
     def take_line(self, line: dict[str, Any]) -> None:
-        """Understand one JSON object."""
+        """Handle one JSON object of the output."""
         kind, subtype = text_of(line.get("type")), text_of(line.get("subtype"))
         if kind in {"assistant", "user"}:
             self.agent_session_id = valid_id(line.get("session_id")) or self.agent_session_id
@@ -91,7 +102,7 @@ class ClaudeFormatReader(JsonReader):
         self.transcript.agent = None
 
     def judge(self, exit_code: int | None) -> Verdict:
-        """Judge the turn: a success has a successful ``result`` *and* exit code 0."""
+        """Return the verdict; a success needs a successful ``result`` *and* exit code 0."""
         if self._result is not None and _failed(self._result):
             return Verdict.failed(*self._complaint(self._result))
         by_code = exit_code_verdict(self.program, exit_code)
@@ -108,7 +119,7 @@ class ClaudeFormatReader(JsonReader):
         elif subtype == "api_retry":
             self._error = plain_text(f"{line.get('error')} (status {line.get('error_status')}), tried again")
             self.transcript.add_message(self._error or "", kind=EntryKind.NOTICE)
-        elif subtype == "informational":  # such as: a filter stopped the model's answer
+        elif subtype == "informational":  # for example: a filter stopped the model's answer
             self.transcript.add_message(text_of(line.get("content")), kind=EntryKind.NOTICE)
 
     def _take_message(self, line: dict[str, Any]) -> None:
@@ -122,7 +133,7 @@ class ClaudeFormatReader(JsonReader):
         self._count(line)
         for block in blocks:
             self._take_block(block)
-        if self.transcript.agent is not None:  # a subagent's message is not the agent's answer
+        if self.transcript.agent is not None:  # a message of a subagent is not the agent's answer
             return
         self._error = None
         self._message_id = valid_id(line.get("uuid")) or self._message_id
@@ -155,7 +166,7 @@ class ClaudeFormatReader(JsonReader):
             if block.get("type") == "tool_result":
                 failed = block.get("is_error") is True
                 self.transcript.end_call(text_of(block.get("tool_use_id")), _plain(block.get("content")), failed=failed)
-            elif line.get("isSynthetic") is True:  # from the program to the model, such as: its answer was cut
+            elif line.get("isSynthetic") is True:  # a message of the program to the model, such as "answer was cut"
                 self.transcript.add_message(text_of(block.get("text")), kind=EntryKind.NOTICE)
 
     def _take_end(self, result: dict[str, Any]) -> None:
@@ -171,12 +182,12 @@ class ClaudeFormatReader(JsonReader):
             self.summary = plain_text(text_of(result.get("result"))) or self.summary
 
     def result_usage(self, result: dict[str, Any]) -> dict[str, float]:
-        """Return the usage since the ``result`` before this one."""
+        """Return the usage between the previous ``result`` and this one."""
         models = result.get("model_usage_since_last_result")
         if isinstance(models, dict):
             counted = used.total(*(numbers(usage, _MODEL_USAGE) for usage in models.values()))
             return used.disjoint(counted, output_has=[used.REASONING])
-        # Older versions report the cost of the whole conversation only: it counts if this turn began it.
+        # Older versions report only the cost of the whole conversation: use it if this turn started the conversation.
         cost = {} if self._resumes or self._settled else numbers(result, {"total_cost_usd": "cost_usd"})
         return message_usage(result) | cost
 
@@ -195,7 +206,7 @@ class ClaudeFormatReader(JsonReader):
 
 
 def message_usage(message: dict[str, Any]) -> dict[str, float]:
-    """Return the tokens in the ``usage`` of a message or ``result``."""
+    """Return the token counts in the field ``usage`` of a message or ``result``, by Relay's names."""
     usage = object_of(message.get("usage"))
     counted = numbers(usage, _USAGE)
     counted |= numbers(usage.get("output_tokens_details"), {"thinking_tokens": used.REASONING})
@@ -203,7 +214,7 @@ def message_usage(message: dict[str, Any]) -> dict[str, float]:
 
 
 def _subagent(line: dict[str, Any]) -> str | None:
-    """Return a name for the subagent that a line belongs to; None for a line of the agent itself."""
+    """Return a name for the subagent that printed a line; None for a line of the agent itself."""
     parent = line.get("parent_tool_use_id")
     if parent is None:
         return None

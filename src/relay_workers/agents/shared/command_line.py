@@ -1,4 +1,4 @@
-"""Command lines and standard input of executors that start an agent's own program."""
+"""Build the command line and standard input for executors that start an agent's own program."""
 
 import re
 import shlex
@@ -15,51 +15,60 @@ js="$js"'if(!/cli-entry.js$/.test(process.argv[1]))'
 js="$js"'process.env.NODE_OPTIONS=process.env.NODE_OPTIONS.replace(/.--import=data:.*/,[])'
 export NODE_OPTIONS="${NODE_OPTIONS-} --import=data:text/javascript,$js"
 """
-"""Lines of a script that make standard output of a Node.js program a blocking pipe.
+"""Lines of a shell script that make the standard output of a Node.js program a blocking pipe.
 
-Some of these programs exit without waiting until the pipe has taken all of their output: with a slow reader, more than
-64 KiB of lines, the result line among them, were lost. A blocking pipe loses nothing.
+Some of these programs exit before the pipe has accepted all of their output: with a slow reader, more than 64 KiB of
+lines, including the result line, were lost. With a blocking pipe, nothing is lost.
 
 Child processes get the original NODE_OPTIONS, because an older Node.js would refuse the option; the exception is the
-child that the launcher of Qwen Code starts (cli-entry.js). The code must not contain a blank or a double quote, because
-NODE_OPTIONS has a quoting of its own.
+child that the launcher of Qwen Code starts (cli-entry.js). The JavaScript code must not contain a space or a double
+quote, because NODE_OPTIONS has its own quoting rules.
 """
 
 OUTLIVE_SIGNALS = b"trap : TERM INT HUP\n"
-"""Line of a script that has work left after its program has ended, also when a signal ended the program.
+"""Line of a shell script that makes the script continue after a signal, so that it can print more output afterwards.
 
-Relay sends signals to every process of an execution, so the program receives them too. The program must run in the
-foreground: the shell starts background processes with SIGINT ignored, and their children inherit that.
+Relay sends signals to every process of an execution, so the agent's program receives them as well. The script must run
+the program in the foreground: the shell starts background processes with SIGINT ignored, and their children inherit
+that.
 """
 
 CODEX_NO_SNAPSHOTS = ("-c", "features.shell_snapshot=false")
-"""Arguments of Codex, also of its ACP adapter. Without them it writes its environment variables, keys included, into a
-file of the home directory that every later step can read."""
+"""Arguments of Codex and of its ACP adapter that prevent a snapshot of the shell's environment.
+
+The snapshot would contain all environment variables, keys included, in a file of the home directory that every later
+step can read.
+"""
 
 
 def program_argv(request: TurnRequest, program: str) -> tuple[str, ...]:
-    """Return the first words of the command line: the agent's own program, or the ``command`` that replaces it."""
+    """Return the first words of the agent's command line: `program`, or the request's ``command`` that replaces it."""
     return program_words(request.command) if request.command else (program,)
 
 
 def required_program(request: TurnRequest, program: str) -> tuple[str, ...]:
-    """Return the program that the image must contain.
+    """Return the program that the image must contain, as a tuple of one name.
 
-    The result is empty if ``command`` names a relative path: that file is in the repository, which is not cloned yet.
+    The tuple is empty if the request's ``command`` is a relative path: such a file is in the repository, which is not
+    cloned yet when the image is checked.
+
+    Args:
+        request: the turn.
+        program: the agent's own program, used if the request has no ``command``.
     """
     first = program_argv(request, program)[0]
     return () if "/" in first and not first.startswith("/") else (first,)
 
 
 COMMAND_SIGNS = (b"/", b"!", b"?")
-"""Characters that begin a command of the agent itself (``/clear``, ``!ls``), for at least one agent."""
+"""First characters of a prompt that at least one agent takes for a command to itself (``/clear``, ``!ls``)."""
 
 
 def prompt_for_model(request: TurnRequest) -> bytes:
-    """Return the prompt as standard input, so that no agent takes it for one of its own commands.
+    """Return the prompt as standard input, in a form that no supported agent takes for one of its own commands.
 
-    A prompt that begins with a command sign gets a line break before it, which prevents that in every supported agent.
-    An agent would answer a command without asking the model, or drop it when the conversation is resumed.
+    A prompt that begins with one of `COMMAND_SIGNS` gets a line break in front. Without it, the agent would handle the
+    prompt itself and not ask the model, or would drop it from a resumed conversation.
 
     Raises:
         InvalidInput: the prompt is blank, or cannot be encoded as UTF-8.
@@ -71,10 +80,10 @@ def prompt_for_model(request: TurnRequest) -> bytes:
 
 
 def resumed_uuid(request: TurnRequest) -> str | None:
-    """Return the id of the conversation to resume, for an agent whose ids are UUIDs; None to begin a new one.
+    """Return the id of the conversation to resume, for agents whose ids are UUIDs; None for a new conversation.
 
     Raises:
-        InvalidInput: the id is no UUID; the agent might read it as a title or a list position.
+        InvalidInput: the id is not a UUID; the agent might read it as a title or a list position.
     """
     session_id = request.resume_session_id
     if session_id is not None and not _UUID.fullmatch(session_id):
@@ -83,7 +92,7 @@ def resumed_uuid(request: TurnRequest) -> str | None:
 
 
 def shell_line(argv: Sequence[str]) -> bytes:
-    """Quote arguments as one command line for a shell script.
+    """Return the arguments as one quoted command line for a shell script, encoded as UTF-8.
 
     Raises:
         InvalidInput: an argument contains half of a surrogate pair, which UTF-8 cannot encode.

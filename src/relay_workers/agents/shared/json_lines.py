@@ -1,4 +1,4 @@
-"""Split a stream of bytes into JSON objects, one per line, however the stream is cut into pieces."""
+"""Parse a stream of bytes, which arrives in pieces of any size, as one JSON object per line."""
 
 import json
 import re
@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 MAX_LINE_BYTES = 16 << 20
-"""Longest line that is parsed, in bytes. Agents print lines of over 5 MB (the whole output of a tool, twice)."""
+"""Longest line that is parsed, in bytes. Some agents print lines of over 5 MB (the whole output of a tool, twice)."""
 
 BIG_LINE_BYTES = 1 << 20
-"""Length from which a line's values are counted before it is parsed."""
+"""A line of more bytes is parsed only if it has at most `MAX_VALUES` values."""
 MAX_VALUES = 200_000
-"""Most values in a line of more than `BIG_LINE_BYTES`: a parsed value takes many times the memory of its text."""
+"""Maximum number of JSON values in a big line: a parsed value takes many times the memory of its text."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class JsonLines:
-    """Splits a stream into lines and parses each; a line that is no JSON object is skipped.
+    """Splits a stream into lines and parses each line; skips lines that are not a JSON object.
 
-    Holds at most `max_line_bytes` of an unfinished line. A longer line is skipped as a whole.
+    Args:
+        max_line_bytes: longest accepted line; a longer line is skipped as a whole.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -29,7 +30,7 @@ class JsonLines:
         self._too_long = False
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the objects whose lines end within `data`."""
+        """Take the next bytes of the stream and yield the objects whose lines end within them."""
         *ended, tail = data.split(b"\n")
         for piece in ended:
             self._hold(piece)
@@ -37,7 +38,7 @@ class JsonLines:
         self._hold(tail)
 
     def finish(self) -> Iterator[dict[str, Any]]:
-        """Yield the object of the last line of the stream if that line has no newline."""
+        """End the current line and yield its object; yield nothing if the line is not a JSON object."""
         line = b"".join(self._pieces)
         self._pieces, self._held, self._too_long = [], 0, False
         parsed = _parse(line)
@@ -67,6 +68,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _values(line: bytes) -> int:
-    """Estimate how many values a line has from the commas and brackets outside of its strings."""
+    """Return an estimate of the number of JSON values in a line: its commas and opening brackets outside of strings."""
     between = _STRING.sub(b"", line)
     return sum(map(between.count, (b",", b"[", b"{")))

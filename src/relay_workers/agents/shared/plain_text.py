@@ -1,12 +1,12 @@
-"""Clean an agent's messages: text that a database column, a commit message and a terminal can all hold."""
+"""Clean an agent's messages, so that a database column, a commit message and a terminal can contain them."""
 
 import re
 
 MAX_BYTES = 4096
-"""Longest cleaned text in bytes of UTF-8; as much as vibe-kanban puts into a commit message."""
+"""Longest cleaned text in bytes of UTF-8; vibe-kanban uses the same limit for its commit messages."""
 
 _ROOM = 4 * MAX_BYTES
-"""Characters kept of a message that arrives in pieces: enough for `MAX_BYTES` of text among terminal sequences."""
+"""Characters kept of a message that arrives in pieces: enough for `MAX_BYTES` of text between terminal sequences."""
 _SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[ -/]*[0-~])"  # CSI, OSC, the others
 )
@@ -14,10 +14,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def plain_text(text: str) -> str | None:
-    """Remove terminal sequences, control characters and halves of surrogate pairs; cut the rest to `MAX_BYTES`.
+    """Return the text without terminal sequences, control characters and halves of surrogate pairs, cut to `MAX_BYTES`.
 
     Returns:
-        The cleaned text, which ends with an ellipsis if it was cut; None if nothing is left.
+        The cleaned text, with an ellipsis at the end if it was cut; None if nothing but whitespace is left.
     """
     plain = _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n"))).strip()
     if not plain:
@@ -29,7 +29,7 @@ def plain_text(text: str) -> str | None:
 
 
 class LastMessage:
-    """The newest message of an agent that sends its messages in pieces; only the beginning of it is kept."""
+    """The newest message of an agent that sends its messages in pieces; only the beginning of the message is kept."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -37,7 +37,7 @@ class LastMessage:
         self._ended = False
 
     def add(self, piece: str) -> None:
-        """Append a piece to the message; after `end`, the piece begins a new message instead."""
+        """Append a piece to the message; the first piece after `end` starts a new message."""
         if self._ended:
             self._pieces, self._room, self._ended = [], _ROOM, False
         if self._room > 0:

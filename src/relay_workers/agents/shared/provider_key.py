@@ -1,4 +1,4 @@
-"""Advice for agents that may use any model provider, when an error shows that the provider refused the key."""
+"""Add advice to an error message that shows that the model provider refused the key."""
 
 import re
 
@@ -7,5 +7,5 @@ _ADVICE = "give the run a valid key of the model's provider (OPENAI_API_KEY, …
 
 
 def with_key_advice(error: str) -> str:
-    """Return the error message, followed by advice about the provider's key if the message is about one."""
+    """Return the error message; if it reports a refused key, advice about the provider's key is appended."""
     return f"{error}: {_ADVICE}" if _KEY_REFUSED.search(error) else error

@@ -1,4 +1,4 @@
-"""Detect that a turn which was to resume a conversation did not: some agents report it on standard error only."""
+"""Detect that a turn did not resume its conversation: some agents report this only on standard error."""
 
 import re
 
@@ -10,14 +10,14 @@ from relay_workers.agents.shared.plain_text import plain_text
 def resume_failure(
     program: str, asked: str | None, got: str | None, stderr: bytes, unknown: re.Pattern[bytes]
 ) -> Verdict | None:
-    """Return the verdict `cannot_resume` if the agent did not resume its conversation; else None.
+    """Return a verdict with the reason `cannot_resume` if the agent did not resume the conversation; otherwise None.
 
     Args:
         program: name of the agent in messages.
-        asked: id of the conversation that the turn was to resume; None if it was to begin a new one.
-        got: id of the conversation in the agent's output; None if the output has none.
+        asked: id of the conversation that the turn should resume; None if the turn starts a new conversation.
+        got: id of the conversation in the agent's output; None if the output contains no id.
         stderr: the last bytes of the agent's standard error.
-        unknown: the agent's message on standard error for a conversation that it does not know.
+        unknown: matches the message that the agent prints on standard error if it does not know the conversation.
     """
     if asked is None:
         return None

@@ -5,9 +5,9 @@ import re
 from relay_workers.agents.shared.plain_text import plain_text
 
 TAIL_BYTES = 16 << 10
-"""Bytes at the end of a standard error that are searched."""
+"""Only this many bytes at the end of the standard error are searched."""
 MAX_LINES = 3
-"""Lines that are taken as the cause, from its first line on."""
+"""Maximum number of lines that are joined into one cause."""
 MAX_CHARACTERS = 600
 """Longest cause, in characters."""
 
@@ -17,23 +17,23 @@ _FAILURE_WORDS = re.compile(
     r"required|[45]\d\d)\b",
     re.IGNORECASE,
 )
-# Lines that are no cause: those that agents print in every turn, and the inside of stack traces and boxes.
+# Lines that are never a cause: lines that agents print in every turn, and lines inside of stack traces and boxes.
 _NOISE = re.compile(
     r"\s+at .+[:)]|\[STARTUP\] |\[perf\] |\[session/|Warning: 256-color|WARNING: proceeding, even though|YOLO mode |"
     r"Ripgrep (?:is )?not available|(?:Terminated|Killed)$|Node\.js v\d|\s*File \".*\", line \d+|[\s{}()\[\],]*$"
 )
 _BOX = re.compile("[─-╿]+")
 _OPTION = re.compile(r"\s+-{1,2}\w")
-"""Beginning of a line of a help text."""
+"""Matches a line of a help text, which begins with an indented option."""
 
 
 def failure_cause(stderr: bytes, *, certain: bool = False) -> str | None:
-    """Return the last failure that a standard error reports, its lines joined into one; None if there is none.
+    """Return the last failure that the standard error reports, as one line; None if it reports none.
 
     Args:
         stderr: the last bytes of the agent's standard error.
-        certain: return only lines that contain a word of failure. Else, without such a line, the last lines are
-            returned.
+        certain: accept only a line with a word such as "error" or "denied". If False and there is no such line, the
+            last lines are returned.
     """
     text = stderr[-TAIL_BYTES:].decode(errors="replace")
     lines = [plain for line in text.split("\n") if (plain := _plain(line))]
@@ -56,7 +56,7 @@ def _plain(line: str) -> str:
 
 
 def plain_line(line: str) -> str:
-    """Remove terminal sequences and the characters of a box's frame from a line, but not its indentation."""
+    """Return a line without terminal sequences and without characters that draw a box; the indentation is kept."""
     indent = line[: len(line) - len(line.lstrip(" \t"))]
     plain = _BOX.sub("", plain_text(line) or "").rstrip()
     return indent + plain if plain.strip() else ""

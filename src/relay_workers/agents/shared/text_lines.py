@@ -1,20 +1,24 @@
-"""Split a stream of bytes into lines of text, however the stream is cut into pieces."""
+"""Split a stream of bytes, which arrives in pieces of any size, into lines of text."""
 
 from collections.abc import Iterator
 
 MAX_LINE_BYTES = 64 << 10
-"""Bytes kept of a line; the rest of a longer line is dropped."""
+"""Maximum number of bytes kept of a line; the rest of a longer line is dropped."""
 
 
 class TextLines:
-    """Splits a stream into lines, without the line ends (newline, or carriage return and newline)."""
+    """Splits a stream into lines without their line ends (newline, or carriage return and newline).
+
+    Args:
+        max_line_bytes: number of bytes kept of a line; the rest of a longer line is dropped.
+    """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max = max_line_bytes
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that end within `data`."""
+        """Take the next bytes of the stream and yield the lines that end within them."""
         *ended, tail = data.split(b"\n")
         for piece in ended:
             self._hold(piece)
@@ -22,7 +26,7 @@ class TextLines:
         self._hold(tail)
 
     def finish(self) -> Iterator[str]:
-        """Yield the last line of the stream if it has no line end."""
+        """Yield the last line of the stream if no line end follows it."""
         if self._held:
             yield self._line()
 

@@ -1,4 +1,7 @@
-"""Builds the entries of a turn's conversation (relay_core.domain.agents.conversation) while its output is read."""
+"""Build the entries of a turn's conversation while a reader parses the agent's output.
+
+`relay_core.domain.agents.conversation` defines the entries.
+"""
 
 import json
 import re
@@ -17,12 +20,12 @@ from relay_core.domain.agents.conversation import (
 )
 
 OPEN_CALLS = 256
-"""Most tool calls that may be open at once; beyond that the oldest one is forgotten, and its entry stays as it is."""
+"""Maximum number of tool calls without a result; at one more, the oldest is forgotten, and its entry stays as it is."""
 
 MAX_REASON = 500
-"""Characters of a failed edit's result that are kept as the reason."""
+"""Number of characters of a failed edit's result that are kept as the reason of the failure."""
 _MAY_WRITE = {"bash", "shell", "run_shell_command", "command_execution", "execute", "exec", "terminal", "local_shell"}
-"""Tools, in lower case, that run commands: a successful call may have written the file of an edit that failed."""
+"""Lower-case names of tools that run commands: a successful call may have written the file whose edit failed before."""
 
 # Postgres cannot store NUL or halves of surrogate pairs. Colours and newlines stay: clients decide how to show them.
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -30,7 +33,7 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 @dataclass
 class _Draft:
-    """An entry that may still change: the fields of `Entry`, its text in pieces of together `size` bytes."""
+    """An entry that may still change: the fields of `Entry`, with its text in `pieces` of `size` bytes in total."""
 
     index: int
     kind: EntryKind
@@ -42,7 +45,7 @@ class _Draft:
     truncated: bool = False
     agent: str | None = None
     times: int = 1
-    """How often in a row this message was added."""
+    """How many times in a row this message was added."""
 
     def add(self, text: str) -> None:
         kept, cut = _cut(text, MAX_TEXT_BYTES - self.size)
@@ -57,14 +60,14 @@ class _Draft:
         return Entry(self.index, self.sequence, self.kind, text, self.tool, self.usage, self.truncated, self.agent)
 
     def equals(self, text: str, kind: EntryKind, agent: str | None) -> bool:
-        """Return whether the entry is a message of exactly this text, kind and agent."""
+        """Return whether the entry has exactly this text, kind and agent (name of a subagent, or None)."""
         return (self.kind, self.agent) == (kind, agent) and "".join(self.pieces) == text
 
 
 class Transcript:
-    """The conversation of one turn; texts are cut and cleaned.
+    """The conversation of one turn. Texts are cut to their limits, and characters that cannot be stored are replaced.
 
-    Memory is bounded: an entry that was taken by `take_changes` and cannot change any more is dropped.
+    Memory is bounded: an entry that `take_changes` has returned and that cannot change any more is dropped.
     """
 
     def __init__(self) -> None:
@@ -72,22 +75,22 @@ class Transcript:
         self._sequence = 0
         self._changed: dict[int, _Draft] = {}
         self._open_message: _Draft | None = None
-        """The message to which `add_text` appends."""
+        """The message to which `add_text` appends; None if the next text starts a new message."""
         self._calls: dict[str, _Draft] = {}
-        """Open tool calls by the agent's id of the call."""
+        """The agent's id of each open tool call (one without a result) → its entry."""
         self._last_message: _Draft | None = None
-        """The newest entry, if it is a complete message."""
+        """The newest entry if it is a complete message; otherwise None."""
         self._writes = 0
         """Number of successful edits, and of successful calls of tools that may have written files."""
         self.agent: str | None = None
-        """Name of the subagent to which the following entries belong; None: they are the agent's own."""
+        """Name of the subagent that makes the next entries; None for the agent itself."""
         self.has_error = False
         """Whether one of the entries is an error."""
         self._failed_edit: str | None = None
 
     @property
     def failed_edit(self) -> str | None:
-        """Why the last edit failed; None if an edit, or a tool that may write files, has succeeded."""
+        """Why the last edit failed; None if no edit failed, or an edit or a tool that may write files succeeded."""
         return self._failed_edit
 
     def take_changes(self) -> list[Entry]:
@@ -97,7 +100,7 @@ class Transcript:
         return entries
 
     def add_message(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """Add a complete message. If it repeats the entry before it, that entry counts it instead."""
+        """Add a complete message. If the previous entry is the same message, count the repetition in that entry."""
         if not text.strip():
             return
         self.has_error |= kind is EntryKind.ERROR
@@ -110,7 +113,7 @@ class Transcript:
         self._last_message, self._open_message = self._open_message, None
 
     def add_error(self, text: str) -> None:
-        """Add an error. If it only extends the error before it, it replaces the text of that entry."""
+        """Add an error. If the previous entry is the beginning of the same error, replace the text of that entry."""
         last = self._last_message
         if last is not None and last.kind is EntryKind.ERROR and text.startswith("".join(last.pieces).rstrip(". ")):
             last.pieces, last.size = [], 0
@@ -120,7 +123,10 @@ class Transcript:
             self.add_message(text, kind=EntryKind.ERROR)
 
     def add_text(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """Append a piece to the open message; another kind or agent, or any entry in between, begins a new message."""
+        """Append a piece of text to the last message.
+
+        If the last message has another kind or agent, or another entry follows it, the piece starts a new message.
+        """
         message = self._open_message
         if message is None or (message.kind, message.agent) != (kind, self.agent):
             self._open_message = self._new(kind)
@@ -129,13 +135,13 @@ class Transcript:
             self._touch(self._open_message)
 
     def begin_call(self, call_id: str, name: str, given: Any, *, paths: Sequence[str] = ()) -> None:
-        """Add a tool call, or replace the data of an open one.
+        """Add a tool call; if a call with this id is open (has no result yet), replace its data.
 
         Args:
             call_id: the agent's id of the call.
             name: name of the tool.
             given: input of the tool: a text, or a value that is stored as JSON.
-            paths: files that the call edits; none for a call that is no edit.
+            paths: files that the call edits; empty for a call that edits none.
         """
         text, cut = _cut(given if isinstance(given, str) else _json(given), MAX_INPUT_BYTES)
         tool = Tool(_clean(name)[:200], text, paths=tuple(_clean(path)[:4096] for path in paths[:100]))
@@ -153,7 +159,13 @@ class Transcript:
         self._touch(draft)
 
     def end_call(self, call_id: str, text: str, *, failed: bool = False) -> None:
-        """Add the result of an open tool call and close it; the result of an unknown call is dropped."""
+        """Store the result of an open tool call and close the call; the result of an unknown call is dropped.
+
+        Args:
+            call_id: the agent's id of the call.
+            text: the result.
+            failed: whether the call failed.
+        """
         draft = self._calls.pop(call_id, None)
         if draft is None or draft.tool is None:
             return
@@ -175,13 +187,13 @@ class Transcript:
             self._writes, self._failed_edit = self._writes + 1, None
 
     def add_usage(self, usage: Mapping[str, float]) -> None:
-        """Add an entry with the amounts that the turn used; nothing if there are none."""
+        """Add an entry with the amounts that the turn used; add nothing if `usage` is empty."""
         if usage and (draft := self._new(EntryKind.USAGE)):
             draft.usage = dict(usage)
             self._touch(draft)
 
     def close(self) -> None:
-        """End the conversation: tool calls that are still open are marked as interrupted."""
+        """Mark the tool calls that have no result as interrupted; called when the turn has ended."""
         for draft in self._calls.values():
             if draft.tool is not None:
                 tool = draft.tool
@@ -191,7 +203,10 @@ class Transcript:
         self._open_message = None
 
     def _new(self, kind: EntryKind) -> _Draft | None:
-        """Begin the next entry. Returns None once there are `MAX_ENTRIES`; the last one is a notice that says so."""
+        """Return a new entry; None if the conversation is full.
+
+        The last of the `MAX_ENTRIES` entries is a notice that the rest is only in the raw log.
+        """
         self._open_message = self._last_message = None
         if self._count >= MAX_ENTRIES:
             return None
@@ -211,7 +226,7 @@ class Transcript:
 
 
 def _cut(text: str, room: int) -> tuple[str, bool]:
-    """Cut a text to at most `room` bytes of UTF-8; returns it and whether it was cut."""
+    """Return the cleaned text, cut to at most `room` bytes of UTF-8, and whether it was cut."""
     text = _clean(text[: max(0, room) + 1])  # a character takes at least one byte
     encoded = text.encode()
     if len(encoded) <= room:

@@ -1,9 +1,12 @@
-"""Counts of tokens by one definition for all agents, in which no token is counted under two names.
+"""Calculations with token counts. All agents' counts get the same names, and no token is counted under two names.
 
-``input_tokens`` were sent to the model and not read from the provider's cache, ``cache_read_input_tokens`` were read
-from the cache, ``cache_creation_input_tokens`` were written to it. ``output_tokens`` were received, without those of
-reasoning, which are ``reasoning_tokens``. An agent that reports one number for both (docs/agents.md) has all of them in
-``output_tokens``.
+- ``input_tokens``: sent to the model and neither read from nor written to the provider's cache.
+- ``cache_read_input_tokens``: sent to the model and read from the provider's cache.
+- ``cache_creation_input_tokens``: sent to the model and written to the provider's cache.
+- ``output_tokens``: received from the model, without reasoning tokens.
+- ``reasoning_tokens``: received from the model as its reasoning.
+
+If an agent reports output and reasoning as one number (docs/agents.md), ``output_tokens`` contains both.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,12 +18,12 @@ CACHED, WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
 def disjoint(
     counted: Mapping[str, float], *, input_has: Iterable[str] = (), output_has: Iterable[str] = ()
 ) -> dict[str, float]:
-    """Subtract from input and output the tokens that have a count of their own.
+    """Return the counts without overlap: input and output tokens without the tokens that have their own count.
 
     Args:
         counted: the agent's counts, by Relay's names.
-        input_has: names of the counts that the agent's count of input tokens includes.
-        output_has: names of the counts that the agent's count of output tokens includes.
+        input_has: names of the counts that the agent includes in its input tokens.
+        output_has: names of the counts that the agent includes in its output tokens.
     """
     counts = dict(counted)
     for whole, parts in ((INPUT, input_has), (OUTPUT, output_has)):
@@ -30,7 +33,7 @@ def disjoint(
 
 
 def total(*counted: Mapping[str, float]) -> dict[str, float]:
-    """Add counts up, name by name."""
+    """Return the sums of several counts, name by name."""
     sums: dict[str, float] = {}
     for counts in counted:
         for name, value in counts.items():
@@ -39,5 +42,5 @@ def total(*counted: Mapping[str, float]) -> dict[str, float]:
 
 
 def growth(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Subtract `before` from `after`, name by name; a count that shrank gives 0."""
+    """Return `after` minus `before`, name by name; a count that became smaller gives 0."""
     return {name: max(0.0, value - before.get(name, 0.0)) for name, value in after.items()}

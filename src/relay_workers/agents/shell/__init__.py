@@ -1,1 +1,1 @@
-"""Any command line in place of an agent."""
+"""The executor that runs a command line instead of an agent."""

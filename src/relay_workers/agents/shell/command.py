@@ -1,4 +1,4 @@
-"""The executor that runs any command line: for agents that Relay does not know, for scripts, and for tests."""
+"""The executor that runs any command line, for agents without an executor of their own, for scripts, and for tests."""
 
 from typing import Final
 
@@ -14,16 +14,20 @@ class Shell:
     name: Final = SHELL.name
 
     def required_programs(self, request: TurnRequest) -> tuple[str, ...]:
-        """Return none: only a shell can tell which programs a command line needs, and /bin/sh is always looked for."""
+        """Return no programs: it is not known which programs the command line runs.
+
+        Raises:
+            InvalidInput: the request has no ``command``, or its text is not valid Unicode.
+        """
         _command(request)
         return ()
 
     def plan(self, request: TurnRequest) -> StepPlan:
-        """Return the command line as the script, unchanged."""
+        """Return the unchanged command line as the script, and the prompt as standard input."""
         return StepPlan(_command(request) + b"\n", prompt_bytes(request))
 
     def reader(self, request: TurnRequest) -> ShellReader:  # noqa: ARG002 - the port's
-        """Return a reader whose summary is the last line."""
+        """Return a reader whose summary is the last line of the output."""
         return ShellReader()
 
 

@@ -1,4 +1,4 @@
-"""Reads the output of any command: its last line is the summary, its exit code the verdict."""
+"""Reads the output of any command: the last line is the summary, and the exit code decides the verdict."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from relay_workers.agents.port import Verdict, exit_code_verdict
 from relay_workers.agents.shared.plain_text import MAX_BYTES, plain_text
 
 _LINE_BYTES: Final = 4 * MAX_BYTES
-"""Bytes kept of a line: enough for `MAX_BYTES` of text among terminal sequences."""
+"""Number of bytes kept of a line: enough for `MAX_BYTES` of text between terminal sequences."""
 
 
 class ShellReader:
@@ -19,12 +19,12 @@ class ShellReader:
 
     def __init__(self) -> None:
         self._open = b""
-        """Beginning of the line that has not ended yet."""
+        """The bytes since the last line end, at most `_LINE_BYTES`."""
         self._last: str | None = None
 
     @property
     def summary(self) -> str | None:
-        """The last line with visible text. A carriage return ends a line too, as in the output of a progress bar."""
+        """The last line with visible text, or None. A carriage return also ends a line, for output of progress bars."""
         return _line(self._open) or self._last
 
     def feed(self, data: bytes) -> None:
@@ -42,16 +42,16 @@ class ShellReader:
         return _LINE_BYTES - len(self._open)
 
     def entries(self) -> tuple[()]:
-        """Return none: the output of a command is no conversation."""
+        """Return no entries: the output of a command is not a conversation."""
         return ()
 
     def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:  # noqa: ARG002 - the port's
-        """Judge the turn by the exit code of the command alone."""
+        """Return the verdict by the exit code of the command alone; the other arguments are ignored."""
         return exit_code_verdict("the command", exit_code)
 
 
 def _last_line(block: bytes) -> str | None:
-    """Return the last line with visible text; searches from the end and visits each byte at most once."""
+    """Return the last line with visible text; None if there is none. Visits each byte at most once, from the end."""
     end = len(block)
     while end > 0:
         start = block.rfind(b"\n", 0, end) + 1
