@@ -1,4 +1,4 @@
-"""Closes a node's directories to other accounts: they hold sources, logs, and files that agents created."""
+"""Deny other accounts of the node access to Relay's directories, which contain sources, logs and agents' files."""
 
 import os
 import stat
@@ -9,26 +9,26 @@ from relay_core.domain.errors import RelayError
 PRIVATE = ("workspaces", "mirrors", "stores", "tmp", "probe", "workers", "ssh")
 """Names of directories below the data directory that only the worker's account may enter.
 
-A set-uid file in a workspace is therefore harmless. Containers still see their own part, because the container engine
-mounts it as root.
+So other accounts cannot run a set-uid file in a workspace. Containers still have access to their own workspace, because
+the container engine mounts it as root.
 """
 
 
 class DirectoryNotPrivate(RelayError):  # noqa: N818 - named after the state
-    """A directory of the node cannot be closed to other accounts."""
+    """Relay cannot make a directory of the node inaccessible to other accounts."""
 
 
 def close_to_others(data_dir: Path) -> list[str]:
-    """Create the directories of `PRIVATE` with mode 0700, and set that mode on those that have another one.
+    """Create the directories of `PRIVATE` with mode 0700; change the mode of existing ones to 0700.
 
-    A worker does this at each start: Docker creates the missing directory of a bind mount with mode 0755, and so did
-    earlier versions of Relay.
+    A worker calls this at each start, because existing directories may have mode 0755: Docker creates a missing
+    directory of a bind mount with that mode, and so did earlier versions of Relay.
 
     Returns:
-        Names of the directories that had another mode.
+        Names of the directories whose mode was changed.
 
     Raises:
-        DirectoryNotPrivate: a directory is a symlink, is no directory, or belongs to another account.
+        DirectoryNotPrivate: a path is a symlink, is not a directory, or belongs to another account.
     """
     return [name for name in PRIVATE if _close(data_dir / name)]
 

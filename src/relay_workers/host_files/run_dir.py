@@ -1,9 +1,16 @@
-"""The run directory: the files that the worker and the supervisor of a step share, for one owner of one execution.
+"""The run directory: the files through which a worker and the supervisor of a step exchange data.
 
-``<workspace>/runs/<execution>/<fence>/`` contains ``step`` and ``stdin``, the FIFOs ``stdout.fifo``, ``stderr.fifo``
-and ``alive``, the logs ``stdout`` and ``stderr``, the ``exit`` record, and ``started``: a file if the supervisor has
-started, or a directory if the worker has ruled out that it ever starts. The supervisor is
-containers/in_container/supervise.sh. The step can change all of these files, so they are only read through `SafeDir`.
+The supervisor is the script containers/in_container/supervise.sh, which runs the step inside the container. Each start
+of an execution has its own directory ``<workspace>/runs/<execution>/<fence>/``. It contains:
+
+- ``step`` and ``stdin``: the script of the step and its standard input;
+- ``stdout.fifo`` and ``stderr.fifo``: FIFOs to which the step writes;
+- ``stdout`` and ``stderr``: the logs, to which the supervisor copies the output;
+- ``alive``: a FIFO that shows the state of the supervisor;
+- ``exit``: the supervisor's record of the end of the step;
+- ``started``: a file if the supervisor has started, or a directory if the worker has prevented every later start.
+
+The step can change all of these files, so the worker reads them only through `SafeDir`.
 """
 
 import os
@@ -23,14 +30,14 @@ from relay_workers.host_files.safe_dir import FileId, OpenFile, SafeDir, Tampere
 _RUNS = "runs"
 _FIFOS = ("stdout.fifo", "stderr.fifo", "alive")
 _RECORD_BYTES = 512
-"""Bytes of the exit record, which are written in advance, so that the record can be written on a full disk."""
+"""Size of the file ``exit`` in bytes. The worker fills it in advance, so the supervisor can write on a full disk."""
 _RECORD_LIMIT = 4096
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
 class Owner(NamedTuple):
-    """The user and group of a step, which own its run directory."""
+    """The user and group with which a step runs; they own its run directory."""
 
     uid: int
     gid: int
@@ -38,24 +45,24 @@ class Owner(NamedTuple):
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """The supervisor's record of the end of its step. It is no proof: the step could have written it, too."""
+    """The supervisor's record of the end of its step. It is not reliable: the step itself can write the file."""
 
     code: int | None
     """Exit code of the step; None if the step could not be started (a fork failed)."""
     oom_before: int | None
-    """The container's count of processes that the kernel killed for lack of memory, before the step; None: unknown."""
+    """How many processes of the container the kernel had killed for lack of memory before the step; None: unknown."""
     oom_after: int | None
-    """The same count after the step."""
+    """The same number after the step; None: unknown."""
     copier_failed: bool
-    """Whether some output could not be written (a full disk) and is lost."""
+    """Whether a copier (a process that copies output to a log) could not write, so that output is lost (full disk)."""
     drained: bool
-    """Whether both copiers, which write the output to the logs, have ended."""
+    """Whether both copiers have ended, so that nothing more is written to the logs."""
     late: bool = False
-    """Whether the supervisor itself ended the step, long after its time limit."""
+    """Whether the supervisor itself killed the step, long after the step's time limit, because no worker did."""
     stdout_copier: int | None = None
-    """Exit code of the copier of stdout, known once `drained`; not 0 if output was lost."""
+    """Exit code of the copier of stdout; not 0 if output was lost; None until `drained`."""
     stderr_copier: int | None = None
-    """Exit code of the copier of stderr, likewise."""
+    """Exit code of the copier of stderr; not 0 if output was lost; None until `drained`."""
 
     @property
     def oom_killed(self) -> bool:
@@ -64,20 +71,24 @@ class ExitRecord:
 
     @property
     def lost_output(self) -> bool:
-        """Whether a copier failed or was killed, so that output is missing in a log."""
+        """Whether a copier failed or was killed, so that output is missing from a log."""
         return self.copier_failed or bool(self.stdout_copier) or bool(self.stderr_copier)
 
 
 def argv_script(argv: Sequence[str]) -> bytes:
-    """Return a script that runs the program ``argv``, found on the PATH, with exactly these arguments."""
+    """Return a shell script that runs a program from the PATH.
+
+    Args:
+        argv: name of the program, and its arguments.
+    """
     return b"exec " + os.fsencode(shlex.join(argv)) + b"\n"
 
 
 def parse_exit(data: bytes) -> ExitRecord | None:
-    """Parse the content of the file ``exit``; returns None while the record is not complete.
+    """Parse the content of the file ``exit``; return None as long as the supervisor has not completed the record.
 
     Raises:
-        TamperedFile: the content cannot be that of a supervisor.
+        TamperedFile: a supervisor cannot have written this content.
     """
     head, end, tail = data.partition(b"\nend\n")
     if not end:
@@ -112,12 +123,15 @@ def _number(name: str, value: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The run directory of one owner of an execution; holds names only and no open descriptor."""
+    """Names the run directory of one start of an execution and gives access to its files; keeps no file open."""
 
     workspace_dir: Path
     execution_id: str
     fence: int
-    """The fence of the owner that started the step: an execution that is started again gets a new directory."""
+    """Fencing number of the ownership under which the step was started.
+
+    It grows with each new owner, so an execution that is started again gets a new directory.
+    """
 
     @property
     def container_path(self) -> str:
@@ -125,21 +139,25 @@ class RunDir:
         return f"/workspace/{_RUNS}/{self.execution_id}/{self.fence}"
 
     def open_log(self, stream: Stream, expect: FileId | None = None) -> OpenFile:
-        """Open the log of ``stdout`` or ``stderr`` for reading; with ``expect``, only the file of that identity.
+        """Open the log of ``stdout`` or ``stderr`` for reading; the caller closes the descriptor.
+
+        Args:
+            stream: the log to open.
+            expect: identity that the file must have; None accepts any regular file with one link.
 
         Raises:
             FileNotFoundError: the log was removed.
-            TamperedFile: it is not the file that Relay created.
+            TamperedFile: the file is not the one that Relay created.
         """
         with self._open() as directory:
             return directory.open_file(stream.value, expect)
 
     def append(self, stream: Stream, data: bytes) -> None:
-        """Append a message of Relay to a log; from then on it is output like any other.
+        """Append a message of Relay to a log, as if the step had printed it.
 
         Raises:
             FileNotFoundError: the log was removed.
-            TamperedFile: it is not the file that Relay created.
+            TamperedFile: the file is not the one that Relay created.
             OSError: the disk is full.
         """
         file = self.open_log(stream)
@@ -153,39 +171,39 @@ class RunDir:
             os.close(file.fd)
 
     def open_alive(self) -> int:
-        """Open the FIFO ``alive``, whose content is the state of the supervisor; the caller closes the descriptor.
+        """Open the FIFO ``alive``, which shows the state of the supervisor; the caller closes the descriptor.
 
-        A read returns bytes ``s`` (the supervisor has started) and ``x`` (the step has ended and its record is
-        written). It raises BlockingIOError while there is no new byte, and returns ``b""`` once the supervisor is dead,
-        and also before it has started.
+        A read of the descriptor returns ``s`` when the supervisor has started, and ``x`` when the step has ended and
+        the exit record is written. It raises BlockingIOError if the supervisor is alive and has written nothing new. It
+        returns ``b""`` if the supervisor is dead or has not started yet.
 
         Raises:
             FileNotFoundError: the FIFO was removed.
-            TamperedFile: it is no FIFO.
+            TamperedFile: the file is not a FIFO.
         """
         with self._open() as directory:
             return directory.open_fifo("alive")
 
     def has_started(self) -> bool:
-        """Return whether the supervisor has started; False also if its start was ruled out."""
+        """Return whether the supervisor has started; False also if `declare_never_started` has prevented the start."""
         with self._open() as directory:
             return self._started(directory) is not None and not self._ruled_out(directory)
 
     def declare_never_started(self) -> bool:
-        """Rule out that the supervisor ever starts; returns False if it has started already.
+        """Prevent that the supervisor starts later. Return False if it has started already, otherwise True.
 
         Raises:
             FileNotFoundError: there is no run directory: it was never prepared, or a step removed it. The execution's
-                row in Postgres tells which.
+                row in Postgres shows which of both happened.
         """
         with self._open() as directory:
             return directory.make_directory("started") or self._ruled_out(directory)
 
     def read_exit(self) -> ExitRecord | None:
-        """Read the exit record; returns None while it is not complete.
+        """Read the exit record; return None as long as the supervisor has not completed it.
 
         Raises:
-            TamperedFile: the file was removed, or its content cannot be that of a supervisor.
+            TamperedFile: the file was removed, or a supervisor cannot have written its content.
         """
         try:
             with self._open() as directory:
@@ -194,11 +212,11 @@ class RunDir:
             raise TamperedFile(f"the exit record of {self.execution_id} was removed") from error
 
     def remove(self) -> None:
-        """Remove the directory with all its content; harmless if it does not exist.
+        """Remove the run directory with its content; do nothing if it does not exist.
 
         Raises:
-            TamperedFile: the container replaced a parent directory.
-            OSError: an entry cannot be removed, or is created at the same time.
+            TamperedFile: a process of the container replaced a parent directory.
+            OSError: an entry cannot be removed, or a process creates one at the same time.
         """
         name = str(self.fence)
         with suppress(FileNotFoundError), SafeDir.open(self.workspace_dir, _RUNS) as runs:
@@ -207,7 +225,7 @@ class RunDir:
                     shutil.rmtree(name, dir_fd=parent.fileno())
                 else:
                     parent.unlink(name)
-            with suppress(OSError):  # it contains directories of other fences
+            with suppress(OSError):  # the directory still contains run directories with other fences
                 os.rmdir(self.execution_id, dir_fd=runs.fileno())
 
     def _open(self) -> SafeDir:
@@ -225,31 +243,31 @@ class RunDir:
 
 
 def remove_runs(workspace_dir: Path, execution_id: str) -> None:
-    """Remove all run directories of an execution; harmless if there are none.
+    """Remove all run directories of an execution; do nothing if there are none.
 
     Raises:
-        TamperedFile: the container replaced the directory ``runs``.
-        OSError: an entry cannot be removed, or is created at the same time.
+        TamperedFile: a process of the container replaced the directory ``runs``.
+        OSError: an entry cannot be removed, or a process creates one at the same time.
     """
     with suppress(FileNotFoundError), SafeDir.open(workspace_dir, _RUNS) as runs:
         shutil.rmtree(execution_id, dir_fd=runs.fileno())
 
 
 def prepare_run_dir(run: RunDir, owner: Owner, step: bytes, stdin: bytes = b"") -> None:
-    """Create a run directory with all files that the supervisor needs; one that a crash left is replaced.
+    """Create a run directory with all files that the supervisor needs; replace a directory that a crash left behind.
 
-    The caller must know that no supervisor was started in it. The directory gets its owner last, so no process of the
-    workspace can change it before it is complete. A worker that is not root cannot change owners: it runs as the step's
-    user.
+    The caller must be sure that no supervisor was started in the directory. The worker sets the directory's owner as
+    the last action, so no process of the workspace can change the directory before it is complete. A worker that is not
+    root cannot change owners; it runs as the user of the step anyway.
 
     Args:
         run: names the directory.
         owner: user and group of the step.
-        step: script of the step; with a ``#!`` line it is executed itself, else by /bin/sh.
+        step: script of the step; a script with a ``#!`` line is executed directly, any other by /bin/sh.
         stdin: standard input of the step.
 
     Raises:
-        TamperedFile: the container replaced a parent directory.
+        TamperedFile: a process of the container replaced a parent directory.
         OSError: the disk is full, or the worker has no permission to write there.
     """
     run.remove()
@@ -279,7 +297,8 @@ def _fill(directory: int, owner: Owner, step: bytes, stdin: bytes) -> None:
     for name in _FIFOS:
         os.mkfifo(name, 0o600, dir_fd=directory)
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        # A step that opens /dev/stdout opens the FIFO anew, also after it has changed its user: all may write to it.
+        # A step that opens /dev/stdout opens the FIFO by its path, perhaps after it has changed its user. So every user
+        # may write to the FIFO.
         _set_owner_and_mode(fd, owner, 0o600 if name == "alive" else 0o622)
         os.close(fd)
 

@@ -1,8 +1,8 @@
-"""Safe access to files below a path that a container can write; no link is followed (docs/threat-model.md).
+"""Safe access to files in directories to which a container can write; links are never followed (docs/threat-model.md).
 
-A container may put symlinks, FIFOs, hard links, devices and huge sparse files there. So every path below a trusted root
-is walked one component at a time by directory descriptor with ``O_NOFOLLOW``, files are opened with ``O_NONBLOCK``
-(opening a FIFO without a writer would block), and only a regular file with one link is accepted.
+A container may create symlinks, FIFOs, hard links, devices and huge sparse files there. So this module opens every path
+below a trusted root one component at a time, by directory descriptor and with ``O_NOFOLLOW``. It opens files with
+``O_NONBLOCK`` (opening a FIFO without a writer would block) and accepts only regular files with one link.
 """
 
 import os
@@ -19,41 +19,53 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class TamperedFile(StepFailed):
-    """A file is not the one that Relay created: it is a link, a device, another inode, or shorter than before."""
+    """A file is not the one that Relay created, or its content was changed.
+
+    For example, the path now leads to a link, a device or another inode, or the file is shorter than before.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.LOG_TAMPERED, message)
 
 
 class FileId(NamedTuple):
-    """Identity of a file, by which it is recognised when it is opened again."""
+    """Identity of a file, to check on the next opening that the path still leads to the same file."""
 
     device: int
     inode: int
 
 
 class OpenFile(NamedTuple):
-    """An open descriptor, which the caller must close, and the identity of its file."""
+    """An open file: its descriptor, which the caller must close, and its identity."""
 
     fd: int
     file_id: FileId
 
 
 class SafeDir:
-    """A directory that is held open by a descriptor; as a context manager it closes the descriptor at the end."""
+    """An open directory. Use it as a context manager, which closes the descriptor at the end, or call `close`.
+
+    Args:
+        fd: open descriptor of the directory; the new object closes it.
+        path: path of the directory for messages.
+    """
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
         self.path = path
-        """Path for messages only; it is never opened."""
+        """Path of the directory, used only in messages and never opened."""
 
     @classmethod
     def open(cls, trusted_root: Path, *parts: str) -> Self:
-        """Open the directory ``parts`` below ``trusted_root``, a path that no container can change.
+        """Open a directory.
+
+        Args:
+            trusted_root: a path that no container can change; links in it are followed.
+            parts: the names of the directories below `trusted_root` that lead to the directory.
 
         Raises:
             FileNotFoundError: a component does not exist.
-            TamperedFile: a component is a symlink, or is no directory.
+            TamperedFile: one of `parts` is a symlink or is not a directory.
         """
         here = cls(os.open(trusted_root, _DIRECTORY & ~os.O_NOFOLLOW), str(trusted_root))
         for part in parts:
@@ -65,22 +77,26 @@ class SafeDir:
         """Open the directory ``name`` in this directory.
 
         Raises:
-            FileNotFoundError: it does not exist.
-            TamperedFile: it is a symlink, or is no directory.
+            FileNotFoundError: the directory does not exist.
+            TamperedFile: the entry is a symlink or is not a directory.
         """
         _check_name(name)
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
-        except NotADirectoryError as error:  # also what O_DIRECTORY|O_NOFOLLOW says of a symlink
+        except NotADirectoryError as error:  # also the error of O_DIRECTORY|O_NOFOLLOW for a symlink
             raise TamperedFile(f"{self.path}/{name} is not a directory of its own") from error
         return type(self)(fd, f"{self.path}/{name}")
 
     def open_file(self, name: str, expect: FileId | None = None) -> OpenFile:
-        """Open a regular file with one link for reading; with ``expect``, only the file of that identity.
+        """Open a regular file with one link for reading; the caller closes the descriptor.
+
+        Args:
+            name: name of the file in this directory.
+            expect: identity that the file must have; None accepts any.
 
         Raises:
             FileNotFoundError: there is no entry of this name.
-            TamperedFile: the entry is no regular file, has several links, or is another file than expected.
+            TamperedFile: the entry is not a regular file, has several links, or is not the expected file.
         """
         fd = self._open(name)
         status = os.fstat(fd)
@@ -98,11 +114,11 @@ class SafeDir:
         return OpenFile(fd, found)
 
     def open_fifo(self, name: str) -> int:
-        """Open a FIFO for reading without waiting for a writer; returns the descriptor, which the caller must close.
+        """Open a FIFO for reading without waiting for a writer; return the descriptor, which the caller must close.
 
         Raises:
             FileNotFoundError: there is no entry of this name.
-            TamperedFile: the entry is no FIFO.
+            TamperedFile: the entry is not a FIFO.
         """
         fd = self._open(name)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
@@ -111,11 +127,11 @@ class SafeDir:
         return fd
 
     def read_bytes(self, name: str, limit: int) -> bytes:
-        """Read the whole content of a regular file of at most ``limit`` bytes.
+        """Return the whole content of a regular file of at most ``limit`` bytes.
 
         Raises:
             FileNotFoundError: there is no entry of this name.
-            TamperedFile: the entry is no regular file with one link, or is longer than ``limit``.
+            TamperedFile: the entry is not a regular file with one link, or is longer than ``limit``.
         """
         fd, _ = self.open_file(name)
         with os.fdopen(fd, "rb") as file:
@@ -125,7 +141,7 @@ class SafeDir:
         return data
 
     def make_directory(self, name: str, mode: int = 0o755) -> bool:
-        """Create a directory; returns False if an entry of this name exists, whatever it is."""
+        """Create a directory and return True; return False if an entry of this name, of any type, exists."""
         _check_name(name)
         try:
             os.mkdir(name, mode, dir_fd=self._fd)
@@ -134,7 +150,7 @@ class SafeDir:
         return True
 
     def exists(self, name: str) -> bool:
-        """Return whether there is an entry of this name; a dangling link is one."""
+        """Return whether there is an entry of this name, of any type; also True for a link without target."""
         _check_name(name)
         try:
             os.lstat(name, dir_fd=self._fd)
@@ -143,7 +159,7 @@ class SafeDir:
         return True
 
     def unlink(self, name: str) -> None:
-        """Remove an entry that is no directory; harmless if there is none."""
+        """Remove an entry that is not a directory; do nothing if there is no entry of this name."""
         _check_name(name)
         try:
             os.unlink(name, dir_fd=self._fd)
@@ -155,11 +171,11 @@ class SafeDir:
         return os.listdir(self._fd)
 
     def fileno(self) -> int:
-        """Return the descriptor for calls with ``dir_fd``; this object remains its owner."""
+        """Return the directory's descriptor, for calls with ``dir_fd``; the caller must not close it."""
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor; a second call is harmless."""
+        """Close the descriptor; do nothing if it is closed already."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -87,7 +87,7 @@ class Client:
     connection: Connection = field(init=False)
 
     def watch(self, event: StreamEvent) -> None:
-        """Print each update of the agent; before the prompt, count the old messages of the loaded conversation instead."""
+        """Print each update of the agent; before the prompt, only count the old messages of a loaded conversation."""
         params = event.message.get("params")
         if event.direction is not StreamDirection.INCOMING or event.message.get("method") != "session/update":
             return
