@@ -1,1 +1,1 @@
-"""Git: mirrors and stores on the host (`host`), work trees only inside of a container (`sandbox`)."""
+"""Git: on the host only with mirrors and stores (`host`), with work trees only inside of a container (`sandbox`)."""

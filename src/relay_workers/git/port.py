@@ -1,4 +1,4 @@
-"""The port `Git` and its values: the clones of a workspace are made, read, recorded and removed through it."""
+"""The interface `Git`, which makes, reads, records and removes the clones of a workspace, and its value types."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from relay_core.domain.logs.masking import SecretMask
 
 @dataclass(frozen=True, slots=True)
 class CloneRequest:
-    """A clone that is to be made in a workspace."""
+    """Request to make a clone in a workspace."""
 
     project_id: UUID
     workspace_id: UUID
@@ -21,63 +21,69 @@ class CloneRequest:
     """Name of the clone's directory below ``repos/``."""
     url: str
     target_branch: str | None
-    """The remote's branch at which the workspace's branch begins; None for the remote's default branch."""
+    """The remote's branch from which the workspace's branch starts; None for the remote's default branch."""
     branch: str
-    """The workspace's branch, which is created."""
+    """The workspace's branch, which the clone creates."""
     uid: int
+    """User that will own the clone's files."""
     gid: int
+    """Group that will own the clone's files."""
     on_output: Callable[[bytes], None]
     """Called with progress and messages for the log."""
     cancelled: Event
-    """Set by another thread to cancel the clone."""
+    """Another thread sets this event to cancel the clone."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloneResult:
-    """A clone that is complete."""
+    """A complete clone."""
 
     head_commit: str
+    """Id of the commit that is checked out."""
     target_branch: str | None
-    """The remote's branch at which the clone began; None if no branch of the remote is at that commit."""
+    """The remote's branch from which the clone started; None if no branch of the remote is at that commit."""
     mirror_path: Path
-    """The mirror, which every container that uses the clone must mount read-only at this very path."""
+    """The git mirror whose objects the clone uses: every container with the clone mounts it read-only at this path."""
     submodules: tuple[str, ...]
-    """Paths of submodules, which are left empty; at most 20; git quotes paths with special characters."""
+    """Paths of the submodules, at most 20, as git quotes them; their directories are empty."""
 
 
 class Head(NamedTuple):
     """Commit and branch of a clone's HEAD."""
 
     commit: str | None
-    """Id of the commit; None if the branch has none yet, or it cannot be read."""
+    """Id of the commit; None if the branch has no commit yet, or the commit cannot be read."""
     branch: str | None
-    """Name without ``refs/heads/``; None if HEAD contains a commit, or points to another ref."""
+    """Name without ``refs/heads/``; None if HEAD is detached (contains a commit), or points to another kind of ref."""
     problem: str | None
-    """Why commit or branch is not known; None also for a HEAD that contains a commit (detached)."""
+    """Why the commit or branch is not known; None if there is no problem, also for a detached HEAD."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A unified diff of two commits, binary files included, in the format of `git apply`."""
+    """A unified diff between two commits, with binary files, in the format of `git apply`."""
 
     text: bytes
     truncated: bool
-    """Whether the diff was longer than its limit; it is then cut after the last line that fits."""
+    """Whether the diff was longer than its limit and is therefore cut after the last line that fits."""
     files: int
+    """Number of changed files, also if the diff is cut."""
     insertions: int
+    """Number of added lines, also if the diff is cut."""
     deletions: int
+    """Number of removed lines, also if the diff is cut."""
     masked: tuple[str, ...] = ()
-    """Paths of files whose part of the diff differs from the file, because a secret was masked or left out."""
+    """Paths of files whose part of the diff is not exact, because a secret was masked or binary content left out."""
 
     @property
     def applies(self) -> bool:
-        """Whether applying the diff gives the same files as the commit."""
+        """Whether `git apply` with this diff produces exactly the files of the newer commit."""
         return not self.truncated and not self.masked
 
 
 @dataclass(frozen=True, slots=True)
 class AfterStateRequest:
-    """A clone that is to be recorded after a step."""
+    """Request to record the state of a clone after a step."""
 
     workspace_id: UUID
     workspace_dir: Path
@@ -85,62 +91,70 @@ class AfterStateRequest:
     """Name of the clone's directory below ``repos/``."""
     mirror_path: Path
     base_commit: str
-    """The commit at which the workspace's branch began."""
+    """The commit from which the workspace's branch started."""
     before_commit: str | None
-    """HEAD before the step; None if it is not known."""
+    """Commit of HEAD before the step; None if it is not known."""
     uid: int
+    """User as which git runs in the clone."""
     gid: int
+    """Group as which git runs in the clone."""
     execution_id: UUID
     commit_message: str | None = None
-    """If given, the work tree is first committed on its branch with this message; at most 4 KiB of it are used."""
+    """Message (at most 4 KiB are used) for a commit of the work tree before recording; None makes no commit."""
     mask: SecretMask = field(default_factory=SecretMask)
-    """Knows the secrets that the patches must not contain."""
+    """Masks the secrets that the patches must not contain."""
 
 
 class OmittedPath(NamedTuple):
-    """A changed path that a commit or diff lacks."""
+    """A changed path that is missing from a commit or diff."""
 
     path: str
     why: str
-    """Reason for people."""
+    """The reason, as a text for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class AfterState:
-    """The state in which a step left a clone."""
+    """The recorded git state of a clone after a step."""
 
     after_head: str | None
-    """Commit of HEAD, after Relay's own commit; None if it cannot be read."""
+    """Commit of HEAD after the step, or Relay's own commit if Relay made one; None if HEAD cannot be read."""
     branch: str | None = None
     """Branch of HEAD; None if HEAD is on no branch."""
     committed: str | None = None
     """The commit that Relay made; None if it made none."""
     commit_problem: str | None = None
-    """Why Relay could not make the requested commit; None also if there was nothing to commit."""
+    """Why Relay could not make the requested commit; None if there was no problem or nothing to commit."""
     dirty: bool | None = None
     """Whether the work tree now differs from HEAD, untracked files included; None if it could not be compared."""
     summary: dict[str, Any] = field(default_factory=dict)
-    """Changes before the commit, as of `container.summarise`: a count for each of `container.KINDS`, ``paths``,
-    ``complete``."""
+    """Changes before Relay's commit, as `container.summarise` returns them.
+
+    The keys are ``paths``, ``complete``, and each of `container.KINDS` with a number of changes.
+    """
     pinned_commit: str | None = None
-    """The commit that the store keeps: HEAD, or a commit of the changed work tree on top of it."""
+    """The commit that the store keeps: HEAD, or a commit of the changed work tree on top of HEAD; None: no commit."""
     patch: Patch | None = None
-    """Diff from the base commit to the pinned commit."""
+    """Diff from the base commit to the pinned commit; None if it could not be made."""
     step_patch: Patch | None = None
-    """Diff from HEAD before the step to the pinned commit; None if that is `patch`, or the store lacks that HEAD."""
+    """Diff from HEAD before the step to the pinned commit.
+
+    None if HEAD before the step was the base commit (`patch` is then this diff), is unknown, or is not in the store.
+    """
     omitted: tuple[OmittedPath, ...] = ()
-    """Changed paths that are not recorded, or not committed; the first 100."""
+    """The first 100 of the changed paths that are not recorded or not committed."""
     problem: str | None = None
-    """Why the state is recorded only in part; None if it is complete."""
+    """Why the state is only partly recorded; None if it is complete."""
 
 
 class Git(Protocol):
-    """Operations on the clones of workspaces. Usable from several threads at once; each call may be repeated."""
+    """Operations on the clones of workspaces. Thread-safe; any call may be repeated, for example after a crash."""
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Bring the mirror of the remote up to date and check a workspace's clone out of it.
+        """Update the mirror of the remote and make a clone from it in a workspace.
 
-        A complete clone stays as it is, an incomplete one is replaced. A failure leaves no part of a clone behind.
+        If a complete clone exists, it stays unchanged; an incomplete one is replaced. After a failure, no part of a new
+        clone is left.
 
         Raises:
             InvalidInput: the URL is not allowed (any more), or a name is not valid.
@@ -149,26 +163,27 @@ class Git(Protocol):
         """
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """Return the directory of a remote's mirror on this node, whether it exists or not.
+        """Return the path of a remote's mirror on this node; the mirror need not exist.
 
         Raises:
             InvalidInput: the URL is not allowed.
         """
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """Return commit and branch of each clone, by the clone's name; only files are read (1 ms per clone).
+        """Return the commit and branch of each clone's HEAD, by the name of the clone.
 
-        Never raises because of a clone's content: `Head.problem` tells why something could not be read.
+        Only reads files and runs no git (1 ms per clone). Never raises because of a clone's content: `Head.problem`
+        explains why something could not be read.
         """
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """Record the state in which a step left one clone; if the request has a commit message, commit it first.
+        """Record the state of one clone after a step; if the request has a commit message, commit the work tree first.
 
-        Never raises because of the clone's content: `AfterState.problem` tells what could not be recorded.
+        Never raises because of the clone's content: `AfterState.problem` explains what could not be recorded.
         """
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
-        """Remove the files and the stores of a workspace; harmless if they do not exist.
+        """Remove the files and the stores of a workspace; do nothing if they do not exist.
 
         Raises:
             StepFailed: reason ``engine_error``: some files cannot be removed.

@@ -1,4 +1,4 @@
-"""The implementation of the port `Git`, which is described in port.py."""
+"""The implementation of the interface `Git`, which port.py describes."""
 
 import shutil
 from collections.abc import Iterable
@@ -21,7 +21,12 @@ from relay_workers.git.sandbox.make_clone import Cloner
 
 
 class GitService:
-    """Implements the port `Git` with git itself. Usable from several threads at once."""
+    """Implements the interface `Git` with the program git. Thread-safe.
+
+    Args:
+        settings: settings of the worker.
+        tool: runs the git container.
+    """
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
@@ -30,25 +35,25 @@ class GitService:
         self._recorder = Recorder(settings, tool)
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Make a clone as `Git.clone` describes it."""
+        """Update the remote's mirror and make a clone from it in a workspace; see `Git.clone`."""
         return self._cloner.clone(request)
 
     def mirror_path(self, project_id: UUID, url: str) -> Path:
-        """Return the directory of a mirror as `Git.mirror_path` describes it."""
+        """Return the path of a remote's mirror on this node; see `Git.mirror_path`."""
         return Mirrors(self._settings).path(project_id, parse_git_url(url, self._settings.remote_policy))
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
-        """Read the heads of clones as `Git.heads` describes it."""
+        """Return the commit and branch of each clone's HEAD, by the name of the clone; see `Git.heads`."""
         return {name: read_head(workspace_dir, name) for name in names}
 
     def after_state(self, request: AfterStateRequest) -> AfterState:
-        """Record the state of a clone as `Git.after_state` describes it."""
+        """Record the state of a clone after a step, after a commit if one is requested; see `Git.after_state`."""
         return self._recorder.record(request)
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
-        """Remove a workspace as `Git.remove_workspace` describes it.
+        """Remove the files and the stores of a workspace; see `Git.remove_workspace`.
 
-        A container removes as root the files that the worker cannot remove (those of other users, very deep trees).
+        Files that the worker cannot remove (files of other users, very deep trees) are removed by a container as root.
         """
         shutil.rmtree(self._settings.data_dir / "stores" / str(workspace_id), ignore_errors=True)
         try:

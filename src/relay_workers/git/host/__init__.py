@@ -1,1 +1,1 @@
-"""Git on the host, which runs only in repositories that Relay alone writes: mirrors and stores."""
+"""Git on the host. It runs only in repositories to which only Relay writes: mirrors and stores."""

@@ -1,8 +1,8 @@
 """The branches, tags and HEAD that a remote advertises.
 
-They are read from git's packet trace of the connection that fetches. So they need no second connection, and are neither
-older nor newer than the fetched objects. A remote without git's protocol (plain files behind HTTP) leaves no packets;
-it is asked by ``git ls-remote``.
+Relay reads them from git's packet trace of the fetch. So it needs no second connection, and the refs are neither older
+nor newer than the fetched objects. A remote that does not speak git's protocol (plain files behind HTTP) sends no
+packets; for such a remote, Relay runs ``git ls-remote``.
 """
 
 import re
@@ -14,16 +14,16 @@ from relay_core.domain.errors import RelayError
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
 RELAY_HEAD = "refs/relay/HEAD"
-"""The ref of a mirror that holds the commit of its remote's HEAD."""
+"""Name of the ref in a mirror for the commit of the remote's HEAD."""
 
 MOST_REFS = 500_000
-"""Most branches and tags of a remote: each takes memory of the worker, and a hostile remote may send any number."""
+"""Maximum number of branches and tags of a remote: each needs memory, and a hostile remote may send any number."""
 
 _PACKET = re.compile(r"packet: +(?!upload-pack)\S+< (.*)")
 _REF = re.compile(r"([0-9a-f]{40}(?:[0-9a-f]{24})?|unborn) (\S+?)(\\0.*| .*|)")
 _SYMREF = re.compile(r"(?: symref-target:| symref=HEAD:|\\0symref=HEAD:)(\S+)")
 _ESCAPED = re.compile(r"\\(37777777[0-7]{3}|[0-7]{3})")
-"""A byte above 126 in git's trace: octal; on platforms with a signed `char`, sign-extended to 32 bits."""
+"""Matches a byte above 126 in git's trace, written in octal; where C's `char` is signed, it is extended to 32 bits."""
 _LISTED = re.compile(r"(?:ref: (?P<target>\S+)|(?P<object>[0-9a-f]{40,64}))\t(?P<name>\S+)")
 
 
@@ -33,18 +33,21 @@ class TooManyRefs(RelayError):  # noqa: N818 - named after the limit
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """The refs of a remote at the time of a fetch; bytes of names that are not UTF-8 are lone surrogates."""
+    """The refs of a remote at the time of a fetch.
+
+    In names, bytes that are not UTF-8 are lone surrogates (Python's ``surrogateescape``).
+    """
 
     refs: Mapping[str, str]
     """Full name of each branch and tag → id of its object."""
     head: str | None
-    """Commit of HEAD; None if the branch of HEAD has no commit."""
+    """Id of HEAD's commit; None if the branch of HEAD has no commit."""
     head_ref: str | None
-    """The ref to which HEAD points; None if HEAD contains a commit, or the remote does not tell."""
+    """Name of the ref to which HEAD points; None if HEAD is detached (contains a commit) or the name is unknown."""
 
     @property
     def empty(self) -> bool:
-        """Whether the remote has no commit that could be cloned."""
+        """Whether the remote has neither a HEAD commit nor branches nor tags, so that nothing can be cloned."""
         return self.head is None and not self.refs
 
     @property
@@ -53,7 +56,7 @@ class Advertisement:
         return any(len(name) == 64 for name in (self.head or "", *self.refs.values()))
 
     def missing(self, stored: Mapping[str, str]) -> list[str]:
-        """Return the names of refs that a mirror lacks, or has at another object.
+        """Return the sorted names of the remote's refs that a mirror does not have, or that name another object there.
 
         Args:
             stored: the refs of the mirror: full name → id of the object.
@@ -63,10 +66,13 @@ class Advertisement:
 
 
 def read_trace(lines: Iterable[str]) -> Advertisement | None:
-    """Read the packet trace (GIT_TRACE_PACKET) of a fetch or clone; None if no packet came from the remote.
+    """Return the refs in the packet trace (GIT_TRACE_PACKET) of a fetch or clone; None if the remote sent no packet.
+
+    Args:
+        lines: the lines of the trace, decoded as Latin-1.
 
     Raises:
-        TooManyRefs: the remote has more than `MOST_REFS`.
+        TooManyRefs: the remote has more than `MOST_REFS` branches and tags.
     """
     found = _Refs()
     has_packets = False
@@ -83,10 +89,10 @@ def read_trace(lines: Iterable[str]) -> Advertisement | None:
 
 
 def read_listing(lines: Iterable[str]) -> Advertisement:
-    """Read the output of ``git ls-remote --symref``.
+    """Return the refs in the output of ``git ls-remote --symref``.
 
     Raises:
-        TooManyRefs: the remote has more than `MOST_REFS`.
+        TooManyRefs: the remote has more than `MOST_REFS` branches and tags.
     """
     found = _Refs()
     for line in lines:

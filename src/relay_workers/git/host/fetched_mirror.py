@@ -1,4 +1,4 @@
-"""A mirror after a fetch, and the commit at which a clone of it starts."""
+"""A mirror after a fetch, and the choice of the commit from which a workspace's branch starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _BRANCHES_NAMED = 8
 
 
 class StartPointMissing(StepFailed):
-    """The branch to check out does not exist, or the remote names no default branch."""
+    """The requested branch does not exist, or the remote has no default branch."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.CLONE_FAILED, message)
@@ -20,10 +20,10 @@ class StartPointMissing(StepFailed):
 
 @dataclass(frozen=True, slots=True)
 class StartPoint:
-    """The commit at which the branch of a workspace begins."""
+    """The commit from which the branch of a workspace starts."""
 
     branch: str | None
-    """The remote's branch at this commit; None if the remote's HEAD contains a commit that no branch is at."""
+    """The remote's branch at this commit; None if the remote's HEAD is detached at a commit of no branch."""
     commit: str
 
 
@@ -33,17 +33,20 @@ class FetchedMirror:
 
     path: Path
     default_branch: str | None
-    """The branch that is checked out if a request names none (`choose_default`)."""
+    """The branch to use if a request names none (see `choose_default`); None if the remote has no default branch."""
     heads: Mapping[str, str]
-    """Name of each branch → its commit. Branches whose names are not UTF-8 are left out: no request can name them."""
+    """Name of each branch → id of its commit, without branches that no request can name (names that are not UTF-8)."""
     head: str | None = None
-    """Commit of the remote's HEAD."""
+    """Id of the commit of the remote's HEAD; None if the branch of HEAD has no commit."""
 
     def start_point(self, branch: str | None) -> StartPoint:
-        """Return the start at the named branch; for None, at the default branch or the commit of the remote's HEAD.
+        """Return the commit from which the branch of a workspace starts.
+
+        Args:
+            branch: name of the remote's branch; None means the default branch or, without one, the remote's HEAD.
 
         Raises:
-            StepFailed: reason ``clone_failed``: there is no such branch; the message lists some that exist.
+            StartPointMissing: there is no such branch, or no default; the message lists some branches that exist.
         """
         name = branch or self.default_branch
         if name is None and self.head is not None:
@@ -61,17 +64,26 @@ class FetchedMirror:
 
 
 def describe(path: Path, remote: Advertisement) -> FetchedMirror:
-    """Describe a mirror that has all refs that its remote advertised."""
+    """Return the description of a mirror.
+
+    Args:
+        path: directory of the mirror.
+        remote: the refs that the remote advertised; the mirror has all of them.
+    """
     branches = {name.removeprefix(HEADS): commit for name, commit in remote.refs.items() if name.startswith(HEADS)}
     heads = {name: commit for name, commit in branches.items() if _is_utf8(name)}
     return FetchedMirror(path, choose_default(remote, heads), heads, remote.head)
 
 
 def choose_default(remote: Advertisement, heads: Mapping[str, str]) -> str | None:
-    """Choose the default branch of a remote; None if it has none.
+    """Return the name of the remote's default branch; None if there is none.
 
-    It is the branch of the remote's HEAD. If HEAD contains a commit, it is a branch at that commit, main or master
-    before others. If the branch of HEAD does not exist, it is the only branch of the remote, if there is only one.
+    This is the branch of the remote's HEAD. If HEAD is detached, it is a branch at HEAD's commit; main and master take
+    precedence. If the branch of HEAD does not exist, it is the only branch of the remote, if there is exactly one.
+
+    Args:
+        remote: the refs that the remote advertised.
+        heads: name of each branch that can be chosen → id of its commit.
     """
     named = (remote.head_ref or "").removeprefix(HEADS)
     if named in heads:

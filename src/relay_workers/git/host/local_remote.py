@@ -1,9 +1,11 @@
-"""Checks of a remote that is a repository on this node (``file://``).
+"""Check a remote that is a repository on this node (``file://``) before git reads it.
 
-Git runs ``upload-pack`` in the repository with the rights of the worker. A promisor remote in its configuration could
-make ``upload-pack`` run a program; alternates or links could give access to objects of other projects in Relay's data
-directory (both were tried, and work). So both are refused. An account that changes the repository between check and use
-can evade the check: RELAY_GIT_ALLOW_FILE means that the accounts of the node are trusted.
+Git runs ``upload-pack`` in the repository with the rights of the worker. A promisor remote in the repository's
+configuration could make ``upload-pack`` run a program. Alternates or links could give access to objects of other
+projects in Relay's data directory. (Both attacks were tried, and work.) So Relay refuses such repositories.
+
+An account that changes the repository between check and use can evade the check. This is accepted: the setting
+RELAY_GIT_ALLOW_FILE means that the operator trusts the accounts of the node.
 """
 
 import os
@@ -22,7 +24,7 @@ _PARTIAL = (".promisor", ".partialclone", ".partialclonefilter")
 
 
 class RemoteRefused(StepFailed):
-    """The repository does not exist, or may not be cloned."""
+    """The local repository does not exist, or Relay does not allow to clone it."""
 
     def __init__(self, url: GitUrl, why: str) -> None:
         super().__init__(Reason.CLONE_FAILED, f"cannot clone {url.display}: {why}")
@@ -32,7 +34,7 @@ class RemoteRefused(StepFailed):
 class _Repository:
     git_dir: Path
     common: Path
-    """Directory with objects and refs: another one than `git_dir` if that is of a linked worktree."""
+    """Directory with objects and refs; differs from `git_dir` in a linked worktree, otherwise both are the same."""
 
     @property
     def configs(self) -> tuple[Path, ...]:
@@ -40,13 +42,17 @@ class _Repository:
 
 
 def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
-    """Check the repository and return the path to clone it from, with all links resolved.
+    """Check a local repository and return its path for git, with all links resolved.
+
+    Args:
+        url: a ``file://`` URL of the repository.
+        data_dir: Relay's data directory; no part of the repository may be inside of it.
+        deadline: the time limit and cancellation event of the clone.
 
     Raises:
-        StepFailed: reason ``clone_failed``: there is no repository, it is a partial clone, or a part of it is below
-            `data_dir`.
+        RemoteRefused: there is no repository, it is a partial clone, or a part of it is below `data_dir`.
         GitCancelled: the event of the deadline was set.
-        DeadlinePassed: the time is over.
+        DeadlinePassed: the time limit of the deadline has passed.
     """
     path = Path(url.path).resolve()
     repository = _find(path, url)
@@ -68,7 +74,7 @@ def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
 
 
 def _find(path: Path, url: GitUrl) -> _Repository:
-    """Find the repository of a directory as git does: itself, its ``.git``, or the target of its file ``.git``."""
+    """Return the repository of a directory: the directory itself, its ``.git``, or the target of a file ``.git``."""
     dot_git = path / ".git"
     git_dir = path
     if dot_git.is_file():  # a linked worktree, a submodule's checkout, --separate-git-dir
@@ -84,7 +90,7 @@ def _find(path: Path, url: GitUrl) -> _Repository:
 
 
 def _object_places(repository: _Repository, url: GitUrl) -> Iterator[Path]:
-    """Yield the real path of everything that holds objects or refs: behind each link and each alternate."""
+    """Yield every path with objects or refs that git may read, with links resolved and alternates followed."""
     yield from (entry.resolve() for part in {repository.git_dir, repository.common} for entry in part.iterdir())
     due = [(repository.common / "objects").resolve()]
     seen: set[Path] = set()

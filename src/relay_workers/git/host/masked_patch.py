@@ -1,4 +1,4 @@
-"""Removal of secrets from a patch: masked in text, left out with the content of a binary file."""
+"""Remove secrets from a patch: mask them in text; leave out the content of binary files that contain one."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,24 +6,27 @@ from relay_core.domain.git.patches import FilePart, file_parts
 from relay_core.domain.logs.masking import SecretMask
 
 MAX_NAMED = 100
-"""Most paths that are returned."""
+"""Maximum number of paths that `masked_patch` returns."""
 
 _LEFT_OUT = b"Binary files with a secret, or too large to look for one, differ\n"
-"""Replaces binary content. It begins and ends like git's own line, so `git apply` reports the content as missing."""
+"""Line that replaces binary content.
+
+It begins and ends like git's own line for a binary file, so `git apply` reports that the content is missing.
+"""
 
 
 def masked_patch(
     text: bytes, mask: SecretMask, contents: Callable[[Sequence[str]], Mapping[str, bytes]]
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return the patch without secrets, and the paths of files (at most `MAX_NAMED`) whose part of it was changed.
+    """Return the patch without secrets, and the paths of the files (at most `MAX_NAMED`) whose part was changed.
 
-    A patch contains binary content in compressed form, so the blobs themselves are searched. Content with a secret, or
-    too large to be searched, is left out of the patch, as git does by default.
+    A patch contains binary content in compressed form, so the function searches the git blobs instead. Binary content
+    with a secret, or too large to be searched, is left out of the patch; git shows binary files so by default.
 
     Args:
-        text: the patch by git.
-        mask: knows the secrets.
-        contents: returns the contents of blobs by their ids, without blobs that are too large.
+        text: the patch that git wrote.
+        mask: masks the secrets.
+        contents: called with ids of blobs; returns their contents by id, without blobs that are too large.
     """
     if not mask.secrets:
         return text, ()
@@ -39,7 +42,7 @@ def masked_patch(
         if piece != text[part.start : part.end]:
             paths.append(shown.path)
         whole.append(piece)
-    if len(parts) != len(list(file_parts(masked))):  # a secret is one of the words of the format itself
+    if len(parts) != len(list(file_parts(masked))):  # a secret is equal to a word of the patch format
         return masked, tuple(part.path for part in parts)[:MAX_NAMED]
     return b"".join(whole), tuple(paths[:MAX_NAMED])
 

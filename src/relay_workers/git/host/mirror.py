@@ -1,11 +1,12 @@
-"""The bare mirrors of a node, one for each remote of a project. Only here does git connect to a network.
+"""The bare git mirrors of a node: one for each remote of a project. Only this module lets git connect to a network.
 
-Clones borrow the objects of a mirror, so no object is ever removed from it: no gc, no repack. Branches and tags that
-the remote deleted are removed, because they could block a later fetch (a branch ``a`` blocks a new branch ``a/b``).
-Objects are checked less strictly than those that come out of containers (`store`): many real histories have old flaws,
-and only git in a container reads them.
+Clones use the objects of a mirror, so Relay never removes an object from a mirror: no gc, no repack. But it removes
+branches and tags that the remote deleted: they could block a later fetch (a branch ``a`` blocks a new branch ``a/b``).
+Git checks fetched objects less strictly than objects that come from containers (`store`): many real histories contain
+old flaws, and only git in a container reads them.
 
-Git may exit with 0 and not update a ref, so every branch and tag is compared with the remote's advertisement.
+Git may exit with 0 although it did not update a ref. So Relay compares every branch and tag of the mirror with the refs
+that the remote advertised.
 """
 
 import fcntl
@@ -39,17 +40,20 @@ from relay_workers.git.host.remote import NOT_GIT, SHA256, WEB, Connection, conn
 
 _REFSPECS = (f"+HEAD*:{RELAY_HEAD}*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _DIRTY = "relay-fetching"
-"""Name of a file in a mirror that exists while a fetch runs: if the next fetch finds it, the last one was killed."""
+"""Name of a marker file in a mirror during a fetch; if a later fetch finds it, the previous fetch was killed."""
 _LEAST_BYTES = 1 << 20
-"""Size of a file that git may always write, for refs and the like, even if the mirror has reached its size limit."""
+"""Git may always write files of this size, for example for refs, even if the mirror has reached its size limit."""
 _REFS_NAMED = 5
 _FETCH = ("fetch", "--progress", "--prune", "--force", "--update-shallow")
-"""``--update-shallow``: a remote may be a shallow clone, and git would else refuse new commits beyond its boundary."""
+"""First arguments of a fetch.
+
+``--update-shallow``: the remote may be a shallow clone; without it, git would refuse new commits beyond its boundary.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """One fetch from a remote: its URL, the way to reach it, the log, and the time limit."""
+    """One fetch: the remote's URL, git's settings for the connection, the receiver of output, and the time limit."""
 
     url: GitUrl
     connection: Connection
@@ -61,28 +65,28 @@ class _Fetch:
 
 
 class Mirrors:
-    """The mirrors below one data directory, which the workers of a node share."""
+    """The git mirrors below a data directory, which all workers of a node share."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def path(self, project_id: UUID, url: GitUrl) -> Path:
-        """Return the directory of a remote's mirror, whether it exists or not."""
+        """Return the path of a remote's mirror; the mirror need not exist."""
         key = sha256(url.text.encode()).hexdigest()[:16]
         return self._settings.data_dir / "mirrors" / str(project_id) / f"{key}.git"
 
     def fetch(
         self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], deadline: Deadline
     ) -> FetchedMirror:
-        """Bring a mirror up to date, or create it, with one connection to the remote.
+        """Update the mirror of a remote, or create it, with one connection to the remote; return its refs.
 
-        A failure leaves no part of a new mirror and no process behind.
+        After a failure, no part of a new mirror and no process is left.
 
         Args:
-            project_id: the project whose mirror it is.
+            project_id: the project to which the mirror belongs.
             url: the remote.
-            on_output: gets git's progress and messages for the log.
-            deadline: when to give up, and the event that cancels the fetch.
+            on_output: called with git's progress and messages for the log.
+            deadline: the time limit, and the event that cancels the fetch.
 
         Raises:
             StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``.
@@ -111,13 +115,13 @@ class Mirrors:
         for left_over in path.parent.glob(f"{path.name}.partial-*"):
             shutil.rmtree(left_over)
         partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
-        # Containers read the objects as other users, so files must be readable whatever the worker's umask is.
+        # Containers read the objects as other users, so the files must be readable to all, for any umask of the worker.
         shape = ("--bare", "--template=", "--no-local", "-c", "core.sharedRepository=0644")
         quiet = ("--quiet", "--progress", "--no-recurse-submodules")
         argv = ("clone", *shape, *quiet, *fetch.connection.options, "--", fetch.connection.url, str(partial))
         try:
             remote = self._visit(argv, path, fetch)
-            if remote.head is not None:  # `git clone` does not write this ref, a later fetch does
+            if remote.head is not None:  # `git clone` does not write this ref, unlike a later fetch
                 job = GitJob(("update-ref", RELAY_HEAD, remote.head), git_dir=partial)
                 run_git(job, fetch.deadline)
             _compare(partial, remote, fetch)
@@ -139,7 +143,17 @@ class Mirrors:
         return remote
 
     def _visit(self, argv: tuple[str, ...], path: Path, fetch: _Fetch, git_dir: Path | None = None) -> Advertisement:
-        """Run one git command that connects to the remote; returns the refs that the remote advertised."""
+        """Run a git command that connects to the remote; return the refs that the remote advertised.
+
+        Args:
+            argv: arguments of git.
+            path: directory of the mirror, also if it does not exist yet.
+            fetch: the fetch to which the command belongs.
+            git_dir: the repository in which git runs; None for a clone.
+
+        Raises:
+            StepFailed: reason ``clone_failed``: git failed, or the remote is empty or uses SHA-256.
+        """
         trace = path.with_suffix(".trace")
         trace.unlink(missing_ok=True)
         try:
@@ -160,7 +174,7 @@ class Mirrors:
         return remote
 
     def _listed(self, fetch: _Fetch) -> Advertisement:
-        """Ask a remote without git's protocol for its refs."""
+        """Return the refs of a remote that does not speak git's protocol; runs `git ls-remote`."""
         argv = ("ls-remote", "--symref", *fetch.connection.options, "--", fetch.connection.url)
         result = self._run(argv, fetch)
         if result.exit_code:
@@ -189,10 +203,10 @@ class Mirrors:
         return run_git(job, fetch.deadline)
 
     def _free(self, fetch: _Fetch) -> int:
-        """Return how many bytes may still be written to the node's disk.
+        """Return how many bytes Relay may still write to the node's disk.
 
         Raises:
-            StepFailed: reason ``disk_limit``: no byte may be written.
+            StepFailed: reason ``disk_limit``: no more than the reserved free space is left.
         """
         free = shutil.disk_usage(self._settings.data_dir).free - self._settings.node_min_free_bytes
         if free <= 0:
@@ -210,10 +224,15 @@ def _traced(trace: Path) -> Advertisement | None:
 
 
 def _compare(path: Path, remote: Advertisement, fetch: _Fetch) -> None:
-    """Check that the mirror has every branch and tag of the remote. Names that git does not accept are only logged.
+    """Check that the mirror has every branch and tag of the remote; only log refs whose names git does not accept.
+
+    Args:
+        path: directory of the mirror.
+        remote: the refs that the remote advertised.
+        fetch: the fetch that updated the mirror.
 
     Raises:
-        StepFailed: reason ``clone_failed``: a ref is missing or old, so a clone might start from an old commit.
+        StepFailed: reason ``clone_failed``: a ref is missing or outdated, so a clone might start from an old commit.
     """
     job = GitJob(("for-each-ref", "--format=%(refname) %(objectname)"), git_dir=path)
     lines = run_git(job, fetch.deadline).output.decode("utf-8", "surrogateescape").splitlines()
@@ -232,14 +251,17 @@ def _named(refs: list[str]) -> str:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a mirror's packs, which are nearly its whole size."""
+    """Return the size of a mirror's packs in bytes; the other files of a mirror are small. 0 if it does not exist."""
     with suppress(FileNotFoundError):
         return sum(entry.stat().st_size for entry in os.scandir(path / "objects" / "pack"))
     return 0
 
 
 def clear_after_crash(path: Path) -> None:
-    """Remove files of a fetch that was killed, such as locks, at which git would fail; the caller holds the lock."""
+    """Remove the files that a killed fetch left in a mirror: locks, which would make git fail, and incomplete packs.
+
+    The caller must hold the lock of the mirror.
+    """
     marker = path / _DIRTY
     if not marker.exists():
         return
@@ -254,7 +276,12 @@ def clear_after_crash(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, deadline: Deadline) -> Iterator[None]:
-    """Hold a file lock against other threads and workers of this node; the kernel frees it when the worker dies."""
+    """Hold a file lock that excludes other threads and workers of this node; the kernel releases it if the worker dies.
+
+    Raises:
+        GitCancelled: the event of the deadline was set while waiting for the lock.
+        DeadlinePassed: the time limit passed while waiting for the lock.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:

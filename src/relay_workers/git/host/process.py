@@ -1,7 +1,8 @@
-"""Running git on the host: only in bare repositories that Relay alone writes, and only with Relay's configuration.
+"""Run git on the host, only in bare repositories to which only Relay writes, and only with Relay's configuration.
 
-GitPython is not used for this: it passes the whole environment of the worker to git, does not limit how much output it
-keeps, and kills only the first process of a fetch. `store` uses it to read objects and write refs.
+This module does not use GitPython, because GitPython passes the whole environment of the worker to git, does not limit
+how much output it keeps, and kills only the first process of a fetch. `store` uses GitPython to read objects and write
+refs.
 """
 
 import os
@@ -24,44 +25,44 @@ _GONE_SECONDS = 5
 _ERRORS_LIMIT = 16 << 10
 _READ = 1 << 16
 
-# A shell sets the limits before it becomes git; a preexec_fn would not be safe in a worker with threads.
+# A shell sets the limits and then replaces itself with git; a preexec_fn would not be safe in a worker with threads.
 _LIMITED = 'ulimit -c 0 && ulimit -v "$1" && ulimit -f "$2" && shift 2 && exec "$@"'
 
 
 class GitCancelled(StepFailed):
-    """The work was cancelled by its event; no process is left."""
+    """The event of the deadline was set, so git was killed; none of its processes is left."""
 
     def __init__(self, task: str) -> None:
         super().__init__(Reason.USER, f"{task} was cancelled")
 
 
 class DeadlinePassed(RelayError):  # noqa: N818 - an event
-    """The work took too long; no process is left."""
+    """The time limit of the deadline has passed, so git was killed; none of its processes is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The time until which some work may run, and an event that ends it earlier."""
+    """The time limit of some work, and an event that cancels the work earlier."""
 
     expires_at: float
-    """Seconds on the clock of `time.monotonic`."""
+    """Time at which the limit passes, in seconds of `time.monotonic`."""
     cancelled: Event
-    """Set by another thread to cancel the work."""
+    """Another thread sets this event to cancel the work."""
 
     @classmethod
     def within(cls, seconds: float, cancelled: Event | None = None) -> "Deadline":
-        """Make a deadline that many seconds from now."""
+        """Return a deadline that passes in `seconds` from now; None for `cancelled` means that nothing cancels it."""
         return cls(time.monotonic() + seconds, cancelled or Event())
 
     def check(self, task: str) -> None:
-        """Return if the work may go on.
+        """Raise an error if the work must stop; otherwise do nothing.
 
         Args:
-            task: name of the work in the error's message.
+            task: name of the work for the error message.
 
         Raises:
             GitCancelled: the event is set.
-            DeadlinePassed: the time is over.
+            DeadlinePassed: the time limit has passed.
         """
         if self.cancelled.is_set():
             raise GitCancelled(task)
@@ -69,7 +70,7 @@ class Deadline:
             raise DeadlinePassed(f"{task} took too long")
 
     def pause(self, task: str) -> None:
-        """Wait 0.1 s between two polls, less if the event is set; raises as `check` does."""
+        """Wait for 0.1 s, or until the event is set; call `check` before and after, which may raise an error."""
         self.check(task)
         self.cancelled.wait(_POLL_SECONDS)
         self.check(task)
@@ -82,50 +83,51 @@ class GitJob:
     argv: Sequence[str]
     """Arguments after ``git``."""
     git_dir: Path | None = None
-    """The bare repository; None for a command that needs none."""
+    """The bare repository; None for a command that needs no repository."""
     config: Mapping[str, str] = field(default_factory=dict)
-    """Configuration in addition to Relay's fixed one; never a secret."""
+    """Git configuration in addition to Relay's fixed configuration; must not contain a secret."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables in addition to Relay's fixed ones."""
+    """Environment variables in addition to Relay's fixed variables."""
     stdin: int | None = None
-    """Descriptor of the standard input; None for an empty one."""
+    """Descriptor of the standard input; None for an empty standard input."""
     memory_bytes: int = 4 << 30
-    """Address space of each process."""
+    """Maximum address space of each process."""
     file_bytes: int = 1 << 40
-    """Size of each file that git writes."""
+    """Maximum size of each file that git writes."""
     output_limit: int = 64 << 20
-    """Bytes of stdout that are kept; at one more the process is ended."""
+    """Maximum number of bytes of stdout; if git prints more, it is killed and the output is cut."""
     on_errors: Callable[[bytes], None] | None = None
-    """Called with every chunk of stderr."""
+    """Called with every chunk of stderr; None: not called."""
     watch: Callable[[], object] | None = None
-    """Called several times a second while git runs; an exception from it ends git and is passed on."""
+    """Called several times a second while git runs; if it raises, git is killed and the exception is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
 class GitResult:
-    """The end of a git process; a non-zero exit code is no exception."""
+    """The result of a git command; a failed command has a non-zero exit code and raises no exception."""
 
     exit_code: int
     output: bytes
     truncated: bool
-    """Whether the output was longer than its limit and is cut there."""
+    """Whether the output was longer than `GitJob.output_limit` and was cut."""
     errors: bytes
-    """The last bytes of stderr, at most 16 KiB."""
+    """The end of stderr, at most 16 KiB."""
 
     @property
     def message(self) -> str:
-        """The last two error lines of stderr, or its last two lines, joined by semicolons."""
+        """A message about a failure: the last two error lines of stderr, or its last two lines, as one line."""
         lines = self.errors.decode("utf-8", "replace").strip().splitlines()
         complaints = [line for line in lines if line.startswith(("error:", "fatal:"))] or lines
         return "; ".join(complaints[-2:]) or f"git ended with code {self.exit_code}"
 
 
 def run_git(job: GitJob, deadline: Deadline) -> GitResult:
-    """Run git in a process group of its own, none of which is left when this function returns or raises.
+    """Run git in its own process group. When this function returns or raises, no process of the group is left.
 
     Raises:
         GitCancelled: the event of the deadline was set.
-        DeadlinePassed: the time is over.
+        DeadlinePassed: the time limit of the deadline has passed.
+        RelayError: a process of git could not be killed.
     """
     limits = (str(job.memory_bytes // 1024), str(job.file_bytes // 512))
     argv = ("/bin/sh", "-c", _LIMITED, "sh", *limits, "git", *job.argv)
@@ -150,10 +152,13 @@ def run_git(job: GitJob, deadline: Deadline) -> GitResult:
 
 
 def end_group(group: int) -> None:
-    """Kill a process group and wait until no live process of it is left.
+    """Kill the processes of a group and wait until none is alive.
+
+    Args:
+        group: id of the process group.
 
     Raises:
-        RelayError: after 5 s a process is still alive (it hangs in the kernel).
+        RelayError: a process is still alive after 5 s (it hangs in the kernel).
     """
     deadline = time.monotonic() + _GONE_SECONDS
     while True:
@@ -163,11 +168,11 @@ def end_group(group: int) -> None:
             return
         if time.monotonic() > deadline:
             raise RelayError(f"processes of group {group} do not end")
-        time.sleep(0.01)  # the kernel offers no event for the end of a process that is no child of this one
+        time.sleep(0.01)  # the kernel offers no event for the end of a process that is not a child of this process
 
 
 def living_members(group: int) -> list[int]:
-    """Return the ids of the processes of a group that are no zombies."""
+    """Return the ids of the processes in a process group, without zombies."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -220,7 +225,11 @@ def _environment(job: GitJob) -> dict[str, str]:
 
 
 def _collect(process: subprocess.Popen[bytes], job: GitJob, deadline: Deadline) -> tuple[bytes, bool, bytes]:
-    """Read both pipes to their ends or to the output limit; returns the output, whether it is cut, and stderr's end."""
+    """Read git's output until git closes both pipes or the output limit is reached.
+
+    Returns:
+        The output, whether it was cut at the limit, and the end of stderr.
+    """
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         for pipe in (process.stdout, process.stderr):
@@ -247,7 +256,7 @@ def _collect(process: subprocess.Popen[bytes], job: GitJob, deadline: Deadline) 
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: Deadline) -> None:
-    """Wait for the end of a process that has closed its pipes."""
+    """Wait until a process that has closed its pipes exits; raise an error if the deadline passes before."""
     while True:
         try:
             process.wait(_POLL_SECONDS)

@@ -1,17 +1,22 @@
-"""Thins out git's progress for a log: of a line that git overwrites hundreds of times, only some states are kept."""
+"""Reduce git's progress output for a log: of a line that git overwrites hundreds of times, keep only some states."""
 
 import re
 import time
 from collections.abc import Callable
 
 SECONDS = 5.0
-"""Shortest time between two states of one line that are kept."""
+"""Minimum time between two kept states of an overwritten line."""
 _LONGEST_LINE = 64 << 10
 _BEHIND_ENDS = re.compile(rb"(?<=[\r\n])")
 
 
 class ProgressLog:
-    """Passes on complete lines, and one state that ends in a carriage return per `SECONDS`."""
+    """Passes complete lines to a function; of states that git overwrites (carriage return), only one per `SECONDS`.
+
+    Args:
+        target: called with the kept output.
+        clock: returns the time in seconds.
+    """
 
     def __init__(self, target: Callable[[bytes], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._target = target
@@ -20,7 +25,7 @@ class ProgressLog:
         self._rest = b""
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes of git's stderr, which may be cut anywhere."""
+        """Process the next bytes of git's stderr; they may begin and end in the middle of a line."""
         data = self._rest + data
         shown = bytearray()
         *lines, self._rest = _BEHIND_ENDS.split(data)
@@ -34,7 +39,7 @@ class ProgressLog:
             self._target(bytes(shown))
 
     def end(self) -> None:
-        """Pass on the last line if it has no line end."""
+        """Pass the last line to `target` if no line end follows it; called after the last byte."""
         if self._rest:
             self._target(self._rest)
         self._rest = b""

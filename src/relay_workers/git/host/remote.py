@@ -1,4 +1,4 @@
-"""Connecting to a remote: its address is resolved once, checked and pinned; git's errors are explained."""
+"""Prepare git's connection to a remote (resolve, check and pin the remote's address), and explain git's errors."""
 
 import re
 import socket
@@ -25,27 +25,29 @@ NOT_GIT = (
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The settings with which git can reach one remote, and no other."""
+    """Settings with which git can connect to one remote and to no other."""
 
     url: str
+    """The URL for git; it may contain the resolved address instead of the host name."""
     config: Mapping[str, str]
-    """Git configuration."""
+    """Git configuration for the connection."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of git."""
+    """Environment variables for git."""
     options: tuple[str, ...] = ()
-    """Options of ``git clone``, ``git fetch`` and ``git ls-remote``."""
+    """Options for ``git clone``, ``git fetch`` and ``git ls-remote``."""
 
 
 def connect(url: GitUrl, settings: Settings, deadline: Deadline) -> Connection:
-    """Resolve the address of a remote, check that it is allowed, and pin it: git connects to that very address.
+    """Resolve the address of a remote, check that it is allowed, and return settings that pin git to that address.
 
-    If the worker's environment names an HTTP proxy for the URL, the proxy resolves the name, and its rules decide which
-    addresses are allowed.
+    If the worker's environment names an HTTP proxy for the URL, nothing is resolved or checked here: the proxy resolves
+    the name, and the rules of the proxy decide which addresses are allowed.
 
     Raises:
-        StepFailed: reason ``clone_failed``: unknown host, an address that is not allowed, or no such local repository.
+        StepFailed: reason ``clone_failed``: the host is unknown, its address is not allowed, git is too old to pin the
+            address, or the local repository is missing or not allowed.
         GitCancelled: the event of the deadline was set.
-        DeadlinePassed: the time is over.
+        DeadlinePassed: the time limit of the deadline has passed.
     """
     config = {f"protocol.{url.scheme}.allow": "always", "http.followRedirects": "false", "protocol.version": "2"}
     if url.scheme == "file":
@@ -71,7 +73,12 @@ def connect(url: GitUrl, settings: Settings, deadline: Deadline) -> Connection:
 
 
 def explain_failure(errors: bytes, url: GitUrl) -> str:
-    """Explain git's stderr to the person who gave the URL; the text contains no credentials."""
+    """Return an explanation of a failed git command for the person who gave the URL; it contains no credentials.
+
+    Args:
+        errors: stderr of git.
+        url: the remote.
+    """
     text = redact(errors.decode("utf-8", "replace"))
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, text, re.IGNORECASE):
@@ -114,9 +121,9 @@ _MEANINGS = (
 
 
 def _resolve(url: GitUrl, settings: Settings, deadline: Deadline) -> list[IPAddress]:
-    """Return the addresses of the host, all of which are allowed.
+    """Return the addresses of the remote's host; raise StepFailed if one is not allowed or the host is unknown.
 
-    It resolves in a daemon thread, because a call of the resolver can be neither limited nor interrupted.
+    The name is resolved in a daemon thread, because a call of the resolver has no time limit and cannot be interrupted.
     """
     found: list[str] = []
     failed: list[OSError] = []
@@ -143,7 +150,7 @@ def _resolve(url: GitUrl, settings: Settings, deadline: Deadline) -> list[IPAddr
 
 
 def _proxy_environment(url: GitUrl) -> dict[str, str]:
-    """Return the environment variable for the HTTP proxy of this URL, or none, by the worker's own environment."""
+    """Return the variable that makes git use the HTTP proxy from the worker's environment; empty if none applies."""
     if url.scheme not in WEB:
         return {}
     proxies = urllib.request.getproxies_environment()
@@ -180,7 +187,7 @@ def _ssh_command(url: GitUrl, address: IPAddress, settings: Settings) -> str:
 
 def _local(url: GitUrl, settings: Settings, config: dict[str, str], deadline: Deadline) -> Connection:
     path = checked_path(url, settings.data_dir, deadline)
-    # Git refuses to read a repository of another user; RELAY_GIT_ALLOW_FILE allows it. Only the command line passes
-    # configuration to the other end of a local fetch.
+    # Git refuses to read a repository of another user, but RELAY_GIT_ALLOW_FILE allows it. The git process at the other
+    # end of a local fetch gets its configuration only from its command line.
     upload_pack = "--upload-pack=git -c safe.directory=* -c protocol.allow=never upload-pack"
     return Connection(str(path), config, options=(upload_pack,))

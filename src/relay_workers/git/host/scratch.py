@@ -1,7 +1,7 @@
 """Temporary directories for results of the git container, and removal of files that killed workers left behind.
 
-A worker holds a file lock on each directory and mirror that it uses, and the kernel frees the lock when the worker
-dies. So files whose lock can be taken belong to no living worker.
+A worker holds a file lock on each temporary directory and mirror that it uses, and the kernel releases the lock when
+the worker dies. So if this module can lock a file, no living worker uses it.
 """
 
 import fcntl
@@ -19,12 +19,12 @@ from relay_workers.git.host.mirror import clear_after_crash
 log = structlog.get_logger(__name__)
 
 _ENTRIES_PER_SWEEP = 50
-"""Most files that one sweep looks at per kind, so that it is short; the next sweep takes further ones."""
+"""Maximum number of files that one call of `sweep` checks per pattern; later calls remove the rest."""
 
 
 @contextmanager
 def scratch(data_dir: Path) -> Iterator[Path]:
-    """Create an empty directory outside of the workspaces, and remove it at the end of the context."""
+    """Create an empty temporary directory below ``<data_dir>/tmp``; remove it at the end of the context."""
     root = data_dir / "tmp"
     root.mkdir(parents=True, exist_ok=True)
     draft = root / f".out-{secrets.token_hex(8)}"
@@ -33,7 +33,7 @@ def scratch(data_dir: Path) -> Iterator[Path]:
     descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.rename(path)  # a sweep ignores the draft, and finds the directory locked
+        draft.rename(path)  # `sweep` ignores the draft name, and the directory is locked before it gets its name
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -41,7 +41,11 @@ def scratch(data_dir: Path) -> Iterator[Path]:
 
 
 def sweep(data_dir: Path) -> int:
-    """Remove directories and unfinished fetches of dead workers; returns how many were removed."""
+    """Remove the temporary directories and the files of unfinished fetches that dead workers left behind.
+
+    Returns:
+        Number of removed directories plus number of mirrors that were cleaned.
+    """
     removed = 0
     for path in _some(data_dir / "tmp", "out-*"):
         with _try_lock(path, os.O_RDONLY | os.O_DIRECTORY) as locked:
@@ -55,11 +59,11 @@ def sweep(data_dir: Path) -> int:
 
 
 _UNFINISHED_FETCHES = ("*/*.partial-*", "*/*.trace", "*/*.git/relay-fetching")
-"""Files that exist only during a fetch, below the directory of mirrors."""
+"""Patterns, below the directory of mirrors, of files that exist only during a fetch."""
 
 
 def _lock_of(path: Path) -> Path:
-    """Return the lock file of the mirror to which a file of a fetch belongs."""
+    """Return the path of a mirror's lock file, for a file that a fetch of this mirror created."""
     mirror = path.parent if path.parent.suffix == ".git" else path
     return mirror.with_name(f"{mirror.name.partition('.')[0]}.lock")
 
@@ -84,7 +88,15 @@ def _some(directory: Path, pattern: str) -> list[Path]:
 
 @contextmanager
 def _try_lock(path: Path, flags: int) -> Iterator[bool]:
-    """Try to lock a file within the context; yields False if a living worker holds the lock, or the file is gone."""
+    """Try to lock a file for the duration of the context.
+
+    Args:
+        path: the file or directory to lock.
+        flags: flags with which `os.open` opens it.
+
+    Yields:
+        Whether the file is locked; False if a living worker holds the lock, or the file cannot be opened.
+    """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -1,7 +1,8 @@
-"""The bare repository in which Relay keeps the recorded states of one clone of a workspace, and makes diffs of them.
+"""The store: a bare repository with the git states that Relay recorded of one clone of a workspace after each step.
 
-It borrows the mirror's objects, and does not need the clone or the container. The objects that enter it come from a
-container: they are checked one by one, limited in size, and never put into a mirror, which other workspaces share.
+Relay makes diffs from the store. A store uses the objects of the mirror, and needs neither the clone nor a container.
+New objects of a store come from a container. So git checks each of them, Relay limits their size, and they never enter
+a mirror, which other workspaces share.
 """
 
 import os
@@ -37,33 +38,40 @@ _PACK_HEADER = struct.Struct(">4sII")
 
 
 class Store:
-    """The bare repository for one clone (`repo_name`) of a workspace."""
+    """The bare repository with the recorded states of one clone.
+
+    Args:
+        settings: settings of the worker.
+        workspace_id: the workspace of the clone.
+        repo_name: name of the clone's directory below ``repos/`` in the workspace.
+    """
 
     def __init__(self, settings: Settings, workspace_id: UUID, repo_name: str) -> None:
         self._settings = settings
         self.path = settings.data_dir / "stores" / str(workspace_id) / f"{repo_name}.git"
 
     def prepare(self, mirror: Path) -> None:
-        """Create the repository, which borrows the objects of ``mirror``; harmless if it exists."""
+        """Create the repository if it does not exist, and make git read further objects from ``mirror``."""
         alternates = self.path / "objects" / "info" / "alternates"
         if alternates.is_file():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         shape: dict[str, Any] = {"bare": True, "template": "", "env": _CLEAN}
-        # GitPython calls any template unsafe. The empty one means no template, not even that of the distribution.
+        # GitPython calls any template unsafe. The empty string means no template, not even the distribution's.
         Repo.init(self.path, odbt=GitCmdObjectDB, expand_vars=False, allow_unsafe_options=True, **shape).close()
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{mirror}/objects\n")
 
     def import_pack(self, pack: int) -> None:
-        """Add the objects of a pack; a pack without objects changes nothing.
+        """Add the objects of a git pack to the store; do nothing if the pack contains no objects.
 
         Args:
-            pack: open descriptor of the file.
+            pack: open descriptor of the pack file.
 
         Raises:
-            StepFailed: reason ``internal_error``: the pack is damaged or too large, or its objects need others that
-                are missing.
+            StepFailed: reason ``internal_error``: the pack is damaged or too large, or its objects need other objects
+                that are missing.
+            DeadlinePassed: git took too long.
         """
         header = os.pread(pack, _PACK_HEADER.size, 0)
         if len(header) == _PACK_HEADER.size and _PACK_HEADER.unpack(header)[::2] == (b"PACK", 0):
@@ -83,17 +91,17 @@ class Store:
             raise StepFailed(Reason.INTERNAL_ERROR, f"the after-state is refused: {result.message[:300]}")
 
     def has(self, commit: str) -> bool:
-        """Return whether the store, or the mirror that it borrows from, has the commit."""
+        """Return whether the store, or the mirror whose objects it uses, contains the commit with this id."""
         if not self.path.is_dir():
             return False
         with self._repo() as repo:
             return _is_commit(repo, commit)
 
     def pin(self, execution_id: UUID, commit: str) -> None:
-        """Keep a commit by the ref ``refs/relay/<execution id>``.
+        """Create the ref ``refs/relay/<execution id>`` for a commit, so that git keeps the commit.
 
         Raises:
-            StepFailed: reason ``internal_error``: the store has no such commit.
+            StepFailed: reason ``internal_error``: the store does not contain the commit.
         """
         with self._repo() as repo:
             if not _is_commit(repo, commit):
@@ -101,13 +109,15 @@ class Store:
             Reference(repo, f"refs/relay/{execution_id}").set_object(commit)
 
     def patch(self, base: str, after: str, max_bytes: int, mask: SecretMask | None = None) -> Patch:
-        """Return the diff between two commits, with secrets masked; it runs no diff driver and no filter.
+        """Return the diff between two commits, with secrets masked.
+
+        Git runs no diff driver and no filter, and detects renames among at most 400 files.
 
         Args:
-            base: the older commit.
-            after: the newer commit.
-            max_bytes: longest diff; a longer one is cut. Renames are detected among at most 400 files.
-            mask: knows the secrets; None if there are none.
+            base: id of the older commit.
+            after: id of the newer commit.
+            max_bytes: maximum length of the diff in bytes; a longer diff is cut after the last line that fits.
+            mask: masks the secrets; None if there are no secrets.
 
         Raises:
             StepFailed: reason ``internal_error``: a commit is missing, or git ran out of time or memory.
@@ -118,7 +128,7 @@ class Store:
             argv,
             git_dir=self.path,
             memory_bytes=self._settings.git_host_memory_bytes,
-            output_limit=max_bytes + 100,  # room for the line of statistics, which comes first
+            output_limit=max_bytes + 100,  # the 100 bytes are for the line of statistics, which git prints first
         )
         try:
             result = run_git(job, self._deadline())
@@ -131,7 +141,12 @@ class Store:
         return replace(patch, text=text, masked=masked)
 
     def _blobs(self, names: Sequence[str], max_bytes: int) -> dict[str, bytes]:
-        """Return contents of blobs by id, as many as fit into `max_bytes` in total; missing blobs are left out."""
+        """Return the contents of git blobs by id.
+
+        Args:
+            names: ids of the blobs.
+            max_bytes: maximum size of git's whole output; blobs beyond it, and missing blobs, are left out.
+        """
         if not names:
             return {}
         with tempfile.TemporaryFile() as asked:
@@ -167,12 +182,12 @@ def _is_commit(repo: Repo, commit: str) -> bool:
 
 
 def _blobs_in(output: bytes) -> dict[str, bytes]:
-    """Return the complete blobs in the output of `git cat-file --batch`, by id."""
+    """Return the contents of the blobs in the output of `git cat-file --batch`, by id; leave out a cut last blob."""
     found, at = {}, 0
     while (end := output.find(b"\n", at)) >= 0:
         name, _, size = output[at:end].decode("latin-1").partition(" blob ")
         at = end + 1
-        if not size.isdecimal():  # a line that says that there is no such blob
+        if not size.isdecimal():  # git's line for a missing blob
             continue
         content = output[at : at + int(size)]
         if len(content) == int(size):

@@ -1,1 +1,4 @@
-"""Work on clones, which an agent may have changed: git runs only in a container; the host only reads and owns files."""
+"""Work on clones, whose files an agent may have changed in a harmful way.
+
+Git runs only in a container. The host only reads files, changes their owner, and removes lock files.
+"""

@@ -1,4 +1,4 @@
-"""Records the state in which a step left a clone: optionally a commit, then heads, a summary, and diffs."""
+"""Record the git state of a clone after a step: optionally commit, then store HEAD, a summary of changes, and diffs."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -31,14 +31,14 @@ log = structlog.get_logger()
 
 
 class Recorder:
-    """Records the state of clones; see `GitService.after_state`."""
+    """Records the git state of clones after a step; see `Git.after_state`."""
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
         self._tool = tool
 
     def record(self, request: AfterStateRequest) -> AfterState:
-        """Record one clone; a failure is the `problem` of the result and is never raised."""
+        """Record the state of one clone; return a failure as `AfterState.problem` instead of raising it."""
         head = read_head(request.workspace_dir, request.name)
         if head.commit is None and head.branch is None:
             return AfterState(None, problem=head.problem)
@@ -53,7 +53,7 @@ class Recorder:
 
     @contextmanager
     def _out_directory(self, request: AfterStateRequest) -> Iterator[Path]:
-        """Create a directory for the container's message and results, outside of the workspace."""
+        """Create a temporary directory outside of the workspace: it has the commit message and gets the results."""
         with scratch(self._settings.data_dir) as path:
             (path / "message").write_bytes(_commit_message(request.commit_message or ""))
             if os.geteuid() == 0:
@@ -85,7 +85,7 @@ class Recorder:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
         try:
             self._keep(store, request.execution_id, pinned, out_dir)
-        except (StepFailed, DeadlinePassed, OSError) as error:  # the commit, if one was made, is still reported
+        except (StepFailed, DeadlinePassed, OSError) as error:  # the result still contains the commit if one was made
             return replace(state, problem=str(error))
         return self._with_patches(replace(state, pinned_commit=pinned), store, request)
 
@@ -113,13 +113,19 @@ class Recorder:
 
 
 def _commit_message(text: str) -> bytes:
-    """Cut a commit message to 4 KiB between characters; an empty one is replaced."""
+    """Return a commit message of at most 4 KiB, cut between two characters; replace an empty message by a default."""
     message = text.replace("\0", "").strip().encode("utf-8", "replace")[:_MESSAGE_LIMIT]
     return (message.decode("utf-8", "ignore") or "Changes of the agent").encode() + b"\n"
 
 
 def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterState:
-    """Add the results of the container to the state."""
+    """Return `state` with the results of the container added.
+
+    Args:
+        state: the state read from the clone's files.
+        answer: the lines that the container's script printed.
+        out_dir: the directory into which the container wrote files with results.
+    """
     committed = answer.commit("committed")
     after_head = committed or state.after_head
     pinned = answer.commit("pinned")
@@ -157,7 +163,7 @@ def _dirty(
 
 
 def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | None:
-    """Return a sentence about the changes that are not recorded; None if all are."""
+    """Return a sentence about the changes that are not recorded; None if all changes are recorded."""
     if "too_big" in answer.values:
         return f"the changed files have {answer.values['too_big']} bytes, too many to keep; HEAD is kept instead"
     if not omitted:
@@ -169,7 +175,7 @@ def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | Non
 
 
 def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
-    """Read a file of the container's results; None if the container did not write it."""
+    """Return the content of a result file of the container; None if the container did not write the file."""
     try:
         return results.read_bytes(name, limit)
     except FileNotFoundError:
@@ -177,5 +183,5 @@ def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
 
 
 def _records(data: bytes | None) -> list[str]:
-    """Split NUL-terminated records; a cut one after the last NUL is dropped."""
+    """Return the NUL-terminated records in the data; an incomplete record after the last NUL is dropped."""
     return [record.decode("utf-8", "replace") for record in (data or b"").split(b"\0")[:-1]]

@@ -1,4 +1,4 @@
-"""Input and output of the git container, whose program is git_container.sh; all functions but `_script` are pure."""
+"""Input and output of the git container, which runs git_container.sh; all functions except `_script` are pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,19 +13,19 @@ from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolMount, ToolResult, ToolRun
 
 PATHS_NAMED = 50
-"""Most paths in a summary of changes."""
+"""Maximum number of paths in a summary of changes."""
 NAMED = 20
-"""Most submodules, and most pointers of Git LFS, that the checkout names."""
+"""Maximum number of submodules, and of Git LFS pointers, that the script prints after a checkout."""
 KINDS = ("staged", "modified", "deleted", "untracked", "unmerged", "nested")
 """Kinds of changes that a summary counts; ``nested`` is an untracked repository inside of the clone."""
 SUBMODULE_DIFFERS = ("the submodule ", "files of the submodule ", "files were put into the place of a submodule")
-"""Beginnings of the script's messages about a submodule whose work tree is not the commit that HEAD names."""
+"""First words of the script's messages about a submodule whose work tree differs from the commit in the index."""
 _INDEX_BYTES = 160 << 20
-"""Bytes of the tmpfs for a copy of the clone's index, lists of paths and the like."""
+"""Bytes added to the container's tmpfs for a copy of the clone's index and for lists of paths."""
 _CHANGES_PER_PACK = 8
-"""Allowed ratio of the size of changed files to the size of the largest pack: most files compress well."""
+"""Changed files may be this many times larger than the largest allowed pack, because most files compress well."""
 
-# Git's whole configuration: the configuration of the clone is never read.
+# The complete configuration for git in the container: git never reads the configuration of the clone.
 _CONFIG = {
     "advice.detachedHead": "false",
     "checkout.workers": "0",
@@ -52,7 +52,7 @@ _CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class ContainerUser:
-    """User and group that own the files of the clone; git runs as this user."""
+    """The user and group that own the files of the clone; git in the container runs as them."""
 
     uid: int
     gid: int
@@ -60,7 +60,7 @@ class ContainerUser:
 
 @dataclass(frozen=True, slots=True)
 class CheckoutPlan:
-    """Arguments of a checkout: the clone that the container is to make."""
+    """Arguments of the container's command ``checkout``, which makes a clone."""
 
     name: str
     """Name of the clone's directory below ``repos/``."""
@@ -68,52 +68,64 @@ class CheckoutPlan:
     url: str
     """Address of the remote ``origin`` in the clone's configuration."""
     commit: str
-    """Commit that is checked out."""
+    """Id of the commit that the container checks out."""
     branch: str
-    """The workspace's branch, which is created at `commit`."""
+    """The workspace's branch, which the container creates at `commit`."""
     default_branch: str | None
-    """The remote's default branch, for ``origin/HEAD``."""
+    """The remote's default branch, to which ``origin/HEAD`` will point; None if the remote has none."""
     partial: str
-    """Name of the directory in which the clone is made before it gets its own name."""
+    """Name of the directory while the clone is incomplete; the complete clone is renamed to `name`."""
     max_bytes: int
-    """Most bytes that the checkout may write."""
+    """Maximum number of bytes that the checkout may write."""
 
 
 @dataclass(frozen=True, slots=True)
 class AfterStatePlan:
-    """Arguments of the recording of a clone's state, with or without a commit."""
+    """Arguments of the container's command ``after_state``, which records a clone and commits first if requested."""
 
     name: str
     """Name of the clone's directory below ``repos/``."""
     mirror: Path
     head_commit: str | None
+    """Commit of HEAD; None if the branch has no commit."""
     branch: str | None
+    """Branch of HEAD; None if HEAD is on no branch."""
     commit: bool
-    """Whether the work tree is to be committed on the branch."""
+    """Whether the container first commits the work tree on the branch."""
     base_commit: str
-    """The commit at which the workspace's branch began."""
+    """The commit from which the workspace's branch started."""
     known: tuple[str, ...]
-    """Commits that the store already has; their objects need not be packed."""
+    """Ids of commits that the store already has; the container leaves their objects out of the pack."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptAnswer:
-    """The ``key value`` lines that the script printed."""
+    """The ``key value`` lines that the container's script printed."""
 
     values: Mapping[str, str]
+    """Key → value of the last line with this key."""
     submodules: tuple[str, ...]
     """Paths of submodules, at most 20; git quotes paths with special characters."""
     pointers: tuple[str, ...] = ()
-    """Paths of files that are left as pointers of Git LFS, likewise."""
+    """Paths of files that stay Git LFS pointers, at most 20; git quotes paths with special characters."""
 
     def commit(self, key: str) -> str | None:
-        """Return the value of `key` if it is the id of an object."""
+        """Return the value of `key` if it is the id of a git object; otherwise None."""
         value = self.values.get(key, "")
         return value if re.fullmatch("[0-9a-f]{40}", value) else None
 
 
 def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Settings) -> ToolRun:
-    """Return the container that runs one command (`verb`) of the script, without the command's own variables."""
+    """Return the description of a container that runs one command of git_container.sh.
+
+    The caller adds the environment variables that this command needs.
+
+    Args:
+        verb: name of the command, such as ``checkout``.
+        workspace_dir: directory of the workspace on the host.
+        user: the user and group as which the container runs.
+        settings: settings of the worker.
+    """
     env = {
         "GIT_ALLOW_PROTOCOL": "",
         "GIT_ATTR_NOSYSTEM": "1",
@@ -135,7 +147,7 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return ToolRun(
         image=settings.git_image,
-        # `timeout` is process 1: its end ends the container, even if the worker is dead.
+        # `timeout` is process 1: the container stops when `timeout` exits, even if the worker is dead.
         argv=("timeout", "-s", "KILL", f"{seconds:g}", "/bin/sh", "-c", _script(), "git-container", verb),
         env=env,
         mounts=(ToolMount(str(workspace_dir), "/workspace", read_only=False),),
@@ -147,7 +159,13 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
 
 
 def checkout_run(plan: CheckoutPlan, base: ToolRun, settings: Settings) -> ToolRun:
-    """Return the container that makes a clone."""
+    """Return the description of a container that makes a clone.
+
+    Args:
+        plan: the clone to make.
+        base: the result of `tool_run` for the command ``checkout``.
+        settings: settings of the worker.
+    """
     env = {
         "NAME": plan.name,
         "MIRROR": str(plan.mirror),
@@ -163,7 +181,14 @@ def checkout_run(plan: CheckoutPlan, base: ToolRun, settings: Settings) -> ToolR
 
 
 def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings: Settings) -> ToolRun:
-    """Return the container that commits, summarises and packs a work tree; results are written to `out_dir`."""
+    """Return the description of a container that commits, summarises and packs a work tree.
+
+    Args:
+        plan: the clone to record.
+        out_dir: directory with the commit message, into which the container writes files with results.
+        base: the result of `tool_run` for the command ``after_state``.
+        settings: settings of the worker.
+    """
     env = {
         "NAME": plan.name,
         "MIRROR": str(plan.mirror),
@@ -186,7 +211,12 @@ def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings
 
 
 def clone_config(url: str, settings: Settings) -> str:
-    """Return the ``.git/config`` of a new clone: its origin without secrets, and an author for commits made in it."""
+    """Return the text of ``.git/config`` for a new clone: the remote ``origin`` and an author for commits.
+
+    Args:
+        url: address of the remote, without secrets.
+        settings: settings with the name and email address of the author.
+    """
     return "\n".join(
         (
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true",
@@ -197,7 +227,7 @@ def clone_config(url: str, settings: Settings) -> str:
 
 
 def parse_answer(result: ToolResult) -> ScriptAnswer:
-    """Parse the lines that the script printed."""
+    """Parse the ``key value`` lines that the container's script printed."""
     lines = result.output.decode("utf-8", "replace").splitlines()
     pairs = [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
     submodules, pointers = (tuple(value for key, value in pairs if key == kind) for kind in ("submodule", "lfs"))
@@ -205,7 +235,7 @@ def parse_answer(result: ToolResult) -> ScriptAnswer:
 
 
 def container_failure(result: ToolResult, settings: Settings) -> StepFailed | None:
-    """Return the failure of a container that did not reach the end of the script; None if it did."""
+    """Return an error if the container failed before the end of its script; otherwise None."""
     if result.cancelled:
         return StepFailed(Reason.USER, "the git container was cancelled")
     if result.timed_out:
@@ -221,14 +251,15 @@ def container_failure(result: ToolResult, settings: Settings) -> StepFailed | No
 
 
 def summarise(status: bytes, *, complete: bool, without: Collection[str] = ()) -> dict[str, Any]:
-    """Count the changes that ``git status --porcelain=v1 -z`` printed, by `KINDS`, and name the first paths.
-
-    The path of a nested repository ends in ``/``.
+    """Summarise the output of ``git status --porcelain=v1 -z``.
 
     Args:
-        status: the output of git.
-        complete: whether it is the whole output; else its last record is cut and not counted.
+        status: the output of git; the path of a nested repository ends with ``/``.
+        complete: whether `status` is the whole output; if not, its last record is incomplete and not counted.
         without: paths that are not counted.
+
+    Returns:
+        The number of changes for each of `KINDS`, the first 50 changes as ``paths``, and `complete`.
     """
     records = status.split(b"\0")
     if not complete:

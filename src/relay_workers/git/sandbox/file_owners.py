@@ -1,4 +1,4 @@
-"""Gives files that a step created as root in the clones to the workspace's user, who must be able to change them."""
+"""Change the owner of files that a step created as root in the clones, so that the workspace's user can change them."""
 
 import os
 from contextlib import suppress
@@ -8,14 +8,14 @@ from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 
 def give_back(workspace_dir: Path, uid: int) -> int:
-    """Change the owner of all files of root in the clones of a workspace; follows neither links nor mounts.
+    """Give all files of root in the clones of a workspace to another user. Links and mounts are not followed.
 
-    Safe while processes of the workspace run: with a hard link they can at most name another file of the workspace.
-    Only root can change owners, so nothing happens in a worker that is not root.
+    This is safe while processes of the workspace run: a hard link can at most lead to another file of the workspace.
+    Only root can change owners, so a worker that is not root changes nothing.
 
     Args:
         workspace_dir: directory of the workspace.
-        uid: the new owner; 0 changes nothing.
+        uid: the new owner; if it is 0, nothing is changed.
 
     Returns:
         Number of files and directories whose owner was changed.

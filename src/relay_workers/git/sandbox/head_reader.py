@@ -1,4 +1,4 @@
-"""Reads HEAD of a clone from its files. No git runs, so nothing in the clone can make the host run a program."""
+"""Read HEAD of a clone from its files, without git, so that nothing in the clone can make the host run a program."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,14 @@ _SYMBOLIC_DEPTH = 5
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}")
 _BRANCHES = "refs/heads/"
 _SURROGATE = re.compile("[\udc80-\udcff]")
-"""A byte that is not UTF-8, as Python decodes it with ``surrogateescape``."""
+"""Matches a byte that is not UTF-8, as Python decodes it with ``surrogateescape``."""
 
 
 def read_head(workspace_dir: Path, repo_name: str) -> Head:
-    """Read HEAD of the clone ``repos/<repo_name>``; content of any kind is reported as a problem and never raised."""
+    """Return commit and branch of HEAD in the clone ``repos/<repo_name>``.
+
+    Never raises because of the clone's content: `Head.problem` explains why something could not be read.
+    """
     try:
         with SafeDir.open(workspace_dir, "repos", repo_name, ".git") as git_dir:
             return _read(git_dir)
@@ -47,7 +50,7 @@ def _read(git_dir: SafeDir) -> Head:
         if not ref.startswith("refs/") or not is_valid_branch(_SURROGATE.sub("x", ref)):
             return Head(None, None, "HEAD names something that is not a valid ref")
         branch, problem = ref.removeprefix(_BRANCHES) if ref.startswith(_BRANCHES) else None, None
-        if _SURROGATE.search(ref):  # neither the database nor the git container can be given such a name
+        if _SURROGATE.search(ref):  # such a name cannot be stored in the database or passed to the git container
             branch, problem = None, f"HEAD is on {_shown(ref)}, a name that is not UTF-8; Relay commits nothing there"
     return Head(None, None, "HEAD leads through too many symbolic refs")
 
@@ -57,7 +60,7 @@ def _shown(ref: str) -> str:
 
 
 def _ref_value(git_dir: SafeDir, ref: str) -> bytes | None:
-    """Return the content of a ref's own file, else of its line in ``packed-refs``; None if there is neither."""
+    """Return the value of a ref from its own file or else from ``packed-refs``; None if the ref is in neither."""
     try:
         loose = _loose_value(git_dir, ref.split("/"))
     except FileNotFoundError:
@@ -73,7 +76,7 @@ def _loose_value(directory: SafeDir, parts: list[str]) -> bytes | None:
     try:
         return directory.read_bytes(name, _REF_FILE_LIMIT).strip()
     except TamperedFile:
-        if _is_directory(directory, name):  # git leaves empty directories behind
+        if _is_directory(directory, name):  # git may leave an empty directory in place of a ref
             return None
         raise
 

@@ -1,7 +1,7 @@
-"""Removes lock files of a git that was killed: with such a file, every later git in the clone fails.
+"""Remove the lock files that a killed git left in a clone; with such a file, every later git command there fails.
 
-Each execution has a gid of its own, which is the group of all files that it creates. So the group of a lock file tells
-which execution created it, and whether a process is left that may hold the lock.
+Each execution has its own gid, which is the group of all files that its processes create. So the group of a lock file
+shows which execution created it, and thereby whether the process that holds the lock may still exist.
 """
 
 import os
@@ -18,14 +18,14 @@ _LOCKS = ("index", "HEAD", "config", "packed-refs", "shallow", "ORIG_HEAD", "FET
 def remove_dead_locks(
     workspace_dir: Path, name: str, branch: str | None, *, ended: int, running: Collection[int]
 ) -> list[str]:
-    """Remove the lock files of a clone that no living process holds.
+    """Remove lock files of a clone whose processes have ended.
 
     Args:
         workspace_dir: directory of the workspace.
         name: name of the clone's directory below ``repos/``.
         branch: branch of HEAD; None if HEAD is on no branch.
-        ended: gid of an execution of which no process is left.
-        running: gids of the workspace's other running executions. If there are none, all locks are removed.
+        ended: gid of an execution whose processes have all ended; its lock files are removed.
+        running: gids of the workspace's other running executions. If it is empty, all lock files are removed.
 
     Returns:
         Paths of the removed files, relative to `.git`.

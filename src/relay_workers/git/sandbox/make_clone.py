@@ -1,4 +1,4 @@
-"""Makes a workspace's clone: updates the mirror on the host, then checks out in the git container."""
+"""Make a clone in a workspace: update the mirror on the host, then check out the files in the git container."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ from relay_workers.host_files.safe_dir import SafeDir
 
 
 class Cloner:
-    """Makes clones; see `GitService.clone`."""
+    """Makes clones in workspaces; see `Git.clone`."""
 
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class Cloner:
         self._mirrors = Mirrors(settings)
 
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Make a clone; a complete one stays as it is."""
+        """Make a clone in a workspace; if a complete clone exists, leave it unchanged. Errors: see `Git.clone`."""
         url = parse_git_url(request.url, self._settings.remote_policy)
         if not is_valid_repo_name(request.name):
             raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
@@ -51,7 +51,7 @@ class Cloner:
         return CloneResult(head, target.branch, mirror.path, answer.submodules)
 
     def _prepare_workspace(self, request: CloneRequest) -> None:
-        """Create the directories that the container needs; harmless if they exist."""
+        """Create the directories that the container needs, unless they exist."""
         request.workspace_dir.mkdir(parents=True, exist_ok=True)
         with SafeDir.open(request.workspace_dir) as workspace:
             is_new = workspace.make_directory("repos")
