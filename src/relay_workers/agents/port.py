@@ -89,7 +89,7 @@ class Verdict:
     last_error: str | None = None
     """The last error that the agent reported and did not recover from; None if there was none.
 
-    For a turn that Relay stopped (a kill request, or a limit), this is the probable cause.
+    For a turn that Relay stopped at a limit, this is the probable cause.
     """
 
     @classmethod

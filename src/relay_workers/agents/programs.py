@@ -29,7 +29,7 @@ AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
     "claude-agent-acp": AgentInstall("claude-agent-acp", "npm install -g @agentclientprotocol/claude-agent-acp"),
     "codex-acp": AgentInstall("codex-acp", "npm install -g @zed-industries/codex-acp"),
 }
-"""Installation advice by name of the program."""
+"""Name of an agent's program → how to install it."""
 EVERY_STEP = ("cat",)
 """Programs that every image must contain besides /bin/sh: the supervisor of a step runs them."""
 ACP_PYTHON = "/opt/agents/acp/bin/python"

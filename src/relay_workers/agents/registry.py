@@ -1,4 +1,4 @@
-"""All executors of this worker, by name."""
+"""All executors of the worker, and access to them by name."""
 
 from collections.abc import Mapping
 from typing import Final

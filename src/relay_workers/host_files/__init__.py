@@ -1,1 +1,1 @@
-"""Safe access to files that a container can write, and Relay's own directories."""
+"""Safe access to files to which a container can write, and protection of Relay's own directories."""

@@ -66,7 +66,7 @@ _FILES = b'--chat-history-file "$dir/$id.md" --input-history-file "$dir/$id.inpu
 
 
 class Aider:
-    """Runs ``aider --message-file`` with the prompt on standard input, which does not limit its length."""
+    """Runs ``aider --message-file`` with the prompt on standard input, so the length of a prompt is not limited."""
 
     name: Final = AIDER.name
 

@@ -30,7 +30,7 @@ _ROOT_ENV = {"IS_SANDBOX": "1"}
 
 
 class ClaudeCode:
-    """Runs ``claude -p`` with the prompt on standard input, which does not limit its length (tried with 3 MB)."""
+    """Runs ``claude -p`` with the prompt on standard input, so its length is not limited (tried with 3 MB)."""
 
     name: Final = CLAUDE_CODE.name
 

@@ -96,7 +96,7 @@ class Codex:
         return StepPlan(script, prompt_for_model(request))
 
     def reader(self, request: TurnRequest) -> CodexReader:
-        """Return a reader for the JSON lines of ``exec --json``."""
+        """Return a reader for the JSON lines that Codex prints."""
         return CodexReader(request.resume_session_id, may_write=may_write(request))
 
 

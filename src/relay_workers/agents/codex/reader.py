@@ -66,7 +66,7 @@ class CodexReader(JsonReader):
 
     @property
     def last_error(self) -> str | None:
-        """The last error that Codex printed; None if a message of the model or the end of the turn followed it."""
+        """The last error that Codex printed; None if a message of the model or ``turn.completed`` followed it."""
         return self._error
 
     def take_line(self, line: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ fi
 
 
 class Gemini:
-    """Runs ``gemini`` with the prompt on standard input, which makes it non-interactive as ``-p`` does."""
+    """Runs ``gemini`` with the prompt on standard input; like ``-p``, this makes gemini non-interactive."""
 
     name: Final = GEMINI.name
 

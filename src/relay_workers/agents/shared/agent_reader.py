@@ -43,7 +43,7 @@ class AgentReader(ABC, Generic[Line]):
     """
 
     program: ClassVar[str]
-    """Name of the agent in messages."""
+    """Name of the agent in messages for people."""
     must_speak: ClassVar[bool] = True
     """Whether a turn fails if the agent wrote no message."""
 
@@ -122,9 +122,10 @@ class AgentReader(ABC, Generic[Line]):
         return Verdict.failed(Reason.AGENT_ERROR, plain_text(message))
 
     def _explained(self, verdict: Verdict) -> Verdict:
-        """Return the failure with a complete message, and add that message to the conversation as an error.
+        """Return the verdict of a failed turn with a reason and a message.
 
-        If the conversation has no error yet, the cause found in standard error completes the message.
+        If the conversation contains no error yet, the cause found in standard error is appended to the message, and the
+        message is added to the conversation as an error.
         """
         message = verdict.message or f"{self.program} failed"
         if not self.transcript.has_error:

@@ -45,7 +45,7 @@ class LastMessage:
             self._room -= len(piece)
 
     def end(self) -> None:
-        """Mark the message as complete."""
+        """Mark the message as complete; the next piece starts a new message."""
         self._ended = True
 
     @property

@@ -9,7 +9,7 @@ TAIL_BYTES = 16 << 10
 MAX_LINES = 3
 """Maximum number of lines that are joined into one cause."""
 MAX_CHARACTERS = 600
-"""Longest cause, in characters."""
+"""Maximum length of a cause, in characters."""
 
 _FAILURE_WORDS = re.compile(
     r"error\b|\b(?:fail\w*|fatal|refus\w+|denied|unauthori[sz]ed|forbidden|not found|unknown|invalid|unexpected|"

@@ -123,9 +123,9 @@ class Transcript:
             self.add_message(text, kind=EntryKind.ERROR)
 
     def add_text(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
-        """Append a piece of text to the last message.
+        """Append a piece of text to the message that the previous calls of this method built.
 
-        If the last message has another kind or agent, or another entry follows it, the piece starts a new message.
+        If that message has another kind or agent, or another entry was added since, the piece starts a new message.
         """
         message = self._open_message
         if message is None or (message.kind, message.agent) != (kind, self.agent):

@@ -11,7 +11,7 @@ _LINE_BYTES: Final = 4 * MAX_BYTES
 
 
 class ShellReader:
-    """Splits the output into lines; the last one with visible text is the summary."""
+    """Splits the output into lines; the last line with visible text is the summary of the turn."""
 
     agent_session_id: None = None
     agent_message_id: None = None
@@ -28,7 +28,7 @@ class ShellReader:
         return _line(self._open) or self._last
 
     def feed(self, data: bytes) -> None:
-        """Read the next bytes of standard output."""
+        """Parse the next bytes of standard output."""
         head, newline, rest = data.replace(b"\r", b"\n").partition(b"\n")
         self._open = (self._open + head.lstrip() if not self._open else self._open + head[: self._room])[:_LINE_BYTES]
         if not newline:
