@@ -80,9 +80,9 @@ class Client:
     """The driver's end of the connection to the agent; `allow` is whether it grants the agent's permission requests."""
 
     allow: bool
-    prompting: bool = False
-    updates: int = 0
-    replayed: int = 0
+    prompting: bool = False  # whether the prompt was sent: from then on, updates belong to the turn
+    updates: int = 0  # number of updates that the agent has sent
+    replayed: int = 0  # number of old user messages that the agent sent while it loaded the conversation
     session_id: str | None = None
     connection: Connection = field(init=False)
 
@@ -98,7 +98,7 @@ class Client:
         elif isinstance(update, dict) and update.get("sessionUpdate") == "user_message_chunk":
             self.replayed += 1
 
-    async def answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001 - the library's
+    async def answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001 - called by the library
         """Return the answer to a request of the agent: only permission requests are supported."""
         if method == "session/request_permission":
             options = {option.get("kind"): option.get("optionId") for option in params.get("options") or []}
@@ -166,7 +166,7 @@ async def converse(client: Client, turn: Turn, prompt: str) -> dict[str, Any]:
 
 async def open_session(client: Client, turn: Turn, agent: dict[str, Any]) -> dict[str, Any]:
     """Start a conversation, or resume that of `turn`; return the agent's answer. A failed resume raises TurnFailed."""
-    where: dict[str, Any] = {"cwd": os.getcwd(), "mcpServers": []}  # noqa: PTH109 - as the agent is told it
+    where: dict[str, Any] = {"cwd": os.getcwd(), "mcpServers": []}  # noqa: PTH109 - the agent gets a string
     if turn.session_id is None:
         session = await client.ask("new", "session/new", where)
         client.session_id = session.get("sessionId")
@@ -215,7 +215,7 @@ def opencode_end(began: float, end: dict[str, Any]) -> dict[str, Any]:
         began: start of the turn, in seconds since 1970.
         end: the driver's `end` line, with the stop reason that opencode sent.
     """
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111 - as the agent does it
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111 - as the agent does
     try:
         database = sqlite3.connect(f"file:{data}/opencode/opencode.db?mode=ro", uri=True)
         with closing(database):
@@ -287,7 +287,7 @@ async def drive(turn: Turn, prompt: str) -> int:
         with suppress(OSError, TimeoutError):  # the agent may have exited, or may have stopped reading
             cancel = client.connection.send_notification("session/cancel", {"sessionId": client.session_id})
             await asyncio.wait_for(cancel, EXIT_SECONDS)
-    # Lines of an agent that has exited may still be unread. The timeout: its children may keep the pipe open forever.
+    # Lines of an agent that has exited may still be unread. The timeout is needed if its children keep the pipe open.
     if not conversation.done():
         await asyncio.wait({conversation, death} if stopping.is_set() else {conversation}, timeout=CANCEL_SECONDS)
     if conversation.done() and connection_ended(conversation.exception()):  # the pipes close before the agent exits
@@ -384,7 +384,7 @@ def say(line: dict[str, Any]) -> None:
 class ShortFormatter(logging.Formatter):
     """Formats log records of the library without tracebacks, for example a record about a line that is not JSON."""
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - a name of the library
         """Return the message of the error."""
         return str(ei[1])[:500]
 

@@ -60,7 +60,7 @@ class GeminiReader(JsonReader):
     def __init__(self, *, resumes: bool = False, may_write: bool = True) -> None:
         super().__init__(may_write=may_write)
         self._last_piece_at: float | None = None
-        """Timestamp that the agent gave to the last piece of the current answer, in seconds since 1970; else None."""
+        """Timestamp of the last piece of the current answer, in seconds since 1970; None if there is no piece yet."""
         self._resumes = resumes
         self._conversation_id: str | None = None
         """Id of the conversation in the line ``init``."""

@@ -85,6 +85,6 @@ class Mini:
         script = OUTLIVE_SIGNALS + _SCRIPT % (shell_line(argv), shell_line(request.args))
         return StepPlan(script, task.encode(), _ENV)
 
-    def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - the port's
+    def reader(self, request: TurnRequest) -> MiniReader:  # noqa: ARG002 - required by the interface
         """Return a reader for the text that mini prints and for the last line of the script."""
         return MiniReader()

@@ -64,7 +64,7 @@ class QwenReader(ClaudeFormatReader):
         failure = resume_failure(self.program, self._resumed, self.agent_session_id, self.stderr, _UNKNOWN)
         return failure or super().judge(exit_code)
 
-    def result_usage(self, result: dict[str, Any]) -> dict[str, float]:  # noqa: ARG002 - Claude Code's
+    def result_usage(self, result: dict[str, Any]) -> dict[str, float]:  # noqa: ARG002 - the signature of the base class
         """Return no usage: `take_line` adds up the usage of the messages instead."""
         return {}
 

@@ -226,7 +226,7 @@ class Transcript:
 
 
 def _cut(text: str, room: int) -> tuple[str, bool]:
-    """Return the cleaned text, cut to at most `room` bytes of UTF-8, and whether it was cut."""
+    """Return the text with unstorable characters replaced, cut to `room` bytes of UTF-8, and whether it was cut."""
     text = _clean(text[: max(0, room) + 1])  # a character takes at least one byte
     encoded = text.encode()
     if len(encoded) <= room:

@@ -26,7 +26,7 @@ class Shell:
         """Return the unchanged command line as the script, and the prompt as standard input."""
         return StepPlan(_command(request) + b"\n", prompt_bytes(request))
 
-    def reader(self, request: TurnRequest) -> ShellReader:  # noqa: ARG002 - the port's
+    def reader(self, request: TurnRequest) -> ShellReader:  # noqa: ARG002 - required by the interface
         """Return a reader whose summary is the last line of the output."""
         return ShellReader()
 

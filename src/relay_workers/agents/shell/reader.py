@@ -45,7 +45,7 @@ class ShellReader:
         """Return no entries: the output of a command is not a conversation."""
         return ()
 
-    def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:  # noqa: ARG002 - the port's
+    def verdict(self, exit_code: int | None, stderr: bytes = b"", *, stopped: bool = False) -> Verdict:  # noqa: ARG002 - required by the interface
         """Return the verdict by the exit code of the command alone; the other arguments are ignored."""
         return exit_code_verdict("the command", exit_code)
 

@@ -78,7 +78,7 @@ class Mirrors:
     def fetch(
         self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], deadline: Deadline
     ) -> FetchedMirror:
-        """Update the mirror of a remote, or create it, with one connection to the remote; return its refs.
+        """Update the mirror of a remote, or create it, with one connection to the remote; return the mirror's refs.
 
         After a failure, no part of a new mirror and no process is left.
 

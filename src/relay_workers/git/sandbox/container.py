@@ -138,7 +138,7 @@ def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Sett
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_TERMINAL_PROMPT": "0",
-        "HOME": "/tmp",  # noqa: S108 - the container's own
+        "HOME": "/tmp",  # noqa: S108 - a path in the container
         "LC_ALL": "C",
         "TZ": "UTC",
     }

@@ -18,7 +18,7 @@ _LOCKS = ("index", "HEAD", "config", "packed-refs", "shallow", "ORIG_HEAD", "FET
 def remove_dead_locks(
     workspace_dir: Path, name: str, branch: str | None, *, ended: int, running: Collection[int]
 ) -> list[str]:
-    """Remove lock files of a clone whose processes have ended.
+    """Remove the lock files in a clone that belong to executions without a living process.
 
     Args:
         workspace_dir: directory of the workspace.
