@@ -208,7 +208,7 @@ class AiderReader(AgentReader[str]):
         return True
 
     def _take_event(self, line: str) -> bool:
-        """Handle a line that reports an edit, a commit or an error; return False for other lines."""
+        """Handle a line that reports an edit, a commit, an error or a retry; return False for other lines."""
         if edited := _EDITED.fullmatch(line):
             self._edits.append(edited[1])
             self._failed_edit = None

@@ -30,14 +30,14 @@ _LIMITED = 'ulimit -c 0 && ulimit -v "$1" && ulimit -f "$2" && shift 2 && exec "
 
 
 class GitCancelled(StepFailed):
-    """The event of the deadline was set, so git was killed; none of its processes is left."""
+    """The event of the deadline was set, so the work was stopped; no process of git is left."""
 
     def __init__(self, task: str) -> None:
         super().__init__(Reason.USER, f"{task} was cancelled")
 
 
 class DeadlinePassed(RelayError):  # noqa: N818 - an event
-    """The time limit of the deadline has passed, so git was killed; none of its processes is left."""
+    """The time limit of the deadline has passed, so the work was stopped; no process of git is left."""
 
 
 @dataclass(frozen=True, slots=True)
