@@ -1,6 +1,6 @@
-"""The logs of Relay's own processes: one line of key=value for each event, on stderr.
+"""Set up the logs of Relay's own processes: one line of key=value pairs for each event, on stderr.
 
-Tracebacks are logged without the values of variables: requests carry prompts and secrets, which must not get into logs.
+Tracebacks are logged without the values of variables, because prompts and secrets in requests must not get into logs.
 """
 
 import logging
@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 
 _BOUND: dict[str, str] = {}
-"""Words in each line of this process's log, from any thread."""
+"""Key-value pairs that are added to each log line of this process, from any thread."""
 
 
 def bind_to_logs(**words: str) -> None:
-    """Add words to all later log lines of this process."""
+    """Add these key-value pairs to all later log lines of this process."""
     _BOUND.update(words)
 
 
@@ -33,12 +33,12 @@ _RENDER = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "
 
 
 def configure_logging(level: str) -> None:
-    """Set up logging, so that lines of Relay and of libraries have one form and the same bound words.
+    """Set up logging so that lines of Relay and of libraries have the same format and the pairs of `bind_to_logs`.
 
-    May be called again.
+    It may be called again.
 
     Args:
-        level: the least severe level that is logged, as Python names it.
+        level: the least severe level that is logged, such as `INFO`.
     """
     structlog.configure(
         processors=[*_SHARED, _RENDER],

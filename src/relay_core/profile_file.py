@@ -1,4 +1,4 @@
-"""The agent profiles of a deployment: the built-in profiles, and those of its file."""
+"""Load the agent profiles of a deployment: the built-in profiles, overridden by those in RELAY_AGENTS_FILE."""
 
 from relay_core.domain.agents.profiles import BUILT_IN, Profiles, overlay, parse
 from relay_core.domain.errors import InvalidInput
@@ -6,10 +6,10 @@ from relay_core.settings import Settings
 
 
 def load_profiles(settings: Settings) -> Profiles:
-    """The built-in profiles, with those of RELAY_AGENTS_FILE laid over them.
+    """Return the built-in profiles, overridden by the profiles in RELAY_AGENTS_FILE.
 
     Raises:
-        InvalidInput: the file cannot be read or is wrong; the message names the file and the place in it.
+        InvalidInput: the file cannot be read or is wrong; the message names the file and the place in the file.
     """
     path = settings.agents_file
     if path is None:

@@ -1,7 +1,7 @@
-"""The one backoff of Relay: repeat a call while a service is away, with pauses that double.
+"""Repeat a call while a service is away, with pauses that double. All of Relay uses this module for that.
 
-Own code and not a library: a caller here ends its repetition between a pause and the next try, with an error of its
-own (`wait` raises it), or inside the call itself. With tenacity each of them would need a `stop`, a `sleep` and a
+It is not a library because each caller here stops repeating in its own way: `wait` raises an error of the caller's
+between two tries, or the call itself raises one. With tenacity each caller would need a `stop`, a `sleep` and a
 `before_sleep`, which is more code than this module.
 """
 
@@ -26,7 +26,7 @@ class Backoff:
     last_seconds: float
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each next try, without end."""
+        """Yield the seconds to wait before each next try; the iterator never ends."""
         pause = self.first_seconds
         while True:
             yield pause
@@ -41,14 +41,15 @@ def until_available(
     report: Callable[[Exception, float], None],
     wait: Callable[[float], object] = time.sleep,
 ) -> T:
-    """Return the answer of ``call``, repeated while it fails with a retryable error.
+    """Call ``call`` until it succeeds and return its result; raise the first error that is not retryable.
 
     Args:
-        call: must be safe to repeat after an error that is retryable.
-        backoff: the pauses.
-        is_retryable: whether an error of ``call`` passes with time; any other error is raised at once.
+        call: the function to call. It must be safe to repeat after a retryable error.
+        backoff: the pauses between calls.
+        is_retryable: returns whether an error of ``call`` passes with time; any other error is raised at once.
         report: called before each pause with the error and the length of the pause in seconds; usually logs them.
-        wait: lets a pause pass. `threading.Event.wait` cuts it short; an error raised here ends the repetition.
+        wait: called with the length of each pause in seconds; returns when the pause is over. `threading.Event.wait`
+            can cut a pause short. An error raised here ends the repetition.
     """
     for pause in backoff.pauses():
         try:

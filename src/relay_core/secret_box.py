@@ -1,4 +1,4 @@
-"""Encryption of stored secrets: Fernet (AES-CBC and HMAC), each ciphertext bound to a project and a name.
+"""Encrypt stored secrets with Fernet (AES-CBC and HMAC); each ciphertext is valid for one project and name only.
 
 The first key encrypts and all keys decrypt, so an operator replaces a key by putting the new key in front.
 """
@@ -15,7 +15,7 @@ from relay_core.settings import Settings
 
 
 class SecretsNotConfigured(Conflict):
-    """This process has no key for secrets."""
+    """Raised when this process has no key to encrypt or decrypt secrets."""
 
     code = "secrets_not_configured"
 
@@ -27,7 +27,7 @@ class SecretsNotConfigured(Conflict):
 
 
 class Undecryptable(RelayError):  # noqa: N818 - named for what it says
-    """No key decrypts a secret, or it was encrypted for another project or name."""
+    """Raised when no key decrypts a secret, or when the secret was encrypted for another project or name."""
 
     code = "secret_undecryptable"
 
@@ -43,7 +43,8 @@ class SecretBox:
     """Encrypts and decrypts the values of secrets.
 
     Args:
-        keys: as in `RELAY_SECRET_KEYS`; without keys each method raises `SecretsNotConfigured`.
+        keys: keys in URL-safe base64; the first encrypts, all decrypt. Without keys, `seal`, `open` and `check` raise
+            `SecretsNotConfigured`.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -51,11 +52,11 @@ class SecretBox:
 
     @classmethod
     def of(cls, settings: Settings) -> "SecretBox":
-        """A box with the keys of this process."""
+        """Return a box with the keys in the settings."""
         return cls(settings.all_secret_keys)
 
     def seal(self, of: SecretName, value: str) -> bytes:
-        """The ciphertext of ``value``, for the project and name ``of``.
+        """Return the ciphertext of ``value``, bound to the project and name ``of``.
 
         Raises:
             SecretsNotConfigured: this process has no key.
@@ -64,11 +65,11 @@ class SecretBox:
         return self._ready().encrypt(json.dumps(text).encode())
 
     def open(self, of: SecretName, ciphertext: bytes) -> str:
-        """The value of a ciphertext that `seal` made for the same project and name.
+        """Return the value of a ciphertext that `seal` made for the same project and name.
 
         Raises:
             SecretsNotConfigured: this process has no key.
-            Undecryptable: no key decrypts it, or it was made for another project or name.
+            Undecryptable: no key decrypts the ciphertext, or it was made for another project or name.
         """
         try:
             text = json.loads(self._ready().decrypt(ciphertext))
@@ -80,10 +81,10 @@ class SecretBox:
         return value
 
     def check(self) -> None:
-        """Check that this process has a key.
+        """Do nothing if this process has a key for secrets.
 
         Raises:
-            SecretsNotConfigured: it has none.
+            SecretsNotConfigured: this process has no key.
         """
         self._ready()
 

@@ -1,1 +1,1 @@
-"""Shared by the command-line programs: text that is safe on a terminal, output of logs, and the API's event streams."""
+"""Code that the command-line programs share: terminal-safe text, output of logs, and a parser of API event streams."""

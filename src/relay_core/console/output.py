@@ -1,4 +1,4 @@
-"""Writes log bytes and notes to standard output and standard error; both are made safe where they are a terminal."""
+"""Write log bytes and notes to standard output and standard error; output to a terminal is made safe first."""
 
 import sys
 from typing import BinaryIO
@@ -10,8 +10,9 @@ class LogWriter:
     """Writes log bytes to a stream of this process.
 
     Args:
-        target: the stream.
-        terminal: the stream is a terminal, so bytes pass through `TerminalText`; else they are written unchanged.
+        target: the stream to write to.
+        terminal: True if the stream is a terminal: bytes then pass through `TerminalText`. Otherwise they are written
+            unchanged.
     """
 
     def __init__(self, target: BinaryIO, *, terminal: bool) -> None:
@@ -25,7 +26,7 @@ class LogWriter:
 
 
 def log_writers() -> dict[str, LogWriter]:
-    """Writers by name of a log's stream: `stdout` writes to standard output, `stderr` to standard error."""
+    """Return a writer for each stream of a log: `stdout` writes to standard output, `stderr` to standard error."""
     return {
         "stdout": LogWriter(sys.stdout.buffer, terminal=sys.stdout.isatty()),
         "stderr": LogWriter(sys.stderr.buffer, terminal=sys.stderr.isatty()),
@@ -35,8 +36,8 @@ def log_writers() -> dict[str, LogWriter]:
 def note(message: str) -> None:
     """Print progress or a problem for people on standard error, as `relay: MESSAGE`.
 
-    Standard output stays free for the answer of the command. On a terminal the colours are reset first, because a log
-    may have left invisible ones.
+    Standard output carries only the command's answer. On a terminal the colours are reset first, because log output
+    may have left a colour in which text is invisible.
     """
     before = RESET if sys.stderr.isatty() else ""
     sys.stderr.write(f"{before}relay: {indented(message)}\n")

@@ -1,4 +1,4 @@
-"""Parser of the API's server-sent events, for its clients."""
+"""Parser of the server-sent events that the API streams; used by the command-line programs."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ServerEvent:
-    """One event.
+    """One server-sent event.
 
     Attributes:
-        name: `message` where the stream names none.
-        id: position to continue behind, by the header Last-Event-ID; None: the event has no position.
+        name: the event's name; `message` if the stream gives no name.
+        id: the value to send as the header Last-Event-ID to continue after this event. None if the event has no id.
         data: the decoded JSON.
     """
 
@@ -22,7 +22,7 @@ class ServerEvent:
 
 
 def parse(lines: Iterable[str]) -> Iterator[ServerEvent]:
-    """Parse the lines of a stream, without their ends.
+    """Yield the events in the lines of a stream; the lines come without their line ends.
 
     Comments (the API sends them as heartbeats) are skipped. An event without its closing empty line is dropped.
     """

@@ -1,4 +1,4 @@
-"""Makes text of unknown origin safe for a terminal: a reader sees words and colours, and nothing else happens.
+"""Make text of unknown origin safe for a terminal: a reader sees words and colours, and nothing else happens.
 
 One state machine filters everything that the command-line programs print. It passes text, tab, line feed, carriage
 return, backspace and complete SGR sequences (colours). It drops all other control sequences and control characters,
@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
 _LONGEST_SGR = 64
 _C1_CSI = "\x9b"
 _STRINGS = "]PX^_"
-"""Characters that, after ESC, begin a string which ends with a terminator: OSC, DCS, SOS, PM, APC."""
+"""Characters that, after ESC, begin a control string (OSC, DCS, SOS, PM, APC), which a terminator ends."""
 _C1_STRINGS = "\x90\x98\x9d\x9e\x9f"
 _C1_END = "\x9c"
 _BIDI = {code: f"<U+{code:04X}>" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
@@ -33,10 +33,10 @@ class _State(Enum):
 
 
 class TerminalText:
-    """Filter of one stream of bytes. A sequence that is not complete at the end of its line is dropped.
+    """A filter of one stream of bytes. It drops a control sequence that is incomplete at the end of its line.
 
     Args:
-        colours: pass SGR sequences; False: drop them.
+        colours: True passes SGR sequences (colours), False drops them.
     """
 
     def __init__(self, *, colours: bool = True) -> None:
@@ -44,14 +44,15 @@ class TerminalText:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._state = _State.TEXT
         self._sgr: str | None = None
-        """Parameters of the present CSI sequence; None: it cannot become SGR, so it will be dropped."""
+        """Parameters so far of the CSI sequence that is being read. None if the sequence will be dropped: it cannot
+        be SGR, or it is too long."""
 
     def feed(self, data: bytes) -> bytes:
-        """Filter the next piece of the stream; an incomplete character or sequence is kept for the next call."""
+        """Return the next piece of the stream, filtered. An incomplete character or sequence is kept for later calls."""
         return self._filter(self._decoder.decode(data))
 
     def end(self) -> bytes:
-        """Finish the stream: an incomplete character becomes U+FFFD."""
+        """Return the output for an incomplete last character (U+FFFD); call this at the end of the stream."""
         return self._filter(self._decoder.decode(b"", final=True))
 
     def _filter(self, text: str) -> bytes:
@@ -61,7 +62,7 @@ class TerminalText:
         at = 0
         while at < len(text):
             run = _PLAIN.match(text, at) if self._state is _State.TEXT else None
-            if run is not None:  # most text; one character at a time would be slow
+            if run is not None:  # plain text, which is most of it: one character at a time would be slow
                 at = run.end()
                 yield run[0]
             else:
@@ -123,16 +124,16 @@ class TerminalText:
 
 
 def safe(text: str) -> str:
-    """A name or message with line feeds as its only control characters, and without colours."""
+    """Return a name or message with line feeds as its only control characters, and without colours."""
     shown = TerminalText(colours=False).feed(text.encode("utf-8", "replace")).decode()
     return shown.replace("\r", "").replace("\b", "").replace("\t", " ")
 
 
 def safe_line(text: str) -> str:
-    """A name or message on one line, without control characters and colours."""
+    """Return a name or message on one line, without control characters and colours."""
     return " ".join(safe(text).splitlines())
 
 
 def indented(text: str) -> str:
-    """A message whose further lines are indented, so that they cannot pass for messages of their own."""
+    """Return a message with all lines but the first indented, so that they do not look like separate messages."""
     return "\n  ".join(safe(text).splitlines())

@@ -1,4 +1,4 @@
-"""The reader of logs for the API: history from Postgres, then the live tail, without a thread for a waiting reader."""
+"""Follow logs for the API: history from Postgres, then the live tail. A waiting reader does not occupy a thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -18,15 +18,16 @@ from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore, Piece
 
 LOOK_SECONDS = 5.0
-"""Seconds without an entry after which a reader looks into Postgres."""
+"""Seconds without a live entry after which a reader queries Postgres for new bytes."""
 LOOK_WITHOUT_REDIS_SECONDS = 1.0
-"""Seconds between two looks into Postgres while Redis gives no entries."""
+"""Seconds between two queries of Postgres while Redis delivers no entries."""
 READ_BYTES = 256 << 10
 """Bytes of history that one query reads."""
 ENTRIES_AT_ONCE = 16
 """Entries that one read of the live tail returns at most."""
 MAX_CONNECTIONS = 500
-"""Connections to Redis, one for each waiting reader; further readers use Postgres. Redis takes 10,000 clients."""
+"""Most connections to Redis, one for each waiting reader; further readers use Postgres. Redis accepts 10,000 clients
+by default."""
 HISTORY_THREADS = 8
 """Threads that query Postgres for all readers."""
 
@@ -48,15 +49,15 @@ class LiveLogFollower:
         self._threads = ThreadPoolExecutor(HISTORY_THREADS, thread_name_prefix="log-history")
 
     async def close(self) -> None:
-        """Close the connections to Redis and end the threads; queries that have not begun are dropped."""
+        """Close the connections to Redis and stop the threads; queries that have not begun are dropped."""
         await self._redis.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def follow(self, execution_id: UUID, stream: str, offset: int) -> AsyncIterator[Piece]:
-        """Yield each byte of a stream from ``offset`` on, once and in order; ends when the log is complete.
+        """Yield each byte of a stream from ``offset`` on, once and in order, until the log is complete.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: Postgres is away; the caller may begin again at the offset reached.
+            sqlalchemy.exc.SQLAlchemyError: Postgres is away; the caller may call again with the offset reached.
         """
         place = _Place(execution_id, stream, offset)
         while True:
@@ -84,7 +85,10 @@ class LiveLogFollower:
                 return
 
     async def _live(self, place: "_Place") -> AsyncIterator[Piece]:
-        """Yield pieces of the live tail until Postgres must be asked: after a silence, gap or error, at the end."""
+        """Yield pieces of the live tail; return when Postgres must be queried.
+
+        That is the case after `LOOK_SECONDS` without an entry, a gap, an error of Redis, or the mark of the log's end.
+        """
         while entries := await self._listen(place):
             for entry_id, fields in entries:
                 place.last_id = entry_id.decode()
@@ -112,11 +116,16 @@ class LiveLogFollower:
 
 @dataclass
 class _Place:
-    """The position of one reader."""
+    """The position of one reader.
+
+    Attributes:
+        offset: first byte of `stream` that the reader does not have.
+        last_id: ID of the last Redis entry that the reader has seen.
+        lost: True if Redis was away or has no entry that continues at `offset`.
+    """
 
     execution_id: UUID
     stream: str
     offset: int
     last_id: str = "0-0"
     lost: bool = False
-    """Whether the live tail had a gap at `offset` or was away."""

@@ -1,4 +1,4 @@
-"""The writer of live tails: one thread of its own, so that its callers never wait for Redis."""
+"""Publish live tails of logs to Redis from a separate thread, so that the callers never wait for Redis."""
 
 import threading
 import time
@@ -23,21 +23,22 @@ log = structlog.get_logger(__name__)
 QUEUE_BYTES = 8 << 20
 """Most bytes that wait for Redis; further bytes are not published, and readers find them in Postgres."""
 TIMEOUT_SECONDS = 1.0
-"""For a connection to Redis, and for each answer."""
+"""Time-out for connecting to Redis, and for each of its answers."""
 BACKOFF = Backoff(first_seconds=0.25, last_seconds=5.0)
 
 
 class _Post(NamedTuple):
     execution_id: UUID
     entries: Sequence[Entry]
-    """Empty for the end of a log."""
+    """Entries to publish; an empty sequence publishes the end of the log."""
     size: int
+    """Log bytes in the entries."""
 
 
 class LiveLogPublisher:
-    """Publishes chunks that are in Postgres. Each method but `close` returns at once, and no method raises.
+    """Publishes log chunks that Postgres has stored. All methods except `close` return at once, and none raises.
 
-    Its thread starts with the first use.
+    The thread that sends starts with the first chunk.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,7 +59,10 @@ class LiveLogPublisher:
         self._thread: threading.Thread | None = None
 
     def publish(self, stored: Sequence[StoredAppend]) -> None:
-        """Publish chunks that are in Postgres now."""
+        """Queue chunks that Postgres has stored for publication.
+
+        They are dropped while Redis is away or when `QUEUE_BYTES` are waiting; readers then take them from Postgres.
+        """
         by_execution: dict[UUID, list[StoredAppend]] = {}
         for chunk in stored:
             by_execution.setdefault(chunk.append.execution_id, []).append(chunk)
@@ -67,7 +71,7 @@ class LiveLogPublisher:
             self._post(_Post(execution_id, made, sum(len(entry.data) for entry in made)))
 
     def end(self, execution_id: UUID) -> None:
-        """Publish that a log is closed in Postgres."""
+        """Queue the mark of a log's end, which makes readers check in Postgres whether the log is complete."""
         self._post(_Post(execution_id, (), 0))
 
     def close(self) -> None:
@@ -97,7 +101,7 @@ class LiveLogPublisher:
                 self._pauses = BACKOFF.pauses()
             except (RedisError, OSError) as error:
                 self._leave_alone(error)
-            except Exception:  # a thread's top: the next batch may be better
+            except Exception:  # the thread must survive: the next batch may succeed
                 log.exception("the live tail of a batch is lost; readers find it in Postgres")
 
     def _take(self) -> list[_Post] | None:
@@ -118,7 +122,7 @@ class LiveLogPublisher:
             answers = pipe.execute(raise_on_error=False)
         for execution_id, answer in zip(owners, answers, strict=True):
             if isinstance(answer, redis.ResponseError) and "equal or smaller" in str(answer):
-                # Postgres crashed and lost what it had acknowledged, so offsets are given a second time.
+                # Postgres crashed and lost bytes that it had acknowledged, so new bytes get offsets that Redis has.
                 self._redis.delete(key(execution_id))
             elif isinstance(answer, Exception):
                 raise answer
@@ -129,11 +133,14 @@ class LiveLogPublisher:
             oldest = id_after(max(0, entry.all_offset + len(entry.data) - self._keep))
             pipe.xadd(name, entry.fields, id=entry.entry_id, minid=oldest, approximate=True)
         if not post.entries:
-            pipe.xadd(name, {"end": b"1"})  # the server's clock makes its id, greater than any offset
+            pipe.xadd(name, {"end": b"1"})  # Redis makes its id from the time, which is greater than any offset
         pipe.expire(name, self._ttl)
 
     def _leave_alone(self, error: Exception) -> None:
-        """Publish nothing for a pause of the backoff, so that a Redis that hangs does not cost a time-out per batch."""
+        """Drop the waiting entries and publish nothing for a backoff pause.
+
+        Otherwise a Redis that hangs would cost a time-out for each batch.
+        """
         log.warning("the live tail is away; readers use Postgres", error=str(error))
         with self._changed:
             self._away_until = time.monotonic() + next(self._pauses)

@@ -11,7 +11,8 @@ from relay_core.store.logs.log_store import Piece
 ENTRY_BYTES = 32 << 10
 """Most log bytes of one entry."""
 BURST_BYTES = 256 << 10
-"""Most bytes of one execution that are published of one batch: its newest. Readers take the others from Postgres."""
+"""Most bytes of one execution that one batch publishes. Of a larger batch the newest bytes are published; readers take
+the others from Postgres."""
 
 
 class Entry(NamedTuple):
@@ -26,7 +27,7 @@ class Entry(NamedTuple):
 
     @property
     def entry_id(self) -> str:
-        """ID of the entry in Redis, from the offset of its end in `all`, so that IDs grow with the log."""
+        """ID of the entry in Redis: the offset of the entry's end in `all`, so that IDs grow with the log."""
         return id_after(self.all_offset + len(self.data))
 
     @property
@@ -36,17 +37,17 @@ class Entry(NamedTuple):
 
 
 def key(execution_id: UUID) -> str:
-    """Name of the Redis stream of an execution's log."""
+    """Return the name of the Redis stream that holds the live tail of an execution's log."""
     return f"relay:log:{execution_id}"
 
 
 def id_after(all_bytes: int) -> str:
-    """Redis stream ID to resume after, for a reader that has the first ``all_bytes`` bytes of `all`."""
+    """Return the Redis stream ID after which to read, for a reader that has the first ``all_bytes`` bytes of `all`."""
     return f"{all_bytes}-0"
 
 
 def entries(stored: Sequence[StoredAppend]) -> list[Entry]:
-    """The entries for chunks of one execution, in order; of more than `BURST_BYTES`, only the newest bytes."""
+    """Return the entries for chunks of one execution, in order; at most the newest `BURST_BYTES` bytes."""
     found: list[Entry] = []
     room = BURST_BYTES
     for chunk in reversed(stored):
@@ -65,16 +66,16 @@ def _pieces_from_the_end(stored: StoredAppend) -> Iterator[Entry]:
 
 
 def piece_for(fields: Mapping[bytes, bytes], stream: str, offset: int) -> Piece | None:
-    """The bytes of an entry for a reader of ``stream`` at ``offset``.
+    """Return the bytes of an entry that a reader of ``stream`` at ``offset`` does not have yet.
 
     Args:
-        fields: of the entry, as Redis returns them.
+        fields: the fields of the entry, as Redis returns them.
         stream: `stdout`, `stderr` or `all`.
         offset: first byte of ``stream`` that the reader does not have.
 
     Returns:
-        The new bytes; an empty piece for an entry without new bytes; None for a gap and for the end mark, at which the
-        reader has to ask Postgres.
+        The new bytes; an empty piece if the entry has no new bytes. None if bytes are missing between ``offset`` and
+        the entry, or if the entry marks the end of the log: the reader has to query Postgres.
     """
     if b"data" not in fields:
         return None

@@ -1,1 +1,1 @@
-"""Celery as Relay uses it: the app, the sending of messages after commit, and Flower."""
+"""Relay's use of Celery: the app, the sending of messages after a commit, and Flower."""

@@ -1,4 +1,7 @@
-"""Sends to the queue on threads of their own, for requests, slots and clocks that must not wait for Redis."""
+"""Send queue messages from separate threads, for callers that must not wait for Redis.
+
+Such callers are API requests, worker slots (each carries out one execution) and periodic threads.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from queue import Full, Queue
@@ -13,21 +16,22 @@ from relay_core.store.executions.messages import Undispatched
 log = structlog.get_logger(__name__)
 
 MAX_WAITING = 200
-"""Most calls that wait for a slow queue; further calls are dropped, and the workers' sweep sends their messages."""
+"""Most calls that may wait for a thread; further calls are dropped. Workers regularly resend lost messages."""
 CLOSE_SECONDS = 2.0
-"""Seconds that `close` waits for calls that have begun or are waiting."""
+"""Seconds that `close` waits for calls that are running or waiting."""
 
 Send = Callable[[], None]
 
 
 class BackgroundSender:
-    """Threads that make calls to the queue, in the order given; bounded, so that an outage costs no memory.
+    """Threads that take calls in the order of `submit` and make them; at most `MAX_WAITING` calls wait.
 
-    The threads are daemons: a queue that never answers keeps no process from ending.
+    The bound keeps memory use constant during an outage of Redis. The threads are daemons, so a Redis that never
+    answers does not keep the process from exiting.
 
     Args:
-        name: beginning of the names of the threads.
-        threads: their number.
+        name: prefix of the threads' names.
+        threads: number of threads.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -37,14 +41,14 @@ class BackgroundSender:
             thread.start()
 
     def submit(self, send: Send) -> None:
-        """Let a thread call ``send``; returns at once. Errors of ``send`` are logged."""
+        """Queue a call of ``send`` for a thread and return at once. Errors of ``send`` are logged."""
         try:
             self._waiting.put_nowait(send)
         except Full:
             log.warning("too many messages wait for the queue; a sweep will send them")
 
     def close(self) -> None:
-        """Make the waiting calls and end the threads, within `CLOSE_SECONDS`."""
+        """Let the threads make the waiting calls and stop; wait for them at most `CLOSE_SECONDS`."""
         for _ in self._threads:
             try:
                 self._waiting.put_nowait(None)
@@ -62,11 +66,11 @@ class BackgroundSender:
 
 
 class BackgroundDispatcher:
-    """A dispatcher whose callers never wait for Redis: messages and revokes are sent by threads of its own.
+    """A dispatcher whose callers do not wait for Redis: separate threads send its messages and revokes.
 
     Args:
-        dispatcher: sends them.
-        threads: that send beside each other.
+        dispatcher: the dispatcher that the threads use to send.
+        threads: number of threads that send in parallel.
     """
 
     def __init__(self, dispatcher: Dispatcher, threads: int = 1) -> None:
@@ -74,19 +78,19 @@ class BackgroundDispatcher:
         self._background = BackgroundSender("dispatch", threads)
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send one message for each execution, later; returns at once."""
+        """Queue the messages for sending and return at once."""
         if due := list(messages):
             self._background.submit(lambda: self._dispatcher.dispatch(due))
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Tell all workers that these Celery tasks are to end, later; returns at once."""
+        """Queue a request to all workers to kill these Celery tasks, and return at once."""
         if due := list(task_ids):
             self._background.submit(lambda: self._dispatcher.revoke(due))
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send messages again that seem to be lost, on the caller's thread; returns how many."""
+        """Send messages that seem to be lost again, on the caller's thread, and return their number."""
         return self._dispatcher.dispatch_again(undispatched)
 
     def close(self) -> None:
-        """Send what is waiting, for at most `CLOSE_SECONDS`."""
+        """Send the waiting messages and revokes, for at most `CLOSE_SECONDS`, and stop the threads."""
         self._background.close()

@@ -1,7 +1,8 @@
 """The one Celery app that workers, API and Flower share; every setting has its reason in docs/adr/0003-celery.md.
 
-Celery only tells a worker that an execution waits: a message carries an execution id and an attempt. It may be lost,
-doubled, late or out of order without harm, because the claim is one guarded UPDATE in Postgres.
+A Celery message only informs a worker that an execution is waiting: it carries an execution id and an attempt. A
+message may be lost, duplicated, late or out of order without harm, because a worker claims the execution by one
+conditional UPDATE in Postgres.
 """
 
 from celery import Celery
@@ -11,29 +12,31 @@ from relay_core.domain.message import node_queue, pool_queue
 from relay_core.settings import Settings, get_settings
 
 KEY_PREFIX = "relay:"
-"""Prefix of all of Celery's keys in Redis. Another app there with a shorter visibility time-out would requeue ours."""
+"""Prefix of all keys that Celery uses in Redis. Without it, another Celery app in the same Redis with a shorter
+visibility time-out would requeue Relay's messages."""
 
 VISIBILITY_TIMEOUT_SECONDS = 3600
-"""Seconds after which Redis gives a message that a worker reserved and did not start to another worker."""
+"""Seconds after which a message that a worker reserved and did not acknowledge is delivered to another worker."""
 
 
 class RelayCelery(Celery):
-    """Celery without parents of tasks: the task that sends a message is no parent of the step that it is for."""
+    """Celery that records no parent tasks: a message sent while a task runs does not name that task as its parent."""
 
     current_worker_task = None
 
 
 def declare(name: str) -> Queue:
-    """The queue of a name, with a direct exchange of the same name."""
+    """Return the queue with this name, bound to a direct exchange of the same name."""
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
 
 
 def make_app(settings: Settings, node_id: str | None = None) -> Celery:
-    """The Celery app of a process.
+    """Return the Celery app for a process.
 
     Args:
-        settings: of this process.
-        node_id: of a worker: the node's own queue is served before the pool's. None for API and Flower.
+        settings: the settings of this process.
+        node_id: the node of a worker, which serves the node's queue before the queue of the pool (the group of nodes
+            that share work). None for API and Flower.
     """
     app = RelayCelery("relay", broker=broker_url(settings.redis_url))
     names = [node_queue(node_id)] if node_id else []
@@ -41,7 +44,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
         task_queues=[declare(name) for name in (*names, pool_queue(settings.pool))],
         task_default_queue=pool_queue(settings.pool),
         task_create_missing_queues=False,
-        # one reservation per free slot, early acknowledgement, no result: Postgres is the record
+        # reserve one message per free slot, acknowledge it before the task runs, store no result: Postgres has all
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
@@ -49,7 +52,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
         result_backend=None,
         task_serializer="json",
         accept_content=["json"],
-        # the broker may come and go; runs do not care
+        # an outage of the broker must not disturb running executions
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever; 0 is no retry at all with this kombu (tests/faults)
         broker_channel_error_retry=True,  # also wait for a broker that answers and refuses writes
@@ -70,7 +73,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
         # Flower
         worker_send_task_events=True,
         task_send_sent_event=True,
-        # a deploy detaches in seconds
+        # a worker that is told to stop leaves its containers running and exits within seconds
         worker_soft_shutdown_timeout=10,
         worker_enable_soft_shutdown_on_idle=False,
         worker_hijack_root_logger=False,
@@ -82,7 +85,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
 
 
 def broker_url(redis_url: str) -> str:
-    """A Redis URL as Kombu spells it: ``unix:///path?db=0`` becomes ``redis+socket:///path?virtual_host=0``."""
+    """Return a Redis URL in Kombu's form: ``unix:///path?db=0`` becomes ``redis+socket:///path?virtual_host=0``."""
     if redis_url.startswith("unix://"):
         return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
     return redis_url

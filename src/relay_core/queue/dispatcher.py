@@ -1,4 +1,7 @@
-"""Sends the messages of executions after commit, in bounded time. It may fail: a sweep sends lost messages again."""
+"""Send the queue messages of executions after a commit, in bounded time.
+
+Sending may fail: the workers regularly look for queued executions without a message and send the messages again.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -17,23 +20,23 @@ from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Publisher
 
 BROKER_SECONDS = 2.0
-"""Seconds for a connection to the broker."""
+"""Time-out for connecting to the broker (Redis)."""
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher(Publisher, Protocol):
-    """Tells workers which executions may start and which are to end."""
+    """Interface for informing workers which executions may start and which must be killed."""
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send the messages that seem to be lost; returns their number."""
+        """Send the messages that seem to be lost again and return their number."""
 
 
 def send(app: Celery, message: QueueMessage) -> None:
-    """Send one message by the anonymous exchange, which puts it directly into the list of its queue.
+    """Send one message through the anonymous exchange, which appends it directly to the Redis list of its queue.
 
-    A named exchange would need bindings, a set in Redis that Kombu writes once for each connection: after Redis lost
-    that set, Kombu would drop each later message without an error.
+    A named exchange would need bindings: a set in Redis that Kombu writes once for each connection. If Redis lost that
+    set, Kombu would drop every later message without an error.
 
     Raises:
         kombu.exceptions.OperationalError, redis.exceptions.RedisError, OSError: the broker is away or refuses writes.
@@ -49,9 +52,10 @@ def send(app: Celery, message: QueueMessage) -> None:
 
 
 def _length(client: Any, queue: str) -> int:
-    """Number of messages in a queue.
+    """Return the number of messages in a queue.
 
-    A key of a wrong kind in the place of the queue's list, or of Kombu's lists of reserved messages, is removed.
+    Remove a Redis key of the wrong type that has the name of the queue's list or of Kombu's records of reserved
+    messages.
     """
     looks = {queue: client.llen, "unacked": client.hlen, "unacked_index": lambda key: client.zrange(key, 0, 0)}
     for key, look in looks.items():
@@ -66,17 +70,18 @@ def _length(client: Any, queue: str) -> int:
 
 
 class CeleryDispatcher:
-    """Sends messages through Celery, and notes in Postgres that they were sent."""
+    """Sends messages through Celery, and records in Postgres that they were sent."""
 
     def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
         self._database = database
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send messages for queued rows, the oldest first: as many as the queue has messages too few.
+        """Send messages for queued executions again, oldest first, and return their number.
 
-        A queue that holds a message for each startable row has lost none; to send for all rows would double it with
-        each sweep. Which rows have lost their message is not known; the oldest rows would have been taken first.
+        For each queue, send as many messages as are missing: startable executions minus messages in the queue. If
+        none is missing, none was lost; sending for all executions would double the queue with each call. It is unknown
+        which executions lost their message, so the oldest are chosen, whose messages workers would have taken first.
         """
         dispatched = 0
         for queue in undispatched:
@@ -88,7 +93,7 @@ class CeleryDispatcher:
         return dispatched
 
     def _waiting(self, queue: str) -> int | None:
-        """Number of messages in a queue; None while the broker is away."""
+        """Return the number of messages in a queue. None while the broker is away."""
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
@@ -98,7 +103,10 @@ class CeleryDispatcher:
             return None
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send each message and note it; a failure is logged, and a sweep sends the message again."""
+        """Send the messages and record in Postgres which were sent.
+
+        The first failure is logged and ends the sending; a worker sends the remaining messages later.
+        """
         sent = []
         for message in messages:
             try:
@@ -115,7 +123,10 @@ class CeleryDispatcher:
             self._note(sent)
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Tell all workers that these Celery tasks are to end; a failure is logged, as the kill is in Postgres."""
+        """Ask all workers to kill these Celery tasks.
+
+        A failure is only logged: the kill request is in Postgres, where workers find it when they renew their leases.
+        """
         try:
             self._app.control.revoke(list(task_ids), terminate=True, signal="SIGTERM")
         except (OperationalError, RedisError, OSError) as error:

@@ -1,8 +1,8 @@
-"""The Celery app that Flower is given (``celery -A relay_core.queue.flower_app:app flower``), and a tighter Flower.
+"""The Celery app for Flower (``celery -A relay_core.queue.flower_app:app flower``), with changes that harden Flower.
 
-Flower sends no header against framing, shows ``/metrics`` without a login, and answers a user name that is not ASCII
-with 500. It has no settings for that, so its handlers are changed before it makes its routes; tests/acceptance/flower
-checks a running Flower.
+By itself, Flower sends no header against framing, shows ``/metrics`` without a login, and answers a user name that is
+not ASCII with 500. Flower has no settings for that, so importing this module changes its handlers before it makes its
+routes; tests/acceptance/flower checks a running Flower.
 """
 
 from typing import Any
@@ -23,7 +23,10 @@ HEADERS = {
 
 
 def harden() -> None:
-    """Change Flower's handlers in this process; to be called once."""
+    """Patch Flower's handlers in this process: security headers, login for `/metrics`, 401 for a non-ASCII user name.
+
+    Call it once.
+    """
     set_default_headers, get_current_user = BaseHandler.set_default_headers, BaseHandler.get_current_user
 
     def with_headers(handler: Any) -> None:
@@ -34,7 +37,7 @@ def harden() -> None:
     def current_user(handler: Any) -> Any:
         try:
             return get_current_user(handler)
-        except TypeError as error:  # hmac compares ASCII only
+        except TypeError as error:  # hmac compares ASCII text only
             raise tornado.web.HTTPError(401) from error
 
     BaseHandler.set_default_headers = with_headers

@@ -1,6 +1,6 @@
-"""Checks whether Redis takes writes: without writes it carries no messages.
+"""Check whether Redis accepts writes, which it needs to do to carry messages.
 
-Redis answers and refuses writes when it is full, when it is a replica, and when it cannot save to its disk.
+Redis still answers but refuses writes when it is full, when it is a replica, and when it cannot save to its disk.
 """
 
 from redis import Redis
@@ -15,7 +15,10 @@ REFUSES = "refuses writes"
 
 
 def why_unfit(client: Redis) -> str | None:
-    """Why Redis takes no messages: `NO_ANSWER`, or `REFUSES` and the message of Redis. None where it takes them."""
+    """Write a key and return why Redis cannot carry messages: `NO_ANSWER`, or `REFUSES` and the error of Redis.
+
+    None if Redis accepts the write.
+    """
     try:
         client.set(KEY, "", ex=SECONDS)
     except ResponseError as error:

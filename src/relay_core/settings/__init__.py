@@ -1,4 +1,4 @@
-"""All settings of Relay: environment variables `RELAY_*`, checked when a process starts, units in the names."""
+"""All settings of Relay: environment variables `RELAY_*`, checked when a process starts. Names include the unit."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ from relay_core.settings.storage import StorageSettings
 
 
 class Settings(
-    # pydantic lists the fields of the last base first
+    # in reverse: pydantic lists the fields of the last base class first
     DeploymentSettings,
     LimitSettings,
     ExecutionSettings,
@@ -29,12 +29,12 @@ class Settings(
     """The settings of a process: one class for API, worker, Flower and migrations, so that they cannot disagree.
 
     Raises:
-        pydantic.ValidationError: a value is out of bounds or of the wrong kind.
+        pydantic.ValidationError: a value is out of bounds or of the wrong type.
     """
 
 
 def wrong_settings(error: ValidationError) -> str:
-    """The environment variables that are wrong, without their values (one may be a password)."""
+    """Return a message that lists the wrong environment variables, without their values (one may be a password)."""
     return "; ".join(
         f"RELAY_{'_'.join(map(str, found['loc'][:1])).upper()}: {found['msg']}" for found in error.errors()
     )
@@ -42,5 +42,5 @@ def wrong_settings(error: ValidationError) -> str:
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, read from the environment at the first call."""
+    """Return the settings of this process, read from the environment at the first call."""
     return Settings()

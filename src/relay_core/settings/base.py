@@ -1,4 +1,4 @@
-"""Shared parts of all groups of settings."""
+"""The base class and the types that all groups of settings share."""
 
 from typing import Annotated
 
@@ -7,15 +7,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _split(value: object) -> object:
-    """The words of a text with commas; any other value as it is."""
+    """Return the comma-separated words of a text, stripped; return any other value unchanged."""
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""A list of words; in the environment a text with commas between them."""
+"""A tuple of words; in the environment one text, with commas between the words."""
 
 
 class SettingsGroup(BaseSettings):
-    """Settings that belong together; `Settings` has the fields of all groups."""
+    """Base class of a group of related settings; `Settings` combines the fields of all groups."""
 
     model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, extra="ignore", env_ignore_empty=True)

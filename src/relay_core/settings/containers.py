@@ -74,11 +74,11 @@ class ContainerSettings(SettingsGroup):
 
     @property
     def container_uid_range(self) -> range:
-        """The uids of workspaces that have a uid of their own."""
+        """The range of uids from which a worker that runs as root gives each workspace a different one."""
         first, last = map(int, self.container_uids.split("-"))
         return range(first, last + 1)
 
     @property
     def trusted_images(self) -> tuple[str, ...]:
-        """Images, or patterns of them, that the operator has chosen: their registries may be at private addresses."""
+        """Images and image patterns that the operator chose. Only their registries may have private addresses."""
         return (*self.allowed_images, self.default_image, self.git_image)

@@ -1,4 +1,4 @@
-"""Settings of executions: ownership, start, end, logs, and the limits that a request may ask for."""
+"""Settings of executions: leases, time-outs, logs, and the largest limits that a request may ask for."""
 
 from pydantic import Field
 

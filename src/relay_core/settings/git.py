@@ -1,4 +1,4 @@
-"""Settings of remotes, clones, mirrors and git evidence."""
+"""Settings of remotes, clones, mirrors and the git state that is recorded after each step (the git evidence)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from relay_core.settings.base import SettingsGroup, Words
 
 
 class GitSettings(SettingsGroup):
-    """Which remotes may be cloned, and how much git may take."""
+    """Which remotes may be cloned, and how much time, memory and disk git may use."""
 
     git_allow_http: bool = Field(
         default=False,
@@ -104,7 +104,7 @@ class GitSettings(SettingsGroup):
 
     @property
     def remote_policy(self) -> RemotePolicy:
-        """Which remotes may be cloned."""
+        """The policy that decides which remotes may be cloned, built from these settings."""
         return RemotePolicy(
             allow_http=self.git_allow_http,
             allow_git_protocol=self.git_allow_git_protocol,

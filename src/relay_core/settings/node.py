@@ -1,4 +1,4 @@
-"""Settings of a node and its workers: room, presence and disk space."""
+"""Settings of a node (a host with workers): capacity, heartbeats and disk space."""
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -7,7 +7,7 @@ from relay_core.settings.base import SettingsGroup
 
 
 class NodeSettings(SettingsGroup):
-    """How much a node takes on, when it counts as away, and how much of its disk stays free."""
+    """How much work a node takes, when it counts as degraded or offline, and how much of its disk stays free."""
 
     pool: str = Field(
         "default",
@@ -92,5 +92,5 @@ class NodeSettings(SettingsGroup):
 
     @property
     def presence(self) -> Bounds:
-        """How long a node may be silent."""
+        """Seconds between heartbeats, and seconds without one after which a node counts as degraded and as offline."""
         return Bounds(self.node_heartbeat_seconds, self.node_degraded_seconds, self.node_offline_seconds)

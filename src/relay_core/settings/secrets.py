@@ -1,4 +1,4 @@
-"""Settings of the keys that encrypt the secrets of projects."""
+"""Settings of the keys that encrypt the stored secrets of projects."""
 
 import base64
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _URL_SAFE = str.maketrans("+/", "-_")
 
 
 class SecretSettings(SettingsGroup):
-    """Keys from the environment and from a file."""
+    """Encryption keys from the environment and from a file."""
 
     secret_keys: Words = Field(
         (),
@@ -40,15 +40,15 @@ class SecretSettings(SettingsGroup):
 
     @property
     def all_secret_keys(self) -> tuple[str, ...]:
-        """The keys of the environment, then those of the file."""
+        """All keys: first those of `secret_keys`, then those of the file."""
         return (*self.secret_keys, *(keys_in(self.secret_keys_file) if self.secret_keys_file else ()))
 
 
 def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
-    """The keys in the URL-safe alphabet of base64.
+    """Return the keys in the URL-safe alphabet of base64.
 
     Raises:
-        ValueError: a text is no key; the message says which by its number and how to make a key. It repeats no key.
+        ValueError: a text is not a key. The message gives its position and says how to make a key, but repeats no key.
     """
     keys = tuple(key.translate(_URL_SAFE) for key in given)
     for number, key in enumerate(keys, 1):
@@ -64,10 +64,10 @@ def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def keys_in(file: Path) -> tuple[str, ...]:
-    """The keys of a file.
+    """Return the keys in a file, in the URL-safe alphabet of base64.
 
     Raises:
-        ValueError: the file cannot be read, holds no key, or holds a text that is no key.
+        ValueError: the file cannot be read, holds no key, or holds a text that is not a key.
     """
     try:
         keys = checked_keys(file.read_text().split())

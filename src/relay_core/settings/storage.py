@@ -13,7 +13,7 @@ def _default_data_dir() -> Path:
 
 
 class StorageSettings(SettingsGroup):
-    """Where state is kept."""
+    """Where state is kept: URLs of Postgres and Redis, and the data directory of the node."""
 
     database_url: str = Field(
         "postgresql+psycopg2:///relay",
