@@ -1,1 +1,1 @@
-"""The slim HTTP API: parse, call one use case, answer."""
+"""The HTTP API. A route parses the request, calls one use case in `relay_core`, and returns the answer."""

@@ -1,4 +1,4 @@
-"""`python -m relay_api`: the API, served by uvicorn."""
+"""`python -m relay_api`: serve the API with uvicorn."""
 
 import logging
 import sys
@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Serve until told to stop; the exit code is 1 with one line of explanation where it cannot start."""
+    """Serve until a signal stops the server; return the exit code.
+
+    If the server cannot start, print one line with the reason and return 1.
+    """
     try:
         settings = get_settings()
         _check(settings)
@@ -44,11 +47,11 @@ def main() -> int:
         host=settings.api_host,
         port=settings.api_port,
         log_level=settings.log_level.lower(),
-        log_config=None,  # as all other lines
+        log_config=None,  # uvicorn's lines get the format of all other lines
         access_log=settings.log_level == "DEBUG",
         server_header=False,
         http=protocol(most),
-        # Open event streams end here; their clients come again.
+        # Seconds until open event streams are closed; their clients reconnect.
         timeout_graceful_shutdown=3,
         timeout_keep_alive=30,
     )
@@ -56,7 +59,7 @@ def main() -> int:
 
 
 def _check(settings: Settings) -> None:
-    """Before uvicorn, so that a refusal is one line and no traceback."""
+    """Check the database schema before uvicorn starts, so that a wrong one is reported in one line, not a traceback."""
     database = make_database(settings, application="relay-api")
     try:
         with database.connect() as connection:

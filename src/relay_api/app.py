@@ -1,4 +1,4 @@
-"""The application: `create_app(settings)`."""
+"""Build the FastAPI application: `create_app(settings)`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,14 +47,14 @@ from relay_core.store.schema.migrate import check_schema
 from relay_core.store.transaction import Database
 
 DISPATCH_THREADS = 2
-"""Threads that send messages and revokes beside the answers."""
+"""Threads that send queue messages and revokes, so that answers do not wait for Redis."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; it connects to Postgres and Redis when it starts, not before.
+    """Return the application. It connects to Postgres and Redis when it starts, not in this call.
 
     Raises:
-        SchemaMismatch: at the start: the database has another schema; the message says what to run.
+        SchemaMismatch: when the application starts and the database has another schema; the message says what to run.
     """
     metrics = Metrics()
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             services.redis.close()
             services.database.dispose()
 
-    # The OpenAPI document is public: it holds nothing that the source does not.
+    # The OpenAPI document needs no token: it contains nothing that is not in the public source code.
     app = FastAPI(
         title="Relay",
         version=version("relay"),

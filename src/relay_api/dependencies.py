@@ -1,4 +1,4 @@
-"""Parameters that routes share: the principal, the page of a list, and the answer of a creating request."""
+"""Parameters that routes share: the token's owner (principal), the page of a list, and idempotent creation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,15 +86,20 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True)
 class Created:
-    """Answer of a creating request."""
+    """The answer to a request that creates something.
+
+    Attributes:
+        answer: the answer to this request.
+        kept: the answer to store for repetitions of the request, if it must differ from `answer`, which may contain a
+            token's text. None stores `answer`.
+    """
 
     answer: BaseModel
     kept: BaseModel | None = None
-    """Answer for copies of the request where it must differ, as it would show a token's text; None: the same."""
 
 
 class Creation:
-    """Carries out a creating request once, however many copies of it come with the same `Idempotency-Key`."""
+    """Executes a creating request once, even if the client repeats it with the same `Idempotency-Key`."""
 
     def __init__(self, request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> None:
         self._request = request
@@ -104,14 +109,16 @@ class Creation:
     def answer(
         self, principal: Principal, body: BaseModel, status: int, create: Callable[[Connection], Created | BaseModel]
     ) -> JSONResponse:
-        """Create in one transaction together with the key; a copy of the request gets the stored answer.
+        """Call ``create`` and return its answer; for a repeated request, return the stored answer instead.
+
+        The rows and the key are written in one transaction.
 
         Args:
             principal: owner of the key.
-            body: the request; a copy must have an equal one.
+            body: body of the request; a repetition must have an equal body.
             status: HTTP status of the answer.
-            create: makes the rows and the answer. It is called again after a deadlock, so it must do nothing but read
-                and write in its transaction.
+            create: makes the rows and the answer. It is called again after a deadlock, so it must only read and write
+                in its transaction.
         """
         copy_of = self._copy_of(principal, body)
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: answers of this process, and executions and nodes as the database has them."""
+"""Metrics for Prometheus: answers of this process, and counts of executions and nodes from the database."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -10,7 +10,7 @@ _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"
 
 
 class Metrics:
-    """Metrics of one application, in a registry of its own: two applications in one process do not collide."""
+    """Metrics of one application. They have their own registry, so two applications in one process do not collide."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -26,13 +26,13 @@ class Metrics:
         self._nodes = Gauge("relay_nodes", "Runtime nodes by liveness.", ["liveness"], registry=self._registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer and the seconds until it began."""
+        """Count one answer and record the seconds from the request to the answer's first byte."""
         method = method if method in _METHODS else "other"
         self._answers.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def read(self, connection: Connection) -> bytes:
-        """All metrics in Prometheus' text format; those of the database are read now."""
+        """Return all metrics in Prometheus' text format, with new counts of executions and nodes from the database."""
         self._active.clear()
         for (status, run_reason), count in count_active(connection).items():
             self._active.labels(status, run_reason).set(count)

@@ -21,14 +21,14 @@ from relay_core.store.transaction import Database
 
 @dataclass(frozen=True)
 class Services:
-    """Connections and helpers of one application; routes get them as a parameter."""
+    """The connections and helpers of one application; routes get this object as a parameter."""
 
     settings: Settings
     database: Database
     redis: Redis
-    """For `/healthz` only: short timeouts."""
+    """Client for `/healthz` only, with short time-outs."""
     dispatcher: BackgroundDispatcher
-    """Publisher of `database`: sends messages and revokes beside the answer."""
+    """Sends the queue messages and revokes that transactions of `database` cause, while the answer is returned."""
     links: Links
     metrics: Metrics
     logs: LogStore
@@ -38,9 +38,9 @@ class Services:
     streams: Streams
     secrets: SecretBox
     profiles: Profiles
-    """Agent profiles of this deployment; those of a project take precedence."""
+    """Agent profiles of this deployment; the profiles of a project override them."""
 
 
 def services(connection: HTTPConnection) -> Services:
-    """The services of the application that received the request."""
+    """Return the services of the application that received the request."""
     return cast("Services", connection.app.state.services)

@@ -1,1 +1,1 @@
-"""The `relay` command: a client of the API, and the local stack."""
+"""The `relay` command: a client of the API, and commands that run the local stack."""

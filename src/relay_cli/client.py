@@ -12,7 +12,7 @@ from relay_core.settings import get_settings
 from relay_stack.files.stack_state import read_state
 
 PAGE = 100
-"""Items asked for in one page of a list."""
+"""Items that one request for a page of a list asks for."""
 _UNAVAILABLE_STATUSES = {502, 503, 504}
 _REQUEST_HAS_TO_CHANGE = {400, 404, 409, 422}
 
@@ -27,11 +27,11 @@ class Api:
     Args:
         url: base URL of the API.
         token: bearer token of all requests.
-        stack_dir: data directory of the local stack that the API belongs to; None: the API is a server's.
+        stack_dir: data directory of the local stack that the API belongs to. None if the API is a remote server.
 
     Raises:
-        CommandFailed: from every method: the API refuses the request.
-        ApiUnavailable: from every method: the API does not answer or is unavailable for now.
+        CommandFailed: raised by every method that sends a request: the API refuses the request.
+        ApiUnavailable: raised by these methods, too: the API does not answer or is unavailable for now.
     """
 
     def __init__(self, url: str, token: str, *, stack_dir: Path | None = None) -> None:
@@ -41,7 +41,10 @@ class Api:
         self.http = httpx.Client(base_url=url, headers=headers, timeout=httpx.Timeout(30, read=60))
 
     def find_again(self) -> None:
-        """Read URL and token of the local stack again: it may have been restarted with other ports."""
+        """Read the URL and token of the local stack again, because it may have been restarted with other ports.
+
+        For a remote server this does nothing.
+        """
         state = read_state(self._stack_dir) if self._stack_dir is not None else None
         if state is not None:
             self.url = state.api_url
@@ -49,7 +52,7 @@ class Api:
             self.http.headers["Authorization"] = f"Bearer {state.token}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request and return the JSON of its answer; None where the answer has no body."""
+        """Send a request and return the JSON of the answer; None if the answer has no body."""
         try:
             answer = self.http.request(method, path, **options)
         except httpx.TransportError as error:
@@ -58,7 +61,7 @@ class Api:
         return answer.json() if answer.content else None
 
     def find(self, path: str) -> dict[str, Any] | None:
-        """Get one object; None where the API has none at this path (404)."""
+        """Return the object at a path of the API; None if there is none (404)."""
         try:
             found: dict[str, Any] = self.call("GET", path)
         except CommandFailed as error:
@@ -68,7 +71,7 @@ class Api:
         return found
 
     def body(self, path: str, **options: Any) -> Iterator[bytes]:
-        """Get the body of an answer in pieces, as they arrive."""
+        """Send a GET request and yield the body of the answer in pieces, as they arrive."""
         try:
             with self.http.stream("GET", path, **options) as answer:
                 if answer.is_error:
@@ -79,7 +82,13 @@ class Api:
             raise self._no_answer(error) from error
 
     def items(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
-        """Items of a list with pages by `cursor`, at most ``limit`` of them; parameters that are None are not sent."""
+        """Yield the items of a list that the API pages by `cursor`.
+
+        Args:
+            path: path of the list.
+            limit: most items to yield; None for all.
+            params: query parameters; those that are None are not sent.
+        """
         query = {name: value for name, value in params.items() if value is not None}
         left = limit
         while True:
@@ -94,7 +103,7 @@ class Api:
             query["cursor"] = page["next_cursor"]
 
     def items_by_position(self, path: str) -> Iterator[dict[str, Any]]:
-        """Items of a list with pages by `after`."""
+        """Yield all items of a list that the API pages by `after` (the position of the last item)."""
         after = None
         while True:
             page = self.call("GET", path, params={} if after is None else {"after": after})
@@ -109,7 +118,7 @@ class Api:
 
 
 def connect() -> Api:
-    """Make a client of the API that RELAY_API_URL and RELAY_TOKEN name, or of the local stack where neither is set.
+    """Return a client of the API that RELAY_API_URL and RELAY_TOKEN name, or of the local stack if neither is set.
 
     Raises:
         CommandFailed: only one of the two variables is set, the URL has no scheme, or no local stack is up.
@@ -129,11 +138,11 @@ def connect() -> Api:
 
 
 def check(answer: httpx.Response) -> None:
-    """Return where the answer is a success.
+    """Raise an error unless the API's answer is a success.
 
     Raises:
-        CommandFailed: the answer is an error; detail and code of its problem+json are the message.
-        ApiUnavailable: the status says that the API is unavailable for now.
+        CommandFailed: the answer is an error. The message contains detail and code of its problem+json.
+        ApiUnavailable: the status means that the API is unavailable for now (502, 503, 504).
     """
     if not answer.is_error:
         return

@@ -1,4 +1,4 @@
-"""Writes an agent's conversation for people: text while it grows, and each tool call with its result."""
+"""Write an agent's conversation for people: text while it grows, and each tool call with its result."""
 
 import json
 from collections.abc import Mapping
@@ -7,32 +7,33 @@ from typing import Any
 from relay_core.console.output import LogWriter
 
 RESULT_LINES = 12
-"""Lines of a tool's result that are shown; the number of further lines is."""
+"""Most lines of a tool's result that are shown; of further lines only the number is shown."""
 INPUT_CHARACTERS = 300
-"""Characters of a tool's input that are shown."""
+"""Most characters of a tool's input that are shown."""
 _SUMMARY_INPUTS = ("command", "cmd", "file_path", "path", "pattern", "query", "url")
-"""Inputs that summarise a tool call: the first of them that a call has is shown in place of the whole input."""
+"""Input fields that summarise a tool call: the first one that a call has is shown instead of the whole input."""
 
 
 class ConversationWriter:
-    """Writes entries of a conversation; an entry that comes again, changed, adds only its new text.
+    """Writes the entries of a conversation. When an entry has changed, only its new text is written.
 
     Args:
-        target: gets the text, in UTF-8.
+        target: the writer that gets the text, in UTF-8.
     """
 
     def __init__(self, target: LogWriter) -> None:
         self._target = target
         self._shown: dict[int, str] = {}
-        """Entry → its text that has been written."""
+        """Number of an entry → the text of the entry that has been written."""
         self._open: int | None = None
-        """Entry at the end of the output whose line has no newline yet; None: the output ends with a newline."""
+        """Number of the last written entry, whose last line has no newline yet. None if the output ends with one."""
 
     def show(self, entry: Mapping[str, Any]) -> None:
         """Write the part of an entry that was not written before.
 
         Args:
-            entry: as the API gives it: `entry` (its number), `kind`, `text`, `tool`, `agent`, `usage`, `truncated`.
+            entry: the entry as the API returns it, with the fields `entry` (its number), `kind`, `text`, `tool`,
+                `agent`, `usage` and `truncated`.
         """
         number = entry["entry"]
         text = _text(entry)
@@ -48,7 +49,7 @@ class ConversationWriter:
         self._open = number
 
     def end(self) -> None:
-        """End the last line with a newline."""
+        """Write the newline of the last line, if it is missing."""
         if self._open is not None:
             self._write("\n")
             self._open = None

@@ -1,4 +1,4 @@
-"""Follows a run: shows the log of each step as it arrives, until the API says how the step ended."""
+"""Follow a run: show the log of each step as it arrives, until the API reports how the step ended."""
 
 import base64
 import time
@@ -15,23 +15,24 @@ from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.retry import Backoff
 
 QUEUED_BACKOFF = Backoff(first_seconds=0.05, last_seconds=2.0)
-"""Pauses between two requests for a step that is queued."""
+"""Pauses between two requests that check whether a queued step has started."""
 END = "end"
-"""Stands for the last event's id where a log was shown to its end."""
+"""Value in `LogPositions` for a log that was shown to its end, in place of an event id."""
 KILLED_EXIT_CODE = 130
-"""Exit code for a killed execution, as a shell has it for a program that Ctrl-C ended."""
+"""Exit code for a killed execution; shells use the same code for a program that Ctrl-C ended."""
 
 
 LogPositions = dict[str, str]
-"""Execution id → id of the last event of its log that was shown, or END.
+"""Execution id → id of the last log event that was shown, or END.
 
-A caller that is interrupted passes the same object again to continue behind the events that were shown.
+The functions of this module update it. After an interruption, the caller passes the same object again to continue
+after the events that were shown.
 """
 
 
 @dataclass(frozen=True)
 class _EventStream:
-    """Where the API streams the events of an execution."""
+    """Path and query parameters of the API's event stream of an execution."""
 
     execution_id: str
     path: str
@@ -45,20 +46,20 @@ def follow_log(
     stream: str = "all",
     positions: LogPositions | None = None,
 ) -> dict[str, Any]:
-    """Show a log to its end, also over broken connections.
+    """Show a log to its end; reconnect if the connection breaks.
 
     Args:
         api: client of the API.
-        execution_id: the execution.
-        writers: by stream: `stdout` and `stderr`.
+        execution_id: id of the execution.
+        writers: a writer for each of the streams `stdout` and `stderr`.
         stream: `stdout`, `stderr` or `all`.
-        positions: is read and updated; None: the log is shown from its beginning.
+        positions: where to start; updated with each event. None shows the log from its beginning.
 
     Returns:
-        Data of the stream's `end` event.
+        The data of the stream's `end` event, which says how the execution ended.
 
     Raises:
-        WatchLost: the API stays unavailable.
+        WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
 
     def take(event: sse.ServerEvent) -> None:
@@ -69,10 +70,16 @@ def follow_log(
 
 
 def follow_conversation(api: Api, execution_id: str, writer: LogWriter, positions: LogPositions | None = None) -> None:
-    """Show an agent's conversation to its end, also over broken connections; arguments as of `follow_log`.
+    """Show an agent's conversation to its end; reconnect if the connection breaks.
+
+    Args:
+        api: client of the API.
+        execution_id: id of the execution.
+        writer: gets the conversation as text.
+        positions: where to start; updated with each event. None shows the conversation from its beginning.
 
     Raises:
-        WatchLost: the API stays unavailable.
+        WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
     conversation = ConversationWriter(writer)
     source = _EventStream(execution_id, f"/v1/executions/{execution_id}/conversation/stream")
@@ -97,7 +104,7 @@ def _follow(
         except UNAVAILABLE as error:
             outage.wait(error)
         else:
-            time.sleep(BACKOFF.first_seconds)  # the API closed the stream before the log's end: connect again
+            time.sleep(BACKOFF.first_seconds)  # the API closed the stream before the log's end: reconnect
 
 
 def _logs_command(execution_id: str) -> str:
@@ -117,13 +124,14 @@ def _events(api: Api, source: _EventStream, last_event_id: str | None, outage: O
 def follow_chain(
     api: Api, workspace_id: str, writers: Mapping[str, LogWriter], positions: LogPositions
 ) -> dict[str, Any]:
-    """Show every step of a workspace's chain, one after the other; dev servers are left out.
+    """Show the logs of all steps of a workspace, one after the other, until no further step follows; skip dev servers.
 
     Returns:
-        The execution that decided how the chain ended, as of `decisive`; an empty dict for a chain without steps.
+        The execution that decided the outcome: the first that did not complete, else the last (see `decisive`). An
+        empty dict if the workspace has no steps.
 
     Raises:
-        WatchLost: the API stays unavailable.
+        WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
     seen: set[str] = set()
     deciding: dict[str, Any] = {}
@@ -154,12 +162,12 @@ def _execution(api: Api, execution_id: str) -> dict[str, Any]:
 def show_step(
     api: Api, execution: dict[str, Any], writers: Mapping[str, LogWriter], positions: LogPositions
 ) -> dict[str, Any]:
-    """Wait for a step to start, show its log to the end, and return the execution as it is then.
+    """Wait until a step starts, show its log to the end, and return the ended execution.
 
-    A step that was shown to its end before, by ``positions``, is returned at once.
+    If ``positions`` says that the log was shown to its end before, return ``execution`` at once.
 
     Raises:
-        WatchLost: the API stays unavailable.
+        WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
     if positions.get(execution["id"]) == END:
         return execution
@@ -181,10 +189,10 @@ def show_step(
 
 
 def await_start(api: Api, execution: dict[str, Any]) -> None:
-    """Return when a step is no longer queued; note once why it waits.
+    """Wait until a step is no longer queued; print the reason for waiting once, if the API gives one.
 
     Raises:
-        WatchLost: the API stays unavailable.
+        WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
     noted = False
     pauses = QUEUED_BACKOFF.pauses()
@@ -199,15 +207,17 @@ def await_start(api: Api, execution: dict[str, Any]) -> None:
 
 
 def has_conversation(execution: Mapping[str, Any]) -> bool:
-    """Whether the log of an execution is a conversation: its executor is an agent whose output Relay can read."""
+    """Return whether an execution has a conversation: its executor is an agent whose output Relay can read."""
     kind = EXECUTORS.get(execution.get("executor") or "")
     return kind is not None and kind.conversation
 
 
 def decisive(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """The one of two ended executions that says how their chain ended: the first that did not complete, else the last.
+    """Return the one of two ended executions that decides the outcome: the first that did not complete, else the last.
 
-    ``earlier`` may be empty: then there is only ``later``.
+    Args:
+        earlier: the execution that decided so far; an empty dict if there is none.
+        later: the execution that ended after it.
     """
     return earlier if earlier and earlier["status"] != "completed" else later
 
@@ -217,12 +227,12 @@ EXIT_CODES: Mapping[str, Callable[[int | None], int]] = {
     "killed": lambda _code: KILLED_EXIT_CODE,
     "failed": lambda code: code if code and 0 < code < 256 else 1,
 }
-"""Status of an execution → exit code of the command, from the exit code of the execution's process."""
+"""Status of an execution → function that returns the command's exit code for the exit code of the execution."""
 
 
 def exit_code(execution: dict[str, Any]) -> int:
-    """Exit code of the command that followed an execution, by the *status* that the API gives.
+    """Return the exit code for a command that followed an execution: 0 if it completed, 130 if it was killed.
 
-    A failed execution gives the exit code of its process where that is from 1 to 255.
+    For a failed execution, return the exit code of its process if that is from 1 to 255, else 1.
     """
     return EXIT_CODES[execution["status"]](execution["exit_code"])

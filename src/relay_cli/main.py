@@ -1,4 +1,4 @@
-"""The `relay` command."""
+"""The entry point of the `relay` command."""
 
 import sys
 from collections.abc import Callable
@@ -27,7 +27,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(sessions.follow_up, sessions.sessions, workspaces.retry, workspaces.stop, workspaces.resume),
     *(tokens.nodes, tokens.drain, doctor.doctor),
 )
-"""Commands without a group, in the order of the help; `follow_up` becomes `follow-up`."""
+"""Commands without a group, in the order of the help text. Typer names `follow_up` as `follow-up`."""
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(stack.db, name="db")
@@ -44,7 +44,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run a command; an expected error ends it with a message on standard error and an exit code, not a traceback."""
+    """Run the command. For an expected error, print a message on standard error, not a traceback, and exit non-zero."""
     try:
         app()
     except CommandFailed as error:
@@ -57,7 +57,7 @@ def main() -> None:
         note(wrong_settings(error))
         sys.exit(2)
     except RelayError as error:
-        note(str(error))  # every line, for example the end of a build's output
+        note(str(error))  # all lines: the message may contain the last lines of a build's output
         sys.exit(1)
     except httpx.TransportError as error:
         note(str(error).splitlines()[0])

@@ -1,4 +1,4 @@
-"""Waits while the API is unavailable: the run goes on without it, and the local stack may return on another port."""
+"""Wait while the API is unavailable. The run continues meanwhile, and the local stack may return on another port."""
 
 import time
 from collections.abc import Callable
@@ -14,25 +14,25 @@ from relay_core.retry import Backoff
 T = TypeVar("T")
 
 GIVE_UP_SECONDS = 90.0
-"""A command gives up when the API has been unavailable for so long. A restart of the local stack takes seconds."""
+"""Seconds of an outage of the API after which a command gives up. A restart of the local stack takes a few seconds."""
 BACKOFF = Backoff(first_seconds=0.2, last_seconds=3.0)
 """Pauses between two requests during an outage."""
 WATCH_LOST_EXIT_CODE = 125
-"""As `docker run` uses it: the tool failed, and how the command ended is unknown."""
+"""Exit code when the outcome of the run is unknown. `docker run` uses the same code when docker itself fails."""
 UNAVAILABLE = (httpx.TransportError, ApiUnavailable)
-"""Errors of a request that may be sent again during an outage."""
+"""Errors that mean that the API is away: the request may be sent again."""
 
 
 class WatchLost(CommandFailed):
-    """The API did not return in time, so this command cannot say how the run ended."""
+    """Raised when the API stays unavailable for too long, so the command does not know how the run ended."""
 
 
 class Outage:
-    """The outage of one API as one command sees it; each outage is noted once.
+    """Waits during outages of the API, for one command; it prints one note for each outage.
 
     Args:
-        api: client of the API; after each pause it looks for the local stack again.
-        see_also: command that shows the run later, for the message when this one gives up.
+        api: client of the API. After each pause, it reads the address of the local stack again.
+        see_also: command that shows the run later, for the message if this command gives up.
     """
 
     def __init__(self, api: Api, see_also: str) -> None:
@@ -42,7 +42,7 @@ class Outage:
         self._pauses = BACKOFF.pauses()
 
     def wait(self, error: Exception) -> None:
-        """Pause before the request that failed with ``error`` is sent again.
+        """Pause after a request failed with ``error``; the caller then sends it again.
 
         Raises:
             WatchLost: the outage has lasted longer than GIVE_UP_SECONDS.
@@ -58,17 +58,17 @@ class Outage:
         self._api.find_again()
 
     def end(self) -> None:
-        """Note that the API answers again; the next outage starts with the first pause."""
+        """Record that the API answers again, so that the next outage starts with the shortest pause."""
         self._since, self._pauses = None, BACKOFF.pauses()
 
 
 def until_answered(api: Api, see_also: str, ask: Callable[[], T]) -> T:
-    """Call ``ask`` until the API answers it; ``ask`` must be safe to repeat.
+    """Call ``ask`` until the API answers, and return the result.
 
     Args:
         api: client of the API that ``ask`` calls.
-        see_also: command that shows the run later.
-        ask: sends the request.
+        see_also: command that shows the run later, for the message if this command gives up.
+        ask: sends the request; it must be safe to repeat.
 
     Raises:
         WatchLost: the outage has lasted longer than GIVE_UP_SECONDS.

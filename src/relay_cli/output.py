@@ -1,4 +1,4 @@
-"""Prints the answers of commands as tables, fields or JSON; text from elsewhere is made safe for a terminal."""
+"""Print the results of commands as tables, fields or JSON, with text of unknown origin made safe for a terminal."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from rich.cells import cell_len, set_cell_size
 from relay_core.console.terminal_text import safe, safe_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-"""The option `--json` of every command that prints an answer."""
+"""The option `--json` of every command that prints a result."""
 
 
 def show(value: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one object: as JSON, or one line for each field that is not empty.
+    """Print one object as JSON, or as text with a name and a value for each field that is not empty.
 
-    A value is never cut: a narrow terminal wraps it.
+    A value is never cut; a narrow terminal wraps it.
     """
     if as_json:
         print(json.dumps(value, indent=2))
@@ -31,9 +31,9 @@ def show(value: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print a list: as a JSON array of whole items, or as a table of some columns.
+    """Print a list as a JSON array of whole items, or as a table of the given columns.
 
-    A cell is never cut, because people copy ids from it.
+    A cell is never cut, because people copy ids from the table.
     """
     rows = list(items)
     if as_json:
@@ -47,7 +47,7 @@ def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
 
 
 def cell_text(value: Any) -> str:
-    """Text of one table cell: `-` for None, ISO timestamps in local time, everything else on one safe line."""
+    """Return the text of a table cell: `-` for None, a timestamp in local time, any other value on one safe line."""
     if value is None:
         return "-"
     if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT.*", value):

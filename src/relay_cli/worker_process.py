@@ -1,4 +1,4 @@
-"""Asks the worker's code about this node in a process of its own, so that the command imports nothing of it."""
+"""Ask the worker's code about this node. It runs in a separate process: `relay_cli` must not import `relay_workers`."""
 
 import json
 import subprocess
@@ -11,13 +11,13 @@ from relay_cli.errors import CommandFailed
 
 
 def ask_worker(*arguments: str) -> dict[str, Any]:
-    """Run `python -m relay_workers.diagnostics ARGUMENTS…` with this process's environment and return its JSON answer.
+    """Run `python -m relay_workers.diagnostics ARGUMENTS…` with this process's environment and return its JSON output.
 
     Log lines and tracebacks of the process go to standard error.
 
     Raises:
-        CommandFailed: the process answered with an error, whose message and exit code are kept.
-        typer.Exit: the process ended without an answer; the exit code is that of the process.
+        CommandFailed: the process reported an error; the exception has its message and exit code.
+        typer.Exit: the process ended without JSON output; the exit code is that of the process.
     """
     command = (sys.executable, "-m", "relay_workers.diagnostics", *arguments)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)

@@ -1,1 +1,1 @@
-"""HTTP in general: limits, headers, problems, ranges, the OpenAPI document."""
+"""HTTP code that is not about one resource: limits, headers, errors (problem+json), ranges, the OpenAPI document."""

@@ -1,6 +1,7 @@
-"""Request bodies are bounded in bytes, in time and in what they hold, before anything is made of them.
+"""Limit request bodies in bytes, arrival time and number of values, before they are parsed.
 
-An error for each of 380,000 unknown keys kept the event loop, and with it all other clients, for ten seconds.
+The number of values is limited because a body with 380,000 unknown keys once gave an error for each key, which blocked
+the event loop, and all other clients, for ten seconds.
 """
 
 import asyncio
@@ -13,16 +14,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay_api.http.problems import ApiError, problem
 
 MAX_VALUES = 4096
-"""Keys and items of a JSON body; the largest sensible request has some hundreds."""
+"""Most keys and items of a JSON body together; the largest sensible request has a few hundred."""
 READ_SECONDS = 30.0
-"""Seconds for a body to arrive."""
+"""Seconds within which a whole body must arrive."""
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""A JSON string, or what begins as one and does not end; possessive, so that no input is read twice."""
+"""Matches a JSON string, complete or cut off by the end of the text. Possessive quantifiers keep it linear in time."""
 
 
 class BodyLimit:
-    """Reads a request's body and refuses one that is too large, too slow, or holds too many values."""
+    """Middleware that reads the body of a request and refuses a body that is too large, too slow or too complex.
+
+    Args:
+        app: the application to call with an accepted request.
+        max_bytes: largest body in bytes.
+        read_seconds: seconds within which a whole body must arrive.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int, read_seconds: float = READ_SECONDS) -> None:
         self._app = app
@@ -30,7 +37,7 @@ class BodyLimit:
         self._read_seconds = read_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, or 408, 413 or 422."""
+        """Call the application, or answer 408 (body too slow), 413 (too large) or 422 (too many values)."""
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
@@ -43,7 +50,7 @@ class BodyLimit:
             await self._app(scope, _replayed(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """The whole body; None when the client has gone."""
+        """Return the whole body; None if the client disconnected."""
         said = headers.get("content-length", "")
         if said.isascii() and said.isdigit() and int(said[:20]) > self._max_bytes:
             raise self._too_large()
@@ -73,20 +80,26 @@ class BodyLimit:
 
 
 def count_values(body: bytes) -> int:
-    """About how many keys and items a JSON text has, without making them; never less. Linear in its length."""
+    """Return an upper bound of the number of keys and items in a JSON text, without parsing it.
+
+    The time is linear in the length of the text.
+    """
     bare = _TEXT.sub(b"", _utf8(body))
     return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
 
 
 def _utf8(body: bytes) -> bytes:
-    """A JSON text that `json.loads` would read as UTF-16 or UTF-32, in which a byte like a quote need not be one."""
+    """Return a JSON text as UTF-8. If it cannot be decoded, return it unchanged: it is not JSON.
+
+    `json.loads` also accepts UTF-16 and UTF-32, in which a byte with the value of a quote need not be a quote.
+    """
     encoding = json.detect_encoding(body)
     if encoding == "utf-8":
         return body
     try:
         return body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return body  # it is no JSON, and refused without being read further
+        return body  # not JSON: the application refuses it
 
 
 def _has_body(headers: Headers) -> bool:
@@ -94,7 +107,10 @@ def _has_body(headers: Headers) -> bool:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The body as one message, then whatever comes (that the client has gone)."""
+    """Return a `receive` callable: its first call gives the whole body, later calls go to ``receive``.
+
+    The later calls report that the client has disconnected.
+    """
     given = False
 
     async def replay() -> Message:

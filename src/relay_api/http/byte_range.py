@@ -1,4 +1,4 @@
-"""The Range header (RFC 9110 §14): one range of bytes; pure."""
+"""Parse a Range header with one range of bytes (RFC 9110 §14). No input or output."""
 
 import re
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ class Span:
 
 
 class Unsatisfiable(ValueError):  # noqa: N818 - named for what it says
-    """The range lies behind the end."""
+    """Raised when a range contains no existing byte."""
 
 
 def parse(header: str | None, size: int) -> Span | None:
-    """The part of ``size`` bytes that a Range header asks for; None: all of them.
+    """Return the part of ``size`` bytes that a Range header asks for. None for all bytes.
 
-    A header that is not understood, and several ranges at once, count as none, as the standard allows.
+    A header that this function does not understand, or with several ranges, is ignored, as the standard allows.
 
     Raises:
-        Unsatisfiable: the range holds no byte.
+        Unsatisfiable: the range contains none of the bytes.
     """
     match = _ONE_RANGE.fullmatch(header or "")
     if match is None or not (match[1] or match[2]):
@@ -36,7 +36,7 @@ def parse(header: str | None, size: int) -> Span | None:
         return Span(size - length, size)
     start, end = int(match[1]), int(match[2]) + 1 if match[2] else size
     if end <= start and match[2]:
-        return None  # "5-2" is no range at all
+        return None  # "5-2" is not a valid range, so the header is ignored
     if start >= size:
         raise Unsatisfiable
     return Span(start, min(end, size))

@@ -1,4 +1,4 @@
-"""Limits of client connections: how many are open, and how long a client may take to send a request's headers."""
+"""Limit client connections: how many are open, and how long a client may take to send a request's headers."""
 
 import asyncio
 import logging
@@ -10,9 +10,10 @@ import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""Seconds for the headers of a request, from its first byte, or from the start of a connection that sent none."""
+"""Seconds for the headers of a request, counted from its first byte; for the first request, from the connection's
+start."""
 TELL_SECONDS = 60.0
-"""Seconds between two log lines about the same trouble with connections."""
+"""Least seconds between two log lines about the same problem with connections."""
 
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n"
@@ -23,16 +24,16 @@ log = structlog.get_logger(__name__)
 
 
 def protocol(most: int, header_seconds: float = HEADER_SECONDS) -> type[H11Protocol]:
-    """Uvicorn's HTTP protocol with bounds.
+    """Return a subclass of uvicorn's HTTP protocol that limits connections.
 
     Args:
-        most: connections at once; further ones are answered 503 and closed.
-        header_seconds: a client that has not sent a request's headers by then is cut off.
+        most: most connections at once; further connections are answered with 503 and closed.
+        header_seconds: seconds that a client may take to send the headers of a request; then the connection is aborted.
     """
     refusals = Seldom()
 
     class Bounded(H11Protocol):
-        """One connection."""
+        """One connection of a client."""
 
         _deadline: asyncio.TimerHandle | None = None
 
@@ -66,7 +67,11 @@ def protocol(most: int, header_seconds: float = HEADER_SECONDS) -> type[H11Proto
 
 
 class Seldom:
-    """Counts events, and says when the next log line about them is due."""
+    """Counts events and limits how often they are logged.
+
+    Args:
+        seconds: least seconds between two log lines.
+    """
 
     def __init__(self, seconds: float = TELL_SECONDS) -> None:
         self._seconds = seconds
@@ -74,7 +79,7 @@ class Seldom:
         self._told_at: float | None = None
 
     def count(self) -> int:
-        """How often it happened since it was last told, when it is to be told now; else 0."""
+        """Count one event. If a log line is due, return the number of events since the last one, else 0."""
         self._untold += 1
         now = time.monotonic()
         if self._told_at is not None and now - self._told_at < self._seconds:
@@ -84,14 +89,17 @@ class Seldom:
 
 
 class AcceptTrouble(logging.Filter):
-    """Lets asyncio say once a minute that it cannot accept, which it says up to a thousand times a second."""
+    """Log filter that passes asyncio's message about a failed `socket.accept()` at most once a minute.
+
+    Without it, asyncio logs this message up to a thousand times a second.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._seldom = Seldom()
 
     def filter(self, record: Any) -> bool:
-        """Whether to show a line."""
+        """Return whether to log a record: False for a repeated message about `socket.accept()`."""
         if not record.getMessage().startswith("socket.accept()"):
             return True
         return self._seldom.count() > 0

@@ -1,4 +1,4 @@
-"""Headers on every answer: nothing here is meant to be a page, to be framed, sniffed or kept."""
+"""Security headers of every answer. They forbid browsers to frame, sniff, script or cache it: it is not a web page."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

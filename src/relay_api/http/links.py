@@ -1,4 +1,4 @@
-"""Paths of related resources."""
+"""Links to related resources, for the field `links` of answers."""
 
 from uuid import UUID
 
@@ -6,14 +6,14 @@ from relay_core.settings import Settings
 
 
 class Links:
-    """Makes links: paths, or absolute URLs where the server knows its own."""
+    """Makes links by name: paths, or absolute URLs if `RELAY_API_PUBLIC_URL` is set."""
 
     def __init__(self, settings: Settings) -> None:
         self._root = (settings.api_public_url or "").rstrip("/")
         self._base = self._root + "/v1"
 
     def run(self, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
-        """Links of a new run."""
+        """Return the links of a new run; `execution` and `logs` belong to its first execution."""
         return {
             "task": f"{self._base}/tasks/{task_id}",
             "workspace": f"{self._base}/workspaces/{workspace_id}",
@@ -25,7 +25,7 @@ class Links:
         }
 
     def execution(self, execution_id: UUID, workspace_id: UUID) -> dict[str, str]:
-        """Links of an execution."""
+        """Return the links of an execution."""
         own = f"{self._base}/executions/{execution_id}"
         return {
             "self": own,
@@ -41,13 +41,13 @@ class Links:
         }
 
     def session(self, session_id: UUID, workspace_id: UUID) -> dict[str, str]:
-        """Links of a session."""
+        """Return the links of a session."""
         own = f"{self._base}/sessions/{session_id}"
         workspace = f"{self._base}/workspaces/{workspace_id}"
         return {"self": own, "workspace": workspace, "follow_ups": f"{own}/follow-ups"}
 
     def workspace(self, workspace_id: UUID, task_id: UUID) -> dict[str, str]:
-        """Links of a workspace."""
+        """Return the links of a workspace."""
         own = f"{self._base}/workspaces/{workspace_id}"
         return {
             "self": own,
@@ -61,7 +61,7 @@ class Links:
         }
 
     def project(self, project_id: UUID) -> dict[str, str]:
-        """Links of a project."""
+        """Return the links of a project."""
         base = f"{self._base}/projects/{project_id}"
         return {
             "self": base,
@@ -70,11 +70,11 @@ class Links:
         }
 
     def task(self, task_id: UUID, project_id: UUID) -> dict[str, str]:
-        """Links of a task."""
+        """Return the links of a task."""
         own = f"{self._base}/tasks/{task_id}"
         workspaces = f"{self._base}/workspaces?task_id={task_id}"
         return {"self": own, "project": f"{self._base}/projects/{project_id}", "workspaces": workspaces}
 
     def patch(self, path: str) -> dict[str, str]:
-        """Links of the diff at ``path``."""
+        """Return the link to the patch of the diff at ``path``."""
         return {"patch": f"{self._root}{path}?format=patch"}

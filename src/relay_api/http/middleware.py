@@ -20,7 +20,7 @@ class HostAllowList:
         self._allowed = [name.lower() for name in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, or 421."""
+        """Call the application if the Host is allowed, else answer 421."""
         if scope["type"] == "http" and not self._allows(Headers(scope=scope).get("host", "")):
             detail = "this server does not answer to that Host; RELAY_API_ALLOWED_HOSTS lists its names"
             await problem(421, "host_not_allowed", detail)(scope, receive, send)
@@ -33,7 +33,7 @@ class HostAllowList:
 
 
 def host_name(host: str) -> str:
-    """The name of a Host header without its port, in lower case; an IPv6 address keeps its brackets."""
+    """Return the host name in a Host header, in lower case and without port; an IPv6 address keeps its brackets."""
     host = host.lower()
     if host.startswith("["):
         return host[: host.find("]") + 1]
@@ -41,13 +41,13 @@ def host_name(host: str) -> str:
 
 
 class SecurityHeaders:
-    """Adds the security headers that an answer does not set itself."""
+    """Adds to each answer the security headers that it does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, its answers completed."""
+        """Call the application and add the missing security headers to its answer."""
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -60,14 +60,14 @@ class SecurityHeaders:
 
 
 class Counting:
-    """Counts answers and their time by route, method and status."""
+    """Measures answers: counts them by route, method and status, and records the seconds until they begin."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, observed until its answer begins (a stream lasts as long as its reader likes)."""
+        """Call the application and record the time until its answer begins; a stream's end depends on its reader."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -75,7 +75,7 @@ class Counting:
 
         async def observed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # The route's pattern, not the path: ids would make a series each.
+                # The route's pattern, not the path: each id in a path would create another time series.
                 route = getattr(scope.get("route"), "path", "unknown")
                 self._metrics.observe(scope["method"], route, message["status"], time.perf_counter() - begun)
             await send(message)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives, with our errors and this server's bounds."""
+"""The OpenAPI document: FastAPI's document, completed with Relay's error schema and this server's maximum limits."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ Lists are paged by `cursor`. Creating requests may carry an `Idempotency-Key`.
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Make ``app.openapi()`` answer with the completed document."""
+    """Make ``app.openapi()`` return the completed document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -30,7 +30,7 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 
 def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """The document with the schema of problems and the maxima of limits."""
+    """Change the document in place and return it: add the error schema and the maximum and default of each limit."""
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)

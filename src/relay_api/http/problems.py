@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem+json with a stable `code`; no input is ever repeated in one."""
+"""Answer every error as RFC 9457 problem+json with a stable `code`. No answer repeats input, which may be secret."""
 
 import http
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ _DETAILS = {404: "there is nothing here", 405: "this method does not exist here;
 
 
 class ApiError(HTTPException):
-    """An error of the HTTP layer with a code of its own."""
+    """An error of the HTTP layer that has its own problem `code`."""
 
     def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, detail, dict(headers or {}))
@@ -42,26 +42,26 @@ class ApiError(HTTPException):
 def problem(
     status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
 ) -> JSONResponse:
-    """A problem+json answer; `members` are extensions (`errors`, `checks`, `instance`)."""
+    """Return a problem+json answer; `members` are further fields (`errors`, `checks`, `instance`), without None."""
     title = http.HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
     body |= {name: value for name, value in members.items() if value is not None}
-    # Also on answers made outside of the middleware, as that to an unexpected error.
+    # The security headers are also needed on answers made outside of the middleware, like those to unexpected errors.
     return JSONResponse(_storable(body), status, headers={**SECURITY_HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Make the app answer every error so.
+    """Make the app answer every error as problem+json.
 
     Args:
         app: the application.
-        routes: all of its own, from which the `Allow` of a 405 is made.
+        routes: all routes of the app, from which the header `Allow` of a 405 answer is made.
     """
     own = [route for route in routes if isinstance(route, Route)]
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
-            # Starlette names the methods of the first route of that path only.
+            # Starlette lists only the methods of the first route that matches the path.
             error.headers = {"Allow": ", ".join(allowed_methods(own, request.url.path))}
         return await _http_error(request, error)
 
@@ -77,12 +77,12 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 
 def allowed_methods(routes: Sequence[Route], path: str) -> list[str]:
-    """The methods of all routes that a path leads to."""
+    """Return the HTTP methods of all routes that match the path, sorted."""
     return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def validation_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Pydantic's errors as field paths and messages, without the values (they may be secrets)."""
+    """Return the first 50 of pydantic's errors: field paths, messages and codes, without values, which may be secret."""
     return [
         {"field": _path(error["loc"]), "message": str(error["msg"]), "code": str(error["type"])}
         for error in errors[:50]
@@ -134,13 +134,13 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _path(location: Sequence[Any]) -> str:
-    """`body` is left out: the dotted path is that of the body itself."""
+    """Return the location as a dotted path, without a leading `body`."""
     parts = [str(part) for part in location]
     return ".".join(parts[1:] if parts[0] == "body" and len(parts) > 1 else parts)
 
 
 def _storable(value: Any) -> Any:
-    """Text without lone surrogates, which UTF-8 cannot say."""
+    """Return the JSON value with lone surrogates, which UTF-8 cannot encode, replaced in its texts."""
     match value:
         case str():
             return value.encode("utf-8", "replace").decode()

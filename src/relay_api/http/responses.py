@@ -1,4 +1,4 @@
-"""Which problems an operation may answer with, for the OpenAPI document."""
+"""Descriptions of answers for the OpenAPI document: which errors an operation may return, and raw bodies."""
 
 from typing import Any
 
@@ -22,18 +22,23 @@ _WITH_BODY = (400, 413)
 
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The given statuses, and those that every operation may answer with."""
+    """Return the OpenAPI descriptions of an operation's errors, by HTTP status.
+
+    Args:
+        statuses: error statuses of this operation; those that every operation may return are added.
+        body: True if the operation has a request body, which adds the errors of bodies.
+    """
     wanted = sorted({*_ALWAYS, *statuses, *(_WITH_BODY if body else ())})
     return {status: problem_doc(status) for status in wanted}
 
 
 def problem_doc(status: int) -> dict[str, Any]:
-    """One problem answer."""
+    """Return the OpenAPI description of the error answer with this status."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": _TEXTS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def raw(description: str, media_type: str) -> dict[str, Any]:
-    """An answer that is not JSON."""
+    """Return the OpenAPI description of an answer whose body is not JSON."""
     schema = {"type": "string", "format": "binary"} if "octet" in media_type else {"type": "string"}
     return {"description": description, "content": {media_type: {"schema": schema}}}

@@ -1,4 +1,4 @@
-"""Tokens and nodes."""
+"""Routes of tokens and nodes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["admin"])
     "/tokens", status_code=201, response_model=NewToken, responses=problems(409, body=True), summary="Create a token"
 )
 def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONResponse:
-    """Needs the scope `admin`. The token's text is in this answer only."""
+    """Create a token. Only this answer contains the token's text. Needs the scope `admin`."""
     expires_at = None
     if body.expires_in_seconds is not None:
         expires_at = datetime.now(UTC) + timedelta(seconds=body.expires_in_seconds)
@@ -32,7 +32,7 @@ def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONRes
         info, text = tokens.create(
             connection, name=body.name, owner=body.owner, scopes=body.scopes, expires_at=expires_at
         )
-        # The stored answer has no text of the token: only a hash of it is ever stored.
+        # The stored answer lacks the token's text, because only a hash of the text may be stored.
         return Created(NewToken(**vars(info), token=text), kept=NewToken(**vars(info), token=None))
 
     return creating.answer(principal, body, 201, create)
@@ -40,14 +40,17 @@ def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONRes
 
 @router.get("/tokens", responses=problems(), summary="List tokens")
 def list_tokens(services: ServicesDep, principal: Admin) -> TokenList:  # noqa: ARG001 - asks for the scope
-    """Needs the scope `admin`. All tokens without their text, also revoked ones."""
+    """List all tokens, also revoked ones, without their text. Needs the scope `admin`."""
     with services.database.connect() as connection:
         return TokenList(items=[TokenOut.model_validate(info) for info in tokens.list_tokens(connection)])
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(404), summary="Revoke a token")
 def revoke_token(token_id: UUID, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
-    """Needs the scope `admin`. Refused from the next request on; doing so again changes nothing."""
+    """Make the server refuse the token from the next request on. Needs the scope `admin`.
+
+    Revoking a token again changes nothing.
+    """
     with services.database.begin() as connection:
         tokens.revoke(connection, token_id)
     return Response(status_code=204)
@@ -55,7 +58,7 @@ def revoke_token(token_id: UUID, services: ServicesDep, principal: Admin) -> Res
 
 @router.get("/nodes", responses=problems(), summary="List nodes")
 def list_nodes(services: ServicesDep, principal: Reader) -> NodeList:  # noqa: ARG001 - asks for the scope
-    """Hosts that run executions."""
+    """List the hosts that run executions."""
     with services.database.connect() as connection:
         return NodeList(items=[answers.node(listed) for listed in runtime_nodes.list_nodes(connection)])
 
@@ -65,13 +68,16 @@ NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]
 
 @router.post("/nodes/{node_id}/drain", responses=problems(404), summary="Let a node take no new workspaces")
 def drain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
-    """Needs the scope `admin`. What the node has goes on, and so do further steps in its workspaces."""
+    """Give the node no new workspaces. Needs the scope `admin`.
+
+    Workspaces that the node has already continue, and further steps in them still run.
+    """
     return _set_draining(services, node_id, draining=True)
 
 
 @router.post("/nodes/{node_id}/undrain", responses=problems(404), summary="Let a node take new workspaces again")
 def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
-    """Needs the scope `admin`."""
+    """Let a drained node take new workspaces again. Needs the scope `admin`."""
     return _set_draining(services, node_id, draining=False)
 
 

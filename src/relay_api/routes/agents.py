@@ -1,4 +1,4 @@
-"""Executors, their variants, and the agent profiles of projects."""
+"""Routes of executors (agents), their variants, and the agent profiles of projects."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -23,7 +23,10 @@ def list_agents(
     principal: Reader,
     project_id: Annotated[UUID | None, Query(description="Show the variants as they are in this project.")] = None,
 ) -> AgentList:
-    """The names and variants that `executor` of a run can have: built in, of the deployment, of the project."""
+    """List the executor names and variants that a run can use.
+
+    Variants are built in, or defined by the deployment or, with `project_id`, by that project.
+    """
     found = services.profiles
     if project_id is not None:
         with services.database.connect() as connection:
@@ -34,7 +37,7 @@ def list_agents(
 
 @router.get("/projects/{project_id}/agents", responses=problems(404), summary="Get a project's agent profiles")
 def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> ProfilesOut:
-    """The variants and fields in which the project differs from the deployment."""
+    """Return the variants and fields that the project defines itself, which override those of the deployment."""
     with services.database.connect() as connection:
         projects.get(connection, project_id, principal)
         return ProfilesOut(project_id=project_id, profiles=dict(projects.agent_profiles(connection, project_id)))
@@ -44,7 +47,10 @@ def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> 
     "/projects/{project_id}/agents", responses=problems(404, body=True), summary="Replace a project's agent profiles"
 )
 def put_profiles(project_id: UUID, body: ProfilesIn, services: ServicesDep, principal: Writer) -> ProfilesOut:
-    """They hold from the next run on and take precedence over the deployment's, field by field; `{}` removes them."""
+    """Replace all agent profiles of the project; `{}` removes them.
+
+    They apply from the next run on. Each field that is set overrides the same field of the deployment's profile.
+    """
     checked = profiles.check(body.root)
     with services.database.begin() as connection:
         projects.get(connection, project_id, principal)

@@ -1,4 +1,4 @@
-"""Conversations of agents: as lists, and as streams that a client can resume."""
+"""Routes of agents' conversations: as lists, and as event streams that a client can resume."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -31,7 +31,10 @@ def read_conversation(
     after: Annotated[int, Query(ge=-1, le=MAX_CURSOR, description="`next_after` of the page before.")] = -1,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Most entries on a page.")] = PAGE,
 ) -> ConversationPage:
-    """The entries of a coding agent's turn in their order, each in its present state; other executions have none."""
+    """Return the entries of a coding agent's turn in order, each in its present state.
+
+    The list is empty for executions that are not turns of a coding agent.
+    """
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
         rows = conversations.in_order(connection, execution_id, after, limit)
@@ -55,10 +58,10 @@ async def stream_conversation(
         str | None, Header(pattern=r"^[0-9]{1,15}$", description="Id of the last event that the client has.")
     ] = None,
 ) -> StreamingResponse:
-    """Every entry that changed after the cursor, then each entry as it changes, whole each time.
+    """Stream every entry that changed after the cursor, then each entry as it changes. Each event has the whole entry.
 
-    When the execution has ended, `event: end` follows the last entry. A stream without it broke off: connect again
-    with `Last-Event-ID`.
+    When the execution has ended, `event: end` follows the last entry. If a stream ends without `event: end`, the
+    connection broke: connect again with `Last-Event-ID`.
     """
 
     def allowed() -> None:
@@ -73,7 +76,7 @@ async def stream_conversation(
 async def _frames(services: Services, execution_id: UUID, after: int) -> AsyncIterator[bytes]:
     def page() -> tuple[list[EntryRow], Progress]:
         with services.database.connect() as connection:
-            # Completeness is read first, so no entry can be added between the two reads of a complete conversation.
+            # Completeness is read before the entries: if it is complete, no entry can be added between the two reads.
             progress = conversations.progress(connection, [execution_id])[execution_id]
             return conversations.changed(connection, execution_id, after, PAGE), progress
 
@@ -87,7 +90,7 @@ async def _frames(services: Services, execution_id: UUID, after: int) -> AsyncIt
         if progress.complete:
             yield sse.frame({"sequence": after}, event="end", last_id=str(after))
             return
-        # A client may send a cursor beyond the newest entry; it waits for the end, too.
+        # A client may send a cursor beyond the newest change; it must still be woken when the conversation ends.
         await services.conversations.wait(execution_id, after if rows else min(after, progress.sequence))
 
 

@@ -1,4 +1,4 @@
-"""Diffs of workspaces and executions: statistics as JSON, patches as attachments."""
+"""Routes of the diffs of workspaces and executions: statistics as JSON, patches as attachments."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -43,7 +43,10 @@ def workspace_diff(
     repo: RepoName = None,
     accept: Accept = None,
 ) -> Response:
-    """The latest recorded state of every repository, uncommitted files included, against where its branch started."""
+    """Return what changed in each repository between the commit where its branch started and its last recorded state.
+
+    Uncommitted files are included.
+    """
     patch = _wants_patch(format, accept)
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal)
@@ -63,7 +66,10 @@ def execution_diff(
     repo: RepoName = None,
     accept: Accept = None,
 ) -> Response:
-    """The changes of one execution against the commits it found; empty where no evidence was taken."""
+    """Return what one execution changed, compared with the commits at its start.
+
+    The list is empty if the git state was not recorded after the execution.
+    """
     patch = _wants_patch(format, accept)
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)

@@ -1,4 +1,4 @@
-"""A page about the API, made from its OpenAPI document: no script, nothing fetched from elsewhere."""
+"""An HTML page about the API, made from its OpenAPI document. The page has no script and loads nothing."""
 
 import re
 from html import escape
@@ -18,7 +18,7 @@ _STYLE = (
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
-    """Every operation with its parameters and answers."""
+    """Return a page with every operation, its parameters and its answers."""
     document: dict[str, Any] = request.app.openapi()
     operations = "".join(
         _operation(method, path, operation)
@@ -35,7 +35,7 @@ def docs(request: Request) -> HTMLResponse:
 
 
 def _marked(text: str) -> str:
-    """The little Markdown that descriptions use."""
+    """Return a description as HTML: escaped, with Markdown's code and emphasis marks rendered."""
     words = re.sub(r"``?([^`]+)``?", r"<code>\1</code>", escape(text))
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", words)
 

@@ -1,4 +1,4 @@
-"""Events: as lists, and as streams that a client can resume."""
+"""Routes of events: as lists, and as event streams that a client can resume."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -47,7 +47,7 @@ _STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.
 def list_workspace_events(
     workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
 ) -> WorkspaceEventList:
-    """Events after a cursor, in order and without gaps; events of a deleted workspace too."""
+    """Return the events after a cursor, in order and without gaps. This also works for a deleted workspace."""
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal, deleted_too=True)
         rows = events.of_workspace(connection, workspace_id, after, limit)
@@ -63,7 +63,10 @@ def list_workspace_events(
 async def stream_workspace_events(
     workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, last_event_id: LastEventId = None
 ) -> StreamingResponse:
-    """All events after the cursor, then each as it happens. `Last-Event-ID` resumes a stream that broke off."""
+    """Stream all events after the cursor, then each event as it happens.
+
+    To resume after a broken connection, send the id of the last event as `Last-Event-ID`.
+    """
 
     def allowed() -> None:
         with services.database.connect() as connection:
@@ -78,7 +81,7 @@ async def stream_workspace_events(
 def list_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE
 ) -> GlobalEventList:
-    """Events of all workspaces after a cursor, in an order in which no event appears before the cursor later."""
+    """Return events of all workspaces after a cursor. Events that become visible later always come after the cursor."""
     with services.database.connect() as connection:
         page = events.of_everything(connection, _parsed(after), limit, principal.only)
     return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
@@ -93,7 +96,10 @@ def list_events(
 async def stream_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
-    """Events of all workspaces after the cursor, then each as it happens. `Last-Event-ID` resumes a broken stream."""
+    """Stream the events of all workspaces after the cursor, then each event as it happens.
+
+    To resume after a broken connection, send the id of the last event as `Last-Event-ID`.
+    """
     start = _parsed(last_event_id or after)
     return sse.response(_global_frames(services, start, principal.only), services, principal)
 
@@ -124,7 +130,7 @@ async def _global_frames(services: Services, after: GlobalCursor, owner: str | N
             yield sse.frame(shown.model_dump(mode="json"), last_id=_word(row.place))
         after = found.cursor
         if len(found.events) < PAGE:
-            # Events of other owners wake this reader once each: the cursor moves past them.
+            # An event of another owner wakes this reader only once, because `seen` moves past the event.
             seen = await services.events.wait_any(max(seen, after))
 
 

@@ -1,4 +1,4 @@
-"""Executions: lists, details, events, kill and retry."""
+"""Routes of executions: lists, details, events, kill and retry."""
 
 from typing import Annotated
 from uuid import UUID
@@ -34,7 +34,7 @@ def list_executions(
     ] = None,
     workspace_id: Annotated[UUID | None, Query()] = None,
 ) -> ExecutionPage:
-    """Executions of all workspaces, deleted workspaces included: executions are the record of what happened."""
+    """List the executions of all workspaces. Those of deleted workspaces are included, as a record of what happened."""
     conditions = execution_views.ExecutionFilter(status or (), run_reason or (), workspace_id)
     with services.database.connect() as connection:
         found = execution_views.list_executions(connection, principal, conditions, page)
@@ -43,14 +43,14 @@ def list_executions(
 
 @router.get("/{execution_id}", responses=problems(404), summary="Get an execution")
 def get_execution(execution_id: UUID, services: ServicesDep, principal: Reader) -> ExecutionDetail:
-    """One execution. Only `status` tells whether it has ended and how; its log does not."""
+    """Return one execution. Read from `status`, not from the log, whether and how the execution has ended."""
     with services.database.connect() as connection:
         return answers.execution_detail(execution_views.execution(connection, execution_id, principal), services.links)
 
 
 @router.get("/{execution_id}/events", responses=problems(404), summary="List an execution's events")
 def list_execution_events(execution_id: UUID, services: ServicesDep, principal: Reader) -> EventList:
-    """All events of the execution by `sequence` (1..n); the terminal event is the last."""
+    """Return all events of the execution, ordered by `sequence` (1..n). After its end, the last event is `terminal`."""
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
         return EventList(items=answers.events(events.of_operation(connection, execution_id)))
@@ -58,9 +58,10 @@ def list_execution_events(execution_id: UUID, services: ServicesDep, principal: 
 
 @router.post("/{execution_id}/kill", status_code=202, responses=problems(404), summary="Kill an execution")
 def kill_execution(execution_id: UUID, services: ServicesDep, principal: Writer) -> ExecutionDetail:
-    """Ask for the end of all its processes. Again, or for an execution that has ended, it changes nothing.
+    """Ask to kill the execution with all its processes.
 
-    A queued execution is killed at once, a running one when its last process is gone: watch `status`.
+    A queued execution is `killed` at once. A running one becomes `killed` when its last process is gone: watch
+    `status`. Asking again, or for an execution that has ended, changes nothing.
     """
 
     def ask(connection: Connection) -> ExecutionDetail:
@@ -82,9 +83,10 @@ def kill_execution(execution_id: UUID, services: ServicesDep, principal: Writer)
 def retry_execution(
     execution_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: RetryIn | None = None
 ) -> JSONResponse:
-    """Queue it again in the same workspace, at the end of the lane, with the steps of its chain that never ran.
+    """Queue a failed or killed execution again in the same workspace, behind the workspace's queued executions.
 
-    The answer is the new execution; `retry_of` names the old one, which stays as it is.
+    The steps that should have followed it and never ran follow the new execution. The answer is the new execution; its
+    `retry_of` is the id of the old execution, which stays unchanged.
     """
     body = body or RetryIn()
     again = body.run_agent_again

@@ -1,4 +1,4 @@
-"""Health of this server, and its metrics."""
+"""Routes of this server's health and metrics."""
 
 from importlib.metadata import version
 
@@ -19,7 +19,11 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", response_model=Health, responses={421: problem_doc(421), 503: problem_doc(503)})
 def health(services: ServicesDep) -> Response:
-    """Needs no token. 503 when the database does not answer; without Redis work goes on more slowly (`degraded`)."""
+    """Check the database and Redis. Needs no token.
+
+    The answer is 503 if the database does not answer. If only Redis does not work, the status is `degraded`: work
+    continues more slowly.
+    """
     checks = Checks(database=_database(services), redis=_redis(services))
     if not checks.database.ok:
         detail = "the database does not answer"
@@ -34,7 +38,10 @@ def health(services: ServicesDep) -> Response:
     responses={**problems(), 200: raw("Prometheus' text format.", "text/plain")},
 )
 def metrics(services: ServicesDep, principal: Reader) -> Response:  # noqa: ARG001 - asks for the scope
-    """Needs a token (`runs:read`): Prometheus sends one by `authorization: {credentials_file: …}`."""
+    """Return metrics for Prometheus. Needs a token with the scope `runs:read`.
+
+    In Prometheus, set the token with `authorization: {credentials_file: …}`.
+    """
     with services.database.connect() as connection:
         numbers = services.metrics.read(connection)
     return Response(numbers, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -1,4 +1,4 @@
-"""Logs: exact bytes, whole or in ranges, and as live streams."""
+"""Routes of logs: the exact bytes, whole or in ranges, and live event streams."""
 
 from typing import Annotated
 from uuid import UUID
@@ -45,9 +45,9 @@ def download_log(
     range: RangeHeader = None,  # noqa: A002 - the header's name
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The exact bytes of the process, secrets masked; of a running process those that are stored by now.
+    """Return the exact bytes that the process wrote, with secrets masked; of a running process, those stored so far.
 
-    `ETag` is given once the log is complete; it is the sha256 of the stream.
+    Once the log is complete, the header `ETag` is the sha256 of the stream.
     """
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
@@ -56,7 +56,7 @@ def download_log(
     etag = f'"{log.sha256}"' if log.closed and log.sha256 else None
     wanted = range if if_range is None or if_range == etag else None
     if request.method == "HEAD":
-        wanted = None  # a range is for GET alone (RFC 9110 §14.2)
+        wanted = None  # ranges apply to GET only (RFC 9110 §14.2)
     try:
         span = byte_range.parse(wanted, size)
     except byte_range.Unsatisfiable as error:
@@ -101,10 +101,11 @@ async def stream_log(
         ),
     ] = None,
 ) -> StreamingResponse:
-    """The stored log from the offset on, then each piece as it comes; the id of an event is the offset after it.
+    """Stream the stored log from the offset on, then new bytes as they are written.
 
-    Data are `{"stream","offset","b64"}` (`text` instead of `b64` in the view `utf8`). When the log is complete,
-    `event: end` says how the execution ended. A stream without it broke off: connect again with `Last-Event-ID`.
+    The data of each event are `{"stream","offset","b64"}`, in the view `utf8` with `text` instead of `b64`; the id of
+    an event is the offset after its bytes. When the log is complete, `event: end` says how the execution ended. If a
+    stream ends without `event: end`, the connection broke: connect again with `Last-Event-ID`.
     """
 
     def allowed() -> None:

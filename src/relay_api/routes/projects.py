@@ -1,4 +1,4 @@
-"""Projects and tasks."""
+"""Routes of projects and tasks."""
 
 from typing import Annotated
 from uuid import UUID
@@ -26,7 +26,10 @@ router = APIRouter(prefix="/v1", tags=["projects"])
     summary="Create a project",
 )
 def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """A project with a default image and repositories; runs that bring no scripts use theirs. Nothing is cloned."""
+    """Create a project with a default image and repositories. Nothing is cloned yet.
+
+    Runs in the project that bring no scripts for a repository use the scripts that the project has for it.
+    """
     repos = [
         ProjectRepoInput(
             **{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", services.settings)}
@@ -53,7 +56,7 @@ def list_projects(
         Query(description="Only the project of your runs of this repository that name no `project_id`."),
     ] = None,
 ) -> ProjectPage:
-    """Projects that are not deleted, including those that runs without a `project_id` created."""
+    """List the projects that are not deleted, including those that were created by runs without a `project_id`."""
     url = inputs.checked_url(default_for, "query.default_for", services.settings) if default_for else None
     with services.database.connect() as connection:
         return answers.project_page(projects.listed(connection, principal, page, default_for=url), services.links)
@@ -61,19 +64,19 @@ def list_projects(
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
 def get_project(project_id: UUID, services: ServicesDep, principal: Reader) -> ProjectOut:
-    """One project with its repositories and the state of their mirrors."""
+    """Return one project with its repositories and the state of their git mirrors."""
     with services.database.connect() as connection:
         return answers.project(projects.get(connection, project_id, principal), services.links)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
 def delete_project(project_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
-    """Hide it and its workspaces and kill their executions; nodes then remove containers and files."""
+    """Hide the project and its workspaces and kill their executions. Nodes then remove the containers and files."""
     return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal))
 
 
 @router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
 def get_task(task_id: UUID, services: ServicesDep, principal: Reader) -> TaskOut:
-    """One task; its status follows its runs."""
+    """Return one task. Its status follows from its runs."""
     with services.database.connect() as connection:
         return answers.task(tasks.task(connection, task_id, principal), services.links)

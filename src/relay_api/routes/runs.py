@@ -1,4 +1,4 @@
-"""Runs, and further steps in their workspaces."""
+"""Routes that start runs, and further steps in existing workspaces."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -29,10 +29,10 @@ router = APIRouter(prefix="/v1", tags=["runs"])
     summary="Run a job: clone, setup scripts, agent, cleanup scripts",
 )
 def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """Queue a whole run in a new workspace; answers at once.
+    """Queue a whole run in a new workspace and answer at once.
 
-    Follow it with `links.executions` (one execution per step, each created when the one before has succeeded) or
-    `links.events`.
+    Follow the run with `links.events` or `links.executions`. There is one execution per step, and each is created when
+    the step before it has succeeded.
     """
 
     def create(connection: Connection) -> RunOut:
@@ -53,9 +53,9 @@ def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: 
 def create_execution(
     workspace_id: UUID, body: StepIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
-    """Queue a script, an agent or a dev server; steps of one workspace run one after another.
+    """Queue a script, an agent or a dev server. The steps of one workspace run one after another.
 
-    A coding_agent begins a new conversation in a new session; post a follow-up to go on with a conversation.
+    A `coding_agent` starts a new conversation in a new session; to continue a conversation, post a follow-up.
     """
     return creating.answer(principal, body, 202, _adding(workspace_id, body, services, principal))
 
@@ -70,7 +70,7 @@ def create_execution(
 def start_dev_server(
     workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: DevServerIn | None = None
 ) -> JSONResponse:
-    """Start a repository's dev server; once it answers, `dev_server.url` says where."""
+    """Queue the start of a repository's dev server. Once the server answers, `dev_server.url` is its address."""
     body = body or DevServerIn()
     step = StepIn(run_reason="dev_server", repo=body.repo, script=body.script)
     return creating.answer(principal, body, 202, _adding(workspace_id, step, services, principal))

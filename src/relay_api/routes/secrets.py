@@ -1,4 +1,4 @@
-"""Secrets of projects: stored encrypted and given to runs by name; no answer ever shows a value."""
+"""Routes of projects' secrets. They are stored encrypted and given to runs by name; no answer contains a value."""
 
 from typing import Annotated
 from uuid import UUID
@@ -21,7 +21,7 @@ Name = Annotated[
 
 @router.get("", responses=problems(404), summary="List a project's secrets")
 def list_secrets(project_id: UUID, services: ServicesDep, principal: Reader) -> SecretList:
-    """Names and times; no answer shows a value."""
+    """List the names and times of the project's secrets, without their values."""
     with services.database.connect() as connection:
         projects.get(connection, project_id, principal)
         return SecretList(items=[SecretOut(**secret) for secret in secrets.listed(connection, project_id)])
@@ -35,7 +35,7 @@ def list_secrets(project_id: UUID, services: ServicesDep, principal: Reader) -> 
     summary="Store a secret, or another value for it",
 )
 def put_secret(project_id: UUID, name: Name, body: SecretIn, services: ServicesDep, principal: Writer) -> None:
-    """Encrypt and store it with the server's key. Executions that start from now on get this value."""
+    """Encrypt the value with the server's key and store it. Executions that start from now on get this value."""
     if len(body.value.encode()) > secrets.MAX_SECRET_BYTES:
         message = f"a secret may have {secrets.MAX_SECRET_BYTES} bytes"
         raise InvalidInput(message, code="secret_too_large", field="value")
@@ -47,9 +47,10 @@ def put_secret(project_id: UUID, name: Name, body: SecretIn, services: ServicesD
 
 @router.delete("/{name}", status_code=204, response_class=Response, responses=problems(404), summary="Delete a secret")
 def delete_secret(project_id: UUID, name: Name, services: ServicesDep, principal: Writer) -> None:
-    """Executions that need it and start from now on fail with `secret_missing`.
+    """Delete a secret. Executions that need the secret and start from now on fail with `secret_missing`.
 
-    Workspaces whose executions were given the value keep it encrypted until they are deleted, to mask it.
+    Workspaces whose executions got the value keep it, encrypted, until they are deleted: it is needed to mask the value
+    in their logs.
     """
     with services.database.begin() as connection:
         projects.get(connection, project_id, principal)

@@ -1,4 +1,4 @@
-"""Sessions: lists, details and follow-ups."""
+"""Routes of sessions (an agent's conversation in a workspace): lists, details and follow-ups."""
 
 from uuid import UUID
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["sessions"])
 
 @router.get("/workspaces/{workspace_id}/sessions", responses=problems(404), summary="List a workspace's sessions")
 def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) -> SessionList:
-    """The agent threads of a workspace in the order of their creation."""
+    """List the sessions (agent conversations) of a workspace in the order of their creation."""
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal, deleted_too=True)
         found = sessions.of_workspace(connection, workspace_id, principal)
@@ -30,7 +30,7 @@ def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) 
 
 @router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
 def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> SessionOut:
-    """One agent thread with its prompts, summaries and the agent's own id of the conversation."""
+    """Return one session: its prompts, its summaries and the id that the agent itself gave the conversation."""
     with services.database.connect() as connection:
         return answers.session(sessions.session(connection, session_id, principal), services.links)
 
@@ -45,12 +45,12 @@ def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> S
 def create_follow_up(
     session_id: UUID, body: FollowUpIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
-    """Queue the next turn: the agent resumes its own conversation in the same container, directory and home.
+    """Queue the next turn: the agent resumes its conversation in the same container, directory and home.
 
-    It starts when the lane of the workspace is free; one follow-up per session may wait. Where the agent does not know
-    the conversation any more, the turn ends as `failed` with the reason `cannot_resume`; a new conversation is never
-    begun in its place. Where no earlier turn has a conversation (the agent was ended before it said anything), this
-    turn begins one; a notice in the conversation and the event `execution.conversation_begun_anew` say so.
+    The turn starts when no other step of the workspace runs; one follow-up per session may wait. If the agent no longer
+    knows the conversation, the turn ends as `failed` with the reason `cannot_resume`; a new conversation is never
+    started instead. If no earlier turn has a conversation (the agent was killed before it wrote anything), this turn
+    starts one, and a notice in the conversation and the event `execution.conversation_begun_anew` report that.
     """
 
     def create(connection: Connection) -> ExecutionDetail:

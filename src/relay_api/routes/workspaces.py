@@ -1,4 +1,4 @@
-"""Workspaces: lists, details, stop, resume, retry, deletion, and the end of their dev servers."""
+"""Routes of workspaces: lists, details, stop, resume, retry, deletion, and stopping their dev servers."""
 
 from typing import Annotated
 from uuid import UUID
@@ -33,7 +33,7 @@ def list_workspaces(
     project_id: Annotated[UUID | None, Query()] = None,
     task_id: Annotated[UUID | None, Query()] = None,
 ) -> WorkspacePage:
-    """Workspaces that are not deleted."""
+    """List the workspaces that are not deleted."""
     conditions = workspace_views.WorkspaceFilter(state, project_id, task_id)
     with services.database.connect() as connection:
         found = workspace_views.list_workspaces(connection, principal, conditions, page)
@@ -42,7 +42,7 @@ def list_workspaces(
 
 @router.get("/{workspace_id}", responses=problems(404), summary="Get a workspace")
 def get_workspace(workspace_id: UUID, services: ServicesDep, principal: Reader) -> WorkspaceOut:
-    """One workspace with its task, repositories and live dev server."""
+    """Return one workspace with its task, its repositories and its queued or running dev server."""
     with services.database.connect() as connection:
         return answers.workspace(workspace_views.workspace(connection, workspace_id, principal), services.links)
 
@@ -51,7 +51,7 @@ def get_workspace(workspace_id: UUID, services: ServicesDep, principal: Reader) 
 def list_workspace_executions(
     workspace_id: UUID, services: ServicesDep, principal: Reader, page: Paging
 ) -> ExecutionPage:
-    """Executions in the order of their creation."""
+    """List the executions of a workspace in the order of their creation."""
     with services.database.connect() as connection:
         found = execution_views.workspace_executions(connection, workspace_id, principal, page)
     return answers.execution_page(found, services.links)
@@ -59,9 +59,9 @@ def list_workspace_executions(
 
 @router.delete("/{workspace_id}", status_code=202, responses=problems(404), summary="Delete a workspace")
 def delete_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
-    """Hide it and kill its executions; its node then removes container and files.
+    """Hide the workspace and kill its executions. Its node then removes the container and files.
 
-    Its executions, logs and events stay readable by their ids.
+    Its executions, logs and events can still be read by their ids.
     """
 
     def delete(connection: Connection) -> Deleted:
@@ -75,7 +75,7 @@ def delete_workspace(workspace_id: UUID, services: ServicesDep, principal: Write
     "/{workspace_id}/dev-server", status_code=202, responses=problems(404), summary="Stop a workspace's dev servers"
 )
 def stop_dev_server(workspace_id: UUID, services: ServicesDep, principal: Writer) -> ExecutionPage:
-    """Kill all its dev servers that are queued or running, and list them; without any nothing happens."""
+    """Kill all queued and running dev servers of the workspace and return them. The list is empty if there are none."""
 
     def stop(connection: Connection) -> ExecutionPage:
         require_workspace(connection, workspace_id, principal)
@@ -88,9 +88,10 @@ def stop_dev_server(workspace_id: UUID, services: ServicesDep, principal: Writer
 
 @router.post("/{workspace_id}/stop", status_code=202, responses=problems(404, 409), summary="Stop a workspace")
 def stop_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> WorkspaceOut:
-    """Kill its running executions, dev servers too, then stop its container; files stay. Watch `state`.
+    """Kill the workspace's running executions, including dev servers, then stop its container. Files stay.
 
-    Queued executions wait for a resume. Again, it changes nothing.
+    Watch `state` to see when this is done. Queued executions wait until the workspace is resumed. Asking again changes
+    nothing.
     """
 
     def stop(connection: Connection) -> WorkspaceOut:
@@ -103,7 +104,10 @@ def stop_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer)
 
 @router.post("/{workspace_id}/resume", status_code=202, responses=problems(404, 409), summary="Resume a workspace")
 def resume_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> WorkspaceOut:
-    """Let the same container run again, then its queued executions. For a workspace that runs it changes nothing."""
+    """Start the container of a stopped workspace again, then its queued executions.
+
+    For a workspace that is running already, this changes nothing.
+    """
 
     def resume(connection: Connection) -> WorkspaceOut:
         require_workspace(connection, workspace_id, principal)
@@ -121,7 +125,10 @@ def resume_workspace(workspace_id: UUID, services: ServicesDep, principal: Write
     summary="Prepare a failed workspace again",
 )
 def retry_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """Queue its clone again; repositories that are cloned already stay. The steps after it follow if they never ran."""
+    """Queue the clone of a failed workspace again. Repositories that are cloned already stay.
+
+    The steps that follow the clone run after it, if they never ran.
+    """
 
     def create(connection: Connection) -> ExecutionDetail:
         require_workspace(connection, workspace_id, principal)

@@ -1,4 +1,4 @@
-"""Tokens, nodes and health."""
+"""Schemas of tokens, nodes and health."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from relay_core.domain.vocabulary import Liveness, NodeHealth, Scope
 
 
 class TokenIn(Input):
-    """A new token."""
+    """Request for a new token."""
 
     name: ShortText
     owner: ShortText = Field(description="Owner whose projects and workspaces it sees; the scope `admin` sees all.")
@@ -32,7 +32,7 @@ class TokenOut(Output):
 
 
 class NewToken(TokenOut):
-    """A new token, with its text."""
+    """A new token with its text."""
 
     token: str | None = Field(
         description="Text of the token, in this answer only: Relay keeps a hash. Null in a repeated answer for an "
@@ -41,13 +41,13 @@ class NewToken(TokenOut):
 
 
 class TokenList(Output):
-    """All tokens, the newest first."""
+    """All tokens, newest first."""
 
     items: list[TokenOut]
 
 
 class LoadOut(Output):
-    """Room that a node has promised to workspaces whose chain is under way."""
+    """Capacity that a node has reserved for workspaces in which a chain of steps is in progress."""
 
     workspaces: int
     memory_bytes: int = Field(description="Sum of the memory limits of these workspaces, in bytes.")
@@ -81,7 +81,7 @@ class NodeOut(Output):
 
 
 class NodeList(Output):
-    """All nodes, by name."""
+    """All nodes, ordered by name."""
 
     items: list[NodeOut]
 
@@ -101,7 +101,7 @@ class Checks(Output):
 
 
 class Health(Output):
-    """`degraded`: work is accepted and recorded, but queue and live logs are slower until Redis is back."""
+    """Health of the server. `degraded`: work is accepted, but queue and live logs are slower while Redis is away."""
 
     status: Literal["ok", "degraded"]
     checks: Checks

@@ -1,4 +1,4 @@
-"""Executors and their profiles."""
+"""Schemas of executors and their profiles."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from relay_api.schemas.common import Output
 
 
 class VariantOut(Output):
-    """A profile of an executor."""
+    """A variant (profile) of an executor: its settings under a name."""
 
     name: str
     command: str | None
@@ -45,7 +45,7 @@ class ProfilesIn(RootModel[dict[str, dict[str, dict[str, Any]]]]):
 
 
 class ProfilesOut(Output):
-    """A project's own profiles."""
+    """The agent profiles that a project defines itself: executor → variant → field → value."""
 
     project_id: UUID
     profiles: dict[str, dict[str, dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""Views and rows of the store turned into the answers of the API."""
+"""Turn views and rows of the store into answers of the API."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,61 +17,61 @@ View = Mapping[str, Any]
 
 
 def execution(view: View, links: Links) -> ExecutionOut:
-    """An execution, as lists show it."""
+    """Return an execution as lists show it."""
     return ExecutionOut(**view, links=links.execution(view["id"], view["workspace_id"]))
 
 
 def execution_detail(view: View, links: Links) -> ExecutionDetail:
-    """An execution with the details that only its own page shows."""
+    """Return an execution with all details, as `GET /v1/executions/{id}` shows it."""
     return ExecutionDetail(**view, links=links.execution(view["id"], view["workspace_id"]))
 
 
 def execution_page(page: Page, links: Links) -> ExecutionPage:
-    """A page of executions."""
+    """Return a page of executions."""
     return ExecutionPage(items=[execution(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def workspace(view: View, links: Links) -> WorkspaceOut:
-    """A workspace."""
+    """Return a workspace."""
     return WorkspaceOut(**view, links=links.workspace(view["id"], view["task_id"]))
 
 
 def workspace_page(page: Page, links: Links) -> WorkspacePage:
-    """A page of workspaces."""
+    """Return a page of workspaces."""
     return WorkspacePage(items=[workspace(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def session(view: View, links: Links) -> SessionOut:
-    """A session with its turns."""
+    """Return a session with its turns."""
     return SessionOut(**view, links=links.session(view["id"], view["workspace_id"]))
 
 
 def project(view: View, links: Links) -> ProjectOut:
-    """A project."""
+    """Return a project."""
     return ProjectOut(**view, links=links.project(view["id"]))
 
 
 def project_page(page: Page, links: Links) -> ProjectPage:
-    """A page of projects."""
+    """Return a page of projects."""
     return ProjectPage(items=[project(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def task(view: View, links: Links) -> TaskOut:
-    """A task."""
+    """Return a task."""
     return TaskOut(**view, links=links.task(view["id"], view["project_id"]))
 
 
 def diff_list(diffs: Sequence[RepoDiff], path: str, links: Links) -> DiffList:
-    """Statistics of a diff, with a link to its patch at ``path``."""
+    """Return the statistics of a diff of each repository, with a link to the patch of the diff at ``path``."""
     return DiffList(items=[DiffOut.model_validate(diff) for diff in diffs], links=links.patch(path))
 
 
 def events(rows: Sequence[EventRow]) -> list[EventOut]:
-    """Events as the API shows them, in the order given."""
+    """Return events as the API shows them, in the order given."""
     return [EventOut.model_validate(row) for row in rows]
 
 
 def node(listed: ListedNode) -> NodeOut:
-    """A node with the age of its last heartbeat and its load."""
+    """Return a node with the age of its last heartbeat and the capacity that is reserved on it."""
     promised = LoadOut.model_validate(listed.promised)
     return NodeOut(**vars(listed.node), age_seconds=listed.age_seconds, promised=promised)

@@ -1,4 +1,4 @@
-"""Types that all schemas share: no unknown keys, no conversion of types, and text that Postgres can store."""
+"""Types that all schemas share. Requests may not have unknown keys or values of another type, nor NUL in a text."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 NO_NUL = r"^[^\u0000]*$"
-"""Pattern of text without NUL, which Postgres cannot store; pydantic itself refuses lone surrogates."""
+"""Pattern of a text without NUL, which Postgres cannot store. Pydantic itself refuses lone surrogates."""
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
@@ -16,23 +16,23 @@ GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pat
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 ImageText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 Id = Annotated[UUID, Strict(strict=False)]
-"""A UUID; JSON has it as text, so it is the one type that is converted."""
+"""A UUID. JSON represents it as a text, so this is the only type of input that is converted."""
 
 
 class Input(BaseModel):
-    """A request body: unknown keys and values of another type are refused."""
+    """Base class of request bodies: unknown keys and values of another type are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Output(BaseModel):
-    """An answer."""
+    """Base class of answers."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class FieldProblem(Output):
-    """An error of one field."""
+    """An error in one field of a request."""
 
     field: str = Field(description="Dotted path in the body, or `query.NAME`, `path.NAME`, `header.NAME`.")
     message: str
@@ -40,7 +40,7 @@ class FieldProblem(Output):
 
 
 class Problem(Output):
-    """An error, as RFC 9457 has it (`application/problem+json`)."""
+    """An error in the format of RFC 9457 (`application/problem+json`)."""
 
     type: str = Field(description="Always `about:blank`: `code` tells errors apart.")
     title: str = Field(description="Name of the HTTP status.")

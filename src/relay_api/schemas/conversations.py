@@ -1,4 +1,4 @@
-"""Sessions and their conversations."""
+"""Schemas of sessions and their conversations."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 
 
 class ToolOut(Output):
-    """A tool call."""
+    """A tool call of an agent."""
 
     name: str
     input: str = Field(description="Input of the tool as JSON, or as the text that the agent gave.")
@@ -37,7 +37,7 @@ class EntryOut(Output):
 
 
 class ConversationPage(Output):
-    """Some entries, in order."""
+    """One page of a conversation: entries in order."""
 
     items: list[EntryOut]
     next_after: int | None = Field(
@@ -46,7 +46,7 @@ class ConversationPage(Output):
 
 
 class SessionTurn(Output):
-    """A turn of a session."""
+    """A turn of a session: one prompt and the agent's execution that answers it."""
 
     execution_id: UUID
     status: str
@@ -59,7 +59,7 @@ class SessionTurn(Output):
 
 
 class SessionOut(Output):
-    """One agent thread inside a workspace."""
+    """One conversation with an agent inside a workspace."""
 
     id: UUID
     workspace_id: UUID
@@ -74,12 +74,12 @@ class SessionOut(Output):
 
 
 class SessionList(Output):
-    """Some sessions."""
+    """The sessions of a workspace."""
 
     items: list[SessionOut]
 
 
 class FollowUpIn(Input):
-    """The next prompt of a session."""
+    """Request for a session's next turn: its prompt."""
 
     prompt: Prompt

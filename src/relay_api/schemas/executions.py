@@ -1,4 +1,4 @@
-"""Executions, their evidence and their logs."""
+"""Schemas of executions, their logs, and the git state before and after them."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ class OmittedOut(Output):
 
 
 class RepoStateOut(Output):
-    """Git evidence of one repository before and after an execution."""
+    """Git state of one repository, recorded before and after an execution."""
 
     repo_id: UUID
     name: str
@@ -43,7 +43,7 @@ class RepoStateOut(Output):
 
 
 class LogOut(Output):
-    """How much of a stream is stored."""
+    """How much of one stream of a log is stored."""
 
     bytes: int
     sha256: str | None = Field(description="SHA-256 of the stored bytes, once the log is complete.")
@@ -52,7 +52,7 @@ class LogOut(Output):
 
 
 class LogsOut(Output):
-    """The three streams of a log; `all` has stdout and stderr in the order in which they were stored."""
+    """The three streams of a log; `all` contains stdout and stderr in the order in which they were stored."""
 
     stdout: LogOut
     stderr: LogOut
@@ -60,13 +60,13 @@ class LogsOut(Output):
 
 
 class DevServerAddress(Output):
-    """Where a dev server answers."""
+    """The address of a dev server."""
 
     url: str | None = Field(description="URL on the node's loopback address; null while the port does not answer.")
 
 
 class ExecutionOut(Output):
-    """One run of one process."""
+    """One execution: one step of a workspace (clone, script, agent or dev server), run as one process."""
 
     id: UUID
     workspace_id: UUID
@@ -102,7 +102,7 @@ class RetryIn(Input):
 
 
 class NextStep(Output):
-    """A step that follows if this one succeeds."""
+    """A step that runs if this execution succeeds."""
 
     run_reason: RunReason
     repo: str | None
@@ -129,7 +129,7 @@ class TurnOut(Output):
 
 
 class ExecutionDetail(ExecutionOut):
-    """One execution with its step, the steps that follow, its turn and its place in the queue."""
+    """One execution with its step, the steps that follow it, its agent's turn and its place in the queue."""
 
     action: dict[str, Any] = Field(
         description="The step: script or prompt, executor, directory; never environment values."
@@ -147,7 +147,7 @@ class ExecutionPage(Output):
 
 
 class DiffOut(Output):
-    """Changes in one repository."""
+    """The changes in one repository."""
 
     repo_id: UUID
     name: str
@@ -170,7 +170,7 @@ class DiffOut(Output):
 
 
 class DiffList(Output):
-    """Changes by repository."""
+    """The changes of a workspace or execution, one item for each repository."""
 
     items: list[DiffOut]
     links: Links
@@ -192,18 +192,18 @@ class EventOut(Output):
 
 
 class EventList(Output):
-    """Some events, in order."""
+    """Events in order."""
 
     items: list[EventOut]
 
 
 class WorkspaceEventList(EventList):
-    """Some events of a workspace."""
+    """Events of one workspace in order, with the cursor of the last one."""
 
     next_after: int = Field(description="Pass it as `after` to go on.")
 
 
 class GlobalEventList(EventList):
-    """Some events of all workspaces."""
+    """Events of all workspaces in order, with the cursor of the last one."""
 
     next_after: str = Field(description="Pass it as `after` to go on.")

@@ -1,4 +1,4 @@
-"""Request bodies turned into the inputs of use cases, with the checks that need this server's settings."""
+"""Turn request bodies into the inputs of use cases, with the checks that need this server's settings."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -21,16 +21,21 @@ from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput
 
 
 def maxima(settings: Settings) -> dict[str, float]:
-    """The largest values that a request may ask for, by the name of the limit."""
+    """Return the largest values that a request may ask for, by the name of the limit."""
     bounds = vars(settings)
     return {limit.name: bounds[f"max_{limit.name}"] for limit in fields(Limits) if f"max_{limit.name}" in bounds}
 
 
 def checked_url(url: str, field: str, settings: Settings) -> str:
-    """The URL in the form that git gets.
+    """Return the URL in the form that is given to git.
+
+    Args:
+        url: URL of a repository, from a request.
+        field: path of the URL in the request, for the error.
+        settings: settings of this server, which say which remotes it allows.
 
     Raises:
-        InvalidInput: it is no URL of git, holds credentials, or is not allowed by this server; its field is ``field``.
+        InvalidInput: the text is not a git URL, contains credentials, or is not allowed by this server.
     """
     try:
         return parse_git_url(url, settings.remote_policy).text
@@ -39,15 +44,15 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
 
 
 def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:
-    """The run that a request asks for; its executor holds the fields of the request.
+    """Return the run that a request asks for; its executor contains the fields of the request.
 
     Args:
         body: the request.
-        settings: of this server.
-        secrets: refuses a run with secrets where the server has no key.
+        settings: settings of this server.
+        secrets: encrypts secrets; used to check that this server has a key if the run uses secrets.
 
     Raises:
-        InvalidInput: a URL, branch, environment value or limit that cannot be used here.
+        InvalidInput: a prompt, URL, branch, environment value or limit cannot be used here.
         Conflict: the run uses secrets and this server has no key.
     """
     check_prompt(body.executor.name, body.prompt)
@@ -75,7 +80,7 @@ def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping
 
 
 def step(body: StepIn) -> StepRequest:
-    """The further step that a request asks for; its executor holds the fields of the request."""
+    """Return the further step that a request asks for; its executor contains the fields of the request."""
     executor = None if body.executor is None else body.executor.model_dump()
     return StepRequest(RunReason(body.run_reason), body.repo, body.script, body.prompt, executor, body.as_root)
 

@@ -1,4 +1,4 @@
-"""`POST /v1/runs` and further steps."""
+"""Schemas of `POST /v1/runs` and of further steps in a workspace."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -28,7 +28,7 @@ MAX_UID = 2**31 - 1
 
 
 class RepoIn(Input):
-    """A repository of a run; the first is required."""
+    """A repository of a run; a run has at least one."""
 
     url: GitUrlText = Field(
         description="https, ssh (also `user@host:path`); http, file:// and private hosts only where the server allows "
@@ -78,7 +78,7 @@ class ExecutorIn(Input):
 
 
 class EnvIn(Input):
-    """An environment value with its kind."""
+    """The value of an environment variable, and whether it is secret."""
 
     value: Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
     secret: bool | None = Field(
@@ -99,7 +99,7 @@ SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_sc
 
 
 class LimitsIn(Input):
-    """Caps of the workspace's container and of each of its executions; the server's maxima are the bounds here."""
+    """Limits of the workspace's container and of each of its executions; no limit may exceed the server's maximum."""
 
     memory_bytes: int = Field(
         _DEFAULT.memory_bytes, ge=MINIMA["memory_bytes"], description="Bytes of memory, no swap. End: `oom`."
@@ -125,7 +125,7 @@ class LimitsIn(Input):
 
 
 class RunIn(Input):
-    """A whole job: clone, set up, let the agent work, clean up."""
+    """Request for a run: clone the repositories, run setup scripts, let the agent work, run cleanup scripts."""
 
     repos: list[RepoIn] = Field(min_length=1, max_length=20)
     prompt: Prompt = Field(description="What the agent is asked for.", examples=["Add a test for the parser"])
@@ -165,7 +165,7 @@ class RunIn(Input):
 
 
 class RunOut(Output):
-    """The new run; everything is queued."""
+    """The new run; its first execution is queued."""
 
     task_id: UUID
     workspace_id: UUID
@@ -177,7 +177,7 @@ class RunOut(Output):
 
 
 class StepIn(Input):
-    """A further step in a workspace, behind what its lane already holds."""
+    """Request for a further step in a workspace. It runs after the steps that are running or queued there."""
 
     run_reason: Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
     repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
@@ -188,7 +188,7 @@ class StepIn(Input):
 
 
 class DevServerIn(Input):
-    """A dev server to start."""
+    """Request to start a dev server."""
 
     repo: ShortText | None = Field(None, description="Name of the repository; needed when the workspace has several.")
     script: Script | None = Field(None, description="sh script; null: the repository's dev_server_script.")

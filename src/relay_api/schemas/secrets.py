@@ -1,4 +1,4 @@
-"""Secrets of projects: names and times, never values."""
+"""Schemas of projects' secrets; answers contain names and times, never values."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ SecretName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z
 
 
 class SecretIn(Input):
-    """A value to keep."""
+    """Request to store the value of a secret."""
 
     value: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SECRET_BYTES, pattern=NO_NUL)] = Field(
         description=f"At most {MAX_SECRET_BYTES} bytes of UTF-8. Write-only. Of less than 8 bytes it is not masked."
@@ -20,7 +20,7 @@ class SecretIn(Input):
 
 
 class SecretOut(Output):
-    """A secret without its value, which no answer shows."""
+    """A secret without its value; no answer contains the value."""
 
     name: str
     created_by: str
@@ -29,6 +29,6 @@ class SecretOut(Output):
 
 
 class SecretList(Output):
-    """All secrets of a project, by name."""
+    """All secrets of a project, ordered by name."""
 
     items: list[SecretOut]

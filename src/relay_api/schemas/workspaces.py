@@ -1,4 +1,4 @@
-"""Workspaces, projects and tasks."""
+"""Schemas of workspaces, projects and tasks."""
 
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ class WorkspaceRepoOut(Output):
 
 
 class TaskRef(Output):
-    """The task a workspace is an attempt at."""
+    """The task that a workspace is an attempt at."""
 
     id: UUID
     title: str
@@ -30,7 +30,7 @@ class TaskRef(Output):
 
 
 class LiveDevServer(Output):
-    """The latest dev server that is queued or running."""
+    """The latest dev server of a workspace that is queued or running."""
 
     execution_id: UUID
     status: Status
@@ -71,14 +71,14 @@ class WorkspaceOut(Output):
 
 
 class WorkspacePage(Output):
-    """Some workspaces."""
+    """One page of workspaces."""
 
     items: list[WorkspaceOut]
     next_cursor: NextCursor
 
 
 class ProjectRepoIn(Input):
-    """A repository of a project."""
+    """Request field: a repository of a new project."""
 
     url: GitUrlText = Field(examples=["https://git.example.org/team/app.git"])
     setup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
@@ -87,7 +87,7 @@ class ProjectRepoIn(Input):
 
 
 class ProjectIn(Input):
-    """A new project. Nothing is cloned by it: the first run that needs a mirror makes it."""
+    """Request for a new project. Nothing is cloned yet: the first run makes the git mirrors that it needs."""
 
     name: ShortText
     default_image: ImageText | None = Field(None, description="Image of runs that name none.")
@@ -98,7 +98,7 @@ class ProjectIn(Input):
 
 
 class ProjectRepoOut(Output):
-    """A repository of a project, and the state of its mirror."""
+    """A repository of a project, and the state of its git mirror."""
 
     repo_id: UUID
     name: str
@@ -111,7 +111,7 @@ class ProjectRepoOut(Output):
 
 
 class ProjectOut(Output):
-    """Groups repositories and tasks."""
+    """A project: a group of repositories and tasks."""
 
     id: UUID
     name: str
@@ -125,14 +125,14 @@ class ProjectOut(Output):
 
 
 class ProjectPage(Output):
-    """Some projects."""
+    """One page of projects."""
 
     items: list[ProjectOut]
     next_cursor: NextCursor
 
 
 class TaskOut(Output):
-    """A unit of work."""
+    """A task: a unit of work. Each workspace of the task is one attempt at it."""
 
     id: UUID
     project_id: UUID
@@ -149,7 +149,7 @@ class TaskOut(Output):
 
 
 class Deleted(Output):
-    """The resource that was marked as deleted; nodes remove containers and files later."""
+    """The resource that was marked as deleted; its nodes remove containers and files later."""
 
     id: UUID
     killed: int = Field(description="Running executions that were asked to end.")

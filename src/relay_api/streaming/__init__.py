@@ -1,1 +1,1 @@
-"""Server-sent events, and the watchers that wake their readers."""
+"""Server-sent events, and the watchers that wake a stream when there is something new to send."""

@@ -1,4 +1,4 @@
-"""Watchers that wake the readers of events and of conversations."""
+"""Watchers that wake coroutines when there are new events or when a conversation has changed."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -24,7 +24,7 @@ class EventWatcher:
         await self._watch.wait(workspace_id, after)
 
     async def wait_any(self, after: GlobalCursor) -> GlobalCursor:
-        """Wait until a workspace has a readable event after the cursor ``after``; returns the cursor of the latest."""
+        """Wait until any workspace has a readable event after the cursor ``after``; return the newest event's cursor."""
         return cast("GlobalCursor", await self._watch.wait(None, after))
 
     def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:
@@ -46,7 +46,7 @@ class ConversationWatcher:
         self._watch: PositionWatcher[UUID] = PositionWatcher(self._latest)
 
     async def wait(self, execution_id: UUID, after: int) -> Progress:
-        """Wait until the conversation has a change after sequence ``after`` or is complete; returns its progress."""
+        """Wait until the conversation is complete or changes after sequence ``after``; return its progress."""
         return cast("Progress", await self._watch.wait(execution_id, Progress(after, complete=False)))
 
     def _latest(self, ids: Sequence[UUID]) -> dict[UUID, Progress]:

@@ -1,4 +1,4 @@
-"""Server-sent events of a followed log: exact bytes or text for people, then how the execution ended."""
+"""Make the server-sent events of a followed log: exact bytes or text for people, then how the execution ended."""
 
 import base64
 import codecs
@@ -20,24 +20,24 @@ View = Literal["b64", "utf8"]
 
 @dataclass(frozen=True)
 class FollowedLog:
-    """A stream of a log that a client follows."""
+    """The stream of a log that a client follows, and from where."""
 
     execution_id: UUID
     stream: Stream
     start: int
-    """Offset in bytes at which the client begins."""
+    """Offset in bytes of the first byte to send."""
     view: View
     """`b64`: exact bytes; `utf8`: text for people."""
 
 
 class TextView:
-    """Decodes each stream by itself, holding back a character that is not complete yet."""
+    """Decodes the UTF-8 of each stream separately; keeps an incomplete character for the next piece of the stream."""
 
     def __init__(self) -> None:
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
 
     def decode(self, stream: str, data: bytes) -> tuple[str, int]:
-        """The text, and how many of the last bytes of ``data`` are held back for the next piece of this stream."""
+        """Return the text, and the number of last bytes of ``data`` that are kept for the next piece of this stream."""
         decoder = self._decoders.get(stream)
         if decoder is None:
             decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
@@ -45,13 +45,13 @@ class TextView:
         return text, min(len(decoder.getstate()[0]), len(data))
 
     def rest(self) -> list[tuple[str, str]]:
-        """Replacement text for characters that are incomplete at the end of the log, by stream."""
+        """Return (stream, replacement text) for each stream that ends with an incomplete character."""
         rests = [(stream, decoder.decode(b"", final=True)) for stream, decoder in self._decoders.items()]
         return [(stream, text) for stream, text in rests if text]
 
 
 async def follow(services: Services, log: FollowedLog) -> AsyncIterator[bytes]:
-    """Frames of the log from ``log.start`` on, and the frame `end` once the log is complete."""
+    """Yield the events of the log from ``log.start`` on, then the event `end` when the log is complete."""
     text = TextView() if log.view == "utf8" else None
     end = log.start
     async for piece in services.live.follow(log.execution_id, log.stream, log.start):
@@ -67,7 +67,7 @@ def _piece(piece: Piece, end: int, text: TextView | None) -> bytes:
     if text is None:
         return sse.frame({**data, "b64": base64.b64encode(piece.data).decode()}, last_id=str(end))
     shown, held = text.decode(piece.stream, piece.data)
-    # A client that connects again gets the held back bytes once more, as a whole character.
+    # The id excludes the kept bytes, so a client that reconnects gets them again, as a whole character.
     return sse.frame({**data, "text": shown}, last_id=str(end - held))
 
 

@@ -1,4 +1,4 @@
-"""Open streams: how many there may be, of one token and in total."""
+"""Limit the number of open event streams, per token and in total."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -8,7 +8,12 @@ from relay_api.http.problems import ApiError
 
 
 class Streams:
-    """Counts the streams of this process; used in its event loop only."""
+    """Counts the open event streams of this process. Use it in the event loop only.
+
+    Args:
+        most: most open streams in total.
+        most_of_one: most open streams of one token.
+    """
 
     def __init__(self, most: int, most_of_one: int) -> None:
         self._most = most
@@ -17,10 +22,10 @@ class Streams:
 
     @contextmanager
     def one(self, token: Hashable) -> Iterator[None]:
-        """A stream of this token, for the length of the block.
+        """Count one stream of this token as open while the block runs.
 
         Raises:
-            ApiError: 429: there are as many as there may be.
+            ApiError: 429: the token or the process has the most streams open that are allowed.
         """
         if self._open[token] >= self._most_of_one:
             raise _too_many(f"this token has {self._most_of_one} streams open", "RELAY_API_MAX_STREAMS_PER_TOKEN")

@@ -1,7 +1,7 @@
-"""A watcher that wakes coroutines when a position in Postgres has moved: one query per tick for all of them.
+"""A watcher that wakes coroutines when a position in Postgres has moved. It polls: one query per tick for all of them.
 
-It does not use LISTEN/NOTIFY: a transaction that notifies takes a lock of the whole cluster at its commit, and every
-step of every run would pass through it.
+It does not use LISTEN/NOTIFY, because a transaction that notifies takes a lock of the whole database cluster when it
+commits, and every step of every run would have to wait for this lock.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 class PositionWatcher(Generic[K]):
-    """Lets coroutines wait until the position of a key has passed a value; it queries only while a coroutine waits.
+    """Lets coroutines wait until the position of a key is beyond a value. It queries only while a coroutine waits.
 
     Args:
-        latest: returns the newest positions of some keys, in a thread; a key without a position may be left out.
+        latest: returns the newest position of each given key; called in a thread. It may omit keys without a position.
         tick_seconds: seconds between two queries.
     """
 
@@ -34,7 +34,7 @@ class PositionWatcher(Generic[K]):
         self._ticking: asyncio.Task[None] | None = None
 
     async def wait(self, key: K, after: Any) -> Any:
-        """Wait until the position of ``key`` is greater than ``after``; returns the position."""
+        """Wait until the position of ``key`` is greater than ``after``, and return that position."""
         waiter = (after, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(key, set()).add(waiter)
         if self._ticking is None or self._ticking.done():

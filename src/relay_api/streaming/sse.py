@@ -1,4 +1,4 @@
-"""Server-sent events: frames, heartbeats, and an end after which the client connects again."""
+"""Server-sent events: encode events, send heartbeats, close a stream after a maximum time (the client reconnects)."""
 
 import asyncio
 import json
@@ -20,11 +20,17 @@ from relay_core.store.tokens import Principal
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = b": still here\n\n"
-"""A comment that keeps proxies from closing the connection and makes a closed one fail on this side."""
+"""A comment that keeps proxies from closing a silent connection, and reveals a closed connection to this server."""
 
 
 def frame(data: Mapping[str, Any], *, event: str | None = None, last_id: str | None = None) -> bytes:
-    """One event; JSON has no line breaks, so `data` is one line."""
+    """Return one event as bytes, with ``data`` as one line of JSON.
+
+    Args:
+        data: the data of the event.
+        event: name of the event; None sends no name, so clients use `message`.
+        last_id: id of the event, which a client sends as `Last-Event-ID` to continue after it. None sends no id.
+    """
     lines = [f"id: {last_id}"] if last_id is not None else []
     lines += [f"event: {event}"] if event else []
     lines.append("data: " + json.dumps(data, separators=(",", ":"), ensure_ascii=True, default=str))
@@ -32,14 +38,20 @@ def frame(data: Mapping[str, Any], *, event: str | None = None, last_id: str | N
 
 
 def response(frames: AsyncIterator[bytes], services: Services, principal: Principal) -> StreamingResponse:
-    """An answer that streams frames with heartbeats in between, for a bounded time; 429 where there are too many."""
+    """Return an answer that streams events and heartbeats for a limited time; 429 if too many streams are open.
+
+    Args:
+        frames: the encoded events.
+        services: services of the application.
+        principal: owner of the request's token, whose open streams are limited.
+    """
     settings = services.settings
     body = with_heartbeats(frames, settings.api_sse_heartbeat_seconds, settings.api_sse_max_seconds)
     return _EventStream(body, services.streams, principal.token_id or principal.owner)
 
 
 class _EventStream(StreamingResponse):
-    """An event stream that counts as open while it is sent, however that ends (also when the client stops reading)."""
+    """An event stream that counts as open while it is being sent, however it ends (also when the client disconnects)."""
 
     def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
         # X-Accel-Buffering: nginx would hold events back.
@@ -48,7 +60,7 @@ class _EventStream(StreamingResponse):
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, or the problem."""
+        """Send the stream, or the error answer if too many streams are open."""
         try:
             with self._streams.one(self._token):
                 await super().__call__(scope, receive, send)
@@ -62,12 +74,18 @@ class _EventStream(StreamingResponse):
 async def with_heartbeats(
     frames: AsyncIterator[bytes], silence_seconds: float, max_seconds: float
 ) -> AsyncIterator[bytes]:
-    """The frames, a comment whenever nothing came for a while, and the end after ``max_seconds``."""
+    """Yield the events and heartbeats in between; end after ``max_seconds`` or when the database does not answer.
+
+    Args:
+        frames: the encoded events.
+        silence_seconds: seconds without an event after which a heartbeat is sent.
+        max_seconds: seconds after which the stream ends.
+    """
     ends = time.monotonic() + max_seconds
     source = aiter(frames)
     pending: asyncio.Future[bytes] | None = None
     try:
-        yield HEARTBEAT  # the headers reach the client now, not with the first event
+        yield HEARTBEAT  # makes the headers reach the client now, not only with the first event
         while (left := ends - time.monotonic()) > 0:
             pending = pending or asyncio.ensure_future(anext(source))
             done, _ = await asyncio.wait({pending}, timeout=min(silence_seconds, left))
@@ -80,7 +98,7 @@ async def with_heartbeats(
             except StopAsyncIteration:
                 return
             except SQLAlchemyError as error:
-                # No `end` event: the client comes again at the last id it has.
+                # Without an `end` event the client reconnects with the last id that it has.
                 log.warning("a stream broke off; the database does not answer", error=str(error).splitlines()[0])
                 return
             yield chunk

@@ -1,1 +1,1 @@
-"""The commands, by what they are about."""
+"""The subcommands of `relay`, one module per topic."""

@@ -129,10 +129,10 @@ def diff(
 
 
 def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
-    """Notes on a patch that the patch itself does not tell: masked secrets, omitted files, a cut.
+    """Yield notes about a diff that its patch does not show: masked secrets, omitted files, a patch that was cut.
 
     Args:
-        repos: `items` of the API's answer, one for each repository.
+        repos: the field `items` of the API's answer to a diff request, one item for each repository.
     """
     if len(repos) > 1:
         names = ", ".join(repo["name"] for repo in repos)

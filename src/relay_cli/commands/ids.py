@@ -1,4 +1,4 @@
-"""Ids as arguments and options of commands."""
+"""Arguments and options of commands that take an id."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,10 +7,10 @@ import typer
 
 
 def parse_id(text: str) -> UUID:
-    """The id that a person typed.
+    """Return the id that a person typed, as a UUID.
 
     Raises:
-        typer.BadParameter: the text is no UUID.
+        typer.BadParameter: the text is not a UUID.
     """
     try:
         return UUID(text)
@@ -20,13 +20,13 @@ def parse_id(text: str) -> UUID:
 
 
 def id_argument(help_text: str) -> typer.models.ArgumentInfo:
-    """A required argument that takes an id."""
+    """Return the declaration of a required argument that takes an id."""
     info: typer.models.ArgumentInfo = typer.Argument(help=help_text, parser=parse_id, metavar="ID", show_default=False)
     return info
 
 
 def id_option(help_text: str) -> typer.models.OptionInfo:
-    """An option that takes an id."""
+    """Return the declaration of an option that takes an id."""
     info: typer.models.OptionInfo = typer.Option(help=help_text, parser=parse_id, metavar="ID")
     return info
 

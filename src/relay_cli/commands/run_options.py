@@ -1,4 +1,4 @@
-"""Argument and options of `relay run`, as types for its signature."""
+"""The argument and the options of `relay run`, as annotated types for the signature of the command."""
 
 from typing import Annotated
 from uuid import UUID

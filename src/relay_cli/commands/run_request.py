@@ -1,4 +1,4 @@
-"""Turns the words of `relay run`'s options into the fields of the request; raises for words that cannot be used."""
+"""Turn the values of `relay run`'s options into the fields of the request; raise an error for unusable values."""
 
 import os
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ _UNITS = {
     "bytes": {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40},
     "seconds": {"s": 1, "m": 60, "h": 3600, "d": 86400},
 }
-"""Last word of a limit's name → its units, as factors."""
+"""Last word of a limit's name (`bytes`, `seconds`) → unit → number of bytes or seconds in the unit."""
 
 
 def set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that have a value: None and empty dicts are left out, so that the API's defaults apply."""
+    """Return the fields without those that are None or an empty dict, so that the API's defaults apply to these."""
     return {name: value for name, value in fields.items() if value not in (None, {})}
 
 
 def remote(text: str) -> str:
-    """The URL of a repository given as a path or a URL: a path becomes a file:// URL, a URL stays as it is.
+    """Return the URL of a repository that is given as a path or a URL: a path becomes a file:// URL.
 
     Raises:
-        CommandFailed: the text looks like a path and nothing is there, or the path is not UTF-8.
+        CommandFailed: the text looks like a path and does not exist, or the path is not UTF-8.
     """
     if "://" in text:
         return text
@@ -44,14 +44,14 @@ def _quoted(path: Path) -> str:
 
 
 def pairs(words: list[str], option: str) -> dict[str, str]:
-    """Values by name, from words NAME=VALUE.
+    """Return the values by name from texts of the form NAME=VALUE.
 
     Args:
-        words: values of the option.
-        option: its name, for the error.
+        words: the texts that were given for the option.
+        option: name of the option, for the error message.
 
     Raises:
-        CommandFailed: a word has no name or no ``=``.
+        CommandFailed: a text has no name or no ``=``.
     """
     values = {}
     for word in words:
@@ -63,16 +63,16 @@ def pairs(words: list[str], option: str) -> dict[str, str]:
 
 
 def variables(words: list[str], option: str) -> dict[str, Any]:
-    """Values by name, from words NAME=VALUE or NAME; NAME alone takes the value from this command's environment.
+    """Return the values by name from texts NAME=VALUE or NAME; NAME alone takes the value from this environment.
 
-    A value from the environment does not appear in the machine's list of processes.
+    A value that is taken from the environment does not appear in the machine's list of processes.
 
     Args:
-        words: values of the option.
-        option: its name, for the error.
+        words: the texts that were given for the option.
+        option: name of the option, for the error message.
 
     Raises:
-        CommandFailed: a word has no name, or names a variable that is not set.
+        CommandFailed: a text has no name, or names a variable that is not set.
     """
     missing = [word for word in words if "=" not in word and word not in os.environ]
     if missing:
@@ -82,15 +82,15 @@ def variables(words: list[str], option: str) -> dict[str, Any]:
 
 
 def environment(env: list[str], secret: list[str], plain: list[str]) -> dict[str, Any]:
-    """The field `env` of the request.
+    """Return the field `env` of the request.
 
     Args:
-        env: words of --env; the API decides by the name whether a value is a secret.
-        secret: words of --env-secret; their values are secrets.
-        plain: words of --env-plain; their values are not secrets.
+        env: texts given with --env; the API decides by name and value whether a value is a secret.
+        secret: texts given with --env-secret; their values are secrets.
+        plain: texts given with --env-plain; their values are not secrets.
 
     Raises:
-        CommandFailed: a word cannot be used, or two options give the same name.
+        CommandFailed: a text cannot be used, or a name is given with two of the options.
     """
     found: dict[str, Any] = variables(env, "--env")
     for words, option, is_secret in ((secret, "--env-secret", True), (plain, "--env-plain", False)):
@@ -102,10 +102,13 @@ def environment(env: list[str], secret: list[str], plain: list[str]) -> dict[str
 
 
 def secret_names(words: list[str]) -> dict[str, str]:
-    """The field `secrets` of the request (variable → name of the secret), from words NAME or NAME=VARIABLE.
+    """Return the field `secrets` of the request: environment variable → name of the secret.
+
+    Args:
+        words: the texts that were given with --secret: NAME, or NAME=VARIABLE.
 
     Raises:
-        CommandFailed: two words give the same variable.
+        CommandFailed: two texts give the same variable.
     """
     names: dict[str, str] = {}
     for word in words:
@@ -117,23 +120,23 @@ def secret_names(words: list[str]) -> dict[str, str]:
 
 
 def limits(words: list[str]) -> dict[str, float]:
-    """The field `limits` of the request, from words NAME=NUMBER.
+    """Return the field `limits` of the request, from texts of the form NAME=NUMBER.
 
     Raises:
-        CommandFailed: a word has no name, or no number with a unit of that limit.
+        CommandFailed: a text has no name, or its value is not a number with a unit of that limit.
     """
     return {name: quantity(name, value) for name, value in pairs(words, "--limit").items()}
 
 
 def quantity(name: str, text: str) -> float:
-    """The value of a limit: `2g` or `512MiB` in bytes, `10m` or `1.5h` in seconds, or a number without a unit.
+    """Return the value of a limit as a number: `2g` and `512MiB` as bytes, `10m` and `1.5h` as seconds.
 
     Args:
-        name: of the limit; its last word, `bytes` or `seconds`, says which units it takes.
-        text: number and unit.
+        name: name of the limit; its last word, `bytes` or `seconds`, decides which units it takes.
+        text: the number, with or without a unit.
 
     Raises:
-        CommandFailed: the text is no number, or the limit does not take its unit.
+        CommandFailed: the text is not a number, or the limit does not take the unit.
     """
     units = _UNITS.get(name.rpartition("_")[2], {})
     digits = text.strip().lower().rstrip("abcdefghijklmnopqrstuvwxyz")

@@ -1,4 +1,4 @@
-"""`relay run`: posts a run and follows it."""
+"""`relay run`: submits a run and follows it."""
 
 import signal
 import sys
@@ -84,7 +84,10 @@ def _repos(
 
 
 def _followed(api: Api, posted: dict[str, Any]) -> dict[str, Any]:
-    """Follow a run to its end and return the execution that decided it; Ctrl-C asks what to do with the run."""
+    """Follow a run to its end and return the execution that decided its outcome.
+
+    On Ctrl-C, ask the person whether to kill the run, detach from it or continue.
+    """
     note(f"workspace {posted['workspace_id']}")
     if posted["masked_env"]:
         note(f"masked in logs and diffs: {', '.join(posted['masked_env'])}")
@@ -97,10 +100,12 @@ def _followed(api: Api, posted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_after_interrupt(api: Api, workspace_id: str) -> None:
-    """Return where the command shall go on following; a kill is followed to its end, too.
+    """Ask the person what to do with the run, and kill it if they say so. Return if the command must keep following.
+
+    The command also follows a killed run to its end. Without a terminal, the command detaches.
 
     Raises:
-        typer.Exit: the command shall end and leave the run alone.
+        typer.Exit: the person chose to detach: the command exits and the run continues.
     """
     answer = "d"
     if sys.stdin.isatty():

@@ -1,6 +1,6 @@
 """`relay secret set | list | delete`: secrets of projects.
 
-A value is never given as an argument, because the machine's list of processes shows those.
+A value is never given as an argument, because the machine's list of processes shows arguments.
 """
 
 import sys
@@ -70,13 +70,13 @@ def delete_secret(name: Name, project: Project = None, repo: Repo = None, as_jso
 
 
 def find_project(api: Api, project: str | None, repo: str | None, *, make: bool = False) -> str:
-    """The id of a project, found by id, by name, or by the repository of runs without a project.
+    """Return the id of a project. It is given by id or name, or by a repository whose runs belong to it by default.
 
     Args:
         api: client of the API.
-        project: id or name; None where ``repo`` is given.
-        repo: URL or path; None where ``project`` is given.
-        make: make a project for a repository that has none.
+        project: id or name of the project; None if ``repo`` is given.
+        repo: URL or path of the repository; None if ``project`` is given.
+        make: create a project for the repository if it has none.
 
     Raises:
         CommandFailed: not exactly one of ``project`` and ``repo`` is given, or not exactly one project is found.
@@ -105,7 +105,7 @@ def _only(found: list[dict[str, Any]], description: str) -> str:
 
 
 def one_line(value: str) -> str:
-    """A value without the newline that editors and `echo` add to one line; several lines stay as they are."""
+    """Return a value of one line without its newline, which editors and `echo` add; several lines stay unchanged."""
     return value[:-1].removesuffix("\r") if value.endswith("\n") and value.count("\n") == 1 else value
 
 

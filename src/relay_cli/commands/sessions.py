@@ -1,4 +1,4 @@
-"""`relay follow-up | sessions`: an agent's conversation and its continuation."""
+"""`relay follow-up | sessions`: continue an agent's conversation, and list conversations."""
 
 import sys
 from typing import Annotated, Any
@@ -61,11 +61,11 @@ def _summary(turns: list[dict[str, Any]]) -> str | None:
 
 
 def find_session(api: Api, target: UUID) -> str:
-    """The id of the session that an id stands for.
+    """Return the id of the session that ``target`` refers to.
 
     Args:
         api: client of the API.
-        target: id of a session, of an execution in it, or of a workspace, whose newest session is meant.
+        target: id of a session, of an execution in it, or of a workspace (then its newest session is returned).
 
     Raises:
         CommandFailed: no session, execution or workspace has the id.

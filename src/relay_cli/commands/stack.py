@@ -1,4 +1,4 @@
-"""`relay up | down | status | db upgrade`: the local stack."""
+"""`relay up | down | status | db upgrade | image build`: the local stack."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`relay token create | list | revoke`, `relay nodes`, `relay drain`: for the operator."""
+"""`relay token create | list | revoke`, `relay nodes`, `relay drain`: commands for the operator."""
 
 from typing import Annotated, Any
 from uuid import UUID

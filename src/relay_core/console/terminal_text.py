@@ -48,7 +48,7 @@ class TerminalText:
         be SGR, or it is too long."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return the next piece of the stream, filtered. An incomplete character or sequence is kept for later calls."""
+        """Return the next piece of the stream, filtered; keep an incomplete character or sequence for the next call."""
         return self._filter(self._decoder.decode(data))
 
     def end(self) -> bytes:
