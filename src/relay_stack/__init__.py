@@ -1,1 +1,1 @@
-"""The local stack: starts and supervises Postgres, Valkey, API, worker and Flower, and prepares engine and images."""
+"""The local stack: prepare engine and images, then start and supervise Postgres, Valkey, API, worker and Flower."""

@@ -1,12 +1,13 @@
 """The local stack for other programs: `python -m relay_stack …` (people use `relay`).
 
-`supervise DATA_DIR DOCKER_HOST FD`  runs the stack; announces its start on the inherited file descriptor FD
-`prepare`                            gets engine, images and browser for the tests where they are missing, and prints
-                                     the engine's address
-`remember`                           records the containers that exist now
-`release`                            removes containers that came after `remember` and whose folders are gone, and ends
-                                     the stack of this data directory, its containers, and the engine if Relay
-                                     started it
+`supervise DATA_DIR DOCKER_HOST FD`  runs the stack; reports the progress of its start on the inherited file descriptor
+                                     FD
+`prepare`                            for the tests: starts or installs engine, images and browser if they are missing,
+                                     and prints the engine's address
+`remember`                           records Relay's containers that exist now
+`release`                            removes containers that were created after `remember` and mount a folder that no
+                                     longer exists; then stops the stack of this data directory, removes its
+                                     containers, and stops the engine if Relay started it
 """
 
 import logging
@@ -31,7 +32,7 @@ from relay_stack.start import prepare_machine
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the subcommands; returns the exit code."""
+    """Run one of the subcommands and return the exit code."""
     try:
         match arguments:
             case ["supervise", data_dir, docker_host, descriptor]:
@@ -62,7 +63,7 @@ def _prepare(data_dir: Path, consent: Consent) -> str:
 
 
 def _with_engine(act: Callable[[docker.DockerClient, Path], object]) -> int:
-    """Call `act` with a client of the engine; without an engine there are no containers, so nothing is done."""
+    """Call `act` with a client of the engine and the data directory; do nothing if there is no engine. Return 0."""
     found = find_engine()
     if isinstance(found, Engine):
         client = found.client()

@@ -1,4 +1,4 @@
-"""The use case of `relay up`: prepares the machine, starts the stack, runs the sample job, and stays."""
+"""The use case of `relay up`: prepare the machine, start the stack, run the sample job, and wait until the stack stops."""
 
 import signal
 from dataclasses import dataclass
@@ -23,16 +23,17 @@ class UpOptions:
     yes: bool = False
     """Install packages and start services without asking."""
     sample: bool | None = None
-    """Run the sample job; None: at the first start of a data directory only."""
+    """Run the sample job. None runs it until it has succeeded once in this data directory."""
 
 
 def bring_up(options: UpOptions) -> int:
-    """Start the stack and report the progress.
+    """Start the stack and print the progress.
 
-    Without `detach` it returns when the stack has ended.
+    With `detach`, return when the stack is up; otherwise, when it has stopped. If it is up already, print its
+    addresses and return.
 
     Returns:
-        Exit code: 0; or 1 where the sample job failed, or the stack ended without being asked to.
+        The exit code: 0, or 1 if the sample job failed or the stack stopped without being asked to.
 
     Raises:
         StackProblem: the stack cannot be started; the message says why, and what to do.
@@ -41,12 +42,12 @@ def bring_up(options: UpOptions) -> int:
     if stack_is_up(data_dir):
         return _already_up(data_dir)
     machine = prepare_machine(data_dir, Consent(options.yes))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the stack as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the stack as Ctrl-C does
     stack = start_stack(data_dir, machine, attached=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)
         print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)
-    except BaseException as error:  # Ctrl-C, too: a start that did not finish leaves no process
+    except BaseException as error:  # also Ctrl-C: an unfinished start must leave no process running
         if isinstance(error, KeyboardInterrupt):
             note("Stopping")
         stop_supervisor(stack.supervisor)

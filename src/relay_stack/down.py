@@ -1,4 +1,4 @@
-"""The use case of `relay down`: ends the stack, and reports or removes the containers and the engine it leaves."""
+"""The use case of `relay down`: stop the stack, and report or remove the containers and the engine that still run."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from relay_stack.machine.engine_start import started_engine, stop_engine
 from relay_stack.start import stop_supervisor
 
 NODE_LABEL = "relay.node_id"
-"""Label of every container and network that a node makes; its value is the node's id."""
+"""Label of every container and network that a node creates; the label's value is the node's id."""
 ENGINE_SECONDS = 30
-"""Longest wait for one answer of the engine."""
+"""Longest wait for an answer of the engine."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,20 @@ class TakedownReport:
     """The result of `take_down`."""
 
     was_up: bool
-    """A stack was running."""
+    """Whether a stack was running."""
     containers_left: int
-    """Running containers of this node's workspaces; the next start finds them again."""
+    """Number of this node's containers that still run; the next start takes them over. With `everything`: the number
+    of containers that could not be removed."""
     containers_removed: int
-    """Containers of this node that were removed."""
+    """Number of this node's containers that were removed."""
     engine_left: bool
-    """The Docker engine that Relay started is still running."""
+    """Whether the Docker engine that Relay started still runs."""
     engine_stopped: bool
-    """The Docker engine that Relay started was stopped."""
+    """Whether the Docker engine that Relay started was stopped."""
 
 
 def describe(report: TakedownReport) -> list[str]:
-    """The report as lines for people (pure)."""
+    """Return the report as lines for people."""
     lines = ["The stack has ended" if report.was_up else "No stack was running"]
     if report.containers_removed:
         lines.append(f"Removed {_containers_of_workspaces(report.containers_removed)}")
@@ -52,7 +53,7 @@ def describe(report: TakedownReport) -> list[str]:
 
 
 def take_down(data_dir: Path, *, everything: bool = False) -> TakedownReport:
-    """End the stack of a data directory, if one runs. The data stays.
+    """Stop the stack of a data directory, if one runs. The data stays.
 
     Args:
         data_dir: data directory of the stack.
@@ -81,7 +82,7 @@ def _containers_of_workspaces(count: int) -> str:
 
 
 def _end(state: StackState, *, was_up: bool) -> None:
-    """Stop the supervisor; a process that got its pid later is left alone."""
+    """Stop the supervisor. Do nothing if its pid now belongs to another process."""
     try:
         supervisor = psutil.Process(state.supervisor_pid)
         if was_up and abs(supervisor.create_time() - state.supervisor_began) < 1:
@@ -91,9 +92,12 @@ def _end(state: StackState, *, was_up: bool) -> None:
 
 
 def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, int]:
-    """Count, or with `remove` remove, this node's containers; returns (left, removed).
+    """Count this node's running containers or, with `remove`, remove all its containers and networks.
 
-    It asks for lists only: an inspect of one container can block for ever on files that a step made.
+    It requests only lists from the engine: inspecting one container can block forever on files that a step made.
+
+    Returns:
+        The number of containers that are left and the number that were removed; (0, 0) if the engine does not answer.
     """
     node_file = data_dir / "node_id"
     if not node_file.exists():

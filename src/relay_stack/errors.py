@@ -4,6 +4,6 @@ from relay_core.domain.errors import RelayError
 
 
 class StackProblem(RelayError):  # noqa: N818 - reads as what it says
-    """The local stack cannot go on until a person has changed something on the machine or in the environment."""
+    """Raised when the local stack cannot continue until a person changes the machine or the environment variables."""
 
     code = "stack_problem"

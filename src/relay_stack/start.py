@@ -1,4 +1,4 @@
-"""Prepares the machine for a stack, starts its supervisor, and waits until all processes are ready."""
+"""Prepare the machine for a stack, start the stack's supervisor, and wait until all processes are ready."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from relay_stack.machine.engine_start import ensure_engine
 from relay_stack.services.process import die_with_caller, last_lines
 
 STOP_SECONDS = 120
-"""Time for the supervisor to stop all processes in order; then it is killed, and its children with it."""
+"""Seconds for the supervisor to stop all processes in order. After that, it and its children are killed."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,21 @@ class Machine:
 
 
 def prepare_machine(data_dir: Path, consent: Consent, *, common_names: bool = False) -> Machine:
-    """Make data directory, system account, engine and images ready.
+    """Make data directory, system account, engine and images ready, and return engine and images.
 
     This is the part of a start that may change the machine, ask a person, or take minutes.
 
     Args:
-        data_dir: data directory of the stack; made if missing.
+        data_dir: data directory of the stack; created if it is missing.
         consent: permission to change the machine.
-        common_names: as of `ensure_images`.
+        common_names: give the images the tags ``relay-base:latest`` and ``relay-git:latest`` even if other images have
+            these tags.
 
     Raises:
         StackProblem: something is missing and cannot be made here; the message says what to do.
     """
-    # Against a strict umask of the caller: Postgres' account passes the data directory, images' users read its files.
+    # A strict umask of the caller would hide files: Postgres' account must enter the data directory, and containers'
+    # users must read files that are copied into images.
     os.umask(0o022)
     open_data_dir(data_dir)
     if not os.environ.get("RELAY_DATABASE_URL"):
@@ -76,10 +78,11 @@ def start_stack(data_dir: Path, machine: Machine, *, attached: bool) -> RunningS
     Args:
         data_dir: data directory of the stack.
         machine: engine and images.
-        attached: the kernel ends the stack when the calling process ends in any way; False: the stack stays.
+        attached: True makes the kernel stop the stack when the calling process ends, however it ends. False lets the
+            stack keep running.
 
     Raises:
-        StackProblem: the stack runs already, or does not start; no process of this start is left.
+        StackProblem: the stack runs already or does not start. All processes of a failed start are stopped.
     """
     if stack_is_up(data_dir):
         raise StackProblem(
@@ -110,7 +113,7 @@ def start_stack(data_dir: Path, machine: Machine, *, attached: bool) -> RunningS
 
 
 def stop_supervisor(supervisor: psutil.Process) -> None:
-    """End a stack through its supervisor; returns when all processes have ended."""
+    """Stop a stack through its supervisor; return when all processes have ended."""
     try:
         supervisor.terminate()
         supervisor.wait(STOP_SECONDS)
@@ -122,7 +125,11 @@ def stop_supervisor(supervisor: psutil.Process) -> None:
 
 
 def hold(stack: RunningStack, on_interrupt: Callable[[], None]) -> bool:
-    """Wait until the stack ends; Ctrl-C calls `on_interrupt` and ends it. True where Ctrl-C ended it."""
+    """Wait until the stack stops. On Ctrl-C, call `on_interrupt` and stop the stack.
+
+    Returns:
+        True if Ctrl-C stopped the stack, False if it stopped for another reason.
+    """
     try:
         stack.supervisor.wait()
     except KeyboardInterrupt:

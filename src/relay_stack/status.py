@@ -10,7 +10,10 @@ from relay_stack.files.stack_state import ProcessState, StackState, read_state
 
 
 def current_state(data_dir: Path) -> StackState | None:
-    """State of the running stack of a data directory, with each process checked; None where no stack runs."""
+    """Return the state of the running stack of a data directory; None if no stack runs.
+
+    Each process is checked, so that one that has just died is shown as `restarting`.
+    """
     if not stack_is_up(data_dir):
         return None
     state = read_state(data_dir)
@@ -18,7 +21,7 @@ def current_state(data_dir: Path) -> StackState | None:
 
 
 def _checked(process: ProcessState) -> ProcessState:
-    """The process, shown as restarting where it has died and the supervisor has not written that yet."""
+    """Return the state of a process: `restarting` if it has died and the supervisor has not recorded that yet."""
     if process.pid is None or _lives(process.pid):
         return process
     return ProcessState(process.name, None, "restarting")

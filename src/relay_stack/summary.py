@@ -1,4 +1,4 @@
-"""Texts that `relay up` ends with: the result of the sample job, and the addresses of the stack (pure)."""
+"""Make the last texts that `relay up` prints: the result of the sample job, and the addresses of the stack."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from relay_stack.sample.sample_job import SampleResult
 
 
 def sample_summary(result: SampleResult) -> str:
-    """The result of the sample job: one line for each step, then one for each commit."""
+    """Return the result of the sample job as text: one line for each step, then one for each commit."""
     lines = ["Sample job: " + ("succeeded" if result.succeeded else "FAILED")]
     lines += [_step(execution) for execution in result.executions]
     lines += [line for execution in result.executions for line in _commits(execution)]
@@ -15,7 +15,7 @@ def sample_summary(result: SampleResult) -> str:
 
 
 def where_everything_is(state: StackState, data_dir: str) -> str:
-    """Addresses, passwords and folders of the stack, and commands to try first."""
+    """Return a text with addresses, passwords and folders of the stack, and commands to try first."""
     processes = ", ".join(f"{process.name} {process.pid}" for process in state.processes)
     return "\n".join(
         (

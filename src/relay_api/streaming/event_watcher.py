@@ -24,7 +24,7 @@ class EventWatcher:
         await self._watch.wait(workspace_id, after)
 
     async def wait_any(self, after: GlobalCursor) -> GlobalCursor:
-        """Wait until any workspace has a readable event after the cursor ``after``; return the newest event's cursor."""
+        """Wait until any workspace has a readable event after the cursor ``after``; return the newest one's cursor."""
         return cast("GlobalCursor", await self._watch.wait(None, after))
 
     def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:

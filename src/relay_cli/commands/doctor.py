@@ -17,15 +17,15 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the services, this node and the work on it, and show what the worker's sweeps would mend.
+    """Check the services, this node and its work, and show what the worker's periodic checks would repair.
 
-    Run it on a node, with the environment of its worker; it finds the environment of the local stack by itself.
+    Run it on a node, with the environment of the node's worker. For the local stack, it finds that environment itself.
 
     The exit code is 1 when a check finds an error.
 
     Example: relay doctor --fix
     """
-    settings_of_this_machine()  # puts what the local stack's processes were given into the environment
+    settings_of_this_machine()  # adds the variables of the local stack's processes to this environment
     found = ask_worker("doctor", *(["--fix"] if fix else []))
     checks = found["checks"]
     if as_json:

@@ -86,9 +86,9 @@ def _show_conversation(api: Api, execution: UUID, writer: LogWriter) -> None:
 
 
 def kill(execution: ExecutionId, as_json: Json = False) -> None:
-    """End an execution and all its processes.
+    """Kill an execution and all its processes.
 
-    An execution that has ended stays as it is.
+    An execution that has ended already is not changed.
     """
     killed = connect().call("POST", f"/v1/executions/{execution}/kill")
     if as_json:
@@ -110,7 +110,7 @@ def diff(
 ) -> None:
     """Print what a workspace (or one execution) changed, as a patch for `git apply`.
 
-    The workspace's container may be gone.
+    This also works when the workspace's container no longer exists.
 
     Example: relay diff 0b8f8f4e-… --repo app | git apply
     """

@@ -36,9 +36,9 @@ def set_secret(
     value_file: Annotated[Path | None, typer.Option(help="File with the value; without it standard input.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Store a secret, or replace its value. On a terminal the value is asked for and not shown.
+    """Store a secret, or replace its value. On a terminal, the command asks for the value and does not show it.
 
-    The newline after a value of one line is left out.
+    A newline at the end of a value of one line is removed.
 
     Example: relay secret set ANTHROPIC_API_KEY --repo . < key.txt
 

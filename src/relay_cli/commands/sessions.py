@@ -25,7 +25,7 @@ def follow_up(
 ) -> None:
     """Send an agent another message.
 
-    It continues its conversation, in the same container and directory.
+    The agent continues its conversation, in the same container and directory.
 
     Example: relay follow-up 0b8f8f4e-… "now add a test"
     """

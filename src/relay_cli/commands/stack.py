@@ -39,7 +39,7 @@ def up(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Start database, queue, API, worker and Flower on this machine. Ctrl-C ends them.
+    """Start database, queue, API, worker and Flower on this machine. Ctrl-C stops them.
 
     Example: relay up --detach
     """
@@ -61,7 +61,7 @@ def down(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """End the stack. Its data stays."""
+    """Stop the stack. Its data stays."""
     ended = take_down(get_settings().data_dir, everything=everything)
     if as_json:
         print(json.dumps(vars(ended), indent=2))

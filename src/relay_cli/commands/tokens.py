@@ -32,7 +32,7 @@ def create(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a token. Its text is shown only now.
+    """Create a token. Its text is shown only this once.
 
     Example: relay token create ci --owner team-a
 
@@ -94,7 +94,7 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Let the node take new workspaces again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop a node from taking new workspaces. Those it has go on.
+    """Stop a node from taking new workspaces. The workspaces that it has already continue.
 
     Example: relay drain node-0123456789ab
     """

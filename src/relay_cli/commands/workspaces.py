@@ -40,9 +40,9 @@ def retry(
 
 
 def stop(workspace: WorkspaceId, as_json: Json = False) -> None:
-    """End what runs in a workspace and stop its container.
+    """Kill the running executions of a workspace and stop its container.
 
-    Its files stay. Queued executions wait until `relay resume`.
+    The files stay. Queued executions wait until `relay resume`.
     """
     _request("stop", workspace, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""The data directory of the local stack, and the lock that allows one stack in it."""
+"""The data directory of the local stack, and the lock that allows only one running stack in it."""
 
 import fcntl
 import os
@@ -13,14 +13,14 @@ from relay_core.settings import get_settings
 from relay_stack.errors import StackProblem
 
 MINIMUM_FREE_BYTES = 2 << 30
-"""Free space needed at a start: base image, database and a first workspace take about 1 GiB."""
+"""Free bytes that a start needs: base image, database and a first workspace take about 1 GiB."""
 
 
 def data_dir_of_settings() -> Path:
-    """The data directory that the environment names, or the default.
+    """Return the data directory from RELAY_DATA_DIR, or the default.
 
     Raises:
-        StackProblem: RELAY_* variables have values that cannot be used; the message lists them.
+        StackProblem: some RELAY_* variables have unusable values; the message lists these variables.
     """
     try:
         return get_settings().data_dir
@@ -34,13 +34,13 @@ def data_dir_of_settings() -> Path:
 
 
 def open_data_dir(data_dir: Path) -> None:
-    """Make the data directory if it is missing, and check that the stack can use it.
+    """Create the data directory if it is missing, and check that the stack can use it.
 
     Raises:
-        StackProblem: the directory cannot be made or written, or the disk has less than MINIMUM_FREE_BYTES.
+        StackProblem: the directory cannot be created or written, or its disk has less than MINIMUM_FREE_BYTES free.
     """
     try:
-        # Other users may pass, because Postgres has an account of its own; files below have modes of their own.
+        # Other users may pass through, because Postgres has a separate account; files inside have stricter modes.
         data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise StackProblem(f"Cannot make the data directory {data_dir}: {error.strerror}. {_elsewhere()}") from error
@@ -60,7 +60,9 @@ def _elsewhere() -> str:
 
 @contextmanager
 def stack_lock(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of a data directory. The supervisor holds it while it lives; the kernel releases it at its death.
+    """Hold the lock of a data directory while the block runs.
+
+    The supervisor holds the lock all its life. If the supervisor dies, the kernel releases the lock.
 
     Raises:
         StackProblem: another stack holds the lock.
@@ -76,7 +78,7 @@ def stack_lock(data_dir: Path) -> Iterator[None]:
 
 
 def stack_is_up(data_dir: Path) -> bool:
-    """Whether a supervisor holds the lock of a data directory.
+    """Return whether a supervisor holds the lock of a data directory.
 
     Raises:
         StackProblem: the data directory belongs to another user.

@@ -1,4 +1,4 @@
-"""Token, Flower password and encryption key of the local stack; made once, in a file that only its owner can read."""
+"""Token, Flower password and encryption key of the local stack, stored in a file that only its owner can read."""
 
 import json
 import secrets
@@ -28,10 +28,10 @@ class LocalSecrets:
 
 
 def ensure_secrets(data_dir: Path, database_url: str) -> LocalSecrets:
-    """Read the secrets of the last start, or make them.
+    """Return the secrets of the last start; generate those that are missing.
 
-    A new token and a new password are made where the database does not know the token. The key is never replaced:
-    the secrets that it has encrypted would be lost.
+    If the database does not know the token, a new token and a new Flower password replace the old ones. The key is
+    never replaced, because the secrets that it has encrypted would be lost.
     """
     file = data_dir / "secrets.json"
     kept = json.loads(file.read_text()) if file.exists() else {}

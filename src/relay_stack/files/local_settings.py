@@ -16,7 +16,7 @@ def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None
 
 
 def remembered_environment(data_dir: Path) -> dict[str, str]:
-    """RELAY_* variables of the stack's processes at the last start; empty before the first."""
+    """Return the RELAY_* variables of the stack's processes at the last start; empty before the first start."""
     try:
         found: dict[str, str] = json.loads(_file(data_dir).read_text())
     except (FileNotFoundError, ValueError):
@@ -25,10 +25,10 @@ def remembered_environment(data_dir: Path) -> dict[str, str]:
 
 
 def settings_of_this_machine() -> Settings:
-    """Settings for commands that act on this machine's node.
+    """Return the settings for commands that act on this machine's node.
 
-    Where RELAY_DATABASE_URL is set, they come from the environment alone. Else the variables of the local stack's last
-    start are added to this process's environment; variables that are set there stay.
+    If RELAY_DATABASE_URL is set, the settings come from the environment alone. Otherwise the variables of the local
+    stack's last start are first added to this process's environment, except those that are already set in it.
     """
     own = get_settings()
     remembered = remembered_environment(own.data_dir)

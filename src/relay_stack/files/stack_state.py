@@ -14,7 +14,7 @@ class ProcessState:
 
     name: str
     pid: int | None
-    """None: the process does not run now."""
+    """Process id; None while the process is not running."""
     state: str
     """`starting`, `running`, `restarting` (it died; the supervisor starts it again) or `stopped`."""
 
@@ -31,21 +31,22 @@ class StackState:
     processes: tuple[ProcessState, ...]
     supervisor_pid: int
     supervisor_began: float
-    """Start time of the supervisor (psutil's `create_time`), because the pid may be reused by another process."""
+    """Start time of the supervisor in seconds since the epoch (psutil's `create_time`). Together with the pid it
+    identifies the process; the pid alone may be reused by another process."""
 
     def public(self) -> dict[str, Any]:
-        """The fields that `relay status --json` prints; programs rely on them."""
+        """Return the fields that `relay status --json` prints; programs rely on their names."""
         shown = asdict(self)
         return {name: value for name, value in shown.items() if not name.startswith("supervisor_")}
 
 
 def write_state(data_dir: Path, state: StackState) -> None:
-    """Replace `stack.json` atomically."""
+    """Write the state to `stack.json`, atomically."""
     write_private(_file(data_dir), json.dumps(asdict(state), indent=2))
 
 
 def read_state(data_dir: Path) -> StackState | None:
-    """The state that was written last; None where no stack runs, or the last one removed its state when it ended."""
+    """Return the state in `stack.json`. None if the file does not exist; a stack that stops normally removes it."""
     try:
         found = json.loads(_file(data_dir).read_text())
     except FileNotFoundError:
@@ -55,7 +56,7 @@ def read_state(data_dir: Path) -> StackState | None:
 
 
 def forget_state(data_dir: Path) -> None:
-    """Remove `stack.json`, if it is there."""
+    """Remove `stack.json`, if it exists."""
     _file(data_dir).unlink(missing_ok=True)
 
 

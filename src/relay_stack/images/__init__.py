@@ -1,1 +1,1 @@
-"""The images that Relay builds."""
+"""Build the container images that Relay uses."""

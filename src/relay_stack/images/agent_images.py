@@ -1,4 +1,4 @@
-"""Images with coding agents. They are built on demand, because each takes several hundred megabytes."""
+"""Build images with coding agents. They are built on demand, because each takes several hundred megabytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ AGENTS: Mapping[str, Needs] = {
     **dict.fromkeys(("mini", "acp"), _PYTHON),
     **dict.fromkeys(("claude-agent-acp", "codex-acp"), _NODE),
 }
-"""Agent → what it needs of the image it is put on. ``acp`` is the library with which Relay drives agents that speak the
-Agent Client Protocol; the last two are such agents."""
+"""Agent → its requirements for the image that it is added to. ``acp`` is not an agent but the library with which Relay
+drives agents that speak the Agent Client Protocol; the last two names are such agents."""
 _WITH_LIBRARY = {"claude-agent-acp", "codex-acp"}
 """Agents that need ``acp`` in the same image."""
 AGENT_TAGS = {name: f"relay-{name}:latest" for name in AGENTS}
@@ -36,11 +36,11 @@ class BuiltImage:
     """An image with agents.
 
     Attributes:
-        tag: its name.
-        id: the engine's id of it.
-        agents: the agents in it.
-        size: bytes on disk, unpacked.
-        added: the part of `size` that the agents take.
+        tag: name of the image.
+        id: the engine's id of the image.
+        agents: names of the agents in the image.
+        size: size of the unpacked image in bytes.
+        added: bytes of `size` that the agents add to the image below.
     """
 
     tag: str
@@ -51,7 +51,7 @@ class BuiltImage:
 
 
 def choose_agents(names: Sequence[str]) -> tuple[str, ...]:
-    """The named agents and those that they need, each once, in the order of `AGENTS`.
+    """Return the named agents, and the library ``acp`` if one needs it, each once, in the order of `AGENTS`.
 
     Raises:
         StackProblem: a name is unknown; the message lists the known names.
@@ -63,17 +63,17 @@ def choose_agents(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def default_tag(names: Sequence[str]) -> str:
-    """Tag of an image with these agents where no other is given."""
+    """Return the default tag of an image with these agents: `relay-AGENT:latest` for one, else `SEVERAL_TAG`."""
     return AGENT_TAGS[names[0]] if len(set(names)) == 1 else SEVERAL_TAG
 
 
 def ensure_agent_image(client: docker.DockerClient, executor: str, log_folder: Path) -> str:
-    """Build the image of an agent on the present base image, unless it exists; returns its id.
+    """Build the image of an agent on the current base image, unless the image exists; return its id.
 
     Args:
         client: client of the engine.
-        executor: one of `AGENTS`, or several separated by spaces.
-        log_folder: gets a file with the whole output of the build.
+        executor: one name in `AGENTS`, or several names separated by spaces.
+        log_folder: folder for a file with the whole output of the build.
 
     Raises:
         StackProblem: the base image is missing, or the build failed; the message says what to do.
@@ -97,10 +97,10 @@ def build_agents_image(
     Args:
         client: client of the engine.
         names: names in `AGENTS`.
-        log_folder: gets a file with the whole output of the build.
+        log_folder: folder for a file with the whole output of the build.
         base: Relay's base image, whose programs download and build the agents.
-        below: image that the agents are put on; None: `base`.
-        tag: name of the new image; None: `default_tag`.
+        below: image that the agents are added to; None for `base`.
+        tag: name of the new image; None for the name of `default_tag`.
 
     Raises:
         StackProblem: an image is missing, `below` lacks something that an agent needs, or the build failed; the

@@ -1,4 +1,4 @@
-"""Builds Relay's images, and only where no image of the same recipe exists."""
+"""Build Relay's images. A recipe (Dockerfile folder and arguments) is built only if no image of it exists."""
 
 import hashlib
 import io
@@ -18,12 +18,12 @@ from relay_stack.errors import StackProblem
 
 RECIPES = Path(__file__).with_name("recipes")
 RECIPE_LABEL = "relay.recipe"
-"""Image label that holds the recipe's digest."""
+"""Image label whose value is the digest of the recipe that the image was built from."""
 PROXY_NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""Colour sequences, which the engine adds to a build step's standard error."""
+"""Matches colour sequences, which the engine adds to the standard error of a build step."""
 CA_FILE = "ca-bundle.crt"
-"""File in every build context with the machine's certificates; empty where it has none of its own."""
+"""File in every build context with the certificates of `own_ca_bundle`; empty if there is no such bundle."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Hash of the folder's files and the build arguments: another digest means another image."""
+        """SHA-256 of the build arguments and of the folder's files (paths, contents, executable bits), in hex."""
         sha256 = hashlib.sha256(repr(sorted(self.build_args.items())).encode())
         for path in _files(self.folder):
             content = path.read_bytes()
@@ -52,7 +52,7 @@ class Recipe:
 
 
 def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The certificate bundle that RELAY_CA_BUNDLE or SSL_CERT_FILE names; None where neither names a file."""
+    """Return the certificate bundle that RELAY_CA_BUNDLE or SSL_CERT_FILE names; None if neither names a file."""
     for name in ("RELAY_CA_BUNDLE", "SSL_CERT_FILE"):
         if (value := environment.get(name)) and Path(value).is_file():
             return Path(value)
@@ -60,7 +60,7 @@ def own_ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def image_id(client: docker.DockerClient, tag: str) -> str | None:
-    """The engine's id of an image; None where the engine has no such image."""
+    """Return the engine's id of an image; None if the engine has no such image."""
     try:
         return str(client.images.get(tag).id)
     except docker.errors.ImageNotFound:
@@ -68,7 +68,7 @@ def image_id(client: docker.DockerClient, tag: str) -> str | None:
 
 
 def recipe_digest(client: docker.DockerClient, tag: str) -> str | None:
-    """Digest of the recipe that an image was built from; None where Relay built no such image."""
+    """Return the digest of the recipe that an image was built from; None if Relay built no image with this tag."""
     try:
         labels: dict[str, str] = client.images.get(tag).labels
     except docker.errors.ImageNotFound:
@@ -77,14 +77,14 @@ def recipe_digest(client: docker.DockerClient, tag: str) -> str | None:
 
 
 def tag_of_recipe(repository: str, digest: str) -> str:
-    """Tag of the image of one recipe. Installations with other recipes on the same engine use other tags."""
+    """Return the tag for the image of a recipe. Installations on the same engine with other recipes use other tags."""
     return f"{repository}:{digest[:12]}"
 
 
 def find_image(client: docker.DockerClient, repository: str, digest: str) -> str | None:
-    """Tag of the image of a recipe; None where there is no image of it.
+    """Return the tag of a recipe's image; None if the engine has no image of the recipe.
 
-    An image of the recipe that has only the tag `latest` gets the recipe's tag, too.
+    If the image has only the tag `latest`, add the tag of `tag_of_recipe`.
     """
     own = tag_of_recipe(repository, digest)
     if recipe_digest(client, own) == digest:
@@ -101,8 +101,8 @@ def tag_latest(client: docker.DockerClient, image: str, *, always: bool) -> None
     Args:
         client: client of the engine.
         image: tag of the image.
-        always: take the tag from another image, too; False: only where no image has it, because another installation
-            may use that one.
+        always: True moves the tag even if another image has it. False sets the tag only if no image has it, because
+            another installation may use that image.
     """
     repository = image.rpartition(":")[0]
     if always or image_id(client, f"{repository}:latest") is None:
@@ -110,12 +110,12 @@ def tag_latest(client: docker.DockerClient, image: str, *, always: bool) -> None
 
 
 def build_image(client: docker.DockerClient, recipe: Recipe, log_folder: Path) -> str:
-    """Build the image of a recipe, unless it exists; returns its id.
+    """Build the image of a recipe, unless it exists, and return its id.
 
-    Each step is noted when it begins. A file in `log_folder` gets the whole output.
+    Print a note at the start of each RUN step. Write the whole output to a file in `log_folder`.
 
     Raises:
-        StackProblem: the build failed; with the end of its output.
+        StackProblem: the build failed; the message contains the end of the output.
     """
     if recipe_digest(client, recipe.tag) == recipe.digest:
         return image_id(client, recipe.tag) or ""
@@ -160,12 +160,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _mode(path: Path) -> int:
-    """Mode of a file in the build context; it does not depend on the umask of the checkout."""
+    """Return the mode of a file for the build context: 755 if the file is executable, else 644, whatever the umask."""
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
 
 
 def _context(folder: Path) -> io.BytesIO:
-    """The folder and the certificate bundle as a tar; times are fixed, so that the engine's cache works."""
+    """Return a tar archive of the folder and the certificate bundle. Fixed file times keep the engine's cache valid."""
     packed = io.BytesIO()
     bundle = own_ca_bundle()
     with tarfile.open(fileobj=packed, mode="w") as archive:

@@ -1,4 +1,4 @@
-"""Checks, before a build, that an image of the user has all that the agents to be put on it need."""
+"""Check, before a build, that the user's image meets the requirements of the agents that will be added to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from relay_stack.errors import StackProblem
 
 Version = tuple[int, ...]
 OLDEST_GLIBC: Version = (2, 28)
-"""Oldest version of glibc that Node.js 22 and the agents' programs run with."""
+"""Oldest version of glibc with which Node.js 22 and the agents' programs run."""
 
 _PROBE = """\
 for loader in /lib*/ld-linux*.so.* /lib/*/ld-linux*.so.*; do [ -e "$loader" ] && echo glibc=0; done
@@ -30,26 +30,29 @@ true
 
 @dataclass(frozen=True)
 class Needs:
-    """Needs of one agent that the image below it must meet."""
+    """Requirements of one agent for the image that it is added to."""
 
     glibc: bool = False
-    """A glibc of OLDEST_GLIBC or newer."""
+    """Whether the agent needs glibc, OLDEST_GLIBC or newer."""
     node: bool = False
-    """It runs on Node.js, which is installed with it and needs libstdc++ in the image."""
+    """Whether the agent runs on Node.js, which is installed with the agent and needs libstdc++ in the image."""
     python: tuple[Version, Version | None] | None = None
-    """Oldest and newest python3 that it runs on; no newest: every newer one."""
+    """Oldest and newest version of python3 that the agent runs on; a newest of None: every newer version. None if the
+    agent does not need python3."""
 
 
 def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Needs]) -> None:
-    """Return where an image meets the agents' needs; git and certificates that it lacks are noted.
+    """Check that an image meets the agents' requirements; print a note if the image lacks git or certificates.
+
+    The check runs a shell script in a container of the image.
 
     Args:
         client: client of the engine.
-        image: the image.
-        agents: agent → its needs.
+        image: tag of the image.
+        agents: agent → its requirements.
 
     Raises:
-        StackProblem: the image does not meet a need; the message says which agent needs it, and what to do.
+        StackProblem: the image misses a requirement; the message says which agent has it, and what to do.
     """
     try:
         output: bytes = client.containers.run(
@@ -66,17 +69,20 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
 
 
 def read_facts(output: str) -> dict[str, Version]:
-    """Facts from the probe's output: name → version, () for one without a version; the last line of a name counts."""
+    """Return the facts in the output of the probe script: name → version, or () if the fact has no version.
+
+    If a name occurs several times, the last line counts.
+    """
     pairs = (line.partition("=") for line in output.splitlines())
     return {name: _version(value) for name, _, value in pairs if name}
 
 
 def lacks(facts: Mapping[str, Version], agents: Mapping[str, Needs]) -> list[str]:
-    """Needs that the image does not meet, each as the end of a sentence that begins with the image's name.
+    """Return the requirements that an image misses, each as the end of a sentence that begins with the image's name.
 
     Args:
-        facts: as of `read_facts`.
-        agents: agent → its needs.
+        facts: the facts about the image that `read_facts` returns.
+        agents: agent → its requirements.
     """
     native = _names(agents, [name for name, needs in agents.items() if needs.glibc])
     found = []

@@ -1,4 +1,4 @@
-"""The two images that every stack needs; the recipe's digest in their tags lets installations share an engine."""
+"""The two images that every stack needs. Tags contain the recipe's digest, so that installations can share an engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,15 +22,18 @@ class OwnImages:
     """Tags of this installation's images.
 
     Attributes:
-        base: default image of workspaces.
-        git: image of the git container.
+        base: tag of the default image of workspaces.
+        git: tag of the image of the git container.
     """
 
     base: str
     git: str
 
     def environment(self, present: Mapping[str, str]) -> dict[str, str]:
-        """Variables that name the images to API and worker; those that are set in `present` keep their values."""
+        """Return the environment variables that name the images to API and worker.
+
+        A variable that is set in `present` keeps its value.
+        """
         variables = {"RELAY_DEFAULT_IMAGE": self.base, "RELAY_GIT_IMAGE": self.git}
         return {name: present.get(name) or image for name, image in variables.items()}
 
@@ -38,17 +41,17 @@ class OwnImages:
 def ensure_images(
     client: docker.DockerClient, data_dir: Path, consent: Consent, *, common_names: bool = False
 ) -> OwnImages:
-    """Make the base image and the git image, unless they exist. The first time takes about a minute.
+    """Build the base image and the git image, unless they exist. The first time takes about a minute.
 
     Args:
         client: client of the engine.
-        data_dir: gets logs and temporary files.
+        data_dir: data directory, for logs and temporary files.
         consent: permission to install packages.
-        common_names: give the images the tags ``relay-base:latest`` and ``relay-git:latest``, also where other images
-            have them.
+        common_names: give the images the tags ``relay-base:latest`` and ``relay-git:latest`` even if other images have
+            these tags.
 
     Raises:
-        StackProblem: an image cannot be made; the message says what to do.
+        StackProblem: an image cannot be built; the message says what to do.
     """
     scratch = data_dir / "build"
     arguments = {"ROOTFS": ensure_rootfs(client, scratch, consent)}
@@ -62,10 +65,10 @@ def ensure_images(
 
 
 def ensure_image(client: docker.DockerClient, repository: str, recipe: Recipe, log_folder: Path) -> str:
-    """The tag of the image of a recipe; the image is built where it is missing.
+    """Return the tag of a recipe's image; build the image first if it is missing.
 
     Raises:
-        StackProblem: the build failed; with the end of its output.
+        StackProblem: the build failed; the message contains the end of the output.
     """
     own = tag_of_recipe(repository, recipe.digest)
     if find_image(client, repository, recipe.digest) is None:

@@ -1,4 +1,4 @@
-"""The root file system that Relay's images start from: a pulled image, or one made from this host's package mirror."""
+"""The image that Relay's images are built on: pulled, or made from the Debian or Ubuntu mirror that this host uses."""
 
 import hashlib
 import os
@@ -21,9 +21,9 @@ from relay_stack.machine.packages import install, program
 
 ROOTFS = "relay-rootfs"
 FALLBACK_IMAGE = "debian:stable-slim"
-"""Image to pull where the host cannot make a root file system."""
+"""Image to pull if the host cannot make a root file system."""
 DEBOOTSTRAP_RECIPE = "1"
-"""Version of the result of `_bootstrap`; raise it with each change of that."""
+"""Version of the system that `_bootstrap` makes; increase it with each change of `_bootstrap`."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def plan_rootfs(
 
     Args:
         environment: environment of this process.
-        archive: package mirror of the host; None where it has none.
-        is_root: this process is root.
-        here: root file system that Relay made on this engine before, under any account; None where there is none.
+        archive: package mirror of the host; None if the host has none.
+        is_root: True if this process runs as root.
+        here: tag of a root file system that Relay made on this engine before; None if there is none.
     """
     if image := environment.get("RELAY_ROOTFS_IMAGE"):
         return Pull(image)
@@ -62,7 +62,7 @@ def plan_rootfs(
 
 
 def ensure_rootfs(client: docker.DockerClient, scratch: Path, consent: Consent) -> str:
-    """Make or pull the root file system's image, unless it exists; returns its id.
+    """Make or pull the image of the root file system, unless it exists, and return its id.
 
     Raises:
         StackProblem: the image can be neither made nor pulled; the message says what to do.
@@ -87,7 +87,10 @@ def _digest(plan: Bootstrap) -> str:
 
 
 def _here(client: docker.DockerClient, archive: HostArchive | None) -> str | None:
-    """A root file system that Relay made on this engine: the one of this host's archive, else the newest."""
+    """Return the tag of a root file system that Relay made on this engine; None if there is none.
+
+    Prefer the one made from this host's package archive; else take the first one that the engine lists (the newest).
+    """
     if archive is not None and (own := find_image(client, ROOTFS, _digest(Bootstrap(archive)))):
         return own
     names = [name for image in client.images.list(ROOTFS, filters={"label": RECIPE_LABEL}) for name in image.tags]
@@ -114,7 +117,7 @@ def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path,
     log_file = scratch / "logs" / "debootstrap.log"
     log_file.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rootfs-", dir=scratch) as folder, log_file.open("w") as log:
-        # In a mount namespace of its own, so that the mounts of a killed debootstrap disappear.
+        # In a separate mount namespace, so that the mounts of a killed debootstrap disappear.
         command = (
             "unshare",
             "--mount",
@@ -123,7 +126,7 @@ def _bootstrap(client: docker.DockerClient, archive: HostArchive, scratch: Path,
             program("debootstrap") or "debootstrap",
             "--variant=minbase",
         )
-        # ca-certificates, because builds may read a mirror over https.
+        # ca-certificates, because image builds may read a package mirror over https.
         arguments = (*command, "--include=ca-certificates", archive.codename, folder, archive.mirror)
         if subprocess.run(arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode != 0:
             reason = log_file.read_text(errors="replace").splitlines()[-15:]

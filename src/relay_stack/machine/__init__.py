@@ -1,1 +1,1 @@
-"""Prepares the machine for the local stack: packages, system accounts and the container engine."""
+"""Prepare the machine for the local stack: packages, system accounts and the container engine."""

@@ -15,12 +15,12 @@ ACCOUNT_NAME = "relay-postgres"
 
 
 def postgres_account() -> Account | None:
-    """The account for Postgres; None where this process is not root, and Postgres runs as the present user.
+    """Return the account for Postgres; create it if it is missing.
 
-    A missing account is made.
+    None if this process does not run as root: then Postgres runs as the current user.
 
     Raises:
-        StackProblem: the account is missing and cannot be made.
+        StackProblem: the account is missing and cannot be created.
     """
     if os.geteuid() != 0:
         return None
@@ -42,15 +42,15 @@ def _make_account() -> pwd.struct_passwd:
     note(f"Making the system user {ACCOUNT_NAME}, because Postgres does not run as root")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return pwd.getpwnam(ACCOUNT_NAME)  # useradd also fails where another process has just made the account
+        return pwd.getpwnam(ACCOUNT_NAME)  # whatever useradd returned: another process may have created the account
     except KeyError:
         raise StackProblem(f"Cannot make the system user {ACCOUNT_NAME}: {done.stderr.strip()}") from None
 
 
 def first_closed_folder(path: Path, account: Account) -> Path | None:
-    """The outermost folder on the way to `path`, or `path` itself, that `account` cannot enter; None: it can enter all.
+    """Return the outermost folder among `path` and its parents that `account` cannot enter; None if it can enter all.
 
-    Owner, group and mode decide; access control lists are not read.
+    Only owner, group and mode are checked, not access control lists.
     """
     resolved = path.resolve()
     for folder in (*reversed(resolved.parents), resolved):

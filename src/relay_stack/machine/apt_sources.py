@@ -1,6 +1,7 @@
-"""Finds the Debian or Ubuntu mirror that this host uses, so that images use it too. Only `read_host` reads files.
+"""Find the Debian or Ubuntu package mirror that this host uses, so that images use it too. Only `read_host` reads files.
 
-Formats: sources.list(5), one-line and deb822; `mirror+file:` as Debian's cloud images use it (apt-transport-mirror(1)).
+It understands both formats of sources.list(5), one-line and deb822, and `mirror+file:` URIs, which Debian's cloud images
+use (apt-transport-mirror(1)).
 """
 
 import platform
@@ -13,7 +14,7 @@ SOURCES = Path("/etc/apt")
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of a package archive."""
+    """One suite of a package archive, such as `bookworm-updates`."""
 
     uri: str
     suite: str
@@ -32,11 +33,11 @@ class HostArchive:
     codename: str
     mirror: str
     sources: tuple[Source, ...]
-    """Suites of release, updates and security, as far as the host uses them."""
+    """The suites of release, updates and security that the host uses."""
 
 
 def parse_one_line(text: str) -> Iterator[Source]:
-    """Sources of the lines `deb [options] URI SUITE COMPONENT…`; other lines are skipped."""
+    """Yield a source for each line `deb [options] URI SUITE COMPONENT…`; skip other lines."""
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         if not words or words[0] != "deb":
@@ -49,7 +50,7 @@ def parse_one_line(text: str) -> Iterator[Source]:
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
-    """Sources of the stanzas of a `.sources` file; disabled stanzas and those without `deb` are skipped."""
+    """Yield the sources in the stanzas of a `.sources` file; skip stanzas that are disabled or not of the type `deb`."""
     for fields in _stanzas(text):
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") in {"no", "false"}:
             continue
@@ -78,9 +79,9 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
 
 
 def choose(codename: str, sources: list[Source]) -> HostArchive | None:
-    """The archive of the release `codename` among `sources`; None where no source is of that release.
+    """Return the package archive of the release `codename` from `sources`; None if no source is of that release.
 
-    Only suites of the release with a component `main` count: other sources are repositories that a person added.
+    Only http(s) sources of the release's suites with the component `main` are used; a person added the others.
     """
     suites = [codename, f"{codename}-updates", f"{codename}-security"]
     fitting = [
@@ -93,7 +94,7 @@ def choose(codename: str, sources: list[Source]) -> HostArchive | None:
 
 
 def read_host(root: Path = SOURCES) -> HostArchive | None:
-    """The archive of this host; None where the host is neither Debian nor Ubuntu."""
+    """Return the package archive of this host; None if the host is neither Debian nor Ubuntu."""
     try:
         codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     except OSError:

@@ -1,4 +1,4 @@
-"""Finds or installs a browser, for the tests that use Flower's page."""
+"""Find or install a browser for the tests that use Flower's page."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ PACKAGE = "chromium-headless-shell"
 
 
 def find_browser() -> str | None:
-    """Path of a Chromium; None where there is none."""
+    """Return the path of a Chromium or Chrome; None if none is installed."""
     return next((path for path in map(program, NAMES) if path), None)
 
 
 def ensure_browser(data_dir: Path, consent: Consent) -> str:
-    """Path of a Chromium; one is installed where there is none (about 100 MB).
+    """Return the path of a Chromium or Chrome; install one (about 100 MB) if none is installed.
 
     Raises:
-        StackProblem: there is none, and installing it is not allowed or failed; with the command to run.
+        StackProblem: no browser is installed, and installing one is not allowed or failed; the message says what to do.
     """
     if find_browser() is None:
         install([PACKAGE], needed_by="the tests of Flower's page", consent=consent, log_folder=data_dir / "logs")

@@ -1,4 +1,4 @@
-"""Decides whether the local stack may change the machine: install packages, start a service."""
+"""Decide whether the local stack may change the machine: install packages, start a service."""
 
 import os
 import sys
@@ -9,18 +9,24 @@ from relay_core.console.output import note
 
 
 class Answer(Enum):
-    """How to proceed with a change."""
+    """How to proceed with a change of the machine."""
 
     GO = "go"
     """Make the change."""
     ASK = "ask"
     """Ask the person at the terminal."""
     EXPLAIN = "explain"
-    """Do not make it, and tell the person the command."""
+    """Do not make the change; print the command that the person can run."""
 
 
 def decide(*, is_root: bool, yes: bool, terminal: bool) -> Answer:
-    """How to proceed with a change: without root explain; on a terminal without `--yes` ask; else go."""
+    """Return how to proceed with a change of the machine.
+
+    Args:
+        is_root: True if this process runs as root; if not, the answer is EXPLAIN.
+        yes: True if the person allowed every change with `--yes`.
+        terminal: True if a person can answer on a terminal; they are asked, unless `yes` is True.
+    """
     if not is_root:
         return Answer.EXPLAIN
     return Answer.ASK if terminal and not yes else Answer.GO
@@ -31,13 +37,13 @@ class Consent:
     """Permission of one command to change the machine.
 
     Attributes:
-        yes: the person allowed every change with `--yes`.
+        yes: True if the person allowed every change with `--yes`.
     """
 
     yes: bool = False
 
     def given(self, change: str) -> bool:
-        """Whether a change may be made; asks the person on a terminal, else notes the change.
+        """Return whether a change may be made. Ask the person if necessary, else print a note with the change.
 
         Args:
             change: the change, as the beginning of a sentence ("Installing …").

@@ -1,4 +1,4 @@
-"""Finds a container engine: a server that answers the Docker API at one of the usual addresses."""
+"""Find a container engine: a server that answers the Docker API at one of the usual addresses."""
 
 import errno
 import os
@@ -14,19 +14,19 @@ import requests
 from relay_stack.errors import StackProblem
 
 PROBE_SECONDS = 5
-"""Longest wait for an answer of one address."""
+"""Longest wait for an answer at one address."""
 
 
 class Reach(Enum):
-    """The result of a probe of one address."""
+    """The result of probing one address for an engine."""
 
     ANSWERS = "answers"
     ABSENT = "absent"
-    """There is no such socket."""
+    """The socket does not exist."""
     DEAD = "dead"
-    """There is a socket, but no process answers the Docker API."""
+    """The address exists, but no process answers the Docker API there."""
     FORBIDDEN = "forbidden"
-    """The present user has no right to connect."""
+    """The current user has no permission to connect."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Engine:
     """Address of the Docker API: `unix://…` or `tcp://…`."""
 
     def client(self) -> docker.DockerClient:
-        """A client of the engine; its timeout of ten minutes allows image builds."""
+        """Return a client of the engine. Its time-out of ten minutes is long enough for image builds."""
         return docker.DockerClient(base_url=self.host, timeout=600)
 
 
@@ -46,19 +46,19 @@ class FailedSearch:
     """A search that found no engine.
 
     Attributes:
-        found: address → result of its probe.
+        found: address → result of probing it.
     """
 
     found: Mapping[str, Reach]
 
     @property
     def forbidden(self) -> str | None:
-        """Address of an engine that the present user has no right to use; None where there is none."""
+        """The first address to which the current user has no permission to connect; None if there is none."""
         return next((host for host, reach in self.found.items() if reach is Reach.FORBIDDEN), None)
 
 
 def usual_hosts(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
-    """Addresses to try, in order; where RELAY_DOCKER_HOST or DOCKER_HOST is set, only that one."""
+    """Return the addresses to try, in order. If RELAY_DOCKER_HOST or DOCKER_HOST is set, return only its value."""
     for name in ("RELAY_DOCKER_HOST", "DOCKER_HOST"):
         if value := environment.get(name):
             return (value,)
@@ -70,10 +70,10 @@ def usual_hosts(environment: Mapping[str, str], home: Path) -> tuple[str, ...]:
 
 
 def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | FailedSearch:
-    """The engine at the first address that answers, else the results of all probes.
+    """Return the engine at the first address that answers, or the results of all probes if none answers.
 
     Raises:
-        StackProblem: the environment names an address, and it does not answer.
+        StackProblem: the environment names an address, and no engine answers there.
     """
     hosts = usual_hosts(environment, Path.home())
     found = {}
@@ -90,7 +90,7 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine | FailedS
 
 
 def probe(host: str) -> Reach:
-    """Ask one address for the Docker API; takes at most PROBE_SECONDS for each of connecting and asking."""
+    """Return whether the Docker API answers at an address; connecting and asking take at most PROBE_SECONDS each."""
     if host.startswith("unix://") and (reach := _probe_socket(host.removeprefix("unix://"))) is not Reach.ANSWERS:
         return reach
     try:

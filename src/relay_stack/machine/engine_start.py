@@ -1,4 +1,4 @@
-"""Starts a container engine where none answers, and remembers which process it started."""
+"""Start a container engine if none answers, and record which process was started."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from relay_stack.machine.packages import install, program
 from relay_stack.services.process import last_lines
 
 PACKAGES = ("docker.io", "iptables")
-"""Packages of the engine on Debian and Ubuntu; docker.io only recommends iptables, but networks need it."""
+"""Packages of the engine on Debian and Ubuntu. docker.io only recommends iptables, but container networks need it."""
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -31,7 +31,7 @@ class Daemon:
     host: str = "unix:///var/run/docker.sock"
     options: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
-    """Command that sets up namespaces and then executes dockerd; empty: dockerd runs directly."""
+    """Command that sets up namespaces and then executes dockerd; empty to run dockerd directly."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class StartedEngine:
 
 
 def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
-    """Return an engine that answers; start one where none does, and install it where it is missing.
+    """Return an engine that answers. If none does, start the Docker engine; install it first if it is missing.
 
     Raises:
-        StackProblem: starting or installing is not allowed or failed; with the command to run.
+        StackProblem: starting or installing is not allowed or failed; the message contains the command to run.
     """
     found = find_engine()
     if isinstance(found, Engine):
@@ -66,7 +66,7 @@ def ensure_engine(data_dir: Path, consent: Consent) -> Engine:
 
 
 def stop_engine(data_dir: Path) -> bool:
-    """End the dockerd that `ensure_engine` started; returns whether it was still running."""
+    """Stop the dockerd that `ensure_engine` started, and return whether it was still running."""
     started = _read(data_dir)
     process = _same_process(started) if started else None
     if process is not None:
@@ -79,7 +79,7 @@ def stop_engine(data_dir: Path) -> bool:
 
 
 def started_engine(data_dir: Path) -> StartedEngine | None:
-    """The dockerd that Relay started; None where it does not run."""
+    """Return the dockerd that Relay started; None if Relay started none or it no longer runs."""
     started = _read(data_dir)
     return started if started and _same_process(started) else None
 
@@ -101,10 +101,10 @@ def _start_by_systemd() -> Engine:
 
 
 def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
-    """Start dockerd in a session of its own: it stays when the stack ends, because containers go on.
+    """Start dockerd in its own session, so that it and the containers keep running when the stack stops.
 
     Raises:
-        StackProblem: dockerd does not start; with the end of its log.
+        StackProblem: dockerd does not start; the message contains the end of its log.
     """
     log_file = data_dir / "logs" / "dockerd.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def start_detached(data_dir: Path, daemon: Daemon) -> Engine:
     began = psutil.Process(process.pid).create_time()
     write_private(_state_file(data_dir), json.dumps(asdict(StartedEngine(process.pid, began, daemon.host))))
     deadline = time.monotonic() + START_SECONDS
-    while probe(daemon.host) is not Reach.ANSWERS:  # dockerd signals only to systemd when it is ready
+    while probe(daemon.host) is not Reach.ANSWERS:  # poll: dockerd reports only to systemd that it is ready
         if process.poll() is not None or time.monotonic() > deadline:
             stop_engine(data_dir)
             raise StackProblem(

@@ -1,4 +1,4 @@
-"""Removes the containers that a test run left, by comparing them with those that existed before."""
+"""Remove the containers that a test run left behind: those that did not exist before the test run."""
 
 import json
 import os
@@ -11,18 +11,18 @@ from relay_core.console.output import note
 from relay_stack.files.private_file import write_private
 
 OWN_LABELS = "relay."
-"""Prefix of Relay's labels. Containers have the labels of their image, so all from Relay's images have one."""
+"""Prefix of Relay's labels. Containers inherit their image's labels, so every container of Relay's images has one."""
 
 
 def remember_present(client: docker.DockerClient, data_dir: Path) -> None:
-    """Record Relay's containers that exist now, so that `remove_new` leaves them. The data directory must exist."""
+    """Record which of Relay's containers exist now; `remove_new` does not remove them. The data directory must exist."""
     write_private(_file(data_dir), json.dumps(sorted(_relay_containers(client))))
 
 
 def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
-    """Remove abandoned containers that came after `remember_present`; without its record none.
+    """Remove Relay's abandoned containers that were created after `remember_present`; print a note for each.
 
-    Each removal is noted.
+    Without a record of `remember_present`, do nothing.
     """
     if not _file(data_dir).exists():
         return
@@ -38,19 +38,19 @@ def remove_new(client: docker.DockerClient, data_dir: Path) -> None:
 
 
 def is_abandoned(facts: dict[str, Any]) -> bool:
-    """Whether a container mounts a folder of this machine that is gone.
+    """Return whether a container mounts a folder of this machine that no longer exists.
 
-    Tests remove their folders; the folders of running stacks exist.
+    Tests remove their folders when they end, whereas the folders of running stacks exist.
 
     Args:
-        facts: the engine's inspect of the container.
+        facts: the result of inspecting the container.
     """
     sources = [mount["Source"] for mount in facts["Mounts"] if mount["Type"] == "bind"]
     return any(not os.path.lexists(source) for source in sources)
 
 
 def _relay_containers(client: docker.DockerClient) -> set[str]:
-    # From the list only: an inspect of one container can block for ever on files that a step made.
+    # Use only the list: inspecting one container can block forever on files that a step made.
     containers = client.api.containers(all=True)
     return {str(each["Id"]) for each in containers if any(key.startswith(OWN_LABELS) for key in each["Labels"] or {})}
 

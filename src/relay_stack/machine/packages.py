@@ -1,4 +1,4 @@
-"""Installs packages of the distribution with apt, and reports each installation."""
+"""Install packages of the distribution with apt, and print a note for each installation."""
 
 import os
 import shutil
@@ -12,25 +12,25 @@ from relay_stack.machine.consent import Consent
 from relay_stack.services.process import last_lines
 
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Folders of system programs, which the PATH of a plain user often lacks."""
+"""Folders of system programs, which are often missing in the PATH of an ordinary user."""
 
 
 def program(name: str) -> str | None:
-    """Path of a program on PATH or in SYSTEM_FOLDERS; None where there is none."""
+    """Return the path of a program on PATH or in SYSTEM_FOLDERS; None if it is not installed."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_FOLDERS}")
 
 
 def install(names: Sequence[str], *, needed_by: str, consent: Consent, log_folder: Path) -> None:
-    """Install packages.
+    """Install packages with apt-get.
 
     Args:
         names: names of the packages.
-        needed_by: purpose, for the person who is asked.
+        needed_by: purpose of the packages, for the question to the person and for errors.
         consent: permission to change the machine.
-        log_folder: gets `apt.log`.
+        log_folder: folder for the log file `apt.log`.
 
     Raises:
-        StackProblem: installing is not allowed or failed; with the command to run.
+        StackProblem: installing is not allowed or failed; the message contains the command to run or the log's end.
     """
     installation = ("apt-get", "install", "-y", "--no-install-recommends", *names)
     command = f"apt-get update && {' '.join(installation)}"

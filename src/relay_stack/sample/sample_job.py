@@ -1,4 +1,4 @@
-"""Runs the sample job: posts it to the API, shows its logs, and fetches the page of its dev server."""
+"""Run the sample job: post it to the API, show its logs, and fetch the page of its dev server."""
 
 import time
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from relay_stack.files.stack_state import StackState
 from relay_stack.sample.sample_repo import SERVED_TEXT, make_sample_repo, sample_folder
 
 STEP_SECONDS = 300
-"""Longest silence of one step's log stream; the server sends a heartbeat every few seconds."""
+"""Longest silence of a step's log stream before it counts as broken; the API sends a heartbeat every few seconds."""
 SERVE_SECONDS = 60
-"""Longest wait for the dev server's port."""
+"""Longest wait until the dev server answers on its port."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class SampleResult:
     executions: list[dict[str, Any]]
     """The executions as the API shows them, in order; the dev server is last."""
     page_url: str | None
-    """URL of the dev server's page; None where it did not serve the page that the agent changed."""
+    """URL of the dev server's page; None if the server did not serve the page that the agent changed."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether every step completed, and the dev server served the page that the agent changed."""
+        """True if every step completed and the dev server served the page that the agent changed."""
         steps = [execution for execution in self.executions if execution["run_reason"] != "dev_server"]
         return self.page_url is not None and all(step["status"] == "completed" for step in steps)
 
 
 def run_sample(data_dir: Path, state: StackState) -> SampleResult:
-    """Run the sample job and show its logs.
+    """Run the sample job, show its logs, and return the result.
 
     Args:
         data_dir: data directory of the stack.
@@ -80,7 +80,7 @@ def _chain_succeeded(api: httpx.Client, workspace: str) -> bool:
 
 
 def _follow_chain(api: httpx.Client, workspace: str) -> None:
-    """Show the log of each step while it runs; the next step exists when one has ended."""
+    """Show the log of each step while it runs, until no further step follows. A step exists once the one before ended."""
     seen: set[str] = set()
     while fresh := [step for step in _executions(api, workspace) if step["id"] not in seen]:
         for step in fresh:
@@ -95,7 +95,7 @@ def _follow_chain(api: httpx.Client, workspace: str) -> None:
 
 
 def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
-    """Print a log to its end, also over streams that the API closes early; returns the data of the `end` event."""
+    """Print a log to its end; reconnect if the API closes the stream early. Return the data of the event `end`."""
     last = "0"
     writer = log_writers()["stdout"]
     while True:
@@ -113,7 +113,7 @@ def _show_log(api: httpx.Client, execution: str) -> dict[str, Any]:
 
 
 def _serve(api: httpx.Client, workspace: str) -> str | None:
-    """Start the dev server and fetch its page; returns the URL, None where the page lacks the agent's change."""
+    """Start the dev server and fetch its page. Return the URL; None if the page lacks the agent's change or fails."""
     print("\n── dev_server ──", flush=True)
     server = _checked(api.post(f"/v1/workspaces/{workspace}/dev-server", json={}))["id"]
     deadline = time.monotonic() + SERVE_SECONDS
@@ -127,5 +127,5 @@ def _serve(api: httpx.Client, workspace: str) -> str | None:
         if execution["status"] not in {"queued", "running"}:
             print(f"── dev_server: {execution['status']} {safe_line(execution['error_reason'] or '')}", flush=True)
             return None
-        time.sleep(0.2)  # no event of the log tells that the port answers
+        time.sleep(0.2)  # poll: no log event reports that the port answers
     return None

@@ -1,4 +1,4 @@
-"""Makes the repository of the sample job with git."""
+"""Create the git repository of the sample job."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ SERVED_TEXT = "Made by a job of Relay."
 
 @dataclass(frozen=True)
 class SampleRepo:
-    """A sample repository and the run on it."""
+    """The sample repository, and the request for the run on it."""
 
     path: Path
 
     def request(self) -> dict[str, Any]:
-        """Body of `POST /v1/runs`."""
+        """Return the body of `POST /v1/runs` for the sample job."""
         repo = {
             "url": self.path.as_uri(),
             "target_branch": "main",
@@ -36,9 +36,10 @@ class SampleRepo:
 
 
 def sample_folder(data_dir: Path) -> Path:
-    """Folder of the sample repository: beside the data directory, because repositories in it cannot be cloned.
+    """Return the folder for the sample repository, next to the data directory.
 
-    Where the folder beside it cannot be made, it is a temporary folder.
+    It is not inside the data directory, because repositories there cannot be cloned. If no folder can be created next
+    to the data directory, it is a new temporary folder.
     """
     beside = data_dir.with_name(f"{data_dir.name}-sample")
     if beside.is_dir() or os.access(data_dir.parent, os.W_OK):
@@ -47,7 +48,7 @@ def sample_folder(data_dir: Path) -> Path:
 
 
 def make_sample_repo(folder: Path) -> SampleRepo:
-    """Make a repository with one commit at `folder/page`, unless it exists.
+    """Create a repository with one commit at `folder/page`, unless it exists, and return it.
 
     Raises:
         StackProblem: git is missing or failed.
