@@ -1,7 +1,7 @@
 """Measure rows 1 to 4 of the performance table: ``python -m bench [--repeat N] [--runs N]``.
 
-The first three rows are measured beside bare tools (docker, git) in the same run. The bench starts an API and a worker
-of its own, with an embedded durable Postgres and a Valkey, on the engine of this machine.
+For the first three rows, the same work is also measured with bare tools (docker, git). The bench starts its own API,
+worker, durable Postgres and Valkey, and uses this machine's container engine.
 """
 
 import argparse
@@ -27,20 +27,27 @@ from relay_stack.services.valkey import EmbeddedValkey
 
 IMAGE = "relay-base:latest"
 STAMP = "date +%s%N"
-"""Prints the nanoseconds since the epoch."""
+"""Shell command that prints the nanoseconds since the epoch."""
 FLOOD_MIB = 256
-"""Output of the throughput measurement."""
+"""Size of the output that the throughput measurement writes."""
 
 
 class Row(NamedTuple):
-    """One row of the table: a figure of Relay beside the same figure of bare tools."""
+    """One row of the table: a figure measured with Relay and the same figure measured with bare tools.
+
+    Attributes:
+        what: what is measured.
+        relay: the figure of Relay.
+        bare: the figure of the bare tools.
+        unit: unit of both figures; empty if `what` contains it.
+        target: bound that the ratio `relay` / `bare` should meet.
+    """
 
     what: str
     relay: float
     bare: float
     unit: str
     target: str
-    """Bound on the ratio relay / bare."""
 
 
 def main() -> None:
@@ -82,7 +89,7 @@ def main() -> None:
 
 
 def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
-    """Environment of the API and the worker."""
+    """Return the environment of the API and the worker."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RELAY_")},
         "RELAY_DATABASE_URL": database_url,
@@ -100,7 +107,7 @@ def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]
 
 
 def warm_start(relay: Relay, repo: Path, repeat: int) -> Row:
-    """Time from the POST of a further step to the start of its process, beside an exec in the same container."""
+    """Measure the time from the POST of a further step to the start of its process; bare: an exec in the container."""
     run = relay.submit(repo)
     relay.wait_chain(run)
     container = relay.container(run)
@@ -118,7 +125,7 @@ def warm_start(relay: Relay, repo: Path, repeat: int) -> Row:
 
 
 def new_workspace(relay: Relay, repo: Path, repeat: int) -> Row:
-    """Time from the POST of a run to the first line of its setup script, beside `git clone` and `docker run`."""
+    """Measure the time from the POST of a run to its setup script's first line; bare: `git clone` and `docker run`."""
     ours, bare = [], []
     for number in range(repeat):
         began = time.time_ns()
@@ -133,13 +140,13 @@ def new_workspace(relay: Relay, repo: Path, repeat: int) -> Row:
 
 
 def bare_job(relay: Relay, repo: Path, name: str) -> None:
-    """Clone and run a container as a shell script would."""
+    """Clone a repository and run a container with the plain commands."""
     subprocess.run(["git", "clone", "-q", f"file://{repo}", relay.root / f"bare-{name}"], check=True)
     subprocess.run(["docker", "run", "--rm", IMAGE, "true"], check=True)
 
 
 def throughput(relay: Relay, repo: Path) -> Row:
-    """Rate at which log lines get from a process into Postgres, beside `docker exec` into a file."""
+    """Measure the rate at which log lines get from a process into Postgres; bare: `docker exec` into a file."""
     flood = f"base64 -w 100 /dev/zero | head -c {FLOOD_MIB << 20}"
     run = relay.submit(repo)
     relay.wait_chain(run)
@@ -152,7 +159,7 @@ def throughput(relay: Relay, repo: Path) -> Row:
 
 
 def bare_flood(relay: Relay, container: str, flood: str) -> None:
-    """Write the same bytes to a file by `docker exec`."""
+    """Run the command `flood` with `docker exec` and write its output to a file."""
     with (relay.root / "flood").open("wb") as file:
         subprocess.run(["docker", "exec", container, "sh", "-c", flood], stdout=file, check=True)
 
@@ -163,14 +170,14 @@ def finished(relay: Relay, execution_id: str) -> None:
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Duration of a call in milliseconds."""
+    """Call `act` and return the duration in milliseconds."""
     began = time.perf_counter()
     act()
     return (time.perf_counter() - began) * 1000
 
 
 def clean(relay: Relay) -> None:
-    """End the processes of the bench, and remove its containers and its network."""
+    """Stop the processes of the bench, and remove its containers and its network."""
     for name in list(relay.processes):
         relay.stop(name)
     client = docker.from_env()

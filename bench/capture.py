@@ -1,8 +1,9 @@
 """Measure the capture of logs without containers: `python -m bench.capture [--mib 512]`.
 
-The path is file → pump → Postgres → Redis → reader. Printed are the durable throughput beside a plain copy of the same
-bytes, the latency of a line with 100 live executions, and the cost of 500 idle executions. Postgres is durable (fsync
-on), Valkey is real, and the reader is a process of its own.
+Log bytes go from a file through the log pump to Postgres and Redis, and from there to a reader. The bench prints the
+throughput into Postgres and that of a plain copy of the same bytes, the latency of a line while 100 executions write,
+and the cost of 500 idle executions. Postgres is durable (fsync on), Valkey is a real server, and the reader is a
+separate process.
 """
 
 import argparse
@@ -39,7 +40,7 @@ SECRETS = [b"sk-0123456789abcdef0123456789", b"password-of-the-database", b"ghp_
 
 
 class Run:
-    """The run directory of an execution, with this program in place of its supervisor."""
+    """The run directory of an execution. This program plays the supervisor that normally runs in the container."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,17 +51,17 @@ class Run:
         self.alive = os.open(folder / "alive", os.O_RDWR)
 
     def open_log(self, stream: Stream) -> OpenFile:
-        """Open the raw log of a stream."""
+        """Open the file with the raw output of a stream."""
         with SafeDir.open(self.folder) as directory:
             return directory.open_file(stream.value)
 
     def open_alive(self) -> int:
-        """Open the FIFO by which the pump knows that the supervisor lives."""
+        """Open the FIFO that shows the pump whether the supervisor is alive."""
         with SafeDir.open(self.folder) as directory:
             return directory.open_fifo("alive")
 
     def end(self) -> None:
-        """Tell the pump that the process has ended and that its supervisor ends too."""
+        """Report to the pump that the process has ended and that its supervisor exits, too."""
         os.write(self.alive, b"sx")
         os.close(self.alive)
 
@@ -78,7 +79,7 @@ def services(folder: Path) -> Iterator[Settings]:
 
 
 def executions(database: Engine, count: int) -> list[UUID]:
-    """Insert running executions without a workspace: foreign keys are not part of the measurement."""
+    """Insert rows of running executions and return their ids. Their workspaces do not exist; foreign keys are off."""
     ids = [uuid4() for _ in range(count)]
     with database.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))

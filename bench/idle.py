@@ -20,7 +20,7 @@ SMALL = {"memory_bytes": 32 << 20, "pids": 64}
 
 
 def main() -> None:
-    """Start the runs, measure the worker, and end the runs."""
+    """Start the runs, measure the worker, print the figures, and stop everything."""
     parser = argparse.ArgumentParser(prog="python -m bench.idle", description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     count = parser.parse_args().runs
@@ -60,7 +60,7 @@ def _start(relay: Relay, repo: Path, count: int) -> None:
             return connection.exec_driver_sql(asked).scalar() == count
 
     relay.until(running, 1800, "all runs")
-    time.sleep(10)  # until the worker has done what follows the starts
+    time.sleep(10)  # let the worker finish its work after the starts
 
 
 def _measure(relay: Relay) -> tuple[int, float]:

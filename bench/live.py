@@ -1,4 +1,4 @@
-"""Row 4 of the table: time of a log line from its process in a container to an SSE client, with many runs at once."""
+"""Measure row 4 of the performance table: how long a log line takes from its container to an SSE client, under load."""
 
 import asyncio
 import base64
@@ -14,7 +14,10 @@ MEASURED_SECONDS = 20.0
 
 
 def live_latencies(relay: Relay, repo: Path, runs: int) -> list[float]:
-    """Milliseconds of each line that was written while every one of ``runs`` runs had a client that listened."""
+    """Start ``runs`` runs that write lines, each with a client; return each line's latency in milliseconds.
+
+    Only lines that were written while all clients were connected are counted.
+    """
     made = [relay.submit(repo, WRITER) for _ in range(runs)]
     try:
         writing = [relay.wait_step(run, "coding_agent", {"running"}, 300)["id"] for run in made]
@@ -45,7 +48,7 @@ async def _listen(client: httpx.AsyncClient, execution: str, listening: asyncio.
             if not line.startswith("data:"):
                 continue
             now = time.time_ns()
-            if not began:  # the history comes first; lines count from when all clients listen
+            if not began:  # the first event is history; lines count once all clients listen
                 await listening.wait()
                 began = time.time_ns()
                 continue

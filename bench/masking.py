@@ -12,11 +12,11 @@ from relay_core.domain.logs.secret_forms import maskable
 
 MB = 1_000_000
 FEED_BYTES = 1 << 20
-"""Size of the pieces that the capture reads."""
+"""Size of the pieces in which logs are masked, as in the capture of logs."""
 
 
 def lines(size: int, ends: list[str]) -> bytes:
-    """Log lines, each with one of ``ends``."""
+    """Return ``size`` bytes of log lines, each ending with a random one of ``ends``."""
     source, made, length = random.Random(1), [], 0
     while length < size:
         number = len(made)

@@ -1,7 +1,7 @@
-"""Measure the reading of agents' output, stored bytes → entries in Postgres: `python -m bench.normalise [--mib 100]`.
+"""Measure how fast an agent's stored output becomes conversation entries: `python -m bench.normalise [--mib 100]`.
 
-Printed are time, rate and growth of memory for half of the bytes and for all of them: neither rate nor memory should
-depend on the size.
+The bench prints time, rate and growth of memory for 1 MiB, for half of the bytes and for all of them. Neither rate nor
+memory should depend on the size.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PIECE = 256 << 10
 
 
 def lines(size: int, seed: int = 1) -> Iterator[bytes]:
-    """Lines of a turn as Claude Code prints it, of about ``size`` bytes; some results are 5 MB long."""
+    """Yield the lines of a turn as Claude Code prints them, about ``size`` bytes; some tool results are 5 MiB long."""
     chance = random.Random(seed)
     written = number = 0
     while written < size:
@@ -57,7 +57,7 @@ def lines(size: int, seed: int = 1) -> Iterator[bytes]:
 
 
 def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
-    """Store a turn as the log of an execution; returns its length in bytes."""
+    """Store the output of a turn (about ``size`` bytes) as the log of an execution; return its exact length in bytes."""
     offset, held = 0, b""
     for line in lines(size):
         held += line
@@ -69,7 +69,7 @@ def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
 
 
 def measured(database: Engine, mib: int) -> dict[str, Any]:
-    """Read one turn from beginning to end; returns the figures that are printed."""
+    """Store a turn of ``mib`` MiB, turn its output into conversation entries, and return the figures to print."""
     logs = LogStore(database)
     [execution_id] = executions(database, 1)
     size = stored(logs, execution_id, mib * MIB)
@@ -95,7 +95,7 @@ def measured(database: Engine, mib: int) -> dict[str, Any]:
 
 
 class _Watched(ClaudeReader):
-    """A reader that notes the largest memory of this process."""
+    """A reader of Claude Code's output that records the largest memory use of this process in `peak`."""
 
     def __init__(self, process: psutil.Process) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Watched(ClaudeReader):
 
 
 def main() -> None:
-    """Print a line of JSON for each size."""
+    """Measure each size and print its figures as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=100)
     given = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Report words that hide their subject, and names that were replaced: `python scripts/check_prose.py [PATH…]`.
+"""Report words that hide who acts, and names that were replaced: `python scripts/check_prose.py [PATH…]`.
 
-Checked are docstrings, comments, texts and names of Python files, and pages in Markdown. The exit code is 1 when a line
-is reported.
+It checks all lines of Python, Markdown and shell files, and docstrings and names in Python files. The exit code is 1 if
+a line is reported.
 """
 
 import ast
@@ -37,13 +37,13 @@ REPLACED = {
     "Heard": "WatchEvents",
     "awake_and_asleep": "boottime_seconds",
 }
-"""Names of Python that must not come back, and what to use."""
+"""Old names of Python objects that must not be used again → the name to use."""
 CHECKED = ("src", "bench", "scripts", "docs", "README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md")
 NOT_CHECKED = ("scripts/check_prose.py", "src/relay_core/store/schema/migrations/versions/")
 
 
 def main(paths: list[str]) -> int:
-    """Print each finding as `path:line: text`."""
+    """Check the given paths, or `CHECKED`; print each finding as `path:line: text` and return the exit code."""
     listed = subprocess.run(["git", "ls-files", *(paths or CHECKED)], check=True, capture_output=True, text=True)
     found = [
         f"{name}:{line}: {problem}"
@@ -56,7 +56,7 @@ def main(paths: list[str]) -> int:
 
 
 def problems(name: str, text: str) -> Iterator[tuple[int, str]]:
-    """Lines of a file with a finding, each with what to do."""
+    """Yield the number of each line with a finding, and a text that says what to change."""
     for number, line in enumerate(text.splitlines(), 1):
         if word := HIDDEN_SUBJECT.search(line):
             yield number, f"'{word[0]}' hides the subject: say who acts"

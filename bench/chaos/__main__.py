@@ -1,4 +1,4 @@
-"""Run the chaos bench and print its report; the exit code is 1 when a promise was broken."""
+"""Run the chaos bench and print its report; exit with 1 if anything was lost, doubled, stuck or wrong."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from bench.chaos import Chaos, Report, made_world
 
 
 def main() -> int:
-    """Run one stack in this process, or several beside each other in processes of their own."""
+    """Run one stack in this process, or several stacks in parallel in separate processes. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=(package.__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="faults, over all stacks")
     parser.add_argument("--runs", type=int, default=4, help="at once, in each stack")
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--stacks", type=int, default=1, help="independent stacks beside each other")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     options = parser.parse_args()
-    for stop in (signal.SIGINT, signal.SIGTERM):  # also if the caller ignores them: the stack must be ended
+    for stop in (signal.SIGINT, signal.SIGTERM):  # even if the caller ignores them: the stack must be stopped
         signal.signal(stop, lambda *_: sys.exit(1))
     began = time.monotonic()
     if options.stacks > 1:

@@ -1,4 +1,4 @@
-"""The loop of the bench: keep runs going, make parts fail, compare every run with its expected end."""
+"""The main loop of the bench: submit runs, make parts fail, compare each run with its expected outcome."""
 
 import sys
 import time
@@ -14,18 +14,18 @@ from sqlalchemy import text
 
 LOOK_SECONDS = 0.2
 SETTLE_SECONDS = 240.0
-"""Time for all runs to end after the last fault."""
+"""Longest wait after the last fault until all runs have ended."""
 
 
 class Chaos:
-    """A load of runs and the faults that meet it.
+    """Submits runs, makes parts fail meanwhile, and collects the results in `report`.
 
     Args:
         world: the parts that fail.
-        seed: of every random choice; the moments at which parts answer depend on the machine.
-        at_once: number of runs that are kept going.
-        quiet_seconds: time after every second fault in which nothing is restarted. Runs that were submitted before
-            the fault must end within twice that time.
+        seed: seed of all random choices. A bench is still not repeatable exactly: response times depend on the machine.
+        at_once: number of runs that are active at any time.
+        quiet_seconds: seconds without a restart after half of the faults. Runs that were active at such a fault must
+            end within twice that time.
     """
 
     def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 60.0) -> None:
@@ -40,9 +40,9 @@ class Chaos:
         self.report = Report()
 
     def run(self, count: int) -> Report:
-        """Let ``count`` parts fail, each kind equally often, then let all runs end."""
+        """Cause ``count`` faults, each kind equally often, wait for all runs to end, and return the report."""
         for number, (name, quiet) in enumerate(self._plan(count), 1):
-            self._go_on(self._random.uniform(0.5, 3.0))  # so that a fault comes at any moment of a run
+            self._go_on(self._random.uniform(0.5, 3.0))  # so that faults occur at random moments of a run
             before = [job for job in self._jobs if not job.done]
             self._must_live()
             FAULTS[name](self._context)
@@ -62,11 +62,11 @@ class Chaos:
         return list(zip(names, quiet, strict=True))
 
     def _go_on(self, seconds: float, *, submit: bool = True) -> None:
-        """Keep the load going for a while."""
+        """Advance all runs for some seconds; with ``submit``, also replace ended runs by new ones."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._advance(submit=submit)
-            time.sleep(LOOK_SECONDS)  # a client of the API has no event to wait for
+            time.sleep(LOOK_SECONDS)  # poll, as a client of the API does
 
     def _advance(self, *, submit: bool) -> None:
         live = [job for job in self._jobs if not job.done]
@@ -85,13 +85,13 @@ class Chaos:
         return self._kinds.pop()
 
     def _finish(self, job: Job) -> None:
-        """Compare a run that has ended, and delete its workspace, so that a long bench does not fill the disk."""
+        """Compare an ended run with its expected outcome, then delete its workspace to save disk space."""
         look_at(self._world, job, self.report)
         job.looked_at = True
         self._world.api.http.delete(f"/v1/workspaces/{job.workspace_id}").raise_for_status()
 
     def _be_quiet(self, name: str, before: list[Job]) -> None:
-        """Restart nothing for a while; every run that was under way at the fault must end."""
+        """Restart nothing for a while, and report each run in ``before`` (active at the fault) that does not end."""
         self._go_on(self._quiet_seconds)
         until = time.monotonic() + self._quiet_seconds
         while (late := [job for job in before if not job.done]) and time.monotonic() < until:
@@ -104,7 +104,7 @@ class Chaos:
             )
 
     def _must_live(self) -> None:
-        """Report a part that ended by itself, and start it again."""
+        """Report each process that exited although the bench did not stop it, and start it again."""
         for node in self._world.nodes:
             for part, process in list(node.processes.items()):
                 if (code := process.poll()) is not None:
@@ -126,7 +126,11 @@ class Chaos:
         self.report.recoveries = self._recoveries()
 
     def _recoveries(self) -> list[float]:
-        """Seconds from each death of a worker to the adoption of each of its executions that was adopted."""
+        """Return the recovery times: seconds from a worker's death until another worker took over an execution.
+
+        There is one time for each execution that was running at the death and was taken over (event
+        `execution.adopted`).
+        """
         asked = (
             "SELECT min(extract(epoch FROM created_at)) FROM events "
             "WHERE operation_id = :id AND kind = 'execution.adopted' AND extract(epoch FROM created_at) > :at"

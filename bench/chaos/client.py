@@ -1,4 +1,4 @@
-"""A client of the API that repeats a call until it is answered; each method is a generator that yields to wait."""
+"""A client of the API that repeats a call until it is answered. Its methods are generators that yield to wait."""
 
 from collections.abc import Generator
 from typing import Any
@@ -14,20 +14,20 @@ Waiting = Generator[None, None, Any]
 
 
 class ChainEndedError(Exception):
-    """A chain ended before the step that was waited for."""
+    """Raised when all steps of a workspace have ended, but the expected step is not among them."""
 
 
 class Client:
-    """Calls that survive an outage of the API, each with one idempotency key."""
+    """Makes calls that are repeated during an outage of the API, each POST with the same idempotency key."""
 
     def __init__(self, world: World) -> None:
         self._http = world.api.http
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Waiting:
-        """JSON of the first answer that is not an outage.
+        """Send a request until the API answers with a status below 500; return the JSON of that answer.
 
         Raises:
-            AssertionError: the API refuses the call.
+            AssertionError: the API refuses the request.
         """
         headers = {"Idempotency-Key": uuid4().hex} if method == "POST" else {}
         while True:
@@ -42,36 +42,44 @@ class Client:
             yield
 
     def execution(self, execution_id: str) -> Waiting:
-        """One execution in full."""
+        """Return an execution with all details."""
         return (yield from self.call("GET", f"/v1/executions/{execution_id}"))
 
     def steps(self, workspace_id: str) -> Waiting:
-        """The executions of a workspace, oldest first."""
+        """Return the executions of a workspace, oldest first."""
         return (yield from self.call("GET", f"/v1/workspaces/{workspace_id}/executions"))["items"]
 
     def step(self, workspace_id: str, reason: str, status: frozenset[str], count: int = 1) -> Waiting:
-        """The ``count``-th execution of a kind once it has one of these statuses.
+        """Wait until the ``count``-th execution of a kind has one of these statuses, and return it.
+
+        Args:
+            workspace_id: id of the workspace.
+            reason: kind of the execution (its `run_reason`).
+            status: the statuses to wait for.
+            count: 1 for the first execution of the kind, 2 for the second, and so on.
 
         Raises:
-            ChainEndedError: everything in the workspace has ended, and nothing follows.
+            ChainEndedError: all steps in the workspace have ended, so no further one follows.
         """
         while True:
             steps = yield from self.steps(workspace_id)
             found = [step for step in steps if step["run_reason"] == reason]
             if len(found) >= count and found[count - 1]["status"] in status:
                 return found[count - 1]
-            if all(step["status"] in FINAL for step in steps):  # an end and what follows it are one transaction
+            if all(
+                step["status"] in FINAL for step in steps
+            ):  # a step's end creates the next step in the same transaction
                 raise ChainEndedError
             yield
 
     def final(self, execution_id: str) -> Waiting:
-        """The execution once it has ended."""
+        """Wait until an execution has ended, and return it."""
         while (told := (yield from self.execution(execution_id)))["status"] not in FINAL:
             yield
         return told
 
     def settled(self, workspace_id: str, state: str) -> Waiting:
-        """Until the workspace is in this state and nothing else is asked of it."""
+        """Wait until a workspace is in this state and no other state is requested, and return it."""
         while True:
             told = yield from self.call("GET", f"/v1/workspaces/{workspace_id}")
             if (told["state"], told.get("requested_state")) == (state, None):

@@ -1,4 +1,4 @@
-"""The faults: each is a function that makes a part fail and returns when the part is up again."""
+"""The faults. Each is a function that makes a part fail and returns when the part is up again."""
 
 import base64
 import json
@@ -23,33 +23,42 @@ from relay_core.queue.dispatcher import CeleryDispatcher
 from relay_core.settings import Settings
 
 AWAY_SECONDS = 3.0
-"""The longest absence of a server."""
+"""Longest time for which a fault keeps a server away."""
 MALFORMED = (b"", b"[]", b"{", b"null", b"\xff\xfe", b'{"body": "W10=", "headers": {}}')
 
 
 @dataclass(frozen=True)
 class Death:
-    """The death of a worker, and the executions that it carried out."""
+    """The death of a worker.
+
+    Attributes:
+        at: time of the death in seconds since the epoch.
+        executions: ids of the executions that ran on the worker's node at that time.
+    """
 
     at: float
-    """Seconds since the epoch."""
     executions: frozenset[UUID]
 
 
 @dataclass
 class Context:
-    """A world and the deaths of its workers."""
+    """The argument of each fault: the parts, the random generator, and a list of the deaths of workers so far."""
 
     world: World
     random: Random
     deaths: list[Death]
 
     def node(self) -> Relay:
-        """Any node."""
+        """Return a random node."""
         return self.random.choice(self.world.nodes)
 
     def kill(self, node: Relay, worker: str) -> None:
-        """`kill -9` a worker and note its executions, which have to be adopted."""
+        """`kill -9` a worker and record its executions, which another worker must take over.
+
+        Args:
+            node: the node that the worker belongs to.
+            worker: name of the worker's process: `worker` or `worker-2`.
+        """
         node_id = (node.data_dir / "node_id").read_text().strip()
         asked = "SELECT id FROM execution_processes WHERE status = 'running' AND node_id = :node_id"
         with self.world.api.database.connect() as connection:
@@ -58,7 +67,7 @@ class Context:
         self.deaths.append(Death(time.time(), running))
 
     def pause(self) -> None:
-        """Wait for a random time: the length of a fault."""
+        """Sleep for a random time up to AWAY_SECONDS, while a part is away."""
         time.sleep(self.random.uniform(0, AWAY_SECONDS))
 
 
@@ -70,7 +79,10 @@ def kill_worker(context: Context) -> None:
 
 
 def stop_worker(context: Context) -> None:
-    """Stop a worker by SIGSTOP until its lease has passed and another worker takes over; then let both go on."""
+    """Freeze a worker with SIGSTOP until its lease has expired and a second worker has taken over.
+
+    Then continue the first worker and kill the second one.
+    """
     node = context.node()
     pid = node.processes["worker"].pid
     os.kill(pid, signal.SIGSTOP)
@@ -87,14 +99,14 @@ def kill_api(context: Context) -> None:
 
 
 def kill_valkey(context: Context) -> None:
-    """`kill -9` Valkey; it returns with the data that it had written to its disk."""
+    """`kill -9` Valkey and restart it after a pause, with the data that it had written to disk."""
     context.world.valkey.crash()
     context.pause()
     context.world.valkey.start()
 
 
 def empty_valkey(context: Context) -> None:
-    """Stop Valkey and empty its disk; it returns without data."""
+    """Stop Valkey, delete its files, and restart it after a pause, without data."""
     context.world.valkey.stop()
     context.world.valkey.empty()
     context.pause()
@@ -102,20 +114,20 @@ def empty_valkey(context: Context) -> None:
 
 
 def flush_valkey(context: Context) -> None:
-    """Send FLUSHALL to Valkey while everything is connected."""
+    """Send FLUSHALL to Valkey, which deletes all its data while clients are connected."""
     with redis.Redis.from_url(context.world.valkey.url) as client:
         client.flushall()
 
 
 def evict_key(context: Context) -> None:
-    """Delete one key of Valkey, as an eviction does."""
+    """Delete a random key of Valkey, as an eviction would."""
     with redis.Redis.from_url(context.world.valkey.url) as client:
         if keys := sorted(client.keys()):
             client.delete(context.random.choice(keys))
 
 
 def kill_postgres(context: Context) -> None:
-    """`kill -9` all processes of Postgres."""
+    """`kill -9` all processes of Postgres, restart it after a pause, and wait until the API answers again."""
     postgres = context.world.stack.postgres
     postgres.crash()
     context.pause()
@@ -125,7 +137,7 @@ def kill_postgres(context: Context) -> None:
 
 
 def double_messages(context: Context) -> None:
-    """Send the message of every running execution five times."""
+    """Send the queue message of every running execution five more times."""
     app = make_app(Settings(redis_url=context.world.valkey.url))
     asked = (
         "SELECT id, attempt, run_reason, node_id FROM execution_processes "
@@ -155,21 +167,21 @@ def malform_messages(context: Context) -> None:
 
 
 def kill_dockerd(context: Context) -> None:
-    """`kill -9` the engine of the second node; its containers go on (live-restore)."""
+    """`kill -9` the engine of the second node and restart it; its containers keep running (live-restore)."""
     context.world.engine.end_dockerd(signal.SIGKILL)
     context.pause()
     context.world.engine.start()
 
 
 def restart_dockerd(context: Context) -> None:
-    """Restart the engine of the second node in good order."""
+    """Stop the engine of the second node normally (SIGTERM) and restart it."""
     context.world.engine.end_dockerd(signal.SIGTERM)
     context.pause()
     context.world.engine.start()
 
 
 def drain_node(context: Context) -> None:
-    """Drain a node for a moment: it takes no new workspaces."""
+    """Drain a random node for a moment: it takes no new workspaces meanwhile."""
     node_id = context.random.choice(context.world.node_ids())
     http = context.world.api.http
     http.post(f"/v1/nodes/{node_id}/drain").raise_for_status()

@@ -1,4 +1,4 @@
-"""The kinds of runs that the bench submits; each knows how it has to end."""
+"""The kinds of runs that the bench submits, each with its expected outcome."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from bench.chaos.world import World
 from tests.support.fault_stack import lines, numbered
 
 LINES, PAUSE = 1200, 0.01
-"""Lines of a step, and seconds between two lines: it takes some fifteen seconds and meets several faults."""
+"""Lines that a long step writes, and seconds between two lines: the step takes some fifteen seconds, so that several
+faults occur meanwhile."""
 SHORT = 200
 ENDLESS = 60_000
-"""Lines of a step that is always ended from outside."""
+"""Lines of a step that is always killed before it has written all of them."""
 
 NOTE = "echo $RELAY_EXECUTION_ID >>/workspace/home/ran\n"
-"""Each process notes that it ran: its id must be in this file exactly once."""
+"""Shell command with which each process records that it ran: an execution's id must be in this file exactly once."""
 BROKEN_ONCE = "test -f $HOME/tried || { touch $HOME/tried; echo not yet; exit 7; }\n"
 SERVE = f"""exec python3 -c '
 import http.server, os, threading, time
@@ -41,18 +42,18 @@ class Expected:
     reason: str | None
     stdout: bytes
     match: Literal["whole", "prefix"] = "whole"
-    """`prefix`: the execution was ended from outside, so its log is the expected one up to any length."""
+    """`whole`: the log must equal `stdout`. `prefix`: the execution is killed, so its log must be any prefix of it."""
     notes: bool = True
-    """Whether its process notes that it ran."""
+    """Whether the process of the execution records that it ran (see `NOTE`)."""
 
 
 def writing(count: int, before: str = "") -> str:
-    """A script that notes that it ran and writes numbered lines."""
+    """Return a script that records that it ran, runs the commands ``before``, and writes ``count`` numbered lines."""
     return f"{NOTE}{before}{numbered(count, PAUSE)}"
 
 
 class Job:
-    """One run of the load. `play` drives it and fills `expected`; it yields while it has to wait."""
+    """One run of the load. The generator `play` drives it, fills `expected` and yields while it has to wait."""
 
     kind: ClassVar[str]
 
@@ -80,7 +81,13 @@ class Job:
         raise NotImplementedError
 
     def submit(self, command: str, repos: int = 1, **of_repo: Any) -> Play:
-        """Post the run."""
+        """Submit the run.
+
+        Args:
+            command: shell command of the agent.
+            repos: number of repositories.
+            of_repo: further fields of each repository, such as scripts.
+        """
         sources = [{"url": f"file://{path}", **of_repo} for path in self.world.repos[:repos]]
         body = {
             "repos": sources,
@@ -93,12 +100,12 @@ class Job:
         self.expected[run["execution_id"]] = Expected("completed", None, b"", "prefix", notes=False)
 
     def completes(self, reason: str, count: int, number: int = 1) -> Play:
-        """Wait for the end of the ``number``-th execution of a kind; expect success with ``count`` lines."""
+        """Wait for the end of the ``number``-th execution of a kind; expect it to complete with ``count`` lines."""
         step = yield from self.client.step(self.workspace_id, reason, FINAL, number)
         self.expected[step["id"]] = Expected("completed", None, lines(count))
 
     def runs(self) -> Generator[None, None, str]:
-        """Wait until the agent runs and for a random time after that; returns the id of its execution."""
+        """Wait until the agent runs, then for a random time; return the id of the agent's execution."""
         step = yield from self.client.step(self.workspace_id, "coding_agent", FINAL | {"running"})
         for _ in range(self.random.randrange(40)):
             yield
@@ -106,7 +113,7 @@ class Job:
 
 
 class Chain(Job):
-    """Clone, setup, agent, cleanup."""
+    """A run with clone, setup script, agent and cleanup script."""
 
     kind = "chain"
 
@@ -118,7 +125,7 @@ class Chain(Job):
 
 
 class Parallel(Job):
-    """Two setup scripts at once, then an agent."""
+    """A run with two parallel setup scripts, then an agent."""
 
     kind = "parallel setups"
 
@@ -131,7 +138,7 @@ class Parallel(Job):
 
 
 class Killed(Job):
-    """An agent that is killed; the chain must not go on."""
+    """A run whose agent is killed; the cleanup script must not run."""
 
     kind = "killed"
 
@@ -144,7 +151,7 @@ class Killed(Job):
 
 
 class Stopped(Job):
-    """A workspace that is stopped under its agent, resumed, and given another step."""
+    """A run whose workspace is stopped while the agent runs, then resumed, then given a further step."""
 
     kind = "stopped and resumed"
 
@@ -164,7 +171,7 @@ class Stopped(Job):
 
 
 class Retried(Job):
-    """A setup script that fails once and is retried; then the chain goes on."""
+    """A run whose setup script fails once and is retried; then the agent runs."""
 
     kind = "retried"
 
@@ -178,7 +185,7 @@ class Retried(Job):
 
 
 class DevServer(Job):
-    """A dev server beside nothing else: it answers through its node's port, then it is stopped."""
+    """A run with an agent, then a dev server that answers on its node's port and is stopped."""
 
     kind = "dev server"
 
@@ -196,7 +203,7 @@ class DevServer(Job):
         self.expected[server["id"]] = Expected("killed", "user", lines(ENDLESS), "prefix")
 
     def _answers(self, at: str) -> Generator[None, None, bool]:
-        """Whether the page is served; the port is closed while its node's worker is dead."""
+        """Return whether the dev server answers. Its port is closed while no worker runs on the node."""
         told = yield from self.client.call("GET", at)
         url = (told.get("dev_server") or {}).get("url")
         if not url:

@@ -1,4 +1,4 @@
-"""Compare each run of the load with its expected end."""
+"""Compare each run of the load with its expected outcome."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ HELPERS_SECONDS = 20.0
 
 
 def look_at(world: World, job: Job, report: Report) -> None:
-    """Add one run to the report. Its workspace must still be there."""
+    """Compare one run with its expected outcome and add the result to the report. Its workspace must still exist."""
     report.jobs[job.kind] += 1
     api = world.api
     workspace = api.get(f"/v1/workspaces/{job.workspace_id}")
@@ -72,10 +72,10 @@ def _compare(api: Relay, execution_id: str, told: str, expected: Expected, repor
 
 
 def left_running(world: World, report: Report) -> None:
-    """Report processes beside init in containers of ended runs, after a moment for helper processes to end."""
+    """Report processes other than init that still run in workspace containers after waiting up to HELPERS_SECONDS."""
     until = time.monotonic() + HELPERS_SECONDS
     while (left := _running(world)) and time.monotonic() < until:
-        time.sleep(1)  # a process table offers no event
+        time.sleep(1)  # poll: no event reports the end of a process in a container
     report.problems += [f"{name}: still runs {processes}" for name, processes in left.items()]
 
 

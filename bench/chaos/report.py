@@ -1,4 +1,4 @@
-"""The result of a chaos run; the results of several stacks add up."""
+"""The report of a chaos bench; reports of several stacks can be added up."""
 
 import statistics
 from collections import Counter
@@ -8,44 +8,45 @@ from typing import Any
 
 @dataclass
 class Report:
-    """Counts of one or several stacks. Everything from `bytes_lost` to `problems` should be 0 or empty."""
+    """The results of one or several stacks. Everything from `bytes_lost` to `problems` should be 0 or empty."""
 
     jobs: Counter[str] = field(default_factory=Counter)
-    """Runs by kind of load."""
+    """Number of runs by kind of load."""
     faults: Counter[str] = field(default_factory=Counter)
     quiet: int = 0
-    """Faults after which nothing was restarted for a while."""
+    """Number of faults after which nothing was restarted for a while."""
     executions: int = 0
-    """Executions that were looked at."""
+    """Number of executions that were checked."""
     log_bytes: int = 0
     """Bytes of stdout that were compared."""
     bytes_lost: int = 0
     bytes_doubled: int = 0
     double_runs: int = 0
     stuck: int = 0
-    """Executions that never ended, and runs that made no progress in a quiet phase."""
+    """Number of executions that never ended, and of runs that did not end after a quiet phase."""
     problems: list[str] = field(default_factory=list)
-    """Everything else that is wrong: unexpected ends, gaps in events, wrong sums, processes left running."""
+    """Descriptions of everything that is wrong, such as unexpected outcomes, gaps in events, wrong checksums, or
+    processes that still run."""
     recoveries: list[float] = field(default_factory=list)
-    """Seconds from a worker's death to the adoption of each execution it had."""
+    """Seconds from a worker's death until another worker took over an execution, for each of its executions."""
 
     @property
     def clean(self) -> bool:
-        """Whether every promise was kept."""
+        """True if nothing is wrong."""
         return not (self.bytes_lost or self.bytes_doubled or self.double_runs or self.stuck or self.problems)
 
     def add(self, other: "Report") -> None:
-        """Include the counts of another stack."""
+        """Add the results of another stack to this report."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON object from which `from_json` makes an equal report."""
+        """Return a JSON object from which `from_json` makes an equal report."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> "Report":
-        """A report from `as_json`."""
+        """Return the report that `as_json` turned into a JSON object."""
         counters = {name: Counter(told[name]) for name in ("jobs", "faults")}
         return Report(**{**told, **counters})
 

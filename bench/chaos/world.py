@@ -25,18 +25,19 @@ PATIENT = {
     "RELAY_NODE_DEGRADED_SECONDS": "30",
     "RELAY_NODE_OFFLINE_SECONDS": "90",
 }
-"""Time-outs longer than any fault of the bench: a run that they ended would have ended correctly and prove nothing."""
+"""Time-outs that are longer than any fault of the bench. A run that ends by a time-out would be correct behaviour, but
+would not show whether Relay recovers."""
 
 
 REMOVAL_SECONDS = 60.0
-"""Time for the engine to remove containers whose removal has begun."""
+"""Longest wait for the engine to remove all containers of a node."""
 
 
 class CrashingValkey(EmbeddedValkey):
     """A Valkey that can be killed and can lose its data."""
 
     def crash(self) -> None:
-        """`kill -9` the server."""
+        """`kill -9` the server and wait for its end."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
@@ -53,33 +54,33 @@ class CrashingValkey(EmbeddedValkey):
 
 @dataclass
 class World:
-    """All parts that run. The nodes share the API, Postgres and Valkey."""
+    """All parts of one bench. The two nodes share the API, Postgres and Valkey."""
 
     root: Path
     stack: Stack
-    """The API, the servers below it, and the first node."""
+    """The API, Postgres and Valkey, and the first node."""
     valkey: CrashingValkey
     nodes: list[Relay]
-    """The first is on this machine's engine, the second on `engine`."""
+    """The two nodes: the first uses this machine's container engine, the second uses `engine`."""
     engine: OwnEngine
     repos: list[Path]
-    """Two sources of clones."""
+    """Two repositories that runs clone."""
 
     @property
     def api(self) -> Relay:
-        """The node whose processes include the API."""
+        """The first node, whose processes include the API."""
         return self.nodes[0]
 
     def node_ids(self) -> list[str]:
-        """Ids of the nodes, in their order."""
+        """Return the ids of the nodes, in the order of `nodes`."""
         return [(node.data_dir / "node_id").read_text().strip() for node in self.nodes]
 
     def node_of(self, node_id: str) -> Relay:
-        """The node with this id."""
+        """Return the node with this id."""
         return self.nodes[self.node_ids().index(node_id)]
 
     def containers(self) -> Iterator[Any]:
-        """Running workspace containers of both nodes."""
+        """Yield the running workspace containers of both nodes."""
         for node, node_id in zip(self.nodes, self.node_ids(), strict=True):
             client = node_client(node)
             labels = [f"relay.node_id={node_id}", "relay.role=workspace"]
@@ -88,14 +89,14 @@ class World:
 
 
 def node_client(node: Relay) -> Any:
-    """A client of the engine of a node."""
+    """Return a Docker client of the engine that a node uses."""
     host = node.environment.get("RELAY_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
     return docker.DockerClient(base_url=host) if host else docker.from_env()
 
 
 @contextmanager
 def made_world() -> Iterator[World]:
-    """Start everything below a directory of its own, with one worker on each node; end and remove it afterwards."""
+    """Start all parts in a new temporary directory, with one worker on each node; stop and remove them afterwards."""
     root = Path(tempfile.mkdtemp(prefix="relay-chaos-"))
     root.chmod(0o755)
     with ExitStack() as undo:
@@ -142,7 +143,13 @@ def _end_node(node: Relay) -> None:
 
 
 def _remove_containers(client: Any, label: str) -> None:
-    """Remove all containers with this label; those whose removal a killed worker has begun are waited for."""
+    """Remove all containers with this label and wait until they are gone.
+
+    A killed worker may have begun the removal of some of them.
+
+    Raises:
+        TimeoutError: containers still exist after REMOVAL_SECONDS.
+    """
     until = time.monotonic() + REMOVAL_SECONDS
     while containers := client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
         if time.monotonic() > until:
@@ -154,9 +161,12 @@ def _remove_containers(client: Any, label: str) -> None:
 
 
 def _remove_network(network: Any) -> None:
-    """Remove a network; an engine that was killed may have endpoints of containers in it that are no longer there."""
+    """Disconnect all containers from a network, then remove it.
+
+    After a kill, an engine may still list containers that no longer exist as connected.
+    """
     network.reload()
     for endpoint in network.attrs["Containers"].values():
-        with suppress(docker.errors.APIError):  # it has ended meanwhile
+        with suppress(docker.errors.APIError):  # the container has ended meanwhile
             network.disconnect(endpoint["Name"], force=True)
     network.remove()

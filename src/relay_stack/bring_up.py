@@ -1,4 +1,4 @@
-"""The use case of `relay up`: prepare the machine, start the stack, run the sample job, and wait until the stack stops."""
+"""The use case of `relay up`: prepare the machine, start the stack, run the sample job, wait until the stack stops."""
 
 import signal
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The two images that every stack needs. Tags contain the recipe's digest, so that installations can share an engine."""
+"""The two images that every stack needs. Tags contain the recipe's digest, so installations can share an engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
-"""Find the Debian or Ubuntu package mirror that this host uses, so that images use it too. Only `read_host` reads files.
+"""Find the Debian or Ubuntu package mirror that this host uses, so that images use it too.
 
-It understands both formats of sources.list(5), one-line and deb822, and `mirror+file:` URIs, which Debian's cloud images
-use (apt-transport-mirror(1)).
+Only `read_host` reads files. It understands both formats of sources.list(5), one-line and deb822, and `mirror+file:`
+URIs, which Debian's cloud images use (apt-transport-mirror(1)).
 """
 
 import platform
@@ -50,7 +50,7 @@ def parse_one_line(text: str) -> Iterator[Source]:
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
-    """Yield the sources in the stanzas of a `.sources` file; skip stanzas that are disabled or not of the type `deb`."""
+    """Yield the sources in the stanzas of a `.sources` file; skip stanzas that are disabled or lack the type `deb`."""
     for fields in _stanzas(text):
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") in {"no", "false"}:
             continue

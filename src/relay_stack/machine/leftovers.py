@@ -15,7 +15,7 @@ OWN_LABELS = "relay."
 
 
 def remember_present(client: docker.DockerClient, data_dir: Path) -> None:
-    """Record which of Relay's containers exist now; `remove_new` does not remove them. The data directory must exist."""
+    """Record which of Relay's containers exist now, so that `remove_new` keeps them. The data directory must exist."""
     write_private(_file(data_dir), json.dumps(sorted(_relay_containers(client))))
 
 

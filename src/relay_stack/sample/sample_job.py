@@ -80,7 +80,7 @@ def _chain_succeeded(api: httpx.Client, workspace: str) -> bool:
 
 
 def _follow_chain(api: httpx.Client, workspace: str) -> None:
-    """Show the log of each step while it runs, until no further step follows. A step exists once the one before ended."""
+    """Show the log of each step while it runs, until no step follows. A step exists once the one before has ended."""
     seen: set[str] = set()
     while fresh := [step for step in _executions(api, workspace) if step["id"] not in seen]:
         for step in fresh:

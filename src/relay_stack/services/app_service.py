@@ -1,4 +1,4 @@
-"""API and Flower as services: each is ready when an HTTP address answers."""
+"""The service type of API and Flower: programs that are ready when an HTTP address answers."""
 
 import subprocess
 import time
@@ -14,24 +14,24 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class AppService:
-    """A program that is ready when an address answers."""
+    """A program that is ready when a URL answers."""
 
     program: Program
     ready_url: str | None = None
-    """URL that answers with a 2xx status when the program is ready; None: it is ready at once."""
+    """URL that answers with a 2xx status when the program is ready. None if the program counts as ready at once."""
 
     def prepare(self) -> Program:
-        """Return how to run the program; there is nothing to set up."""
+        """Return the program; nothing needs to be set up."""
         return self.program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when `ready_url` answers with success.
+        """Wait until `ready_url` answers with success.
 
         Raises:
-            StackProblem: the process ended, or was not ready in START_SECONDS; with the end of its log.
+            StackProblem: the process ended, or was not ready within START_SECONDS; the message has the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
-        while self.ready_url is not None and not _answers(self.ready_url):  # no event tells when a port answers
+        while self.ready_url is not None and not _answers(self.ready_url):  # poll: no event reports this
             if process.poll() is not None or time.monotonic() > deadline:
                 log = self.program.log_file
                 raise StackProblem(f"{self.program.name} did not start. The end of {log}:\n{last_lines(log)}")

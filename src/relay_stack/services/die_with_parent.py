@@ -1,9 +1,9 @@
-"""Executes another program that gets a signal when its parent dies. A script that uses the standard library only.
+"""Execute another program so that it gets a signal when its parent dies. A script with the standard library only.
 
-`python -I -S die_with_parent.py PARENT_PID SIGNAL UID:GID|- PROGRAM [ARGUMENT…]` changes to the account (`-`: keeps the
-present one), asks the kernel to send SIGNAL at the parent's death, clears the signal mask and executes PROGRAM. The
-request (prctl(2), PR_SET_PDEATHSIG) comes after the change of account, which would cancel it. This is a program of its
-own because `preexec_fn` is not safe in a process with threads.
+`python -I -S die_with_parent.py PARENT_PID SIGNAL UID:GID|- PROGRAM [ARGUMENT…]` changes to the account (`-` keeps the
+current account), asks the kernel to send SIGNAL when the parent dies, clears the signal mask and executes PROGRAM. The
+request to the kernel (prctl(2), PR_SET_PDEATHSIG) must follow the change of account, which would cancel it. This is a
+separate program because `preexec_fn` is not safe in a process with threads.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Execute the program; does not return."""
+    """Replace this process by the program; do not return."""
     parent, death_signal, account, *command = arguments
     if account != "-":
         uid, gid = (int(number) for number in account.split(":"))

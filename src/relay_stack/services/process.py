@@ -1,4 +1,4 @@
-"""Programs of the local stack as values, and functions that start and end their processes."""
+"""Descriptions of the local stack's programs, and functions that start and stop their processes."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ import psutil
 
 DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 START_MARK = "=== "
-"""Begins the line that `spawn` writes into the log; the lines after it belong to that start."""
+"""Beginning of the line that `spawn` writes to the log; the lines after it belong to that start of the program."""
 LOG_KEEP_BYTES = 8 << 20
-"""A longer log is renamed to `NAME.1` before the next start, in place of an earlier `NAME.1`."""
+"""Before a start, a log longer than this is renamed to `NAME.1`, which replaces an earlier `NAME.1`."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the machine that a program runs as."""
+    """A user account of the machine, as which a program runs."""
 
     name: str
     uid: int
@@ -38,20 +38,22 @@ class Program:
     """File that gets standard output and standard error."""
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     account: Account | None = None
-    """Account of the process; None: the present user."""
+    """Account that the process runs as; None for the current user."""
     stop_signal: signal.Signals = signal.SIGTERM
-    """Signal that asks for an orderly end; the kernel sends it, too, when the supervisor dies."""
+    """Signal that asks the process to stop. The kernel also sends it when the supervisor dies."""
     stop_seconds: float = 10
-    """Time for the orderly end; then SIGKILL follows."""
+    """Seconds after the signal until the process gets SIGKILL."""
 
 
 def die_with_caller(command: Sequence[str], death_signal: signal.Signals, account: Account | None = None) -> list[str]:
-    """The command line that runs `command` and lets the kernel signal it when the calling *thread* ends (prctl(2)).
+    """Return a command line that runs `command` and makes the kernel signal it when the calling *thread* ends.
+
+    The kernel's mechanism is prctl(2), used by `die_with_parent.py`.
 
     Args:
         command: program and arguments.
-        death_signal: the signal.
-        account: account that the program runs as; None: the present user.
+        death_signal: the signal that the kernel sends.
+        account: account that the program runs as; None for the current user.
     """
     user = "-" if account is None else f"{account.uid}:{account.gid}"
     guard = (sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid()), str(int(death_signal)), user)
@@ -59,7 +61,7 @@ def die_with_caller(command: Sequence[str], death_signal: signal.Signals, accoun
 
 
 def spawn(program: Program) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own; the kernel ends it when the calling *thread* ends.
+    """Start a program in its own session. The kernel sends it `stop_signal` when the calling *thread* ends.
 
     Raises:
         OSError: the Python interpreter or the log file cannot be opened.
@@ -88,7 +90,7 @@ def _open_log(program: Program) -> BinaryIO:
 
 
 def stop(process: subprocess.Popen[bytes], program: Program) -> None:
-    """End a child process: signal it, wait `stop_seconds`, then kill it. One that has ended is left."""
+    """Stop a child process: send `stop_signal`, wait up to `stop_seconds`, then kill it. Do nothing if it has ended."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
     try:
@@ -99,9 +101,9 @@ def stop(process: subprocess.Popen[bytes], program: Program) -> None:
 
 
 def end_leftover(pid: int, program: Program) -> None:
-    """End a process that an earlier supervisor left behind; returns at once where it has ended.
+    """Stop a process that an earlier supervisor left behind; do nothing if the process has ended.
 
-    The caller has checked that `pid` belongs to the program.
+    The caller must have checked that `pid` belongs to the program.
     """
     try:
         leftover = psutil.Process(pid)
@@ -115,7 +117,7 @@ def end_leftover(pid: int, program: Program) -> None:
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """The last lines of a log, since the last start only; empty where there is no log."""
+    """Return the last lines of a log that belong to the program's last start; empty if there is no log."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 16_384))

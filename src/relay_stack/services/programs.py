@@ -1,4 +1,4 @@
-"""Command lines and environments of API, worker and Flower (pure)."""
+"""Command lines and environments of API, worker and Flower. Nothing is started here."""
 
 import sys
 from collections.abc import Mapping
@@ -9,27 +9,27 @@ from relay_stack.images.build import own_ca_bundle
 from relay_stack.services.process import Program
 
 RUNTIME_BUCKETS = "0.5,1,5,15,60,300,900,3600,7200,14400,28800"
-"""Upper bounds of Flower's histogram of run times, in seconds; its default ends at 10 s, and agents run for hours."""
+"""Upper bounds of Flower's histogram of run times, in seconds. Flower's own end at 10 s, but agents run for hours."""
 
 FLOWER_SAVE_MILLISECONDS = 60_000
-"""Time between two saves of Flower's state; it also saves when it ends in order."""
+"""Time between two saves of Flower's state; Flower also saves it when it stops normally."""
 FLOWER_MAX_TASKS = 10_000
 """Tasks that Flower remembers; each save writes all of them."""
 FLOWER_INSPECT_MILLISECONDS = 3_000
-"""Time for a worker to answer Flower; the default of one second is short for a busy worker."""
+"""Time for a worker to answer Flower; Flower's default of one second is too short for a busy worker."""
 
 LOCAL_POLICY = {
     "RELAY_GIT_ALLOW_FILE": "true",
     "RELAY_GIT_ALLOW_HTTP": "true",
     "RELAY_GIT_ALLOW_PRIVATE_HOSTS": "true",
 }
-"""Remotes that the local stack allows and a server does not; variables in the environment override them."""
+"""Git remotes that the local stack allows but a server by default does not; the environment overrides these values."""
 
 
 SECRET_KEYS = ("RELAY_SECRET_KEYS", "RELAY_SECRET_KEYS_FILE")
-"""Variables that can hold the key for secrets of projects."""
+"""Variables that can contain the keys that encrypt the secrets of projects."""
 NOT_FOR_FLOWER = {*SECRET_KEYS, "RELAY_DATABASE_URL"}
-"""Variables that Flower does not get: it reads only the queue."""
+"""Variables that Flower does not get, because it needs only the queue."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,23 @@ class Endpoints:
 
     @property
     def api_url(self) -> str:
-        """URL of the API, on loopback."""
+        """URL of the API on the loopback address."""
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def flower_url(self) -> str:
-        """URL of Flower, on loopback."""
+        """URL of Flower on the loopback address."""
         return f"http://127.0.0.1:{self.flower_port}"
 
 
 def environment_of(endpoints: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """Environment of API and worker: LOCAL_POLICY, over it `base`, over both the addresses of the stack."""
+    """Return the environment of API and worker: LOCAL_POLICY, overridden by `base`, then by the stack's addresses.
+
+    Args:
+        endpoints: addresses and credentials of the stack.
+        data_dir: data directory of the stack.
+        base: environment of the supervisor. If it contains keys for secrets, the stack's own key is not added.
+    """
     key = {} if any(base.get(name) for name in SECRET_KEYS) else {"RELAY_SECRET_KEYS": endpoints.secret_key}
     variables = {
         **LOCAL_POLICY,
@@ -83,10 +89,10 @@ def environment_of(endpoints: Endpoints, data_dir: Path, base: Mapping[str, str]
 
 
 def flower_command(port: int, state_file: Path) -> tuple[str, ...]:
-    """Command line of Flower.
+    """Return the command line of Flower.
 
-    The password is not in it: Flower reads it from its environment. The state file keeps Flower's list of tasks over a
-    restart, so that running tasks can be terminated there; Relay does not read the file.
+    It does not contain the password, which Flower reads from its environment. The state file keeps Flower's list of
+    tasks over a restart, so that running tasks can still be terminated in Flower; Relay does not read the file.
     """
     return (
         *(sys.executable, "-m", "celery", "-A", "relay_core.queue.flower_app:app", "flower"),
@@ -97,13 +103,13 @@ def flower_command(port: int, state_file: Path) -> tuple[str, ...]:
 
 
 def app_programs(endpoints: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
-    """Programs by name: `api`, `worker` and `flower`."""
+    """Return the programs by name: `api`, `worker` and `flower`."""
     environment = environment_of(endpoints, data_dir, base)
     of_flower = {name: value for name, value in environment.items() if name not in NOT_FOR_FLOWER}
     logs = data_dir / "logs"
     return {
         "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),
-        # At its end the worker detaches from its runs and gives reserved messages back.
+        # When it stops, the worker detaches from its runs and returns reserved messages to the queue.
         "worker": Program(
             "worker", (sys.executable, "-m", "relay_workers"), logs / "worker.log", environment, stop_seconds=30
         ),

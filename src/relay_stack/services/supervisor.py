@@ -1,4 +1,4 @@
-"""The supervisor: one process per stack; it starts all other processes as its children and keeps them alive."""
+"""The supervisor: one process per stack that starts all other processes as its children and keeps them alive."""
 
 import json
 import logging
@@ -30,20 +30,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class StartReporter:
-    """Sends the progress of a start to the process that started the supervisor, as JSON objects, one a line.
+    """Sends the progress of a start to the process that started the supervisor, as one JSON object per line.
 
     Attributes:
-        pipe: the writing end; the reader may close its end at any time.
+        pipe: the writing end of the pipe; the reader may close the other end at any time.
     """
 
     pipe: IO[str]
 
     def progress(self, text: str) -> None:
-        """Send a line for the person who waits."""
+        """Send a line of progress, which is shown to the person who waits for the start."""
         self.send("progress", text)
 
     def send(self, kind: str, text: str = "") -> None:
-        """Send an object with `kind` (`progress`, `problem` or `ready`) and `text`."""
+        """Send an object with `kind` (`progress`, `problem` or `ready`) and `text`. Ignore that the reader has gone."""
         try:
             self.pipe.write(json.dumps({"kind": kind, "text": text}) + "\n")
             self.pipe.flush()
@@ -52,12 +52,15 @@ class StartReporter:
 
 
 def supervise(data_dir: Path, docker_host: str, reporter: StartReporter) -> bool:
-    """Run the stack until a signal stops it; returns False where the stack could not be started.
+    """Run the stack until a signal stops it.
 
     Args:
         data_dir: data directory of the stack.
         docker_host: address of the container engine.
-        reporter: gets the progress, and the problem that prevents the start.
+        reporter: gets the progress of the start, and the problem if the stack cannot start or continue.
+
+    Returns:
+        True if a signal stopped the stack; False if it could not start or continue.
     """
     stop_on_signals()
     state_file = _StateFile(data_dir)
@@ -81,7 +84,7 @@ def supervise(data_dir: Path, docker_host: str, reporter: StartReporter) -> bool
 
 
 class _StateFile:
-    """Writes `stack.json`, from the start's end on and after each change of a process."""
+    """Writes `stack.json` when the start is complete, and after each later change of a process."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -98,7 +101,7 @@ class _StateFile:
             return
         try:
             write_state(self._data_dir, replace(self._state, processes=self._processes))
-        except OSError as error:  # a full disk must not end the stack
+        except OSError as error:  # a full disk must not stop the stack
             log.warning("cannot write stack.json: %s", error)
 
 

