@@ -1,4 +1,4 @@
-"""Measure row 4 of the performance table: how long a log line takes from its container to an SSE client, under load."""
+"""Measure row 4 of the performance table: the time of a log line from its container to an SSE client, in many runs."""
 
 import asyncio
 import base64

@@ -57,7 +57,7 @@ def lines(size: int, seed: int = 1) -> Iterator[bytes]:
 
 
 def stored(logs: LogStore, execution_id: UUID, size: int) -> int:
-    """Store the output of a turn (about ``size`` bytes) as the log of an execution; return its exact length in bytes."""
+    """Store the output of a turn (about ``size`` bytes) as the log of an execution; return the exact length."""
     offset, held = 0, b""
     for line in lines(size):
         held += line

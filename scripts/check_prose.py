@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HIDDEN_SUBJECT = re.compile(r"\b(whoever|whomever|somebody|nobody|anybody|everybody)\b", re.IGNORECASE)
-"""Say who: the worker, the client, the agent, the operator."""
+"""Words that hide who acts. Name the actor instead: the worker, the client, the agent, the operator."""
 BEGINS_WITH_WHAT = re.compile(r"\s*What\b")
 REPLACED = {
     "Ring": "QueueMessage",

@@ -36,7 +36,7 @@ Play = Generator[None, None, None]
 
 @dataclass(frozen=True)
 class Expected:
-    """How an execution has to end."""
+    """The expected outcome of an execution: status, reason and stdout."""
 
     status: str
     reason: str | None
@@ -73,7 +73,7 @@ class Job:
         if not self.done:
             try:
                 next(self._playing)
-            except (StopIteration, ChainEndedError):  # `look_at` reports what is missing
+            except (StopIteration, ChainEndedError):  # `look_at` reports missing executions
                 self.done = True
 
     def play(self) -> Play:

@@ -57,7 +57,7 @@ def _count_starts(count: int, told: str, expected: Expected, report: Report) -> 
 
 
 def _compare(api: Relay, execution_id: str, told: str, expected: Expected, report: Report) -> None:
-    if not expected.notes:  # a clone's log is Relay's own
+    if not expected.notes:  # Relay itself writes the log of a clone
         return
     stored = api.log(execution_id, "stdout")
     report.log_bytes += len(stored)

@@ -155,9 +155,9 @@ def _remove_containers(client: Any, label: str) -> None:
         if time.monotonic() > until:
             raise TimeoutError(f"containers are not removed: {[container.name for container in containers]}")
         for container in containers:
-            with suppress(docker.errors.APIError):  # gone, or its removal has begun
+            with suppress(docker.errors.APIError):  # the container is gone, or its removal has begun
                 container.remove(force=True)
-        time.sleep(0.2)  # the engine reports the end of a removal only to the client that began it
+        time.sleep(0.2)  # poll: the engine reports the end of a removal only to the client that began it
 
 
 def _remove_network(network: Any) -> None:

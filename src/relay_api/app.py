@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     problems.install(app, [*app.routes, *(route for part in parts for route in part.router.routes)])
     openapi.install(app, settings)
-    # The middleware that is added last sees a request first.
+    # Order matters: the middleware that is added last handles a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostAllowList, allowed=_host_names(settings))
     app.add_middleware(SecurityHeaders)

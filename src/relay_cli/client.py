@@ -1,4 +1,4 @@
-"""Client of the API for the commands: finds the API, sends the token, and turns problems into one-line errors."""
+"""Client of the API for the commands: find the API, send the token, and turn the API's errors into one-line errors."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _REQUEST_HAS_TO_CHANGE = {400, 404, 409, 422}
 
 
 class ApiUnavailable(CommandFailed):
-    """The API does not answer, or answers that it is unavailable for now (502, 503, 504)."""
+    """Raised when the API does not answer, or answers that it is unavailable for now (502, 503, 504)."""
 
 
 class Api:

@@ -57,7 +57,7 @@ def _prepare(data_dir: Path, consent: Consent) -> str:
     machine = prepare_machine(data_dir, consent, common_names=True)
     try:
         ensure_browser(data_dir, consent)
-    except StackProblem as problem:  # only the tests that need a browser fail
+    except StackProblem as problem:  # without a browser, only the tests that need one fail
         note(str(problem))
     return machine.engine.host
 

@@ -110,7 +110,7 @@ def _containers(engine: Engine, data_dir: Path, *, remove: bool) -> tuple[int, i
             return sum(1 for container in found if container["State"] == "running"), 0
         removed = sum(_remove(client, container["Id"]) for container in found)
         for network in client.api.networks(filters=filters):
-            with suppress(docker.errors.APIError):  # a container that could not be removed still uses it
+            with suppress(docker.errors.APIError):  # a container that could not be removed still uses the network
                 client.api.remove_network(network["Id"])
         return len(found) - removed, removed
     except requests.RequestException as error:

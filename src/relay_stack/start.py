@@ -24,7 +24,8 @@ from relay_stack.machine.engine_start import ensure_engine
 from relay_stack.services.process import die_with_caller, last_lines
 
 STOP_SECONDS = 120
-"""Seconds for the supervisor to stop all processes in order. After that, it and its children are killed."""
+"""Seconds for the supervisor to stop all processes in order. After that, the supervisor is killed, and the kernel signals
+its children to stop."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def stop_supervisor(supervisor: psutil.Process) -> None:
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
-        supervisor.kill()  # its children end with it
+        supervisor.kill()  # the kernel then signals its children
         supervisor.wait()
 
 

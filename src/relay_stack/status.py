@@ -1,4 +1,4 @@
-"""The present state of the local stack, for `relay status`."""
+"""Read the current state of the local stack, for `relay status`."""
 
 from dataclasses import replace
 from pathlib import Path

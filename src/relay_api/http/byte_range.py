@@ -29,7 +29,7 @@ def parse(header: str | None, size: int) -> Span | None:
     match = _ONE_RANGE.fullmatch(header or "")
     if match is None or not (match[1] or match[2]):
         return None
-    if not match[1]:  # the last n bytes
+    if not match[1]:  # "-n" asks for the last n bytes
         length = min(int(match[2]), size)
         if length == 0:
             raise Unsatisfiable

@@ -95,5 +95,5 @@ def _answer(found: list[diffs.RepoDiff], path: str, links: Links, *, patch: bool
     if not patch:
         return Response(answers.diff_list(found, path, links).model_dump_json(), media_type="application/json")
     disposition = {"Content-Disposition": 'attachment; filename="changes.patch"'}
-    # No charset parameter: a patch holds whatever bytes the files hold.
+    # No charset parameter: a patch contains bytes of the files, in any encoding.
     return Response(diffs.joined(found), headers={**disposition, "Content-Type": PATCH_TYPE})

@@ -48,7 +48,7 @@ def metrics(services: ServicesDep, principal: Reader) -> Response:  # noqa: ARG0
 
 
 def _database(services: Services) -> Check:
-    # Without details, because this answer needs no token.
+    # Give no details of the error, because a client without a token gets this answer.
     try:
         with services.database.connect() as connection:
             probe(connection)

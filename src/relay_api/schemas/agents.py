@@ -33,7 +33,7 @@ class AgentOut(Output):
 
 
 class AgentList(Output):
-    """All executors."""
+    """All executors that a run can name."""
 
     items: list[AgentOut]
 

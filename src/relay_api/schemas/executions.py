@@ -93,7 +93,7 @@ class ExecutionOut(Output):
 
 
 class RetryIn(Input):
-    """How to repeat an execution."""
+    """Request to retry an execution."""
 
     run_agent_again: bool = Field(
         default=False,
@@ -109,7 +109,7 @@ class NextStep(Output):
 
 
 class QueueOut(Output):
-    """The reasons why an execution is queued."""
+    """The reasons why an execution is still queued."""
 
     ahead: int = Field(description="Queued executions of this workspace that come first.")
     waits_for: list[UUID] = Field(description="Executions that hold the workspace's lane now.")
@@ -120,7 +120,7 @@ class QueueOut(Output):
 
 
 class TurnOut(Output):
-    """A coding agent's turn."""
+    """A coding agent's turn: one prompt and the agent's work on it."""
 
     agent_session_id: str | None
     prompt: str | None

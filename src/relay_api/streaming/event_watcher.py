@@ -20,7 +20,7 @@ class EventWatcher:
         self._watch: PositionWatcher[UUID | None] = PositionWatcher(self._latest)
 
     async def wait_workspace(self, workspace_id: UUID, after: int) -> None:
-        """Return when the workspace has an event after the cursor ``after``."""
+        """Wait until the workspace has an event after the cursor ``after``."""
         await self._watch.wait(workspace_id, after)
 
     async def wait_any(self, after: GlobalCursor) -> GlobalCursor:

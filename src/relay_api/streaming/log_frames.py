@@ -27,7 +27,7 @@ class FollowedLog:
     start: int
     """Offset in bytes of the first byte to send."""
     view: View
-    """`b64`: exact bytes; `utf8`: text for people."""
+    """`b64` sends the exact bytes, `utf8` sends text for people."""
 
 
 class TextView:

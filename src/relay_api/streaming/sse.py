@@ -54,7 +54,7 @@ class _EventStream(StreamingResponse):
     """An event stream that counts as open until its sending ends, normally or because the client disconnects."""
 
     def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
-        # X-Accel-Buffering: nginx would hold events back.
+        # Without this header, nginx would buffer the events.
         super().__init__(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         self._streams = streams
         self._token = token

@@ -71,7 +71,7 @@ def check_profiles(
     file: Annotated[Path | None, typer.Argument(help="Profile file; without it that of RELAY_AGENTS_FILE.")] = None,
     image: Annotated[str | None, typer.Option(help="Also say which agents this image holds.")] = None,
 ) -> None:
-    """Check a profile file, and say which agents an image on this machine's container engine holds.
+    """Check a profile file, and list which agents an image on this machine's container engine contains.
 
     Example: relay agents check agents.toml --image relay-agents:latest
     """

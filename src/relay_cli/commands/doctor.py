@@ -1,4 +1,4 @@
-"""`relay doctor`: checks of this node, each with what to do about a problem."""
+"""`relay doctor`: check this node, and print for each problem what to do."""
 
 import json
 from typing import Annotated

@@ -31,7 +31,7 @@ def remote(text: str) -> str:
     path = Path(text).expanduser()
     if path.exists():
         return f"file://{_quoted(path.resolve())}"
-    if ":" not in text or text.startswith(("/", ".", "~")):  # host:path is a URL for ssh
+    if ":" not in text or text.startswith(("/", ".", "~")):  # git reads host:path as a URL for ssh
         raise CommandFailed(f"there is no directory {text}; --repo takes a path or a URL", 2)
     return text
 

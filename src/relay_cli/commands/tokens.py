@@ -68,7 +68,7 @@ def revoke(
 def nodes(as_json: Json = False) -> None:
     """List the nodes that run jobs, with their health.
 
-    A node reports its health itself; the age of its last heartbeat tells whether it is alive.
+    A node reports its health itself. The age of its last heartbeat shows whether the node is alive (liveness).
     """
     columns = (
         "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"

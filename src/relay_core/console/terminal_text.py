@@ -27,7 +27,7 @@ _BIDI = {code: f"<U+{code:04X}>" for code in (*range(0x202A, 0x202F), *range(0x2
 class _State(Enum):
     TEXT = auto()
     ESCAPE = auto()
-    """After ESC and any intermediate characters."""
+    """ESC has been read, and perhaps intermediate characters after it."""
     CSI = auto()
     STRING = auto()
 

@@ -22,20 +22,20 @@ LOOK_SECONDS = 5.0
 LOOK_WITHOUT_REDIS_SECONDS = 1.0
 """Seconds between two queries of Postgres while Redis delivers no entries."""
 READ_BYTES = 256 << 10
-"""Bytes of history that one query reads."""
+"""Most bytes of history that one query of Postgres reads."""
 ENTRIES_AT_ONCE = 16
-"""Entries that one read of the live tail returns at most."""
+"""Most entries that one read of the live tail returns."""
 MAX_CONNECTIONS = 500
 """Most connections to Redis, one for each waiting reader; further readers use Postgres. Redis accepts 10,000 clients
 by default."""
 HISTORY_THREADS = 8
-"""Threads that query Postgres for all readers."""
+"""Number of threads that query Postgres for all readers."""
 
 T = TypeVar("T")
 
 
 class LiveLogFollower:
-    """Follows logs for the readers of one API process; made and used in its event loop."""
+    """Follows logs for the readers of one API process. Create and use it in the process's event loop."""
 
     def __init__(self, settings: Settings, store: LogStore) -> None:
         self._store = store
@@ -68,7 +68,9 @@ class LiveLogFollower:
             if progress.complete:
                 return
             if place.lost and place.offset == before:
-                await asyncio.sleep(LOOK_WITHOUT_REDIS_SECONDS)  # nothing new, and nothing to wait on
+                await asyncio.sleep(
+                    LOOK_WITHOUT_REDIS_SECONDS
+                )  # Postgres has nothing new, and Redis cannot be waited on
             place.lost = False
             place.last_id = id_after(progress.sizes[Stream.ALL])
             async for piece in self._live(place):

@@ -1,4 +1,4 @@
-"""The entries of a live tail as Redis holds them; `publisher` writes them and `follower` reads them."""
+"""The entries of a live tail as they are stored in Redis; `publisher` writes them and `follower` reads them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class Entry(NamedTuple):
 
     stream: str
     offset: int
-    """Offset of the first byte in its own stream."""
+    """Offset of the first byte of `data` in its own stream (`stdout` or `stderr`)."""
     all_offset: int
-    """Offset of the first byte in the stream `all`."""
+    """Offset of the first byte of `data` in the stream `all`."""
     data: bytes
 
     @property

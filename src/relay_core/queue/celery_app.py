@@ -54,8 +54,8 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
         accept_content=["json"],
         # an outage of the broker must not disturb running executions
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # for ever; 0 is no retry at all with this kombu (tests/faults)
-        broker_channel_error_retry=True,  # also wait for a broker that answers and refuses writes
+        broker_connection_max_retries=None,  # retry forever; 0 would mean no retry with this kombu (tests/faults)
+        broker_channel_error_retry=True,  # also wait for a broker that answers but refuses writes
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2},
         broker_transport_options={
@@ -70,7 +70,7 @@ def make_app(settings: Settings, node_id: str | None = None) -> Celery:
             "health_check_interval": 15,
             "retry_on_timeout": True,
         },
-        # Flower
+        # events that Flower shows
         worker_send_task_events=True,
         task_send_sent_event=True,
         # a worker that is told to stop leaves its containers running and exits within seconds
@@ -92,7 +92,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def __getattr__(name: str) -> Celery:
-    """Make ``app`` on first use (``celery -A relay_core.queue.celery_app``), so that an import reads no environment."""
+    """Create ``app`` when it is first used (``celery -A relay_core.queue.celery_app``): imports read no environment."""
     if name == "app":
         return _shared()
     raise AttributeError(name)

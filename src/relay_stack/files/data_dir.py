@@ -28,7 +28,7 @@ def data_dir_of_settings() -> Path:
         wrong = [
             f"RELAY_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
-            if fault["type"] != "default_factory_not_called"  # follows from another fault
+            if fault["type"] != "default_factory_not_called"  # caused by another wrong value
         ]
         raise StackProblem("The environment cannot be used:\n" + "\n".join(wrong)) from None
 

@@ -1,4 +1,4 @@
-"""Settings of the services on this machine: from the environment, or from the last start of the local stack."""
+"""Find the settings of the services on this machine, from the environment or from the local stack's last start."""
 
 import json
 import os

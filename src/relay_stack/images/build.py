@@ -28,12 +28,12 @@ CA_FILE = "ca-bundle.crt"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sources of an image.
+    """A recipe: the sources from which an image is built.
 
     Attributes:
         tag: name of the image.
-        folder: folder with a Dockerfile.
-        build_args: arguments of the build.
+        folder: folder with the Dockerfile and the files that it copies.
+        build_args: build arguments (`ARG` of the Dockerfile), by name.
     """
 
     tag: str

@@ -12,9 +12,9 @@ from relay_stack.machine.consent import Consent
 
 BASE, GIT = "relay-base", "relay-git"
 BASE_TAG = f"{BASE}:latest"
-"""Tag of the default image of workspaces, for people and for Compose (RELAY_DEFAULT_IMAGE)."""
+"""Tag of the default image of workspaces that people and Docker Compose use (RELAY_DEFAULT_IMAGE)."""
 GIT_TAG = f"{GIT}:latest"
-"""Tag of the image of the git container, for people and for Compose (RELAY_GIT_IMAGE)."""
+"""Tag of the image of the git container that people and Docker Compose use (RELAY_GIT_IMAGE)."""
 
 
 @dataclass(frozen=True)

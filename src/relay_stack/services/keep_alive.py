@@ -75,7 +75,8 @@ class _Child:
 class ProcessKeeper:
     """Starts, restarts and stops the child processes of the supervisor.
 
-    Call all methods from the main thread, because the kernel kills a child when the thread that started it ends.
+    Call all methods from the main thread, because the kernel signals a child to stop when the thread that started the
+    child ends.
 
     Args:
         on_change: called with the states of all processes after each change.

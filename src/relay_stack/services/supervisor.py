@@ -43,7 +43,7 @@ class StartReporter:
         self.send("progress", text)
 
     def send(self, kind: str, text: str = "") -> None:
-        """Send an object with `kind` (`progress`, `problem` or `ready`) and `text`. Ignore that the reader has gone."""
+        """Send an object with `kind` (`progress`, `problem`, `ready`) and `text`; do nothing if the reader is gone."""
         try:
             self.pipe.write(json.dumps({"kind": kind, "text": text}) + "\n")
             self.pipe.flush()
