@@ -24,8 +24,8 @@ from relay_stack.machine.engine_start import ensure_engine
 from relay_stack.services.process import die_with_caller, last_lines
 
 STOP_SECONDS = 120
-"""Seconds for the supervisor to stop all processes in order. After that, the supervisor is killed, and the kernel signals
-its children to stop."""
+"""Seconds for the supervisor to stop all processes in order. After that, the supervisor is killed, and the kernel
+signals its children to stop."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,11 @@ class BodyLimit:
             await self._app(scope, _replayed(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """Return the whole body; None if the client disconnected."""
+        """Return the whole body; None if the client disconnected.
+
+        Raises:
+            ApiError: 408, 413 or 422: the body is too slow, too large, or has too many values.
+        """
         said = headers.get("content-length", "")
         if said.isascii() and said.isdigit() and int(said[:20]) > self._max_bytes:
             raise self._too_large()

@@ -82,7 +82,7 @@ def allowed_methods(routes: Sequence[Route], path: str) -> list[str]:
 
 
 def validation_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return the first 50 of pydantic's errors: field paths, messages and codes. Values are left out: may be secret."""
+    """Return the first 50 of pydantic's errors: field paths, messages and codes. Values, maybe secret, are left out."""
     return [
         {"field": _path(error["loc"]), "message": str(error["msg"]), "code": str(error["type"])}
         for error in errors[:50]

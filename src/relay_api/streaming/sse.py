@@ -51,7 +51,7 @@ def response(frames: AsyncIterator[bytes], services: Services, principal: Princi
 
 
 class _EventStream(StreamingResponse):
-    """An event stream that counts as open until its sending ends, normally or because the client disconnects."""
+    """An event stream that counts as open until it ends or the client disconnects."""
 
     def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
         # Without this header, nginx would buffer the events.

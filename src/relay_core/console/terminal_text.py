@@ -44,8 +44,8 @@ class TerminalText:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._state = _State.TEXT
         self._sgr: str | None = None
-        """Parameters so far of the CSI sequence that is being read. None if the sequence will be dropped: it cannot
-        be SGR, or it is too long."""
+        """Parameters so far of the CSI sequence that is being read. None if the sequence will be dropped, because
+        colours are off, it cannot be SGR, or it is too long."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the next piece of the stream, filtered; keep an incomplete character or sequence for the next call."""

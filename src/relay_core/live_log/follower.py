@@ -68,9 +68,7 @@ class LiveLogFollower:
             if progress.complete:
                 return
             if place.lost and place.offset == before:
-                await asyncio.sleep(
-                    LOOK_WITHOUT_REDIS_SECONDS
-                )  # Postgres has nothing new, and Redis cannot be waited on
+                await asyncio.sleep(LOOK_WITHOUT_REDIS_SECONDS)  # nothing new, and Redis cannot wake us
             place.lost = False
             place.last_id = id_after(progress.sizes[Stream.ALL])
             async for piece in self._live(place):

@@ -88,7 +88,7 @@ class BackgroundDispatcher:
             self._background.submit(lambda: self._dispatcher.revoke(due))
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send messages that seem to be lost again, on the caller's thread, and return their number."""
+        """Send again, on the caller's thread, the messages that seem to be lost; return their number."""
         return self._dispatcher.dispatch_again(undispatched)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class Dispatcher(Publisher, Protocol):
     """Interface for informing workers which executions may start and which must be killed."""
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send the messages that seem to be lost again and return their number."""
+        """Send again the messages that seem to be lost, and return their number."""
 
 
 def send(app: Celery, message: QueueMessage) -> None:
@@ -77,7 +77,7 @@ class CeleryDispatcher:
         self._database = database
 
     def dispatch_again(self, undispatched: Sequence[Undispatched]) -> int:
-        """Send messages for queued executions again, oldest first, and return their number.
+        """Send again the messages of queued executions that seem to be lost, and return their number.
 
         For each queue, send as many messages as are missing: startable executions minus messages in the queue. If
         none is missing, none was lost; sending for all executions would double the queue with each call. It is unknown

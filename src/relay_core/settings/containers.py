@@ -80,5 +80,5 @@ class ContainerSettings(SettingsGroup):
 
     @property
     def trusted_images(self) -> tuple[str, ...]:
-        """Images and image patterns that the operator chose. Only their registries may have private addresses."""
+        """Images and patterns that the operator chose: registries of these images may always have private addresses."""
         return (*self.allowed_images, self.default_image, self.git_image)
