@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from contextlib import suppress
 
+import docker
 from bench.chaos.client import FINAL
 from bench.chaos.load import Expected, Job
 from bench.chaos.report import Report
@@ -80,5 +82,8 @@ def left_running(world: World, report: Report) -> None:
 
 
 def _running(world: World) -> dict[str, list[str]]:
-    listed = {container.name: container.top()["Processes"] for container in world.containers()}
+    listed = {}
+    for container in world.containers():
+        with suppress(docker.errors.APIError):  # it was stopped or removed after it was listed: nothing runs in it
+            listed[container.name] = container.top()["Processes"]
     return {name: [row[-1] for row in rows[1:]] for name, rows in listed.items() if len(rows) > 1}

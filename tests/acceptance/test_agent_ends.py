@@ -54,7 +54,7 @@ def test_causes_are_named_and_a_session_whose_agent_never_spoke_is_begun_anew(re
     assert "unknown option '--no-such-flag'" in failed["error_reason"]
     (begun, notice), (kind, cause) = entries(relay, failed)
     assert (begun, kind) == ("notice", "error")
-    assert "this one begins it" in notice
+    assert "this turn begins a new one" in notice
     assert cause == failed["error_reason"]
     told = [event["kind"] for event in relay.get(f"/v1/executions/{failed['id']}/events")["items"]]
     assert "execution.conversation_begun_anew" in told

@@ -25,7 +25,6 @@ TOGETHER = {
     ),
     "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
     "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py"),
-    "short": ("unit/core/test_settings.py",),  # xdist gives a second group to the process that has `chaos`, one test
     "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
     "runs": (
         "acceptance/test_main_job.py",
