@@ -70,16 +70,19 @@ def delete_secret(name: Name, project: Project = None, repo: Repo = None, as_jso
 
 
 def find_project(api: Api, project: str | None, repo: str | None, *, make: bool = False) -> str:
-    """Return the id of a project. It is given by id or name, or by a repository whose runs belong to it by default.
+    """Return the id of the project that the user named, by the project's id or name or by a repository.
+
+    A repository stands for its default project, to which its runs belong if they name no project.
 
     Args:
         api: client of the API.
         project: id or name of the project; None if ``repo`` is given.
         repo: URL or path of the repository; None if ``project`` is given.
-        make: create a project for the repository if it has none.
+        make: create the default project of ``repo`` if there is none.
 
     Raises:
-        CommandFailed: not exactly one of ``project`` and ``repo`` is given, or not exactly one project is found.
+        CommandFailed: both or none of ``project`` and ``repo`` are given; several projects match; or none matches and
+            none is created.
     """
     if (project is None) == (repo is None):
         raise CommandFailed("name the project: --project ID (or its name), or --repo URL for runs without a project", 2)

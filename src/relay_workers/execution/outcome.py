@@ -44,7 +44,10 @@ class PreparedWorkspace:
 
 @dataclass(frozen=True)
 class RemovedWorkspace:
-    """The `clone` execution failed and removed all files of the workspace, so another workspace may get its user id."""
+    """Result of a `clone` execution that failed and removed all files of its workspace.
+
+    The end of the execution clears the workspace's Unix user id, which another workspace can then get.
+    """
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,16 @@ class Faults:
         self.at(verb, Moment.BEFORE, act, call)
 
     def at(self, verb: str, moment: Moment, act: Callable[[], None], call: int = 1) -> None:
-        """Run ``act`` in the caller's thread, before or after one call is carried out.
+        """Plan that ``act`` runs once, before or after a later call of ``verb`` is carried out; return at once.
 
-        A test uses this to bring events of other threads into an exact order: a kill that arrives during a start, or a
-        lease that is lost while git runs.
+        ``act`` then runs in the thread that makes the call. A test uses this to bring events of other threads into an
+        exact order: a kill that arrives during a start, or a lease that is lost while git runs.
+
+        Args:
+            verb: the fake's method.
+            moment: whether ``act`` runs before or after the call is carried out.
+            act: the function to run; an error that it raises becomes the error of the call.
+            call: which call: 1 is the next call of ``verb``.
         """
         with self._lock:
             self._planned.append(_Planned(verb, self._calls[verb] + call, moment, act))

@@ -106,7 +106,7 @@ class SecretMask:
         self.learn(secrets)
 
     def learn(self, secrets: Sequence[bytes]) -> None:
-        """Replace the secrets to mask by these."""
+        """Mask exactly these secrets from now on. Earlier ones that are not among these are masked no longer."""
         self._patterns = Patterns(secrets) if secrets else None
         self.secrets = tuple(secrets)
 

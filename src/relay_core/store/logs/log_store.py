@@ -41,7 +41,16 @@ A log that was written byte by byte has a million chunks in a mebibyte.
 
 
 class StreamInfo(NamedTuple):
-    """Size and state of one stored stream; the defaults describe an empty one."""
+    """Size and state of one stored stream of an execution's log: `stdout`, `stderr`, or `all` (both of them).
+
+    The defaults describe a stream of which nothing is stored yet.
+
+    Attributes:
+        bytes: number of stored bytes.
+        sha256: checksum of the stored bytes; None while the stream is open.
+        truncated: whether bytes that the process wrote are missing, or may be missing.
+        closed: whether nothing more is appended, because the execution has ended.
+    """
 
     bytes: int = 0
     sha256: str | None = None
