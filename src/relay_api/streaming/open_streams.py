@@ -25,7 +25,7 @@ class Streams:
         """Count one stream of this token as open while the block runs.
 
         Raises:
-            ApiError: 429: the token or the process has the most streams open that are allowed.
+            ApiError: 429: the token or the process already has as many streams open as allowed.
         """
         if self._open[token] >= self._most_of_one:
             raise _too_many(f"this token has {self._most_of_one} streams open", "RELAY_API_MAX_STREAMS_PER_TOKEN")

@@ -87,6 +87,10 @@ def _followed(api: Api, posted: dict[str, Any]) -> dict[str, Any]:
     """Follow a run to its end and return the execution that decided its outcome.
 
     On Ctrl-C, ask the person whether to kill the run, detach from it or continue.
+
+    Args:
+        api: client of the API.
+        posted: the answer to `POST /v1/runs`.
     """
     note(f"workspace {posted['workspace_id']}")
     if posted["masked_env"]:

@@ -19,7 +19,7 @@ MAX_ENTRIES = 20_000
 
 
 class EntryKind(StrEnum):
-    """The kind of an entry of a conversation."""
+    """The kind of an entry of a conversation: a text, a tool call, a notice, an error, or the usage of the turn."""
 
     ASSISTANT = "assistant"
     """Text that the agent addresses to the user."""

@@ -14,7 +14,7 @@ class Append:
     """Bytes to store at the end of one stream of an execution's log.
 
     Attributes:
-        fence: fence of the sender's claim; a sender with an older fence is refused.
+        fence: fence of the sender's claim; a sender with a lower fence than the log's owner is refused.
     """
 
     execution_id: UUID

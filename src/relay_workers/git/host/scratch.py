@@ -41,7 +41,7 @@ def scratch(data_dir: Path) -> Iterator[Path]:
 
 
 def sweep(data_dir: Path) -> int:
-    """Remove the temporary directories and the files of unfinished fetches that dead workers left behind.
+    """Remove what dead workers left behind: temporary directories, and the files of unfinished fetches in the mirrors.
 
     Returns:
         Number of removed directories plus number of mirrors that were cleaned.
