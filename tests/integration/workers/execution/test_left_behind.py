@@ -20,7 +20,8 @@ def told(node, execution) -> list[dict]:
 
 
 def test_a_daemon_of_a_setup_script_is_named_in_its_log_and_an_event(node):
-    script = "nohup setsid sleep 983 >/tmp/l 2>&1 & nohup sleep 982 >/dev/null 2>&1 & echo ready"
+    started = 'for pid in $first $!; do until [ "$(cat /proc/$pid/comm)" = sleep ]; do :; done; done'
+    script = f"nohup setsid sleep 983 >/tmp/l 2>&1 & first=$!; nohup sleep 982 >/dev/null 2>&1 & {started}; echo ready"
     workspace = node.submit(setup_script=script)
     setup = node.chain(workspace, RunReason.SETUP_SCRIPT)["id"]
     assert node.run(setup)["status"] == "completed"

@@ -34,9 +34,10 @@ class Supervised:
 
     def until(self, byte=b""):
         said = b""
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self.alive, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self.alive], [], [], 20)
-            assert ready
+            assert poll.poll(20_000)
             data = os.read(self.alive, 64)
             said += data
             if not data or (byte and byte in said):
