@@ -17,7 +17,7 @@ ONCE = "echo once >>/workspace/home/ran; cat /workspace/home/ran"
 
 @contextmanager
 def locked(stack: Stack, statement: str, **names: str) -> Iterator[None]:
-    """Holds a row, so that whoever wants it waits."""
+    """Hold a row, so that a transaction that wants it waits."""
     with stack.relay.database.connect() as connection, connection.begin():
         connection.execute(text(statement), names)
         yield

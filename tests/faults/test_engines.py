@@ -93,7 +93,7 @@ def test_no_clock_that_matters_waits_for_an_engine_that_is_away(there: Relay, ow
 
 
 def test_two_engines_are_two_nodes(there: Relay, stack: Stack):
-    """Placement by whoever has room, affinity of a workspace, and the loss of one node."""
+    """Placement on a node with free capacity, affinity of a workspace, and the loss of one node."""
     there.start("worker")
     nodes: dict[str, dict[str, str]] = {}
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What a worker says of itself, to supervisors, to Prometheus and in its log; and what the doctor says of all."""
+"""The health page, metrics and log of a worker, and the report of `relay doctor`."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from tests.support.relay import Relay
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
 SECRET = "swordfish-swordfish"
-PROMPT = "a prompt that nobody has to know"
+PROMPT = "a prompt that no log may show"
 
 
 @pytest.fixture

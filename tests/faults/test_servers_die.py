@@ -114,7 +114,7 @@ def test_a_kill_without_valkey_is_carried_out(stack: Stack):
 
 
 def test_a_worker_dies_while_valkey_is_away(stack: Stack):
-    """Nobody can take the message: the orphan is adopted beside the queue."""
+    """No worker can take the message: the orphan is adopted without it."""
     run = stack.relay.submit(stack.repo, numbered(6000))
     agent = stack.agent(run, {"running"})
     stack.relay.start("worker-2")

@@ -22,7 +22,7 @@ def test_kill_9_in_the_middle_of_a_run(stack: Stack):
     agent = stack.agent(run, {"running"})
     stack.wait_log(agent["id"], 100)
     stack.relay.kill_9("worker")
-    time.sleep(0.5)  # it writes on, and nobody reads
+    time.sleep(0.5)  # it writes on while no worker reads
     died = time.monotonic()
     stack.relay.start("worker")
     stack.relay.until(lambda: adoptions(stack, agent["id"]) == 1, 15, "adoption")
@@ -48,7 +48,7 @@ def test_a_run_that_ended_while_nobody_watched(stack: Stack):
 
 
 def test_another_worker_of_the_node_takes_over_at_once(stack: Stack):
-    """An owner is provably dead when its lock is free: nobody waits for the lease."""
+    """An owner is provably dead when its lock is free: the adopter does not wait for the end of the lease."""
     run = stack.relay.submit(stack.repo, numbered(4000))
     agent = stack.agent(run, {"running"})
     stack.relay.start("worker-2")

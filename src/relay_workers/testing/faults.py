@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from relay_core.domain.errors import RelayError
 from relay_workers.containers.docker.failure import classify_failure
 
 
@@ -66,21 +65,6 @@ class Faults:
         Recorded: tests/conformance/test_containers_silence.py, a connection cut after the engine received the request.
         """
         self.at(verb, Moment.AFTER, _raise_silence, call)
-
-    def refuse(self, verb: str, status: int, text: str, call: int = 1) -> None:
-        """Make one call fail with an error response of the Docker API, without having been carried out.
-
-        Recorded: the texts and statuses in tests/unit/workers/containers, from Docker Engine 20.10 and 28.2.
-        """
-        self.raise_error(verb, classify_failure(status, text), call)
-
-    def raise_error(self, verb: str, error: RelayError, call: int = 1) -> None:
-        """Make one call raise ``error`` without being carried out; for failures that are no responses of Docker."""
-
-        def act() -> None:
-            raise error
-
-        self.at(verb, Moment.BEFORE, act, call)
 
     def at(self, verb: str, moment: Moment, act: Callable[[], None], call: int = 1) -> None:
         """Plan that ``act`` runs once, before or after a later call of ``verb`` is carried out; return at once.

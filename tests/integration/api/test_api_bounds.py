@@ -1,4 +1,4 @@
-"""What many or slow clients cannot do to the others: connections, streams, bodies."""
+"""Bounds that keep many or slow clients from harming others: connections, streams, bodies."""
 
 import os
 import resource

@@ -21,7 +21,7 @@ max-examples = {examples}
 deterministic = true
 [checks]
 # A body can be right by its schema and still not be one for this server (a host that may not be cloned, an image that
-# is not on the list, a cursor of nobody): 422 says so, and is documented.
+# is not on the list, a cursor that no answer gave): 422 says so, and is documented.
 positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "416", "422"]
 """
 
@@ -92,7 +92,7 @@ def operations(api: Api) -> int:
 def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path):
     made = api.run(repos=[{**RUN["repos"][0], "dev_server_script": "serve"}])
     worker.finish(worker.claim(made["execution_id"]))
-    # Streams of what runs have no end; and whoever revokes tokens at random revokes the tester's own.
+    # Streams of what runs have no end; and a client that revokes random tokens revokes the tester's own.
     options = ("--exclude-path-regex", "/stream$", "--exclude-operation-id", "revoke_token")
     said = check(api, tmp_path, *options, "--phases", "examples,coverage,fuzzing", examples=5)
     assert f"{operations(api)} passed" in said

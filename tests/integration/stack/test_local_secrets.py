@@ -1,4 +1,4 @@
-"""What the local stack keeps of itself over its starts."""
+"""The secrets that the local stack makes once and keeps over its starts."""
 
 import json
 import stat

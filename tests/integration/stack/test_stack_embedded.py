@@ -1,4 +1,4 @@
-"""The embedded Postgres and Valkey: made, started, kept, and gone with whoever started them."""
+"""The embedded Postgres and Valkey: made, started, kept, and ended with the process that started them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a worker tells Celery's listeners: a real worker on a real queue, without what it would run."""
+"""Task events that a worker sends to Celery's listeners: a real worker on a real queue, with steps that do nothing."""
 
 import threading
 import time

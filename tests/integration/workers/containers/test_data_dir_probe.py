@@ -15,7 +15,7 @@ IMAGE = "relay-git:latest"
 
 
 class ElsewhereRunner:
-    """What a worker in a container sees: the engine looks its paths up in another file system."""
+    """As for a worker in a container: the engine looks paths up in another file system."""
 
     def __init__(self, real: DockerToolRunner, root: Path) -> None:
         self._real = real

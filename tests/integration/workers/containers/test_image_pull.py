@@ -1,4 +1,4 @@
-"""Pulls from a registry that nobody trusts: a real engine, a registry of the test's own on loopback."""
+"""Pulls from a registry that is not trusted: a real engine, a registry of the test's own on loopback."""
 
 import time
 from collections.abc import Iterator

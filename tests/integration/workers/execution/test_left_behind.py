@@ -1,4 +1,4 @@
-"""What a step leaves running ends with it, soon and not in silence; scripts whose end has a cause that nobody sees."""
+"""Processes that a step leaves running end with it and are reported; scripts that fail without a visible cause."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
 
 def told(node, execution) -> list[dict]:
-    """What events say of processes that were left behind."""
+    """Payloads of the events about processes that were left behind."""
     with node.db.connect() as connection:
         rows = connection.execute(select(Event.kind, Event.payload).where(Event.operation_id == execution))
         return [row.payload for row in rows if row.kind == "execution.leftovers_ended"]

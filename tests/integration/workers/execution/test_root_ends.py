@@ -31,7 +31,7 @@ def test_an_as_root_step(node, end):
 
 
 def test_a_workspace_whose_user_is_root_and_its_dev_server(node):
-    """What is of another running execution stays."""
+    """Processes of another running execution stay."""
     workspace = node.submit(uid=0)
     node.run(node.chain(workspace, RunReason.CODING_AGENT)["id"])
     server = node.add(workspace, "exec python3 -m http.server $PORT --bind $HOST", reason="dev_server")

@@ -1,4 +1,4 @@
-"""What a hostile agent can leave in its clone, and that nothing of it runs, is read or is followed."""
+"""Traps that a hostile agent leaves in its clone: none of them runs, is read or is followed."""
 
 import os
 from pathlib import Path

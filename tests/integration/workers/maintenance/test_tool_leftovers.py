@@ -1,4 +1,4 @@
-"""What a worker leaves when it is killed, and what a sweep of the next one does with it."""
+"""Leftovers of a killed worker, and the sweep of the next worker that removes them."""
 
 import os
 import signal
