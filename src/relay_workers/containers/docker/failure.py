@@ -72,9 +72,10 @@ def refuses_file_limit(text: str) -> bool:
 def start_was_interrupted(text: str) -> bool:
     """Return whether a start failed because the engine died during an earlier start of the same container.
 
-    The text is that of Docker Engine 20.10 after dockerd was killed.
+    The texts are those of Docker Engine 20.10 after dockerd was killed: containerd still has the task of that start,
+    or only its record of the container ("id already in use").
     """
-    return "task " in text and "already exists" in text
+    return ("task " in text and "already exists" in text) or "id already in use" in text
 
 
 def _no_answer(text: str) -> EngineUnavailable:

@@ -20,6 +20,7 @@ from docker.types import LogConfig, Mount
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.port import EngineUnavailable
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.containers.tool import ToolResult, ToolRun
@@ -189,13 +190,14 @@ class _OutputReader(Thread):
 
 @contextmanager
 def _engine_errors(image: str) -> Iterator[None]:
+    """Translate errors of the engine (`translated`); the loss of a tool's container is a failure of the engine."""
     try:
-        yield
-    except ImageNotFound as error:
-        message = f"the image {image} is not on this node; build it with 'relay up' or set RELAY_GIT_IMAGE"
-        raise StepFailed(Reason.IMAGE_UNAVAILABLE, message) from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        message = f"the container engine does not answer ({error})"
-        raise EngineUnavailable(message, retryable=True, silent=True) from error
-    except (DockerException, requests.RequestException) as error:
-        raise StepFailed(Reason.ENGINE_ERROR, f"the container engine failed: {error}") from error
+        with translated():
+            yield
+    except StepFailed as error:
+        if isinstance(error.__cause__, ImageNotFound):
+            message = f"the image {image} is not on this node; build it with 'relay up' or set RELAY_GIT_IMAGE"
+            raise StepFailed(Reason.IMAGE_UNAVAILABLE, message) from error
+        if error.reason is Reason.CONTAINER_MISSING:
+            raise StepFailed(Reason.ENGINE_ERROR, str(error)) from error
+        raise

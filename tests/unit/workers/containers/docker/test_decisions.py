@@ -133,6 +133,17 @@ def test_an_engine_in_trouble_is_not_the_steps_fault(status, text, retryable):
     assert error.retryable is retryable
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["task 5f2c already exists: unknown", "id already in use", "transport is closing: unavailable"],
+)
+def test_a_start_that_died_with_dockerd_is_tried_again(text):
+    """Texts that bench.chaos met: what an engine left behind when it was killed says nothing about the step."""
+    error = classify_failure(500, text)
+    assert isinstance(error, EngineUnavailable)
+    assert error.silent
+
+
 def test_a_refused_file_limit_is_recognised():
     said = (
         "error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation"
