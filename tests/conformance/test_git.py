@@ -32,6 +32,11 @@ def test_a_clone_of_a_named_branch(port):
     assert port.bench.clone(port.url, "main").result.target_branch == "main"
 
 
+def test_a_clone_that_starts_from_a_commit_keeps_its_target_branch(port):
+    result = port.bench.clone(port.url, "main", ref=port.head).result
+    assert (result.head_commit, result.target_branch) == (port.head, "main")
+
+
 def test_a_complete_clone_is_left_as_it_is(port):
     workspace = port.bench.clone(port.url)
     write(workspace.clone / "README", "changed\n")

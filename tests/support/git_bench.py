@@ -129,6 +129,7 @@ class Bench:
         name: str = "repo",
         into: Workspace | None = None,
         cancelled: Event | None = None,
+        ref: str | None = None,
     ) -> Workspace:
         workspace = into or self.workspace(name)
         request = CloneRequest(
@@ -143,6 +144,7 @@ class Bench:
             gid=GID,
             on_output=workspace.output.append,
             cancelled=cancelled or Event(),
+            ref=ref,
         )
         workspace.result = self.service.clone(request)
         return workspace

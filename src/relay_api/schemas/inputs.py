@@ -10,6 +10,7 @@ from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.environment import check_environment
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.git.branch_name import is_valid_branch
+from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
@@ -89,6 +90,8 @@ def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
     if repo.target_branch is not None and not is_valid_branch(repo.target_branch):
         message = "target_branch is not a name that git takes for a branch"
         raise InvalidInput(message, code="branch_invalid", field=f"{field}.target_branch")
+    if repo.ref is not None:
+        check_ref(repo.ref, f"{field}.ref")
     values = repo.model_dump()
     values["url"] = checked_url(repo.url, f"{field}.url", settings)
     if repo.working_dir is not None:

@@ -36,7 +36,16 @@ class RepoIn(Input):
         examples=["https://git.example.org/team/app.git"],
     )
     target_branch: BranchText | None = Field(
-        None, description="Branch that the work starts from; null: the remote's default branch.", examples=["main"]
+        None,
+        description="Branch that the work is to be merged into, and starts from unless `ref` is given; null: the "
+        "remote's default branch.",
+        examples=["main"],
+    )
+    ref: BranchText | None = Field(
+        None,
+        description="Where the work starts instead: a branch, a tag, a commit id (at least 7 digits) that a branch or "
+        "tag of the remote contains, or a full ref name such as `refs/pull/7/head`. Null: the target branch.",
+        examples=["v1.2.0"],
     )
     working_dir: RelativeDir | None = Field(
         None,

@@ -16,7 +16,8 @@ class WorkspaceRepoOut(Output):
     repo_id: UUID
     name: str = Field(description="Directory of its clone.")
     url: str
-    target_branch: str | None
+    target_branch: str | None = Field(description="Branch that the work is to be merged into.")
+    ref: str | None = Field(description="What the run asked to start from; null: the target branch.")
     working_dir: str | None
     base_commit: str | None = Field(description="Where the workspace's branch started.")
 

@@ -21,6 +21,13 @@ PermissionMode = Annotated[str | None, typer.Option(help="auto; or plan, for age
 Branch = Annotated[
     str | None, typer.Option(help="Target branch of the repositories; without it the remote's default branch.")
 ]
+Ref = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the work starts, if not at the target branch: a branch, a tag, a commit id, or a full ref name "
+        "such as refs/pull/7/head."
+    ),
+]
 Setup = Annotated[str | None, typer.Option(help="Script that runs before the agent.")]
 SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
 Cleanup = Annotated[str | None, typer.Option(help="Script that runs after the agent.")]

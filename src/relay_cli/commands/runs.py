@@ -26,6 +26,7 @@ def run(
     reasoning_effort: option.ReasoningEffort = None,
     permission_mode: option.PermissionMode = None,
     branch: option.Branch = None,
+    ref: option.Ref = None,
     setup: option.Setup = None,
     setup_as_root: option.SetupAsRoot = False,
     cleanup: option.Cleanup = None,
@@ -52,7 +53,7 @@ def run(
     agent = {"name": executor or ("shell" if command else "claude-code"), "command": command, "variant": variant}
     model_options = {"model": model, "reasoning_effort": reasoning_effort, "permission_mode": permission_mode}
     body = {
-        "repos": _repos(repo, branch, scripts, as_root=setup_as_root),
+        "repos": _repos(repo, (branch, ref), scripts, as_root=setup_as_root),
         "prompt": sys.stdin.read() if prompt == "-" else prompt,
         "executor": request.set_fields({**agent, **model_options}),
         "image": image,
@@ -75,11 +76,12 @@ def run(
 
 
 def _repos(
-    repos: list[str], branch: str | None, scripts: dict[str, str | None], *, as_root: bool
+    repos: list[str], start: tuple[str | None, str | None], scripts: dict[str, str | None], *, as_root: bool
 ) -> list[dict[str, Any]]:
     if as_root and scripts["setup_script"] is None:
         raise CommandFailed("--setup-as-root says how --setup runs; give --setup, too", 2)
-    fields = {"target_branch": branch, **scripts, "setup_as_root": as_root or None}
+    branch, ref = start
+    fields = {"target_branch": branch, "ref": ref, **scripts, "setup_as_root": as_root or None}
     return [request.set_fields({"url": request.remote(repo), **fields}) for repo in repos]
 
 

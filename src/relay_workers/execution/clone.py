@@ -185,6 +185,7 @@ class WorkspacePreparation:
                 name=repo.name,
                 url=repo.url,
                 target_branch=repo.target_branch,
+                ref=repo.ref,
                 branch=plan.row.branch,
                 uid=plan.uid,
                 gid=claimed.gid,

@@ -21,7 +21,7 @@ class CloneRequest:
     """Name of the clone's directory below ``repos/``."""
     url: str
     target_branch: str | None
-    """The remote's branch from which the workspace's branch starts; None for the remote's default branch."""
+    """The remote's branch into which the work is to be merged; None for the remote's default branch."""
     branch: str
     """The workspace's branch, which the clone creates."""
     uid: int
@@ -32,6 +32,8 @@ class CloneRequest:
     """Called with progress and messages for the log."""
     cancelled: Event
     """Another thread sets this event to cancel the clone."""
+    ref: str | None = None
+    """Branch, tag, commit id or full ref name from which the branch starts; None for the target branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class CloneResult:
     head_commit: str
     """Id of the commit that is checked out."""
     target_branch: str | None
-    """The remote's branch from which the clone started; None if no branch of the remote is at that commit."""
+    """The remote's branch into which the work is to be merged; None if the remote has no default branch."""
     mirror_path: Path
     """The git mirror whose objects the clone uses: every container with the clone mounts it read-only at this path."""
     submodules: tuple[str, ...]

@@ -89,10 +89,13 @@ class FakeGit:
         target = request.target_branch or next(iter(branches))
         if target not in branches:
             raise StepFailed(Reason.CLONE_FAILED, f"{request.url} has no branch {target}")
+        start = branches[target] if request.ref is None else branches.get(request.ref, request.ref)
+        if start not in self._commits:
+            raise StepFailed(Reason.CLONE_FAILED, f"{request.url} has no branch or commit {request.ref}")
         mirror.mkdir(parents=True, exist_ok=True)
         head = read_head(request.workspace_dir, request.name)
         if head.commit is None:
-            head = self._check_out(request, branches[target])
+            head = self._check_out(request, start)
         request.on_output(f"Branch {request.branch} from {target} at {head.commit}\n".encode())
         return CloneResult(head.commit or "", target, mirror, ())
 

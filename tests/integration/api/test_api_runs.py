@@ -120,6 +120,20 @@ def test_a_branch_that_git_does_not_take_is_refused(api: Api, branch: str):
     assert problem_of(answer) == (422, "branch_invalid", ["repos.0.target_branch"])
 
 
+@pytest.mark.parametrize("ref", ["-x", "main~1", "HEAD", "a b", ""])
+def test_a_ref_that_names_nothing_is_refused(api: Api, ref: str):
+    answer = api.post("/v1/runs", RUN | {"repos": [{**RUN["repos"][0], "ref": ref}]})
+    assert problem_of(answer)[0::2] == (422, ["repos.0.ref"])
+
+
+def test_the_ref_is_shown_beside_the_branch_to_merge_into(api: Api):
+    made = api.run(repos=[{**RUN["repos"][0], "target_branch": "main", "ref": "refs/pull/7/head"}])
+    shown = api.get(f"/v1/workspaces/{made['workspace_id']}").json()["repos"][0]
+    assert (shown["target_branch"], shown["ref"]) == ("main", "refs/pull/7/head")
+    plain = api.run()
+    assert api.get(f"/v1/workspaces/{plain['workspace_id']}").json()["repos"][0]["ref"] is None
+
+
 def test_a_lone_surrogate_is_refused_not_stored(api: Api):
     raw = (
         b'{"repos":[{"url":"https://git.example.org/a"}],"prompt":"\\ud800","executor":{"name":"shell","command":"x"}}'

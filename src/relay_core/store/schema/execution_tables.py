@@ -138,6 +138,13 @@ class ExecutionProcessRepoState(Base):
     """The diff from `before_head_commit`, compressed with zstd; null if it equals `patch`."""
     stat: Mapped[dict[str, Any] | None]
     """{files, insertions, deletions, truncated} of `patch`; in `step` the same of `step_patch`."""
+    bundle: Mapped[bytes | None]
+    """Git bundle of the commits from the workspace's base commit to `pinned_commit`.
+
+    Null if another state of the same clone, with the same pinned commit, has it, or if there is none.
+    """
+    bundle_problem: Mapped[str | None]
+    """Why there is no bundle of `pinned_commit`; null if there is one, or if nothing is pinned or changed."""
 
 
 class CodingAgentTurn(Base):

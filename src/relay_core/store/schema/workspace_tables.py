@@ -119,6 +119,8 @@ class WorkspaceRepo(Base):
     """Directory of the clone below ``repos/``; unique in the workspace."""
     url: Mapped[str]
     target_branch: Mapped[str | None]
+    ref: Mapped[str | None]
+    """Branch, tag, commit id or full ref name from which the branch starts; null: it starts from the target branch."""
     working_dir: Mapped[str | None]
     setup_script: Mapped[str | None]
     cleanup_script: Mapped[str | None]

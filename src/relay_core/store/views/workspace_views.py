@@ -87,7 +87,7 @@ def _workspaces(principal: Principal) -> Select[Any]:
 
 def _with_repos(connection: Connection, views: list[View]) -> list[View]:
     ids = [view["id"] for view in views]
-    names = ("workspace_id", "repo_id", "name", "url", "target_branch", "working_dir", "base_commit")
+    names = ("workspace_id", "repo_id", "name", "url", "target_branch", "ref", "working_dir", "base_commit")
     statement = select(*(getattr(WorkspaceRepo, name) for name in names)).where(WorkspaceRepo.workspace_id.in_(ids))
     repos: dict[UUID, list[View]] = {}
     for row in connection.execute(statement.order_by(WorkspaceRepo.position)).mappings():

@@ -35,6 +35,8 @@ class RepoInput:
 
     url: str
     target_branch: str | None = None
+    ref: str | None = None
+    """Branch, tag, commit id or full ref name from which the work starts; None: the target branch."""
     working_dir: str | None = None
     setup_script: str | None = None
     cleanup_script: str | None = None
@@ -265,7 +267,7 @@ def _link_repo(
             )
     except IntegrityError as error:
         raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url") from error
-    given.pop("target_branch")
+    del given["target_branch"], given["ref"]
     return RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given)
 
 

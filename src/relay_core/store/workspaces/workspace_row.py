@@ -23,6 +23,8 @@ class WorkspaceRepoRow:
     name: str
     url: str
     target_branch: str | None
+    ref: str | None
+    """Branch, tag, commit id or full ref name from which the branch starts; None: the target branch."""
     base_commit: str | None
     mirror_path: str | None
 
@@ -80,6 +82,7 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
             WorkspaceRepo.name,
             WorkspaceRepo.url,
             WorkspaceRepo.target_branch,
+            WorkspaceRepo.ref,
             WorkspaceRepo.base_commit,
             WorkspaceRepo.mirror_path,
         )

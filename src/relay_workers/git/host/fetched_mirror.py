@@ -23,7 +23,7 @@ class StartPoint:
     """The commit from which the branch of a workspace starts."""
 
     branch: str | None
-    """The remote's branch at this commit; None if the remote's HEAD is detached at a commit of no branch."""
+    """The remote's branch into which the work is to be merged; None if the remote has no default branch."""
     commit: str
 
 
@@ -38,17 +38,22 @@ class FetchedMirror:
     """Name of each branch → id of its commit, without branches that no request can name (names that are not UTF-8)."""
     head: str | None = None
     """Id of the commit of the remote's HEAD; None if the branch of HEAD has no commit."""
+    ref_commit: str | None = None
+    """Id of the commit of the ref that the request names; None if it names none."""
 
     def start_point(self, branch: str | None) -> StartPoint:
         """Return the commit from which the branch of a workspace starts.
 
         Args:
             branch: name of the remote's branch; None means the default branch or, without one, the remote's HEAD.
+                The start is its commit, unless the request names a ref.
 
         Raises:
             StartPointMissing: there is no such branch, or no default; the message lists some branches that exist.
         """
         name = branch or self.default_branch
+        if self.ref_commit is not None and (name is None or name in self.heads):
+            return StartPoint(name, self.ref_commit)
         if name is None and self.head is not None:
             return StartPoint(None, self.head)
         if name is None:

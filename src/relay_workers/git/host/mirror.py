@@ -15,12 +15,13 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.git.start_ref import needs_own_fetch
 from relay_core.domain.git.url import GitUrl
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
@@ -36,6 +37,7 @@ from relay_workers.git.host.advertisement import (
 from relay_workers.git.host.fetched_mirror import FetchedMirror, describe
 from relay_workers.git.host.process import Deadline, DeadlinePassed, GitJob, GitResult, run_git
 from relay_workers.git.host.progress import ProgressLog
+from relay_workers.git.host.ref_commit import asked_ref, find_commit, ref_missing
 from relay_workers.git.host.remote import NOT_GIT, SHA256, WEB, Connection, connect, explain_failure
 
 _REFSPECS = (f"+HEAD*:{RELAY_HEAD}*", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
@@ -44,6 +46,7 @@ _DIRTY = "relay-fetching"
 _LEAST_BYTES = 1 << 20
 """Git may always write files of this size, for example for refs, even if the mirror has reached its size limit."""
 _REFS_NAMED = 5
+_QUIET = ("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
 _FETCH = ("fetch", "--progress", "--prune", "--force", "--update-shallow")
 """First arguments of a fetch.
 
@@ -76,9 +79,16 @@ class Mirrors:
         return self._settings.data_dir / "mirrors" / str(project_id) / f"{key}.git"
 
     def fetch(
-        self, project_id: UUID, url: GitUrl, on_output: Callable[[bytes], None], deadline: Deadline
+        self,
+        project_id: UUID,
+        url: GitUrl,
+        on_output: Callable[[bytes], None],
+        deadline: Deadline,
+        ref: str | None = None,
     ) -> FetchedMirror:
         """Update the mirror of a remote, or create it, with one connection to the remote; return the mirror's refs.
+
+        A ref that is neither branch nor tag needs a second connection.
 
         After a failure, no part of a new mirror and no process is left.
 
@@ -87,6 +97,7 @@ class Mirrors:
             url: the remote.
             on_output: called with git's progress and messages for the log.
             deadline: the time limit, and the event that cancels the fetch.
+            ref: a branch, tag, commit id or full ref name whose commit is looked up, too; None: none is.
 
         Raises:
             StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``.
@@ -103,7 +114,8 @@ class Mirrors:
                     remote = self._update(path, fetch)
                 else:
                     remote = self._create(path, fetch)
-                return describe(path, remote)
+                found = describe(path, remote)
+                return found if ref is None else replace(found, ref_commit=self._commit_of(path, remote, ref, fetch))
         except TooManyRefs as error:
             raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {error}") from error
         except DeadlinePassed as error:
@@ -131,16 +143,34 @@ class Mirrors:
         return remote
 
     def _update(self, path: Path, fetch: _Fetch) -> Advertisement:
-        quiet = ("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
         # A remote that was shallow at the last fetch may be complete by now.
         deepen = ("--unshallow",) if (path / "shallow").exists() else ()
-        argv = (*_FETCH, *deepen, *quiet, *fetch.connection.options, "--", fetch.connection.url, *_REFSPECS)
+        argv = (*_FETCH, *deepen, *_QUIET, *fetch.connection.options, "--", fetch.connection.url, *_REFSPECS)
         marker = path / _DIRTY
         marker.touch()
         remote = self._visit(argv, path, fetch, git_dir=path)
         _compare(path, remote, fetch)
         marker.unlink()
         return remote
+
+    def _commit_of(self, path: Path, remote: Advertisement, ref: str, fetch: _Fetch) -> str:
+        """Return the commit of a ref; fetch the ref first if it is neither branch nor tag.
+
+        Raises:
+            StepFailed: reason ``clone_failed``: the remote does not have the ref, or it is no commit.
+        """
+        if needs_own_fetch(ref):
+            argv = ("fetch", "--progress", "--force", "--update-shallow", "--no-tags", *_QUIET)
+            target = (*fetch.connection.options, "--", fetch.connection.url, f"+{ref}:{asked_ref(ref)}")
+            marker = path / _DIRTY
+            marker.touch()
+            result = self._run((*argv, *target), fetch, git_dir=path, size=_size(path))
+            marker.unlink()
+            if result.exit_code and b"find remote ref" in result.errors:
+                raise ref_missing(fetch.url, ref)
+            if result.exit_code:
+                raise StepFailed(Reason.CLONE_FAILED, explain_failure(result.errors, fetch.url))
+        return find_commit(path, fetch.url, remote.refs, ref, fetch.deadline)
 
     def _visit(self, argv: tuple[str, ...], path: Path, fetch: _Fetch, git_dir: Path | None = None) -> Advertisement:
         """Run a git command that connects to the remote; return the refs that the remote advertised.

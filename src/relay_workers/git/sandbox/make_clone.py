@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
+from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import GitUrl, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
@@ -37,13 +38,16 @@ class Cloner:
         for branch in filter(None, (request.branch, request.target_branch)):
             if not is_valid_branch(branch):
                 raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
+        if request.ref is not None:
+            check_ref(request.ref, "ref")
         deadline = Deadline.within(self._settings.clone_timeout_seconds, request.cancelled)
-        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, deadline)
+        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, deadline, request.ref)
         target = mirror.start_point(request.target_branch)
         self._prepare_workspace(request)
         answer = self._checkout(request, url, mirror, target)
         head = self._head_of_clone(request, answer)
-        request.on_output(f"Branch {request.branch} from {target.branch or 'a HEAD on no branch'} at {head}\n".encode())
+        start = request.ref or target.branch or "a HEAD on no branch"
+        request.on_output(f"Branch {request.branch} from {start} at {head}\n".encode())
         if answer.submodules:
             request.on_output(f"Submodules are left empty: {_some(answer.submodules)}\n".encode())
         if answer.pointers:
