@@ -1,50 +1,58 @@
 """The entry point of the `relay` command."""
 
 import sys
-from collections.abc import Callable
+from typing import Annotated, ClassVar
 
-import httpx
 import typer
-from pydantic import ValidationError
 
-from relay_cli.commands import agents, doctor, executions, runs, secrets, sessions, stack, tokens, workspaces
 from relay_cli.errors import CommandFailed
+from relay_cli.lazy import Entry, LazyGroup, load
+from relay_cli.table import ENTRIES
 from relay_core import __version__
 from relay_core.console.output import note
 from relay_core.domain.errors import InvalidInput, RelayError
-from relay_core.settings import wrong_settings
-from relay_core.store.outage import DBAPIError, is_away
+
+
+class RelayCommands(LazyGroup):
+    """The commands of `relay`."""
+
+    entries: ClassVar[tuple[Entry, ...]] = ENTRIES
+
 
 app = typer.Typer(
-    help="Run coding agents, and the scripts and dev servers around them, as jobs in containers.",
+    cls=RelayCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: tuple[Callable[..., None], ...] = (
-    *(stack.up, stack.down, stack.status),
-    *(runs.run, executions.ps, executions.show, executions.logs, executions.kill, executions.diff),
-    *(sessions.follow_up, sessions.sessions, workspaces.retry, workspaces.stop, workspaces.resume),
-    *(tokens.nodes, tokens.drain, doctor.doctor),
-)
-"""Commands without a group, in the order of the help text. Typer names `follow_up` as `follow-up`."""
-for command in COMMANDS:
-    app.command()(command)
-app.add_typer(stack.db, name="db")
-app.add_typer(stack.image, name="image")
-app.add_typer(agents.agents, name="agents")
-app.add_typer(secrets.secret, name="secret")
-app.add_typer(tokens.tokens, name="token")
 
 
-@app.command()
-def version() -> None:
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"relay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def relay(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Run coding agents, and the scripts and dev servers around them, as jobs in containers."""
+
+
+@app.command("version", hidden=True)
+def print_version() -> None:
     """Print the version of this command."""
     print(__version__)
 
 
 def main() -> None:
     """Run the command. For an expected error, print a message on standard error, not a traceback, and exit non-zero."""
+    # httpx also imports its own command line if it can, with rich and pygments: 50 ms that no command here needs.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: "there is no such module"
     try:
         app()
     except CommandFailed as error:
@@ -53,22 +61,17 @@ def main() -> None:
     except InvalidInput as error:
         note(str(error))
         sys.exit(2)
-    except ValidationError as error:
-        note(wrong_settings(error))
-        sys.exit(2)
     except RelayError as error:
         note(str(error))  # all lines: the message may contain the last lines of a build's output
         sys.exit(1)
-    except httpx.TransportError as error:
-        note(str(error).splitlines()[0])
-        sys.exit(1)
-    except DBAPIError as error:
-        if not is_away(error):
-            raise
-        note(f"the database does not answer: {str(error.orig).splitlines()[0]}")
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # the classes of other expected errors are imported only now, as that takes 0.3 s
+        ending = load("relay_cli.foreign_errors:ending")(error)
+        if ending is None:
+            raise
+        note(ending.message)
+        sys.exit(ending.exit_code)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from relay_core.console.output import note
 from relay_core.domain.errors import RelayError
 from relay_stack.down import take_down
 from relay_stack.errors import StackProblem
-from relay_stack.files.data_dir import data_dir_of_settings
+from relay_stack.files.local_settings import data_dir_of_settings
 from relay_stack.machine.browser import ensure_browser
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine, find_engine

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from relay_core.console.output import note
 from relay_stack.errors import StackProblem
-from relay_stack.files.data_dir import data_dir_of_settings, stack_is_up
+from relay_stack.files.data_dir import stack_is_up
+from relay_stack.files.local_settings import data_dir_of_settings
 from relay_stack.machine.consent import Consent
 from relay_stack.sample.sample_job import run_sample
 from relay_stack.start import RunningStack, hold, prepare_machine, start_stack, stop_supervisor

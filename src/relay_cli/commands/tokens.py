@@ -1,6 +1,6 @@
-"""`relay token create | list | revoke`, `relay nodes`, `relay drain`: commands for the operator."""
+"""`relay token create | list | revoke`: bearer tokens of the API."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -8,11 +8,9 @@ import typer
 from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.commands.ids import id_argument
+from relay_cli.lazy import load
 from relay_cli.output import Json
 from relay_core.console.output import note
-from relay_core.domain.nodes import Capacity, load_text
-from relay_core.store.tokens import create_token
-from relay_stack.files.local_settings import settings_of_this_machine
 
 tokens = typer.Typer(help="Bearer tokens for the API.", no_args_is_help=True)
 
@@ -39,7 +37,8 @@ def create(
     Example: relay token create operator --owner operator --scope admin --database
     """
     if database:
-        text = create_token(settings_of_this_machine().database_url, owner, scope, name)
+        settings = load("relay_stack.files.local_settings:settings_of_this_machine")()
+        text = load("relay_core.store.tokens:create_token")(settings.database_url, owner, scope, name)
         output.show({"name": name, "owner": owner, "scopes": scope, "token": text}, as_json=as_json)
         return
     created = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
@@ -63,43 +62,3 @@ def revoke(
         output.show({"id": str(token), "revoked": True}, as_json=True)
     else:
         note(f"revoked token {token}")
-
-
-def nodes(as_json: Json = False) -> None:
-    """List the nodes that run jobs, with their health.
-
-    A node reports its health itself. The age of its last heartbeat shows whether the node is alive (liveness).
-    """
-    columns = (
-        "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
-    )
-    rows = [
-        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else {"promised": _promised(node)})}
-        for node in connect().items("/v1/nodes")
-    ]
-    output.show_list(rows, columns.split(), as_json=as_json)
-
-
-def _promised(node: dict[str, Any]) -> str:
-    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
-    return load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
-
-
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds)
-
-
-def drain(
-    node: Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Let the node take new workspaces again.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Stop a node from taking new workspaces. The workspaces that it has already continue.
-
-    Example: relay drain node-0123456789ab
-    """
-    answer = connect().call("POST", f"/v1/nodes/{node}/{'undrain' if undo else 'drain'}")
-    if as_json:
-        output.show(answer, as_json=True)
-    else:
-        note(f"{node} takes {'' if undo else 'no '}new workspaces")

@@ -1,15 +1,11 @@
 """Settings of Postgres, Redis and the data directory."""
 
-import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from relay_core.data_dir import NOT_ABSOLUTE, default_data_dir
 from relay_core.settings.base import SettingsGroup
-
-
-def _default_data_dir() -> Path:
-    return Path("/var/lib/relay") if os.geteuid() == 0 else Path.home() / ".local" / "share" / "relay"
 
 
 class StorageSettings(SettingsGroup):
@@ -32,7 +28,7 @@ class StorageSettings(SettingsGroup):
         "Set the same URL for every process of a deployment.",
     )
     data_dir: Path = Field(
-        default_factory=_default_data_dir,
+        default_factory=default_data_dir,
         description="Absolute path of the directory for all files of this node: mirrors, workspaces, logs in progress. "
         "Put it on a large disk; moving it moves the node's identity with it.",
     )
@@ -41,6 +37,5 @@ class StorageSettings(SettingsGroup):
     @classmethod
     def _is_absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
-            msg = "RELAY_DATA_DIR must be an absolute path: the container engine mounts it under the same name"
-            raise ValueError(msg)
+            raise ValueError(NOT_ABSOLUTE)
         return value

@@ -7,30 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from relay_core.settings import get_settings
 from relay_stack.errors import StackProblem
 
 MINIMUM_FREE_BYTES = 2 << 30
 """Free bytes that a start needs: base image, database and a first workspace take about 1 GiB."""
-
-
-def data_dir_of_settings() -> Path:
-    """Return the data directory from RELAY_DATA_DIR, or the default.
-
-    Raises:
-        StackProblem: some RELAY_* variables have unusable values; the message lists these variables.
-    """
-    try:
-        return get_settings().data_dir
-    except ValidationError as error:
-        wrong = [
-            f"RELAY_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-            if fault["type"] != "default_factory_not_called"  # caused by another wrong value
-        ]
-        raise StackProblem("The environment cannot be used:\n" + "\n".join(wrong)) from None
 
 
 def open_data_dir(data_dir: Path) -> None:

@@ -5,8 +5,28 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from relay_core.settings import Settings, get_settings
+from relay_stack.errors import StackProblem
 from relay_stack.files.private_file import write_private
+
+
+def data_dir_of_settings() -> Path:
+    """Return the data directory from RELAY_DATA_DIR, or the default.
+
+    Raises:
+        StackProblem: some RELAY_* variables have unusable values; the message lists these variables.
+    """
+    try:
+        return get_settings().data_dir
+    except ValidationError as error:
+        wrong = [
+            f"RELAY_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+            if fault["type"] != "default_factory_not_called"  # caused by another wrong value
+        ]
+        raise StackProblem("The environment cannot be used:\n" + "\n".join(wrong)) from None
 
 
 def remember_environment(data_dir: Path, environment: Mapping[str, str]) -> None:

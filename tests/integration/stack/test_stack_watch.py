@@ -13,7 +13,8 @@ import pytest
 
 from relay_core.settings import get_settings
 from relay_stack.errors import StackProblem
-from relay_stack.files.data_dir import data_dir_of_settings, open_data_dir, stack_is_up, stack_lock
+from relay_stack.files.data_dir import open_data_dir, stack_is_up, stack_lock
+from relay_stack.files.local_settings import data_dir_of_settings
 from relay_stack.files.stack_state import ProcessState
 from relay_stack.services.app_service import AppService
 from relay_stack.services.keep_alive import ProcessKeeper, StopRequested, stop_on_signals

@@ -82,11 +82,11 @@ def test_the_first_call_is_one_that_the_api_takes():
 
 
 def test_commands_of_the_readme_exist():
-    commands = typer.main.get_command(app).commands
+    group = typer.main.get_command(app)
     line = next(line for line in README.splitlines() if line.startswith("relay ps ·"))
     named = [words.split() for words in line.removeprefix("relay ").split(" · ")]
     for words in named:
-        command = commands[words[0]]
+        _, command, _ = group.resolve_command(typer.Context(group), words)
         if hasattr(command, "commands"):
             assert words[1] in command.commands
 

@@ -1,0 +1,51 @@
+"""`relay nodes | drain`: the nodes of the fleet."""
+
+from typing import Annotated, Any
+
+import typer
+
+from relay_cli import output
+from relay_cli.client import connect
+from relay_cli.output import Json
+from relay_core.console.output import note
+from relay_core.domain.nodes import Capacity, load_text
+
+
+def nodes(as_json: Json = False) -> None:
+    """List the nodes that run jobs, with their health.
+
+    A node reports its health itself. The age of its last heartbeat shows whether the node is alive (liveness).
+    """
+    columns = (
+        "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
+    )
+    rows = [
+        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else {"promised": _promised(node)})}
+        for node in connect().items("/v1/nodes")
+    ]
+    output.show_list(rows, columns.split(), as_json=as_json)
+
+
+def _promised(node: dict[str, Any]) -> str:
+    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
+    return load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
+
+
+def drain(
+    node: Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let the node take new workspaces again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop a node from taking new workspaces. The workspaces that it has already continue.
+
+    Example: relay drain node-0123456789ab
+    """
+    answer = connect().call("POST", f"/v1/nodes/{node}/{'undrain' if undo else 'drain'}")
+    if as_json:
+        output.show(answer, as_json=True)
+    else:
+        note(f"{node} takes {'' if undo else 'no '}new workspaces")

@@ -1,0 +1,78 @@
+"""Commands whose modules are imported when they are called, so that `relay` starts quickly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+
+def load(target: str) -> Any:
+    """Import a module and return an object in it.
+
+    Args:
+        target: `MODULE:NAME`.
+    """
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command, or one group of commands, of the table of `relay`.
+
+    Attributes:
+        name: the word that a person types.
+        target: `MODULE:NAME` of the function, or of the `typer.Typer` of a group.
+        summary: the first sentence of the help text, for lists of commands. It is here so that a list imports nothing.
+        panel: heading below which `relay --help` lists the command.
+        hidden: True for an old name, which works and is not listed.
+    """
+
+    name: str
+    target: str
+    summary: str
+    panel: str
+    hidden: bool = False
+
+    def placeholder(self) -> TyperCommand:
+        """Return what a list of commands shows of this one."""
+        return TyperCommand(self.name, help=self.summary, hidden=self.hidden, rich_help_panel=self.panel)
+
+    def command(self) -> Any:
+        """Import the command and return it."""
+        return as_command(self.name, load(self.target))
+
+
+def as_command(name: str, found: Callable[..., None] | typer.Typer) -> Any:
+    """Return the command of a function, or the group of commands of a `typer.Typer`."""
+    if isinstance(found, typer.Typer):
+        group = get_command(found)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False)
+    single.command(name)(found)
+    return get_command(single)
+
+
+class LazyGroup(TyperGroup):
+    """A group of commands that imports the module of a command when the command is called or completed.
+
+    A subclass sets `entries`.
+    """
+
+    entries: ClassVar[tuple[Entry, ...]] = ()
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for entry in self.entries:
+            self.commands[entry.name] = entry.placeholder()
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command that the first of ``args`` names, imported, and the other arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        entry = next((entry for entry in self.entries if entry.name == name), None)
+        return name, command if entry is None else entry.command(), rest

@@ -1,0 +1,81 @@
+"""The commands of `relay`, in the order of its help text. To add one, write its line here."""
+
+from relay_cli.lazy import Entry
+
+_RUNS, _WORKSPACES, _STACK, _SETTINGS = "Runs", "Workspaces", "This machine", "Server"
+_AT = "relay_cli.commands."
+
+ENTRIES = (
+    Entry(
+        "run",
+        f"{_AT}runs:run",
+        "Run a job on a repository: clone, setup script, agent, cleanup script, each in the workspace's container.",
+        _RUNS,
+    ),
+    Entry("ps", f"{_AT}executions:ps", "List executions, newest first.", _RUNS),
+    Entry(
+        "show",
+        f"{_AT}executions:show",
+        "Show one execution: status, reason, git state before and after, log sizes.",
+        _RUNS,
+    ),
+    Entry("logs", f"{_AT}executions:logs", "Print the log of an execution.", _RUNS),
+    Entry("kill", f"{_AT}executions:kill", "Kill an execution and all its processes.", _RUNS),
+    Entry(
+        "diff",
+        f"{_AT}executions:diff",
+        "Print what a workspace (or one execution) changed, as a patch for `git apply`.",
+        _RUNS,
+    ),
+    Entry("follow-up", f"{_AT}sessions:follow_up", "Send an agent another message.", _RUNS),
+    Entry(
+        "retry",
+        f"{_AT}workspaces:retry",
+        "Repeat a failed or killed execution in its workspace, and run the steps that follow it.",
+        _RUNS,
+    ),
+    Entry(
+        "sessions",
+        f"{_AT}sessions:sessions",
+        "List the sessions of a workspace; each is one conversation with an agent.",
+        _WORKSPACES,
+    ),
+    Entry(
+        "stop",
+        f"{_AT}workspaces:stop",
+        "Kill the running executions of a workspace and stop its container.",
+        _WORKSPACES,
+    ),
+    Entry(
+        "resume",
+        f"{_AT}workspaces:resume",
+        "Start the container of a stopped workspace again, and let its queued executions run.",
+        _WORKSPACES,
+    ),
+    Entry(
+        "up",
+        f"{_AT}stack:up",
+        "Start database, queue, API, worker and Flower on this machine. Ctrl-C stops them.",
+        _STACK,
+    ),
+    Entry("down", f"{_AT}stack:down", "Stop the stack. Its data stays.", _STACK),
+    Entry("status", f"{_AT}status:status", "Show the processes of the stack and their addresses.", _STACK),
+    Entry(
+        "doctor",
+        f"{_AT}doctor:doctor",
+        "Check the services, this node and its work, and show what the worker's periodic checks would repair.",
+        _STACK,
+    ),
+    Entry("image", f"{_AT}images:image", "Images with coding agents, for the containers of workspaces.", _STACK),
+    Entry("db", f"{_AT}database:db", "Schema of the database.", _STACK),
+    Entry("agents", f"{_AT}agents:agents", "Agents that a run can name, and their variants (profiles).", _SETTINGS),
+    Entry("secret", f"{_AT}secrets:secret", "Secrets of a project. Its runs get them by name.", _SETTINGS),
+    Entry("token", f"{_AT}tokens:tokens", "Bearer tokens for the API.", _SETTINGS),
+    Entry("nodes", f"{_AT}nodes:nodes", "List the nodes that run jobs, with their health.", _SETTINGS),
+    Entry(
+        "drain",
+        f"{_AT}nodes:drain",
+        "Stop a node from taking new workspaces. The workspaces that it has already continue.",
+        _SETTINGS,
+    ),
+)
