@@ -1,32 +1,57 @@
-"""Write an agent's conversation for people: text while it grows, and each tool call with its result."""
+"""Write an agent's conversation for people: the prompt, text while it grows, and each tool call with its result."""
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from relay_core.console.output import LogWriter
+from relay_cli.rendering.style import Style
+from relay_cli.rendering.tool_calls import call_lines
+from relay_cli.rendering.units import usage_text
 
-RESULT_LINES = 12
-"""Most lines of a tool's result that are shown; of further lines only the number is shown."""
-INPUT_CHARACTERS = 300
-"""Most characters of a tool's input that are shown."""
-_SUMMARY_INPUTS = ("command", "cmd", "file_path", "path", "pattern", "query", "url")
-"""Input fields that summarise a tool call: the first one that a call has is shown instead of the whole input."""
+PROMPT_LINES = 20
+"""Most lines of a prompt that are shown."""
+_SUBAGENT = "  | "
+"""Begins each line of a subagent."""
+
+
+class Target(Protocol):
+    """Takes the bytes of the text."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
 
 
 class ConversationWriter:
     """Writes the entries of a conversation. When an entry has changed, only its new text is written.
 
     Args:
-        target: the writer that gets the text, in UTF-8.
+        target: gets the text, in UTF-8.
+        style: colours of the text.
     """
 
-    def __init__(self, target: LogWriter) -> None:
+    def __init__(self, target: Target, style: Style | None = None) -> None:
         self._target = target
+        self._style = style or Style()
         self._shown: dict[int, str] = {}
         """Number of an entry → the text of the entry that has been written."""
         self._open: int | None = None
         """Number of the last written entry, whose last line has no newline yet. None if the output ends with one."""
+        self._agent: str | None = None
+        """Subagent of the last written entry; None for the agent itself."""
+
+    def begin(self, execution: Mapping[str, Any]) -> None:
+        """Write the agent, its model and the prompt of its turn.
+
+        Args:
+            execution: the execution as the API returns it (`ExecutionDetail`).
+        """
+        executor = (execution.get("action") or {}).get("executor") or {}
+        model = f" · {executor['model']}" if executor.get("model") else ""
+        self._write(self._style.paint(f"{execution.get('executor')}{model}", "bold") + "\n")
+        lines = ((execution.get("turn") or {}).get("prompt") or "").strip().splitlines()
+        more = [f"… {len(lines) - PROMPT_LINES} more lines"] if len(lines) > PROMPT_LINES else []
+        if lines:
+            told = "\n".join(f"  {line}" for line in [*lines[:PROMPT_LINES], *more])
+            self._write(self._style.paint("prompt:", "dim") + f"\n{told}\n\n")
 
     def show(self, entry: Mapping[str, Any]) -> None:
         """Write the part of an entry that was not written before.
@@ -36,16 +61,18 @@ class ConversationWriter:
                 `agent`, `usage` and `truncated`.
         """
         number = entry["entry"]
-        text = _text(entry)
+        text = _text(entry, self._style)
         before = self._shown.get(number, "")
         if text == before:
             return
         self._shown[number] = text
         if before and self._open == number and text.startswith(before):
-            self._write(text[len(before) :])
+            self._write(self._painted(text[len(before) :], entry))
             return
         self.end()
-        self._write(text.removeprefix(before).lstrip("\n") if before else text)
+        self._head_of_subagent(entry)
+        rest = text.removeprefix(before).lstrip("\n") if before else text
+        self._write(self._painted(rest, entry))
         self._open = number
 
     def end(self) -> None:
@@ -54,41 +81,28 @@ class ConversationWriter:
             self._write("\n")
             self._open = None
 
+    def _head_of_subagent(self, entry: Mapping[str, Any]) -> None:
+        agent = entry.get("agent")
+        if agent != self._agent and agent:
+            self._write(self._style.paint(f"{_SUBAGENT}[{agent}]", "magenta") + "\n")
+        self._agent = agent
+
+    def _painted(self, text: str, entry: Mapping[str, Any]) -> str:
+        colour = {"reasoning": "dim", "notice": "yellow", "error": "red", "usage": "dim"}.get(entry["kind"])
+        return self._style.paint(text, colour) if colour else text
+
     def _write(self, text: str) -> None:
         self._target.write(text.encode(errors="replace"))
 
 
-def _text(entry: Mapping[str, Any]) -> str:
+def _text(entry: Mapping[str, Any], style: Style) -> str:
+    """Return the whole text of an entry; of a subagent, each line begins with a bar."""
     kind: str = entry["kind"]
-    text: str = entry["text"]
-    agent = f"[{entry['agent']}] " if entry.get("agent") else ""
     if entry["tool"]:
-        return _tool(entry["tool"], agent)
-    if kind == "usage":
-        return "usage: " + ", ".join(f"{name} {value:g}" for name, value in (entry["usage"] or {}).items())
-    prefix = agent + {"reasoning": "(thinking) ", "error": "error: ", "notice": "notice: "}.get(kind, "")
-    return prefix + text + (" […]" if entry["truncated"] else "")
-
-
-def _tool(tool: Mapping[str, Any], agent: str) -> str:
-    summary = ", ".join(tool["paths"]) or _input_summary(tool["input"])
-    head = f"> {agent}{tool['name']}: {summary}"
-    if tool["status"] == "running":
-        return head
-    lines = tool["result"].strip("\n").splitlines()
-    more = [f"… {len(lines) - RESULT_LINES} more lines"] if len(lines) > RESULT_LINES else []
-    mark = [f"({tool['status']})"] if tool["status"] in {"failed", "interrupted"} else []
-    return "\n".join([head, *(f"  {line}" for line in [*mark, *lines[:RESULT_LINES], *more])])
-
-
-def _input_summary(tool_input: str) -> str:
-    try:
-        value = json.loads(tool_input)
-    except ValueError:
-        value = tool_input
-    if isinstance(value, dict):
-        summaries = [value[name] for name in _SUMMARY_INPUTS if name in value]
-        value = summaries[0] if summaries else value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    line = text.strip().replace("\n", "; ")
-    return line if len(line) <= INPUT_CHARACTERS else line[: INPUT_CHARACTERS - 1] + "…"
+        text = "\n".join(call_lines(entry["tool"], style))
+    elif kind == "usage":
+        text = f"used {usage_text(entry['usage']) or 'nothing that the agent counts'}"
+    else:
+        prefix = {"reasoning": "(thinking) ", "error": "error: ", "notice": "notice: "}.get(kind, "")
+        text = prefix + entry["text"] + (" […]" if entry["truncated"] else "")
+    return _SUBAGENT + text.replace("\n", f"\n{_SUBAGENT}") if entry.get("agent") else text

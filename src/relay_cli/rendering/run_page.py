@@ -7,7 +7,7 @@ from typing import Any
 from relay_cli.rendering.names import short, state_word, step_name, waiting
 from relay_cli.rendering.run_table import step_lines
 from relay_cli.rendering.style import Style
-from relay_cli.rendering.units import age, duration, local_time, money, plural, seconds_between
+from relay_cli.rendering.units import age, duration, local_time, plural, seconds_between, usage_text
 from relay_core.console.terminal_text import indented, safe_line
 
 _WORDS = {
@@ -85,18 +85,6 @@ def stat_text(stat: Mapping[str, Any] | None) -> str | None:
     if not stat["files"]:
         return "no changes"
     return f"{plural(stat['files'], 'file')}, +{stat['insertions']} -{stat['deletions']}"
-
-
-def usage_text(usage: Mapping[str, Any] | None) -> str | None:
-    """Return tokens and cost of a run; None if its agent reported neither."""
-    if not usage:
-        return None
-    sent = sum(int(usage.get(name) or 0) for name in ("input_tokens", "cache_creation_input_tokens"))
-    cached = int(usage.get("cache_read_input_tokens") or 0)
-    received = sum(int(usage.get(name) or 0) for name in ("output_tokens", "reasoning_tokens"))
-    tokens = f"{plural(sent, 'token')} in{f' (and {cached:,} cached)' if cached else ''}, {received:,} out"
-    parts = [tokens] if sent or received or cached else []
-    return " · ".join([*parts, *([money(usage["cost_usd"])] if usage.get("cost_usd") is not None else [])]) or None
 
 
 def page(

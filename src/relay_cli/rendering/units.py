@@ -1,6 +1,8 @@
-"""Numbers with units, short enough for a table: durations, ages, bytes, counts and money."""
+"""Numbers with units, short enough for a table: durations, ages, bytes, counts, tokens and money."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 _TIME_UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 _BYTE_UNITS = ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)
@@ -41,7 +43,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def money(dollars: float) -> str:
-    """Return an amount in dollars: two decimals, or four below one cent's hundredfold, as prices of turns are small."""
+    """Return an amount in dollars: with two decimals, or with four if it is less than one dollar."""
     return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
 
 
@@ -59,3 +61,15 @@ def seconds_between(earlier: str, later: str | None, now: datetime) -> float:
 def local_time(timestamp: str) -> str:
     """Return a timestamp of the API in local time, without fractions of a second."""
     return moment(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def usage_text(usage: Mapping[str, Any] | None) -> str | None:
+    """Return tokens and cost; None if the agent reported neither."""
+    if not usage:
+        return None
+    sent = sum(int(usage.get(name) or 0) for name in ("input_tokens", "cache_creation_input_tokens"))
+    cached = int(usage.get("cache_read_input_tokens") or 0)
+    received = sum(int(usage.get(name) or 0) for name in ("output_tokens", "reasoning_tokens"))
+    tokens = f"{plural(sent, 'token')} in{f' (and {cached:,} cached)' if cached else ''}, {received:,} out"
+    parts = [tokens] if sent or received or cached else []
+    return " · ".join([*parts, *([money(usage["cost_usd"])] if usage.get("cost_usd") is not None else [])]) or None

@@ -157,8 +157,10 @@ def test_hostile_text_stays_text(style):
 
 @pytest.mark.parametrize(
     ("seconds", "long", "old"),
-    [(0, "0.0s", "0s"), (9.96, "10s", "9s"), (59.7, "1m00s", "59s"), (125, "2m05s", "2m")]
-    + [(3720, "1h02m", "1h"), (273600, "3d04h", "3d"), (-3, "0.0s", "0s")],
+    [
+        *((0, "0.0s", "0s"), (9.96, "10s", "9s"), (59.7, "1m00s", "59s"), (125, "2m05s", "2m")),
+        *((3720, "1h02m", "1h"), (273600, "3d04h", "3d"), (-3, "0.0s", "0s")),
+    ],
 )
 def test_durations_and_ages(seconds, long, old):
     assert (units.duration(seconds), units.age(seconds)) == (long, old)
