@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
 from tests.support.machine import engine, free_port
 from tests.support.relay import git, make_repo
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -107,7 +107,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def api(fleet: Fleet) -> Iterator[httpx.Client]:
     url = f"http://127.0.0.1:{fleet.environment['RELAY_API_PORT']}"
-    until(lambda: answers(url))
+    eventually(lambda: answers(url), seconds=120)
     words = ("relay", "token", "create", "operator", "--owner", "operator", "--scope", "admin", "--database", "--json")
     token = json.loads(fleet("exec", "-T", "api", *words))["token"]
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
@@ -119,14 +119,6 @@ def answers(url: str) -> bool:
         return httpx.get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def until(true: Any, seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +147,7 @@ def test_a_job_runs_through_the_fleet(api: httpx.Client, remote: str):
     made = api.post("/v1/runs", json=body)
     assert made.status_code == 202, made.text
     run = made.json()
-    until(lambda: api.get(f"/v1/tasks/{run['task_id']}").json()["status"] == "inreview")
+    eventually(lambda: api.get(f"/v1/tasks/{run['task_id']}").json()["status"] == "inreview", seconds=120)
     steps = api.get(f"/v1/workspaces/{run['workspace_id']}/executions").json()["items"]
     ends = {step["run_reason"]: (step["status"], step["error_reason"]) for step in steps}
     assert ends == dict.fromkeys(("clone", "setup_script", "coding_agent", "cleanup_script"), ("completed", None))
@@ -163,7 +155,7 @@ def test_a_job_runs_through_the_fleet(api: httpx.Client, remote: str):
 
 
 def test_the_workers_are_one_node_with_stable_names(fleet: Fleet, api: httpx.Client):
-    until(lambda: len(ready_names(fleet)) == WORKERS)
+    eventually(lambda: len(ready_names(fleet)) == WORKERS, seconds=120)
     (node,) = api.get("/v1/nodes").json()["items"]
     assert ready_names(fleet) == {f"w{number}@{node['node_id']}" for number in range(1, WORKERS + 1)}
 
@@ -185,7 +177,7 @@ def test_only_workers_hold_the_engine_and_nothing_but_api_and_flower_is_publishe
 
 def test_flower_asks_for_a_password(fleet: Fleet):
     url = f"http://127.0.0.1:{fleet.environment['RELAY_FLOWER_PORT']}/"
-    until(lambda: answers_at_all(url))
+    eventually(lambda: answers_at_all(url), seconds=120)
     assert httpx.get(url).status_code == 401
 
 

@@ -10,7 +10,8 @@ from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.port import PullTerms, StepStart, identity_labels
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import UID, eventually
+from tests.support.engine_fixtures import UID
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.containers_port"]
 

@@ -6,7 +6,8 @@ import pytest
 
 from relay_workers.containers.port import EngineUnavailable, StepStart
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import UID, eventually
+from tests.support.engine_fixtures import UID
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.containers_port"]
 

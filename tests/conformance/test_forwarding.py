@@ -6,7 +6,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.port import EngineUnavailable
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import eventually
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.containers_port"]
 

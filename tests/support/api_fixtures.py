@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.logs.log_store import Append, LogStore, StreamEnd
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Workspace
+from tests.support.waiting import eventually
 
 NODE = "test-node"
 RUN = {
@@ -102,7 +102,7 @@ def api_on_a_port(database: Engine, settings: Settings) -> Iterator[Api]:
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=200)) as client:
-        wait_until(lambda: server.started)
+        eventually(lambda: server.started)
         yield Api(app, client, settings, database, make_tokens(database))
     server.should_exit = True
     thread.join(10)
@@ -115,13 +115,6 @@ def problem_of(answer: httpx.Response) -> tuple[int, str, list[str]]:
     body = answer.json()
     assert body["status"] == answer.status_code
     return answer.status_code, body["code"], [error["field"] for error in body.get("errors", [])]
-
-
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class Worker:

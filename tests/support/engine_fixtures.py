@@ -4,7 +4,6 @@ import os
 import select
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,15 +32,6 @@ def base_image(api: docker.APIClient) -> str:
     image = os.environ.get("RELAY_TEST_IMAGE", "relay-base:latest")
     assert api.images(image), f"{image} is not on this machine; scripts/up makes it"
     return image
-
-
-def eventually(look, what: str):
-    """The first true answer; the outside offers no event for it."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
-    return seen
 
 
 @dataclass

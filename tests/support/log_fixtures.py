@@ -2,8 +2,7 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -59,13 +58,6 @@ def close_log(database: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
     ends = {name: log_store.StreamEnd(info.bytes, sha256) for name, info in LogStore(database).sizes(owned.id).items()}
     with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, ends)
-
-
-def eventually(what: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def cut_connections(database: Engine, database_url: str) -> None:

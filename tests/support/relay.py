@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import create_engine, text
 from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
 from tests.support.machine import engine, free_port
+from tests.support.waiting import eventually
 
 FINAL = {"completed", "failed", "killed"}
 READY = ' ready."'
@@ -109,15 +109,10 @@ class Relay:
 
     def until(self, true: Callable[[], Any], seconds: float = 60, what: str = "it") -> Any:
         """Ask again until it is true: the API is the only thing a client can ask."""
-        deadline = time.monotonic() + seconds
-        while not (result := true()):
-            assert time.monotonic() < deadline, (
-                f"{what} did not happen within {seconds} s\n{self.log_of('worker')[-6000:]}"
-                if (self.root / "worker.log").exists()
-                else f"{what} did not happen within {seconds} s"
-            )
-            time.sleep(0.05)
-        return result
+        has_log = (self.root / "worker.log").exists
+        return eventually(
+            true, seconds=seconds, what=lambda: f"{what}\n{self.log_of('worker')[-6000:] if has_log() else ''}"
+        )
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self.http.get(path, params=params)

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify
 from tests.support.engine_line import EngineLine
 from tests.support.machine import NETWORK
+from tests.support.waiting import eventually
 
 WAIT_SECONDS = 60
 ME = Principal("someone", frozenset({Scope.WRITE}))
@@ -153,11 +153,7 @@ class Node:
         return self.wait_status(execution_id, *FINAL)
 
     def until(self, look: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not (seen := look()):
-            assert time.monotonic() < deadline, f"never: {what}"
-            time.sleep(0.02)
-        return seen
+        return eventually(look, seconds=WAIT_SECONDS, what=what)
 
     def processes(self, workspace_id: UUID) -> str:
         """Command lines in the container."""

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from sqlalchemy import Engine
 
-from tests.support.api_fixtures import RUN, Api, api_in_process, make_tokens, settings_for, wait_until
+from tests.support.api_fixtures import RUN, Api, api_in_process, make_tokens, settings_for
+from tests.support.waiting import eventually
 
 FILES = 512
 CONNECTIONS = 100
@@ -77,7 +78,7 @@ def served(
                     return client.get("/healthz").status_code == 200
                 return False
 
-            wait_until(answers, 60)
+            eventually(answers, seconds=60)
             yield client, port, process.pid
     finally:
         process.send_signal(signal.SIGKILL)
@@ -139,7 +140,7 @@ def test_streams_of_one_token_are_bounded_and_a_closed_one_makes_room(served: tu
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
         assert refused.headers["Retry-After"] == "5"
         assert client.get("/v1/executions").status_code == 200
-    wait_until(lambda: _begins(client, made["links"]["logs"]), 20)
+    eventually(lambda: _begins(client, made["links"]["logs"]), seconds=20)
 
 
 def _begins(client: httpx.Client, path: str) -> bool:

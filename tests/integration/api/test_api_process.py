@@ -28,9 +28,9 @@ from tests.support.api_fixtures import (
     environment,
     make_tokens,
     settings_for,
-    wait_until,
 )
 from tests.support.machine import free_port
+from tests.support.waiting import eventually
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def test_it_serves_and_stops_while_a_stream_is_open(database: Engine, database_u
                     return client.get("/healthz").status_code == 200
                 return False
 
-            wait_until(answers, 30)
+            eventually(answers, seconds=30)
             made = client.post("/v1/runs", json=RUN).json()
             with client.stream("GET", made["links"]["logs"]) as stream:
                 next(stream.iter_bytes())
@@ -158,7 +158,7 @@ def test_the_message_is_on_the_pools_queue(api: Api, redis_url: str):
     with redis.Redis.from_url(redis_url) as client:
         before = client.llen("relay:pool.default")
         api.run()
-        wait_until(lambda: client.llen("relay:pool.default") == before + 1)
+        eventually(lambda: client.llen("relay:pool.default") == before + 1)
 
 
 def test_a_key_is_forgotten_after_its_time(api: Api, database: Engine):

@@ -18,7 +18,8 @@ from sqlalchemy import Engine
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.live_log.publisher import LiveLogPublisher
-from tests.support.api_fixtures import Api, Worker, api_on_a_port, problem_of, settings_for, wait_until
+from tests.support.api_fixtures import Api, Worker, api_on_a_port, problem_of, settings_for
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -186,10 +187,10 @@ def test_a_live_log_comes_as_it_is_stored_and_ends_with_the_run(api: Api, worker
 
     thread = threading.Thread(target=follow)
     thread.start()
-    wait_until(lambda: text() == b"before")
-    wait_until(lambda: sum(frame.event == "comment" for frame in seen) > 1)
+    eventually(lambda: text() == b"before")
+    eventually(lambda: sum(frame.event == "comment" for frame in seen) > 1)
     worker.log(claimed, [("stdout", b" after")])
-    wait_until(lambda: text() == b"before after")
+    eventually(lambda: text() == b"before after")
     assert thread.is_alive()
     worker.finish(claimed, log_ends=worker.log_ends(claimed))
     thread.join(15)
@@ -242,7 +243,7 @@ def test_events_after_the_last_one_seen_come_once_and_in_order(api: Api, worker:
         )
         api.post(f"/v1/executions/{step.json()['id']}/kill")
     expected = api.get(f"/v1/workspaces/{made['workspace_id']}/events").json()["next_after"]
-    wait_until(lambda: bool(received) and received[-1] == expected, 15)
+    eventually(lambda: bool(received) and received[-1] == expected, seconds=15)
     done.set()
     thread.join(15)
     assert received == list(range(1, expected + 1))

@@ -21,9 +21,10 @@ from relay_core.logging_setup import bind_to_logs, configure_logging
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_workers.capture.pump import SCAN_SECONDS
-from tests.support.api_fixtures import RUN, environment, make_tokens, settings_for, wait_until
-from tests.support.log_fixtures import Bench, eventually, running_execution
+from tests.support.api_fixtures import RUN, environment, make_tokens, settings_for
+from tests.support.log_fixtures import Bench, running_execution
 from tests.support.machine import free_port
+from tests.support.waiting import eventually
 
 SECRET = "swordfish-swordfish"
 
@@ -55,7 +56,7 @@ def test_an_error_of_the_api_shows_no_request(database: Engine, database_url: st
                     return client.get("/healthz").status_code == 200
                 return False
 
-            wait_until(answers, 30)
+            eventually(answers, seconds=30)
             with database.begin() as connection:
                 connection.execute(text("ALTER TABLE execution_processes RENAME TO gone"))
             body = RUN | {"prompt": f"prompt {SECRET}", "env": {"TOKEN": f"env {SECRET}"}}

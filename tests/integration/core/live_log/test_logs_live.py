@@ -18,7 +18,8 @@ from relay_core.live_log.redis_entries import key
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
 from relay_stack.services.valkey import EmbeddedValkey
-from tests.support.log_fixtures import close_log, eventually, running_execution
+from tests.support.log_fixtures import close_log, running_execution
+from tests.support.waiting import eventually
 
 
 class Author:

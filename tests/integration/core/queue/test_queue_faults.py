@@ -23,6 +23,7 @@ from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers.celery.intake import Intake, RelayConsumer
 from relay_workers.celery.tasks import register
 from tests.support.celery_bench import Bench, working
+from tests.support.waiting import eventually
 
 NODE = "node-of-this-test"
 POOL, OWN = pool_queue("default"), node_queue(NODE)
@@ -43,13 +44,6 @@ def client(valkey):
         yield client
 
 
-def until(true, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
-
-
 def app_of(valkey) -> Celery:
     return make_app(Settings(redis_url=valkey.url), NODE)
 
@@ -62,7 +56,7 @@ def worker(valkey, *, pool=True):
     register(app, bench.run)
     RelayConsumer.intake = Intake({POOL: pool, OWN: True})
     with working(bench):
-        until(lambda: RelayConsumer.intake.consumes(OWN))
+        eventually(lambda: RelayConsumer.intake.consumes(OWN))
         yield bench, RelayConsumer.intake
     RelayConsumer.intake = Intake({})
     app.close()
@@ -192,7 +186,7 @@ class TestOneWorkerAllTheTime:
             client.lpush(KEY_PREFIX + queue, bad)
         assert bench.runs(NODE if queue == OWN else None, seconds=30), "what comes behind them"
         assert client.llen(KEY_PREFIX + queue) == 0
-        until(lambda: client.hlen(KEY_PREFIX + "unacked") == 0)
+        eventually(lambda: client.hlen(KEY_PREFIX + "unacked") == 0)
         assert client.zcard(KEY_PREFIX + "unacked_index") == 0
 
     @pytest.mark.parametrize("kind", MALFORMED)
@@ -256,7 +250,7 @@ def test_a_key_of_another_kind_stops_no_queue_for_long(valkey, client, name):
     dispatcher = CeleryDispatcher(app_of(valkey), None)
     with worker(valkey) as (bench, _):
         client.set(KEY_PREFIX + name, "no list")
-        until(
+        eventually(
             lambda: (
                 dispatcher.dispatch_again([Undispatched(OWN, 0, [])]) == 0
                 and client.type(KEY_PREFIX + name) != b"string"
@@ -274,7 +268,7 @@ def test_what_lies_unacknowledged_and_cannot_be_read_stops_no_start(valkey, clie
     client.zadd(KEY_PREFIX + "unacked_index", {"tag-of-nothing": 1})
     with worker(valkey) as (bench, _):
         assert bench.runs(NODE)
-        until(lambda: client.zcard(KEY_PREFIX + "unacked_index") == 0)
+        eventually(lambda: client.zcard(KEY_PREFIX + "unacked_index") == 0)
 
 
 def test_the_queues_are_those_that_are_wanted_after_an_outage(valkey):
@@ -283,7 +277,7 @@ def test_the_queues_are_those_that_are_wanted_after_an_outage(valkey):
         valkey.stop()
         intake.want(POOL, consumed=False)  # the node has filled up
         valkey.start()
-        until(lambda: intake.consumes(OWN), 40)
+        eventually(lambda: intake.consumes(OWN), seconds=40)
         assert bench.runs(NODE, 40)
         assert not intake.consumes(POOL)
         waiting = threading.Event()
@@ -291,7 +285,7 @@ def test_the_queues_are_those_that_are_wanted_after_an_outage(valkey):
         valkey.stop()
         intake.want(POOL, consumed=True)  # room was made meanwhile; the message is gone with Valkey's memory
         valkey.start()
-        until(lambda: intake.consumes(POOL), 40)
+        eventually(lambda: intake.consumes(POOL), seconds=40)
         assert bench.runs(None, 40)
 
 
@@ -310,7 +304,7 @@ def test_a_queue_that_was_closed_from_outside_is_opened_again(valkey):
     """By Flower's button, or by ``celery control cancel_consumer``."""
     with worker(valkey) as (bench, intake):
         bench.app.control.cancel_consumer(OWN)
-        until(lambda: not intake.consumes(OWN))
+        eventually(lambda: not intake.consumes(OWN))
         intake.compare()  # as the clock does
         assert bench.runs(NODE)
 

@@ -12,8 +12,9 @@ from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_core.store.outage import is_away, is_conflict, is_of_the_data, sqlstate
 from relay_core.store.transaction import Database
-from tests.support.log_fixtures import Bench, Owned, eventually, running_execution
+from tests.support.log_fixtures import Bench, Owned, running_execution
 from tests.support.published import Published
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

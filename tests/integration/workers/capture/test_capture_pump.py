@@ -28,10 +28,10 @@ from tests.support.log_fixtures import (
     Owned,
     Run,
     cut_connections,
-    eventually,
     running_execution,
     taken_over,
 )
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 TAIL = 0.3
@@ -323,7 +323,7 @@ def test_a_line_written_in_pieces_is_not_cut_by_the_other_stream(
     eventually(lambda: bench.stored(owned, "stderr").endswith(b" line11\n"))
     monkeypatch.undo()
     run.write("stdout", b"a prompt? ")
-    eventually(lambda: bench.stored(owned, "stdout").endswith(b"a prompt? "), 5)
+    eventually(lambda: bench.stored(owned, "stdout").endswith(b"a prompt? "), seconds=5)
     run.write("stderr", b"x" * 5000)
     run.write("stdout", b"and no end")
     run.end()

@@ -1,7 +1,6 @@
 """Revokes as Celery hears them, written to a real Postgres: found by task id, once, and through an outage."""
 
 import threading
-import time
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,6 +28,7 @@ from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.celery.revocations import Revocations
 from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions
+from tests.support.waiting import eventually
 
 EXECUTOR = ExecutorChoice("shell", "true")
 E = ExecutionProcess
@@ -55,13 +55,6 @@ def row(database: Engine, execution_id: UUID):
         return connection.execute(select(E.status, E.reason, E.kill_requested_by).where(E.id == execution_id)).one()
 
 
-def until(true, seconds: float = 10):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def worker(database: Engine, redis_url: str):
     """Makes the part of a worker that hears revokes; each has runs of its own."""
@@ -82,7 +75,7 @@ def test_many_workers_hear_of_one_that_waits(database: Engine, worker):
     one = submit(database)
     for hearing in [worker() for _ in range(8)]:
         assert hearing.revoke([str(one.task_id)], terminate=False) == []
-    until(lambda: row(database, one.execution_id).status == Status.KILLED)
+    eventually(lambda: row(database, one.execution_id).status == Status.KILLED)
     assert row(database, one.execution_id).reason == "user"
     later = claim(database, one.execution_id)
     assert isinstance(later, NotClaimed)
@@ -101,12 +94,12 @@ def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engi
     with live.holding(control):
         hearing = worker(live=live)
         hearing.revoke([str(one.task_id), str(other.task_id)], terminate=False)
-        until(lambda: row(database, other.execution_id).status == Status.KILLED)
+        eventually(lambda: row(database, other.execution_id).status == Status.KILLED)
         assert row(database, one.execution_id).kill_requested_by is None
         assert not control.kill.is_set()
         assert hearing.revoke([str(one.task_id)], terminate=True) == [str(one.task_id)]
         assert control.kill.is_set()
-    until(lambda: row(database, one.execution_id).kill_requested_by is not None)
+    eventually(lambda: row(database, one.execution_id).kill_requested_by is not None)
     assert row(database, one.execution_id).status == Status.RUNNING, "its owner writes the end"
 
 
@@ -136,7 +129,7 @@ def test_a_revoke_outlasts_an_outage_of_the_database(database: Engine, worker, d
         worker(own).revoke([str(one.task_id)], terminate=True)
         assert refused.wait(10)
         connection.execute(text(f'ALTER DATABASE "{url.database}" ALLOW_CONNECTIONS true'))
-    until(lambda: row(database, one.execution_id).status == Status.KILLED)
+    eventually(lambda: row(database, one.execution_id).status == Status.KILLED)
     own.dispose()
     admin.dispose()
 

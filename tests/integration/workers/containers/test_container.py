@@ -14,8 +14,9 @@ from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.network import ensure_network
 from relay_workers.containers.in_container.programs import IDLE_SHELL
 from relay_workers.containers.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
-from tests.support.engine_fixtures import LIMITS, UID, base_image, eventually
+from tests.support.engine_fixtures import LIMITS, UID, base_image
 from tests.support.machine import NETWORK
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker

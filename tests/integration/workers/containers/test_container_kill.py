@@ -10,7 +10,7 @@ from relay_workers.containers.docker.attached import HelperConnection
 from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.process_table import TOP, parse_top, processes_to_end
 from relay_workers.containers.port import KillResult
-from tests.support.engine_fixtures import eventually
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -9,7 +9,8 @@ from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.port import ExecState, StepStart
 from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from relay_workers.host_files.safe_dir import TamperedFile
-from tests.support.engine_fixtures import UID, eventually
+from tests.support.engine_fixtures import UID
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker

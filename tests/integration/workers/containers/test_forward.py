@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from relay_workers.containers.docker.forward import Forwarder
-from tests.support.engine_fixtures import eventually
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -34,7 +34,7 @@ from relay_workers.metrics import Metrics
 from relay_workers.ownership.claims import Claims
 from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions, OwnershipLost
 from relay_workers.ownership.node_identity import identify
-from tests.support.log_fixtures import eventually
+from tests.support.waiting import eventually
 
 
 class Dispatcher:

@@ -21,8 +21,8 @@ from relay_core.domain.vocabulary import RunReason
 from relay_workers.execution import step_finisher, step_starter
 from relay_workers.testing.faults import Moment
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import eventually
 from tests.support.fake_node import FakeNode, final
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.fake_node"]
 

@@ -15,7 +15,8 @@ from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
 from relay_workers.execution.step_log import WAITING_BYTES, StepLog
 from relay_workers.ownership.live_executions import OwnershipLost
-from tests.support.log_fixtures import Owned, eventually, running_execution, taken_over
+from tests.support.log_fixtures import Owned, running_execution, taken_over
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

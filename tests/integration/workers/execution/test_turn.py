@@ -27,7 +27,8 @@ from relay_workers.execution.agent_output import AgentOutput
 from relay_workers.execution.agent_turn import AgentTurn
 from relay_workers.execution.raw_output import RawOutput
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
-from tests.support.log_fixtures import eventually, running_execution
+from tests.support.log_fixtures import running_execution
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[4]
 SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"

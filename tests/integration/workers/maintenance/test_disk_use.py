@@ -8,7 +8,8 @@ import pytest
 from relay_workers.maintenance.disk_meter import DiskMeter
 from relay_workers.maintenance.disk_usage import DiskUsage, processes_by_container
 from relay_workers.ownership.disk_cap import DiskCap
-from tests.support.engine_fixtures import base_image, eventually
+from tests.support.engine_fixtures import base_image
+from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker

@@ -1,0 +1,36 @@
+"""Waits for a state that offers no event, such as an answer of the API."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 60.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.3
+_PAUSE_PER_LOOK = 4
+"""Pause after a look, as a multiple of its duration: waiting takes at most a fifth of what serves the looks."""
+
+
+def eventually(look: Callable[[], T], what: str | Callable[[], str] = "the state", seconds: float = WAIT_SECONDS) -> T:
+    """Return the first true result of ``look``.
+
+    Args:
+        look: asks for the state; called again and again.
+        what: names the state in the failure; a function is called for a longer text.
+        seconds: how long to wait.
+
+    Raises:
+        AssertionError: the state did not come in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        began = time.monotonic()
+        if result := look():
+            return result
+        now = time.monotonic()
+        if now > deadline:
+            raise AssertionError(
+                f"not within {seconds} s: {what}" if isinstance(what, str) else f"not within {seconds} s: {what()}"
+            )
+        time.sleep(min(max(_PAUSE_SECONDS, _PAUSE_PER_LOOK * (now - began)), _LONGEST_PAUSE_SECONDS))
