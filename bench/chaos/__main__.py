@@ -17,7 +17,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="faults, over all stacks")
     parser.add_argument("--runs", type=int, default=4, help="at once, in each stack")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quiet", type=float, default=60.0, help="seconds without a restart after half of the faults")
+    parser.add_argument(
+        "--quiet", type=float, default=120.0, help="seconds at most until all runs have ended after half of the faults"
+    )
     parser.add_argument("--stacks", type=int, default=1, help="independent stacks beside each other")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     options = parser.parse_args()

@@ -24,11 +24,11 @@ class Chaos:
         world: the parts that fail.
         seed: seed of all random choices. A bench is still not repeatable exactly: response times depend on the machine.
         at_once: number of runs that are active at any time.
-        quiet_seconds: seconds without a restart after half of the faults. Runs that were active at such a fault must
-            end within twice that time.
+        quiet_seconds: how long, at most, nothing is restarted after half of the faults. The runs that were active at
+            such a fault, and as many later ones, must end within that time; then the next fault follows.
     """
 
-    def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 60.0) -> None:
+    def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 120.0) -> None:
         self._world = world
         self._random = Random(seed)
         self._at_once = at_once
@@ -91,16 +91,24 @@ class Chaos:
         self._world.api.http.delete(f"/v1/workspaces/{job.workspace_id}").raise_for_status()
 
     def _be_quiet(self, name: str, before: list[Job]) -> None:
-        """Restart nothing for a while, and report each run in ``before`` (active at the fault) that does not end."""
-        self._go_on(self._quiet_seconds)
+        """Restart nothing until the runs in ``before`` (active at the fault) and as many later ones have ended.
+
+        A later run shows that parts which survived the fault still take new work, without the help of a restart.
+        """
+        first_later = len(self._jobs)
         until = time.monotonic() + self._quiet_seconds
-        while (late := [job for job in before if not job.done]) and time.monotonic() < until:
-            self._go_on(1.0)
+        late: list[Job] = []
+        while time.monotonic() < until:
+            self._go_on(0.5)
+            later = self._jobs[first_later : first_later + self._at_once]
+            late = [job for job in [*before, *later] if not job.done]
+            if not late and len(later) == self._at_once:
+                break
         self._must_live()
         for job in late:
             self.report.stuck += 1
             self.report.problems.append(
-                f"{job.kind} {job.workspace_id}: no end {2 * self._quiet_seconds:.0f} s after: {name}"
+                f"{job.kind} {job.workspace_id}: no end {self._quiet_seconds:.0f} s after: {name}"
             )
 
     def _must_live(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from bench.chaos import FAULTS, Chaos, made_world
 
-QUIET_SECONDS = 30
+QUIET_SECONDS = 60
 
 
 @pytest.mark.docker
