@@ -250,11 +250,7 @@ def prepare_logs(level: str) -> None:
 
 
 def prepare_environment() -> None:
-    """Set up this process so that TERM leaves all executions to other workers and exits (docs/adr/0003-celery.md).
-
-    Also sets the umask. Call this before Celery is imported, because Celery reads `REMAP_SIGTERM` then.
-    """
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+    """Set the umask of this process, and silence Celery's warning about root."""
     # Users in containers read run directories and mirrors, so the caller's umask must not matter. `private_dirs` closes
     # the data directory to other accounts.
     os.umask(0o022)

@@ -13,7 +13,7 @@ from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.settings import Settings
 from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import preparation, workspace_row
+from relay_core.store.workspaces import lane, preparation, workspace_row
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid
 from relay_workers.containers.port import (
@@ -104,16 +104,18 @@ class WorkspaceContainers:
             container: the result of `create`: the container's id, or an error, which means that there is no container.
             late: whether the engine made the container only after the preparation had failed. A retry of the
                 preparation may have begun by then and use the container; so it is removed only if the workspace is
-                still `failed`.
+                still `failed`, under the lane's lock, which a retry waits for.
         """
         if container.exception() is not None:
             return
         try:
-            if late:
-                with self._database.connect() as connection:
-                    if workspace_row.load(connection, workspace_id).state is not WorkspaceState.FAILED:
-                        return
-            self._containers.remove(container.result())
+            if not late:
+                self._containers.remove(container.result())
+                return
+            with self._database.begin() as connection:
+                lane.lock(connection, workspace_id)
+                if workspace_row.load(connection, workspace_id).state is WorkspaceState.FAILED:
+                    self._containers.remove(container.result())
         except (RelayError, SQLAlchemyError) as error:
             log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))
 
