@@ -115,6 +115,7 @@ def make_worker(settings: Settings) -> Worker:
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
     revocations = Revocations(database, context.live)
     TaskRequest.live, TaskRequest.revocations = context.live, revocations
+    TaskRequest.api_url = settings.api_public_url
     RelayConsumer.intake = intake
     register_commands(revocations)
     _start_with_celery(context, DetachedTasks(runner.run), revocations)

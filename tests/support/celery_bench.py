@@ -13,9 +13,9 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.vocabulary import RunReason
 from relay_core.queue.dispatcher import send
-from relay_workers.execution.runner import StartReporter
+from relay_workers.execution.runner import ExecutionReporter
 
-Behaviour = Callable[[StartReporter], Transition | None]
+Behaviour = Callable[[ExecutionReporter], Transition | None]
 
 
 class Bench:
@@ -27,7 +27,7 @@ class Bench:
         self._behaviour: dict[UUID, Behaviour] = {}
         self._more = threading.Condition()
 
-    def run(self, execution_id: UUID, attempt: int, reporter: StartReporter) -> Transition | None:
+    def run(self, execution_id: UUID, attempt: int, reporter: ExecutionReporter) -> Transition | None:
         return self._behaviour[execution_id](reporter)
 
     def add(self, event: dict[str, Any]) -> None:

@@ -28,7 +28,8 @@ class Flower:
         self.start()
 
     def start(self) -> None:
-        environment = {**self.relay.environment, "FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}"}
+        environment = {**self.relay.environment, "RELAY_API_PUBLIC_URL": self.relay.api_url}
+        environment |= {"FLOWER_BASIC_AUTH": f"{USER}:{PASSWORD}"}
         words = flower_command(self.port, self.relay.root / "flower")
         with (self.relay.root / "flower.log").open("ab") as log:
             self.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log)

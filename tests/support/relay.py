@@ -58,13 +58,17 @@ class Relay:
             timeout=30,
         )
 
+    @property
+    def api_url(self) -> str:
+        return str(self.http.base_url).rstrip("/")
+
     def start(self, name: str) -> None:
         """`api`, `worker` or `worker-…`; returns when it is ready."""
         log = (self.root / f"{name}.log").open("ab")
         module = "relay_api" if name == "api" else "relay_workers"
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=self.environment,
+            env=self.environment if name == "api" else {**self.environment, "RELAY_API_PUBLIC_URL": self.api_url},
             stdout=log,
             stderr=log,
             cwd=self.root,

@@ -1,11 +1,43 @@
-"""The Celery message of an execution: its content (execution id and attempt), its queue and its task id."""
+"""The Celery message of an execution: its content (execution id and attempt), its queue, task id and description."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
 from relay_core.domain.vocabulary import RunReason
 
 _NAMESPACE = UUID("6f6b5f0e-3c53-4b9a-9a55-6f8e2a3d7c10")
+
+
+MOST_SHOWN = 200
+"""Most characters of one text in the description of a message."""
+
+
+@dataclass(frozen=True)
+class MessageDescription:
+    """Facts about an execution that listeners of Celery's events, such as Flower, see beside the message.
+
+    It contains neither a prompt nor a secret, because each user of Flower sees the tasks of all owners.
+    """
+
+    title: str | None
+    """Title of the task; None if Relay made it from the prompt."""
+    repositories: Sequence[str]
+    """URLs without credentials."""
+    workspace_id: UUID
+
+    def shown(self) -> dict[str, str]:
+        """Return the facts as texts by name; long texts are cut."""
+        facts = {
+            "title": self.title or "",
+            "repository": ", ".join(self.repositories),
+            "workspace": str(self.workspace_id),
+        }
+        return {name: _cut(text) for name, text in facts.items() if text}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -18,6 +50,8 @@ class QueueMessage:
     pool: str
     node_id: str | None
     """Node that holds the workspace. None: not placed yet, so any node of the pool may take the message."""
+    description: MessageDescription | None = field(default=None, compare=False)
+    """Facts for people, which no worker reads; None: they were not looked up."""
 
     @property
     def task_id(self) -> str:

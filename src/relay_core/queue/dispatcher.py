@@ -36,7 +36,8 @@ def send(app: Celery, message: QueueMessage) -> None:
     """Send one message through the anonymous exchange, which appends it directly to the Redis list of its queue.
 
     A named exchange would need bindings: a set in Redis that Kombu writes once for each connection. If Redis lost that
-    set, Kombu would drop every later message without an error.
+    set, Kombu would drop every later message without an error. The message's description travels in a header that
+    Celery copies into its events and that no worker reads.
 
     Raises:
         kombu.exceptions.OperationalError, redis.exceptions.RedisError, OSError: the broker is away or refuses writes.
@@ -44,6 +45,7 @@ def send(app: Celery, message: QueueMessage) -> None:
     app.send_task(
         task_name(message.run_reason),
         args=(str(message.execution_id), message.attempt),
+        kwargsrepr=repr(message.description.shown() if message.description else {}),
         task_id=message.task_id,
         queue=declare(message.queue),
         declare=[],

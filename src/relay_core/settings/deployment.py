@@ -16,6 +16,12 @@ class DeploymentSettings(SettingsGroup):
         "API.",
     )
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of the local stack's Flower.")
+    flower_url: str | None = Field(
+        None,
+        pattern="^https?://[^\\s\"'<>]+$",
+        description="URL under which people reach Flower; the API's page links to the tasks there. The local stack "
+        "sets it for its own Flower.",
+    )
     flower_user: str = Field("relay", description="Name to log in to Flower with.")
     flower_password: str | None = Field(
         None, description="Password to log in to Flower with. Unset, the local stack makes one."

@@ -80,6 +80,7 @@ def environment_of(endpoints: Endpoints, data_dir: Path, base: Mapping[str, str]
         "RELAY_WORKER_HTTP_PORT": str(endpoints.worker_http_port),
         "RELAY_FLOWER_USER": endpoints.flower_user,
         "RELAY_FLOWER_PASSWORD": endpoints.flower_password,
+        "RELAY_FLOWER_URL": base.get("RELAY_FLOWER_URL") or endpoints.flower_url,
         "PYTHONUNBUFFERED": "1",
     }
     bundle = own_ca_bundle(base)
@@ -105,13 +106,15 @@ def flower_command(port: int, state_file: Path) -> tuple[str, ...]:
 def app_programs(endpoints: Endpoints, data_dir: Path, base: Mapping[str, str]) -> dict[str, Program]:
     """Return the programs by name: `api`, `worker` and `flower`."""
     environment = environment_of(endpoints, data_dir, base)
-    of_flower = {name: value for name, value in environment.items() if name not in NOT_FOR_FLOWER}
+    # The links in the results of Celery's tasks need a host, as people read them in Flower.
+    of_worker = {**environment, "RELAY_API_PUBLIC_URL": base.get("RELAY_API_PUBLIC_URL") or endpoints.api_url}
+    of_flower = {name: value for name, value in of_worker.items() if name not in NOT_FOR_FLOWER}
     logs = data_dir / "logs"
     return {
         "api": Program("api", (sys.executable, "-m", "relay_api"), logs / "api.log", environment),
         # When it stops, the worker detaches from its runs and returns reserved messages to the queue.
         "worker": Program(
-            "worker", (sys.executable, "-m", "relay_workers"), logs / "worker.log", environment, stop_seconds=30
+            "worker", (sys.executable, "-m", "relay_workers"), logs / "worker.log", of_worker, stop_seconds=30
         ),
         # The password is in the environment, because every user of the machine can read arguments.
         "flower": Program(

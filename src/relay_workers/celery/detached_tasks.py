@@ -26,7 +26,9 @@ class DetachedTasks:
         if execution_id in self._adopting:
             return
         self._adopting.add(execution_id)
-        reporter = DetachedTaskReporter(task_id(execution_id, attempt), lambda: TaskRequest.event_dispatcher)
+        reporter = DetachedTaskReporter(
+            task_id(execution_id, attempt), lambda: TaskRequest.event_dispatcher, TaskRequest.api_url
+        )
 
         def body() -> None:
             try:

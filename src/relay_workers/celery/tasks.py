@@ -20,14 +20,17 @@ from celery.worker.strategy import default
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import task_name
 from relay_core.domain.vocabulary import RunReason
-from relay_workers.celery.reporting import RunFailed, RunKilled, raise_for, started_at
+from relay_workers.celery.reporting import RunFailed, RunKilled, raise_for, result_text, started_at
 from relay_workers.celery.revocations import Revocations
-from relay_workers.execution.runner import StartReporter
+from relay_workers.execution.runner import EndReport, ExecutionReporter
 from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLost
 
 _celery_log = get_logger(__name__)
 
-RunExecution = Callable[[UUID, int, StartReporter], Transition | None]
+ENDS = frozenset(("task-succeeded", "task-failed", "task-revoked"))
+"""Celery's events about the end of a task."""
+
+RunExecution = Callable[[UUID, int, ExecutionReporter], Transition | None]
 """A function that carries out one attempt of an execution: `relay_workers.execution.runner.Runner.run`."""
 
 
@@ -47,8 +50,11 @@ class TaskRequest(Request):
 
     event_dispatcher: ClassVar[Any] = None
     """Celery's event dispatcher; None before the worker consumes."""
+    api_url: ClassVar[str | None] = None
+    """URL of the API for the links in results; the bootstrap sets it. None: links are paths."""
 
     _began: float | None = None
+    _result: str | None = None
 
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **options)
@@ -79,20 +85,25 @@ class TaskRequest(Request):
     def report_started(self, seconds_running: float) -> None:
         """Send the events that this worker received the task and that it started ``seconds_running`` seconds ago."""
         at = started_at(seconds_running)
-        self._began = at.get("timestamp")
+        self._began = time() - seconds_running
         message = {"name": self.name, "args": self.argsrepr, "kwargs": self.kwargsrepr, "root_id": self.root_id}
         self._send("task-received", **message, retries=0, **at)
         self._send("task-started", **at)
 
+    def report_end(self, report: EndReport) -> None:
+        """Keep the result for the event about the end."""
+        self._result = result_text(report, self.api_url)
+
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Send one of Celery's own events, except "task-started".
 
-        `report_started` sends that one, once this worker has claimed the execution.
+        `report_started` sends that one, once this worker has claimed the execution. The event about the end of an
+        execution that was claimed here gets its result and its runtime, also if it failed or was killed.
         """
         if type == "task-started":
             return
-        if type == "task-succeeded" and self._began is not None:
-            fields["runtime"] = time() - self._began
+        if type in ENDS and self._began is not None:
+            fields |= {"runtime": time() - self._began, "result": self._result}
         self._send(type, **fields)
 
     def _send(self, kind: str, **fields: Any) -> None:

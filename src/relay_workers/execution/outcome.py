@@ -64,6 +64,24 @@ class Outcome:
     """Run directory to remove once the terminal transaction is committed; None if there is none."""
 
 
+@dataclass(frozen=True)
+class Changes:
+    """Numbers of changed files and lines."""
+
+    files: int
+    insertions: int
+    deletions: int
+
+
+def changes_of(evidence: Evidence) -> Changes | None:
+    """Return what the recorded diffs of all repositories change together; None if no diff was recorded."""
+    stats = [state.get("stat") or {} for state in evidence.repo_states.values()]
+    counted = [stat for stat in stats if "files" in stat]
+    if not counted:
+        return None
+    return Changes(*(sum(stat[name] for stat in counted) for name in ("files", "insertions", "deletions")))
+
+
 def end_of(error: Exception, *, kill_asked: bool) -> Transition:
     """Return the transition that ends a step which raised ``error``. An unexpected error is logged with its traceback.
 

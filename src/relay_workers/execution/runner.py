@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from relay_core.store.outage import is_away
 from relay_workers.execution import dev_server
 from relay_workers.execution.broken_steps import BrokenSteps
 from relay_workers.execution.end_writer import EndWriter
-from relay_workers.execution.outcome import Outcome
+from relay_workers.execution.outcome import Changes, Outcome, changes_of
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.claims import Claims
 from relay_workers.ownership.live_executions import ExecutionControl, LiveExecutions, OwnershipLost
@@ -28,8 +29,18 @@ Step = Callable[[Claimed, ExecutionControl], Outcome]
 """A function that carries out a claimed execution of one kind and returns the outcome to be written."""
 
 
-class StartReporter(Protocol):
-    """The receiver of the report that an execution has started (`relay_workers.celery` implements it)."""
+@dataclass(frozen=True)
+class EndReport:
+    """The end of an execution that was written, for a reporter."""
+
+    execution_id: UUID
+    end: Transition
+    changes: Changes | None
+    """What the workspace's branch changes in all repositories together; None if that was not recorded."""
+
+
+class ExecutionReporter(Protocol):
+    """The receiver of reports about an execution (`relay_workers.celery` implements it)."""
 
     def report_started(self, seconds_running: float) -> None:
         """Report that this worker now owns the execution.
@@ -39,11 +50,17 @@ class StartReporter(Protocol):
                 time.
         """
 
+    def report_end(self, report: EndReport) -> None:
+        """Report that this worker has written the end of the execution."""
+
 
 class NoReporter:
-    """A `StartReporter` that ignores all reports."""
+    """An `ExecutionReporter` that ignores all reports."""
 
     def report_started(self, seconds_running: float) -> None:
+        """Do nothing."""
+
+    def report_end(self, report: EndReport) -> None:
         """Do nothing."""
 
 
@@ -75,13 +92,13 @@ class Runner:
         self._live = live
         self._metrics = metrics
 
-    def run(self, execution_id: UUID, attempt: int, reporter: StartReporter | None = None) -> Transition | None:
+    def run(self, execution_id: UUID, attempt: int, reporter: ExecutionReporter | None = None) -> Transition | None:
         """Claim an execution, carry it out, and write its end.
 
         Args:
             execution_id: the execution, as named by the queue's message or by the adoption sweep.
             attempt: number of the attempt, from the same source.
-            reporter: called once the claim has succeeded.
+            reporter: called once the claim has succeeded, and once the end is written.
 
         Returns:
             The end that was written. None for a dev server whose port answers: its thread goes on until the server
@@ -96,16 +113,19 @@ class Runner:
             if isinstance(claimed, Transition):
                 return claimed
             self._count(claimed)
-            (reporter or NoReporter()).report_started(claimed.seconds_running)
+            reporter = reporter or NoReporter()
+            reporter.report_started(claimed.seconds_running)
             control = ExecutionControl.of(claimed)
             if claimed.run_reason is RunReason.DEV_SERVER:
-                return dev_server.until_ready(control, lambda: self._carry_out(claimed, control))
-            return self._carry_out(claimed, control)
+                return dev_server.until_ready(control, lambda: self._carry_out(claimed, control, reporter))
+            return self._carry_out(claimed, control, reporter)
 
-    def _carry_out(self, claimed: Claimed, control: ExecutionControl) -> Transition:
+    def _carry_out(self, claimed: Claimed, control: ExecutionControl, reporter: ExecutionReporter) -> Transition:
         with _log_context(claimed), self._live.holding(control), _leaving_to_others(control):
             outcome = self._step(claimed, control)
-            return self._ends.write(claimed, control, outcome)
+            ended = self._ends.write(claimed, control, outcome)
+            reporter.report_end(EndReport(claimed.execution_id, ended, changes_of(outcome.evidence)))
+            return ended
 
     def _step(self, claimed: Claimed, control: ExecutionControl) -> Outcome:
         log.info("started")

@@ -3,6 +3,7 @@
 This guards the private parts of Celery that `relay_workers.celery.tasks` builds on (docs/adr/0003-celery.md).
 """
 
+import ast
 import base64
 import re
 from uuid import UUID
@@ -30,8 +31,12 @@ def dispatch_fifty_times(app, node_id, execution):
         dispatch(app, node_id, execution)
 
 
+def agent_repo(relay, run):
+    return relay.get(f"/v1/workspaces/{run['workspace_id']}")["repos"][0]["url"]
+
+
 def test_a_run_is_one_task_from_start_to_end(relay: Relay, repo, flower: Flower, events: Events):
-    run = relay.submit(repo, "sleep 3")
+    run = relay.submit(repo, "sleep 3; echo more >> notes.txt", title="Sleep a little")
     agent = relay.wait_step(run, "coding_agent", {"running"})
     task = flower.shown(agent["id"], "STARTED")
     assert task["name"] == "relay.coding_agent"
@@ -39,7 +44,15 @@ def test_a_run_is_one_task_from_start_to_end(relay: Relay, repo, flower: Flower,
     done = flower.shown(agent["id"], "SUCCESS")
     assert done["runtime"] > 2.5
     assert "sleep" not in str(done), "a message carries ids only"
-    assert (done["args"], done["kwargs"], done["parent_id"]) == (f"('{agent['id']}', 1)", "{}", None)
+    assert (done["args"], done["parent_id"]) == (f"('{agent['id']}', 1)", None)
+    shown = {"title": "Sleep a little", "repository": str(repo), "workspace": run["workspace_id"]}
+    assert ast.literal_eval(done["kwargs"]) == {**shown, "repository": agent_repo(relay, run)}
+    link = f"{relay.api_url}/v1/executions/{agent['id']}"
+    assert done["result"] == f"completed, 1 file +1 -0, {link}"
+    page = flower.client.get(f"/task/{celery_id(agent['id'])}").text
+    assert f'<a href="{link}"' in page
+    for words in (agent["id"], "Sleep", run["workspace_id"]):
+        assert celery_id(agent["id"]) in flower.client.get("/api/tasks", params={"search": words}).json(), words
     relay.until(lambda: "task-succeeded" in events.of(agent["id"]))
     assert events.of(agent["id"]) == ["task-received", "task-started", "task-succeeded"]
 
@@ -48,6 +61,8 @@ def test_a_failed_run_is_a_failure_without_a_traceback(relay: Relay, repo, flowe
     steps = relay.wait_chain(relay.submit(repo, "exit 3"))
     task = flower.shown(steps[-1]["id"], "FAILURE")
     assert "exit code 3" in task["exception"]
+    assert task["runtime"] > 0
+    assert task["result"].startswith("failed, ")
     assert task["traceback"] is None
     assert events.of(steps[-1]["id"]) == ["task-received", "task-started", "task-failed"]
 

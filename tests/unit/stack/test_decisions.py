@@ -181,6 +181,17 @@ def test_the_key_of_secrets_is_for_api_and_worker_and_yields_to_the_environment(
     assert (in_a_file["RELAY_SECRET_KEYS_FILE"], in_a_file["RELAY_SECRET_KEYS"]) == ("/keys", "")
 
 
+def test_worker_and_flower_know_the_url_of_the_api_and_the_api_that_of_flower(tmp_path):
+    programs = app_programs(ENDS, tmp_path, {})
+    urls = {name: program.env.get("RELAY_API_PUBLIC_URL") for name, program in programs.items()}
+    assert urls == {"api": None, "worker": "http://127.0.0.1:8700", "flower": "http://127.0.0.1:8700"}
+    assert programs["api"].env["RELAY_FLOWER_URL"] == "http://127.0.0.1:5555"
+    given = {"RELAY_API_PUBLIC_URL": "https://relay.example", "RELAY_FLOWER_URL": "https://flower.example"}
+    programs = app_programs(ENDS, tmp_path, given)
+    assert {program.env["RELAY_API_PUBLIC_URL"] for program in programs.values()} == {"https://relay.example"}
+    assert programs["api"].env["RELAY_FLOWER_URL"] == "https://flower.example"
+
+
 def test_the_first_folder_that_an_account_cannot_enter(tmp_path):
     stranger = Account("stranger", 54321, 54321)
     inner = tmp_path / "inner"

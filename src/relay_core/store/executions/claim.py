@@ -19,6 +19,7 @@ from relay_core.store import events
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.executions.finish import end_queued
 from relay_core.store.executions.handle_json import handle_to_json
+from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -130,7 +131,7 @@ def claim(
         return NotClaimed(gone, refused)
     why = _why_elsewhere(workspace, by) or _why_held(connection, row.workspace_id, by)
     if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
-        message = QueueMessage(execution_id, attempt, reason, workspace.pool, workspace.node_id)
+        [message] = messages_of(connection, [execution_id])
         return NotClaimed(f"the node has no room: {no_room}", waits=message)
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from relay_core.domain.message import QueueMessage
+from relay_core.domain.message import MessageDescription, QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status
-from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Task, Workspace, WorkspaceRepo
 
 E = ExecutionProcess
 
@@ -27,14 +28,29 @@ def messages_of_queued(connection: Connection, ids: Sequence[UUID]) -> list[Queu
 
 
 def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueMessage]:
+    urls = (
+        select(func.array_agg(aggregate_order_by(WorkspaceRepo.url, WorkspaceRepo.position)))
+        .where(WorkspaceRepo.workspace_id == E.workspace_id)
+        .scalar_subquery()
+    )
+    made_of_prompt = func.strpos(func.coalesce(Task.description, ""), func.rtrim(Task.title, "…")) > 0
     statement = (
-        select(E.id, E.attempt, E.run_reason, Workspace.pool, Workspace.node_id)
+        select(E.id, E.attempt, E.run_reason, E.workspace_id, Workspace.pool, Workspace.node_id)
+        .add_columns(urls.label("urls"), case((made_of_prompt, None), else_=Task.title).label("title"))
         .join(Workspace, Workspace.id == E.workspace_id)
+        .join(Task, Task.id == Workspace.task_id)
         .where(which)
         .order_by(E.created_at, E.id)
     )
     return [
-        QueueMessage(row.id, row.attempt, RunReason(row.run_reason), row.pool, row.node_id)
+        QueueMessage(
+            row.id,
+            row.attempt,
+            RunReason(row.run_reason),
+            row.pool,
+            row.node_id,
+            MessageDescription(row.title, row.urls or (), row.workspace_id),
+        )
         for row in connection.execute(statement)
     ]
 

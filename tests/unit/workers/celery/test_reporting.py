@@ -1,10 +1,14 @@
 """The end of an execution in Celery's terms."""
 
+from uuid import UUID
+
 import pytest
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_workers.celery.reporting import RunFailed, RunKilled, raise_for
+from relay_workers.celery.reporting import RunFailed, RunKilled, raise_for, result_text
+from relay_workers.execution.outcome import Changes
+from relay_workers.execution.runner import EndReport
 
 
 @pytest.mark.parametrize("end", [None, machine.completed(0)])
@@ -23,3 +27,13 @@ def test_other_ends_raise_what_flower_shows(end, error, text):
     with pytest.raises(error) as caught:
         raise_for(end)
     assert str(caught.value) == text
+
+
+ID = UUID(int=7)
+
+
+def test_a_result_says_status_changes_and_link():
+    end = EndReport(ID, machine.completed(0), Changes(2, 4, 1))
+    assert result_text(end, "http://here/") == f"completed, 2 files +4 -1, http://here/v1/executions/{ID}"
+    failed = EndReport(ID, machine.failed(Reason.EXIT_CODE, "3", 3), None)
+    assert result_text(failed, None) == f"failed, /v1/executions/{ID}"
