@@ -88,7 +88,11 @@ class Workspace:
         return self.result.head_commit
 
     def after(
-        self, message: str | None = None, before: str | None = None, mask: SecretMask | None = None
+        self,
+        message: str | None = None,
+        before: str | None = None,
+        mask: SecretMask | None = None,
+        bundled: frozenset[str] = frozenset(),
     ) -> AfterState:
         assert self.result is not None
         request = AfterStateRequest(
@@ -103,6 +107,8 @@ class Workspace:
             execution_id=uuid4(),
             commit_message=message,
             mask=mask or SecretMask(),
+            bundle_branch=BRANCH,
+            bundled=bundled,
         )
         return self.service.after_state(request)
 

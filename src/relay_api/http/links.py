@@ -36,6 +36,7 @@ class Links:
             "conversation_stream": f"{own}/conversation/stream",
             "events": f"{own}/events",
             "diff": f"{own}/diff",
+            "bundle": f"{own}/bundle",
             "kill": f"{own}/kill",
             "retry": f"{own}/retry",
         }
@@ -57,6 +58,7 @@ class Links:
             "events": f"{own}/events",
             "event_stream": f"{own}/events/stream",
             "diff": f"{own}/diff",
+            "bundle": f"{own}/bundle",
             "dev_server": f"{own}/dev-server",
         }
 

@@ -40,5 +40,6 @@ def problem_doc(status: int) -> dict[str, Any]:
 
 def raw(description: str, media_type: str) -> dict[str, Any]:
     """Return the OpenAPI description of an answer whose body is not JSON."""
-    schema = {"type": "string", "format": "binary"} if "octet" in media_type else {"type": "string"}
+    binary = "octet" in media_type or "bundle" in media_type
+    schema = {"type": "string", "format": "binary"} if binary else {"type": "string"}
     return {"description": description, "content": {media_type: {"schema": schema}}}

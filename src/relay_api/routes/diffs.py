@@ -1,4 +1,4 @@
-"""Routes of the diffs of workspaces and executions: statistics as JSON, patches as attachments."""
+"""Routes of the changes of workspaces and executions: statistics as JSON, patches and git bundles as attachments."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from relay_api.schemas import answers
 from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
 from relay_core.store.views.access import require_execution, require_workspace
-from relay_core.store.workspaces import diffs
+from relay_core.store.workspaces import bundles, diffs
 
 router = APIRouter(prefix="/v1", tags=["diffs"])
 
@@ -27,7 +27,13 @@ RepoName = Annotated[
     str | None, Query(max_length=255, pattern=NO_NUL, description="Only this repository; of several the patch is one "
     "file with a line `# repo: NAME` before each.")
 ]  # fmt: skip
+BUNDLE_TYPE = "application/x-git-bundle"
+BundleRepo = Annotated[
+    str | None,
+    Query(max_length=255, pattern=NO_NUL, description="Name of the repository; needed when there are several."),
+]
 Accept = Annotated[str | None, Header(include_in_schema=False)]
+_BUNDLE_ANSWERS = {**problems(404), 200: raw("The bundle.", BUNDLE_TYPE)}
 _ANSWERS = {**problems(404), 200: raw("Statistics, or the patch.", PATCH_TYPE)}
 
 
@@ -75,6 +81,31 @@ def execution_diff(
         require_execution(connection, execution_id, principal)
         found = diffs.of_execution(connection, execution_id, with_patch=patch)
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
+
+
+@router.get("/workspaces/{workspace_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of a workspace")
+def workspace_bundle(workspace_id: UUID, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+    """Return the commits that the workspace added to one repository, with its last recorded state, for `git fetch`.
+
+    The only ref of the bundle is the workspace's branch; its prerequisite is the workspace's base commit. Uncommitted
+    files are in a commit of their own at the end.
+    """
+    with services.database.connect() as connection:
+        require_workspace(connection, workspace_id, principal)
+        return _bundle(bundles.of_workspace(connection, workspace_id, repo))
+
+
+@router.get("/executions/{execution_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of an execution")
+def execution_bundle(execution_id: UUID, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+    """Return the commits from the workspace's base commit to the state that one execution left in one repository."""
+    with services.database.connect() as connection:
+        require_execution(connection, execution_id, principal)
+        return _bundle(bundles.of_execution(connection, execution_id, repo))
+
+
+def _bundle(found: bundles.RepoBundle) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{found.name}.bundle"'}
+    return Response(found.content, headers=disposition, media_type=BUNDLE_TYPE)
 
 
 def _wants_patch(asked: str | None, accept: str | None) -> bool:

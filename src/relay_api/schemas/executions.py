@@ -17,6 +17,20 @@ class OmittedOut(Output):
     why: str
 
 
+class ExcludedOut(Output):
+    """A new file or directory that is in no commit and no patch, because it matches the exclude list of the server."""
+
+    path: str
+    pattern: str
+
+
+class ExcludedPaths(Output):
+    """What the exclude list of the server (`RELAY_AUTO_COMMIT_EXCLUDES`) left out."""
+
+    count: int = Field(description="Number of files and directories, at most 10,000.")
+    paths: list[ExcludedOut] = Field(description="The first 100.")
+
+
 class RepoStateOut(Output):
     """Git state of one repository, recorded before and after an execution."""
 
@@ -39,6 +53,9 @@ class RepoStateOut(Output):
     )
     omitted: list[OmittedOut] = Field(
         description="What changed and is in no commit or patch: nested repositories, submodules, what cannot be read."
+    )
+    excluded: ExcludedPaths | None = Field(
+        description="New files that the exclude list left out, such as caches; null: none. Their patterns say why."
     )
 
 
@@ -167,6 +184,13 @@ class DiffOut(Output):
     omitted: list[OmittedOut] = Field(
         description="What changed and is not in the patch: nested repositories, submodules, what cannot be read."
     )
+    excluded: list[ExcludedOut] = Field(
+        description="New files that the exclude list of the server left out of commits and patch; the first 100."
+    )
+    bundle_bytes: int | None = Field(
+        description="Size of the git bundle of the recorded state (`…/bundle`); null: there is none."
+    )
+    bundle_problem: str | None = Field(description="Why there is no bundle; null: there is one.")
 
 
 class DiffList(Output):

@@ -3,6 +3,7 @@
 RelayError                        something went wrong in Relay; the API answers 500
   InvalidInput                    the client changes its request: 422
   NotFound                        the client names something that exists: 404
+    NoBundle                      a state has no git bundle; the message says why (store.workspaces.bundles)
   Conflict                        the client waits, or changes the state first: 409
     SecretsNotConfigured          the operator sets RELAY_SECRET_KEYS (secret_box)
   Stale                           the worker stops working on the execution: another worker owns it

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from relay_core.domain.git.excludes import DEFAULT_EXCLUDES
 from relay_core.domain.git.url import RemotePolicy
 from relay_core.settings.base import SettingsGroup, Words
 
@@ -101,6 +102,25 @@ class GitSettings(SettingsGroup):
         description="Largest patch of one repository in bytes that is stored after a step. A longer one is cut, and "
         "its statistics say `truncated`.",
     )
+
+    bundle_max_bytes: int = Field(
+        32 << 20,
+        ge=1024,
+        le=512 << 20,
+        description="Largest git bundle of one repository in bytes that is stored after a step, for `relay fetch`. "
+        "Where a larger one would be needed, there is none, and the answer says so.",
+    )
+    auto_commit_excludes: Words = Field(
+        DEFAULT_EXCLUDES,
+        description="Patterns as in `.gitignore`: new files that match are in no commit and no diff of Relay; the "
+        "execution names them. A `.gitignore` of the repository decides first (`!dist/` takes files in again), and "
+        "files that git tracks are never left out. `none` leaves nothing out.",
+    )
+
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """The patterns of new files that Relay neither commits nor shows, without the word that stands for none."""
+        return tuple(pattern for pattern in self.auto_commit_excludes if pattern != "none")
 
     @property
     def remote_policy(self) -> RemotePolicy:

@@ -123,6 +123,7 @@ class EvidenceCollector:
     ) -> AfterStateRequest:
         with self._database.connect() as connection:
             before = owned.before_head(connection, claimed.execution_id, repo.repo_id)
+            bundled = owned.bundled_commits(connection, claimed.workspace_id, repo.repo_id)
         return AfterStateRequest(
             workspace_id=claimed.workspace_id,
             workspace_dir=step.place.workspace.directory,
@@ -135,6 +136,8 @@ class EvidenceCollector:
             execution_id=claimed.execution_id,
             commit_message=message,
             mask=step.place.mask,
+            bundle_branch=step.place.workspace.row.branch,
+            bundled=bundled,
         )
 
 

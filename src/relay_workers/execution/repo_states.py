@@ -30,6 +30,9 @@ def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
         stat["step"] = _stat(after.step_patch)
     if after.omitted:
         stat["omitted"] = [{"path": mask.text(file.path), "why": mask.text(file.why)} for file in after.omitted]
+    if after.excluded_count:
+        paths = [{"path": mask.text(file.path), "pattern": file.pattern} for file in after.excluded]
+        stat["excluded"] = {"count": after.excluded_count, "paths": paths}
     fields = {"branch": branch != after.branch, "summary": summary != after.summary}
     if any(fields.values()):
         stat["masked_fields"] = [name for name, masked in fields.items() if masked]
@@ -45,6 +48,8 @@ def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
         "patch": _compressed(after.patch),
         "step_patch": _compressed(after.step_patch),
         "stat": stat or None,
+        "bundle": after.bundle and after.bundle.content,
+        "bundle_problem": after.bundle and after.bundle.problem and mask.text(after.bundle.problem),
     }
 
 

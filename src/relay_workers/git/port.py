@@ -84,6 +84,16 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Bundle:
+    """A git bundle of the commits from a workspace's base commit to its pinned commit, or why there is none."""
+
+    content: bytes | None
+    """The bundle; None if there is none."""
+    problem: str | None = None
+    """Why there is none; None if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
 class AfterStateRequest:
     """Request to record the state of a clone after a step."""
 
@@ -105,6 +115,18 @@ class AfterStateRequest:
     """Message (at most 4 KiB are used) for a commit of the work tree before recording; None makes no commit."""
     mask: SecretMask = field(default_factory=SecretMask)
     """Masks the secrets that the patches must not contain."""
+    bundle_branch: str | None = None
+    """Name of the branch in the bundle; None makes no bundle."""
+    bundled: frozenset[str] = frozenset()
+    """Pinned commits of earlier steps whose bundles are stored; for these none is made again."""
+
+
+class ExcludedPath(NamedTuple):
+    """A new file or directory that Relay does not commit, because it matches a pattern of the exclude list."""
+
+    path: str
+    """Path in the clone; that of a directory ends with a slash."""
+    pattern: str
 
 
 class OmittedPath(NamedTuple):
@@ -145,6 +167,12 @@ class AfterState:
     """
     omitted: tuple[OmittedPath, ...] = ()
     """The first 100 of the changed paths that are not recorded or not committed."""
+    excluded: tuple[ExcludedPath, ...] = ()
+    """The first 100 of the new files and directories that the exclude list leaves out."""
+    excluded_count: int = 0
+    """Number of new files and directories that the exclude list leaves out, at most 10,000."""
+    bundle: Bundle | None = None
+    """The bundle of the pinned commit; None if nothing is pinned or changed, or if an earlier step has it."""
     problem: str | None = None
     """Why the state is only partly recorded; None if it is complete."""
 

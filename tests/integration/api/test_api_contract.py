@@ -41,6 +41,8 @@ def map_body(context, body):
                 repo["url"] = "https://git.example.org/%d.git" % id(repo)
             if text(repo.get("target_branch"), 200):
                 repo["target_branch"] = "main"
+            if text(repo.get("ref"), 200):
+                repo["ref"] = "v1"
     executor = body.get("executor")
     if isinstance(executor, dict) and executor.get("name") == "shell" and executor.get("command") in (None, ""):
         executor["command"] = "cat"

@@ -80,6 +80,17 @@ def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> st
     )
 
 
+def bundled_commits(connection: Connection, workspace_id: UUID, repo_id: UUID) -> frozenset[str]:
+    """Return the pinned commits of one clone whose bundle is stored, with any of the clone's recorded states."""
+    state = ExecutionProcessRepoState
+    statement = (
+        select(state.pinned_commit)
+        .join(E, E.id == state.execution_process_id)
+        .where(E.workspace_id == workspace_id, state.repo_id == repo_id, state.bundle.is_not(None))
+    )
+    return frozenset(commit for commit in connection.scalars(statement) if commit is not None)
+
+
 def running_gids(connection: Connection, workspace_id: UUID, *, but: UUID) -> list[int]:
     """Return the gids of a workspace's running executions, without that of the execution ``but``."""
     statement = select(E.handle["gid"].as_integer()).where(

@@ -185,7 +185,8 @@ def _state_view(row: RowMapping) -> View:
     stat.get("step", {}).pop("masked", None)
     masked = [*stat.pop("masked_fields", []), *(f"patch:{path}" for path in patched)]
     omitted = stat.pop("omitted", [])
-    return {**row, "stat": stat or None, "masked": masked, "omitted": omitted}
+    excluded = stat.pop("excluded", None)
+    return {**row, "stat": stat or None, "masked": masked, "omitted": omitted, "excluded": excluded}
 
 
 def _log(stored: StreamInfo | None, view: View) -> View:

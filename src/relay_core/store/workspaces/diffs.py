@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import zstandard
-from sqlalchemy import Connection, RowMapping, Select, select
+from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy.orm import aliased
 
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
+from relay_core.store.workspaces.bundles import problem
 
 E = ExecutionProcess
 State = ExecutionProcessRepoState
@@ -35,6 +37,12 @@ class RepoDiff:
     """{path, why} of changed paths that are not in the patch."""
     patch: bytes | None
     """Unified diff; None if no git state is recorded, or if the patch was not asked for."""
+    excluded: Sequence[Mapping[str, str]] = ()
+    """{path, pattern} of new files that the exclude list leaves out of commits and patch; the first 100."""
+    bundle_bytes: int | None = None
+    """Size of the git bundle of the recorded state; None if there is none."""
+    bundle_problem: str | None = problem(None, None, None, None)
+    """Why there is no bundle; None if there is one."""
 
     @property
     def applies(self) -> bool | None:
@@ -69,7 +77,7 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
     """
     workspace_id = select(E.workspace_id).where(E.id == execution_id).scalar_subquery()
     statement = (
-        select(WorkspaceRepo.name, *_columns(with_patch=with_patch))
+        select(WorkspaceRepo.name, WorkspaceRepo.base_commit, *_columns(with_patch=with_patch))
         .join(E, E.id == State.execution_process_id)
         .join(WorkspaceRepo, (WorkspaceRepo.workspace_id == workspace_id) & (WorkspaceRepo.repo_id == State.repo_id))
         .where(State.execution_process_id == execution_id, State.patch.is_not(None))
@@ -84,6 +92,7 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
             row["after_head_commit"],
             *_told((row["stat"] or {}).get("step") or row["stat"], row["stat"]),
             _unpacked(row["step_patch"] or row["patch"]) if with_patch else None,
+            **_leaving(row, row["base_commit"]),
         )
         for row in connection.execute(statement).mappings()
     ]
@@ -124,6 +133,7 @@ def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, wi
         row["after_head_commit"],
         *_told(row["stat"], row["stat"]),
         _unpacked(row["patch"]) if with_patch else None,
+        **_leaving(row, repo["base_commit"]),
     )
 
 
@@ -136,12 +146,37 @@ def _told(
         stat: the stored counts of the patch in question.
         whole: the stored counts of the whole recorded state, which list the omitted paths.
     """
-    counts = {key: value for key, value in (stat or {}).items() if key not in {"step", "masked", "omitted"}}
+    counts = {key: value for key, value in (stat or {}).items() if key not in _TOLD_APART}
     return counts or None, (stat or {}).get("masked", ()), (whole or {}).get("omitted", ())
+
+
+_TOLD_APART = {"step", "masked", "omitted", "excluded", "masked_fields"}
+"""Keys of a stored `stat` that are no counts of its patch."""
+
+
+def _leaving(row: RowMapping, base: str | None) -> dict[str, Any]:
+    """Return three fields of a `RepoDiff`: `excluded`, `bundle_bytes` and `bundle_problem`."""
+    size = row["bundle_bytes"]
+    return {
+        "excluded": ((row["stat"] or {}).get("excluded") or {}).get("paths", ()),
+        "bundle_bytes": size,
+        "bundle_problem": problem(row["pinned_commit"], base, size, row["bundle_problem"]),
+    }
+
+
+def _bundle_bytes() -> Any:
+    """Return the SQL expression for the size of the bundle of a state's pinned commit, which another state may have."""
+    other, execution = aliased(State), aliased(E)
+    statement = select(func.max(func.octet_length(other.bundle))).join(
+        execution, execution.id == other.execution_process_id
+    )
+    same = (other.repo_id == State.repo_id, other.pinned_commit == State.pinned_commit)
+    return statement.where(execution.workspace_id == E.workspace_id, *same).scalar_subquery().label("bundle_bytes")
 
 
 def _columns(*, with_patch: bool) -> list[Any]:
     small = [State.execution_process_id, State.repo_id, State.before_head_commit, State.after_head_commit, State.stat]
+    small += [State.pinned_commit, State.bundle_problem, _bundle_bytes()]
     return [*small, State.patch, State.step_patch] if with_patch else small
 
 

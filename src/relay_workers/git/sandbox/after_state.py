@@ -13,10 +13,11 @@ import structlog
 from relay_core.domain.errors import StepFailed
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.bundle import BundleMaker
 from relay_workers.git.host.process import DeadlinePassed
 from relay_workers.git.host.scratch import scratch
 from relay_workers.git.host.store import Store
-from relay_workers.git.port import AfterState, AfterStateRequest, OmittedPath
+from relay_workers.git.port import AfterState, AfterStateRequest, Bundle, ExcludedPath, OmittedPath
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import AfterStatePlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
@@ -87,7 +88,7 @@ class Recorder:
             self._keep(store, request.execution_id, pinned, out_dir)
         except (StepFailed, DeadlinePassed, OSError) as error:  # the result still contains the commit if one was made
             return replace(state, problem=str(error))
-        return self._with_patches(replace(state, pinned_commit=pinned), store, request)
+        return self._with_bundle(self._with_patches(replace(state, pinned_commit=pinned), store, request), request)
 
     def _keep(self, store: Store, execution_id: UUID, pinned: str, out_dir: Path) -> None:
         with SafeDir.open(out_dir) as results:
@@ -111,6 +112,16 @@ class Recorder:
             return replace(state, problem=str(error))
         return replace(state, patch=patch, step_patch=step_patch)
 
+    def _with_bundle(self, state: AfterState, request: AfterStateRequest) -> AfterState:
+        pinned, branch = state.pinned_commit, request.bundle_branch
+        if pinned is None or branch is None or pinned == request.base_commit or pinned in request.bundled:
+            return state
+        maker = BundleMaker(self._settings, Store(self._settings, request.workspace_id, request.name).path)
+        try:
+            return replace(state, bundle=maker.make(branch, request.base_commit, pinned, request.mask))
+        except StepFailed as error:
+            return replace(state, bundle=Bundle(None, str(error)))
+
 
 def _commit_message(text: str) -> bytes:
     """Return a commit message of at most 4 KiB, cut between two characters; replace an empty message by a default."""
@@ -133,6 +144,7 @@ def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterS
         status = _result(results, "status", _STATUS_LIMIT)
         unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
         records = _records(_result(results, "omitted", _PATHS_LIMIT))
+        excluded = _records(_result(results, "excluded", _PATHS_LIMIT))
     omitted = tuple(OmittedPath(path, why) for path, why in zip(records[::2], records[1::2], strict=False))
     summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, without=unchanged)
     return replace(
@@ -143,6 +155,8 @@ def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterS
         dirty=None if status is None else _dirty(answer, summary, omitted, (pinned, after_head)),
         summary=summary,
         omitted=omitted[:_OMITTED_NAMED],
+        excluded=tuple(map(ExcludedPath, excluded[::2], excluded[1::2]))[:_OMITTED_NAMED],
+        excluded_count=answer.number("excluded"),
         problem=_left_out(answer, omitted) or state.problem,
     )
 

@@ -32,7 +32,7 @@ _CONFIG = {
     "core.attributesFile": "/dev/null",
     "core.bigFileThreshold": "16m",
     "core.commitGraph": "false",
-    "core.excludesFile": "/dev/null",
+    "core.excludesFile": "/tmp/excludes",  # noqa: S108 - the script writes it before it looks at a work tree
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
     "core.looseCompression": "1",
@@ -113,6 +113,11 @@ class ScriptAnswer:
         """Return the value of `key` if it is the id of a git object; otherwise None."""
         value = self.values.get(key, "")
         return value if re.fullmatch("[0-9a-f]{40}", value) else None
+
+    def number(self, key: str) -> int:
+        """Return the value of `key` if it is a number of up to six digits; otherwise 0."""
+        value = self.values.get(key, "")
+        return int(value) if re.fullmatch("[0-9]{1,6}", value) else 0
 
 
 def tool_run(verb: str, workspace_dir: Path, user: ContainerUser, settings: Settings) -> ToolRun:
@@ -197,6 +202,7 @@ def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings
         "COMMIT": "yes" if plan.commit else "no",
         "BASE": plan.base_commit,
         "KNOWN": " ".join(plan.known),
+        "EXCLUDES": "\n".join(settings.excludes),
         "MAX_PACK": str(settings.evidence_pack_max_bytes),
         "MAX_INPUT": str(settings.evidence_pack_max_bytes * _CHANGES_PER_PACK),
     }

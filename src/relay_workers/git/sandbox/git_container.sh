@@ -97,9 +97,10 @@ checkout() {
     problem "the files cannot be checked out: $text"
 }
 
-# ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT ----------------------------------
+# ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT EXCLUDES -------------------------
 # Reads /out/message, the message of the commit. Writes /out/status (git status, NUL-separated, cut at 8 MiB),
-# /out/unchanged (paths in it that did not change), /out/omitted (path, reason, path, reason, …) and /out/pack.
+# /out/unchanged (paths in it that did not change), /out/omitted (path, reason, path, reason, …), /out/excluded (path,
+# pattern, path, pattern, …) and /out/pack.
 
 git_dir="/workspace/repos/${NAME:-}/.git"
 private=/tmp/git
@@ -129,7 +130,21 @@ omit() {
 
 # Nested repositories are never entered: `git status` in them would run commands of their configuration.
 status() {
-    git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all >/tmp/status 2>/tmp/errors
+    git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all --ignored=matching \
+        >/tmp/status+ignored 2>/tmp/errors || return
+    sed -z '/^!! /d' /tmp/status+ignored >/tmp/status
+}
+
+# Write the ignored paths that no .gitignore of the repository names, but the exclude list, with the pattern that does:
+# at most 100, and their number.
+excluded_paths() {
+    sed -zn 's/^!! //p' /tmp/status+ignored | sed -z 10000q |
+        git check-ignore -v -z --stdin 2>/dev/null | tr '\n\0' '\0\n' |
+        awk 'NR % 4 == 1 { source = $0 } NR % 4 == 3 { pattern = $0 }
+            NR % 4 == 0 && source == "/tmp/excludes" && count++ < 100 { print; print pattern }
+            END { print count + 0 >"/tmp/excluded_count" }' | tr '\n\0' '\0\n' | head -c 1048576 >/out/excluded
+    count=$(cat /tmp/excluded_count)
+    [ "$count" = 0 ] || say excluded "$count"
 }
 
 read_status() {
@@ -393,8 +408,10 @@ after_state() {
         head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that does not exist"
     fi
     : >/tmp/omitted
+    printf '%s\n' "$EXCLUDES" >/tmp/excludes
     trap 'head -c 1048576 /tmp/omitted >/out/omitted' EXIT
     read_status
+    excluded_paths
     changed_paths
     submodules
     pinned=
