@@ -35,6 +35,13 @@ ENTRIES = (
         _RUNS,
     ),
     Entry(
+        "init",
+        f"{_AT}job_file:init",
+        "Write a job file, relay.toml, by looking at the files of a repository.",
+        _RUNS,
+    ),
+    Entry("lint", f"{_AT}job_file:lint", "Check the job file of a repository.", _RUNS),
+    Entry(
         "sessions",
         f"{_AT}sessions:sessions",
         "List the sessions of a workspace; each is one conversation with an agent.",

@@ -85,6 +85,8 @@ class Limits:
 
 MINIMA: dict[str, float] = {"memory_bytes": 16 << 20, "cpus": 0.01, "pids": 16, "nofile": 64, "disk_bytes": 1 << 20}
 """Least values by name; with less no step can start."""
+FIXED_MAXIMA: dict[str, float] = {"nofile": 1 << 20, "no_output_seconds": 7 * 86400, "kill_grace_seconds": 600}
+"""Largest values by name that hold on every server."""
 
 
 def _within(maxima: dict[str, float]) -> dict[str, float]:

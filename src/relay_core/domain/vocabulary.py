@@ -56,6 +56,8 @@ class Reason(StrEnum):
     PROGRAM_MISSING = "program_missing"
     SECRET_MISSING = "secret_missing"  # noqa: S105 - a word, no secret
     """A secret that the run names was deleted, or cannot be decrypted."""
+    JOB_FILE_INVALID = "job_file_invalid"
+    """`relay.toml` of the repository has a fault, or asks for what the server or node does not allow."""
     START_FAILED = "start_failed"
     WORKSPACE_GONE = "workspace_gone"
     # a limit was exceeded

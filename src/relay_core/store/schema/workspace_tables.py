@@ -47,6 +47,13 @@ class Workspace(Base):
     next_gid: Mapped[int] = mapped_column(server_default=text("20000"))
     """Group id for the next execution; each execution has its own."""
     limits: Mapped[dict[str, Any]]
+    job_terms: Mapped[dict[str, Any] | None]
+    """What the run leaves to the job files of its repositories (`domain.job_settings.JobTerms`).
+
+    Null once the clone has completed.
+    """
+    sources: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """Where image, executor, limits and scripts came from, by name (`domain.job_settings`)."""
     event_seq: Mapped[int] = mapped_column(server_default=text("0"))
     """Cursor of the newest event. It is raised last in a transaction, so commits are in the order of cursors."""
     created_by: Mapped[str]

@@ -1,0 +1,1 @@
+"""Propose a job file for a repository."""
