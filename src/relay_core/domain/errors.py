@@ -8,6 +8,7 @@ RelayError                        something went wrong in Relay; the API answers
     SecretsNotConfigured          the operator sets RELAY_SECRET_KEYS (secret_box)
   Stale                           the worker stops working on the execution: another worker owns it
   StepFailed                      the execution ends as failed or killed, with a `Reason`
+    JobFileInvalid                relay.toml of the repository has a fault (job_file)
     TamperedFile                  a file is not the one that Relay made (host_files.safe_dir)
     RemoteRefused                 the repository is missing, or may not be cloned (git.host.local_remote)
     StartPointMissing             the branch to check out is missing (git.host.fetched_mirror)
