@@ -12,6 +12,7 @@ from relay_core.domain.errors import InvalidInput
 from relay_core.domain.git.branch_name import is_valid_branch
 from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import parse_git_url
+from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.domain.working_dir import normal_working_dir
@@ -56,7 +57,8 @@ def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping
         InvalidInput: a prompt, URL, branch, environment value or limit cannot be used here.
         Conflict: the run uses secrets and this server has no key.
     """
-    check_prompt(body.executor.name, body.prompt)
+    executor = {} if body.executor is None else body.executor.model_dump(exclude_none=True)
+    check_prompt(executor.get("name", DEFAULT_EXECUTOR), body.prompt)
     env = {name: _env(name, given) for name, given in body.env.items()}
     check_environment({name: given.value for name, given in env.items()})
     wanted = body.limits.model_dump(exclude_unset=True)
@@ -67,7 +69,7 @@ def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping
     return RunInput(
         repos=repos,
         prompt=body.prompt,
-        executor=body.executor.model_dump(),
+        executor=executor,
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
         env=env,
@@ -77,6 +79,9 @@ def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping
         title=body.title,
         user=body.user,
         auto_commit=body.auto_commit,
+        named_limits=sorted(wanted),
+        job_file=body.job_file,
+        maxima=maxima(settings),
     )
 
 

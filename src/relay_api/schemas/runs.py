@@ -138,9 +138,11 @@ class RunIn(Input):
 
     repos: list[RepoIn] = Field(min_length=1, max_length=20)
     prompt: Prompt = Field(description="What the agent is asked for.", examples=["Add a test for the parser"])
-    executor: ExecutorIn
+    executor: ExecutorIn | None = Field(None, description="Null: that of the job file, else `claude-code`.")
     image: ImageText | None = Field(
-        None, description="Container image; null: the project's, then the server's default."
+        None,
+        description="Container image; null: that of the job file, the project's, `relay-AGENT:latest` if the node has "
+        "it, then the server's default.",
     )
     env: dict[EnvName, EnvText | EnvIn] = Field(
         default_factory=dict,
@@ -170,6 +172,10 @@ class RunIn(Input):
     )
     auto_commit: bool = Field(
         default=True, description="Commit what a successful agent or cleanup script leaves in the work tree."
+    )
+    job_file: bool = Field(
+        default=True,
+        description="Read `relay.toml` of each repository's target branch for what this request leaves open.",
     )
 
 

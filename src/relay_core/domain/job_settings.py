@@ -18,6 +18,8 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.step import AgentStep
 
 REQUEST, PROJECT, AGENT, DEFAULT = "request", "project", "agent", "default"
+DEFAULT_EXECUTOR = "claude-code"
+"""The executor of a run for which neither request nor job file names one."""
 SCRIPT_FIELDS = {name: "dev_server" if name == "dev_server_script" else name for name in SCRIPTS.values()}
 """Field of a request → attribute of `RepoScripts`."""
 

@@ -6,12 +6,13 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.execution.broken_steps import BrokenSteps
-from relay_workers.execution.clone import WorkspacePreparation
+from relay_workers.execution.clone import Choice, WorkspacePreparation
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.dev_server import DevServerSession
 from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.evidence import EvidenceCollector
+from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.runner import Runner, Step
@@ -90,7 +91,9 @@ def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
     return WorkspacePreparation(
         _workspaces(context),
         context.git,
-        Images(settings, containers, context.tool),
+        Choice(
+            JobFiles(settings, context.database, context.git, containers), Images(settings, containers, context.tool)
+        ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
         context.leases,
         open_log,

@@ -5,8 +5,9 @@ that takes the execution over runs it again from the start.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from relay_core.store.executions.finish import Evidence
 from relay_core.store.outage import is_away
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable, ImageInfo
+from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.outcome import (
     CloneRecord,
     Outcome,
@@ -31,7 +33,7 @@ from relay_workers.execution.step_log import StepLog
 from relay_workers.execution.usable_image import Images
 from relay_workers.execution.workspace import Workspaces
 from relay_workers.execution.workspace_container import ContainerPlan, WorkspaceContainers
-from relay_workers.git.port import CloneRequest, CloneResult, Git
+from relay_workers.git.port import CloneRequest, CloneResult, FetchedRemote, FetchRequest, Git
 from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 
@@ -44,13 +46,21 @@ OpenLog = Callable[[Claimed, WorkspaceRow, ExecutionControl], StepLog]
 """Opens the log of a `clone` execution; the worker itself writes to it."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The parts that choose what a workspace is made of."""
+
+    job_files: JobFiles
+    images: Images
+
+
 class WorkspacePreparation:
     """Prepares workspaces. Each worker has one.
 
     Args:
         workspaces: rows and directories of workspaces.
         git: makes the clones.
-        images: pulls and checks images.
+        choice: completes the run from job files; pulls and checks its image.
         containers: makes the containers.
         leases: confirm that this worker owns the execution, before files or containers are removed.
         open_log: opens the execution's log.
@@ -60,14 +70,14 @@ class WorkspacePreparation:
         self,
         workspaces: Workspaces,
         git: Git,
-        images: Images,
+        choice: Choice,
         containers: WorkspaceContainers,
         leases: Leases,
         open_log: OpenLog,
     ) -> None:
         self._workspaces = workspaces
         self._git = git
-        self._images = images
+        self._job_files, self._images = choice.job_files, choice.images
         self._containers = containers
         self._leases = leases
         self._open_log = open_log
@@ -94,6 +104,9 @@ class WorkspacePreparation:
 
     def _prepare(self, claimed: Claimed, row: WorkspaceRow, control: ExecutionControl, log: StepLog) -> Outcome:
         self._workspaces.store_place(row)
+        remotes = [self._fetch(row, repo, control, log) for repo in row.repos]
+        check_wanted(control)
+        row, settings = self._job_files.complete(claimed, row, remotes, log)
         image = self._images.ensure(row, control.stop)
         check_wanted(control)
         log.say(f"image {row.image} ({image.digest or image.id})")
@@ -102,10 +115,10 @@ class WorkspacePreparation:
         check_wanted(control)
         _make_directories(plan)
         kept = self._kept_clones(plan)
-        clones, container_id = self._clone_and_start(claimed, plan, control, log)
+        clones, container_id = self._clone_and_start(claimed, plan, remotes, control, log)
         log.say(f"workspace is ready on branch {row.branch}")
         workspace = PreparedWorkspace(
-            row, container_id, plan.uid, image.digest or image.id, _records(row, clones, kept)
+            row, container_id, plan.uid, image.digest or image.id, _records(row, clones, kept), settings
         )
         evidence = Evidence(repo_states=_states(row, clones, kept), log_ends=log.ends())
         return Outcome(machine.completed(0), evidence, gone=True, workspace=workspace)
@@ -145,18 +158,23 @@ class WorkspacePreparation:
         return {name for name, head in heads.items() if head.commit is not None}
 
     def _clone_and_start(
-        self, claimed: Claimed, plan: ContainerPlan, control: ExecutionControl, log: StepLog
+        self,
+        claimed: Claimed,
+        plan: ContainerPlan,
+        remotes: Sequence[FetchedRemote],
+        control: ExecutionControl,
+        log: StepLog,
     ) -> tuple[list[CloneResult], str]:
-        """Make the clones and the container, in parallel if all git mirrors exist (the container mounts them)."""
-        mirrors = [self._git.mirror_path(plan.row.project_id, repo.url) for repo in plan.row.repos]
+        """Make the clones and, in parallel, the container, which mounts the mirrors."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="container")
         container: Future[str] | None = None
         try:
-            if all(mirror.is_dir() for mirror in mirrors):
-                container = pool.submit(self._containers.create, plan, mirrors)
-            clones = [self._clone(claimed, plan, repo, control, log) for repo in plan.row.repos]
+            container = pool.submit(self._containers.create, plan, [remote.mirror_path for remote in remotes])
+            clones = [
+                self._clone(plan, repo, remote, claimed.gid, control, log)
+                for repo, remote in zip(plan.row.repos, remotes, strict=True)
+            ]
             check_wanted(control)
-            container = container or pool.submit(self._containers.create, plan, mirrors)
             return clones, await_container(container, control)
         except BaseException as error:
             if container is not None and not isinstance(error, OwnershipLost | Stale):
@@ -167,16 +185,24 @@ class WorkspacePreparation:
         finally:
             pool.shutdown(wait=False)  # do not wait for the engine: it may hang, and a kill must not
 
+    def _fetch(
+        self, row: WorkspaceRow, repo: WorkspaceRepoRow, control: ExecutionControl, log: StepLog
+    ) -> FetchedRemote:
+        check_wanted(control)
+        log.say(f"cloning {repo.url}")
+        request = FetchRequest(row.project_id, repo.url, repo.target_branch, log.write, control.stop, repo.ref)
+        return self._git.fetch(request)
+
     def _clone(
         self,
-        claimed: Claimed,
         plan: ContainerPlan,
         repo: WorkspaceRepoRow,
+        remote: FetchedRemote,
+        gid: int,
         control: ExecutionControl,
         log: StepLog,
     ) -> CloneResult:
         check_wanted(control)
-        log.say(f"cloning {repo.url}")
         return self._git.clone(
             CloneRequest(
                 project_id=plan.row.project_id,
@@ -185,12 +211,13 @@ class WorkspacePreparation:
                 name=repo.name,
                 url=repo.url,
                 target_branch=repo.target_branch,
-                ref=repo.ref,
                 branch=plan.row.branch,
                 uid=plan.uid,
-                gid=claimed.gid,
+                gid=gid,
                 on_output=log.write,
                 cancelled=control.stop,
+                ref=repo.ref,
+                remote=remote,
             )
         )
 

@@ -105,6 +105,8 @@ class EndWriter:
     ) -> Transition:
         if control.kill.is_set():  # Celery's revoke sets the control first; the row may lack the kill
             request_kill(connection, claimed.execution_id, "the worker's control")
+        if outcome.workspace is not None:
+            workspace_changes.settle(connection, claimed, outcome.workspace)
         left_on = None if outcome.gone else self._node_id
         ended = finish(
             connection, claimed.execution_id, claimed.fence, outcome.transition, outcome.evidence, left_on=left_on

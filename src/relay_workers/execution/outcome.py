@@ -9,6 +9,7 @@ import structlog
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.execution import Transition
+from relay_core.domain.job_settings import JobSettings
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.finish import Evidence
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
@@ -40,6 +41,8 @@ class PreparedWorkspace:
     image_digest: str
     """``repository@sha256:…``, or the image's id if it came from no registry."""
     clones: Sequence[CloneRecord]
+    settings: JobSettings | None = None
+    """The settings of the run, completed from job files; None if they are stored already."""
 
 
 @dataclass(frozen=True)

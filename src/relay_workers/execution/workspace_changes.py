@@ -3,8 +3,18 @@
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
 from relay_core.store.executions.claim import Claimed
-from relay_core.store.workspaces import preparation
+from relay_core.store.workspaces import job_settings, preparation
 from relay_workers.execution.outcome import PreparedWorkspace, RemovedWorkspace
+
+
+def settle(connection: Connection, claimed: Claimed, change: PreparedWorkspace | RemovedWorkspace) -> None:
+    """Store the completed settings of a run and its new plan, before the end of the `clone` creates the next step.
+
+    Raises:
+        Stale: another worker owns the execution.
+    """
+    if isinstance(change, PreparedWorkspace) and change.settings is not None:
+        job_settings.settle(connection, claimed.execution_id, claimed.fence, change.settings)
 
 
 def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | RemovedWorkspace) -> None:

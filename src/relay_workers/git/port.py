@@ -1,6 +1,6 @@
 """The interface `Git`, which makes, reads, records and removes the clones of a workspace, and its value types."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -8,6 +8,45 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from relay_core.domain.logs.masking import SecretMask
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """Request to update the mirror of a remote."""
+
+    project_id: UUID
+    url: str
+    target_branch: str | None
+    """The remote's branch from which a workspace's branch starts; None for the remote's default branch."""
+    on_output: Callable[[bytes], None]
+    """Called with progress and messages for the log."""
+    cancelled: Event
+    """Another thread sets this event to cancel the fetch."""
+    ref: str | None = None
+    """Branch, tag, commit id or full ref name from which the branch starts; None for the target branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRemote:
+    """A remote whose mirror has just been updated, and where a clone of it starts."""
+
+    mirror_path: Path
+    default_branch: str | None
+    """None if the remote has no default branch."""
+    target_branch: str | None
+    """None if no branch of the remote is at the start."""
+    target_commit: str
+    """Commit of the target branch; the start if there is no target branch."""
+    start_commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedFile:
+    """A path in a commit."""
+
+    path: str
+    content: bytes | None
+    """The content, cut one byte after the limit that was asked for; None if the path is no regular file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +73,8 @@ class CloneRequest:
     """Another thread sets this event to cancel the clone."""
     ref: str | None = None
     """Branch, tag, commit id or full ref name from which the branch starts; None for the target branch."""
+    remote: FetchedRemote | None = None
+    """The state of the remote that `Git.fetch` returned for the same names; None: the clone fetches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +221,31 @@ class AfterState:
 class Git(Protocol):
     """Operations on the clones of workspaces. Thread-safe; any call may be repeated, for example after a crash."""
 
+    def fetch(self, request: FetchRequest) -> FetchedRemote:
+        """Update the mirror of a remote, or make it.
+
+        Raises:
+            InvalidInput: the URL is not allowed (any more), or a name is not valid.
+            StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``; ``user`` if the request was
+                cancelled.
+        """
+
+    def files_of_target(self, remote: FetchedRemote, paths: Sequence[str], max_bytes: int) -> list[CommittedFile]:
+        """Return those of the paths that the commit of the target branch has, read from the mirror.
+
+        Nothing is checked out and nothing of the repository is executed: no filter, no attribute, no link is followed.
+
+        Args:
+            remote: what `fetch` returned.
+            paths: relative to the root of the repository.
+            max_bytes: the most bytes that are wanted of a file; a longer one is returned with one byte more.
+
+        Raises:
+            StepFailed: reason ``clone_failed``: git cannot read the commit.
+        """
+
     def clone(self, request: CloneRequest) -> CloneResult:
-        """Update the mirror of the remote and make a clone from it in a workspace.
+        """Make a clone in a workspace; update the mirror of the remote first, unless the request holds its state.
 
         If a complete clone exists, it stays unchanged; an incomplete one is replaced. After a failure, no part of a new
         clone is left.

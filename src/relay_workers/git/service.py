@@ -1,7 +1,7 @@
 """The implementation of the interface `Git`, which port.py describes."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -11,8 +11,19 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.host.committed_files import files_in_commit
+from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.mirror import Mirrors
-from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, Head
+from relay_workers.git.port import (
+    AfterState,
+    AfterStateRequest,
+    CloneRequest,
+    CloneResult,
+    CommittedFile,
+    FetchedRemote,
+    FetchRequest,
+    Head,
+)
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.after_state import Recorder
 from relay_workers.git.sandbox.container import ContainerUser
@@ -31,8 +42,17 @@ class GitService:
     def __init__(self, settings: Settings, tool: ToolRunner) -> None:
         self._settings = settings
         self._tool = tool
-        self._cloner = Cloner(settings, tool)
+        self._fetcher = Fetcher(settings)
+        self._cloner = Cloner(settings, tool, self._fetcher)
         self._recorder = Recorder(settings, tool)
+
+    def fetch(self, request: FetchRequest) -> FetchedRemote:
+        """Update the mirror of a remote, or make it; see `Git.fetch`."""
+        return self._fetcher.fetch(request)
+
+    def files_of_target(self, remote: FetchedRemote, paths: Sequence[str], max_bytes: int) -> list[CommittedFile]:
+        """Return those of the paths that the commit of the target branch has; see `Git.files_of_target`."""
+        return files_in_commit(remote.mirror_path, remote.target_commit, paths, max_bytes)
 
     def clone(self, request: CloneRequest) -> CloneResult:
         """Update the remote's mirror and make a clone from it in a workspace; see `Git.clone`."""

@@ -6,7 +6,7 @@ Only the work tree of a clone, its `.git/HEAD` and the file of its branch are re
 import difflib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,17 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, Head, Patch
+from relay_workers.git.port import (
+    AfterState,
+    AfterStateRequest,
+    CloneRequest,
+    CloneResult,
+    CommittedFile,
+    FetchedRemote,
+    FetchRequest,
+    Head,
+    Patch,
+)
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.testing.faults import Faults
 
@@ -47,6 +57,15 @@ class FakeGit:
         self._remotes[url] = {branch: commit}
         return commit
 
+    def fetch(self, request: FetchRequest) -> FetchedRemote:
+        """Return where a clone of a remote starts (`Git.fetch`)."""
+        return self._serve("fetch", lambda: self._fetch(request))
+
+    def files_of_target(self, remote: FetchedRemote, paths: Sequence[str], max_bytes: int) -> list[CommittedFile]:
+        """Return those of the paths that the commit has (`Git.files_of_target`)."""
+        files = self._commits[remote.target_commit]
+        return [CommittedFile(path, files[path][: max_bytes + 1]) for path in paths if path in files]
+
     def clone(self, request: CloneRequest) -> CloneResult:
         """Clone a repository into a workspace and check out its branch (`Git.clone`)."""
         return self._serve("clone", lambda: self._clone(request))
@@ -75,12 +94,22 @@ class FakeGit:
         return answer
 
     def _clone(self, request: CloneRequest) -> CloneResult:
-        mirror = self.mirror_path(request.project_id, request.url)
+        self.mirror_path(request.project_id, request.url)
         if not is_valid_repo_name(request.name):
             raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
-        for branch in filter(None, (request.branch, request.target_branch)):
-            if not is_valid_branch(branch):
-                raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
+        if not is_valid_branch(request.branch):
+            raise InvalidInput(f"{request.branch!r} is no valid branch name", code="branch_invalid")
+        remote = request.remote or self._fetch(_to_fetch(request))
+        head = read_head(request.workspace_dir, request.name)
+        if head.commit is None:
+            head = self._check_out(request, remote.start_commit)
+        request.on_output(f"Branch {request.branch} from {remote.target_branch} at {head.commit}\n".encode())
+        return CloneResult(head.commit or "", remote.target_branch, remote.mirror_path, ())
+
+    def _fetch(self, request: FetchRequest) -> FetchedRemote:
+        mirror = self.mirror_path(request.project_id, request.url)
+        if request.target_branch and not is_valid_branch(request.target_branch):
+            raise InvalidInput(f"{request.target_branch!r} is no valid branch name", code="branch_invalid")
         if request.cancelled.is_set():
             raise StepFailed(Reason.USER, "killed during the fetch of the mirror")
         branches = self._remotes.get(request.url)
@@ -93,11 +122,7 @@ class FakeGit:
         if start not in self._commits:
             raise StepFailed(Reason.CLONE_FAILED, f"{request.url} has no branch or commit {request.ref}")
         mirror.mkdir(parents=True, exist_ok=True)
-        head = read_head(request.workspace_dir, request.name)
-        if head.commit is None:
-            head = self._check_out(request, start)
-        request.on_output(f"Branch {request.branch} from {target} at {head.commit}\n".encode())
-        return CloneResult(head.commit or "", target, mirror, ())
+        return FetchedRemote(mirror, next(iter(branches)), target, branches[target], start)
 
     def _check_out(self, request: CloneRequest, commit: str) -> Head:
         clone = request.workspace_dir / "repos" / request.name
@@ -135,6 +160,12 @@ class FakeGit:
         commit = sha1(text, usedforsecurity=False).hexdigest()
         self._commits[commit] = dict(files)
         return commit
+
+
+def _to_fetch(request: CloneRequest) -> FetchRequest:
+    return FetchRequest(
+        request.project_id, request.url, request.target_branch, request.on_output, request.cancelled, request.ref
+    )
 
 
 def _write_head(clone: Path, branch: str, commit: str) -> None:

@@ -63,6 +63,21 @@ def why_refused(connection: Connection, node_id: str, workspace: WorkspaceCondit
     return why_no_room(load_of(connection, node_id), capacity, _demand(workspace.limits))
 
 
+def why_no_growth(connection: Connection, node_id: str, before: Limits, after: Limits) -> str | None:
+    """Return why a node cannot give a workspace of its own other limits; None if it can.
+
+    The node's row is locked until the end of the transaction, if the workspace needs more than it was promised.
+    """
+    mine, demand = _demand(before), _demand(after)
+    if demand.memory_bytes <= mine.memory_bytes and demand.pids <= mine.pids:
+        return None
+    columns = (N.max_workspaces, N.memory_bytes, N.pids)
+    node = connection.execute(select(*columns).where(N.node_id == node_id).with_for_update(key_share=True)).one()
+    all_of_it = load_of(connection, node_id)
+    others = Load(all_of_it.workspaces - 1, all_of_it.memory_bytes - mine.memory_bytes, all_of_it.pids - mine.pids)
+    return why_no_room(others, Capacity(node.max_workspaces, node.memory_bytes, node.pids), demand)
+
+
 def why_closed(connection: Connection, node_id: str) -> str | None:
     """Return why a node takes no workspace with default limits at present; None if it does."""
     columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)

@@ -1,6 +1,6 @@
 """Submission of a run: inserts project, repos, task, workspace, session and first execution in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
@@ -17,6 +17,15 @@ from relay_core.domain.errors import InvalidInput, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, unique_names
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
+from relay_core.domain.job_file import ServerRules
+from relay_core.domain.job_settings import (
+    DEFAULT,
+    DEFAULT_EXECUTOR,
+    PROJECT,
+    REQUEST,
+    SCRIPT_FIELDS,
+    JobTerms,
+)
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
@@ -80,6 +89,16 @@ class RunInput(Generic[E]):
     user: int | None = None
     """User id of the workspace's processes; None: the user of the image, or the node's default."""
     auto_commit: bool = True
+    named_limits: Collection[str] = ()
+    """Names of the limits that the request gives; a job file may give the others."""
+    job_file: bool = True
+    """Whether job files of the repositories are read."""
+    maxima: Mapping[str, float] = field(default_factory=dict)
+    """Largest values by name of the limit that a job file may ask for."""
+    job_terms: JobTerms | None = None
+    """What the run leaves to job files; `start_run` fills it in. None: nothing."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where values came from (`domain.job_settings`); `start_run` fills it in."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +142,16 @@ def start_run(
     else:
         projects.get(connection, project_id, principal)
     layers = projects.profiles_over(connection, deployment, project_id)
-    executor = agent_profiles.choose(layers, run.executor)
+    executor = agent_profiles.choose(layers, {"name": DEFAULT_EXECUTOR, **run.executor})
     repos = _with_project_scripts(connection, run)
-    filled: RunInput[ExecutorChoice] = RunInput(**{**vars(run), "executor": executor, "repos": repos})
+    rules = ServerRules(run.maxima, settings.allowed_images)
+    changes = {
+        "executor": executor,
+        "repos": repos,
+        "job_terms": JobTerms(rules, run.executor, layers, run.job_file),
+        "sources": _sources(run, repos),
+    }
+    filled: RunInput[ExecutorChoice] = RunInput(**{**vars(run), **changes})
     return submit_run(connection, filled, principal, settings)
 
 
@@ -150,7 +176,9 @@ def submit_run(
             id=task_id, project_id=project.id, title=title, description=run.prompt, created_by=principal.owner
         )
     )
+    source = REQUEST if run.image else PROJECT if project.default_image else DEFAULT
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
+    columns["sources"] = {"image": source, **run.sources}
     workspace_id = _workspace(connection, run, settings, columns)
     _use_secrets(connection, run, workspace_id, project.id)
     repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
@@ -189,6 +217,20 @@ def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[Repo
     return filled
 
 
+def _sources(run: RunInput[Mapping[str, Any]], filled: Sequence[RepoInput]) -> dict[str, str]:
+    """Return which values of a run come from its request and its project."""
+    sources = {f"limits.{name}": REQUEST for name in run.named_limits}
+    sources["executor"] = REQUEST if run.executor.get("name") else DEFAULT
+    names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
+    for name, given, repo in zip(names, run.repos, filled, strict=True):
+        for key in (*SCRIPT_FIELDS, "working_dir"):
+            if getattr(given, key) is not None:
+                sources[f"repos.{name}.{key}"] = REQUEST
+            elif getattr(repo, key) is not None:
+                sources[f"repos.{name}.{key}"] = PROJECT
+    return sources
+
+
 def _project(connection: Connection, run: RunInput[E], principal: Principal) -> Any:
     columns = (Project.id, Project.default_image)
     if run.project_id is not None:
@@ -224,6 +266,7 @@ def _workspace(connection: Connection, run: RunInput[E], settings: Settings, col
             auto_commit=run.auto_commit,
             secrets_in=list(run.secrets_in),
             limits=vars(run.limits),
+            job_terms=run.job_terms and run.job_terms.as_json(),
             **columns,
         )
     )

@@ -7,15 +7,13 @@ from dataclasses import replace
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
-from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import GitUrl, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.host.fetched_mirror import FetchedMirror, StartPoint
-from relay_workers.git.host.mirror import Mirrors
-from relay_workers.git.host.process import Deadline, GitCancelled
-from relay_workers.git.port import CloneRequest, CloneResult
+from relay_workers.git.host.fetch import Fetcher
+from relay_workers.git.host.process import GitCancelled
+from relay_workers.git.port import CloneRequest, CloneResult, FetchedRemote, FetchRequest
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import CheckoutPlan, ContainerUser, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
@@ -25,34 +23,29 @@ from relay_workers.host_files.safe_dir import SafeDir
 class Cloner:
     """Makes clones in workspaces; see `Git.clone`."""
 
-    def __init__(self, settings: Settings, tool: ToolRunner) -> None:
+    def __init__(self, settings: Settings, tool: ToolRunner, fetcher: Fetcher) -> None:
         self._settings = settings
         self._tool = tool
-        self._mirrors = Mirrors(settings)
+        self._fetcher = fetcher
 
     def clone(self, request: CloneRequest) -> CloneResult:
         """Make a clone in a workspace; if a complete clone exists, leave it unchanged. Errors: see `Git.clone`."""
         url = parse_git_url(request.url, self._settings.remote_policy)
         if not is_valid_repo_name(request.name):
             raise InvalidInput(f"{request.name!r} is no usable name for a clone", code="repo_name_invalid")
-        for branch in filter(None, (request.branch, request.target_branch)):
-            if not is_valid_branch(branch):
-                raise InvalidInput(f"{branch!r} is no valid branch name", code="branch_invalid")
-        if request.ref is not None:
-            check_ref(request.ref, "ref")
-        deadline = Deadline.within(self._settings.clone_timeout_seconds, request.cancelled)
-        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, deadline, request.ref)
-        target = mirror.start_point(request.target_branch)
+        if not is_valid_branch(request.branch):
+            raise InvalidInput(f"{request.branch!r} is no valid branch name", code="branch_invalid")
+        remote = request.remote or self._fetcher.fetch(_to_fetch(request))
         self._prepare_workspace(request)
-        answer = self._checkout(request, url, mirror, target)
+        answer = self._checkout(request, url, remote)
         head = self._head_of_clone(request, answer)
-        start = request.ref or target.branch or "a HEAD on no branch"
+        start = request.ref or remote.target_branch or "a HEAD on no branch"
         request.on_output(f"Branch {request.branch} from {start} at {head}\n".encode())
         if answer.submodules:
             request.on_output(f"Submodules are left empty: {_some(answer.submodules)}\n".encode())
         if answer.pointers:
             request.on_output(f"Files of Git LFS are left as pointers: {_some(answer.pointers)}\n".encode())
-        return CloneResult(head, target.branch, mirror.path, answer.submodules)
+        return CloneResult(head, remote.target_branch, remote.mirror_path, answer.submodules)
 
     def _prepare_workspace(self, request: CloneRequest) -> None:
         """Create the directories that the container needs, unless they exist."""
@@ -62,15 +55,15 @@ class Cloner:
         if is_new and os.geteuid() == 0:
             os.chown(request.workspace_dir / "repos", request.uid, request.gid, follow_symlinks=False)
 
-    def _checkout(self, request: CloneRequest, url: GitUrl, mirror: FetchedMirror, target: StartPoint) -> ScriptAnswer:
+    def _checkout(self, request: CloneRequest, url: GitUrl, remote: FetchedRemote) -> ScriptAnswer:
         free = shutil.disk_usage(request.workspace_dir).free - self._settings.node_min_free_bytes
         plan = CheckoutPlan(
             name=request.name,
-            mirror=mirror.path,
+            mirror=remote.mirror_path,
             url=url.text if url.scheme != "file" else url.display,
-            commit=target.commit,
+            commit=remote.start_commit,
             branch=request.branch,
-            default_branch=mirror.default_branch,
+            default_branch=remote.default_branch,
             partial=f"{request.name}.partial-{secrets.token_hex(4)}",
             max_bytes=max(0, min(free, self._settings.checkout_max_bytes)),
         )
@@ -108,3 +101,9 @@ class Cloner:
 
 def _some(paths: tuple[str, ...]) -> str:
     return ", ".join(paths) + (" and perhaps more" if len(paths) == container.NAMED else "")
+
+
+def _to_fetch(request: CloneRequest) -> FetchRequest:
+    return FetchRequest(
+        request.project_id, request.url, request.target_branch, request.on_output, request.cancelled, request.ref
+    )
