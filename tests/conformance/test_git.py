@@ -7,6 +7,7 @@ import pytest
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_workers.git.port import FetchRequest
 from tests.support.git_bench import BRANCH, write
 from tests.support.git_port import FILES
 
@@ -76,7 +77,7 @@ def test_names_and_urls_that_are_not_usable_are_refused(port, url, target, name)
 
 def test_the_mirror_of_a_url_that_is_not_allowed_has_no_place(port):
     with pytest.raises(InvalidInput):
-        port.bench.service.mirror_path(port.bench.project, "ftp://example.org/x.git")
+        port.bench.workspace().service.mirror_path(port.bench.project, "ftp://example.org/x.git")
 
 
 def test_a_clone_that_is_not_there_has_no_head_and_a_problem(port):
@@ -139,3 +140,23 @@ def test_a_workspace_is_removed_once_and_for_all(port):
     for _ in range(2):
         workspace.service.remove_workspace(workspace.id, workspace.dir)
         assert not workspace.dir.exists()
+
+
+def fetch(port, target: str | None = None, ref: str | None = None):
+    request = FetchRequest(port.bench.project, port.url, target, lambda _: None, Event(), ref)
+    return port.bench.workspace().service.fetch(request)
+
+
+def test_a_fetch_tells_where_a_clone_starts(port):
+    remote = fetch(port)
+    assert (remote.target_branch, remote.default_branch) == ("main", "main")
+    assert remote.target_commit == remote.start_commit == port.head
+    assert remote.mirror_path == port.bench.workspace().service.mirror_path(port.bench.project, port.url)
+    with pytest.raises(StepFailed):
+        fetch(port, "no-such-branch")
+
+
+def test_files_of_the_target_branch_are_read_without_a_checkout(port):
+    name, content = next(iter(FILES.items()))
+    found = port.bench.workspace().service.files_of_target(fetch(port), ["no/such", name], 3)
+    assert [(file.path, file.content) for file in found] == [(name, content[:4])]

@@ -128,7 +128,7 @@ class FakeNode:
     """Promises that were found broken in the moment of a commit."""
 
     @classmethod
-    def make(cls, database_url: str, root: Path) -> "FakeNode":
+    def make(cls, database_url: str, root: Path, *, images: tuple[str, ...] = ()) -> "FakeNode":
         settings = Settings(
             database_url=database_url,
             data_dir=root / "data",
@@ -146,7 +146,7 @@ class FakeNode:
         node = cls(
             settings,
             Database(make_database(settings, application="fakes"), Published()),
-            FakeContainers({"base": make_image("base")}),
+            FakeContainers({name: make_image(name) for name in ("base", *images)}),
             FakeGit(settings.data_dir, settings.remote_policy),
             f"file://{root}/remote",
         )

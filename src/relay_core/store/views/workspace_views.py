@@ -70,6 +70,7 @@ def _workspaces(principal: Principal) -> Select[Any]:
         Workspace.node_id,
         Workspace.pool,
         Workspace.limits,
+        Workspace.sources,
         Workspace.resolved_image.label("image"),
         Workspace.image_digest,
         Workspace.container_id.label("container"),

@@ -16,6 +16,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_workers.diagnostics import host_facts
 from relay_workers.git.host import advertisement, mirror
 from relay_workers.git.host.version import git_version
+from relay_workers.git.port import FetchRequest
 from tests.support.git_bench import BRANCH, UID, Bench, Remote, git, own, write
 
 pytest_plugins = ["tests.support.git_fixtures"]
@@ -785,3 +786,36 @@ def test_nothing_of_the_tools_is_left(bench, remote, tool_runner):
     while tool_runner._api.containers(all=True, filters={"label": ours}):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def files_of(bench: Bench, remote: Remote, *paths: str, target: str | None = None, ref: str | None = None):
+    request = FetchRequest(bench.project, remote.url, target, lambda _: None, threading.Event(), ref)
+    return bench.service.files_of_target(bench.service.fetch(request), paths, 100)
+
+
+def test_files_of_a_commit_are_read_as_git_stores_them(bench, remote):
+    write(remote.path / ".gitattributes", "relay.toml filter=evil eol=crlf export-subst\n")
+    write(remote.path / "relay.toml", "image = 1\n")
+    write(remote.path / "large", "x" * 1000)
+    write(remote.path / "folder/relay.toml", "in a folder\n")
+    (remote.path / "link").symlink_to("/etc/passwd")
+    remote.commit({}, "files")
+    found = files_of(
+        bench, remote, "relay.toml", "gone", "large", "folder", "folder/relay.toml", "link", "*.toml", "-r"
+    )
+    assert {file.path: file.content for file in found} == {
+        "relay.toml": b"image = 1\n",
+        "large": b"x" * 101,
+        "folder": None,
+        "folder/relay.toml": b"in a folder\n",
+        "link": None,
+    }
+
+
+def test_files_come_from_the_target_branch_also_if_the_clone_starts_from_another_ref(bench, remote):
+    git(remote.path, "checkout", "-q", "-b", "theirs")
+    write(remote.path / "relay.toml", "image = 'evil'\n")
+    theirs = remote.commit({}, "their file")
+    git(remote.path, "checkout", "-q", "main")
+    assert files_of(bench, remote, "relay.toml", ref=theirs) == []
+    assert files_of(bench, remote, "relay.toml", ref=theirs, target="theirs")[0].content == b"image = 'evil'\n"
