@@ -60,8 +60,9 @@ class WorkspaceOut(Output):
     container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
     limits: dict[str, Any]
     sources: dict[str, str] = Field(
-        description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `project`, the "
-        "path of a job file, `agent` (the image of the executor's agent) or `default`. Complete once the clone has ended."
+        description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `project`, "
+        "the path of a job file, `agent` (the image of the executor's agent) or `default`. Complete once the clone has "
+        "ended."
     )
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     setup_completed_at: datetime | None

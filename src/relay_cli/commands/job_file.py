@@ -37,7 +37,8 @@ def init(
 def lint(folder: Folder = Path()) -> None:
     """Check the job file of a repository.
 
-    Exit code 1: it has faults; each is printed with its file and line. The server checks its own rules on top of these when it clones: allowed images, largest limits, profiles.
+    Exit code 1: it has faults; each is printed with its file and line. The server checks its own rules on top of these
+    when it clones: allowed images, largest limits, profiles.
     """
     root = _root(folder)
     present = [name for name in PATHS if (root / name).is_file()]

@@ -801,12 +801,12 @@ def test_files_of_a_commit_are_read_as_git_stores_them(bench, remote):
     (remote.path / "link").symlink_to("/etc/passwd")
     remote.commit({}, "files")
     found = files_of(
-        bench, remote, "relay.toml", "gone", "large", "folder", "folder/relay.toml", "link", "*.toml", "-r"
+        bench, remote, "relay.toml", "gone", "large", "src", "folder/relay.toml", "link", "*.toml", "-r"
     )
     assert {file.path: file.content for file in found} == {
         "relay.toml": b"image = 1\n",
         "large": b"x" * 101,
-        "folder": None,
+        "src": None,
         "folder/relay.toml": b"in a folder\n",
         "link": None,
     }
