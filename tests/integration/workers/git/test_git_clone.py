@@ -800,9 +800,7 @@ def test_files_of_a_commit_are_read_as_git_stores_them(bench, remote):
     write(remote.path / "folder/relay.toml", "in a folder\n")
     (remote.path / "link").symlink_to("/etc/passwd")
     remote.commit({}, "files")
-    found = files_of(
-        bench, remote, "relay.toml", "gone", "large", "src", "folder/relay.toml", "link", "*.toml", "-r"
-    )
+    found = files_of(bench, remote, "relay.toml", "gone", "large", "src", "folder/relay.toml", "link", "*.toml", "-r")
     assert {file.path: file.content for file in found} == {
         "relay.toml": b"image = 1\n",
         "large": b"x" * 101,
