@@ -24,14 +24,22 @@ PROGRAMS = {
     "relay --version": (*RELAY, "--version"),
     "relay --help": (*RELAY, "--help"),
     "relay ps": (*RELAY, "ps"),
-    "imports of python -m relay_api": (sys.executable, "-c", "import relay_api.__main__"),
-    "imports of python -m relay_workers": (sys.executable, "-c", "import relay_workers.__main__"),
+    "imports of python -m relay_api": (
+        sys.executable,
+        "-c",
+        "from relay_core.quick_start import load_program; load_program('relay_api.service:main')",
+    ),
+    "imports of python -m relay_workers": (
+        sys.executable,
+        "-c",
+        "from relay_core.quick_start import load_program; load_program('relay_workers.service:main')",
+    ),
 }
 """Name in the table → command line."""
 
 
 class Cost(NamedTuple):
-    """What one start took, in milliseconds."""
+    """Duration and processor time of one start, in milliseconds."""
 
     elapsed: float
     processor: float
@@ -86,7 +94,7 @@ def median_cost(command: tuple[str, ...], variables: dict[str, str], repeat: int
 
 
 def start(command: tuple[str, ...], variables: dict[str, str]) -> Cost:
-    """Start a program, wait for its end, and return what it took."""
+    """Start a program, wait for its end, and return its cost."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, env=variables, check=True, stdout=subprocess.DEVNULL)
     elapsed, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)

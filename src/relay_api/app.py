@@ -43,7 +43,7 @@ from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
-from relay_core.store.schema.migrate import check_schema
+from relay_core.store.schema.revision import check_schema
 from relay_core.store.transaction import Database
 
 DISPATCH_THREADS = 2

@@ -2,22 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-
-def load(target: str) -> Any:
-    """Import a module and return an object in it.
-
-    Args:
-        target: `MODULE:NAME`.
-    """
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+from relay_core.quick_start import load
 
 
 @dataclass(frozen=True)

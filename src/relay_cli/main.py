@@ -6,11 +6,12 @@ from typing import Annotated, ClassVar
 import typer
 
 from relay_cli.errors import CommandFailed
-from relay_cli.lazy import Entry, LazyGroup, load
+from relay_cli.lazy import Entry, LazyGroup
 from relay_cli.table import ENTRIES
 from relay_core import __version__
 from relay_core.console.output import note
 from relay_core.domain.errors import InvalidInput, RelayError
+from relay_core.quick_start import load
 
 
 class RelayCommands(LazyGroup):

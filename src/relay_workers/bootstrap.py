@@ -27,7 +27,7 @@ from relay_core.store.database import make_database
 from relay_core.store.executions.claim import Claimant
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import runtime_nodes
-from relay_core.store.schema.migrate import check_schema
+from relay_core.store.schema.revision import check_schema
 from relay_core.store.transaction import Database
 from relay_workers.capture.pump import SCAN_SECONDS, LogPump
 from relay_workers.celery.detached_tasks import DetachedTasks

@@ -8,9 +8,9 @@ import typer
 from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.commands.ids import id_argument
-from relay_cli.lazy import load
 from relay_cli.output import Json
 from relay_core.console.output import note
+from relay_core.quick_start import load
 
 tokens = typer.Typer(help="Bearer tokens for the API.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ from relay_core.store.database import Engine, make_database, server_time
 from relay_core.store.executions import messages
 from relay_core.store.executions.overdue import expired_leases, overdue_kills
 from relay_core.store.nodes import placement, runtime_nodes
-from relay_core.store.schema.migrate import check_schema
+from relay_core.store.schema.revision import check_schema
 from relay_workers.diagnostics.checks import Check, judge_clock, judge_node, judge_queue, judge_redis
 from relay_workers.ownership.node_identity import read_node_id
 

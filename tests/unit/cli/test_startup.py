@@ -7,8 +7,8 @@ import sys
 import pytest
 import typer
 
-from relay_cli.lazy import load
 from relay_cli.table import ENTRIES
+from relay_core.quick_start import load
 
 SLOW = {
     "sqlalchemy",

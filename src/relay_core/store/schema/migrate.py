@@ -1,22 +1,13 @@
-"""Upgrades a database to the schema of this version of Relay, and checks that a database has it."""
-
-from pathlib import Path
+"""Upgrades a database to the schema of this version of Relay."""
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.errors import RelayError
 from relay_core.store.outage import LOCK_NOT_AVAILABLE, sqlstate
-
-
-class SchemaMismatch(RelayError):  # noqa: N818 - named for what it says
-    """The database does not have the schema that this version of Relay needs."""
-
-    code = "schema_mismatch"
+from relay_core.store.schema.revision import MIGRATIONS, current_revision, head_revision, refuse_unknown
 
 
 class SchemaLocked(RelayError):  # noqa: N818 - named for what it says
@@ -30,23 +21,10 @@ LOCK_SECONDS = 10
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     if connection is not None:
         config.attributes["connection"] = connection
     return config
-
-
-def head_revision() -> str:
-    """Return the revision of the schema that this code needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:  # pragma: no cover - a broken installation
-        raise SchemaMismatch("this installation of Relay contains no migrations; install it again")
-    return head
-
-
-def current_revision(connection: Connection) -> str | None:
-    """Return the revision of the database's schema; None for an empty database."""
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(database_url: str) -> str:
@@ -64,7 +42,7 @@ def upgrade(database_url: str) -> str:
     try:
         with database.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('relay.migrations'))"))
-            _refuse_unknown(current_revision(connection))
+            refuse_unknown(current_revision(connection))
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             command.upgrade(_config(connection), "head")
     except DBAPIError as error:
@@ -77,27 +55,3 @@ def upgrade(database_url: str) -> str:
     finally:
         database.dispose()
     return head_revision()
-
-
-def check_schema(connection: Connection) -> None:
-    """Check that the database has the schema of this version.
-
-    Raises:
-        SchemaMismatch: the message names both revisions and what to run.
-    """
-    found = current_revision(connection)
-    _refuse_unknown(found)
-    if found != head_revision():
-        raise SchemaMismatch(
-            f"the database's schema is {found or 'empty'}, this version of Relay needs {head_revision()}; "
-            "run: relay db upgrade"
-        )
-
-
-def _refuse_unknown(found: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is not None and found not in known:
-        raise SchemaMismatch(
-            f"the database's schema {found} is not known to this version of Relay: it was made by a newer one; "
-            "install that version"
-        )
