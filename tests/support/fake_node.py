@@ -229,7 +229,7 @@ class FakeNode:
         """One more step of the workspace; its id."""
         step = script_step(reason, RepoScripts("remote"), script.script(), as_root=as_root)
         session_id = self.newest(workspace_id, RunReason.CLONE)["session_id"]
-        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone")
+        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone", None)
         with self.database.begin() as connection:
             return create.create_group(connection, group)[0]
 

@@ -137,7 +137,7 @@ class Node:
         """A further step at the end of the lane."""
         step = script_step(RunReason(reason), RepoScripts(self.repo.name), script, as_root=as_root)
         session_id = self.step(workspace_id, RunReason.CLONE)["session_id"]
-        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone")
+        group = create.NewGroup(session_id, workspace_id, [Action(step)], "someone", None)
         with self.db.begin() as connection:
             return create.create_group(connection, group)[0]
 

@@ -12,9 +12,10 @@ class Links:
         self._root = (settings.api_public_url or "").rstrip("/")
         self._base = self._root + "/v1"
 
-    def run(self, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
-        """Return the links of a new run; `execution` and `logs` belong to its first execution."""
+    def new_run(self, run_id: UUID, workspace_id: UUID, execution_id: UUID, task_id: UUID) -> dict[str, str]:
+        """Return the links of the answer to a new run; `execution` and `logs` belong to its first execution."""
         return {
+            "run": f"{self._base}/runs/{run_id}",
             "task": f"{self._base}/tasks/{task_id}",
             "workspace": f"{self._base}/workspaces/{workspace_id}",
             "sessions": f"{self._base}/workspaces/{workspace_id}/sessions",
@@ -24,11 +25,27 @@ class Links:
             "logs": f"{self._base}/executions/{execution_id}/logs/stream",
         }
 
-    def execution(self, execution_id: UUID, workspace_id: UUID) -> dict[str, str]:
-        """Return the links of an execution."""
+    def run(self, run_id: UUID, workspace_id: UUID, agent_execution_id: UUID | None) -> dict[str, str | None]:
+        """Return the links of a run."""
+        own = f"{self._base}/runs/{run_id}"
+        agent = f"{self._base}/executions/{agent_execution_id}/conversation" if agent_execution_id else None
+        return {
+            "self": own,
+            "workspace": f"{self._base}/workspaces/{workspace_id}",
+            "executions": f"{own}/executions",
+            "events": f"{own}/events",
+            "logs": f"{own}/logs",
+            "diff": f"{self._base}/workspaces/{workspace_id}/diff",
+            "conversation": agent,
+            "page": f"{self._root}/runs/{run_id}",
+        }
+
+    def execution(self, execution_id: UUID, workspace_id: UUID, run_id: UUID | None = None) -> dict[str, str]:
+        """Return the links of an execution; without `run` if it is part of none."""
         own = f"{self._base}/executions/{execution_id}"
         return {
             "self": own,
+            **({"run": f"{self._base}/runs/{run_id}"} if run_id else {}),
             "workspace": f"{self._base}/workspaces/{workspace_id}",
             "logs": f"{own}/logs",
             "log_stream": f"{own}/logs/stream",

@@ -6,15 +6,17 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from relay_api.dependencies import Creating, ServicesDep, Writer
+from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.routes import run_query
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.executions import ExecutionDetail
+from relay_api.schemas.run_resource import RunDetail, RunPage
 from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
 from relay_api.services import Services
 from relay_core.store.database import Connection
 from relay_core.store.tokens import Principal
-from relay_core.store.views import execution_views
+from relay_core.store.views import execution_views, run_views
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.submit import start_run
 
@@ -38,9 +40,25 @@ def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: 
     def create(connection: Connection) -> RunOut:
         run = inputs.run(body, services.settings, services.secrets)
         new = start_run(connection, run, principal, services.settings, services.profiles)
-        return RunOut(**vars(new), links=services.links.run(new.workspace_id, new.execution_id, new.task_id))
+        links = services.links.new_run(new.run_id, new.workspace_id, new.execution_id, new.task_id)
+        return RunOut(**vars(new), links=links)
 
     return creating.answer(principal, body, 202, create)
+
+
+@router.get("/runs", responses=problems(), summary="List runs, newest first")
+def list_runs(services: ServicesDep, principal: Reader, page: Paging, wanted: run_query.Wanted) -> RunPage:
+    """List runs: jobs, follow-ups and further steps. Those of deleted workspaces are included."""
+    with services.database.connect() as connection:
+        found = run_views.list_runs(connection, principal, wanted, page)
+    return answers.run_page(found, services.links)
+
+
+@router.get("/runs/{run_id}", responses=problems(404), summary="Get a run")
+def get_run(run_id: UUID, services: ServicesDep, principal: Reader) -> RunDetail:
+    """Return one run. `status` says whether it is done, `conclusion` how it ended."""
+    with services.database.connect() as connection:
+        return answers.run(run_views.run(connection, run_id, principal), services.links)
 
 
 @router.post(

@@ -7,6 +7,7 @@ from relay_api.http.links import Links
 from relay_api.schemas.admin import LoadOut, NodeOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
+from relay_api.schemas.run_resource import RunDetail, RunPage
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, WorkspaceOut, WorkspacePage
 from relay_core.store.events import EventRow
 from relay_core.store.nodes.runtime_nodes import ListedNode
@@ -18,17 +19,27 @@ View = Mapping[str, Any]
 
 def execution(view: View, links: Links) -> ExecutionOut:
     """Return an execution as lists show it."""
-    return ExecutionOut(**view, links=links.execution(view["id"], view["workspace_id"]))
+    return ExecutionOut(**view, links=links.execution(view["id"], view["workspace_id"], view["run_id"]))
 
 
 def execution_detail(view: View, links: Links) -> ExecutionDetail:
     """Return an execution with all details, as `GET /v1/executions/{id}` shows it."""
-    return ExecutionDetail(**view, links=links.execution(view["id"], view["workspace_id"]))
+    return ExecutionDetail(**view, links=links.execution(view["id"], view["workspace_id"], view["run_id"]))
 
 
 def execution_page(page: Page, links: Links) -> ExecutionPage:
     """Return a page of executions."""
     return ExecutionPage(items=[execution(view, links) for view in page.items], next_cursor=page.next_cursor)
+
+
+def run(view: View, links: Links) -> RunDetail:
+    """Return a run."""
+    return RunDetail(**view, links=links.run(view["id"], view["workspace_id"], view["agent_execution_id"]))
+
+
+def run_page(page: Page, links: Links) -> RunPage:
+    """Return a page of runs."""
+    return RunPage(items=[run(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def workspace(view: View, links: Links) -> WorkspaceOut:

@@ -25,7 +25,7 @@ class ExcludedOut(Output):
 
 
 class ExcludedPaths(Output):
-    """Files and directories that the exclude list of the server (`RELAY_AUTO_COMMIT_EXCLUDES`) left out."""
+    """What the exclude list of the server (`RELAY_AUTO_COMMIT_EXCLUDES`) left out."""
 
     count: int = Field(description="Number of files and directories, at most 10,000.")
     paths: list[ExcludedOut] = Field(description="The first 100.")
@@ -86,6 +86,7 @@ class ExecutionOut(Output):
     """One execution: one step of a workspace (clone, script, agent or dev server), run as one process."""
 
     id: UUID
+    run_id: UUID | None = Field(description="The run that it is part of; null for dev servers and archive scripts.")
     workspace_id: UUID
     session_id: UUID
     run_reason: RunReason

@@ -182,6 +182,7 @@ class RunIn(Input):
 class RunOut(Output):
     """The new run; its first execution is queued."""
 
+    run_id: UUID = Field(description="Ask `GET /v1/runs/{run_id}` whether the run is done and how it ended.")
     task_id: UUID
     workspace_id: UUID
     session_id: UUID

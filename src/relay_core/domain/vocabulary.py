@@ -18,6 +18,11 @@ class RunReason(StrEnum):
         """Whether executions of this kind need the workspace's exclusive lane: all but dev servers do."""
         return self is not RunReason.DEV_SERVER
 
+    @property
+    def in_run(self) -> bool:
+        """Whether executions of this kind are part of a run; dev servers and archive scripts are not."""
+        return self not in {RunReason.DEV_SERVER, RunReason.ARCHIVE_SCRIPT}
+
 
 class Status(StrEnum):
     """The status of an execution. *Why* it ended is a `Reason`, never a status."""
@@ -76,6 +81,39 @@ class Reason(StrEnum):
     NODE_LOST = "node_lost"
     LOG_TAMPERED = "log_tampered"
     INTERNAL_ERROR = "internal_error"
+
+
+class RunStatus(StrEnum):
+    """The status of a run, the chain of executions that one request started."""
+
+    QUEUED = "queued"
+    """No worker has claimed an execution of it yet."""
+    RUNNING = "running"
+    COMPLETED = "completed"
+    """None of its executions is queued or running; its `Conclusion` says how it ended."""
+
+
+class Conclusion(StrEnum):
+    """How a run ended; null until it is completed. The first execution that did not complete decides."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    """A kill was requested, or the workspace was stopped or deleted."""
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    """The node, or the workspace's container, was gone."""
+
+
+class RunKind(StrEnum):
+    """The request that started a run."""
+
+    JOB = "job"
+    """A run in a new workspace: clone, setup scripts, agent, cleanup scripts."""
+    FOLLOW_UP = "follow_up"
+    """The next turn of a session."""
+    STEP = "step"
+    """A further step in a workspace."""
 
 
 class TaskStatus(StrEnum):

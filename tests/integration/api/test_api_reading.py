@@ -282,7 +282,7 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert problem_of(api.client.get("/no/such"))[:2] == (404, "not_found")
     wrong = api.client.put("/v1/runs")
     assert problem_of(wrong)[:2] == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "POST"
+    assert wrong.headers["allow"] == "GET, POST"
     assert api.client.put("/v1/projects").headers["allow"] == "GET, POST"
     assert api.client.put(f"/v1/workspaces/{NOBODY}").headers["allow"] == "DELETE, GET"
     headers = api.as_("ann") | {"Content-Type": "application/json"}
@@ -377,4 +377,4 @@ def test_it_does_not_start_on_a_schema_it_does_not_know(database: Engine, databa
 def test_every_table_with_an_owner_is_filtered_by_it(database: Engine):
     """A reminder: a new table with `created_by` needs a thought about who may see it."""
     owned = {table.name for table in Base.metadata.sorted_tables if "created_by" in table.columns}
-    assert owned == {"projects", "project_secrets", "repos", "tasks", "workspaces", "execution_processes"}
+    assert owned == {"projects", "project_secrets", "repos", "runs", "tasks", "workspaces", "execution_processes"}

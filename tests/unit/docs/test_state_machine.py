@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from relay_core.domain.execution import TRANSITIONS
+from relay_core.domain.run import ADVICE
 from relay_core.domain.vocabulary import Reason, Status
 
 PAGE = (Path(__file__).parents[3] / "docs" / "state-machine.md").read_text()
@@ -31,3 +32,9 @@ def test_every_reason_has_a_meaning_and_something_to_do():
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)
     assert [reason for reason, *_ in rows] == [reason.value for reason in Reason]
     assert all(meaning.strip() and to_do.strip() for _, meaning, to_do in rows)
+
+
+def test_the_answers_of_the_api_give_the_advice_of_the_page():
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", PAGE, re.MULTILINE)
+    page = {reason: re.sub(r"\[[^]]+\]\(([^)]+)\)", r"docs/\1", to_do) for reason, to_do in rows}
+    assert page == {reason.value: text for reason, text in ADVICE.items()}

@@ -22,6 +22,7 @@ from relay_core.store.executions.handle_json import handle_to_json
 from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
+from relay_core.store.runs import state
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.workspaces import condition, lane
 from relay_core.store.workspaces.condition import WorkspaceCondition
@@ -218,6 +219,7 @@ def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceConditi
     if row.run_reason is not RunReason.DEV_SERVER:
         lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
     payload = {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
+    state.settle(connection, row.run_id)
     events.append(connection, workspace.id, EventKind.EXECUTION_STARTED, payload, operation_id=row.id)
     return Claimed(
         row.id,

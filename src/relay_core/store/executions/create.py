@@ -25,6 +25,8 @@ class NewGroup:
     workspace_id: UUID
     actions: Sequence[Action]
     created_by: str
+    run_id: UUID | None
+    """The run that they are part of; None for dev servers and archive scripts."""
     lane_position: int | None = None
     """Place of the chain that the group belongs to; None: the end of the queue."""
     node_id: str | None = None
@@ -50,6 +52,7 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
                 id=execution_id,
                 session_id=group.session_id,
                 workspace_id=group.workspace_id,
+                run_id=group.run_id,
                 run_reason=step.run_reason,
                 executor_action=action_to_json(action),
                 created_by=group.created_by,

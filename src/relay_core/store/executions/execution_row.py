@@ -21,6 +21,8 @@ class ExecutionRow:
     id: UUID
     workspace_id: UUID
     session_id: UUID
+    run_id: UUID | None
+    """The run that it is part of; None for dev servers and archive scripts."""
     run_reason: RunReason
     action: Action
     """The step that the execution runs, and the step groups that follow it."""
@@ -65,6 +67,7 @@ class ExecutionRow:
             id=row["id"],
             workspace_id=row["workspace_id"],
             session_id=row["session_id"],
+            run_id=row["run_id"],
             run_reason=RunReason(row["run_reason"]),
             action=action_from_json(row["executor_action"]),
             status=Status(row["status"]),

@@ -18,6 +18,7 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.logs import log_store
+from relay_core.store.runs import state
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces import lane, preparation
@@ -47,11 +48,12 @@ class Evidence:
 
 
 class _Place(NamedTuple):
-    """Workspace, step group and run reason of an execution that ends."""
+    """Workspace, step group, run reason and run of an execution that ends."""
 
     workspace_id: UUID
     group_id: UUID
     run_reason: str
+    run_id: UUID | None
 
 
 def finish(
@@ -86,7 +88,7 @@ def finish(
         Stale: the execution has ended, or another worker owns it; nothing was written.
     """
     evidence = evidence or Evidence()
-    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    row = _place(connection, execution_id)
     lane.lock(connection, row.workspace_id)  # a kill request waits from now on, or was made before and is seen below
     kill_asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
     if kill_asked and left_on is None:  # `killed` states that every process is gone
@@ -104,7 +106,7 @@ def finish(
         connection.execute(turn.values(**evidence.turn))
     for kind, payload in evidence.events:
         events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
-    _after_the_end(connection, execution_id, _Place(*row), transition)
+    _after_the_end(connection, execution_id, row, transition)
     return transition
 
 
@@ -114,12 +116,17 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
     Returns:
         True if it was ended here; False if a worker had claimed it or it had ended before.
     """
-    row = connection.execute(select(E.workspace_id, E.group_id, E.run_reason).where(E.id == execution_id)).one()
+    row = _place(connection, execution_id)
     lane.lock(connection, row.workspace_id)
     if not _write_end(connection, execution_id, transition, fence=None):
         return False
-    _after_the_end(connection, execution_id, _Place(*row), transition)
+    _after_the_end(connection, execution_id, row, transition)
     return True
+
+
+def _place(connection: Connection, execution_id: UUID) -> _Place:
+    columns = (E.workspace_id, E.group_id, E.run_reason, E.run_id)
+    return _Place(*connection.execute(select(*columns).where(E.id == execution_id)).one())
 
 
 def _write_end(
@@ -161,7 +168,7 @@ def _record_after_state(connection: Connection, execution_id: UUID, repo_id: UUI
 
 
 def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:
-    """Append the terminal event, and pass the lane on.
+    """Append the terminal event, pass the lane on, and write the state of the run.
 
     If a clone did not complete, its workspace becomes `failed`.
     """
@@ -177,3 +184,4 @@ def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, tr
         preparation.preparation_failed(connection, place.workspace_id, transition)
     in_lane = RunReason(place.run_reason).in_lane
     send_after_commit(connection, lane.leave(connection, place.workspace_id, place.group_id) if in_lane else [])
+    state.settle(connection, place.run_id)

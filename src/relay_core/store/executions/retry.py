@@ -17,10 +17,12 @@ from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.step import AgentStep, DevServerStep
-from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
+from relay_core.domain.vocabulary import RunKind, RunReason, Status, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.runs import state
+from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces import condition, dev_servers, follow_up, lane, sessions, stop_resume
@@ -140,10 +142,23 @@ def _repeat(connection: Connection, rows: Sequence[ExecutionRow], actions: Seque
         Id of the first.
     """
     first = rows[0]
-    ids = create_group(connection, NewGroup(_session(connection, first), first.workspace_id, actions, by))
+    run_id = _run(connection, first, by)
+    ids = create_group(connection, NewGroup(_session(connection, first), first.workspace_id, actions, by, run_id))
     for new, old in zip(ids, rows, strict=True):
         connection.execute(update(E).where(E.id == new).values(retry_of=old.id))
+    state.settle(connection, run_id)
     return ids[0]
+
+
+def _run(connection: Connection, row: ExecutionRow, by: str) -> UUID | None:
+    """Return the run of the new execution: the one of the execution that it repeats, which goes on.
+
+    A clone that completed is repeated to prepare its workspace again; that is a run of its own, and the run in which
+    the clone had completed stays as it is.
+    """
+    if row.run_id is None or row.status is not Status.COMPLETED:
+        return row.run_id
+    return create_run(connection, NewRun(row.workspace_id, row.session_id, RunKind.STEP, "Prepare the workspace", by))
 
 
 def _session(connection: Connection, row: ExecutionRow) -> UUID:

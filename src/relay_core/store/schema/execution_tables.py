@@ -19,6 +19,8 @@ class ExecutionProcess(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id"))
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", name="execution_run_exists"))
+    """The run that it is part of; null for dev servers and archive scripts, which belong to the workspace."""
     run_reason: Mapped[str]
     executor_action: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(server_default=Status.QUEUED)
@@ -91,6 +93,7 @@ class ExecutionProcess(Base):
             ["workspace_id", "lane_group_id"], ["lanes.workspace_id", "lanes.group_id"], name="execution_holds_lane"
         ),
         Index("execution_workspace", "workspace_id", "created_at", "id"),
+        Index("execution_run", "run_id", "created_at", postgresql_where=text("run_id IS NOT NULL")),
         Index("execution_session", "session_id"),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),
         Index("execution_newest", "created_at", "id"),

@@ -14,6 +14,7 @@ from relay_core.store.schema.execution_tables import (
 from relay_core.store.schema.node_tables import PresenceSweep, RuntimeNode
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream
+from relay_core.store.schema.run_tables import Run
 from relay_core.store.schema.workspace_tables import (
     GivenSecret,
     Lane,
@@ -41,6 +42,7 @@ __all__ = [
     "ProjectRepo",
     "ProjectSecret",
     "Repo",
+    "Run",
     "RuntimeNode",
     "Session",
     "Task",

@@ -139,7 +139,10 @@ class WorkspaceRepo(Base):
     """Commit at which the workspace's branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("workspace_id", "name", name="workspace_repos_name"),)
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "name", name="workspace_repos_name"),
+        Index("workspace_repos_of_repo", "repo_id"),
+    )
 
 
 class Session(Base):

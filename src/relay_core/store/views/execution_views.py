@@ -88,7 +88,7 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
         "action": connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id)),
         "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
         "turn": next((dict(found) for found in turn.mappings()), None),
-        "queue": _queue(connection, row) if row.status is Status.QUEUED else None,
+        "queue": queue_of(connection, row) if row.status is Status.QUEUED else None,
     }
 
 
@@ -122,7 +122,7 @@ def _execution_page(connection: Connection, statement: Select[Any], page: PageRe
 def _execution_view(row: ExecutionRow) -> View:
     step = row.action.step
     names = (
-        "id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
+        "id run_id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
         "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
     )
     return {
@@ -198,7 +198,7 @@ def _log(stored: StreamInfo | None, view: View) -> View:
     return {**log._asdict(), "closed": log.closed or view["status"].final}
 
 
-def _queue(connection: Connection, row: ExecutionRow) -> View:
+def queue_of(connection: Connection, row: ExecutionRow) -> View:
     """Return what a queued execution waits for.
 
     `ahead` is the number of queued steps before it in the lane, `waits_for` are the running executions that hold the

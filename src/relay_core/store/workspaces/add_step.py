@@ -15,6 +15,7 @@ from relay_core.domain.step import AgentStep, DevServerStep
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.projects import projects
+from relay_core.store.runs.create import create_run, run_of_step
 from relay_core.store.schema.tables import Session, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
@@ -91,7 +92,9 @@ def queue_step(
     if session_id is None:
         newest = select(Session.id).where(Session.workspace_id == workspace_id)
         session_id = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
-    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner))
+    run = run_of_step(action.step, workspace_id, session_id, principal.owner)
+    run_id = None if run is None else create_run(connection, run)
+    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     ready = found.state is WorkspaceState.RUNNING and not found.stopped
     send_after_commit(connection, ids if ready else [])
     return ids[0]

@@ -29,6 +29,7 @@ class Member(NamedTuple):
     run_reason: RunReason
     status: Status
     session_id: UUID
+    run_id: UUID | None
     action: Action
     lane_position: int
     created_by: str
@@ -106,6 +107,7 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
             workspace_id,
             actions,
             first.created_by,
+            first.run_id,
             lane_position=first.lane_position,
             node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
         )
@@ -144,7 +146,17 @@ def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
 def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
     asked = E.kill_requested_at.is_not(None).label("kill_asked")
     statement = (
-        select(E.id, E.run_reason, E.status, E.session_id, E.executor_action, E.lane_position, E.created_by, asked)
+        select(
+            E.id,
+            E.run_reason,
+            E.status,
+            E.session_id,
+            E.run_id,
+            E.executor_action,
+            E.lane_position,
+            E.created_by,
+            asked,
+        )
         .where(E.workspace_id == workspace_id, E.group_id == group_id)
         .order_by(E.created_at, E.id)
     )
@@ -154,6 +166,7 @@ def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequ
             RunReason(row.run_reason),
             Status(row.status),
             row.session_id,
+            row.run_id,
             action_from_json(row.executor_action),
             row.lane_position,
             row.created_by,

@@ -27,11 +27,13 @@ from relay_core.domain.job_settings import (
     JobTerms,
 )
 from relay_core.domain.limits import Limits
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.run import title_of
+from relay_core.domain.vocabulary import RunKind, RunReason
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.projects import projects, repos, secrets
+from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
@@ -109,6 +111,7 @@ class SubmittedRun:
     task_id: UUID
     workspace_id: UUID
     session_id: UUID
+    run_id: UUID
     execution_id: UUID
     """The first execution of the run, its clone."""
     masked_env: Sequence[str]
@@ -168,7 +171,7 @@ def submit_run(
     image = resolve_image(run.image, project.default_image, settings.default_image)
     check_allowed(image, settings.allowed_images)
     check_registry(image, settings.remote_policy, settings.trusted_images)
-    title = run.title or _title(run.prompt)
+    title = run.title or title_of(run.prompt)
     names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
     task_id = uuid4()
     connection.execute(
@@ -194,10 +197,11 @@ def submit_run(
         )
     )
     action = plan_run(scripts, run.executor, run.prompt)
-    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner))
+    run_id = create_run(connection, NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner))
+    ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     send_after_commit(connection, ids)
     masked = masked_env(connection, [workspace_id]).get(workspace_id, [])
-    return SubmittedRun(project.id, task_id, workspace_id, session_id, ids[0], masked)
+    return SubmittedRun(project.id, task_id, workspace_id, session_id, run_id, ids[0], masked)
 
 
 def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[RepoInput]:
@@ -312,8 +316,3 @@ def _link_repo(
         raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url") from error
     del given["target_branch"], given["ref"]
     return RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given)
-
-
-def _title(prompt: str) -> str:
-    first = next((line.strip() for line in prompt.splitlines() if line.strip()), "untitled")
-    return first if len(first) <= 80 else first[:79] + "…"

@@ -1,0 +1,1 @@
+"""Runs: their rows, their state, and what clients ask of them."""

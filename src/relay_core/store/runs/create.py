@@ -1,0 +1,60 @@
+"""Creates the rows of runs; the executions of a run name it in `run_id`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, func, insert, literal, select
+
+from relay_core.domain.run import title_of
+from relay_core.domain.step import AgentStep, DevServerStep, ScriptStep, Step
+from relay_core.domain.vocabulary import RunKind
+from relay_core.store.schema.tables import Run, Task, Workspace
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run to create in a workspace that exists."""
+
+    workspace_id: UUID
+    session_id: UUID
+    kind: RunKind
+    title: str
+    created_by: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    rerun_of: UUID | None = None
+
+
+def run_of_step(step: Step, workspace_id: UUID, session_id: UUID, by: str) -> NewRun | None:
+    """Return the run of a further step of a workspace; None if such a step belongs to no run."""
+    if not step.run_reason.in_run:
+        return None
+    if isinstance(step, AgentStep):
+        kind = RunKind.FOLLOW_UP if step.follow_up else RunKind.STEP
+        return NewRun(workspace_id, session_id, kind, title_of(step.prompt), by)
+    title = f"{step.run_reason} {step.repo}" if isinstance(step, ScriptStep | DevServerStep) else step.run_reason
+    return NewRun(workspace_id, session_id, RunKind.STEP, title, by)
+
+
+def create_run(connection: Connection, new: NewRun) -> UUID:
+    """Insert a run as `queued`, and return its id. The caller creates its first executions in the same transaction."""
+    run_id = uuid4()
+    values = {
+        "id": literal(run_id),
+        "workspace_id": Workspace.id,
+        "session_id": literal(new.session_id),
+        "project_id": Task.project_id,
+        "owner": Workspace.created_by,
+        "kind": literal(new.kind.value),
+        "title": literal(new.title),
+        "labels": literal(dict(new.labels), Run.labels.type),
+        "metadata": literal(dict(new.metadata), Run.details.type),
+        "rerun_of": literal(new.rerun_of, Run.id.type),
+        "created_by": literal(new.created_by),
+        "created_at": func.clock_timestamp(),
+    }
+    source = select(*values.values()).join(Task, Task.id == Workspace.task_id).where(Workspace.id == new.workspace_id)
+    connection.execute(insert(Run).from_select(list(values), source))
+    return run_id

@@ -1,0 +1,181 @@
+"""The parts of a run's view that are read from other tables: its steps, repositories, usage and times."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from relay_core.domain.run import ADVICE
+from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
+from relay_core.store.views.execution_views import queue_of
+
+E = ExecutionProcess
+View = dict[str, Any]
+Step = RowMapping
+COUNTS = ("files", "insertions", "deletions")
+
+
+def completed(connection: Connection, views: list[View]) -> list[View]:
+    """Return the views of runs with the fields that do not stand in the rows of the runs. Views are changed in place.
+
+    Args:
+        connection: any transaction.
+        views: the columns of `run_views`.
+    """
+    ids = [view["id"] for view in views]
+    steps = _steps(connection, ids)
+    repos = _repos(connection, [view["workspace_id"] for view in views])
+    stats = _stats(connection, ids)
+    usage = _usage(connection, ids)
+    for view in views:
+        run_id = view["id"]
+        own = steps.get(run_id, [])
+        _add_outcome(view, own)
+        _add_steps(connection, view, own)
+        view["repos"] = [
+            {**repo, "stat": stats.get((run_id, repo_id))} for repo_id, repo in repos.get(view["workspace_id"], [])
+        ]
+        view["stat"] = _sum([repo["stat"] for repo in view["repos"]])
+        view["usage"] = usage.get(run_id)
+        view["timings"] = _timings(view, own)
+        view["project"] = {"id": view.pop("project_id"), "name": view.pop("project_name")}
+        view["pull_request"] = None
+    return views
+
+
+def _steps(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+    repo = E.executor_action[("step", "repo")].as_string().label("repo")
+    columns = (
+        E.id.label("execution_id"),
+        E.run_id,
+        E.session_id,
+        E.run_reason,
+        E.status,
+        E.reason,
+        E.exit_code,
+        E.error_reason.label("message"),
+        E.created_at,
+        E.started_at,
+        E.completed_at,
+        repo,
+    )
+    found: dict[UUID, list[Step]] = {}
+    rows = connection.execute(select(*columns).where(E.run_id.in_(run_ids)).order_by(E.created_at, E.id))
+    for row in rows.mappings():
+        found.setdefault(row["run_id"], []).append(row)
+    return found
+
+
+def _add_outcome(view: View, steps: Sequence[Step]) -> None:
+    """Add how the run ended, from the step that decided it; after a success, the exit code of the agent."""
+    deciding_id = view.pop("deciding_execution_id")
+    deciding = next((step for step in steps if step["execution_id"] == deciding_id), None)
+    names = ("execution_id", "run_reason", "repo", "status", "reason", "exit_code", "message")
+    view["failed_step"] = None if deciding is None else {name: deciding[name] for name in names}
+    for name in ("reason", "message", "exit_code"):
+        view[name] = None if deciding is None else deciding[name]
+    view["advice"] = None if deciding is None else advice(deciding["reason"])
+    if view["conclusion"] == "success":
+        last = _agent(steps) or steps[-1]
+        view["exit_code"] = last["exit_code"]
+
+
+def advice(reason: str) -> str | None:
+    """Return what a person can do about an end with this reason; None where nothing is to be done."""
+    return None if reason == Reason.USER else ADVICE[Reason(reason)]
+
+
+def _add_steps(connection: Connection, view: View, steps: Sequence[Step]) -> None:
+    """Add the agent's execution, and the step that runs or is next with what it waits for."""
+    agent = _agent(steps)
+    view["agent_execution_id"] = None if agent is None else agent["execution_id"]
+    view["session_id"] = view["session_id"] if agent is None else agent["session_id"]
+    active = [step for step in steps if step["status"] in {Status.QUEUED, Status.RUNNING}]
+    current = next((step for step in active if step["status"] == Status.RUNNING), next(iter(active), None))
+    view["current_step"] = view["queue"] = None
+    if current is None:
+        return
+    view["current_step"] = {name: current[name] for name in ("execution_id", "run_reason", "repo", "status")}
+    if current["status"] == Status.QUEUED:
+        row = connection.execute(select(E).where(E.id == current["execution_id"])).mappings().one()
+        view["queue"] = queue_of(connection, ExecutionRow.from_row(row))
+
+
+def _agent(steps: Sequence[Step]) -> Step | None:
+    """Return the latest execution of a coding agent."""
+    return next((step for step in reversed(steps) if step["run_reason"] == RunReason.CODING_AGENT), None)
+
+
+def _timings(view: View, steps: Sequence[Step]) -> View:
+    """Return how long the run waited, prepared and worked, in seconds; None while that is not known.
+
+    The work begins when a worker takes the agent's latest execution or, without an agent, the first step.
+    """
+    begins = _agent(steps) if view["kind"] == "job" else next(iter(steps), None)
+    began = None if begins is None else begins["started_at"]
+    created, started, ended = view["created_at"], view["started_at"], view["completed_at"]
+    return {
+        "queue_seconds": _seconds(created, started),
+        "start_seconds": _seconds(started, began),
+        "run_seconds": _seconds(began, ended),
+    }
+
+
+def _seconds(start: Any, end: Any) -> float | None:
+    return None if start is None or end is None else max(0.0, round((end - start).total_seconds(), 3))
+
+
+def _repos(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, list[tuple[UUID, View]]]:
+    names = ("name", "url", "target_branch", "ref", "base_commit")
+    columns = (WorkspaceRepo.workspace_id, WorkspaceRepo.repo_id, *(getattr(WorkspaceRepo, name) for name in names))
+    statement = select(*columns).where(WorkspaceRepo.workspace_id.in_(workspace_ids)).order_by(WorkspaceRepo.position)
+    found: dict[UUID, list[tuple[UUID, View]]] = {}
+    for row in connection.execute(statement).mappings():
+        repo = {name: row[name] for name in names}
+        found.setdefault(row["workspace_id"], []).append((row["repo_id"], repo))
+    return found
+
+
+def _stats(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], View]:
+    """Return the size of the diff after the latest step of each run that recorded one, by run and repo."""
+    state = ExecutionProcessRepoState
+    statement = (
+        select(E.run_id, state.repo_id, state.stat)
+        .ext(distinct_on(E.run_id, state.repo_id))
+        .join(E, E.id == state.execution_process_id)
+        .where(E.run_id.in_(run_ids), func.jsonb_typeof(state.stat) == "object")
+        .order_by(E.run_id, state.repo_id, E.completed_at.desc(), E.id)
+    )
+    return {
+        (row.run_id, row.repo_id): {name: row.stat[name] for name in COUNTS}
+        for row in connection.execute(statement)
+        if all(name in row.stat for name in COUNTS)
+    }
+
+
+def _sum(stats: Sequence[Mapping[str, int] | None]) -> View | None:
+    known = [stat for stat in stats if stat is not None]
+    return {name: sum(stat[name] for stat in known) for name in COUNTS} if known else None
+
+
+def _usage(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, dict[str, float]]:
+    """Return totals over the agent turns of each run, by name of the measure (tokens, cost_usd, …)."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT e.run_id, used.key, sum(used.value::float8) AS total FROM execution_processes e
+            JOIN coding_agent_turns t ON t.execution_process_id = e.id,
+            jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
+            WHERE e.run_id = ANY(:ids) GROUP BY e.run_id, used.key ORDER BY e.run_id, used.key
+            """
+        ),
+        {"ids": list(run_ids)},
+    )
+    found: dict[UUID, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row.run_id, {})[row.key] = row.total
+    return found

@@ -1,0 +1,123 @@
+"""Runs as the API shows them to one principal, which sees the runs of its workspaces or, as an admin, all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, or_, select
+
+from relay_core.domain.errors import NotFound
+from relay_core.domain.vocabulary import Conclusion, RunStatus
+from relay_core.store.schema.tables import Project, Repo, Run, Session, Workspace, WorkspaceRepo
+from relay_core.store.tokens import Principal
+from relay_core.store.views import run_parts
+from relay_core.store.views.paging import Page, PageRequest, cut, paged
+
+View = dict[str, Any]
+"""Fields of `relay_api.schemas.run_resource.RunDetail`, without its links."""
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Conditions on the runs of a list; an empty or None value sets no condition."""
+
+    status: Sequence[RunStatus] = ()
+    conclusion: Sequence[Conclusion] = ()
+    project: str | None = None
+    """Id or name of a project."""
+    repo: str | None = None
+    """URL of a repository, or the name of its clone."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Names and values; a run must have all of them."""
+    since: datetime | None = None
+    """Only runs that were created at this time or later."""
+    q: str | None = None
+    """A text that the title contains; upper and lower case count as the same."""
+    workspace_id: UUID | None = None
+
+
+def list_runs(connection: Connection, principal: Principal, conditions: RunFilter, page: PageRequest) -> Page:
+    """Return a page of runs, newest first. Runs of deleted workspaces are included, as a record of what happened."""
+    statement = _filtered(_runs(principal), conditions)
+    ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
+    found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
+    return Page(run_parts.completed(connection, found.items), found.next_cursor)
+
+
+def run(connection: Connection, run_id: UUID, principal: Principal) -> View:
+    """Return one run.
+
+    Raises:
+        NotFound: there is no such run, or it belongs to another owner.
+    """
+    row = connection.execute(_runs(principal).where(Run.id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no run {run_id}")
+    return run_parts.completed(connection, [dict(row)])[0]
+
+
+def _runs(principal: Principal) -> Select[Any]:
+    columns = (
+        Run.id,
+        Run.kind,
+        Run.title,
+        Run.labels,
+        Run.details.label("metadata"),
+        Run.status,
+        Run.conclusion,
+        Run.deciding_execution_id,
+        Run.workspace_id,
+        Run.session_id,
+        Run.project_id,
+        Run.rerun_of,
+        Run.created_by,
+        Run.created_at,
+        Run.started_at,
+        Run.completed_at,
+        Project.name.label("project_name"),
+        Workspace.task_id,
+        Workspace.branch,
+        Workspace.node_id,
+        Workspace.resolved_image.label("image"),
+        Session.executor,
+    )
+    statement = (
+        select(*columns)
+        .join(Workspace, Workspace.id == Run.workspace_id)
+        .join(Project, Project.id == Run.project_id)
+        .join(Session, Session.id == Run.session_id)
+    )
+    return statement if principal.only is None else statement.where(Run.owner == principal.only)
+
+
+def _filtered(statement: Select[Any], wanted: RunFilter) -> Select[Any]:
+    if wanted.status:
+        statement = statement.where(Run.status.in_(wanted.status))
+    if wanted.conclusion:
+        statement = statement.where(Run.conclusion.in_(wanted.conclusion))
+    if wanted.project is not None:
+        named = _uuid(wanted.project)
+        same = Project.name == wanted.project if named is None else Run.project_id == named
+        statement = statement.where(same)
+    if wanted.repo is not None:
+        repos = select(Repo.id).where(or_(Repo.path == wanted.repo, Repo.name == wanted.repo))
+        cloned = select(WorkspaceRepo.workspace_id).where(WorkspaceRepo.repo_id.in_(repos))
+        statement = statement.where(Run.workspace_id.in_(cloned))
+    if wanted.labels:
+        statement = statement.where(Run.labels.contains(dict(wanted.labels)), Run.labels != {})
+    if wanted.since is not None:
+        statement = statement.where(Run.created_at >= wanted.since)
+    if wanted.q is not None:
+        statement = statement.where(Run.title.icontains(wanted.q, autoescape=True))
+    if wanted.workspace_id is not None:
+        statement = statement.where(Run.workspace_id == wanted.workspace_id)
+    return statement
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
