@@ -27,6 +27,19 @@ ENTRIES = (
         "Print what a workspace (or one execution) changed, as a patch for `git apply`.",
         _RUNS,
     ),
+    Entry("fetch", f"{_AT}results:fetch", "Get the commits of a run as a branch of the local clone.", _RUNS),
+    Entry(
+        "push",
+        f"{_AT}results:push",
+        "Get the commits of a run as a branch of the local clone, and push it with your own git.",
+        _RUNS,
+    ),
+    Entry(
+        "apply",
+        f"{_AT}results:apply",
+        "Apply the changes of a run to the work tree of the local clone: all of them, or none.",
+        _RUNS,
+    ),
     Entry("follow-up", f"{_AT}sessions:follow_up", "Send an agent another message.", _RUNS),
     Entry(
         "retry",

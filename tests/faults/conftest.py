@@ -1,6 +1,6 @@
 """The session's Relay whose parts may be killed."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.fault_stack import CrashingPostgres, Stack, fault_relay
-from tests.support.relay import make_repo
+from tests.support.relay import Relay, make_repo
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +35,27 @@ def whole(
     relay.end()
 
 
+@pytest.fixture(scope="module")
+def _workers_of_module(whole: Stack) -> Iterator[None]:
+    """Modules that bring nodes of their own find no worker of this one."""
+    yield
+    _end_workers(whole.relay, keep=())
+
+
 @pytest.fixture
-def stack(whole: Stack) -> Iterator[Stack]:
-    """With one worker, `worker`; a test may leave any number behind."""
-    whole.relay.start("worker")
-    before = {name: len(whole.relay.log_of(name)) for name in ("worker", "api")}
+def stack(whole: Stack, _workers_of_module: None, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """With one worker, `worker`, which may have served the tests before; a test may leave any number behind."""
+    relay = whole.relay
+    if "worker" not in relay.processes or relay.processes["worker"].poll() is not None:
+        relay.start("worker")
+    before = {name: len(relay.log_of(name)) for name in ("worker", "api")}
+    failures = request.session.testsfailed
     yield whole
     for name, length in before.items():  # shown with a failure
-        print(f"--- {name}\n{whole.relay.log_of(name)[length:][-12000:]}")
-    for name in [name for name in whole.relay.processes if name != "api"]:
-        whole.relay.kill_9(name)
+        print(f"--- {name}\n{relay.log_of(name)[length:][-12000:]}")
+    _end_workers(relay, keep=("worker",) if request.session.testsfailed == failures else ())
+
+
+def _end_workers(relay: Relay, keep: Collection[str]) -> None:
+    for name in [name for name in relay.processes if name != "api" and name not in keep]:
+        relay.kill_9(name)

@@ -25,7 +25,7 @@ class ExcludedOut(Output):
 
 
 class ExcludedPaths(Output):
-    """What the exclude list of the server (`RELAY_AUTO_COMMIT_EXCLUDES`) left out."""
+    """Files and directories that the exclude list of the server (`RELAY_AUTO_COMMIT_EXCLUDES`) left out."""
 
     count: int = Field(description="Number of files and directories, at most 10,000.")
     paths: list[ExcludedOut] = Field(description="The first 100.")

@@ -36,7 +36,9 @@ class Settings(
 def wrong_settings(error: ValidationError) -> str:
     """Return a message that lists the wrong environment variables, without their values (one may be a password)."""
     return "; ".join(
-        f"RELAY_{'_'.join(map(str, found['loc'][:1])).upper()}: {found['msg']}" for found in error.errors()
+        f"RELAY_{'_'.join(map(str, found['loc'][:1])).upper()}: {found['msg']}"
+        for found in error.errors()
+        if found["type"] != "default_factory_not_called"  # follows from another setting that is wrong and is listed
     )
 
 

@@ -42,15 +42,18 @@ def until_ready(control: ExecutionControl, carry_out: Callable[[], Transition]) 
 
     Raises:
         OwnershipLost: the execution was left to another worker before its port answered.
+        Exception: every other error of ``carry_out`` before the port answered.
     """
     settled = threading.Event()
-    ends: list[Transition | OwnershipLost] = []
+    ends: list[Transition | Exception] = []
 
     def body() -> None:
         try:
             ends.append(carry_out())
-        except OwnershipLost as error:
+        except Exception as error:
             ends.append(error)
+            if settled.is_set() and not isinstance(error, OwnershipLost):
+                log.exception("a dev server's thread failed after its port had answered")
         finally:
             settled.set()
 
@@ -58,8 +61,8 @@ def until_ready(control: ExecutionControl, carry_out: Callable[[], Transition]) 
     threading.Thread(target=body, name=f"dev-server-{control.execution_id}", daemon=True).start()
     settled.wait()
     end = ends[0] if ends else None
-    if isinstance(end, OwnershipLost):
-        raise OwnershipLost from end
+    if isinstance(end, Exception):
+        raise end
     return end
 
 

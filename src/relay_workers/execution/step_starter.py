@@ -99,7 +99,9 @@ class StepStarter:
         """Return the error to raise after a start was ruled out. A supervisor that starts later exits immediately."""
         if step.exec_id is None:
             if claimed.seconds_running < self._settings.engine_patience_seconds:
-                return OwnershipLost("the engine fell silent at the start, and nothing was started: it is begun anew")
+                return OwnershipLost(
+                    "the engine gave no answer to the start, and nothing was started: the execution is started again"
+                )
             return StepFailed(Reason.ENGINE_ERROR, "the container engine did not answer when the step was started")
         state = self._containers.exec_state(step.exec_id)
         code = f" (exec ended with {state.exit_code})" if state is not None and not state.running else ""

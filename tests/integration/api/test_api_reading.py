@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.schema import migrate
+from relay_core.store.schema import revision
 from relay_core.store.schema.tables import Base, Workspace, WorkspaceRepo
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
 
@@ -368,7 +368,7 @@ def test_it_does_not_start_on_a_schema_it_does_not_know(database: Engine, databa
     with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from-the-future'"))
     with (
-        pytest.raises(migrate.SchemaMismatch, match="newer"),
+        pytest.raises(revision.SchemaMismatch, match="newer"),
         api_in_process(database, settings_for(database_url, redis_url)),
     ):
         pass
