@@ -1,33 +1,40 @@
-"""One Relay for the session, and a repository that it can clone."""
+"""One Relay for this folder, and a repository that it can clone."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from relay_stack.services.postgres import EmbeddedPostgres
+from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.relay import Relay, environment_of, make_repo
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def relay(
-    postgres_server: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: EmbeddedPostgres, services_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Relay]:
-    """One API and one worker for the session."""
+    """One API and one worker for the tests of this folder; its Valkey is its own, so it takes no message of others."""
     root = tmp_path_factory.mktemp("relay")
+    valkey = EmbeddedValkey(services_dir / f"valkey-{root.name}")
     template = make_url(postgres_server.url)
+    name = f"acceptance_{uuid4().hex}"
     admin = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text("CREATE DATABASE acceptance TEMPLATE relay_template"))
-    database_url = template.set(database="acceptance").render_as_string(hide_password=False)
-    relay = Relay(environment_of(root, database_url, redis_url), root)
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE relay_template'))
+    database_url = template.set(database=name).render_as_string(hide_password=False)
+    relay = Relay(environment_of(root, database_url, valkey.start()), root)
     relay.start("api")
     relay.start("worker")
     yield relay
     relay.end()
+    valkey.stop()
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
     admin.dispose()
     shutil.rmtree(root, ignore_errors=True)
 

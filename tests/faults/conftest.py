@@ -1,4 +1,4 @@
-"""The session's Relay whose parts may be killed."""
+"""A Relay whose parts may be killed."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,11 +11,14 @@ from tests.support.fault_stack import CrashingPostgres, Stack, fault_relay
 from tests.support.relay import Relay, make_repo
 
 
-@pytest.fixture(scope="session")
-def servers(services_dir: Path) -> Iterator[tuple[CrashingPostgres, EmbeddedValkey]]:
+@pytest.fixture(scope="package")
+def servers(
+    services_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[CrashingPostgres, EmbeddedValkey]]:
     """A durable Postgres and a Valkey, to be restarted at will."""
-    postgres = CrashingPostgres(services_dir / "faults-postgres")
-    valkey = EmbeddedValkey(services_dir / "faults-valkey")
+    name = tmp_path_factory.mktemp("faults-servers").name
+    postgres = CrashingPostgres(services_dir / f"postgres-{name}")
+    valkey = EmbeddedValkey(services_dir / f"valkey-{name}")
     upgrade(postgres.start())
     valkey.start()
     yield postgres, valkey
@@ -23,7 +26,7 @@ def servers(services_dir: Path) -> Iterator[tuple[CrashingPostgres, EmbeddedValk
     postgres.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole(
     servers: tuple[CrashingPostgres, EmbeddedValkey], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:

@@ -44,7 +44,7 @@ def pytest_sessionfinish() -> None:
         Path(target).write_text(json.dumps(FOUND))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bridge(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The gateway of the workspaces' bridge, which is there once a workspace is."""
     relay.wait_chain(relay.submit(make_repo(tmp_path_factory.mktemp("first") / "first", {"a": "b"})))

@@ -12,14 +12,14 @@ from tests.support.flower import Events, Flower, recording
 from tests.support.relay import Relay
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flower(relay: Relay) -> Iterator[Flower]:
     flower = Flower(relay)
     yield flower
     flower.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def celery_app(relay: Relay):
     """The shared app, for publishing and controlling as an outsider does."""
     app = make_app(Settings(redis_url=relay.environment["RELAY_REDIS_URL"]))
