@@ -1,6 +1,6 @@
 """The job file of a repository, `relay.toml`: how its runs are set up where a request does not say so.
 
-The file is hostile input: whoever writes to the repository writes it. So it has a size limit, unknown keys are faults,
+The file is hostile input: everyone who can push to the repository can write it. So it has a size limit, unknown keys are faults,
 it names no secrets, no environment, no commands of agents, no user and no root, and its image and limits are checked
 as those of a request are.
 """
@@ -55,12 +55,12 @@ class Fault:
 
     line: int
     message: str
-    """What is wrong, and what to do."""
+    """The fault, and what to do about it."""
 
 
 @dataclass(frozen=True)
 class ServerRules:
-    """What a server allows a job file to ask for.
+    """The values that a server allows a job file to ask for.
 
     Attributes:
         maxima: largest values by name of the limit; a limit without an entry has none.

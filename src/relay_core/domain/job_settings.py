@@ -26,7 +26,7 @@ SCRIPT_FIELDS = {name: "dev_server" if name == "dev_server_script" else name for
 
 @dataclass(frozen=True)
 class JobTerms:
-    """What a run still leaves to the job files of its repositories; stored until its clone has completed.
+    """The settings that a run leaves to the job files of its repositories; stored until its clone has completed.
 
     Attributes:
         rules: what the server allows a file to ask for.

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def client(services_dir) -> Iterator[docker.DockerClient]:
     client = docker.from_env()
-    ensure_images(client, services_dir, Consent(yes=True))
+    client.base = ensure_images(client, services_dir, Consent(yes=True)).base
     yield client
     client.close()
 
@@ -43,6 +43,17 @@ def image_of(client, tag, dockerfile):
         archive.addfile(entry, io.BytesIO(dockerfile.encode()))
     context.seek(0)
     client.images.build(fileobj=context, custom_context=True, tag=tag)
+
+
+EXPECTED = "git make gcc curl jq rg python python3 pip node npm npx ssh unzip"
+
+
+def test_the_base_image_has_the_programs_that_people_expect(client):
+    script = f"""for name in {EXPECTED}; do command -v $name >/dev/null || echo "$name is missing"; done
+        cd /tmp && echo 'int main(void) {{ return 0; }}' >a.c && gcc a.c && ./a.out && node -p 1+1 && npm --version"""
+    options = {"user": "1000", "network_mode": "none", "remove": True}
+    said = client.containers.run(client.base, ["sh", "-c", script], **options).decode().split()
+    assert said[0] == "2", said
 
 
 def test_an_image_that_lacks_something_is_refused_before_anything_is_built(client, made, tmp_path):

@@ -48,7 +48,7 @@ class Workspace(Base):
     """Group id for the next execution; each execution has its own."""
     limits: Mapped[dict[str, Any]]
     job_terms: Mapped[dict[str, Any] | None]
-    """What the run leaves to the job files of its repositories (`domain.job_settings.JobTerms`).
+    """The settings that the run leaves to the job files of its repositories (`domain.job_settings.JobTerms`).
 
     Null once the clone has completed.
     """

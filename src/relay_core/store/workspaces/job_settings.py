@@ -1,4 +1,4 @@
-"""What a run leaves to the job files of its repositories, and the writes that complete it while it is cloned."""
+"""The settings that a run leaves to job files, and the writes that complete them while the run is cloned."""
 
 from dataclasses import dataclass
 from uuid import UUID

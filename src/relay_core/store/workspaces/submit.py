@@ -98,7 +98,7 @@ class RunInput(Generic[E]):
     maxima: Mapping[str, float] = field(default_factory=dict)
     """Largest values by name of the limit that a job file may ask for."""
     job_terms: JobTerms | None = None
-    """What the run leaves to job files; `start_run` fills it in. None: nothing."""
+    """The settings that the run leaves to job files; `start_run` fills it in. None: nothing."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where values came from (`domain.job_settings`); `start_run` fills it in."""
 

