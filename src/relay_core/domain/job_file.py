@@ -1,8 +1,8 @@
 """The job file of a repository, `relay.toml`: how its runs are set up where a request does not say so.
 
-The file is hostile input: everyone who can push to the repository can write it. So it has a size limit, unknown keys are faults,
-it names no secrets, no environment, no commands of agents, no user and no root, and its image and limits are checked
-as those of a request are.
+The file is hostile input: everyone who can push to the repository can write it. So it has a size limit, unknown keys
+are faults, it names no secrets, no environment, no commands of agents, no user and no root, and its image and limits
+are checked as those of a request are.
 """
 
 import re
