@@ -5,12 +5,16 @@ The commit is made with a temporary index and kept by a ref below ``refs/relay/c
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from relay_cli.errors import CommandFailed
+from relay_cli.local_clones import local_path
 from relay_cli.local_git import git, root_of, run
+from relay_core.console.output import note
+from relay_core.console.terminal_text import safe_line
 
 REFS = "refs/relay/changes"
 _NAMED = 5
@@ -32,6 +36,35 @@ class SentChanges:
     """What a person has to know: changes that are not sent, or not as they are here."""
 
 
+def started_from_changes(repos: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the repositories of a request, with a start at a commit of the uncommitted work of each.
+
+    What is sent is told on standard error. A repository without uncommitted work starts where it is, at HEAD.
+
+    Args:
+        repos: the field `repos` of `POST /v1/runs`.
+
+    Raises:
+        CommandFailed: a repository is not on this machine, or its work cannot be committed.
+    """
+    if any("ref" in repo for repo in repos):
+        raise CommandFailed("--with-changes starts from the work here, and --ref from elsewhere; give one of them", 2)
+    roots = [local_root(repo["url"]) for repo in repos]
+    return [{**repo, "ref": _start(root)} for repo, root in zip(repos, roots, strict=True)]
+
+
+def _start(root: Path) -> str:
+    sent = commit_changes(root)
+    if sent is None:
+        note(f"{root} has no uncommitted work to send")
+        return git(root, "rev-parse", "HEAD")
+    files = "1 uncommitted file" if sent.files == 1 else f"{sent.files} uncommitted files"
+    note(f"sent {files} of {root} along, as {sent.ref}")
+    for line in sent.notes:
+        note(safe_line(line))
+    return sent.ref
+
+
 def local_root(place: str) -> Path:
     """Return the root of the repository that is given as a path or as a file:// URL.
 
@@ -40,7 +73,7 @@ def local_root(place: str) -> Path:
     """
     if "://" in place and not place.startswith("file://"):
         raise _refused(f"{place} is a URL; push the work and use --ref, or give the path of a clone")
-    path = Path(place.removeprefix("file://")).expanduser()
+    path = local_path(place) or Path(place).expanduser()
     root = root_of(path)
     if root is None:
         raise _refused(f"{place} is no repository on this machine")

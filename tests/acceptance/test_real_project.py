@@ -1,9 +1,12 @@
-"""The whole job on a published project with its own test suite: setup, tests, a commit, cleanup, dev server."""
+"""The whole job on a published project with its own test suite: setup, tests, a commit, cleanup, dev server; and back."""
 
 import hashlib
+import os
+import re
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +16,7 @@ from tests.support.relay import Relay, git
 pytestmark = pytest.mark.docker
 
 SDIST = "six==1.16.0"
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,28 @@ def test_a_published_project(relay: Relay, project):
     assert relay.http.post(f"/v1/workspaces/{run['workspace_id']}/dev-server").status_code == 202
     url = relay.until(lambda: (relay.get(f"/v1/workspaces/{run['workspace_id']}").get("dev_server") or {}).get("url"))
     assert "Tested by Relay." in httpx.get(f"{url}/README.rst").text
+
+
+def test_the_readme_brings_a_run_home(relay: Relay, project: Path, tmp_path: Path):
+    """The commands of the README, as they are printed, in a clone of the project."""
+    block = re.search(r"A project of yours.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    assert block is not None
+    clone = tmp_path / "six"
+    git("clone", "-q", str(project), str(clone), cwd=tmp_path)
+    published = git("rev-parse", "HEAD", cwd=clone)
+    paths = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {"RELAY_API_URL": relay.api_url, "RELAY_TOKEN": relay.token, "PROJECT": str(clone), "PATH": paths}
+    done = subprocess.run(
+        ["sh", "-e", "-c", block[1]], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert git("rev-parse", "HEAD^", "main", "tested", cwd=clone).split() == [
+        published,
+        *[git("rev-parse", "HEAD", cwd=clone)] * 2,
+    ]
+    assert git("show", "--format=", "--name-only", "HEAD", cwd=clone) == "RESULT", "no cache and no .venv"
+    assert " passed" in (clone / "RESULT").read_text()
+    assert (clone / "COUNT").read_text() == "1 TODO\n"
+    assert git("status", "--porcelain", cwd=clone).split() == ["??", "COUNT", "??", "TODO"]
+    workspace = relay.get("/v1/workspaces", limit=1)["items"][0]
+    assert workspace["repos"][0]["ref"].startswith("refs/relay/changes/")

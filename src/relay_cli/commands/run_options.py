@@ -28,6 +28,14 @@ Ref = Annotated[
         "such as refs/pull/7/head."
     ),
 ]
+WithChanges = Annotated[
+    bool,
+    typer.Option(
+        "--with-changes",
+        help="Send uncommitted work of the repository along, as a commit below refs/relay/changes; work tree, index "
+        "and branches stay as they are. Only for repositories on this machine.",
+    ),
+]
 Setup = Annotated[str | None, typer.Option(help="Script that runs before the agent.")]
 SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
 Cleanup = Annotated[str | None, typer.Option(help="Script that runs after the agent.")]

@@ -12,6 +12,7 @@ from relay_cli.commands import run_options as option
 from relay_cli.commands import run_request as request
 from relay_cli.errors import CommandFailed
 from relay_cli.follow import LogPositions, exit_code, follow_chain
+from relay_cli.local_changes import started_from_changes
 from relay_cli.output import Json
 from relay_core.console.output import log_writers, note
 
@@ -27,6 +28,7 @@ def run(
     permission_mode: option.PermissionMode = None,
     branch: option.Branch = None,
     ref: option.Ref = None,
+    with_changes: option.WithChanges = False,
     setup: option.Setup = None,
     setup_as_root: option.SetupAsRoot = False,
     cleanup: option.Cleanup = None,
@@ -52,8 +54,9 @@ def run(
     scripts = {"setup_script": setup, "cleanup_script": cleanup, "dev_server_script": dev_server}
     agent = {"name": executor or ("shell" if command else "claude-code"), "command": command, "variant": variant}
     model_options = {"model": model, "reasoning_effort": reasoning_effort, "permission_mode": permission_mode}
+    repos = _repos(repo, (branch, ref), scripts, as_root=setup_as_root)
     body = {
-        "repos": _repos(repo, (branch, ref), scripts, as_root=setup_as_root),
+        "repos": started_from_changes(repos) if with_changes else repos,
         "prompt": sys.stdin.read() if prompt == "-" else prompt,
         "executor": request.set_fields({**agent, **model_options}),
         "image": image,

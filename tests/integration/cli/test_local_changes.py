@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay_cli.errors import CommandFailed
-from relay_cli.local_changes import commit_changes, local_root
+from relay_cli.local_changes import commit_changes, local_root, started_from_changes
 from tests.support.git_bench import Remote, git
 
 
@@ -154,6 +154,20 @@ def test_a_merge_with_conflicts_is_refused(repo):
     with pytest.raises(CommandFailed, match="has files with conflicts"):
         commit_changes(repo)
     assert untouched(repo) == before
+
+
+def test_a_request_starts_from_the_changes_of_each_repository(repo, tmp_path, capsys):
+    changed(repo)
+    clean = tmp_path / "clean one"
+    git(tmp_path, "clone", "-q", str(repo), str(clean))
+    urls = [f"file://{repo}", f"file://{tmp_path}/clean%20one"]
+    sent, unchanged = started_from_changes([{"url": urls[0], "target_branch": "main"}, {"url": urls[1]}])
+    assert (sent["url"], sent["target_branch"]) == (urls[0], "main")
+    assert git(repo, "rev-parse", f"{sent['ref']}^") == git(repo, "rev-parse", "HEAD")
+    assert unchanged == {"url": urls[1], "ref": git(clean, "rev-parse", "HEAD")}
+    assert f"sent 4 uncommitted files of {repo} along, as {sent['ref']}" in capsys.readouterr().err
+    with pytest.raises(CommandFailed, match="--ref"):
+        started_from_changes([{"url": urls[0], "ref": "v1"}])
 
 
 def test_only_a_repository_with_a_work_tree_on_this_machine_has_uncommitted_work(repo, tmp_path):
