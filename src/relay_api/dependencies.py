@@ -25,7 +25,7 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _who(services: Services, credentials: HTTPAuthorizationCredentials | None, scope: Scope) -> Principal:
+def _any(services: ServicesDep, credentials: Credentials) -> Principal:
     challenge = {"WWW-Authenticate": "Bearer"}
     if credentials is None:
         detail = "send a token: Authorization: Bearer relay_… (`relay token` makes one)"
@@ -34,26 +34,25 @@ def _who(services: Services, credentials: HTTPAuthorizationCredentials | None, s
         principal = find_principal(connection, credentials.credentials)
     if principal is None:
         raise ApiError(401, "token_invalid", "this token is unknown, expired or revoked", challenge)
-    if not principal.may(scope):
-        raise ApiError(403, "scope_missing", f"this token lacks the scope {scope}")
     return principal
 
 
-def _reader(services: ServicesDep, credentials: Credentials) -> Principal:
-    return _who(services, credentials, Scope.READ)
+AnyPrincipal = Annotated[Principal, Depends(_any)]
+"""The owner of the token, whatever its scopes are: every token may at least read."""
 
 
-def _writer(services: ServicesDep, credentials: Credentials) -> Principal:
-    return _who(services, credentials, Scope.WRITE)
+def _with_scope(scope: Scope) -> Callable[[Principal], Principal]:
+    def allowed(principal: AnyPrincipal) -> Principal:
+        if not principal.may(scope):
+            raise ApiError(403, "scope_missing", f"this token lacks the scope {scope}")
+        return principal
+
+    return allowed
 
 
-def _admin(services: ServicesDep, credentials: Credentials) -> Principal:
-    return _who(services, credentials, Scope.ADMIN)
-
-
-Reader = Annotated[Principal, Depends(_reader)]
-Writer = Annotated[Principal, Depends(_writer)]
-Admin = Annotated[Principal, Depends(_admin)]
+Reader = Annotated[Principal, Depends(_with_scope(Scope.READ))]
+Writer = Annotated[Principal, Depends(_with_scope(Scope.WRITE))]
+Admin = Annotated[Principal, Depends(_with_scope(Scope.ADMIN))]
 
 
 def _page(

@@ -6,13 +6,14 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
 from relay_api.http.headers import SECURITY_HEADERS
-from relay_core.domain.errors import Conflict, InvalidInput, NotFound, RelayError
+from relay_core.domain.errors import Ambiguous, Conflict, InvalidInput, NotFound, RelayError
 from relay_core.store.outage import SQLAlchemyError, is_away
 
 MEDIA_TYPE = "application/problem+json"
@@ -99,7 +100,8 @@ async def _relay_error(request: Request, error: RelayError) -> JSONResponse:
     errors = None
     if isinstance(error, InvalidInput) and error.field:
         errors = [{"field": error.field, "message": str(error), "code": error.code}]
-    return problem(status, error.code, str(error), instance=request.url.path, errors=errors)
+    candidates = jsonable_encoder(error.candidates) if isinstance(error, Ambiguous) else None
+    return problem(status, error.code, str(error), instance=request.url.path, errors=errors, candidates=candidates)
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -1,13 +1,13 @@
 """Routes of executors (agents), their variants, and the agent profiles of projects."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from relay_api.dependencies import Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import OfProject, ProjectId
 from relay_api.schemas.agents import AgentList, AgentOut, ProfilesIn, ProfilesOut, VariantOut
 from relay_core.domain.agents import profiles
 from relay_core.domain.agents.executors import EXECUTORS, ExecutorKind
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["agents"])
 def list_agents(
     services: ServicesDep,
     principal: Reader,
-    project_id: Annotated[UUID | None, Query(description="Show the variants as they are in this project.")] = None,
+    project_id: OfProject,
 ) -> AgentList:
     """List the executor names and variants that a run can use.
 
@@ -36,7 +36,7 @@ def list_agents(
 
 
 @router.get("/projects/{project_id}/agents", responses=problems(404), summary="Get a project's agent profiles")
-def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> ProfilesOut:
+def get_profiles(project_id: ProjectId, services: ServicesDep, principal: Reader) -> ProfilesOut:
     """Return the variants and fields that the project defines itself, which override those of the deployment."""
     with services.database.connect() as connection:
         projects.get(connection, project_id, principal)
@@ -46,7 +46,7 @@ def get_profiles(project_id: UUID, services: ServicesDep, principal: Reader) -> 
 @router.put(
     "/projects/{project_id}/agents", responses=problems(404, body=True), summary="Replace a project's agent profiles"
 )
-def put_profiles(project_id: UUID, body: ProfilesIn, services: ServicesDep, principal: Writer) -> ProfilesOut:
+def put_profiles(project_id: ProjectId, body: ProfilesIn, services: ServicesDep, principal: Writer) -> ProfilesOut:
     """Replace all agent profiles of the project; `{}` removes them.
 
     They apply from the next run on. Each field that is set overrides the same field of the deployment's profile.

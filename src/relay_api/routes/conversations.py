@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.responses import problems, raw
+from relay_api.ids import ExecutionId
 from relay_api.schemas.conversations import ConversationPage, EntryOut
 from relay_api.services import Services
 from relay_api.streaming import sse
@@ -25,7 +26,7 @@ MAX_CURSOR = 2**53
 
 @router.get("", responses=problems(404), summary="Read a conversation")
 def read_conversation(
-    execution_id: UUID,
+    execution_id: ExecutionId,
     services: ServicesDep,
     principal: Reader,
     after: Annotated[int, Query(ge=-1, le=MAX_CURSOR, description="`next_after` of the page before.")] = -1,
@@ -48,7 +49,7 @@ def read_conversation(
     summary="Follow a conversation",
 )
 async def stream_conversation(
-    execution_id: UUID,
+    execution_id: ExecutionId,
     services: ServicesDep,
     principal: Reader,
     after: Annotated[

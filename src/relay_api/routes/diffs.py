@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
@@ -11,6 +10,7 @@ from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.links import Links
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
+from relay_api.ids import ExecutionId, WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
@@ -41,7 +41,7 @@ _ANSWERS = {**problems(404), 200: raw("Statistics, or the patch.", PATCH_TYPE)}
     "/workspaces/{workspace_id}/diff", response_model=DiffList, responses=_ANSWERS, summary="Diff of a workspace"
 )
 def workspace_diff(
-    workspace_id: UUID,
+    workspace_id: WorkspaceId,
     request: Request,
     services: ServicesDep,
     principal: Reader,
@@ -64,7 +64,7 @@ def workspace_diff(
     "/executions/{execution_id}/diff", response_model=DiffList, responses=_ANSWERS, summary="Diff of an execution"
 )
 def execution_diff(
-    execution_id: UUID,
+    execution_id: ExecutionId,
     request: Request,
     services: ServicesDep,
     principal: Reader,
@@ -84,7 +84,9 @@ def execution_diff(
 
 
 @router.get("/workspaces/{workspace_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of a workspace")
-def workspace_bundle(workspace_id: UUID, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+def workspace_bundle(
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Reader, repo: BundleRepo = None
+) -> Response:
     """Return the commits that the workspace added to one repository, with its last recorded state, for `git fetch`.
 
     The only ref of the bundle is the workspace's branch; its prerequisite is the workspace's base commit. Uncommitted
@@ -96,7 +98,9 @@ def workspace_bundle(workspace_id: UUID, services: ServicesDep, principal: Reade
 
 
 @router.get("/executions/{execution_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of an execution")
-def execution_bundle(execution_id: UUID, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+def execution_bundle(
+    execution_id: ExecutionId, services: ServicesDep, principal: Reader, repo: BundleRepo = None
+) -> Response:
     """Return the commits from the workspace's base commit to the state that one execution left in one repository."""
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)

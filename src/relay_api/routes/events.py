@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.responses import problems, raw
+from relay_api.ids import WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
 from relay_api.services import Services
@@ -45,7 +46,7 @@ _STREAM: dict[int | str, Any] = {200: raw("Events; the id of each is its cursor.
 
 @router.get("/workspaces/{workspace_id}/events", responses=problems(404), summary="List a workspace's events")
 def list_workspace_events(
-    workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
 ) -> WorkspaceEventList:
     """Return the events after a cursor, in order and without gaps. This also works for a deleted workspace."""
     with services.database.connect() as connection:
@@ -61,7 +62,11 @@ def list_workspace_events(
     summary="Follow a workspace's events",
 )
 async def stream_workspace_events(
-    workspace_id: UUID, services: ServicesDep, principal: Reader, after: After = 0, last_event_id: LastEventId = None
+    workspace_id: WorkspaceId,
+    services: ServicesDep,
+    principal: Reader,
+    after: After = 0,
+    last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Stream all events after the cursor, then each event as it happens.
 

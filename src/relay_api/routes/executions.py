@@ -1,13 +1,13 @@
 """Routes of executions: lists, details, events, kill and retry."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import ActiveExecutionId, ExecutionId, FailedExecutionId, OfWorkspace
 from relay_api.schemas import answers
 from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
 from relay_core.domain.vocabulary import RunReason, Status
@@ -26,13 +26,13 @@ def list_executions(
     services: ServicesDep,
     principal: Reader,
     page: Paging,
+    workspace_id: OfWorkspace,
     status: Annotated[
         list[Status] | None, Query(max_length=5, description="Only executions with one of these values.")
     ] = None,
     run_reason: Annotated[
         list[RunReason] | None, Query(max_length=6, description="Only executions with one of these values.")
     ] = None,
-    workspace_id: Annotated[UUID | None, Query()] = None,
 ) -> ExecutionPage:
     """List the executions of all workspaces. Those of deleted workspaces are included, as a record of what happened."""
     conditions = execution_views.ExecutionFilter(status or (), run_reason or (), workspace_id)
@@ -42,14 +42,14 @@ def list_executions(
 
 
 @router.get("/{execution_id}", responses=problems(404), summary="Get an execution")
-def get_execution(execution_id: UUID, services: ServicesDep, principal: Reader) -> ExecutionDetail:
+def get_execution(execution_id: ExecutionId, services: ServicesDep, principal: Reader) -> ExecutionDetail:
     """Return one execution. Read from `status`, not from the log, whether and how the execution has ended."""
     with services.database.connect() as connection:
         return answers.execution_detail(execution_views.execution(connection, execution_id, principal), services.links)
 
 
 @router.get("/{execution_id}/events", responses=problems(404), summary="List an execution's events")
-def list_execution_events(execution_id: UUID, services: ServicesDep, principal: Reader) -> EventList:
+def list_execution_events(execution_id: ExecutionId, services: ServicesDep, principal: Reader) -> EventList:
     """Return all events of the execution, ordered by `sequence` (1..n). After its end, the last event is `terminal`."""
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
@@ -57,7 +57,7 @@ def list_execution_events(execution_id: UUID, services: ServicesDep, principal: 
 
 
 @router.post("/{execution_id}/kill", status_code=202, responses=problems(404), summary="Kill an execution")
-def kill_execution(execution_id: UUID, services: ServicesDep, principal: Writer) -> ExecutionDetail:
+def kill_execution(execution_id: ActiveExecutionId, services: ServicesDep, principal: Writer) -> ExecutionDetail:
     """Ask to kill the execution with all its processes.
 
     A queued execution is `killed` at once. A running one becomes `killed` when its last process is gone: watch
@@ -81,7 +81,11 @@ def kill_execution(execution_id: UUID, services: ServicesDep, principal: Writer)
     summary="Repeat a failed or killed execution",
 )
 def retry_execution(
-    execution_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: RetryIn | None = None
+    execution_id: FailedExecutionId,
+    services: ServicesDep,
+    principal: Writer,
+    creating: Creating,
+    body: RetryIn | None = None,
 ) -> JSONResponse:
     """Queue a failed or killed execution again in the same workspace, behind the workspace's queued executions.
 

@@ -1,7 +1,6 @@
 """Routes of logs: the exact bytes, whole or in ranges, and live event streams."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +10,7 @@ from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http import byte_range
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
+from relay_api.ids import ExecutionId
 from relay_api.streaming import log_frames, sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
@@ -38,7 +38,7 @@ _BYTES = "application/octet-stream"
 )
 def download_log(
     request: Request,
-    execution_id: UUID,
+    execution_id: ExecutionId,
     services: ServicesDep,
     principal: Reader,
     stream: StreamName = Stream.ALL,
@@ -83,7 +83,7 @@ def download_log(
     summary="Follow a log",
 )
 async def stream_log(
-    execution_id: UUID,
+    execution_id: ExecutionId,
     services: ServicesDep,
     principal: Reader,
     stream: StreamName = Stream.ALL,

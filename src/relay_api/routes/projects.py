@@ -1,13 +1,13 @@
 """Routes of projects and tasks."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import ProjectId, ProjectItself, TaskId
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
@@ -63,20 +63,20 @@ def list_projects(
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
-def get_project(project_id: UUID, services: ServicesDep, principal: Reader) -> ProjectOut:
+def get_project(project_id: ProjectId, services: ServicesDep, principal: Reader) -> ProjectOut:
     """Return one project with its repositories and the state of their git mirrors."""
     with services.database.connect() as connection:
         return answers.project(projects.get(connection, project_id, principal), services.links)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
-def delete_project(project_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
+def delete_project(project_id: ProjectItself, services: ServicesDep, principal: Writer) -> Deleted:
     """Hide the project and its workspaces and kill their executions. Nodes then remove the containers and files."""
     return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal))
 
 
 @router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
-def get_task(task_id: UUID, services: ServicesDep, principal: Reader) -> TaskOut:
+def get_task(task_id: TaskId, services: ServicesDep, principal: Reader) -> TaskOut:
     """Return one task. Its status follows from its runs."""
     with services.database.connect() as connection:
         return answers.task(tasks.task(connection, task_id, principal), services.links)

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import RunId, WorkspaceId
 from relay_api.routes import run_query
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.executions import ExecutionDetail
@@ -17,6 +18,7 @@ from relay_api.services import Services
 from relay_core.store.database import Connection
 from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views, run_views
+from relay_core.store.views.lookup import Kind, resolve
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.submit import start_run
 
@@ -38,7 +40,9 @@ def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: 
     """
 
     def create(connection: Connection) -> RunOut:
-        run = inputs.run(body, services.settings, services.secrets)
+        named = body.project_id
+        project_id = resolve(connection, Kind.PROJECT, named, principal, field="project_id") if named else None
+        run = inputs.run(body, project_id, services.settings, services.secrets)
         new = start_run(connection, run, principal, services.settings, services.profiles)
         links = services.links.new_run(new.run_id, new.workspace_id, new.execution_id, new.task_id)
         return RunOut(**vars(new), links=links)
@@ -55,7 +59,7 @@ def list_runs(services: ServicesDep, principal: Reader, page: Paging, wanted: ru
 
 
 @router.get("/runs/{run_id}", responses=problems(404), summary="Get a run")
-def get_run(run_id: UUID, services: ServicesDep, principal: Reader) -> RunDetail:
+def get_run(run_id: RunId, services: ServicesDep, principal: Reader) -> RunDetail:
     """Return one run. `status` says whether it is done, `conclusion` how it ended."""
     with services.database.connect() as connection:
         return answers.run(run_views.run(connection, run_id, principal), services.links)
@@ -69,7 +73,7 @@ def get_run(run_id: UUID, services: ServicesDep, principal: Reader) -> RunDetail
     summary="Run a further step in a workspace",
 )
 def create_execution(
-    workspace_id: UUID, body: StepIn, services: ServicesDep, principal: Writer, creating: Creating
+    workspace_id: WorkspaceId, body: StepIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
     """Queue a script, an agent or a dev server. The steps of one workspace run one after another.
 
@@ -86,7 +90,11 @@ def create_execution(
     summary="Start a dev server",
 )
 def start_dev_server(
-    workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating, body: DevServerIn | None = None
+    workspace_id: WorkspaceId,
+    services: ServicesDep,
+    principal: Writer,
+    creating: Creating,
+    body: DevServerIn | None = None,
 ) -> JSONResponse:
     """Queue the start of a repository's dev server. Once the server answers, `dev_server.url` is its address."""
     body = body or DevServerIn()

@@ -1,12 +1,11 @@
 """Routes of sessions (an agent's conversation in a workspace): lists, details and follow-ups."""
 
-from uuid import UUID
-
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import SessionId, WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
 from relay_api.schemas.executions import ExecutionDetail
@@ -20,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["sessions"])
 
 
 @router.get("/workspaces/{workspace_id}/sessions", responses=problems(404), summary="List a workspace's sessions")
-def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) -> SessionList:
+def list_sessions(workspace_id: WorkspaceId, services: ServicesDep, principal: Reader) -> SessionList:
     """List the sessions (agent conversations) of a workspace in the order of their creation."""
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal, deleted_too=True)
@@ -29,7 +28,7 @@ def list_sessions(workspace_id: UUID, services: ServicesDep, principal: Reader) 
 
 
 @router.get("/sessions/{session_id}", responses=problems(404), summary="Get a session")
-def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> SessionOut:
+def get_session(session_id: SessionId, services: ServicesDep, principal: Reader) -> SessionOut:
     """Return one session: its prompts, its summaries and the id that the agent itself gave the conversation."""
     with services.database.connect() as connection:
         return answers.session(sessions.session(connection, session_id, principal), services.links)
@@ -43,7 +42,7 @@ def get_session(session_id: UUID, services: ServicesDep, principal: Reader) -> S
     summary="Go on with a session's conversation",
 )
 def create_follow_up(
-    session_id: UUID, body: FollowUpIn, services: ServicesDep, principal: Writer, creating: Creating
+    session_id: SessionId, body: FollowUpIn, services: ServicesDep, principal: Writer, creating: Creating
 ) -> JSONResponse:
     """Queue the next turn: the agent resumes its conversation in the same container, directory and home.
 

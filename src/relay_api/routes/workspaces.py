@@ -1,13 +1,13 @@
 """Routes of workspaces: lists, details, stop, resume, retry, deletion, and stopping their dev servers."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
+from relay_api.ids import OfProject, OfTask, WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
@@ -29,9 +29,9 @@ def list_workspaces(
     services: ServicesDep,
     principal: Reader,
     page: Paging,
+    project_id: OfProject,
+    task_id: OfTask,
     state: Annotated[WorkspaceState | None, Query()] = None,
-    project_id: Annotated[UUID | None, Query()] = None,
-    task_id: Annotated[UUID | None, Query()] = None,
 ) -> WorkspacePage:
     """List the workspaces that are not deleted."""
     conditions = workspace_views.WorkspaceFilter(state, project_id, task_id)
@@ -41,7 +41,7 @@ def list_workspaces(
 
 
 @router.get("/{workspace_id}", responses=problems(404), summary="Get a workspace")
-def get_workspace(workspace_id: UUID, services: ServicesDep, principal: Reader) -> WorkspaceOut:
+def get_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal: Reader) -> WorkspaceOut:
     """Return one workspace with its task, its repositories and its queued or running dev server."""
     with services.database.connect() as connection:
         return answers.workspace(workspace_views.workspace(connection, workspace_id, principal), services.links)
@@ -49,7 +49,7 @@ def get_workspace(workspace_id: UUID, services: ServicesDep, principal: Reader) 
 
 @router.get("/{workspace_id}/executions", responses=problems(404), summary="List a workspace's executions")
 def list_workspace_executions(
-    workspace_id: UUID, services: ServicesDep, principal: Reader, page: Paging
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Reader, page: Paging
 ) -> ExecutionPage:
     """List the executions of a workspace in the order of their creation."""
     with services.database.connect() as connection:
@@ -58,7 +58,7 @@ def list_workspace_executions(
 
 
 @router.delete("/{workspace_id}", status_code=202, responses=problems(404), summary="Delete a workspace")
-def delete_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> Deleted:
+def delete_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal: Writer) -> Deleted:
     """Hide the workspace and kill its executions. Its node then removes the container and files.
 
     Its executions, logs and events can still be read by their ids.
@@ -74,7 +74,7 @@ def delete_workspace(workspace_id: UUID, services: ServicesDep, principal: Write
 @router.delete(
     "/{workspace_id}/dev-server", status_code=202, responses=problems(404), summary="Stop a workspace's dev servers"
 )
-def stop_dev_server(workspace_id: UUID, services: ServicesDep, principal: Writer) -> ExecutionPage:
+def stop_dev_server(workspace_id: WorkspaceId, services: ServicesDep, principal: Writer) -> ExecutionPage:
     """Kill all queued and running dev servers of the workspace and return them. The list is empty if there are none."""
 
     def stop(connection: Connection) -> ExecutionPage:
@@ -87,7 +87,7 @@ def stop_dev_server(workspace_id: UUID, services: ServicesDep, principal: Writer
 
 
 @router.post("/{workspace_id}/stop", status_code=202, responses=problems(404, 409), summary="Stop a workspace")
-def stop_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> WorkspaceOut:
+def stop_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal: Writer) -> WorkspaceOut:
     """Kill the workspace's running executions, including dev servers, then stop its container. Files stay.
 
     Watch `state` to see when this is done. Queued executions wait until the workspace is resumed. Asking again changes
@@ -103,7 +103,7 @@ def stop_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer)
 
 
 @router.post("/{workspace_id}/resume", status_code=202, responses=problems(404, 409), summary="Resume a workspace")
-def resume_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer) -> WorkspaceOut:
+def resume_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal: Writer) -> WorkspaceOut:
     """Start the container of a stopped workspace again, then its queued executions.
 
     For a workspace that is running already, this changes nothing.
@@ -124,7 +124,9 @@ def resume_workspace(workspace_id: UUID, services: ServicesDep, principal: Write
     responses=problems(404, 409),
     summary="Prepare a failed workspace again",
 )
-def retry_workspace(workspace_id: UUID, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
+def retry_workspace(
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Writer, creating: Creating
+) -> JSONResponse:
     """Queue the clone of a failed workspace again. Repositories that are cloned already stay.
 
     The steps that follow the clone run after it, if they never ran.

@@ -1,9 +1,10 @@
 """Types that all schemas share. Requests may not have unknown keys or values of another type, nor NUL in a text."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 NO_NUL = r"^[^\u0000]*$"
 """Pattern of a text without NUL, which Postgres cannot store. Pydantic itself refuses lone surrogates."""
@@ -15,8 +16,6 @@ RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
 GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_NUL)]
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 ImageText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
-Id = Annotated[UUID, Strict(strict=False)]
-"""A UUID. JSON represents it as a text, so this is the only type of input that is converted."""
 
 
 class Input(BaseModel):
@@ -39,6 +38,15 @@ class FieldProblem(Output):
     code: str = Field(description="Stable code for programs.")
 
 
+class CandidateOut(Output):
+    """A resource that a shortened id may stand for."""
+
+    kind: str = Field(description="What it is.", examples=["workspace"])
+    id: UUID
+    title: str | None = Field(description="Text by which people recognise it.")
+    created_at: datetime
+
+
 class Problem(Output):
     """An error in the format of RFC 9457 (`application/problem+json`)."""
 
@@ -50,6 +58,9 @@ class Problem(Output):
     instance: str | None = Field(None, description="Path of the request.")
     errors: list[FieldProblem] | None = Field(
         None, description="Fields that are wrong; null where the error is not about fields."
+    )
+    candidates: list[CandidateOut] | None = Field(
+        None, description="Of `ambiguous_id`: what the id may stand for, newest first; null in other errors."
     )
     checks: dict[str, Any] | None = Field(
         None, description="Results of the checks of `/healthz`; null in other errors."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
 from relay_core.domain.agents.executors import check_prompt
@@ -45,11 +46,12 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
         raise InvalidInput(str(error), code=error.code, field=field) from error
 
 
-def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:
+def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:
     """Return the run that a request asks for; its executor contains the fields of the request.
 
     Args:
         body: the request.
+        project_id: the project that the request names; None: it names none.
         settings: settings of this server.
         secrets: encrypts secrets; used to check that this server has a key if the run uses secrets.
 
@@ -75,7 +77,7 @@ def run(body: RunIn, settings: Settings, secrets: SecretBox) -> RunInput[Mapping
         env=env,
         secrets=named,
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
-        project_id=body.project_id,
+        project_id=project_id,
         title=body.title,
         user=body.user,
         auto_commit=body.auto_commit,

@@ -9,7 +9,6 @@ from relay_api.schemas.common import (
     NO_NUL,
     BranchText,
     GitUrlText,
-    Id,
     ImageText,
     Input,
     Links,
@@ -165,7 +164,11 @@ class RunIn(Input):
         description="Which executions get them; to all others of the workspace their environment is closed.",
     )
     limits: LimitsIn = Field(default_factory=LimitsIn)
-    project_id: Id | None = Field(None, description="Null: a project of the first repository, made on first use.")
+    project_id: ShortText | None = Field(
+        None,
+        description="Id of a project, the first characters of it, or the project's name. Null: a project of the first "
+        "repository, made on first use.",
+    )
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."

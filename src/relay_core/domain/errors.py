@@ -5,6 +5,7 @@ RelayError                        something went wrong in Relay; the API answers
   NotFound                        the client names something that exists: 404
     NoBundle                      a state has no git bundle; the message says why (store.workspaces.bundles)
   Conflict                        the client waits, or changes the state first: 409
+    Ambiguous                     the client gives more of an id
     SecretsNotConfigured          the operator sets RELAY_SECRET_KEYS (secret_box)
   Stale                           the worker stops working on the execution: another worker owns it
   StepFailed                      the execution ends as failed or killed, with a `Reason`
@@ -30,6 +31,11 @@ Not below it, so no subclasses of RelayError: `IllegalTransition` (domain.execut
 (ownership.live_executions) is caught inside the worker; `RunFailed` and `RunKilled` (celery.reporting) are shown by
 Flower; `ApiError` (relay_api) is an error of HTTP itself; `CommandFailed` (relay_cli) ends the command.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 
 class RelayError(Exception):
@@ -68,6 +74,37 @@ class Conflict(RelayError):  # noqa: N818
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code or type(self).code
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A thing that an id may stand for.
+
+    Attributes:
+        kind: what it is: project, task, workspace, session, execution.
+        id: its whole id.
+        title: text by which people recognise it.
+        created_at: when it was made.
+    """
+
+    kind: str
+    id: UUID
+    title: str | None
+    created_at: datetime
+
+
+class Ambiguous(Conflict):
+    """The beginning of an id, or the id of something related, stands for several things.
+
+    Attributes:
+        candidates: these things, newest first.
+    """
+
+    def __init__(self, text: str, candidates: Sequence[Candidate]) -> None:
+        some = ", ".join(f"{each.kind} {each.id}" for each in candidates[:3])
+        more = ", …" if len(candidates) > 3 else ""
+        super().__init__(f"{text} may be {some}{more}: give more of the id", code="ambiguous_id")
+        self.candidates = candidates
 
 
 class Stale(RelayError):  # noqa: N818

@@ -1,0 +1,92 @@
+"""Ids in paths and queries: a client may shorten them, or give the id of something related (`store.views.lookup`)."""
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path, Query
+
+from relay_api.dependencies import AnyPrincipal, ServicesDep
+from relay_api.schemas.common import NO_NUL
+from relay_core.domain.errors import NotFound
+from relay_core.domain.short_id import PATTERN, id_range
+from relay_core.store.views.lookup import Aim, Kind, resolve
+
+_SHORT = "Its id, the first characters of it (4 or more), or the id of something related"
+_MAX_LENGTH = 36
+_NAME_LENGTH = 255
+
+
+def _in_path(kind: Kind, related: str, aim: Aim | None = Aim.AGENT) -> Callable[..., UUID]:
+    """Return a dependency that finds the id that the path parameter `{KIND}_id` means."""
+    name = f"{kind}_id"
+    limits = {"min_length": 4, "max_length": _MAX_LENGTH, "pattern": PATTERN}
+    if kind is Kind.PROJECT:
+        limits = {"min_length": 1, "max_length": _NAME_LENGTH, "pattern": NO_NUL}
+
+    def found(
+        text: Annotated[str, Path(alias=name, description=f"{_SHORT}: {related}.", **limits)],
+        services: ServicesDep,
+        principal: AnyPrincipal,
+    ) -> UUID:
+        with services.database.connect() as connection:
+            return resolve(connection, kind, text, principal, aim=aim, field=f"path.{name}")
+
+    return found
+
+
+def _in_query(kind: Kind, description: str) -> Callable[..., UUID | None]:
+    """Return a dependency that finds the id that the query parameter `KIND_id` means; None if it is not given."""
+    name = f"{kind}_id"
+
+    def found(
+        services: ServicesDep,
+        principal: AnyPrincipal,
+        text: Annotated[
+            str | None,
+            Query(alias=name, min_length=1, max_length=_NAME_LENGTH, pattern=NO_NUL, description=description),
+        ] = None,
+    ) -> UUID | None:
+        if text is None:
+            return None
+        try:
+            with services.database.connect() as connection:
+                return resolve(connection, kind, text, principal, field=f"query.{name}")
+        except NotFound:
+            ids = id_range(text)
+            if ids is None or not ids.is_whole:
+                raise
+            return ids.first  # of an unknown id the list is empty; only a beginning needs something to complete it
+
+    return found
+
+
+_HAS_SEVERAL = "a run, workspace, session or task stands for its"
+ExecutionId = Annotated[UUID, Depends(_in_path(Kind.EXECUTION, f"{_HAS_SEVERAL} newest execution of an agent"))]
+ActiveExecutionId = Annotated[UUID, Depends(_in_path(Kind.EXECUTION, f"{_HAS_SEVERAL} running execution", Aim.ACTIVE))]
+FailedExecutionId = Annotated[
+    UUID, Depends(_in_path(Kind.EXECUTION, f"{_HAS_SEVERAL} newest failed execution", Aim.FAILED))
+]
+RunId = Annotated[
+    UUID, Depends(_in_path(Kind.RUN, "an execution; a workspace, session or task stands for its newest run"))
+]
+ActiveRunId = Annotated[
+    UUID,
+    Depends(_in_path(Kind.RUN, "an execution; a workspace, session or task stands for its running run", Aim.ACTIVE)),
+]
+WorkspaceId = Annotated[
+    UUID, Depends(_in_path(Kind.WORKSPACE, "a run, an execution, a session, or a task with one workspace"))
+]
+SessionId = Annotated[
+    UUID, Depends(_in_path(Kind.SESSION, "a run, an execution; a workspace or task stands for its newest session"))
+]
+TaskId = Annotated[UUID, Depends(_in_path(Kind.TASK, "a run, workspace, session or execution"))]
+ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, or something in the project"))]
+ProjectItself = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "only the project's name", None))]
+"""For what would do too much if an id of something else were taken for its project."""
+
+OfProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, "Id or name of a project."))]
+OfTask = Annotated[UUID | None, Depends(_in_query(Kind.TASK, "Id of a task, or of something that belongs to it."))]
+OfWorkspace = Annotated[
+    UUID | None, Depends(_in_query(Kind.WORKSPACE, "Id of a workspace, or of something that belongs to it."))
+]

@@ -1,0 +1,139 @@
+"""Rows of every kind by the first digits of their ids; only those that the client may see."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, cast, literal, null, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute
+
+from relay_core.domain.short_id import IdRange
+from relay_core.store.schema.tables import ExecutionProcess, Project, Run, Session, Task, Workspace
+from relay_core.store.tokens import Principal
+
+E = ExecutionProcess
+MOST = 20
+"""Most rows of one kind that are read: if there are more, the id is ambiguous anyway."""
+
+
+class Kind(StrEnum):
+    """A kind of resource that has an id."""
+
+    PROJECT = "project"
+    TASK = "task"
+    WORKSPACE = "workspace"
+    SESSION = "session"
+    RUN = "run"
+    EXECUTION = "execution"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row that an id may stand for.
+
+    Attributes:
+        kind: kind of the row.
+        id: its id.
+        title: text by which people recognise it.
+        created_at: when it was inserted.
+        gone: whether it, or the workspace or project that it belongs to, is deleted.
+        above: ids of the rows that it belongs to, by kind.
+    """
+
+    kind: Kind
+    id: UUID
+    title: str | None
+    created_at: datetime
+    gone: bool
+    above: Mapping[Kind, UUID]
+
+
+def in_range(connection: Connection, ids: IdRange, principal: Principal) -> list[Found]:
+    """Return the rows of all kinds whose ids are in the range, at most `MOST` of each kind."""
+    branches: Sequence[tuple[InstrumentedAttribute[UUID], Select[Any]]] = (
+        (Project.id, projects(principal)),
+        (Task.id, _tasks(principal)),
+        (Workspace.id, workspaces(principal)),
+        (Session.id, _sessions(principal)),
+        (Run.id, _runs(principal)),
+        (E.id, _executions(principal)),
+    )
+    parts = [
+        statement.where(column.between(ids.first, ids.last)).order_by(column).limit(MOST).subquery()
+        for column, statement in branches
+    ]
+    return read(connection, union_all(*(select(part) for part in parts)))
+
+
+def read(connection: Connection, statement: Any) -> list[Found]:
+    """Return the rows of a statement that is made of the statements of this module."""
+    return [
+        Found(
+            **{name: row[name] for name in ("id", "title", "created_at", "gone")},
+            kind=Kind(row["kind"]),
+            above={kind: row[f"{kind}_id"] for kind in _ABOVE if row[f"{kind}_id"] is not None},
+        )
+        for row in connection.execute(statement).mappings()
+    ]
+
+
+_ABOVE = (Kind.PROJECT, Kind.TASK, Kind.WORKSPACE, Kind.SESSION, Kind.RUN)
+
+
+def _columns(kind: Kind, row_id: Any, title: Any, created_at: Any, gone: Any, **above: Any) -> list[ColumnElement[Any]]:
+    parents = [above.get(name, cast(null(), Uuid)).label(f"{name}_id") for name in _ABOVE]
+    own = [literal(kind.value).label("kind"), row_id.label("id"), title.label("title")]
+    return [*own, created_at.label("created_at"), gone.label("gone"), *parents]
+
+
+def projects(principal: Principal) -> Select[Any]:
+    """Return a statement that selects the projects that a principal may see, for `read`."""
+    columns = _columns(Kind.PROJECT, Project.id, Project.name, Project.created_at, Project.deleted_at.is_not(None))
+    return _only(select(*columns), Project.created_by, principal)
+
+
+def _tasks(principal: Principal) -> Select[Any]:
+    gone = Project.deleted_at.is_not(None)
+    columns = _columns(Kind.TASK, Task.id, Task.title, Task.created_at, gone, project=Task.project_id)
+    return _only(select(*columns).join(Project, Project.id == Task.project_id), Task.created_by, principal)
+
+
+def workspaces(principal: Principal) -> Select[Any]:
+    """Return a statement that selects the workspaces that a principal may see, for `read`."""
+    gone = Workspace.deleted_at.is_not(None)
+    above = {"task": Workspace.task_id, "project": Task.project_id}
+    columns = _columns(Kind.WORKSPACE, Workspace.id, Workspace.name, Workspace.created_at, gone, **above)
+    return _only(select(*columns).join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+
+
+def _sessions(principal: Principal) -> Select[Any]:
+    gone = Workspace.deleted_at.is_not(None)
+    columns = _columns(Kind.SESSION, Session.id, Session.executor, Session.created_at, gone, **_IN_WORKSPACE)
+    statement = select(*columns).join(Workspace, Workspace.id == Session.workspace_id)
+    return _only(statement.join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+
+
+def _runs(principal: Principal) -> Select[Any]:
+    gone = Workspace.deleted_at.is_not(None)
+    above = {"session": Run.session_id, **_IN_WORKSPACE}
+    columns = _columns(Kind.RUN, Run.id, Run.title, Run.created_at, gone, **above)
+    statement = select(*columns).join(Workspace, Workspace.id == Run.workspace_id)
+    return _only(statement.join(Task, Task.id == Workspace.task_id), Run.owner, principal)
+
+
+def _executions(principal: Principal) -> Select[Any]:
+    gone = Workspace.deleted_at.is_not(None)
+    above = {"session": E.session_id, "run": E.run_id, **_IN_WORKSPACE}
+    columns = _columns(Kind.EXECUTION, E.id, E.run_reason, E.created_at, gone, **above)
+    statement = select(*columns).join(Workspace, Workspace.id == E.workspace_id)
+    return _only(statement.join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+
+
+_IN_WORKSPACE = {"workspace": Workspace.id, "task": Workspace.task_id, "project": Task.project_id}
+
+
+def _only(statement: Select[Any], owner: InstrumentedAttribute[str], principal: Principal) -> Select[Any]:
+    return statement if principal.only is None else statement.where(owner == principal.only)
