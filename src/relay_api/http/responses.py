@@ -9,7 +9,7 @@ _TEXTS = {
     401: "No token, or one that is not valid.",
     403: "The token lacks a scope.",
     404: "Not there, or not yours.",
-    409: "The present state, or an `Idempotency-Key` used before, does not allow it.",
+    409: "The present state, an `Idempotency-Key` used before, or an ambiguous id, does not allow it.",
     413: "The body is too large.",
     416: "The range lies behind the end.",
     421: "The server does not answer to that Host.",
@@ -19,6 +19,8 @@ _TEXTS = {
 }
 _ALWAYS = (401, 403, 421, 422, 500, 503)
 _WITH_BODY = (400, 413)
+_WITH_ID = (409,)
+"""What is not there (404) has an id, and a shortened id may be ambiguous."""
 
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
@@ -28,7 +30,7 @@ def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, An
         statuses: error statuses of this operation; those that every operation may return are added.
         body: True if the operation has a request body, which adds the errors of bodies.
     """
-    wanted = sorted({*_ALWAYS, *statuses, *(_WITH_BODY if body else ())})
+    wanted = sorted({*_ALWAYS, *statuses, *(_WITH_BODY if body else ()), *(_WITH_ID if 404 in statuses else ())})
     return {status: problem_doc(status) for status in wanted}
 
 

@@ -21,7 +21,7 @@ from relay_core.store.views.access import require_execution
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
 
-@router.get("", responses=problems(), summary="List executions, newest first")
+@router.get("", responses=problems(404), summary="List executions, newest first")
 def list_executions(
     services: ServicesDep,
     principal: Reader,

@@ -24,7 +24,7 @@ from relay_core.store.workspaces.dev_servers import kill_dev_servers
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
 
-@router.get("", responses=problems(), summary="List workspaces, newest first")
+@router.get("", responses=problems(404), summary="List workspaces, newest first")
 def list_workspaces(
     services: ServicesDep,
     principal: Reader,
