@@ -47,7 +47,7 @@ def meant_by(connection: Connection, kind: Kind, row: Found, principal: Principa
 
 
 def _newest(kind: Kind, row: Found, aim: Aim) -> Select[Any] | None:
-    """Return the statement that selects, of what belongs to a row, the one that is meant; None: it has no such thing."""
+    """Return the statement that selects what is meant of what belongs to a row; None: nothing of this kind belongs."""
     if kind is Kind.EXECUTION and row.kind in _SCOPES:
         return _execution(_SCOPES[row.kind] == row.id, aim)
     if kind is Kind.RUN and row.kind in _RUN_SCOPES:
