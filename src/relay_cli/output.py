@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.cells import cell_len, set_cell_size
 
-from relay_core.console.terminal_text import safe, safe_line
+from relay_core.console.terminal_text import RESET, safe, safe_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 """The option `--json` of every command that prints a result."""
@@ -28,6 +29,16 @@ def show(value: Mapping[str, Any], *, as_json: bool) -> None:
     for name, field in fields.items():
         text = safe(field if isinstance(field, str) else json.dumps(field, ensure_ascii=False))
         print(f"{set_cell_size(name, width)}  {text}".replace("\n", "\n" + " " * (width + 2)))
+
+
+def say(*lines: str) -> None:
+    """Print lines for people on standard error, as one message of `relay:`.
+
+    Unlike `note`, it keeps colours, so every text of unknown origin in ``lines`` must be safe for a terminal already.
+    """
+    before = RESET if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{before}relay: " + "\n  ".join("\n".join(lines).splitlines()) + "\n")
+    sys.stderr.flush()
 
 
 def show_list(items: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -19,7 +18,7 @@ from relay_core.domain.errors import InvalidInput
 from relay_core.settings import get_settings
 
 agents = typer.Typer(no_args_is_help=True, help="Agents that a run can name, and their variants (profiles).")
-Project = Annotated[UUID | None, id_option("Id of a project: include the variants that it defines.")]
+Project = Annotated[str | None, id_option("Id of a project: include the variants that it defines.")]
 
 
 @agents.command("list")
@@ -105,7 +104,7 @@ def _programs_in(image: str) -> list[str]:
     ]
 
 
-def _agents(project: UUID | None) -> list[dict[str, Any]]:
+def _agents(project: str | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = connect().call(
         "GET", "/v1/agents", params={"project_id": str(project)} if project else {}
     )["items"]

@@ -1,88 +1,15 @@
-"""`relay ps | show | logs | kill | diff`: executions, their logs and their changes."""
+"""`relay kill | diff`: ends an execution; prints what a run, workspace or execution changed."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from relay_cli import output
-from relay_cli.client import Api, connect
-from relay_cli.commands.ids import ExecutionId, id_argument, id_option
-from relay_cli.conversation import ConversationWriter
-from relay_cli.follow import follow_conversation, follow_log, has_conversation
+from relay_cli.client import connect
+from relay_cli.commands.ids import ExecutionId, id_argument
 from relay_cli.output import Json
-from relay_core.console.output import LogWriter, log_writers, note
-
-
-def ps(
-    status: Annotated[
-        str | None, typer.Option(help="Only executions with this status: queued, running, completed, failed or killed.")
-    ] = None,
-    workspace: Annotated[UUID | None, id_option("Only executions of this workspace, by its id.")] = None,
-    limit: Annotated[int, typer.Option(help="Number of rows at most.", min=1, max=1000)] = 20,
-    as_json: Json = False,
-) -> None:
-    """List executions, newest first.
-
-    Example: relay ps --status running
-    """
-    path = f"/v1/workspaces/{workspace}/executions" if workspace else "/v1/executions"
-    items = connect().items(path, limit, status=status)
-    columns = ("id", "run_reason", "status", "reason", "exit_code", "started_at", "workspace_id")
-    output.show_list(items, columns, as_json=as_json)
-
-
-def show(execution: ExecutionId, as_json: Json = False) -> None:
-    """Show one execution: status, reason, git state before and after, log sizes."""
-    output.show(connect().call("GET", f"/v1/executions/{execution}"), as_json=as_json)
-
-
-def logs(
-    execution: ExecutionId,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Wait for more output until the execution ends.")
-    ] = False,
-    stream: Annotated[
-        str | None, typer.Option(help="Print only this stream: stdout, stderr or all (both, in order).")
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Print an agent's output as bytes, not as a conversation.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print size and sha256 of each stream, for programs.")
-    ] = False,
-) -> None:
-    """Print the log of an execution.
-
-    The log of a coding agent is shown as a conversation, unless --raw or --stream is given.
-
-    On a terminal, control sequences in the log are dropped; a file or pipe gets the exact bytes.
-
-    Example: relay logs -f 0b8f8f4e-…
-    """
-    api = connect()
-    found = api.call("GET", f"/v1/executions/{execution}")
-    writers = log_writers()
-    if as_json:
-        output.show(found["logs"], as_json=True)
-    elif has_conversation(found) and not raw and stream is None:
-        if follow:
-            follow_conversation(api, str(execution), writers["stdout"])
-        else:
-            _show_conversation(api, execution, writers["stdout"])
-    elif follow:
-        follow_log(api, str(execution), writers, stream or "all")
-    else:
-        for piece in api.body(f"/v1/executions/{execution}/logs", params={"stream": stream or "all"}):
-            writers["stdout"].write(piece)
-
-
-def _show_conversation(api: Api, execution: UUID, writer: LogWriter) -> None:
-    conversation = ConversationWriter(writer)
-    for entry in api.items_by_position(f"/v1/executions/{execution}/conversation"):
-        conversation.show(entry)
-    conversation.end()
+from relay_core.console.output import log_writers, note
 
 
 def kill(execution: ExecutionId, as_json: Json = False) -> None:
@@ -99,7 +26,7 @@ def kill(execution: ExecutionId, as_json: Json = False) -> None:
 
 
 def diff(
-    workspace: Annotated[UUID, id_argument("Id of a workspace, or of an execution with --execution.")],
+    workspace: Annotated[str, id_argument("Id of a run or workspace, or of an execution with --execution.")],
     execution: Annotated[
         bool, typer.Option("--execution", help="Print what one execution changed; the id is the execution's.")
     ] = False,
@@ -108,11 +35,11 @@ def diff(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts of each repository, for programs.")] = False,
 ) -> None:
-    """Print what a workspace (or one execution) changed, as a patch for `git apply`.
+    """Print what a run's workspace (or one execution) changed, as a patch for `git apply`.
 
     This also works when the workspace's container no longer exists.
 
-    Example: relay diff 0b8f8f4e-… --repo app | git apply
+    Example: relay diff 3f2a91bc --repo app | git apply
     """
     path = f"/v1/{'executions' if execution else 'workspaces'}/{workspace}/diff"
     api = connect()

@@ -1,22 +1,26 @@
-"""Arguments and options of commands that take an id."""
+"""Arguments and options of commands that take an id, or the first characters of one."""
 
+import re
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+SHORTEST = 4
+"""Least characters of an id that the API takes as its beginning."""
+_ID = re.compile(rf"[0-9a-f][0-9a-f-]{{{SHORTEST - 1},35}}")
 
-def parse_id(text: str) -> UUID:
-    """Return the id that a person typed, as a UUID.
+
+def parse_id(text: str) -> str:
+    """Return the id that a person typed, or the beginning of one. The API finds what it belongs to.
 
     Raises:
-        typer.BadParameter: the text is not a UUID.
+        typer.BadParameter: the text cannot be the beginning of an id.
     """
-    try:
-        return UUID(text)
-    except ValueError:
-        message = f"{text!r} is no id. An id looks like 0b8f8f4e-5c1d-4c8e-9f0a-2b7d6e1f3a4c; `relay ps` lists them."
-        raise typer.BadParameter(message) from None
+    found = text.strip().lower()
+    if _ID.fullmatch(found) is None:
+        message = f"{text!r} is no id. Give one, or at least its first {SHORTEST} characters; `relay ps` lists them."
+        raise typer.BadParameter(message)
+    return found
 
 
 def id_argument(help_text: str) -> typer.models.ArgumentInfo:
@@ -31,5 +35,8 @@ def id_option(help_text: str) -> typer.models.OptionInfo:
     return info
 
 
-ExecutionId = Annotated[UUID, id_argument("Id of an execution; see `relay ps`.")]
-WorkspaceId = Annotated[UUID, id_argument("Id of a workspace; see `relay ps`.")]
+AnyId = Annotated[
+    str, id_argument("Id of a run, or of anything that belongs to it (step, workspace, session); see `relay ps`.")
+]
+ExecutionId = Annotated[str, id_argument("Id of an execution (a step); see `relay show`.")]
+WorkspaceId = Annotated[str, id_argument("Id of a workspace, or of anything that belongs to it; see `relay ps`.")]

@@ -1,14 +1,23 @@
 """The argument and the options of `relay run`, as annotated types for the signature of the command."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from relay_cli.commands.ids import id_option
-
-Prompt = Annotated[str, typer.Argument(help="What the agent has to do; - reads it from standard input.")]
-Repo = Annotated[list[str], typer.Option(help="URL or path of a repository. Repeat the option for more of them.")]
+Prompt = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT",
+        show_default=False,
+        help="What the agent has to do; - reads it from standard input. May be left out with --command.",
+    ),
+]
+Repo = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="URL or path of a repository; without it the one of this directory. Repeat the option for more of them."
+    ),
+]
 Executor = Annotated[
     str | None,
     typer.Option(help="Agent: claude-code (default), others of `relay agents list`, or shell with --command."),
@@ -35,6 +44,10 @@ WithChanges = Annotated[
         help="Send uncommitted work of the repository along, as a commit below refs/relay/changes; work tree, index "
         "and branches stay as they are. Only for repositories on this machine.",
     ),
+]
+WorkingDir = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Directory in the repository in which scripts and agent run."),
 ]
 Setup = Annotated[str | None, typer.Option(help="Script that runs before the agent.")]
 SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
@@ -63,14 +76,31 @@ SecretIn = Annotated[
 ]
 Limit = Annotated[
     list[str] | None,
-    typer.Option(help="Limit NAME=NUMBER, for example timeout_seconds=10m or memory_bytes=4g. See docs/limits.md."),
+    typer.Option(
+        metavar="NAME=NUMBER", help="Limit, for example memory=4g, timeout=10m or cpus=2. See docs/limits.md."
+    ),
 ]
-Title = Annotated[str | None, typer.Option(help="Title of the task; without it the prompt's first line.")]
-Project = Annotated[UUID | None, id_option("Id of the project that the run belongs to.")]
+User = Annotated[
+    int | None, typer.Option(metavar="UID", help="User id of all processes; without it the image's, then the node's.")
+]
+NoAutoCommit = Annotated[
+    bool, typer.Option("--no-auto-commit", help="Leave changes in the work tree; make no commit at the end.")
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE", help="Label of the run, for `relay ps --label`. Repeat the option for more of them."
+    ),
+]
+Title = Annotated[str | None, typer.Option(help="Title of the run; without it the prompt's first line.")]
+Project = Annotated[
+    str | None,
+    typer.Option(metavar="PROJECT", help="Project that the run belongs to: its name or id."),
+]
 Wait = Annotated[
     bool,
     typer.Option(
         "--wait/--detach",
-        help="Follow the run and exit with its exit code (125: the API is away), or return once it is posted.",
+        help="Follow the run and exit with its exit code (see docs/cli.md), or print its id and return.",
     ),
 ]

@@ -1,18 +1,23 @@
 """Turn the values of `relay run`'s options into the fields of the request; raise an error for unusable values."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from relay_cli.errors import CommandFailed
+from relay_cli.local_repo import find_root, uncommitted, uncommitted_warning
+from relay_core.console.output import note
+from relay_core.domain.limits import Limits
 
 _UNITS = {
     "bytes": {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40},
     "seconds": {"s": 1, "m": 60, "h": 3600, "d": 86400},
 }
 """Last word of a limit's name (`bytes`, `seconds`) → unit → number of bytes or seconds in the unit."""
+_LIMITS = tuple(field.name for field in fields(Limits))
 
 
 def set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,20 +25,55 @@ def set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, {})}
 
 
-def remote(text: str) -> str:
-    """Return the URL of a repository that is given as a path or a URL: a path becomes a file:// URL.
+def repositories(
+    repos: Sequence[str], given: Mapping[str, Any], *, setup_as_root: bool, warn: bool
+) -> list[dict[str, Any]]:
+    """Return the field `repos` of the request.
+
+    Args:
+        repos: URLs or paths.
+        given: fields that all of them get.
+        setup_as_root: whether the setup script runs as root.
+        warn: whether to warn of uncommitted work in repositories on this machine.
 
     Raises:
-        CommandFailed: the text looks like a path and does not exist, or the path is not UTF-8.
+        CommandFailed: a repository cannot be used, or there is no setup script that could run as root.
+    """
+    if setup_as_root and given.get("setup_script") is None:
+        raise CommandFailed("--setup-as-root says how --setup runs; give --setup, too", 2)
+    made = set_fields({**given, "setup_as_root": setup_as_root or None})
+    return [{"url": remote(repo, warn=warn), **made} for repo in repos]
+
+
+def remote(text: str, *, warn: bool = True) -> str:
+    """Return the URL of a repository that is given as a path or a URL: a path becomes a file:// URL.
+
+    A path in a repository stands for the whole repository.
+
+    Args:
+        text: the path or URL.
+        warn: whether to print a warning if the repository has uncommitted work.
+
+    Raises:
+        CommandFailed: the text looks like a path and does not exist, the path is not UTF-8, or is in no repository.
     """
     if "://" in text:
         return text
     path = Path(text).expanduser()
     if path.exists():
-        return f"file://{_quoted(path.resolve())}"
+        return f"file://{_quoted(_root(path.resolve(), warn=warn))}"
     if ":" not in text or text.startswith(("/", ".", "~")):  # git reads host:path as a URL for ssh
         raise CommandFailed(f"there is no directory {text}; --repo takes a path or a URL", 2)
     return text
+
+
+def _root(path: Path, *, warn: bool) -> Path:
+    root = find_root(path)
+    if root is None:
+        raise CommandFailed(f"{path} is in no git repository; --repo takes a path in one, or a URL", 2)
+    if warn and (warning := uncommitted_warning(root, uncommitted(root))):
+        note(warning)
+    return root
 
 
 def _quoted(path: Path) -> str:
@@ -122,10 +162,21 @@ def secret_names(words: list[str]) -> dict[str, str]:
 def limits(words: list[str]) -> dict[str, float]:
     """Return the field `limits` of the request, from texts of the form NAME=NUMBER.
 
+    The unit at the end of a limit's name may be left out: `memory=2g`, `timeout=10m`.
+
     Raises:
-        CommandFailed: a text has no name, or its value is not a number with a unit of that limit.
+        CommandFailed: a text has no name, the name is unknown, or its value is not a number with a unit of that limit.
     """
-    return {name: quantity(name, value) for name, value in pairs(words, "--limit").items()}
+    return {_limit_name(name): quantity(_limit_name(name), value) for name, value in pairs(words, "--limit").items()}
+
+
+def _limit_name(text: str) -> str:
+    name = text.strip().lower().replace("-", "_")
+    found = next((known for known in _LIMITS if known in {name, f"{name}_bytes", f"{name}_seconds"}), None)
+    if found is None:
+        short = (known.removesuffix("_bytes").removesuffix("_seconds") for known in _LIMITS)
+        raise CommandFailed(f"--limit knows no {text!r}; the limits are {', '.join(short)}", 2)
+    return found
 
 
 def quantity(name: str, text: str) -> float:

@@ -2,7 +2,6 @@
 
 import sys
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -10,14 +9,20 @@ from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
-from relay_cli.follow import exit_code, show_step
 from relay_cli.output import Json
-from relay_core.console.output import log_writers
+from relay_cli.watching import go_on
+from relay_core.domain.agents.executors import SHELL
 
 
 def follow_up(
-    target: Annotated[UUID, id_argument("Id of a session, of an execution in it, or of a workspace.")],
-    prompt: Annotated[str, typer.Argument(help="Message to the agent; - reads it from standard input.")],
+    target: Annotated[str, id_argument("Id of a run, or of its session, workspace or a step of it.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPT",
+            help="Message to the agent; - reads it from standard input. With the executor shell: a command line.",
+        ),
+    ],
     wait: Annotated[
         bool, typer.Option("--wait/--detach", help="Follow the agent and exit with its exit code, or return at once.")
     ] = True,
@@ -25,20 +30,27 @@ def follow_up(
 ) -> None:
     """Send an agent another message.
 
-    The agent continues its conversation, in the same container and directory.
+    The agent continues its conversation, in the same container and directory. An executor that cannot continue (shell)
+    runs a further step in the workspace.
 
-    Example: relay follow-up 0b8f8f4e-… "now add a test"
+    Example: relay follow-up 3f2a91bc "now add a test"
     """
     api = connect()
     text = sys.stdin.read() if prompt == "-" else prompt
-    session = find_session(api, target)
-    execution = api.call("POST", f"/v1/sessions/{session}/follow-ups", json={"prompt": text})
-    if wait:
-        ended = show_step(api, execution, log_writers(), {})
-        if as_json:
-            output.show(ended, as_json=True)
-        raise typer.Exit(exit_code(ended))
-    output.show(execution, as_json=as_json)
+    execution = _next_turn(api, find_session(api, target), text)
+    go_on(api, execution["run_id"], wait=wait, as_json=as_json)
+
+
+def _next_turn(api: Api, session: dict[str, Any], text: str) -> dict[str, Any]:
+    """Queue the next turn of a session, or a step of its executor if that cannot continue a conversation."""
+    if session["can_resume"]:
+        queued: dict[str, Any] = api.call("POST", f"/v1/sessions/{session['id']}/follow-ups", json={"prompt": text})
+        return queued
+    step: dict[str, Any] = {"run_reason": "coding_agent", "prompt": text}
+    if session["executor"] == SHELL.name:
+        step["executor"] = {"name": SHELL.name, "command": text}
+    added: dict[str, Any] = api.call("POST", f"/v1/workspaces/{session['workspace_id']}/executions", json=step)
+    return added
 
 
 def sessions(
@@ -47,7 +59,7 @@ def sessions(
 ) -> None:
     """List the sessions of a workspace; each is one conversation with an agent.
 
-    Example: relay sessions 0b8f8f4e-…
+    Example: relay sessions 3f2a91bc
     """
     items = connect().call("GET", f"/v1/workspaces/{workspace}/sessions")["items"]
     rows = [{**session, "summary": _summary(session["turns"])} for session in items]
@@ -60,20 +72,22 @@ def _summary(turns: list[dict[str, Any]]) -> str | None:
     return lines[0][:80] if lines else None
 
 
-def find_session(api: Api, target: UUID) -> str:
-    """Return the id of the session that ``target`` refers to.
+def find_session(api: Api, target: str) -> dict[str, Any]:
+    """Return the session that ``target`` refers to.
 
     Args:
         api: client of the API.
-        target: id of a session, of an execution in it, or of a workspace (then its newest session is returned).
+        target: id, or its beginning, of a session or of anything that belongs to one.
 
     Raises:
-        CommandFailed: no session, execution or workspace has the id.
+        CommandFailed: no session belongs to the id.
     """
-    if found := api.find(f"/v1/sessions/{target}"):
-        return str(found["id"])
-    if found := api.find(f"/v1/executions/{target}"):
-        return str(found["session_id"])
-    if (found := api.find(f"/v1/workspaces/{target}/sessions")) and found["items"]:
-        return str(found["items"][-1]["id"])
-    raise CommandFailed(f"{target} is no session, execution or workspace; see `relay ps`", 2)
+    for path in ("sessions", "executions", "runs"):
+        if found := api.find(f"/v1/{path}/{target}"):
+            session: dict[str, Any] = api.call("GET", f"/v1/sessions/{found.get('session_id') or found['id']}")
+            return session
+    of_workspace = api.find(f"/v1/workspaces/{target}/sessions")
+    if of_workspace and of_workspace["items"]:
+        newest: dict[str, Any] = of_workspace["items"][-1]
+        return newest
+    raise CommandFailed(f"no session belongs to {target}; see `relay ps`", 2)

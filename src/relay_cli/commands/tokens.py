@@ -1,7 +1,6 @@
 """`relay token create | list | revoke`: bearer tokens of the API."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -54,7 +53,7 @@ def list_tokens(as_json: Json = False) -> None:
 
 @tokens.command("revoke")
 def revoke(
-    token: Annotated[UUID, id_argument("Id of the token; see `relay token list`.")], as_json: Json = False
+    token: Annotated[str, id_argument("Id of the token; see `relay token list`.")], as_json: Json = False
 ) -> None:
     """Revoke a token: the API refuses it from now on."""
     connect().call("DELETE", f"/v1/tokens/{token}")

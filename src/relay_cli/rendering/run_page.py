@@ -1,4 +1,4 @@
-"""What people read about one run: its header, its closing summary, and the page of `relay show`."""
+"""Texts about one run for people: its header, its closing summary, and the page of `relay show`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

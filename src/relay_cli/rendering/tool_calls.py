@@ -93,7 +93,10 @@ def _result(tool: Mapping[str, Any], style: Style, *, hide_result: bool) -> list
     says = {"failed": "failed", "interrupted": "interrupted"}.get(tool["status"])
     words = ", ".join([*([says] if says else []), *([f"exit code {code}"] if code is not None else [])])
     mark = [style.paint(f"  ({words})", "red" if says else "dim")] if words else []
-    lines = [] if hide_result else _cut(tool["result"].strip("\n").splitlines(), RESULT_LINES)
+    told = tool["result"].strip("\n").splitlines()
+    if told and told[0] == f"Exit code {code}":
+        told = told[1:]  # the mark says it
+    lines = [] if hide_result else _cut(told, RESULT_LINES)
     return [*mark, *(f"  {line}" for line in lines)]
 
 

@@ -48,6 +48,8 @@ class PullTerms:
     """The maximum total size of the image's compressed layers, in bytes."""
     min_free_bytes: int
     """The bytes that must stay free on the engine's disk during the pull."""
+    tell: Callable[[bytes], None] = lambda _: None
+    """Gets lines about the progress of the pull, for the log of the step."""
 
 
 @dataclass(frozen=True)

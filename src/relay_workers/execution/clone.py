@@ -107,7 +107,7 @@ class WorkspacePreparation:
         remotes = [self._fetch(row, repo, control, log) for repo in row.repos]
         check_wanted(control)
         row, settings = self._job_files.complete(claimed, row, remotes, log)
-        image = self._images.ensure(row, control.stop)
+        image = self._images.ensure(row, control.stop, log.write)
         check_wanted(control)
         log.say(f"image {row.image} ({image.digest or image.id})")
         plan = self._plan(row, image, log)

@@ -1,5 +1,6 @@
 """Pulls the image of a workspace, and checks before the clone that the workspace's steps can run in it."""
 
+from collections.abc import Callable
 from functools import partial
 from threading import Event
 
@@ -33,13 +34,18 @@ class Images:
         self._containers = containers
         self._tool = tool
 
-    def ensure(self, row: WorkspaceRow, stop: Event) -> ImageInfo:
-        """Return the image of a workspace; pull it if it is not on this node. Setting ``stop`` cancels the pull.
+    def ensure(self, row: WorkspaceRow, stop: Event, tell: Callable[[bytes], None]) -> ImageInfo:
+        """Return the image of a workspace; pull it if it is not on this node.
+
+        Args:
+            row: the workspace.
+            stop: setting it cancels the pull.
+            tell: gets lines about the progress of a pull.
 
         Raises:
             StepFailed: the image cannot be pulled; the message names a remedy.
         """
-        return self._containers.ensure_image(row.image, self._terms(row, stop))
+        return self._containers.ensure_image(row.image, self._terms(row, stop, tell))
 
     def check(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
         """Check that the steps of a workspace can run in its image. Setting ``stop`` cancels the check.
@@ -50,7 +56,7 @@ class Images:
         _check_volumes(row, image)
         self._check_programs(row, image, uid, stop)
 
-    def _terms(self, row: WorkspaceRow, stop: Event) -> PullTerms:
+    def _terms(self, row: WorkspaceRow, stop: Event, tell: Callable[[bytes], None]) -> PullTerms:
         settings = self._settings
         bounds = (
             (float(row.limits.timeout_seconds), "limits.timeout_seconds"),
@@ -64,6 +70,7 @@ class Images:
             seconds_are=name,
             max_bytes=settings.image_max_bytes,
             min_free_bytes=settings.node_min_free_bytes,
+            tell=tell,
         )
 
     def _check_programs(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:

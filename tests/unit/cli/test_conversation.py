@@ -85,7 +85,7 @@ def test_the_exit_code_of_a_call(result, code):
 
 def test_a_failed_call_is_marked_with_its_exit_code():
     failed = call(status="failed", result="Exit code 2\nwrong")
-    assert call_lines(failed, Style()) == ["> run (Bash): ls", "  (failed, exit code 2)", "  Exit code 2", "  wrong"]
+    assert call_lines(failed, Style()) == ["> run (Bash): ls", "  (failed, exit code 2)", "  wrong"]
     assert "\x1b[31m  (failed, exit code 2)\x1b[0m" in call_lines(failed, Style(colour=True))
     assert call_lines(call(status="interrupted"), Style())[1:] == ["  (interrupted)"]
 

@@ -11,16 +11,17 @@ from socket import create_server
 
 import pytest
 
-from relay_cli import follow, outage
+from relay_cli import exit_codes, follow, log_stream, outage
 from relay_cli.client import Api
 from relay_cli.errors import CommandFailed
 from relay_core.retry import Backoff
 from relay_stack.errors import StackProblem
 from relay_stack.files.stack_state import StackState, write_state
 from relay_stack.services.ports import choose_port
+from tests.support.run_json import RUN_ID, run_json, step_json
 
 ID = "0b8f8f4e-0000-0000-0000-000000000001"
-STEP = {"id": ID, "run_reason": "setup_script", "status": "running", "exit_code": None, "error_reason": None}
+STEP = step_json(id=ID, run_id=RUN_ID, run_reason="setup_script", status="running", exit_code=None)
 
 
 def event(number: int, words: bytes) -> bytes:
@@ -56,8 +57,10 @@ class Answers(BaseHTTPRequestHandler):
             self.server.seen.append(self.headers.get("Last-Event-ID"))
             shown = self.headers.get("Last-Event-ID") == "1" and self.server.stream.startswith(b"id: 1")
             self.answer(b"" if shown else self.server.stream, more=0 if self.server.whole else 1000)
-        elif self.path.startswith("/v1/workspaces/"):
+        elif self.path.partition("?")[0].endswith("/executions"):
             self.answer(json.dumps({"items": [STEP], "next_cursor": None}).encode())
+        elif self.path.startswith("/v1/runs/"):
+            self.answer(json.dumps(run_json()).encode())
         else:
             self.answer(json.dumps(self.server.step).encode())
 
@@ -116,11 +119,11 @@ def test_a_watcher_finds_the_stack_on_its_new_port(serve, tmp_path: Path, capsys
         write_state(tmp_path, state(after.url))
 
     threading.Thread(target=restart).start()
-    ended = follow.follow_chain(api, "w", {"stdout": kept, "stderr": kept}, {})  # type: ignore[dict-item]
+    ended = follow.follow_run(api, RUN_ID, follow.View({"stdout": kept, "stderr": kept}))
 
     assert kept.data == b"one two"
     assert after.seen == ["1"]
-    assert follow.exit_code(ended) == 0
+    assert exit_codes.of_run(ended) == 0
     told = capsys.readouterr().err
     assert "the API is away" in told  # once for each time that it answered before
     assert "the run goes on" in told
@@ -134,12 +137,13 @@ def test_one_that_gives_up_says_so_with_an_exit_code_of_its_own(serve, monkeypat
     api.server_close()
 
     for watch in (
-        lambda: follow.follow_log(Api(url, "token"), ID, {"stdout": Kept()}),  # type: ignore[dict-item]
-        lambda: follow.show_step(Api(url, "token"), {**STEP, "status": "queued"}, {"stdout": Kept()}, {}),  # type: ignore[dict-item]
+        lambda: log_stream.follow_log(Api(url, "token"), ID, {"stdout": Kept()}),
+        lambda: follow.show_step(Api(url, "token"), {**STEP, "status": "queued"}, follow.View({"stdout": Kept()})),
+        lambda: follow.follow_run(Api(url, "token"), ID, follow.View({"stdout": Kept()})),
     ):
-        with pytest.raises(CommandFailed, match=f"the run goes on: relay logs -f {ID}") as error:
+        with pytest.raises(CommandFailed, match=f"the run goes on: relay logs -f {ID[:8]}$") as error:
             watch()
-        assert error.value.exit_code == 125
+        assert error.value.exit_code == 75
 
 
 def test_ports_stay_while_they_are_free():

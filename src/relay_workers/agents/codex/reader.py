@@ -149,7 +149,7 @@ class CodexReader(JsonReader):
         if ended:
             code = item.get("exit_code")
             failed = item.get("status") in _FAILED or code not in (None, 0)
-            self.transcript.end_call(call_id, _result(item), failed=failed)
+            self.transcript.end_call(call_id, _result(item), failed=failed, exit_code=code)
 
 
 def _result(item: dict[str, Any]) -> str:

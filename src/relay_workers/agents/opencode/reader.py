@@ -91,9 +91,10 @@ class OpenCodeReader(JsonReader):
         path = given.get("filePath")
         paths = [path] if name in _EDITS and isinstance(path, str) else []
         self.transcript.begin_call(call_id, name, given, paths=paths)
-        failed = state.get("status") == "error" or object_of(state.get("metadata")).get("exit") not in (None, 0)
+        code = object_of(state.get("metadata")).get("exit")
+        failed = state.get("status") == "error" or code not in (None, 0)
         result = text_of(state.get("error")) or text_of(state.get("output"))
-        self.transcript.end_call(call_id, result, failed=failed)
+        self.transcript.end_call(call_id, result, failed=failed, exit_code=code)
 
     def _take_step(self, part: dict[str, Any]) -> None:
         self._stopped = self._last_stop = text_of(part.get("reason"))

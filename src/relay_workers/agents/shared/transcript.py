@@ -158,14 +158,19 @@ class Transcript:
         draft.truncated |= cut
         self._touch(draft)
 
-    def end_call(self, call_id: str, text: str, *, failed: bool = False) -> None:
+    def end_call(self, call_id: str, text: str, *, failed: bool = False, exit_code: object = None) -> None:
         """Store the result of an open tool call and close the call; the result of an unknown call is dropped.
+
+        An exit code other than 0 becomes the first line of the result, as Claude Code writes it.
 
         Args:
             call_id: the agent's id of the call.
             text: the result.
             failed: whether the call failed.
+            exit_code: exit code of the command that the call ran, as the agent printed it; None if it printed none.
         """
+        if isinstance(exit_code, int) and exit_code:
+            text = f"Exit code {exit_code}\n{text}"
         draft = self._calls.pop(call_id, None)
         if draft is None or draft.tool is None:
             return

@@ -27,6 +27,7 @@ from docker.utils import parse_repository_tag
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.failure import classify_failure
+from relay_workers.containers.docker.pull_progress import PullProgress
 from relay_workers.containers.port import EngineUnavailable, PullTerms
 
 _POLL_SECONDS = 0.1
@@ -51,6 +52,8 @@ def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
     events: SimpleQueue[dict[str, Any] | Exception | None] = SimpleQueue()
     Thread(target=_read, args=(connection, _request(api, ref), events), name="pull", daemon=True).start()
     download = Download(terms.max_bytes)
+    progress = PullProgress(terms.tell)
+    progress.begin(ref)
     deadline = time.monotonic() + terms.seconds
     look_at_disk = 0.0
     try:
@@ -67,8 +70,12 @@ def pull(api: docker.APIClient, ref: str, terms: PullTerms) -> None:
             with suppress(Empty):
                 event = events.get(timeout=_POLL_SECONDS)
                 if event is None:
+                    progress.end()
                     return
+                if isinstance(event, Exception):
+                    raise event
                 _take(ref, event, download)
+                progress.take(event)
     finally:
         _break_off(own)
 
@@ -131,9 +138,7 @@ def explain(ref: str, said: str) -> StepFailed:
     return unavailable(ref, "its registry cannot be reached, or does not answer as a registry does")
 
 
-def _take(ref: str, event: dict[str, Any] | Exception, download: Download) -> None:
-    if isinstance(event, Exception):
-        raise event
+def _take(ref: str, event: dict[str, Any], download: Download) -> None:
     if "error" in event:
         said = str(event["error"])
         log.warning("a pull failed", image=ref, said=said[:2000])

@@ -68,7 +68,7 @@ def test_codex_a_turn_that_succeeds():
     assert reader.usage == {"input_tokens": 24, "cache_read_input_tokens": 20, "output_tokens": 28}
     notice, thought, run, edit, mcp, answer, usage = entries_of(reader)
     assert (notice.kind, thought.kind, thought.text) == (EntryKind.NOTICE, EntryKind.REASONING, "**Thinking**")
-    assert (run.kind, run.tool.status, run.tool.result) == (EntryKind.TOOL_CALL, ToolStatus.FAILED, "x\n")
+    assert (run.kind, run.tool.status, run.tool.result) == (EntryKind.TOOL_CALL, ToolStatus.FAILED, "Exit code 2\nx\n")
     assert json.loads(run.tool.input) == {"command": command["command"]}
     assert (edit.kind, edit.tool.paths) == (EntryKind.FILE_EDIT, ("/r/a.txt", "/r/b.txt"))
     assert edit.tool.status is ToolStatus.COMPLETED

@@ -1,0 +1,305 @@
+"""The commands of runs against a real API; a test takes and ends the steps as a worker does."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from click.testing import Result
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from relay_cli.main import app
+from relay_core.domain import execution as machine
+from relay_core.domain.vocabulary import Reason
+from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.waiting import eventually
+
+URL = "https://git.example.org/team/app.git"
+EXITED = machine.failed(Reason.EXIT_CODE, "the command exited with 3", 3)
+Relay = Callable[..., Result]
+
+
+@pytest.fixture
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
+        yield api
+
+
+@pytest.fixture
+def worker(api: Api, redis_url: str) -> Worker:
+    return Worker(api.database)
+
+
+@pytest.fixture
+def relay(api: Api, monkeypatch: pytest.MonkeyPatch) -> Relay:
+    monkeypatch.setenv("RELAY_API_URL", str(api.client.base_url).rstrip("/"))
+    monkeypatch.setenv("RELAY_TOKEN", api.tokens["ann"])
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words: str, code: int = 0) -> Result:
+        answer = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert answer.exit_code == code, answer.output
+        return answer
+
+    return call
+
+
+def newest(api: Api) -> dict[str, Any]:
+    return api.get("/v1/runs?limit=1").json()["items"][0]
+
+
+def carry_out(
+    api: Api, worker: Worker, run_id: str, says: dict[str, bytes] | None = None, end: machine.Transition | None = None
+) -> dict[str, Any]:
+    """Take and end the steps of a run; the agent ends as told. Return the run."""
+    while (run := api.get(f"/v1/runs/{run_id}").json())["status"] != "completed":
+        step = run["current_step"]
+        worker.ready(run["workspace_id"])
+        claimed = worker.claim(step["execution_id"])
+        if step["run_reason"] in (says or {}):
+            worker.log(claimed, [("stdout", (says or {})[step["run_reason"]])])
+        agent = step["run_reason"] == "coding_agent"
+        worker.finish(claimed, end if agent else None, log_ends=worker.log_ends(claimed))
+    return run
+
+
+@contextmanager
+def at_work(api: Api, worker: Worker, **options: Any) -> Iterator[None]:
+    """Carry out the next run that is posted, beside the command that follows it."""
+
+    known = {run["id"] for run in api.get("/v1/runs").json()["items"]}
+
+    def fresh() -> list[str]:
+        return [run["id"] for run in api.get("/v1/runs").json()["items"] if run["id"] not in known]
+
+    def work() -> None:
+        made = eventually(fresh, "a new run")
+        carry_out(api, worker, made[0], **options)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_run_is_followed_and_closes_with_its_summary(api: Api, worker: Worker, relay: Relay):
+    says = {"clone": b"relay: cloning it\n", "coding_agent": b"working\n"}
+    with at_work(api, worker, says=says):
+        answer = relay("run", "--repo", URL, "--command", "make test", "--title", "Test it")
+    run = newest(api)
+    short = run["id"][:8]
+    assert answer.stdout == "working\n", "the log of the clone is progress"
+    told = answer.stderr
+    assert told.startswith(f"relay: run {short} · Test it\n  app · shell · workspace {run['workspace_id'][:8]}")
+    assert f"/runs/{run['id']}\n" in told
+    assert "relay: cloning it\n" in told
+    assert re.search(r"relay: coding_agent completed after \d", told)
+    assert re.search(rf"relay: run {short} succeeded in .*\(queue .*, start .*, run .*\)\n", told)
+    assert f"relay logs {short}" in told.splitlines()[-1]
+
+
+def test_a_failed_run_exits_with_the_code_of_the_command_and_says_what_to_do(api: Api, worker: Worker, relay: Relay):
+    with at_work(api, worker, end=EXITED):
+        answer = relay("run", "--repo", URL, "--command", "false", code=3)
+    assert " failed in coding_agent (exit code 3) " in answer.stderr
+    assert "why: the command exited with 3 [exit_code]" in answer.stderr
+    assert answer.stderr.count("the command exited with 3") == 1
+    assert "what to do: " in answer.stderr
+    assert f"relay rerun {newest(api)['id'][:8]}" in answer.stderr
+
+
+def test_with_json_standard_output_holds_json_only(api: Api, worker: Worker, relay: Relay):
+    with at_work(api, worker, says={"coding_agent": b"working\n"}, end=EXITED):
+        answer = relay("run", "--repo", URL, "--command", "false", "--json", code=3)
+    run = json.loads(answer.stdout)
+    assert (run["status"], run["conclusion"], run["exit_code"]) == ("completed", "failure", 3)
+    assert "working\n" in answer.stderr
+
+
+def test_a_detached_run_prints_its_id_and_how_to_see_it(api: Api, relay: Relay):
+    options = ("--working-dir", "src", "--user", "4321", "--no-auto-commit", "--limit", "memory=1g", "--ref", "v1")
+    answer = relay("run", "--repo", URL, "--command", "true", "--detach", *options)
+    run = newest(api)
+    assert answer.stdout == run["id"] + "\n"
+    assert f"relay watch {run['id'][:8]}" in answer.stderr
+    assert run["title"] == "true", "the command stands for the prompt"
+    assert run["repos"][0]["ref"] == "v1"
+    workspace = api.get(f"/v1/workspaces/{run['workspace_id']}").json()
+    assert workspace["limits"]["memory_bytes"] == 1 << 30
+    assert (
+        json.loads(relay("run", "--repo", URL, "--command", "true", "--detach", "--json").stdout)["status"] == "queued"
+    )
+
+
+def test_ps_has_a_line_for_each_run_and_filters(api: Api, worker: Worker, relay: Relay):
+    done = api.run(title="Count the files")
+    carry_out(api, worker, done["run_id"], end=EXITED)
+    waiting = api.run(title="日本語 \x1b[2J and a title that is much longer than a table has room for")
+    lines = relay("ps").stdout.splitlines()
+    assert lines[0].split() == ["ID", "TITLE", "REPO", "STEP", "STATUS", "AGE", "TOOK"]
+    assert [line.split()[0] for line in lines[1:3]] == [waiting["run_id"][:8], done["run_id"][:8]]
+    assert re.search(r"app +clone +queued +\d+s +-$", lines[1])
+    assert re.search(r"Count the files +app +coding_agent +failure +\d+s +\d", lines[2])
+    assert all(len(line) <= 80 and "\x1b" not in line for line in lines)
+    assert [line.split()[0] for line in relay("ps", "--status", "failure").stdout.splitlines()[1:]] == [
+        done["run_id"][:8]
+    ]
+    assert relay("ps", "--status", "killed", "--since", "1h").stdout.splitlines() == [
+        "ID  TITLE  REPO  STEP  STATUS  AGE  TOOK"
+    ]
+    found = json.loads(relay("ps", "--json", "--query", "count", "--project", "app", "--repo", "app").stdout)
+    assert [run["id"] for run in found] == [done["run_id"]]
+    assert len(relay("ps", "--limit", "1").stdout.splitlines()) >= 2
+    steps = relay("ps", "--workspace", done["workspace_id"]).stdout.splitlines()
+    assert [line.split()[1] for line in steps] == ["STEP", "clone", "coding_agent"]
+
+
+def test_ps_shows_an_old_run_that_has_not_ended(api: Api, worker: Worker, relay: Relay):
+    old = api.run(title="old")
+    for _ in range(2):
+        carry_out(api, worker, api.run(title="new")["run_id"])
+    titles = [line.split()[1] for line in relay("ps", "--limit", "2").stdout.splitlines()[1:]]
+    assert titles[:3] == ["new", "new", "old"]
+    assert old["run_id"][:8] in relay("ps", "--limit", "2").stdout
+
+
+def test_show_is_for_people_and_with_json_for_programs(api: Api, worker: Worker, relay: Relay):
+    new = api.run(title="Count the files")
+    run = carry_out(api, worker, new["run_id"], end=EXITED)
+    lines = relay("show", run["id"]).stdout.splitlines()
+    assert lines[0] == "Count the files  failure"
+    steps = [line.split() for line in lines[lines.index("") + 1 :] if re.match(r"[0-9a-f]{8}  ", line)]
+    assert [(step[1], step[3], step[4]) for step in steps] == [
+        ("clone", "completed", "0"),
+        ("coding_agent", "failed", "3"),
+    ]
+    assert "why: the command exited with 3 [exit_code]" in lines
+    assert json.loads(relay("show", run["id"], "--json").stdout)["id"] == run["id"]
+    step = relay("show", run["agent_execution_id"]).stdout
+    assert step.startswith("coding_agent  failed\n")
+    assert "exit code   3\n" in step
+    assert json.loads(relay("show", run["agent_execution_id"], "--json").stdout)["id"] == run["agent_execution_id"]
+
+
+def test_logs_of_a_run_and_of_a_step(api: Api, worker: Worker, relay: Relay):
+    new = api.run()
+    says = {"clone": b"relay: cloned\n", "coding_agent": b"working\n\xff"}
+    run = carry_out(api, worker, new["run_id"], says=says)
+    assert relay("logs", run["id"]).stdout_bytes == b"working\n\xff"
+    assert relay("logs", run["agent_execution_id"]).stdout_bytes == b"working\n\xff"
+    assert relay("logs", new["execution_id"]).stdout == "relay: cloned\n"
+    followed = relay("logs", "-f", run["id"])
+    assert followed.stdout_bytes == b"working\n\xff"
+    assert "relay: cloned\n" in followed.stderr
+    assert json.loads(relay("logs", run["id"], "--json").stdout)["stdout"]["bytes"] == 9
+
+
+def test_a_run_that_failed_before_its_agent_shows_the_step_that_failed(api: Api, worker: Worker, relay: Relay):
+    new = api.run()
+    claimed = worker.claim(new["execution_id"])
+    worker.log(claimed, [("stdout", b"relay: no such branch\n")])
+    end = machine.failed(Reason.CLONE_FAILED, "no such branch", None)
+    worker.finish(claimed, end, log_ends=worker.log_ends(claimed))
+    answer = relay("logs", new["run_id"])
+    assert answer.stdout == "relay: no such branch\n"
+    watched = relay("watch", new["run_id"], code=125)
+    assert watched.stderr.count("no such branch") == 1, "in the summary alone"
+
+
+def test_retry_can_wait_and_shows_only_what_is_new(api: Api, worker: Worker, relay: Relay):
+    new = api.run()
+    run = carry_out(api, worker, new["run_id"], says={"clone": b"once\n"}, end=EXITED)
+
+    def work() -> None:
+        eventually(lambda: api.get(f"/v1/runs/{run['id']}").json()["status"] != "completed", "the retry")
+        carry_out(api, worker, run["id"], says={"coding_agent": b"better\n"})
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    answer = relay("retry", run["agent_execution_id"], "--agent", "--wait")
+    thread.join(10)
+    assert answer.stdout == "better\n"
+    assert "once" not in answer.stderr
+
+
+def test_a_follow_up_of_a_shell_is_a_further_step_with_that_command(api: Api, worker: Worker, relay: Relay):
+    first = carry_out(api, worker, api.run()["run_id"])
+    with at_work(api, worker, says={"coding_agent": b"linted\n"}):
+        answer = relay("follow-up", first["id"], "make lint")
+    assert answer.stdout == "linted\n"
+    agent = api.get(f"/v1/executions/{newest(api)['agent_execution_id']}").json()
+    assert agent["action"]["executor"]["command"] == "make lint"
+    assert agent["workspace_id"] == first["workspace_id"]
+
+
+@contextmanager
+def on_a_terminal(api: Api, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The command on a terminal of 80 columns, and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "RELAY_API_URL": str(api.client.base_url), "RELAY_TOKEN": api.tokens["ann"]}
+    environment |= {"COLUMNS": "80", "TERM": "xterm"}
+    command = [sys.executable, "-m", "relay_cli.main", *words]
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def shown_until(terminal: int, words: str) -> str:
+    """Read from a terminal until it shows the words, or its last process has ended."""
+    shown = b""
+    with suppress(OSError):  # EIO: the last process of the terminal has ended
+        while words.encode() not in shown and (piece := os.read(terminal, 4096)):
+            shown += piece
+    assert words in shown.decode(), shown
+    return shown.decode()
+
+
+def test_a_detach_on_a_terminal_is_no_failure_and_names_the_command_to_come_back(api: Api):
+    new = api.run()
+    with on_a_terminal(api, "watch", new["run_id"]) as (process, terminal):
+        shown_until(terminal, "clone …")
+        process.send_signal(signal.SIGINT)
+        shown_until(terminal, "[c]ontinue watching?")
+        os.write(terminal, b"d\n")
+        shown_until(terminal, f"relay logs -f {new['run_id'][:8]}")
+        assert process.wait(20) == 0
+    assert api.get(f"/v1/runs/{new['run_id']}").json()["status"] == "queued"
+
+
+def test_a_kill_on_a_terminal_cancels_the_run(api: Api):
+    new = api.run()
+    with on_a_terminal(api, "watch", new["run_id"]) as (process, terminal):
+        shown_until(terminal, "clone …")
+        process.send_signal(signal.SIGINT)
+        shown_until(terminal, "[c]ontinue watching?")
+        os.write(terminal, b"k\n")
+        shown_until(terminal, "relay rerun")
+        assert process.wait(20) == 130
+    assert api.get(f"/v1/runs/{new['run_id']}").json()["conclusion"] == "cancelled"
+
+
+def test_a_terminal_gets_colours_and_bars_and_no_control_of_a_hostile_remote(api: Api, worker: Worker):
+    log = b"remote: \x1b]0;t\x07\x1b[2Jevil\nReceiving objects:  50% (1/2)\rReceiving objects: 100% (2/2), done.\n"
+    new = api.run()
+    run = carry_out(api, worker, new["run_id"], says={"clone": log}, end=EXITED)
+    with on_a_terminal(api, "watch", run["id"]) as (_, terminal):
+        shown = shown_until(terminal, "relay rerun")
+    assert "remote: evil" in shown
+    assert "━" in shown
+    assert "\x1b[31mfailed\x1b[0m" in shown
+    assert "\x1b]0;t" not in shown
+    assert "\x1b[2Jevil" not in shown
