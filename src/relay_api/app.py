@@ -15,6 +15,7 @@ from relay_api.http.body_limit import BodyLimit
 from relay_api.http.links import Links
 from relay_api.http.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.metrics import Metrics
+from relay_api.page import router as page
 from relay_api.routes import (
     admin,
     agents,
@@ -97,9 +98,10 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         docs,
     )
-    for part in parts:
-        app.include_router(part.router)
-    problems.install(app, [*app.routes, *(route for part in parts for route in part.router.routes)])
+    routers = [*(part.router for part in parts), page.API, *page.PARTS]
+    for router in routers:
+        app.include_router(router)
+    problems.install(app, [*app.routes, *(route for router in routers for route in router.routes)])
     openapi.install(app, settings)
     # Order matters: the middleware that is added last handles a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)

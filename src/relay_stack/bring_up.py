@@ -9,6 +9,7 @@ from relay_stack.errors import StackProblem
 from relay_stack.files.data_dir import stack_is_up
 from relay_stack.files.local_settings import data_dir_of_settings
 from relay_stack.machine.consent import Consent
+from relay_stack.page_link import page_link
 from relay_stack.sample.sample_job import run_sample
 from relay_stack.start import RunningStack, hold, prepare_machine, start_stack, stop_supervisor
 from relay_stack.status import current_state
@@ -47,7 +48,7 @@ def bring_up(options: UpOptions) -> int:
     stack = start_stack(data_dir, machine, attached=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)
-        print(f"\n{where_everything_is(stack.state, str(data_dir))}\n", flush=True)
+        print(f"\n{where_everything_is(stack.state, str(data_dir), page_link(stack.state))}\n", flush=True)
     except BaseException as error:  # also Ctrl-C: an unfinished start must leave no process running
         if isinstance(error, KeyboardInterrupt):
             note("Stopping")
@@ -64,7 +65,7 @@ def _already_up(data_dir: Path) -> int:
     if state is None:
         raise StackProblem(f"A Relay stack is starting or ending on {data_dir}. Try again in a moment.")
     note("The stack is up already")
-    print(where_everything_is(state, str(data_dir)), flush=True)
+    print(where_everything_is(state, str(data_dir), page_link(state)), flush=True)
     return 0
 
 

@@ -14,11 +14,18 @@ def sample_summary(result: SampleResult) -> str:
     return "\n".join(lines)
 
 
-def where_everything_is(state: StackState, data_dir: str) -> str:
-    """Return a text with addresses, passwords and folders of the stack, and commands to try first."""
+def where_everything_is(state: StackState, data_dir: str, page: str) -> str:
+    """Return a text with addresses, passwords and folders of the stack, and commands to try first.
+
+    Args:
+        state: the running stack.
+        data_dir: its data directory.
+        page: address of the page, with a code that signs in.
+    """
     processes = ", ".join(f"{process.name} {process.pid}" for process in state.processes)
     return "\n".join(
         (
+            f"Page     {page}   (signs you in once, within 10 minutes)",
             f"API      {state.api_url}   (documentation: {state.api_url}/docs)",
             f"Flower   {state.flower_url}   (user {state.flower_user}, password {state.flower_password})",
             f"Token    {state.token}",

@@ -91,11 +91,12 @@ def api_in_process(database: Engine, settings: Settings) -> Iterator[Api]:
 
 
 @contextmanager
-def api_on_a_port(database: Engine, settings: Settings) -> Iterator[Api]:
-    """Served by uvicorn, for streams."""
+def api_on_a_port(database: Engine, settings: Settings, port: int = 0) -> Iterator[Api]:
+    """Served by uvicorn, for streams; on a free port or a given one."""
     # With its protocol, or asyncio leaves Nagle's algorithm on (40 ms for every answer).
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

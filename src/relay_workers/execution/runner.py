@@ -36,7 +36,7 @@ class EndReport:
     execution_id: UUID
     end: Transition
     changes: Changes | None
-    """What the workspace's branch changes in all repositories together; None if that was not recorded."""
+    """Changes of the workspace's branch in all repositories together; None if they were not recorded."""
 
 
 class ExecutionReporter(Protocol):

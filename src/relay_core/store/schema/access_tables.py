@@ -1,10 +1,10 @@
-"""Tables of tokens and idempotency keys."""
+"""Tables of tokens, sessions of the page, and idempotency keys."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Index
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relay_core.store.schema.base import Base, created
@@ -42,3 +42,30 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime] = created()
 
     __table_args__ = (Index("idempotency_keys_created", "created_at"),)
+
+
+class SignInCode(Base):
+    """A code that signs a browser in once, for the token with which it was requested; only its SHA-256 is stored."""
+
+    __tablename__ = "sign_in_codes"
+
+    code_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    token_id: Mapped[UUID] = mapped_column(ForeignKey("tokens.id"))
+    created_at: Mapped[datetime] = created()
+    expires_at: Mapped[datetime]
+
+
+class PageSession(Base):
+    """A browser that is signed in on the page; only the SHA-256 of the value in its cookie is stored.
+
+    It may do what its token may, and ends with it.
+    """
+
+    __tablename__ = "page_sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    token_id: Mapped[UUID] = mapped_column(ForeignKey("tokens.id"), index=True)
+    session_hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = created()
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -3,7 +3,7 @@
 Names follow the domain model. Bytes are ``bytea``; every time is ``timestamptz`` on Postgres' own clock.
 """
 
-from relay_core.store.schema.access_tables import IdempotencyKey, Token
+from relay_core.store.schema.access_tables import IdempotencyKey, PageSession, SignInCode, Token
 from relay_core.store.schema.base import Base
 from relay_core.store.schema.execution_tables import (
     CodingAgentTurn,
@@ -37,6 +37,7 @@ __all__ = [
     "Lane",
     "LogChunk",
     "LogStream",
+    "PageSession",
     "PresenceSweep",
     "Project",
     "ProjectRepo",
@@ -45,6 +46,7 @@ __all__ = [
     "Run",
     "RuntimeNode",
     "Session",
+    "SignInCode",
     "Task",
     "Token",
     "Workspace",

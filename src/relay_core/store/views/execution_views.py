@@ -67,6 +67,12 @@ def workspace_executions(connection: Connection, workspace_id: UUID, principal: 
     return _execution_page(connection, statement, page, newest_first=False)
 
 
+def run_executions(connection: Connection, run_id: UUID, principal: Principal, page: PageRequest) -> Page:
+    """Return a page of the executions of a run in the order of their creation; empty if it belongs to another owner."""
+    statement = of_owner(select(E).join(Workspace, Workspace.id == E.workspace_id), principal).where(E.run_id == run_id)
+    return _execution_page(connection, statement, page, newest_first=False)
+
+
 def execution(connection: Connection, execution_id: UUID, principal: Principal) -> View:
     """Return one execution with its step, the steps that follow, and the turn of its agent.
 

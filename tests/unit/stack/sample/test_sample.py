@@ -99,7 +99,9 @@ def test_the_state_file_is_for_its_owner_and_shows_what_outsiders_rely_on(tmp_pa
         "flower_password": "pw",
         "processes": ({"name": "api", "pid": 7, "state": "running"},),
     }
-    assert STATE.token in where_everything_is(STATE, "/data")
+    shown = where_everything_is(STATE, "/data", "http://localhost:8700/sign-in#code")
+    assert STATE.token in shown
+    assert "Page     http://localhost:8700/sign-in#code " in shown
     forget_state(tmp_path)
     assert read_state(tmp_path) is None
 

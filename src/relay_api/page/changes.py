@@ -1,0 +1,53 @@
+"""Routes of what a run changed: the diff of each repository, and its patch."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from relay_api.dependencies import ServicesDep
+from relay_api.page.browser import SignedIn
+from relay_api.page.log import SANDBOX
+from relay_api.page.patch_view import file_views
+from relay_api.page.rendering import PageRoute, render
+from relay_api.page.runs import load_run
+from relay_core.domain.errors import NotFound
+from relay_core.store.workspaces import diffs
+from relay_core.store.workspaces.diffs import RepoDiff
+
+router = APIRouter(prefix="/runs/{run_id}", include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/changes")
+def show_changes(run_id: UUID, services: ServicesDep, browser: SignedIn) -> Response:
+    """Return the diff of each repository."""
+    with services.database.connect() as connection:
+        of_run = load_run(connection, services, browser.principal, run_id)
+        found = diffs.of_workspace(connection, of_run.run["workspace_id"], with_patch=True)
+    values = {"run": of_run.run, "tab": "changes", "diffs": [_shown(diff) for diff in found]}
+    return render("changes.html", values, browser=browser)
+
+
+@router.get("/changes.patch")
+def read_patch(
+    run_id: UUID, services: ServicesDep, browser: SignedIn, repo: Annotated[str, Query(max_length=255)]
+) -> Response:
+    """Return the patch of one repository as a download."""
+    with services.database.connect() as connection:
+        of_run = load_run(connection, services, browser.principal, run_id)
+        found = diffs.of_workspace(connection, of_run.run["workspace_id"], with_patch=True)
+    patch = next((diff.patch for diff in found if diff.name == repo and diff.patch is not None), None)
+    if patch is None:
+        raise NotFound("there is no patch of this repository yet")
+    headers = {
+        "Content-Security-Policy": SANDBOX,
+        "Content-Disposition": 'attachment; filename="changes.patch"',
+        "Content-Type": "text/x-diff",
+    }
+    return Response(patch, headers=headers)
+
+
+def _shown(diff: RepoDiff) -> dict[str, Any]:
+    views, more = file_views(diff.patch or b"")
+    return {"name": diff.name, "stat": diff.stat, "masked": diff.masked, "files": views, "cut": more}
