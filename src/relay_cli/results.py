@@ -1,6 +1,7 @@
 """Bring the results of a workspace into a clone on this machine: as a branch, or as changes of its work tree."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,17 @@ def apply(api: Api, source: Source, *, three_way: bool) -> int:
         advice = "nothing was changed; --3way merges and marks conflicts, relay fetch gets a branch to merge"
         raise CommandFailed(f"the patch does not apply to {root}: {complaint(done.stderr)}\n{advice}")
     return int((source.state["stat"] or {}).get("files", 0))
+
+
+def left_out(excluded: list[dict[str, str]]) -> str:
+    """Return a sentence about new files that the exclude list of the server left out, by pattern.
+
+    Args:
+        excluded: the field `excluded` of a diff's item, with `path` and `pattern` of at least one file.
+    """
+    counts = Counter(file["pattern"] for file in excluded)
+    patterns = ", ".join(pattern if count == 1 else f"{pattern} ({count} times)" for pattern, count in counts.items())
+    return f"left out, as the server's exclude list has them: {patterns}"
 
 
 def _workspace(api: Api, asked: str | None, here: Path) -> dict[str, Any]:

@@ -300,6 +300,9 @@ def test_a_worker_that_takes_over_masks_what_the_one_before_it_gave(relay: Relay
     assert relay.log(agent["id"], "stdout") == stars + b"|go|" + stars + b"|"
     patch = relay.http.get(f"/v1/executions/{agent['id']}/diff", headers={"Accept": "text/x-diff"}).content
     assert b"+" + stars in patch, "what it wrote into the repository is masked where Relay shows it"
+    bundle = relay.http.get(f"/v1/workspaces/{run['workspace_id']}/bundle")
+    assert (bundle.status_code, bundle.json()["code"]) == (404, "no_bundle"), "commits cannot be masked, so they stay"
+    assert "its commits contain a secret" in bundle.json()["detail"]
     for where, found in everything_in_postgres(relay):
         Leaks(secret).of(where, found)
 

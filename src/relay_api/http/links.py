@@ -36,6 +36,7 @@ class Links:
             "events": f"{own}/events",
             "logs": f"{own}/logs",
             "diff": f"{self._base}/workspaces/{workspace_id}/diff",
+            "bundle": f"{own}/bundle",
             "conversation": agent,
             "page": f"{self._root}/runs/{run_id}",
         }

@@ -10,11 +10,11 @@ from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.links import Links
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
-from relay_api.ids import ExecutionId, WorkspaceId
+from relay_api.ids import ExecutionId, RunId, WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
-from relay_core.store.views.access import require_execution, require_workspace
+from relay_core.store.views.access import require_execution, require_run, require_workspace
 from relay_core.store.workspaces import bundles, diffs
 
 router = APIRouter(prefix="/v1", tags=["diffs"])
@@ -95,6 +95,14 @@ def workspace_bundle(
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal)
         return _bundle(bundles.of_workspace(connection, workspace_id, repo))
+
+
+@router.get("/runs/{run_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of a run")
+def run_bundle(run_id: RunId, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+    """Return the commits from the workspace's base commit to the last state that the run left in one repository."""
+    with services.database.connect() as connection:
+        workspace_id = require_run(connection, run_id, principal)
+        return _bundle(bundles.of_run(connection, run_id, workspace_id, repo))
 
 
 @router.get("/executions/{execution_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of an execution")

@@ -73,6 +73,7 @@ class RunLinks(Output):
     events: str
     logs: str
     diff: str
+    bundle: str
     conversation: str | None = Field(description="Of the agent's latest execution; null while there is none.")
     page: str = Field(description="The run for people.")
 

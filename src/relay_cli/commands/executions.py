@@ -9,6 +9,7 @@ from relay_cli import output
 from relay_cli.client import connect
 from relay_cli.commands.ids import ExecutionId, id_argument
 from relay_cli.output import Json
+from relay_cli.results import left_out
 from relay_core.console.output import log_writers, note
 
 
@@ -74,3 +75,5 @@ def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{repo['name']}: the patch was too long and is cut, so it does not apply"
         for omitted in repo["omitted"]:
             yield f"{repo['name']}: {omitted['path']}: {omitted['why']}"
+        if repo["excluded"]:
+            yield f"{repo['name']}: {left_out(repo['excluded'])}"

@@ -11,7 +11,7 @@ from relay_cli.client import connect
 from relay_cli.errors import CommandFailed
 from relay_cli.local_git import git, on_terminal
 from relay_cli.output import Json
-from relay_cli.results import Source, Wanted
+from relay_cli.results import Source, Wanted, left_out
 from relay_core.console.output import note
 from relay_core.console.terminal_text import safe_line
 
@@ -112,6 +112,8 @@ def _told(source: Source, branch: dict[str, Any] | None) -> list[str]:
     commits = "1 commit" if branch["commits"] == 1 else f"{branch['commits']} commits"
     name = safe_line(branch["branch"])
     lines = [f"{source.name}: {commits} in {_root(source)} as branch {name}; to merge: git merge {name}"]
+    if source.state["excluded"]:
+        lines.append(f"{source.name}: {left_out(source.state['excluded'])}")
     if branch["uncommitted"]:
         lines.append(f"{source.name}: its last commit holds what was not committed in the workspace")
     return lines

@@ -65,6 +65,10 @@ def test_a_bundle_is_that_of_the_state_or_of_an_earlier_one_with_the_same_commit
     shown = api.get(f"{workspace}/diff").json()["items"][0]
     assert (shown["bundle_bytes"], shown["bundle_problem"], shown["stat"]) == (3, None, {"files": 1})
     assert api.get(api.get(workspace).json()["links"]["bundle"]).content == b"one"
+    assert api.get(f"/v1/runs/{made['run_id']}/bundle").content == b"second", "the last state of this run"
+    cleanup = api.get(f"/v1/executions/{three}").json()["run_id"]
+    assert api.get(api.get(f"/v1/runs/{cleanup}").json()["links"]["bundle"]).content == b"one"
+    assert api.get(f"/v1/runs/{made['run_id']}/bundle", "bob").status_code == 404
     assert api.get(f"{workspace}/bundle", params={"repo": "app"}).content == b"one"
     assert problem_of(api.get(f"{workspace}/bundle", params={"repo": "other"})) == (
         422,

@@ -228,6 +228,46 @@ def test_where_nothing_changed_there_is_nothing_to_get(desk: Desk):
     assert "nothing changed" in desk.relay("apply").stderr
 
 
+def test_of_several_repositories_each_goes_into_its_own_clone(desk: Desk, work: Path, tmp_path: Path):
+    other = tmp_path / "lib"
+    other.mkdir()
+    git(other, "init", "-q", "-b", "main")
+    base = Remote(other).commit({"a": "1\n"})
+    two = [{"url": desk.clone.url}, {"url": f"file://{other}"}]
+    made = desk.api.run(repos=two)
+    mine = WorkspaceRepo.workspace_id == UUID(made["workspace_id"])
+    with desk.api.database.begin() as connection:
+        for name, commit in (("app", desk.base), ("lib", base)):
+            connection.execute(update(WorkspaceRepo).where(mine, WorkspaceRepo.name == name).values(base_commit=commit))
+        rows = connection.execute(select(WorkspaceRepo.name, WorkspaceRepo.repo_id).where(mine))
+        ids = {row.name: row.repo_id for row in rows}
+    desk.branch = desk.api.get(f"/v1/workspaces/{made['workspace_id']}").json()["branch"]
+    head = git(work, "rev-parse", "HEAD")
+    git(work, "branch", desk.branch, head)
+    bundled = {"pinned_commit": head, "after_head_commit": head, "bundle": desk.bundle(work)}
+    excluded = {"count": 2, "paths": [{"path": f"{name}/", "pattern": "venv/"} for name in ("venv", "b/venv")]}
+    same = {"pinned_commit": base, "after_head_commit": base}
+    states = {
+        ids["app"]: {**bundled, "patch": zstandard.compress(b"p"), "stat": {"files": 1, "excluded": excluded}},
+        ids["lib"]: {**same, "patch": zstandard.compress(b""), "stat": {"files": 0}},
+    }
+    desk.worker.finish(desk.worker.claim(made["execution_id"]), repo_states=states)
+
+    both = desk.relay("fetch", made["workspace_id"])
+
+    assert both.returncode == 0, both.stderr
+    assert git(desk.clone.path, "rev-parse", desk.branch) == head
+    assert "lib: nothing changed" in both.stderr
+    assert "app: left out, as the server's exclude list has them: venv/ (2 times)" in both.stderr
+    for option in ("--branch", "--into"):
+        refused = desk.relay("fetch", made["workspace_id"], option, "x")
+        assert (refused.returncode, "name one with --repo: app, lib" in refused.stderr) == (2, True)
+    unknown = desk.relay("fetch", made["workspace_id"], "--repo", "x")
+    assert (unknown.returncode, "has no repository x" in unknown.stderr) == (2, True)
+    one = desk.relay("fetch", made["workspace_id"], "--repo", "app", "--branch", "one")
+    assert (one.returncode, git(desk.clone.path, "rev-parse", "one")) == (0, head)
+
+
 def test_push_sends_the_branch_with_the_person_s_own_git(desk: Desk, work: Path, tmp_path: Path):
     head = desk.record(work)
     assert "has no remote to push to" in desk.relay("push").stderr

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.store.executions.execution_row import ExecutionRow
-from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Run, Workspace
 from relay_core.store.tokens import Principal
 
 E = ExecutionProcess
@@ -41,6 +41,21 @@ def require_execution(connection: Connection, execution_id: UUID, principal: Pri
     if row is None:
         raise NotFound(f"there is no execution {execution_id}")
     return ExecutionRow.from_row(row)
+
+
+def require_run(connection: Connection, run_id: UUID, principal: Principal) -> UUID:
+    """Return the id of the workspace of a run that the principal may see.
+
+    The workspace may be deleted: runs stay readable as the record of what happened.
+
+    Raises:
+        NotFound: there is no such run, or it belongs to another owner.
+    """
+    statement = select(Run.workspace_id).join(Workspace, Workspace.id == Run.workspace_id).where(Run.id == run_id)
+    workspace_id: UUID | None = connection.scalar(of_owner(statement, principal))
+    if workspace_id is None:
+        raise NotFound(f"there is no run {run_id}")
+    return workspace_id
 
 
 def of_owner(statement: Select[Any], principal: Principal) -> Select[Any]:

@@ -59,6 +59,22 @@ def of_execution(connection: Connection, execution_id: UUID, repo: str | None) -
     return _of_state(connection, workspace_id, repo, [E.id == execution_id])
 
 
+def of_run(connection: Connection, run_id: UUID, workspace_id: UUID, repo: str | None) -> RepoBundle:
+    """Return the bundle of the latest state that the steps of one run left in one repo.
+
+    Args:
+        connection: any transaction.
+        run_id: the run.
+        workspace_id: its workspace.
+        repo: name of the repo; None: its only one.
+
+    Raises:
+        InvalidInput: there is no such repo, or there are several and none is named.
+        NoBundle: nothing is recorded or changed, or no bundle could be kept.
+    """
+    return _of_state(connection, workspace_id, repo, [E.run_id == run_id])
+
+
 def problem(pinned: str | None, base: str | None, bundle_bytes: int | None, stored: str | None) -> str | None:
     """Return why there is no bundle of a recorded state; None if there is one.
 
