@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from relay_cli.errors import CommandFailed
+from relay_cli.flags import problem_text
 from relay_core.data_dir import own_data_dir
 from relay_stack.files.stack_state import read_state
 
@@ -153,7 +154,8 @@ def check(answer: httpx.Response) -> None:
     except ValueError:
         raise _failure(answer.status_code, f"the API answered {answer.status_code} {answer.reason_phrase}") from None
     code = problem.get("code", answer.status_code)
-    message = f"{problem.get('detail') or problem.get('title')} [{code}]"
+    detail = problem_text(problem.get("detail") or problem.get("title") or "", problem.get("errors") or [])
+    message = f"{detail} [{code}]"
     raise _failure(answer.status_code, message, str(code))
 
 

@@ -84,6 +84,38 @@ ENTRIES = (
     ),
     Entry("lint", f"{_AT}job_file:lint", "Check the job file of a repository.", _RUNS),
     Entry(
+        "serve",
+        f"{_AT}serve:serve",
+        "Start the dev server of a workspace, wait until it answers, and print its address.",
+        _RUNS,
+    ),
+    Entry(
+        "open",
+        f"{_AT}open_page:open_page",
+        "Open the page of a run, or of all runs, in the browser, and print its address.",
+        _RUNS,
+    ),
+    Entry(
+        "events",
+        f"{_AT}events:events",
+        "Print events in their order: time, workspace, step, kind and what happened.",
+        _RUNS,
+    ),
+    Entry("step", f"{_AT}steps:step", "Further steps in a workspace.", _WORKSPACES),
+    Entry(
+        "workspace",
+        f"{_AT}workspace_group:workspace",
+        "Workspaces: the branch, clones and container in which the steps of a run work.",
+        _WORKSPACES,
+    ),
+    Entry(
+        "project",
+        f"{_AT}projects:project",
+        "Projects: repositories that belong together, and their settings.",
+        _WORKSPACES,
+    ),
+    Entry("task", f"{_AT}tasks:task", "Tasks: units of work. Each workspace is one attempt at a task.", _WORKSPACES),
+    Entry(
         "sessions",
         f"{_AT}sessions:sessions",
         "List the sessions of a workspace; each is one conversation with an agent.",
@@ -127,4 +159,5 @@ ENTRIES = (
         "Stop a node from taking new workspaces. The workspaces that it has already continue.",
         _SETTINGS,
     ),
+    Entry("undrain", f"{_AT}nodes:undrain", "Let a node take new workspaces again.", _SETTINGS),
 )

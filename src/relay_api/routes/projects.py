@@ -7,10 +7,11 @@ from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
-from relay_api.ids import ProjectId, ProjectItself, TaskId
+from relay_api.ids import OfProject, ProjectId, ProjectItself, TaskId
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText
-from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut
+from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut, TaskPage
+from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
 from relay_core.store.projects import projects, tasks
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
@@ -73,6 +74,20 @@ def get_project(project_id: ProjectId, services: ServicesDep, principal: Reader)
 def delete_project(project_id: ProjectItself, services: ServicesDep, principal: Writer) -> Deleted:
     """Hide the project and its workspaces and kill their executions. Nodes then remove the containers and files."""
     return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal))
+
+
+@router.get("/tasks", responses=problems(404), summary="List tasks, newest first")
+def list_tasks(
+    services: ServicesDep,
+    principal: Reader,
+    page: Paging,
+    project_id: OfProject,
+    status: Annotated[TaskStatus | None, Query()] = None,
+) -> TaskPage:
+    """List the tasks whose projects are not deleted."""
+    with services.database.connect() as connection:
+        found = tasks.listed(connection, principal, page, status=status, project_id=project_id)
+    return answers.task_page(found, services.links)
 
 
 @router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")

@@ -8,7 +8,7 @@ from relay_api.schemas.admin import LoadOut, NodeOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
-from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, WorkspaceOut, WorkspacePage
+from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, TaskPage, WorkspaceOut, WorkspacePage
 from relay_core.store.events import EventRow
 from relay_core.store.nodes.runtime_nodes import ListedNode
 from relay_core.store.views.paging import Page
@@ -70,6 +70,11 @@ def project_page(page: Page, links: Links) -> ProjectPage:
 def task(view: View, links: Links) -> TaskOut:
     """Return a task."""
     return TaskOut(**view, links=links.task(view["id"], view["project_id"]))
+
+
+def task_page(page: Page, links: Links) -> TaskPage:
+    """Return a page of tasks."""
+    return TaskPage(items=[task(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def diff_list(diffs: Sequence[RepoDiff], path: str, links: Links) -> DiffList:

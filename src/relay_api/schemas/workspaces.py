@@ -154,6 +154,13 @@ class TaskOut(Output):
     links: Links
 
 
+class TaskPage(Output):
+    """One page of tasks."""
+
+    items: list[TaskOut]
+    next_cursor: NextCursor
+
+
 class Deleted(Output):
     """The resource that was marked as deleted; its nodes remove containers and files later."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_cli import output
+from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.commands.ids import id_option
 from relay_cli.errors import CommandFailed
@@ -44,7 +44,10 @@ def list_agents(project: Project = None, as_json: Json = False) -> None:
 
 @agents.command("show")
 def show_agent(
-    name: Annotated[str, typer.Argument(help="Agent, or AGENT.VARIANT for one variant of it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Agent, or AGENT.VARIANT for one variant of it.", autocompletion=completion.executors),
+    ],
     project: Project = None,
     as_json: Json = False,
 ) -> None:

@@ -1,10 +1,14 @@
 """Arguments and options of commands that take an id, or the first characters of one."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from relay_cli import completion
+
+Complete = Callable[[str], completion.Values]
 SHORTEST = 4
 """Least characters of an id that the API takes as its beginning."""
 _ID = re.compile(rf"[0-9a-f][0-9a-f-]{{{SHORTEST - 1},35}}")
@@ -23,15 +27,22 @@ def parse_id(text: str) -> str:
     return found
 
 
-def id_argument(help_text: str) -> typer.models.ArgumentInfo:
-    """Return the declaration of a required argument that takes an id."""
-    info: typer.models.ArgumentInfo = typer.Argument(help=help_text, parser=parse_id, metavar="ID", show_default=False)
+def id_argument(help_text: str, complete: Complete = completion.runs) -> typer.models.ArgumentInfo:
+    """Return the declaration of a required argument that takes an id.
+
+    Args:
+        help_text: what the id belongs to.
+        complete: returns the ids that a shell offers for a beginning.
+    """
+    info: typer.models.ArgumentInfo = typer.Argument(
+        help=help_text, parser=parse_id, metavar="ID", show_default=False, autocompletion=complete
+    )
     return info
 
 
-def id_option(help_text: str) -> typer.models.OptionInfo:
-    """Return the declaration of an option that takes an id."""
-    info: typer.models.OptionInfo = typer.Option(help=help_text, parser=parse_id, metavar="ID")
+def id_option(help_text: str, complete: Complete = completion.workspaces) -> typer.models.OptionInfo:
+    """Return the declaration of an option that takes an id; for the arguments see `id_argument`."""
+    info: typer.models.OptionInfo = typer.Option(help=help_text, parser=parse_id, metavar="ID", autocompletion=complete)
     return info
 
 
@@ -39,4 +50,7 @@ AnyId = Annotated[
     str, id_argument("Id of a run, or of anything that belongs to it (step, workspace, session); see `relay ps`.")
 ]
 ExecutionId = Annotated[str, id_argument("Id of an execution (a step); see `relay show`.")]
-WorkspaceId = Annotated[str, id_argument("Id of a workspace, or of anything that belongs to it; see `relay ps`.")]
+WorkspaceId = Annotated[
+    str,
+    id_argument("Id of a workspace, or of anything that belongs to it; see `relay ps`.", completion.workspaces),
+]

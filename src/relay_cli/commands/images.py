@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from relay_cli import completion
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_core.console.output import note
@@ -20,7 +21,12 @@ image = typer.Typer(help="Images with coding agents, for the containers of works
 @image.command("build")
 def image_build(
     agents: Annotated[
-        list[str], typer.Argument(metavar="AGENT…", help=f"Agents to put into the image: {', '.join(AGENTS)}.")
+        list[str],
+        typer.Argument(
+            metavar="AGENT…",
+            help=f"Agents to put into the image: {', '.join(AGENTS)}.",
+            autocompletion=completion.agent_images,
+        ),
     ],
     below: Annotated[
         str | None,

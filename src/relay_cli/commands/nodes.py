@@ -4,11 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_cli import output
+from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.output import Json
 from relay_core.console.output import note
 from relay_core.domain.nodes import Capacity, load_text
+
+Node = Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.", autocompletion=completion.nodes)]
 
 
 def nodes(as_json: Json = False) -> None:
@@ -36,7 +38,7 @@ def _whole(seconds: float | None) -> int | None:
 
 
 def drain(
-    node: Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.")],
+    node: Node,
     undo: Annotated[bool, typer.Option("--undo", help="Let the node take new workspaces again.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,8 +46,20 @@ def drain(
 
     Example: relay drain node-0123456789ab
     """
-    answer = connect().call("POST", f"/v1/nodes/{node}/{'undrain' if undo else 'drain'}")
+    _request(node, "undrain" if undo else "drain", as_json=as_json)
+
+
+def undrain(node: Node, as_json: Json = False) -> None:
+    """Let a node take new workspaces again.
+
+    Example: relay undrain node-0123456789ab
+    """
+    _request(node, "undrain", as_json=as_json)
+
+
+def _request(node: str, verb: str, *, as_json: bool) -> None:
+    answer = connect().call("POST", f"/v1/nodes/{node}/{verb}")
     if as_json:
         output.show(answer, as_json=True)
     else:
-        note(f"{node} takes {'' if undo else 'no '}new workspaces")
+        note(f"{node} takes {'' if verb == 'undrain' else 'no '}new workspaces")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_cli import results
+from relay_cli import completion, results
 from relay_cli.client import connect
 from relay_cli.errors import CommandFailed
 from relay_cli.local_git import git, on_terminal
@@ -21,6 +21,7 @@ Id = Annotated[
         metavar="ID",
         help="Id of a run, workspace or execution; without it the newest workspace of the repository here.",
         show_default=False,
+        autocompletion=completion.runs,
     ),
 ]
 Repo = Annotated[str | None, typer.Option(help="Only this repository, by its folder's name in the workspace.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from relay_cli import exit_codes, output
+from relay_cli import completion, exit_codes, output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import AnyId, parse_id
 from relay_cli.follow import QUEUED_BACKOFF, get_run, view_of_terminal
@@ -26,7 +26,14 @@ def watch(run: AnyId, as_json: Json = False) -> None:
 
 def wait(
     runs: Annotated[
-        list[str], typer.Argument(parser=parse_id, metavar="ID...", help="Ids of runs.", show_default=False)
+        list[str],
+        typer.Argument(
+            parser=parse_id,
+            metavar="ID...",
+            help="Ids of runs.",
+            show_default=False,
+            autocompletion=completion.runs,
+        ),
     ],
     as_json: Json = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from relay_cli import completion
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import id_option
 from relay_cli.errors import CommandFailed
@@ -39,15 +40,23 @@ def ps(
         list[str] | None,
         typer.Option(
             help="Only runs with this status or conclusion: queued, running, completed, success, failure, cancelled, "
-            "timed_out, lost. Repeat the option for more of them."
+            "timed_out, lost. Repeat the option for more of them.",
+            autocompletion=completion.run_statuses,
         ),
     ] = None,
     project: Annotated[
         str | None,
-        typer.Option(metavar="PROJECT", help="Only runs of this project: its name or id."),
+        typer.Option(
+            metavar="PROJECT",
+            help="Only runs of this project: its name or id.",
+            autocompletion=completion.projects,
+        ),
     ] = None,
     repo: Annotated[str | None, typer.Option(help="Only runs on this repository: its URL or name.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only runs with this label.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only runs with this label.", autocompletion=completion.labels),
+    ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only runs made since then: 30m, 12h, 7d, or an ISO date.")
     ] = None,

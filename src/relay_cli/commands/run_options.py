@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from relay_cli import completion
+
 Prompt = Annotated[
     str | None,
     typer.Argument(
@@ -20,7 +22,10 @@ Repo = Annotated[
 ]
 Executor = Annotated[
     str | None,
-    typer.Option(help="Agent: claude-code (default), others of `relay agents list`, or shell with --command."),
+    typer.Option(
+        help="Agent: claude-code (default), others of `relay agents list`, or shell with --command.",
+        autocompletion=completion.executors,
+    ),
 ]
 Command = Annotated[str | None, typer.Option(help="Command line that the executor shell runs.")]
 Variant = Annotated[str | None, typer.Option(help="Variant (profile) of the agent; see `relay agents list`.")]
@@ -53,7 +58,12 @@ Setup = Annotated[str | None, typer.Option(help="Script that runs before the age
 SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
 Cleanup = Annotated[str | None, typer.Option(help="Script that runs after the agent.")]
 DevServer = Annotated[str | None, typer.Option(help="Script of the dev server. It starts on request, not now.")]
-Image = Annotated[str | None, typer.Option(help="Container image; without it the project's or the server's default.")]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        help="Container image; without it the project's or the server's default.", autocompletion=completion.images
+    ),
+]
 Env = Annotated[
     list[str] | None,
     typer.Option(
@@ -77,7 +87,9 @@ SecretIn = Annotated[
 Limit = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME=NUMBER", help="Limit, for example memory=4g, timeout=10m or cpus=2. See docs/limits.md."
+        metavar="NAME=NUMBER",
+        help="Limit, for example memory=4g, timeout=10m or cpus=2. See docs/limits.md.",
+        autocompletion=completion.limits,
     ),
 ]
 User = Annotated[
@@ -89,13 +101,19 @@ NoAutoCommit = Annotated[
 Label = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME=VALUE", help="Label of the run, for `relay ps --label`. Repeat the option for more of them."
+        metavar="NAME=VALUE",
+        help="Label of the run, for `relay ps --label`. Repeat the option for more of them.",
+        autocompletion=completion.labels,
     ),
 ]
 Title = Annotated[str | None, typer.Option(help="Title of the run; without it the prompt's first line.")]
 Project = Annotated[
     str | None,
-    typer.Option(metavar="PROJECT", help="Project that the run belongs to: its name or id."),
+    typer.Option(
+        metavar="PROJECT",
+        help="Project that the run belongs to: its name or id.",
+        autocompletion=completion.projects,
+    ),
 ]
 Wait = Annotated[
     bool,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from relay_cli import output
+from relay_cli import completion, output
 from relay_cli.client import Api, connect
 from relay_cli.commands.run_request import remote
 from relay_cli.errors import CommandFailed
@@ -21,7 +21,7 @@ from relay_core.domain.git.branch_name import repo_name_from_url
 secret = typer.Typer(help="Secrets of a project. Its runs get them by name.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the secret: letters, digits and _.", show_default=False)]
-Project = Annotated[str | None, typer.Option(help="Id or name of the project.")]
+Project = Annotated[str | None, typer.Option(help="Id or name of the project.", autocompletion=completion.projects)]
 Repo = Annotated[
     str | None,
     typer.Option(help="In place of --project: URL or path of a repository. Its runs without --project get the secret."),

@@ -1,10 +1,11 @@
 """`relay token create | list | revoke`: bearer tokens of the API."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from relay_cli import output
+from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.commands.ids import id_argument
 from relay_cli.output import Json
@@ -19,7 +20,11 @@ def create(
     name: Annotated[str, typer.Argument(help="Name of the token, for people.")],
     owner: Annotated[str, typer.Option(help="Owner; the token sees the runs of this owner.")],
     scope: Annotated[
-        list[str], typer.Option(help="Right of the token: runs:read, runs:write or admin. Repeat the option for more.")
+        list[str],
+        typer.Option(
+            help="Right of the token: runs:read, runs:write or admin. Repeat the option for more.",
+            autocompletion=completion.scopes,
+        ),
     ] = ["runs:write"],
     database: Annotated[
         bool,
@@ -38,17 +43,23 @@ def create(
     if database:
         settings = load("relay_stack.files.local_settings:settings_of_this_machine")()
         text = load("relay_core.store.tokens:create_token")(settings.database_url, owner, scope, name)
-        output.show({"name": name, "owner": owner, "scopes": scope, "token": text}, as_json=as_json)
-        return
-    created = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
-    output.show(created, as_json=as_json)
+        created = {"name": name, "owner": owner, "scopes": scope, "token": text}
+    else:
+        created = connect().call("POST", "/v1/tokens", json={"name": name, "owner": owner, "scopes": scope})
+    output.show(created if as_json else _with_words(created), as_json=as_json)
+    note("the text of the token is shown only this once: keep it in a safe place")
+
+
+def _with_words(token: Mapping[str, Any]) -> dict[str, Any]:
+    return {**token, "scopes": ", ".join(token["scopes"])}
 
 
 @tokens.command("list")
 def list_tokens(as_json: Json = False) -> None:
     """List the tokens, without their text."""
     columns = ("id", "name", "owner", "scopes", "created_at", "expires_at", "revoked_at")
-    output.show_list(connect().items("/v1/tokens"), columns, as_json=as_json)
+    found = connect().items("/v1/tokens")
+    output.show_list(found if as_json else map(_with_words, found), columns, as_json=as_json)
 
 
 @tokens.command("revoke")

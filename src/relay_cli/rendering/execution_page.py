@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from relay_cli.flags import in_flags
 from relay_cli.rendering.names import short, step_name, waiting
 from relay_cli.rendering.run_page import stat_text
 from relay_cli.rendering.style import Style
@@ -49,7 +50,7 @@ def _fields(execution: Mapping[str, Any], now: datetime) -> dict[str, str | None
         "waits": waiting(execution.get("queue")),
         "exit code": None if code is None else str(code),
         "reason": safe_line(execution.get("reason") or ""),
-        "why": indented(execution.get("error_reason") or ""),
+        "why": indented(in_flags(execution.get("error_reason") or "")),
         "log": ", ".join(f"{name} {byte_count(log['bytes'])}" for name, log in logs.items() if log["bytes"]),
         "used": usage_text(turn.get("usage")),
         "dev server": safe_line((execution.get("dev_server") or {}).get("url") or ""),

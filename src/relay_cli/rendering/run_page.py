@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from relay_cli.flags import in_flags
 from relay_cli.rendering.names import short, state_word, step_name, waiting
 from relay_cli.rendering.run_table import step_lines
 from relay_cli.rendering.style import Style
@@ -59,9 +60,9 @@ def why_lines(run: Mapping[str, Any]) -> list[str]:
     if run.get("conclusion") in {None, "success"}:
         return []
     reason = f" [{safe_line(run['reason'])}]" if run.get("reason") else ""
-    said = indented(run.get("message") or "")
+    said = indented(in_flags(run.get("message") or ""))
     lines = [f"why: {said}{reason}"] if said or reason else []
-    return lines + ([f"what to do: {indented(run['advice'])}"] if run.get("advice") else [])
+    return lines + ([f"what to do: {indented(in_flags(run['advice']))}"] if run.get("advice") else [])
 
 
 def next_commands(run: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ OUTAGE_SECONDS = 15.0
 
 The silence of nodes during that time does not count.
 """
-GB = 10**9
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Load:
 def load_text(workspaces: int, memory_bytes: int, capacity: Capacity) -> str:
     """Return a load and the capacity it is part of as a short text for people."""
     most = "any number of" if capacity.max_workspaces is None else capacity.max_workspaces
-    size = "any number of" if capacity.memory_bytes is None else f"{capacity.memory_bytes / GB:.1f}"
-    return f"{workspaces} of {most} workspaces, {memory_bytes / GB:.1f} of {size} GB"
+    size = "any number of" if capacity.memory_bytes is None else f"{capacity.memory_bytes / GIB:.1f}"
+    return f"{workspaces} of {most} workspaces, {memory_bytes / GIB:.1f} of {size} GiB"
 
 
 def why_no_room(load: Load, capacity: Capacity, demand: Demand) -> str | None:
@@ -131,9 +131,9 @@ def why_no_room(load: Load, capacity: Capacity, demand: Demand) -> str | None:
         return f"{load.workspaces} of {capacity.max_workspaces} workspaces are at work"
     if capacity.memory_bytes is not None and load.memory_bytes + demand.memory_bytes > capacity.memory_bytes:
         promised, of, more = (
-            f"{size / GB:.1f}" for size in (load.memory_bytes, capacity.memory_bytes, demand.memory_bytes)
+            f"{size / GIB:.1f}" for size in (load.memory_bytes, capacity.memory_bytes, demand.memory_bytes)
         )
-        return f"{promised} of {of} GB promised, {more} GB more asked for"
+        return f"{promised} of {of} GiB promised, {more} GiB more asked for"
     if capacity.pids is not None and load.pids + demand.pids > capacity.pids:
         return f"{load.pids} of {capacity.pids} processes promised, {demand.pids} more asked for"
     return None

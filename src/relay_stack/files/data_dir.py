@@ -9,7 +9,8 @@ from pathlib import Path
 
 from relay_stack.errors import StackProblem
 
-MINIMUM_FREE_BYTES = 2 << 30
+GIB = 1 << 30
+MINIMUM_FREE_BYTES = 2 * GIB
 """Free bytes that a start needs: base image, database and a first workspace take about 1 GiB."""
 
 
@@ -29,8 +30,8 @@ def open_data_dir(data_dir: Path) -> None:
     free = shutil.disk_usage(data_dir).free
     if free < MINIMUM_FREE_BYTES:
         raise StackProblem(
-            f"The disk of {data_dir} is full: {free >> 20} MiB are free, {MINIMUM_FREE_BYTES >> 20} MiB are needed. "
-            f"Free some space. {_elsewhere()}"
+            f"The disk of {data_dir} is full: {free / GIB:.1f} GiB are free, {MINIMUM_FREE_BYTES / GIB:.1f} GiB are "
+            f"needed. Free some space. {_elsewhere()}"
         )
 
 

@@ -88,7 +88,7 @@ def judge_disk(directory: object, free: int, min_free: int, pressure: int) -> Ch
         min_free: bytes below which the node takes no new workspace.
         pressure: bytes below which the node stops executions.
     """
-    facts = f"{free >> 20} MiB are free in {directory}"
+    facts = f"{free / (1 << 30):.1f} GiB are free in {directory}"
     if free >= min_free:
         return Check("disk", "ok", facts)
     level: Level = "error" if free < pressure else "warning"

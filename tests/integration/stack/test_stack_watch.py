@@ -123,7 +123,7 @@ def test_a_data_directory_that_cannot_be_used_says_why(tmp_path, monkeypatch):
         open_data_dir(tmp_path / "file" / "data")
     full = type("Usage", (), {"free": 1 << 20})
     monkeypatch.setattr("shutil.disk_usage", lambda _path: full)
-    with pytest.raises(StackProblem, match="1 MiB are free"):
+    with pytest.raises(StackProblem, match=r"0\.0 GiB are free, 2\.0 GiB are needed"):
         open_data_dir(tmp_path)
 
 

@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Select, select, text
 
 from relay_core.domain.errors import NotFound
 from relay_core.store.schema.tables import Project, Task, Workspace
 from relay_core.store.tokens import Principal
+from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
 View = dict[str, Any]
 
@@ -18,7 +19,41 @@ def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
     Raises:
         NotFound: there is no such task, its project is deleted, or it belongs to another owner.
     """
-    columns = (
+    row = connection.execute(_tasks(principal).where(Task.id == task_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no task {task_id}")
+    return _with_attempts(connection, [dict(row)])[0]
+
+
+def listed(
+    connection: Connection,
+    principal: Principal,
+    page: PageRequest,
+    *,
+    status: str | None = None,
+    project_id: UUID | None = None,
+) -> Page:
+    """Return a page of the tasks whose projects are not deleted, newest first.
+
+    Args:
+        connection: any transaction.
+        principal: gets only its own tasks, unless it is an admin.
+        page: which part of the list.
+        status: only tasks with this status; None: all.
+        project_id: only tasks of this project; None: of all.
+    """
+    wanted = _tasks(principal)
+    if status is not None:
+        wanted = wanted.where(Task.status == status)
+    if project_id is not None:
+        wanted = wanted.where(Task.project_id == project_id)
+    ordered = paged(wanted, Task.created_at, Task.id, page, newest_first=True)
+    found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
+    return Page(_with_attempts(connection, found.items), found.next_cursor)
+
+
+def _tasks(principal: Principal) -> Select[Any]:
+    columns: list[Any] = [
         Task.id,
         Task.project_id,
         Task.title,
@@ -28,31 +63,38 @@ def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
         Task.created_by,
         Task.created_at,
         Task.updated_at,
-    )
-    statement = select(*columns).join(Project, Project.id == Task.project_id)
-    statement = statement.where(Task.id == task_id, Project.deleted_at.is_(None))
-    if principal.only is not None:
-        statement = statement.where(Task.created_by == principal.only)
-    row = connection.execute(statement).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no task {task_id}")
-    attempts = select(Workspace.id).where(Workspace.task_id == task_id, Workspace.deleted_at.is_(None))
-    ids = connection.scalars(attempts.order_by(Workspace.created_at, Workspace.id))
-    return {**row, "workspace_ids": list(ids), "usage": _usage(connection, task_id)}
+    ]
+    statement = select(*columns).join(Project, Project.id == Task.project_id).where(Project.deleted_at.is_(None))
+    return statement if principal.only is None else statement.where(Task.created_by == principal.only)
 
 
-def _usage(connection: Connection, task_id: UUID) -> dict[str, float]:
-    """Return totals over all agent turns of a task, by name of the measure (tokens, cost_usd, …)."""
+def _with_attempts(connection: Connection, views: list[View]) -> list[View]:
+    ids = [view["id"] for view in views]
+    attempts = select(Workspace.task_id, Workspace.id).where(Workspace.task_id.in_(ids), Workspace.deleted_at.is_(None))
+    workspaces: dict[UUID, list[UUID]] = {}
+    for task_id, workspace_id in connection.execute(attempts.order_by(Workspace.created_at, Workspace.id)):
+        workspaces.setdefault(task_id, []).append(workspace_id)
+    usage = _usage(connection, ids)
+    return [
+        {**view, "workspace_ids": workspaces.get(view["id"], []), "usage": usage.get(view["id"], {})} for view in views
+    ]
+
+
+def _usage(connection: Connection, task_ids: list[UUID]) -> dict[UUID, dict[str, float]]:
+    """Return, for each task with agent turns, totals over all of them by name of the measure (tokens, cost_usd, …)."""
     rows = connection.execute(
         text(
             """
-            SELECT used.key, sum(used.value::float8) FROM workspaces w
+            SELECT w.task_id, used.key, sum(used.value::float8) FROM workspaces w
             JOIN execution_processes e ON e.workspace_id = w.id
             JOIN coding_agent_turns t ON t.execution_process_id = e.id,
             jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
-            WHERE w.task_id = :task_id GROUP BY used.key ORDER BY used.key
+            WHERE w.task_id = ANY(:task_ids) GROUP BY w.task_id, used.key ORDER BY w.task_id, used.key
             """
         ),
-        {"task_id": task_id},
+        {"task_ids": task_ids},
     )
-    return {row[0]: row[1] for row in rows}
+    found: dict[UUID, dict[str, float]] = {}
+    for task_id, name, total in rows:
+        found.setdefault(task_id, {})[name] = total
+    return found

@@ -161,7 +161,7 @@ def test_why_a_step_waits_is_told(one_node):
     for one in running:
         claim(one_node, one.execution_id)
     waiting = submit(one_node)
-    assert waits(one_node, waiting.execution_id) == "no node has room (4.3 of 5.4 GB promised, 2.1 GB more asked for)"
+    assert waits(one_node, waiting.execution_id) == "no node has room (4.0 of 5.0 GiB promised, 2.0 GiB more asked for)"
     with one_node.begin() as connection:
         connection.execute(update(RuntimeNode).values(reported_health=NodeHealth.DISK_PRESSURE))
     assert "short of disk space" in waits(one_node, waiting.execution_id)

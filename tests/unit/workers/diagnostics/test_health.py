@@ -72,9 +72,9 @@ def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():
 def test_a_node_by_what_it_says_and_by_its_silence(liveness: Liveness, says: NodeHealth, level: str):
     row = dict.fromkeys(NodeRow.__dataclass_fields__)
     node = NodeRow(**row | {"node_id": "n", "liveness": liveness, "reported_health": says, "max_workspaces": 50})
-    found = judge_node(ListedNode(node, 41.6, Load(3, 6 * 10**9)))
+    found = judge_node(ListedNode(node, 41.6, Load(3, 6 << 30)))
     assert found.level == level
-    assert "3 of 50 workspaces, 6.0 of any number of GB are promised" in found.message
+    assert "3 of 50 workspaces, 6.0 of any number of GiB are promised" in found.message
     assert "42 s old" in found.message
 
 

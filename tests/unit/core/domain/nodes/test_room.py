@@ -22,7 +22,7 @@ ROOMY = Capacity(10, 16 * GIB)
     [
         (Load(3, 6 * GIB), ROOMY, None),
         (Load(3, 14 * GIB), ROOMY, None),
-        (Load(3, 14 * GIB + 1), ROOMY, "15.0 of 17.2 GB promised, 2.1 GB more asked for"),
+        (Load(3, 14 * GIB + 1), ROOMY, "14.0 of 16.0 GiB promised, 2.0 GiB more asked for"),
         (Load(9, GIB), ROOMY, None),
         (Load(10, GIB), ROOMY, "10 of 10 workspaces are at work"),
         (Load(10, 99 * GIB), Capacity(None, None), None),

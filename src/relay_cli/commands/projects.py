@@ -1,0 +1,139 @@
+"""`relay project list | show | create | rm`: groups of repositories with a default image."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from relay_cli import completion, output
+from relay_cli.asking import Yes, make_sure
+from relay_cli.client import connect
+from relay_cli.commands.run_request import remote
+from relay_cli.listing import print_table
+from relay_cli.output import Json
+from relay_cli.rendering.names import short
+from relay_cli.rendering.units import age, local_time, plural, seconds_between
+from relay_core.console.output import note
+from relay_core.console.terminal_text import safe_line
+
+project = typer.Typer(no_args_is_help=True, help="Projects: repositories that belong together, and their settings.")
+COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "AGE")
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROJECT",
+        help="Name or id of a project.",
+        show_default=False,
+        autocompletion=completion.projects,
+    ),
+]
+
+
+@project.command("list")
+def list_projects(
+    limit: Annotated[int, typer.Option(help="Number of rows at most.", min=1, max=1000)] = 50, as_json: Json = False
+) -> None:
+    """List projects, newest first.
+
+    Example: relay project list
+    """
+    found = list(connect().items("/v1/projects", limit))
+    if as_json:
+        output.show_list(found, (), as_json=True)
+        return
+    now = datetime.now(UTC)
+    rows = [_cells(each, now) for each in found]
+    print_table(COLUMNS, rows)
+
+
+def _cells(found: Mapping[str, Any], now: datetime) -> list[str]:
+    return [
+        short(found["id"]),
+        safe_line(found["name"]),
+        safe_line(", ".join(repo["name"] for repo in found["repos"]) or found["default_for"] or "-"),
+        safe_line(found["default_image"] or "-"),
+        age(seconds_between(found["created_at"], None, now)),
+    ]
+
+
+@project.command("show")
+def show_project(name: Named, as_json: Json = False) -> None:
+    """Show a project: its repositories, the state of their mirrors, and its default image.
+
+    Example: relay project show shop
+    """
+    found = connect().call("GET", _path(name))
+    if as_json:
+        output.show(found, as_json=True)
+        return
+    fields = {
+        "project": found["id"],
+        "name": found["name"],
+        "image": found["default_image"],
+        "default for": found["default_for"],
+        "repositories": "\n".join(_repository(repo) for repo in found["repos"]),
+        "created": f"{local_time(found['created_at'])} by {found['created_by']}",
+    }
+    output.show(fields, as_json=False)
+
+
+def _repository(repo: Mapping[str, Any]) -> str:
+    scripts = [kind for kind in ("setup", "cleanup") if repo[f"{kind}_script"]]
+    more = f"; {' and '.join(scripts)} script" if scripts else ""
+    trouble = f": {repo['clone_error']}" if repo["clone_error"] else ""
+    return f"{repo['name']} from {repo['url']}, {repo['state']}{trouble}{more}"
+
+
+@project.command("create")
+def create_project(
+    name: Annotated[str, typer.Argument(help="Name of the project, which no other project of yours has.")],
+    repo: Annotated[
+        list[str] | None, typer.Option(help="URL or path of a repository. Repeat the option for more of them.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of runs that name none.", autocompletion=completion.images)
+    ] = None,
+    default_for: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="Repository whose runs without a project are to belong to this one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a project. Nothing is cloned yet.
+
+    Example: relay project create shop --repo https://git.example.org/shop/web.git
+    """
+    body = {
+        "name": name,
+        "default_image": image,
+        "default_for": remote(default_for) if default_for else None,
+        "repos": [{"url": remote(each)} for each in repo or []],
+    }
+    made = connect().call("POST", "/v1/projects", json={key: value for key, value in body.items() if value})
+    if as_json:
+        output.show(made, as_json=True)
+    else:
+        note(f"created project {safe_line(made['name'])} ({short(made['id'])}): relay run --project {name} …")
+
+
+@project.command("rm")
+def remove_project(name: Named, yes: Yes = False, as_json: Json = False) -> None:
+    """Delete a project with its workspaces and secrets; end what runs in them.
+
+    Example: relay project rm shop
+    """
+    api = connect()
+    found = api.call("GET", _path(name))
+    make_sure(f"delete project {safe_line(found['name'])} with its workspaces and secrets", yes=yes)
+    deleted = api.call("DELETE", f"/v1/projects/{found['id']}")
+    if as_json:
+        output.show(deleted, as_json=True)
+    else:
+        ended = f"; {plural(deleted['killed'], 'execution')} asked to end" if deleted["killed"] else ""
+        note(f"deleted project {safe_line(found['name'])}{ended}")
+
+
+def _path(name: str) -> str:
+    return f"/v1/projects/{quote(name, safe='')}"

@@ -1,0 +1,205 @@
+"""Commands of workspaces, projects, tasks, steps, events and tokens against a real API; a test plays the worker."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import Result
+from sqlalchemy import Engine, update
+from typer.testing import CliRunner
+
+from relay_cli import completion
+from relay_cli.errors import CommandFailed
+from relay_cli.main import app
+from relay_core.domain.process_handle import ProcessHandle
+from relay_core.store.executions.owned import store_handle
+from relay_core.store.schema.tables import Run
+from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.waiting import eventually
+
+URL = "https://git.example.org/team/app.git"
+Relay = Callable[..., Result]
+
+
+@pytest.fixture
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
+        yield api
+
+
+@pytest.fixture
+def who() -> str:
+    return "ann"
+
+
+@pytest.fixture
+def relay(api: Api, monkeypatch: pytest.MonkeyPatch, who: str) -> Relay:
+    monkeypatch.setenv("RELAY_API_URL", str(api.client.base_url).rstrip("/"))
+    monkeypatch.setenv("RELAY_TOKEN", api.tokens[who])
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words: str, code: int = 0) -> Result:
+        answer = CliRunner().invoke(app, list(words))
+        failed = answer.exception if isinstance(answer.exception, CommandFailed) else None
+        assert (failed.exit_code if failed else answer.exit_code) == code, (answer.output, answer.exception)
+        return answer
+
+    return call
+
+
+def ended(api: Api, worker: Worker, **body) -> dict:
+    """A run whose every step has ended well."""
+    run = api.run(**body)
+    while (found := api.get(f"/v1/runs/{run['run_id']}").json())["status"] != "completed":
+        worker.ready(run["workspace_id"])
+        claimed = worker.claim(found["current_step"]["execution_id"])
+        worker.finish(claimed, log_ends=worker.log_ends(claimed))
+    return run
+
+
+def test_workspaces_are_listed_shown_and_deleted_with_a_confirmation(api, relay):
+    run = api.run(title="Mend the parser")
+    short = run["workspace_id"][:8]
+    listed = relay("workspace", "list").stdout
+    assert re.search(rf"^{short}  Mend the parser +app +starting +todo +- +\d+s$", listed, re.MULTILINE)
+    assert all(len(line) <= 80 for line in listed.splitlines())
+    assert json.loads(relay("workspace", "list", "--state", "stopped", "--json").stdout) == []
+    shown = relay("workspace", "show", short).stdout
+    assert f"workspace     {run['workspace_id']}\n" in shown
+    assert re.search(r"^limits +.*memory \d+(\.\d)? GiB", shown, re.MULTILINE)
+    refused = relay("workspace", "rm", short, code=2)
+    assert str(refused.exception) == (
+        f"to delete workspace {short} (Mend the parser), with containers and files without a terminal to ask at, add --yes"
+    )
+    assert "deleted workspace" in relay("workspace", "rm", short, "--yes").stderr
+    assert relay("workspace", "list").stdout.splitlines()[1:] == []
+
+
+def test_only_quiet_workspaces_are_pruned(api, relay, redis_url):
+    done, busy = ended(api, Worker(api.database)), api.run()
+    assert "no workspace to delete" in relay("workspace", "prune", "--yes").stderr, "none is a week old"
+    pruned = json.loads(relay("workspace", "prune", "--older-than", "0s", "--yes", "--json").stdout)
+    assert [each["id"] for each in pruned] == [done["workspace_id"]]
+    assert [each["id"] for each in api.get("/v1/workspaces").json()["items"]] == [busy["workspace_id"]]
+    assert "--older-than" in str(relay("workspace", "prune", "--older-than", "soon", code=2).exception)
+
+
+def test_a_project_is_made_shown_and_deleted_by_its_name(api, relay):
+    assert "created project shop" in relay("project", "create", "shop", "--repo", URL, "--image", "node:22").stderr
+    (found,) = json.loads(relay("project", "list", "--json").stdout)
+    assert re.search(rf"^{found['id'][:8]}  shop +app +node:22 +\d+s$", relay("project", "list").stdout, re.MULTILINE)
+    assert f"repositories  app from {URL}, " in relay("project", "show", "shop").stdout
+    assert "add --yes" in str(relay("project", "rm", "shop", code=2).exception)
+    assert "deleted project shop" in relay("project", "rm", "shop", "--yes").stderr
+    assert json.loads(relay("project", "list", "--json").stdout) == []
+
+
+def test_tasks_are_listed_by_status_and_project(api, relay):
+    relay("project", "create", "shop")
+    api.run(title="Elsewhere")
+    mine = api.run(title="Sell more", project_id=json.loads(relay("project", "show", "shop", "--json").stdout)["id"])
+    listed = relay("task", "list", "--project", "shop", "--status", "todo").stdout
+    assert re.search(rf"^{mine['task_id'][:8]}  Sell more +todo +1 +\d+s$", listed, re.MULTILINE)
+    assert "Elsewhere" not in listed
+    assert relay("task", "list", "--status", "done").stdout.splitlines()[1:] == []
+    assert f"attempts     {mine['workspace_id'][:8]}\n" in relay("task", "show", mine["task_id"][:8]).stdout
+    assert str(relay("task", "list", "--status", "open", code=2).exception).startswith("--status: ")
+
+
+def test_tasks_of_others_are_not_listed(api, relay):
+    api.run("bob", title="Secret")
+    assert json.loads(relay("task", "list", "--json").stdout) == []
+
+
+def test_a_step_is_added(api, relay):
+    run = ended(api, Worker(api.database))
+    told = relay("step", "add", run["workspace_id"][:8], "--script", "make test").stderr
+    added = api.get(f"/v1/executions/{re.search(r'step ([0-9a-f]{8}) is queued', told)[1]}").json()
+    assert (added["run_reason"], added["workspace_id"]) == ("setup_script", run["workspace_id"])
+    agent = relay("step", "add", run["workspace_id"][:8], "--agent", "review", "--executor", "codex", "--json")
+    assert json.loads(agent.stdout)["executor"] == "codex"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "give one of --script, --agent and --cleanup"),
+        (["--agent", "x", "--root"], "--root needs --script"),
+        (["--script", "x", "--executor", "codex"], "--executor, --variant and --model need --agent"),
+        (["--agent", "x", "--model", "m"], "--variant and --model need --executor"),
+    ],
+)
+def test_a_step_that_makes_no_sense_is_refused(relay, words, expected):
+    assert str(relay("step", "add", "3f2a91bc", *words, code=2).exception) == expected
+
+
+def test_a_dev_server_is_started_once_and_stopped(api, relay):
+    worker = Worker(api.database)
+    run = ended(api, worker, repos=[{"url": URL, "dev_server_script": "make serve"}])
+    path = f"/v1/workspaces/{run['workspace_id']}"
+
+    def answer() -> None:
+        server = eventually(lambda: api.get(path).json()["dev_server"], "the dev server's row")
+        claimed = worker.claim(server["execution_id"])
+        with api.database.begin() as connection:
+            store_handle(connection, claimed.execution_id, claimed.fence, ProcessHandle(20000, forward_port=4000))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    short = run["workspace_id"][:8]
+    started = relay("serve", short)
+    thread.join()
+    assert started.stdout == "http://127.0.0.1:4000\n"
+    assert f"relay serve {short} --stop" in started.stderr
+    again = relay("serve", short)
+    assert (again.stdout, "has a dev server already" in again.stderr) == (started.stdout, True)
+    assert "asked 1 dev server to end" in relay("serve", short, "--stop").stderr
+
+
+def test_events_are_printed_a_line_each(api, relay):
+    run = api.run()
+    api.run()
+    lines = relay("events", run["workspace_id"][:8]).stdout.splitlines()
+    assert len(lines) == len(relay("events", run["workspace_id"][:8], "--json").stdout.splitlines())
+    assert all(line.split()[2] == run["workspace_id"][:8] for line in lines)
+    everywhere = [json.loads(line)["workspace_id"] for line in relay("events", "--json").stdout.splitlines()]
+    assert len(set(everywhere)) == 2
+
+
+def test_the_address_of_the_page_is_printed(api, relay):
+    run = api.run()
+    base = str(api.client.base_url).rstrip("/")
+    assert relay("open", "--print").stdout == f"{base}/\n"
+    assert relay("open", run["run_id"][:8], "--print").stdout.startswith(f"{base}/")
+
+
+@pytest.mark.parametrize("who", ["admin"])
+def test_the_text_of_a_token_is_said_to_be_shown_once(relay):
+    made = relay("token", "create", "ci", "--owner", "ann", "--scope", "runs:read", "--scope", "runs:write")
+    assert "scopes      runs:read, runs:write\n" in made.stdout
+    assert "shown only this once" in made.stderr
+    assert "runs:read, runs:write" in relay("token", "list").stdout
+
+
+def test_ids_names_and_labels_are_completed_from_the_api(api, relay):
+    relay("project", "create", "shop")
+    run = api.run(title="Mend the parser")
+    with api.database.begin() as connection:
+        connection.execute(update(Run).values(labels={"team": "core"}))
+    assert completion.runs(run["run_id"][:3]) == [(run["run_id"][:8], "Mend the parser")]
+    assert completion.runs("x") == []
+    assert completion.workspaces("") == [(run["workspace_id"][:8], "Mend the parser")]
+    assert [name for name, _ in completion.projects("sh")] == ["shop"]
+    assert completion.labels("te") == [("team=core", "")]
+
+
+def test_without_an_api_there_is_nothing_to_complete(monkeypatch, tmp_path):
+    monkeypatch.setenv("RELAY_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("RELAY_API_URL", raising=False)
+    monkeypatch.delenv("RELAY_TOKEN", raising=False)
+    assert completion.runs("") == []
+    monkeypatch.setenv("RELAY_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("RELAY_TOKEN", "x")
+    assert completion.projects("") == []
