@@ -24,7 +24,7 @@ TOGETHER = {
         "faults/test_admission.py",
     ),
     "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
-    "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py"),
+    "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py", "acceptance/test_docs.py"),
     "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
     "runs": (
         "acceptance/test_main_job.py",
