@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from relay_stack.down import take_down
+from relay_stack.files.stack_state import StackState
+from relay_stack.status import current_state
 from tests.support.docs_commands import PAGES, ROOT, script_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
@@ -35,9 +38,21 @@ def environment() -> Iterator[dict[str, str]]:
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     environment["GIT_CONFIG_COUNT"] = str(len(git))
     subprocess.run([sys.executable, "-c", UP], env=environment, check=True, timeout=240)
+    state = current_state(base / "data")
+    assert state is not None
+    environment |= {"API": state.api_url, "TOKEN": state.token, "RUN": posted(state)}
     yield environment
     take_down(base / "data", everything=True)
     shutil.rmtree(base)
+
+
+def posted(state: StackState) -> str:
+    """Post a run, for the pages that speak of one; return its id."""
+    executor = {"name": "shell", "command": "true"}
+    body = {"repos": [{"url": f"file://{ROOT}"}], "prompt": "do it", "executor": executor}
+    headers = {"Authorization": f"Bearer {state.token}"}
+    answer = httpx.post(f"{state.api_url}/v1/runs", json=body, headers=headers, trust_env=False)
+    return str(answer.raise_for_status().json()["run_id"])
 
 
 @pytest.fixture
