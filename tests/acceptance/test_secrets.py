@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -199,85 +200,129 @@ def secret() -> str:
     return f'{uuid4().hex[:16]}/"<é>+= {uuid4().hex}'
 
 
-def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, secret: str, services_dir: Path):
-    leaks, url = Leaks(secret), f"file://{repo}"
+@dataclass
+class PrintedSecret:
+    """A run that has printed its secret, and a dev server of its workspace that looked for it."""
+
+    relay: Relay
+    secret: str
+    leaks: Leaks
+    run: dict[str, Any]
+    steps: dict[str, dict[str, Any]]
+    spy: dict[str, Any]
+    live: bytes
+    """Every byte that a reader of the agent's live log received."""
+    printed: dict[str, Any] = field(init=False)
+    """A later step that prints the file into which the agent wrote the secret."""
+
+    @property
+    def workspace(self) -> str:
+        return f"/v1/workspaces/{self.run['workspace_id']}"
+
+    @property
+    def home(self) -> Path:
+        return self.relay.data_dir / "workspaces" / self.run["workspace_id"] / "home"
+
+    def check_logs(self) -> None:
+        agent = self.steps["coding_agent"]
+        assert agent["status"] == "completed"
+        log = self.relay.log(agent["id"], "stdout")
+        assert log.endswith(b"the end\n\n")
+        assert log.count(b"*" * len(self.secret.encode())) >= 5
+        assert self.live.count(b"the end") == 2, "both streams were followed"
+        for reason in ("setup_script", "cleanup_script"):
+            shown = self.relay.log(self.steps[reason]["id"])
+            assert b"RELAY_EXECUTION_ID" in shown
+            assert b"SEKRET" not in shown
+
+    def check_environments(self) -> None:
+        seen = self.relay.log(self.spy["id"], "stdout").decode().splitlines()
+        assert seen[0] == "it is there"
+        assert f"of {self.spy['id']}" in seen, "it can read its own"
+        assert f"of {self.steps['coding_agent']['id']}" not in seen
+        assert "FOUND" not in seen
+        assert "closed" in seen
+
+    def print_again(self) -> None:
+        script = "cat /workspace/home/kept; base64 /workspace/home/kept"
+        self.printed = step(self.relay, self.run, run_reason="setup_script", script=script)
+        assert self.relay.log(self.printed["id"], "stdout").startswith(b"*" * len(self.secret.encode()))
+
+    def stop_spy(self) -> None:
+        self.relay.http.delete(f"{self.workspace}/dev-server")
+        self.relay.wait_step(self.run, "dev_server", {"killed"})
+
+    def check_answers(self) -> None:
+        self.leaks.of("the live log", self.live)
+        paths = [self.workspace + tail for tail in ("", "/executions", "/events", "/diff")]
+        executions = (*self.steps.values(), self.spy, self.printed)
+        paths += [f"/v1/executions/{one['id']}" + tail for one in executions for tail in ("", "/logs")]
+        paths += [f"/v1/projects/{self.run['project_id']}", f"/v1/projects/{self.run['project_id']}/secrets"]
+        for path in paths:
+            answer = self.relay.http.get(path)
+            assert answer.status_code == 200, answer.text
+            self.leaks.of(path, answer.content)
+
+    def check_stores(self, services_dir: Path) -> None:
+        kept = self.home / "kept"
+        self.leaks.must_see(kept.read_bytes())
+        kept.unlink()
+        # Of other tests, with all that these leave there (a file of a terabyte of nothing).
+        workspaces = self.relay.data_dir / "workspaces"
+        others = {each for each in workspaces.iterdir() if each.name != self.run["workspace_id"]}
+        for where, found in (
+            *everything_in_postgres(self.relay),
+            *everything_in_redis(self.relay.environment["RELAY_REDIS_URL"]),
+            *files_below(self.relay.root, services_dir, but=others),
+        ):
+            self.leaks.of(where, found)
+
+
+def store_secret(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> None:
     said = relay_command(relay, "secret", "set", "TOKEN", "--repo", str(repo), stdin=secret + "\n")
     listed = relay_command(relay, "secret", "list", "--repo", str(repo), "--json").stdout
     assert [one["name"] for one in json.loads(listed)] == ["TOKEN"]
     leaks.of("the command line's answers", said.stdout + said.stderr + listed)
 
+
+def check_engine(relay: Relay, run: dict[str, Any], agent: dict[str, Any], leaks: Leaks) -> None:
+    with relay.database.connect() as connection:
+        statement = text("SELECT handle->>'exec_id' FROM execution_processes WHERE id = :id")
+        exec_id = connection.execute(statement, {"id": agent["id"]}).scalar_one()
+    inspected = (relay.container(run).attrs, engine().api.exec_inspect(exec_id))
+    leaks.of("docker inspect", "".join(map(json.dumps, inspected)))
+
+
+def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> PrintedSecret:
+    """Watches command lines and Redis while the agent prints, the dev server looks, and the chain ends."""
     live: list[bytes] = []
+    scripts = {"setup_script": "env", "cleanup_script": "env", "dev_server_script": SPY}
     with command_lines(leaks), redis_commands(relay.environment["RELAY_REDIS_URL"], leaks):
-        run = relay.submit(
-            url,
-            PRINT + HOLD,
-            secrets={"SEKRET": "TOKEN"},
-            setup_script="env",
-            cleanup_script="env",
-            dev_server_script=SPY,
-        )
+        run = relay.submit(f"file://{repo}", PRINT + HOLD, secrets={"SEKRET": "TOKEN"}, **scripts)
         agent = relay.wait_step(run, "coding_agent", {"running"})
         reader = threading.Thread(target=followed, args=(relay, agent["id"], live))
         reader.start()
-        relay.until((relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "pid").exists)
-        raw = relay.data_dir / "workspaces" / run["workspace_id"] / "runs" / agent["id"]
-        leaks.must_see(b"".join(data for _, data in files_below(raw)))  # it has printed it
-
-        with relay.database.connect() as connection:
-            statement = text("SELECT handle->>'exec_id' FROM execution_processes WHERE id = :id")
-            exec_id = connection.execute(statement, {"id": agent["id"]}).scalar_one()
-        client = engine()
-        leaks.of(
-            "docker inspect", json.dumps(relay.container(run).attrs) + json.dumps(client.api.exec_inspect(exec_id))
-        )
+        workspace = relay.data_dir / "workspaces" / run["workspace_id"]
+        relay.until((workspace / "home" / "pid").exists)
+        leaks.must_see(b"".join(data for _, data in files_below(workspace / "runs" / agent["id"])))  # it has printed it
+        check_engine(relay, run, agent, leaks)
         assert relay.http.post(f"/v1/workspaces/{run['workspace_id']}/dev-server").status_code == 202
         spy = relay.wait_step(run, "dev_server", {"running"})
         steps = {one["run_reason"]: one for one in relay.wait_chain(run)}
         reader.join(30)
+    return PrintedSecret(relay, secret, leaks, run, steps, spy, b"".join(live))
 
-    assert steps["coding_agent"]["status"] == "completed"
-    log = relay.log(agent["id"], "stdout")
-    assert log.endswith(b"the end\n\n")
-    assert log.count(b"*" * len(secret.encode())) >= 5
-    assert b"".join(live).count(b"the end") == 2, "both streams were followed"
 
-    seen = relay.log(spy["id"], "stdout").decode().splitlines()
-    assert seen[0] == "it is there"
-    assert f"of {spy['id']}" in seen, "it can read its own"
-    assert f"of {agent['id']}" not in seen
-    assert "FOUND" not in seen
-    assert "closed" in seen
-    for reason in ("setup_script", "cleanup_script"):
-        shown = relay.log(steps[reason]["id"])
-        assert b"RELAY_EXECUTION_ID" in shown
-        assert b"SEKRET" not in shown
-
-    printed = step(
-        relay, run, run_reason="setup_script", script="cat /workspace/home/kept; base64 /workspace/home/kept"
-    )
-    assert relay.log(printed["id"], "stdout").startswith(b"*" * len(secret.encode()))
-    relay.http.delete(f"/v1/workspaces/{run['workspace_id']}/dev-server")
-    relay.wait_step(run, "dev_server", {"killed"})
-
-    leaks.of("the live log", b"".join(live))
-    paths = [f"/v1/workspaces/{run['workspace_id']}" + tail for tail in ("", "/executions", "/events", "/diff")]
-    paths += [f"/v1/executions/{one['id']}" + tail for one in (*steps.values(), spy, printed) for tail in ("", "/logs")]
-    paths += [f"/v1/projects/{run['project_id']}", f"/v1/projects/{run['project_id']}/secrets"]
-    for path in paths:
-        answer = relay.http.get(path)
-        assert answer.status_code == 200, answer.text
-        leaks.of(path, answer.content)
-    kept = relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "kept"
-    leaks.must_see(kept.read_bytes())
-    kept.unlink()
-    # Of other tests, with all that these leave there (a file of a terabyte of nothing).
-    others = {each for each in (relay.data_dir / "workspaces").iterdir() if each.name != run["workspace_id"]}
-    for where, found in (
-        *everything_in_postgres(relay),
-        *everything_in_redis(relay.environment["RELAY_REDIS_URL"]),
-        *files_below(relay.root, services_dir, but=others),
-    ):
-        leaks.of(where, found)
+def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, secret: str, services_dir: Path):
+    leaks = Leaks(secret)
+    store_secret(relay, repo, secret, leaks)
+    printing = run_that_prints(relay, repo, secret, leaks)
+    printing.check_logs()
+    printing.check_environments()
+    printing.print_again()
+    printing.stop_spy()
+    printing.check_answers()
+    printing.check_stores(services_dir)
 
 
 def test_a_worker_that_takes_over_masks_what_the_one_before_it_gave(relay: Relay, repo: Path, secret: str):

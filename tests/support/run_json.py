@@ -7,6 +7,14 @@ AGENT_ID = "a6e41bc0-0000-4000-8000-000000000002"
 SETUP_ID = "5e70b1c2-0000-4000-8000-000000000003"
 WORKSPACE_ID = "fc90ec5e-0000-4000-8000-000000000004"
 SESSION_ID = "5e551077-0000-4000-8000-000000000005"
+REPO = {
+    "name": "app",
+    "url": "https://git.example.org/team/app.git",
+    "target_branch": "main",
+    "ref": None,
+    "base_commit": "1" * 40,
+    "stat": {"files": 2, "insertions": 10, "deletions": 3},
+}
 
 
 def run_json(**changed: Any) -> dict[str, Any]:
@@ -34,16 +42,7 @@ def run_json(**changed: Any) -> dict[str, Any]:
         "session_id": SESSION_ID,
         "agent_execution_id": AGENT_ID,
         "executor": "claude-code",
-        "repos": [
-            {
-                "name": "app",
-                "url": "https://git.example.org/team/app.git",
-                "target_branch": "main",
-                "ref": None,
-                "base_commit": "1" * 40,
-                "stat": {"files": 2, "insertions": 10, "deletions": 3},
-            }
-        ],
+        "repos": [REPO],
         "branch": "vk-3f2a-count-the-files",
         "pull_request": None,
         "stat": {"files": 2, "insertions": 10, "deletions": 3},

@@ -6,14 +6,29 @@ from typing import Any
 
 from docker.models.containers import Container
 
-SOURCE = Path(__file__).with_name("server.py")
+MODULES = ("script", "dialect", "anthropic", "openai", "gemini", "server")
+"""The modules of the server; each imports only those before it."""
 PORT = 8088
+LOADER = """
+import sys, types
+for name, source in {sources!r}.items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+sys.modules["{package}.server"].main()
+"""
+
+
+def program() -> str:
+    """The server as one program for `python3 -c`, which needs no file beside it."""
+    package = __package__ or ""
+    sources = {f"{package}.{name}": Path(__file__).with_name(f"{name}.py").read_text() for name in MODULES}
+    return LOADER.format(sources=sources, package=package)
 
 
 def start_in_container(container: Container, host: str = "127.0.0.1", port: int = PORT) -> str:
     """Start it, wait until it listens, and return its base URL. It ends with the container."""
     api = container.client.api
-    command = ["python3", "-c", SOURCE.read_text(), "--host", host, "--port", str(port)]
+    command = ["python3", "-c", program(), "--host", host, "--port", str(port)]
     output = api.exec_start(api.exec_create(container.id, command)["Id"], stream=True)
     said = next(output, b"").decode()
     if not said.startswith("listening on "):

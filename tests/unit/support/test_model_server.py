@@ -1,11 +1,14 @@
 """The stand-in for the model does what its directives say."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection, IncompleteRead
 
 import pytest
 
+from tests.support.model_server.in_container import program
 from tests.support.model_server.server import ModelServer
 
 
@@ -248,3 +251,15 @@ def test_gemini_streams(server):
 
 def test_gemini_counts_tokens(server):
     assert json.loads(post(server, "/v1beta/models/m:countTokens", {})[1])["totalTokens"] == 11
+
+
+def test_the_server_runs_as_one_program_where_only_python_is(tmp_path):
+    command = [sys.executable, "-I", "-c", program(), "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+        host, _, port = running.stdout.readline().removeprefix("listening on http://").strip().rpartition(":")
+        connection = HTTPConnection(host, int(port))
+        connection.request("POST", "/v1/messages", json.dumps({"messages": [{"role": "user", "content": "hello"}]}))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        running.kill()
+    assert answer["content"] == [{"type": "text", "text": "A side request"}]

@@ -1,14 +1,38 @@
-"""A database in which two nodes have said that they live."""
+"""A database with two live nodes, and the parts that a sweep of presence needs."""
+
+from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import text
 
+from relay_core.live_log.publisher import LiveLogPublisher
+from relay_core.settings import Settings
+from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import runtime_nodes
+from relay_core.store.transaction import Database
+from tests.support.store_acts import OTHER
 
 
 @pytest.fixture
-def db(database: Engine) -> Engine:
+def db(database: Database) -> Database:
     with database.begin() as connection:
         for node in ("node-1", "node-2"):
             runtime_nodes.heartbeat(connection, node, pool="default", client_version="0", capabilities={})
     return database
+
+
+@pytest.fixture
+def at_work(db: Database) -> Database:
+    """The presence sweep has run without a pause: a silent node is not excused by an outage of the sweep."""
+    with db.begin() as connection:
+        connection.execute(text("UPDATE presence_sweeps SET swept_at = now(), resumed_at = now() - interval '1 day'"))
+    return db
+
+
+@pytest.fixture
+def context(at_work: Database, redis_url: str):
+    """The parts of a worker on node-2 that sweep presence."""
+    settings = Settings(redis_url=redis_url)
+    live_logs = LiveLogPublisher(settings)
+    parts = {"database": at_work, "logs": LogStore(at_work), "live_logs": live_logs}
+    return SimpleNamespace(settings=settings, claimant=OTHER, **parts)
