@@ -4,15 +4,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from relay_core.store.transaction import Database
 from tests.support.log_fixtures import cut_connections
 
 
 @pytest.fixture
-def outage(database: Engine, database_url: str) -> Iterator[threading.Event]:
+def outage(database: Database, database_url: str) -> Iterator[threading.Event]:
     """Set: the database takes no connections and has cut all it had."""
     admin = create_engine(
         make_url(database_url).set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"

@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import uvicorn
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 
 from relay_api.app import create_app
 from relay_core.domain import execution as machine
@@ -26,6 +26,7 @@ from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.logs.log_store import Append, LogStore, StreamEnd
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Workspace
+from relay_core.store.transaction import Database
 from tests.support.waiting import eventually
 
 NODE = "test-node"
@@ -43,7 +44,7 @@ class Api:
     app: Any
     client: httpx.Client
     settings: Settings
-    database: Engine
+    database: Database
     tokens: dict[str, str]
 
     def as_(self, who: str) -> dict[str, str]:
@@ -64,7 +65,7 @@ class Api:
         return answer.json()
 
 
-def make_tokens(database: Engine) -> dict[str, str]:
+def make_tokens(database: Database) -> dict[str, str]:
     wanted = {
         "ann": ("ann", ["runs:read", "runs:write"]),
         "bob": ("bob", ["runs:read", "runs:write"]),
@@ -84,14 +85,14 @@ def settings_for(database_url: str, redis_url: str, **more: Any) -> Settings:
 
 
 @contextmanager
-def api_in_process(database: Engine, settings: Settings) -> Iterator[Api]:
+def api_in_process(database: Database, settings: Settings) -> Iterator[Api]:
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Api(app, client, settings, database, make_tokens(database))
 
 
 @contextmanager
-def api_on_a_port(database: Engine, settings: Settings, port: int = 0) -> Iterator[Api]:
+def api_on_a_port(database: Database, settings: Settings, port: int = 0) -> Iterator[Api]:
     """Served by uvicorn, for streams; on a free port or a given one."""
     # With its protocol, or asyncio leaves Nagle's algorithm on (40 ms for every answer).
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -121,7 +122,7 @@ def problem_of(answer: httpx.Response) -> tuple[int, str, list[str]]:
 class Worker:
     """Takes and ends executions through the core, as a worker does, without running anything."""
 
-    def __init__(self, database: Engine, live: LiveLogPublisher | None = None) -> None:
+    def __init__(self, database: Database, live: LiveLogPublisher | None = None) -> None:
         self.database = database
         self.logs = LogStore(database)
         self.live = live

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
@@ -21,6 +21,7 @@ from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.tokens import Principal
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
 from relay_workers.host_files.safe_dir import OpenFile, SafeDir
@@ -37,7 +38,7 @@ class Owned:
     fence: int
 
 
-def running_execution(database: Engine) -> Owned:
+def running_execution(database: Database) -> Owned:
     with database.begin() as connection:
         runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
         run = RunInput((RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
@@ -47,20 +48,20 @@ def running_execution(database: Engine) -> Owned:
     return Owned(claimed.execution_id, claimed.fence)
 
 
-def taken_over(database: Engine, owned: Owned) -> Owned:
+def taken_over(database: Database, owned: Owned) -> Owned:
     """The same execution after a new claim of its log."""
     with database.begin() as connection:
         log_store.open_streams(connection, owned.id, owned.fence + 1)
     return Owned(owned.id, owned.fence + 1)
 
 
-def close_log(database: Engine, owned: Owned, sha256: str = "0" * 64) -> None:
+def close_log(database: Database, owned: Owned, sha256: str = "0" * 64) -> None:
     ends = {name: log_store.StreamEnd(info.bytes, sha256) for name, info in LogStore(database).sizes(owned.id).items()}
     with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, ends)
 
 
-def cut_connections(database: Engine, database_url: str) -> None:
+def cut_connections(database: Database, database_url: str) -> None:
     """End every session of the test's database."""
     admin = create_engine(make_url(database_url).set(database="postgres"), poolclass=NullPool)
     with admin.connect() as connection:
@@ -117,7 +118,7 @@ class Run:
 class Bench:
     """One worker's pump over real services."""
 
-    database: Engine
+    database: Database
     settings: Settings
     folder: Path
     publisher: LiveLogPublisher = field(init=False)

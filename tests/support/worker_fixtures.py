@@ -13,7 +13,7 @@ from uuid import UUID
 
 import docker
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
@@ -57,7 +57,7 @@ class Node:
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
-    def db(self) -> Engine:
+    def db(self) -> Database:
         return self.context.database
 
     def submit(

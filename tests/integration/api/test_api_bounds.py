@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from sqlalchemy import Engine
 
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, api_in_process, make_tokens, settings_for
 from tests.support.waiting import eventually
 
@@ -24,7 +24,7 @@ CONNECTIONS = 100
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
@@ -65,7 +65,7 @@ def _serve(database_url: str, redis_url: str, folder: Path) -> tuple[subprocess.
 
 @pytest.fixture
 def served(
-    database: Engine, database_url: str, redis_url: str, tmp_path: Path
+    database: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> Iterator[tuple[httpx.Client, int, int]]:
     """An API of its own process with few files: a client, its port and its pid."""
     process, port = _serve(database_url, redis_url, tmp_path)

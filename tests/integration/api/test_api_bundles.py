@@ -6,20 +6,21 @@ from uuid import UUID
 
 import pytest
 import zstandard
-from sqlalchemy import Engine, select, update
+from sqlalchemy import select, update
 
 from relay_core.store.schema.tables import WorkspaceRepo
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine) -> Worker:
+def worker(database: Database) -> Worker:
     return Worker(database)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
 from relay_core.store.schema.tables import Workspace
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
 
 KEY = base64.urlsafe_b64encode(bytes(32)).decode()
@@ -84,13 +85,13 @@ def text(value, most):
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_on_a_port(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine) -> Worker:
+def worker(database: Database) -> Worker:
     return Worker(database)
 
 

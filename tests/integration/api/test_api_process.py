@@ -13,12 +13,13 @@ from uuid import UUID
 import httpx
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_core.domain.message import task_id
 from relay_core.queue.celery_app import make_app
 from relay_core.store import idempotency
 from relay_core.store.schema.tables import IdempotencyKey
+from relay_core.store.transaction import Database
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.api_fixtures import (
     RUN,
@@ -42,7 +43,7 @@ def black_hole() -> Iterator[str]:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
-def test_it_serves_and_stops_while_a_stream_is_open(database: Engine, database_url: str, redis_url: str):
+def test_it_serves_and_stops_while_a_stream_is_open(database: Database, database_url: str, redis_url: str):
     port = free_port()
     command = [sys.executable, "-m", "relay_api"]
     process = subprocess.Popen(command, env=environment(database_url, redis_url, RELAY_API_PORT=str(port)))
@@ -89,7 +90,7 @@ def test_it_says_in_one_message_why_it_cannot_start(
     assert "Traceback" not in done.stderr
 
 
-def test_it_refuses_an_older_schema_and_says_what_to_run(database: Engine, database_url: str, redis_url: str):
+def test_it_refuses_an_older_schema_and_says_what_to_run(database: Database, database_url: str, redis_url: str):
     with database.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
     command = [sys.executable, "-m", "relay_api"]
@@ -100,12 +101,12 @@ def test_it_refuses_an_older_schema_and_says_what_to_run(database: Engine, datab
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
-def test_a_kill_is_told_to_workers_at_once(api: Api, database: Engine, redis_url: str):
+def test_a_kill_is_told_to_workers_at_once(api: Api, database: Database, redis_url: str):
     worker, made = Worker(database), api.run()
     worker.claim(made["execution_id"])
     told: list[Any] = []
@@ -128,7 +129,7 @@ def test_a_kill_is_told_to_workers_at_once(api: Api, database: Engine, redis_url
 
 
 @pytest.mark.alone
-def test_a_silent_redis_delays_no_answer(database: Engine, database_url: str):
+def test_a_silent_redis_delays_no_answer(database: Database, database_url: str):
     with black_hole() as url, api_in_process(database, settings_for(database_url, url)) as api:
         worker = Worker(database)
         begun = time.monotonic()
@@ -139,7 +140,7 @@ def test_a_silent_redis_delays_no_answer(database: Engine, database_url: str):
         assert api.client.get("/healthz").json()["status"] == "degraded"
 
 
-def test_a_redis_that_refuses_writes_is_not_ok(database: Engine, database_url: str, tmp_path):
+def test_a_redis_that_refuses_writes_is_not_ok(database: Database, database_url: str, tmp_path):
     """F18: it answers a PING, and no message can be sent."""
     server = EmbeddedValkey(tmp_path / "full", durable=False)
     url = server.start()
@@ -161,7 +162,7 @@ def test_the_message_is_on_the_pools_queue(api: Api, redis_url: str):
         eventually(lambda: client.llen("relay:pool.default") == before + 1)
 
 
-def test_a_key_is_forgotten_after_its_time(api: Api, database: Engine):
+def test_a_key_is_forgotten_after_its_time(api: Api, database: Database):
     headers = {"Idempotency-Key": "old"}
     first = api.post("/v1/runs", RUN, headers=headers).json()
     with database.begin() as connection:

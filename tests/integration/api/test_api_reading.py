@@ -5,26 +5,27 @@ from uuid import UUID, uuid4
 
 import pytest
 import zstandard
-from sqlalchemy import Engine, create_engine, make_url, select, text
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.pool import NullPool
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.schema import revision
 from relay_core.store.schema.tables import Base, Workspace, WorkspaceRepo
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine) -> Worker:
+def worker(database: Database) -> Worker:
     return Worker(database)
 
 
@@ -58,7 +59,7 @@ def test_an_execution_shows_its_end_its_heads_and_its_logs(api: Api, worker: Wor
     assert (task["status"], task["workspace_ids"]) == ("inreview", [made["workspace_id"]])
 
 
-def test_a_closed_log_without_a_terminal_event_is_still_running(api: Api, worker: Worker, database: Engine):
+def test_a_closed_log_without_a_terminal_event_is_still_running(api: Api, worker: Worker, database: Database):
     made = api.run()
     worker.claim(made["execution_id"])
     with database.begin() as connection:
@@ -221,7 +222,7 @@ def test_a_deleted_workspace_ends_its_work_and_keeps_its_record(api: Api, worker
     assert "execution.queued" not in kinds[kinds.index("workspace.deleted") :]
 
 
-def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, database: Engine):
+def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, database: Database):
     project = api.post("/v1/projects", {"name": "p", "repos": [RUN["repos"][0]]}).json()
     assert project["repos"][0]["state"] == "cloning"
     made = api.run(project_id=project["id"])
@@ -237,7 +238,7 @@ def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, database: Eng
         assert connection.scalar(select(Workspace.deleted_at)) is not None
 
 
-def test_a_failed_mirror_says_why(api: Api, database: Engine):
+def test_a_failed_mirror_says_why(api: Api, database: Database):
     project = api.post("/v1/projects", {"name": "p", "repos": [RUN["repos"][0]]}).json()
     with database.begin() as connection:
         connection.execute(text("UPDATE project_repos SET state = 'failed', clone_error = 'no route'"))
@@ -295,7 +296,7 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert api.get(f"/v1/executions/{uuid4()}%00").status_code == 422
 
 
-def test_an_unexpected_error_says_nothing_of_itself(api: Api, database: Engine):
+def test_an_unexpected_error_says_nothing_of_itself(api: Api, database: Database):
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE runtime_nodes RENAME TO hidden"))
     answer = api.get("/v1/nodes")
@@ -346,7 +347,7 @@ def test_health_nodes_metrics_and_documents(api: Api, worker: Worker):
     assert "/v1/runs" in api.client.get("/docs").text
 
 
-def test_without_a_database_health_says_so(database: Engine, database_url: str, redis_url: str):
+def test_without_a_database_health_says_so(database: Database, database_url: str, redis_url: str):
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         core = api.app.state.services
         core.database.dispose()
@@ -364,7 +365,7 @@ def test_without_a_database_health_says_so(database: Engine, database_url: str, 
                 admin.execute(text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
 
 
-def test_it_does_not_start_on_a_schema_it_does_not_know(database: Engine, database_url: str, redis_url: str):
+def test_it_does_not_start_on_a_schema_it_does_not_know(database: Database, database_url: str, redis_url: str):
     with database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from-the-future'"))
     with (
@@ -374,7 +375,7 @@ def test_it_does_not_start_on_a_schema_it_does_not_know(database: Engine, databa
         pass
 
 
-def test_every_table_with_an_owner_is_filtered_by_it(database: Engine):
+def test_every_table_with_an_owner_is_filtered_by_it(database: Database):
     """A reminder: a new table with `created_by` needs a thought about who may see it."""
     owned = {table.name for table in Base.metadata.sorted_tables if "created_by" in table.columns}
     assert owned == {"projects", "project_secrets", "repos", "runs", "tasks", "workspaces", "execution_processes"}

@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
 from relay_core.store.schema.tables import ExecutionProcess, Workspace, WorkspaceEnvironment
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
@@ -48,7 +49,7 @@ def test_the_message_is_sent_after_commit(api: Api, redis_url: str):
     assert published is not None
 
 
-def test_without_redis_a_run_is_accepted_all_the_same(database: Engine, database_url: str):
+def test_without_redis_a_run_is_accepted_all_the_same(database: Database, database_url: str):
     with api_in_process(database, settings_for(database_url, "redis://127.0.0.1:1/0")) as api:
         api.run()
         assert count(api) == 1
@@ -185,7 +186,7 @@ def test_a_wrong_environment_value_is_not_repeated(api: Api):
         assert "12345678" not in answer.text
 
 
-def test_image_of_request_then_project_then_server(database: Engine, database_url: str, redis_url: str):
+def test_image_of_request_then_project_then_server(database: Database, database_url: str, redis_url: str):
     with api_in_process(database, settings_for(database_url, redis_url, default_image="c")) as api:
         project = api.post("/v1/projects", {"name": "p", "default_image": "b"}).json()["id"]
 
@@ -197,7 +198,7 @@ def test_image_of_request_then_project_then_server(database: Engine, database_ur
         assert image() == "c"
 
 
-def test_an_image_that_is_not_on_the_list_is_refused(database: Engine, database_url: str, redis_url: str):
+def test_an_image_that_is_not_on_the_list_is_refused(database: Database, database_url: str, redis_url: str):
     settings = settings_for(database_url, redis_url, allowed_images=("relay-*",), default_image="relay-base")
     with api_in_process(database, settings) as api:
         assert problem_of(api.post("/v1/runs", RUN | {"image": "other"})) == (422, "image_not_allowed", ["image"])
@@ -250,7 +251,7 @@ def test_concurrent_copies_create_once(api: Api):
     assert count(api) == 1
 
 
-def test_a_further_step_waits_for_the_lane(api: Api, database: Engine):
+def test_a_further_step_waits_for_the_lane(api: Api, database: Database):
     worker = Worker(database)
     made = api.run(repos=[{**RUN["repos"][0], "cleanup_script": "true"}])
     path = f"/v1/workspaces/{made['workspace_id']}/executions"
@@ -307,7 +308,7 @@ def test_of_several_repos_one_must_be_named(api: Api):
     assert (added["action"]["cwd"], added["action"]["as_root"]) == ("repos/b", True)
 
 
-def test_a_dev_server_starts_once_and_stops(api: Api, database: Engine):
+def test_a_dev_server_starts_once_and_stops(api: Api, database: Database):
     worker = Worker(database)
     made = api.run(repos=[{**RUN["repos"][0], "dev_server_script": "serve"}])
     path = f"/v1/workspaces/{made['workspace_id']}/dev-server"

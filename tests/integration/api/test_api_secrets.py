@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import func, select, text
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import RunReason
 from relay_core.secret_box import SecretBox, SecretName
 from relay_core.store.projects import secrets as stored_secrets
 from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Workspace
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces import workspace_row
 from relay_workers.execution.secret_values import grant, to_mask
 from tests.support.api_fixtures import RUN, Api, api_in_process, problem_of, settings_for
@@ -23,7 +24,7 @@ URL = RUN["repos"][0]["url"]
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
@@ -158,7 +159,7 @@ def test_what_a_run_may_not_ask_for(api: Api, body: dict, code: str):
     assert problem_of(api.post("/v1/runs", RUN | {"project_id": with_secret(api)} | body))[:2] == (422, code)
 
 
-def test_without_a_key_secrets_are_refused_and_all_else_works(database: Engine, database_url: str, redis_url: str):
+def test_without_a_key_secrets_are_refused_and_all_else_works(database: Database, database_url: str, redis_url: str):
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         made = project(api)
         answer = put(api, f"/v1/projects/{made}/secrets/TOKEN")

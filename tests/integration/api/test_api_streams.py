@@ -13,24 +13,24 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.live_log.publisher import LiveLogPublisher
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, problem_of, settings_for
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     settings = settings_for(database_url, redis_url, api_sse_heartbeat_seconds=0.3)
     with api_on_a_port(database, settings) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine, database_url: str, redis_url: str) -> Iterator[Worker]:
+def worker(database: Database, database_url: str, redis_url: str) -> Iterator[Worker]:
     live = LiveLogPublisher(settings_for(database_url, redis_url))
     yield Worker(database, live)
     live.close()
@@ -290,7 +290,7 @@ def test_a_hundred_followers_get_every_byte(api: Api, worker: Worker):
         assert {result.result(30) for result in results} == {expected}
 
 
-def test_a_stream_is_ended_in_time_without_an_end_event(database: Engine, database_url: str, redis_url: str):
+def test_a_stream_is_ended_in_time_without_an_end_event(database: Database, database_url: str, redis_url: str):
     with api_on_a_port(database, settings_for(database_url, redis_url, api_sse_max_seconds=0.3)) as api:
         made = api.run()
         seen = list(frames(api, f"/v1/executions/{made['execution_id']}/logs/stream"))

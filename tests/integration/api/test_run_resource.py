@@ -5,15 +5,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 

@@ -7,7 +7,7 @@ from threading import Event, Thread
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 
 from relay_core.console import server_sent_events as sse
 from relay_core.domain import execution as machine
@@ -15,6 +15,7 @@ from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolSt
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
 from relay_core.store.schema.tables import Workspace
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces import sessions
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, api_on_a_port, problem_of, settings_for
 
@@ -23,13 +24,13 @@ SESSION = "0b8f8f4e-2d62-4a7b-9c1e-6f1d2a3b4c5d"
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine) -> Worker:
+def worker(database: Database) -> Worker:
     return Worker(database)
 
 
@@ -166,7 +167,7 @@ def test_a_conversation_is_read_page_by_page(api: Api, worker: Worker):
 
 
 def test_a_stream_shows_every_change_and_goes_on_after_a_break(
-    database: Engine, database_url: str, redis_url: str, worker: Worker
+    database: Database, database_url: str, redis_url: str, worker: Worker
 ):
     with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         made = started(api, worker)
@@ -267,7 +268,7 @@ def test_the_profiles_of_somebody_elses_project_are_not_told(api: Api):
         assert problem_of(answer)[:2] == (404, "not_found")
 
 
-def test_a_cursor_from_nowhere_sees_the_end(database: Engine, database_url: str, redis_url: str, worker: Worker):
+def test_a_cursor_from_nowhere_sees_the_end(database: Database, database_url: str, redis_url: str, worker: Worker):
     with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         made = started(api, worker)
         step = api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]

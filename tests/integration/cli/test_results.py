@@ -12,9 +12,10 @@ from uuid import UUID
 
 import pytest
 import zstandard
-from sqlalchemy import Engine, select, update
+from sqlalchemy import select, update
 
 from relay_core.store.schema.tables import WorkspaceRepo
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
 from tests.support.git_bench import Remote, git
 
@@ -67,13 +68,13 @@ class Desk:
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_on_a_port(database, settings_for(database_url, redis_url, git_allow_file=True)) as api:
         yield api
 
 
 @pytest.fixture
-def desk(api: Api, database: Engine, tmp_path: Path) -> Desk:
+def desk(api: Api, database: Database, tmp_path: Path) -> Desk:
     path = tmp_path / "app"
     path.mkdir()
     git(path, "init", "-q", "-b", "main")
@@ -156,7 +157,7 @@ def test_without_an_id_the_newest_workspace_of_the_repository_here_is_meant(desk
     assert (elsewhere.returncode, "give the id" in elsewhere.stderr) == (2, True)
 
 
-def test_a_clone_is_found_by_its_remote_or_named(database: Engine, work: Path, desk: Desk, tmp_path: Path):
+def test_a_clone_is_found_by_its_remote_or_named(database: Database, work: Path, desk: Desk, tmp_path: Path):
     url = "https://git.example.org/team/app.git"
     git(desk.clone.path, "remote", "add", "upstream", "git@git.example.org:team/app")
     with database.begin() as connection:

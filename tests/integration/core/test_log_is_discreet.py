@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from relay_core import logging_setup
@@ -20,6 +20,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.logging_setup import bind_to_logs, configure_logging
 from relay_core.settings import Settings
 from relay_core.store.database import make_database
+from relay_core.store.transaction import Database
 from relay_workers.capture.pump import SCAN_SECONDS
 from tests.support.api_fixtures import RUN, environment, make_tokens, settings_for
 from tests.support.log_fixtures import Bench, running_execution
@@ -37,7 +38,7 @@ def test_an_error_of_the_database_shows_no_value(database_url: str, redis_url: s
     database.dispose()
 
 
-def test_an_error_of_the_api_shows_no_request(database: Engine, database_url: str, redis_url: str, tmp_path: Path):
+def test_an_error_of_the_api_shows_no_request(database: Database, database_url: str, redis_url: str, tmp_path: Path):
     port = free_port()
     headers = {"Authorization": f"Bearer {make_tokens(database)['ann']}"}
     file = tmp_path / "api.log"
@@ -97,7 +98,7 @@ def test_lines_of_libraries_look_like_ours_and_carry_the_words_of_the_run(capfd:
 
 
 def test_what_the_pump_logs_carries_the_words_of_the_run(
-    database: Engine, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    database: Database, redis_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     bench = Bench(database, Settings(redis_url=redis_url), tmp_path)
     owned = running_execution(database)
@@ -117,7 +118,9 @@ def test_what_the_pump_logs_carries_the_words_of_the_run(
     assert SECRET not in told
 
 
-def test_the_pump_tells_that_it_goes_round_and_how_long_storing_takes(database: Engine, redis_url: str, tmp_path: Path):
+def test_the_pump_tells_that_it_goes_round_and_how_long_storing_takes(
+    database: Database, redis_url: str, tmp_path: Path
+):
     bench = Bench(database, Settings(redis_url=redis_url), tmp_path)
     owned, run = running_execution(database), bench.run()
     try:

@@ -4,14 +4,15 @@ import json
 import stat
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
+from relay_core.store.transaction import Database
 from relay_stack.files.local_secrets import ensure_secrets
 
 
-def test_they_are_made_once_and_the_key_outlives_the_token(tmp_path: Path, database_url: str, database: Engine):
+def test_they_are_made_once_and_the_key_outlives_the_token(tmp_path: Path, database_url: str, database: Database):
     first = ensure_secrets(tmp_path, database_url)
     SecretBox(Settings(secret_keys=first.secret_key).secret_keys).check()
     assert ensure_secrets(tmp_path, database_url) == first

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_core.domain.logs.append import Append
 from relay_core.live_log.follower import LiveLogFollower
@@ -17,6 +17,7 @@ from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.live_log.redis_entries import key
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.transaction import Database
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.log_fixtures import close_log, running_execution
 from tests.support.waiting import eventually
@@ -25,7 +26,7 @@ from tests.support.waiting import eventually
 class Author:
     """Stores and publishes as the pump does."""
 
-    def __init__(self, database: Engine, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self.database = database
         self.store = LogStore(database)
         self.publisher = LiveLogPublisher(settings)
@@ -51,7 +52,7 @@ def settings(redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def author(database: Engine, settings: Settings) -> Iterator[Author]:
+def author(database: Database, settings: Settings) -> Iterator[Author]:
     author = Author(database, settings)
     yield author
     author.publisher.close()
@@ -184,7 +185,7 @@ def test_chunks_that_were_never_published_are_found(author: Author, settings: Se
     assert _while_writing(write, lambda: _follow(settings, author)) == author.written["all"]
 
 
-def test_a_redis_that_dies_and_comes_back_is_used_again(database: Engine, tmp_path: Path) -> None:
+def test_a_redis_that_dies_and_comes_back_is_used_again(database: Database, tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "valkey", durable=False)
     settings = Settings(redis_url=server.start())
     author = Author(database, settings)
@@ -215,7 +216,7 @@ def test_a_redis_that_dies_and_comes_back_is_used_again(database: Engine, tmp_pa
         server.stop()
 
 
-def test_a_log_without_any_redis_is_followed_from_postgres(database: Engine) -> None:
+def test_a_log_without_any_redis_is_followed_from_postgres(database: Database) -> None:
     nowhere = Settings(redis_url="redis://127.0.0.1:1/0")
     author = Author(database, nowhere)
 
@@ -229,7 +230,9 @@ def test_a_log_without_any_redis_is_followed_from_postgres(database: Engine) -> 
     author.publisher.close()
 
 
-def test_the_log_of_an_execution_that_never_started_ends(author: Author, database: Engine, settings: Settings) -> None:
+def test_the_log_of_an_execution_that_never_started_ends(
+    author: Author, database: Database, settings: Settings
+) -> None:
     with database.begin() as connection:
         connection.execute(text("DELETE FROM log_streams"))
         connection.execute(
@@ -241,7 +244,7 @@ def test_the_log_of_an_execution_that_never_started_ends(author: Author, databas
     assert _follow(settings, author) == b""
 
 
-def test_offsets_given_twice_start_the_tail_anew(author: Author, client: redis.Redis, database: Engine) -> None:
+def test_offsets_given_twice_start_the_tail_anew(author: Author, client: redis.Redis, database: Database) -> None:
     author.write("stdout", b"lost by a crash of Postgres")
     eventually(lambda: client.exists(key(author.owned.id)) == 1)
     with database.begin() as connection:

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
@@ -16,6 +16,7 @@ from relay_core.store.executions import messages
 from relay_core.store.executions.claim import Claimed, NotClaimed
 from relay_core.store.nodes import placement, runtime_nodes
 from relay_core.store.schema.tables import RuntimeNode, Workspace
+from relay_core.store.transaction import Database
 from relay_core.store.views import execution_views
 from relay_core.store.workspaces.add_step import queue_step
 from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
@@ -26,7 +27,7 @@ REPO = RepoInput("https://example.org/a.git", setup_script="s")
 
 
 @pytest.fixture
-def one_node(db: Engine) -> Engine:
+def one_node(db: Database) -> Database:
     """Only node-1 lives, and it takes two workspaces."""
     with db.begin() as connection:
         connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == "node-2").values(liveness="offline"))
@@ -35,7 +36,7 @@ def one_node(db: Engine) -> Engine:
 
 
 def capacity(
-    db: Engine,
+    db: Database,
     max_workspaces: int | None = None,
     memory_bytes: int | None = None,
     pids: int | None = None,
@@ -44,31 +45,31 @@ def capacity(
         runtime_nodes.register(connection, "node-1", "default", Capacity(max_workspaces, memory_bytes, pids))
 
 
-def submit_small(db: Engine, memory_bytes: int) -> SubmittedRun:
+def submit_small(db: Database, memory_bytes: int) -> SubmittedRun:
     executor = ExecutorChoice("shell", "true")
     run = RunInput((REPO,), "do it", executor, Limits(memory_bytes=memory_bytes))
     with db.begin() as connection:
         return submit_run(connection, run, ME, Settings())
 
 
-def to_the_end(db: Engine, messages) -> None:
+def to_the_end(db: Database, messages) -> None:
     due = list(messages)
     while due:
         due += finish(db, claim(db, due.pop(0).execution_id))
 
 
-def make_ready(db: Engine) -> None:
+def make_ready(db: Database) -> None:
     with db.begin() as connection:
         connection.execute(update(Workspace).values(state="running"))
 
 
-def add_step(db: Engine, submitted: SubmittedRun):
+def add_step(db: Database, submitted: SubmittedRun):
     step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
     with db.begin() as connection:
         return queue_step(connection, submitted.workspace_id, step, ME)
 
 
-def waits(db: Engine, execution_id) -> str | None:
+def waits(db: Database, execution_id) -> str | None:
     with db.connect() as connection:
         return execution_views.execution(connection, execution_id, ME)["queue"]["waits"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, event, text
+from sqlalchemy import event, text
 
 from relay_core.domain.vocabulary import Stream
 from relay_core.store import idempotency
@@ -15,21 +15,22 @@ from relay_core.store.logs import compaction, log_store
 from relay_core.store.logs.log_store import Append, LogStore
 from relay_core.store.nodes import node_workspaces
 from relay_core.store.schema.migrate import SchemaLocked, _config, upgrade
+from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import stored_ends
 from tests.support.log_fixtures import Owned, running_execution
 
 
 @pytest.fixture
-def store(database: Engine) -> LogStore:
+def store(database: Database) -> LogStore:
     return LogStore(database)
 
 
 @pytest.fixture
-def owned(database: Engine) -> Owned:
+def owned(database: Database) -> Owned:
     return running_execution(database)
 
 
-def _compact(database: Engine) -> list[compaction.Step]:
+def _compact(database: Database) -> list[compaction.Step]:
     steps = []
     while True:
         with database.begin() as connection:
@@ -39,7 +40,7 @@ def _compact(database: Engine) -> list[compaction.Step]:
         steps.append(step)
 
 
-def _rows(database: Engine, owned: Owned) -> int:
+def _rows(database: Database, owned: Owned) -> int:
     with database.connect() as connection:
         return int(
             connection.execute(
@@ -60,7 +61,7 @@ def _write(store: LogStore, owned: Owned, pieces: list[tuple[str, bytes]]) -> di
     return whole
 
 
-def _close(store: LogStore, database: Engine, owned: Owned) -> None:
+def _close(store: LogStore, database: Database, owned: Owned) -> None:
     with database.begin() as connection:
         log_store.close(connection, owned.id, owned.fence, stored_ends(store, owned.id))
 
@@ -77,7 +78,7 @@ def _mixed(seed: int) -> list[tuple[str, bytes]]:
 
 
 def test_a_compacted_log_is_the_same_for_every_range_and_stream(
-    store: LogStore, database: Engine, owned: Owned, monkeypatch: pytest.MonkeyPatch
+    store: LogStore, database: Database, owned: Owned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "ROWS_AT_ONCE", 700)
     monkeypatch.setattr(compaction, "BYTES_AT_ONCE", 1_000_000)
@@ -116,7 +117,7 @@ def _joined(pieces: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 
 
 def test_a_log_of_two_thousand_lines_takes_two_rows_and_less_room(
-    store: LogStore, database: Engine, owned: Owned
+    store: LogStore, database: Database, owned: Owned
 ) -> None:
     whole = _write(store, owned, [("stdout", b"line %d\n" % number) for number in range(2000)])
     _close(store, database, owned)
@@ -129,7 +130,7 @@ def test_a_log_of_two_thousand_lines_takes_two_rows_and_less_room(
     assert sum(row[0] for row in rows) < len(whole["stdout"]) / 2
 
 
-def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, database: Engine, owned: Owned) -> None:
+def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, database: Database, owned: Owned) -> None:
     whole = _write(store, owned, [("stdout", b"%06d\n" % number) for number in range(6000)])
     _close(store, database, owned)
     begun = threading.Barrier(3)
@@ -153,7 +154,7 @@ def test_readers_in_the_middle_of_a_log_notice_nothing(store: LogStore, database
     assert read == [whole["all"], whole["all"]]
 
 
-def test_old_keys_are_forgotten_some_at_a_time_by_an_index(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_keys_are_forgotten_some_at_a_time_by_an_index(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "FORGOTTEN_AT_ONCE", 30)
     with database.begin() as connection:
         connection.execute(
@@ -177,7 +178,7 @@ def test_old_keys_are_forgotten_some_at_a_time_by_an_index(database: Engine, mon
     assert any("idempotency_keys_created" in line for line in plan)
 
 
-def test_a_tick_reads_what_is_there_and_not_what_ever_was(database: Engine, owned: Owned) -> None:
+def test_a_tick_reads_what_is_there_and_not_what_ever_was(database: Database, owned: Owned) -> None:
     with database.begin() as connection:
         workspace_id = connection.execute(
             text("UPDATE workspaces SET container_ref = '/x', state = 'running' RETURNING id")
@@ -206,7 +207,7 @@ def test_a_tick_reads_what_is_there_and_not_what_ever_was(database: Engine, owne
 
 
 def test_a_migration_does_not_make_everybody_wait_for_a_table(
-    database: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay_core.store.schema.migrate.LOCK_SECONDS", 1)
     with database.begin() as connection:
@@ -218,7 +219,7 @@ def test_a_migration_does_not_make_everybody_wait_for_a_table(
             upgrade(database_url)
 
 
-def test_an_older_schema_with_finished_logs_is_upgraded(database: Engine, database_url: str, owned: Owned) -> None:
+def test_an_older_schema_with_finished_logs_is_upgraded(database: Database, database_url: str, owned: Owned) -> None:
     with database.begin() as connection:
         command.downgrade(_config(connection), "0007")
         connection.execute(text("UPDATE log_streams SET closed = true"))

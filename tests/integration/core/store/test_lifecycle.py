@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from relay_core.domain import execution as machine
@@ -21,6 +21,7 @@ from relay_core.store.executions.claim import Claimed, NotClaimed
 from relay_core.store.executions.finish import Evidence
 from relay_core.store.executions.kill import request_kill
 from relay_core.store.schema.tables import Event, ExecutionProcess, Lane, Workspace
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces import add_step, preparation
 from relay_core.store.workspaces.submit import RepoInput
 from tests.support.store_acts import ME, OTHER, WORKER, claim, column, finish, ids_of, run_to_end, submit, task_status
@@ -292,7 +293,7 @@ def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
     assert sorted(seen) == [(number, turn) for number in range(writers) for turn in range(each)]
 
 
-def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Engine):
+def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Database):
     """Asked for at once, they are served one after the other; a uid is free again once the files are gone."""
     placed = [submit(db).workspace_id for _ in range(6)]
     with db.begin() as connection:

@@ -6,24 +6,25 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import event, text
 
 from relay_core.domain.errors import RelayError, Stale
 from relay_core.domain.logs.append import Append, RefusedAppends
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
+from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import stored_ends
 from tests.support.log_fixtures import Owned, close_log, running_execution, taken_over
 
 
 @pytest.fixture
-def store(database: Engine) -> LogStore:
+def store(database: Database) -> LogStore:
     return LogStore(database)
 
 
 @pytest.fixture
-def owned(database: Engine) -> Owned:
+def owned(database: Database) -> Owned:
     return running_execution(database)
 
 
@@ -64,7 +65,7 @@ def test_a_log_written_byte_by_byte_reads_whole(store: LogStore, owned: Owned) -
 
 
 def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
-    store: LogStore, database: Engine, owned: Owned
+    store: LogStore, database: Database, owned: Owned
 ) -> None:
     other = running_execution(database)
     taken_over(database, owned)
@@ -79,7 +80,7 @@ def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
         store.confirm(owned.id, owned.fence)
 
 
-def test_a_closed_log_takes_nothing_more(store: LogStore, database: Engine, owned: Owned) -> None:
+def test_a_closed_log_takes_nothing_more(store: LogStore, database: Database, owned: Owned) -> None:
     close_log(database, owned, hashlib.sha256().hexdigest())
     assert store.append([Append(owned.id, owned.fence, "stdout", 0, b"x")]).refused == {owned.id: RefusedAppends(None)}
     assert store.progress(owned.id).complete
@@ -88,7 +89,7 @@ def test_a_closed_log_takes_nothing_more(store: LogStore, database: Engine, owne
 
 
 def test_a_log_is_closed_only_with_the_sum_of_the_bytes_it_holds(
-    store: LogStore, database: Engine, owned: Owned
+    store: LogStore, database: Database, owned: Owned
 ) -> None:
     ends = stored_ends(store, owned.id)
     store.append([Append(owned.id, owned.fence, "stderr", 0, b"late")])
@@ -119,7 +120,7 @@ def test_of_two_writers_with_one_fence_each_byte_is_stored_once(store: LogStore,
 
 
 @pytest.fixture
-def cut_before_commit(database: Engine) -> Iterator[threading.Event]:
+def cut_before_commit(database: Database) -> Iterator[threading.Event]:
     """While set, Postgres ends each connection that is about to COPY."""
     armed = threading.Event()
 
@@ -150,7 +151,7 @@ def test_an_append_on_a_cut_connection_says_so_and_can_be_repeated(
     assert store.read(owned.id, Stream.ALL, 0, 100) == b"abcde"
 
 
-def test_a_missing_chunk_is_an_error_and_not_a_shift(store: LogStore, database: Engine, owned: Owned) -> None:
+def test_a_missing_chunk_is_an_error_and_not_a_shift(store: LogStore, database: Database, owned: Owned) -> None:
     for at in range(3):
         store.append([Append(owned.id, owned.fence, "stdout", at, b"x")])
     with database.begin() as connection:

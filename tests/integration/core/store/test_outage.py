@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.settings import Settings
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def relay(database_url: str) -> Iterator[Engine]:
+def relay(database_url: str) -> Iterator[Database]:
     """An engine as Relay makes it."""
     database = Database(make_database(Settings(database_url=database_url)), Published())
     yield database
@@ -54,7 +54,7 @@ def _raised(code: str) -> Callable[[Connection], None]:
     ],
 )
 def test_trouble_of_postgres_is_an_outage_whatever_class_the_driver_gives_it(
-    relay: Engine, act: Callable[[Connection], None]
+    relay: Database, act: Callable[[Connection], None]
 ) -> None:
     with pytest.raises(DBAPIError) as caught, relay.begin() as connection:
         act(connection)
@@ -65,7 +65,7 @@ def test_trouble_of_postgres_is_an_outage_whatever_class_the_driver_gives_it(
 
 
 @pytest.mark.parametrize("code", ["42703", "23505", "22P02", "54000", "XX000"])
-def test_an_error_of_what_was_asked_is_no_outage(relay: Engine, code: str) -> None:
+def test_an_error_of_what_was_asked_is_no_outage(relay: Database, code: str) -> None:
     with pytest.raises(DBAPIError) as caught, relay.begin() as connection:
         _raised(code)(connection)
     assert not is_away(caught.value)
@@ -80,13 +80,13 @@ def test_a_server_that_is_not_there_or_takes_no_connections_is_away(database_url
 
 
 @pytest.fixture
-def bench(relay: Engine, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+def bench(relay: Database, redis_url: str, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(relay, Settings(redis_url=redis_url), tmp_path)
     yield bench
     bench.close()
 
 
-def _refuse_chunks(database: Engine, code: str) -> None:
+def _refuse_chunks(database: Database, code: str) -> None:
     """From now on Postgres answers every chunk with this SQLSTATE."""
     with database.begin() as connection:
         connection.execute(
@@ -100,14 +100,14 @@ def _refuse_chunks(database: Engine, code: str) -> None:
         )
 
 
-def _accept_chunks(database: Engine) -> None:
+def _accept_chunks(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(text("DROP TRIGGER refuse ON log_chunks"))
 
 
 @pytest.mark.parametrize("code", ["25006", "53100", "40P01", "XX000"])
 def test_output_waits_until_postgres_takes_it_again_and_the_process_is_not_harmed(
-    bench: Bench, database: Engine, code: str
+    bench: Bench, database: Database, code: str
 ) -> None:
     owned: Owned = running_execution(database)
     run = bench.run()
@@ -124,7 +124,7 @@ def test_output_waits_until_postgres_takes_it_again_and_the_process_is_not_harme
     assert bench.stored(owned, "stdout") == b"written while Postgres takes nothing\n"
 
 
-def test_a_server_that_has_become_read_only_is_left_for_a_new_connection(relay: Engine) -> None:
+def test_a_server_that_has_become_read_only_is_left_for_a_new_connection(relay: Database) -> None:
     def pid(connection: Connection) -> int:
         return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from alembic import command
-from sqlalchemy import Engine, select, update
+from sqlalchemy import select, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.run import state_of
@@ -15,6 +15,7 @@ from relay_core.store.executions.retry import retry_execution, retry_workspace
 from relay_core.store.runs import state
 from relay_core.store.schema.migrate import _config, upgrade
 from relay_core.store.schema.tables import ExecutionProcess, Run, Workspace
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import RepoInput
@@ -25,7 +26,7 @@ FAILED = machine.failed(Reason.EXIT_CODE, "exit 7", 7)
 ONE = RepoInput("https://example.org/a.git")
 
 
-def check_all(db: Engine) -> None:
+def check_all(db: Database) -> None:
     """Compare every stored state with the one that follows from the executions."""
     with db.connect() as connection:
         for row in connection.execute(select(Run)).mappings():
@@ -34,18 +35,18 @@ def check_all(db: Engine) -> None:
             assert {name: stored[name] for name in wanted} == wanted, row
 
 
-def add(db: Engine, workspace_id: UUID, reason: str, **fields: Any) -> UUID:
+def add(db: Database, workspace_id: UUID, reason: str, **fields: Any) -> UUID:
     with db.begin() as connection:
         connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(state="running"))
         return add_step(connection, workspace_id, StepRequest(RunReason(reason), **fields), ME, {})
 
 
-def retry(db: Engine, execution_id: UUID) -> UUID:
+def retry(db: Database, execution_id: UUID) -> UUID:
     with db.begin() as connection:
         return retry_execution(connection, execution_id, "someone", run_agent_again=True)
 
 
-def runs(db: Engine) -> Mapping[frozenset[UUID], tuple[Any, ...]]:
+def runs(db: Database) -> Mapping[frozenset[UUID], tuple[Any, ...]]:
     """Everything about each run but its id, by its executions."""
     found = {}
     with db.connect() as connection:
@@ -55,7 +56,7 @@ def runs(db: Engine) -> Mapping[frozenset[UUID], tuple[Any, ...]]:
     return found
 
 
-def some_history(db: Engine) -> None:
+def some_history(db: Database) -> None:
     """Runs that succeeded, failed, were retried in part and as a whole, killed in the queue, and still go on."""
     done = submit(db, title="done")
     run_to_end(db, db.publisher.take())
@@ -94,7 +95,7 @@ def some_history(db: Engine) -> None:
     submit(db, ONE)
 
 
-def test_the_migration_gives_every_old_chain_the_run_that_it_would_have_today(db: Engine, database_url: str) -> None:
+def test_the_migration_gives_every_old_chain_the_run_that_it_would_have_today(db: Database, database_url: str) -> None:
     some_history(db)
     check_all(db)
     before = runs(db)

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.event import listens_for
 
@@ -34,7 +34,7 @@ EXECUTOR = ExecutorChoice("shell", "true")
 E = ExecutionProcess
 
 
-def submit(database: Engine) -> TaskExecution:
+def submit(database: Database) -> TaskExecution:
     run = RunInput((RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
     with database.begin() as connection:
         runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
@@ -45,22 +45,22 @@ def submit(database: Engine) -> TaskExecution:
     return found
 
 
-def claim(database: Engine, execution_id: UUID, attempt: int = 1):
+def claim(database: Database, execution_id: UUID, attempt: int = 1):
     with database.begin() as connection:
         return claims.claim(connection, execution_id, attempt, Claimant("w1@node-1", "node-1", "default", 30))
 
 
-def row(database: Engine, execution_id: UUID):
+def row(database: Database, execution_id: UUID):
     with database.connect() as connection:
         return connection.execute(select(E.status, E.reason, E.kill_requested_by).where(E.id == execution_id)).one()
 
 
 @pytest.fixture
-def worker(database: Engine, redis_url: str):
+def worker(database: Database, redis_url: str):
     """Makes the part of a worker that hears revokes; each has runs of its own."""
     app = make_app(Settings(redis_url=redis_url))
 
-    def make(database: Engine = database, live: LiveExecutions | None = None) -> Revocations:
+    def make(database: Database = database, live: LiveExecutions | None = None) -> Revocations:
         revocations = Revocations(
             Database(database.engine, CeleryDispatcher(app, database.engine)), live or LiveExecutions()
         )
@@ -71,7 +71,7 @@ def worker(database: Engine, redis_url: str):
     app.close()
 
 
-def test_many_workers_hear_of_one_that_waits(database: Engine, worker):
+def test_many_workers_hear_of_one_that_waits(database: Database, worker):
     one = submit(database)
     for hearing in [worker() for _ in range(8)]:
         assert hearing.revoke([str(one.task_id)], terminate=False) == []
@@ -86,7 +86,7 @@ def test_many_workers_hear_of_one_that_waits(database: Engine, worker):
     assert kinds.count("execution.killed") == 1
 
 
-def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engine, worker):
+def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Database, worker):
     one, other = submit(database), submit(database)
     claimed = claim(database, one.execution_id)
     live = LiveExecutions()
@@ -103,7 +103,7 @@ def test_what_runs_is_marked_and_only_when_it_is_to_be_terminated(database: Engi
     assert row(database, one.execution_id).status == Status.RUNNING, "its owner writes the end"
 
 
-def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Engine, worker):
+def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Database, worker):
     one = submit(database)
     claimed = claim(database, one.execution_id)
     control = ExecutionControl(one.execution_id, claimed.fence, claimed.task_id)
@@ -116,7 +116,7 @@ def test_a_run_claimed_while_the_revoke_was_written_is_reached_too(database: Eng
             assert control.kill.wait(10)
 
 
-def test_a_revoke_outlasts_an_outage_of_the_database(database: Engine, worker, database_url: str):
+def test_a_revoke_outlasts_an_outage_of_the_database(database: Database, worker, database_url: str):
     one = submit(database)
     url = make_url(database_url)
     own = Database(make_database(Settings(database_url=database_url), application="w1"), database.publisher)
@@ -134,7 +134,7 @@ def test_a_revoke_outlasts_an_outage_of_the_database(database: Engine, worker, d
     admin.dispose()
 
 
-def test_rows_from_before_the_column_are_found(database: Engine, database_url: str):
+def test_rows_from_before_the_column_are_found(database: Database, database_url: str):
     one = submit(database)
     with database.begin() as connection:
         command.downgrade(migrate._config(connection), "0003")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg2
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from relay_core.domain import execution as machine
@@ -21,6 +21,7 @@ from relay_core.settings import Settings
 from relay_core.store.executions.claim import Claimant, Claimed
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.tokens import Principal
+from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.execution.context import WorkerContext
@@ -46,7 +47,7 @@ class Dispatcher:
 
 
 @pytest.fixture
-def context(database: Engine, redis_url: str, tmp_path: Path) -> Iterator[Any]:
+def context(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Any]:
     settings = Settings(redis_url=redis_url, data_dir=tmp_path, node_min_free_bytes=0)
     identity = identify(settings)
     live_logs = LiveLogPublisher(settings)
@@ -74,14 +75,14 @@ def _runner(context: Any, step: Step) -> Runner:
     return Runner(claims, {RunReason.CLONE: step}, unused, ends, context.live, context.metrics)
 
 
-def _queued(database: Engine) -> UUID:
+def _queued(database: Database) -> UUID:
     run = RunInput((RepoInput("https://example.org/a.git"),), "go", ExecutorChoice("shell", "true"), Limits())
     with database.begin() as connection:
         principal = Principal("someone", frozenset({Scope.WRITE}))
         return submit_run(connection, run, principal, Settings()).execution_id
 
 
-def _row(database: Engine, execution_id: UUID) -> Any:
+def _row(database: Database, execution_id: UUID) -> Any:
     with database.connect() as connection:
         return connection.execute(
             text("SELECT status, fence FROM execution_processes WHERE id = :id"), {"id": execution_id}
@@ -93,7 +94,7 @@ def adoption_of(context: WorkerContext, adopt: Any) -> Adoption:
 
 
 def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
-    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fences: list[int] = []
 
@@ -119,7 +120,7 @@ def test_a_worker_takes_up_again_what_it_left_when_postgres_is_back(
 
 
 def test_what_a_thread_is_at_is_not_left(
-    context: WorkerContext, database: Engine, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From before the claim on: neither a sweep nor a copy of the message takes it a second time."""
     begun, go_on = threading.Event(), threading.Event()

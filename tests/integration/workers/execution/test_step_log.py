@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
 
 from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import WAITING_BYTES, StepLog
 from relay_workers.ownership.live_executions import OwnershipLost
 from tests.support.log_fixtures import Owned, running_execution, taken_over
@@ -27,22 +27,22 @@ def live(redis_url: str) -> Iterator[LiveLogPublisher]:
 
 
 @pytest.fixture
-def owned(database: Engine) -> Owned:
+def owned(database: Database) -> Owned:
     return running_execution(database)
 
 
-def _log(database: Engine, live: LiveLogPublisher, owned: Owned, log_bytes: int = 1 << 30, **more) -> StepLog:
+def _log(database: Database, live: LiveLogPublisher, owned: Owned, log_bytes: int = 1 << 30, **more) -> StepLog:
     more.setdefault("lost", threading.Event())
     return StepLog(LogStore(database), live, owned.id, owned.fence, log_bytes=log_bytes, **more)
 
 
-def _stored(database: Engine, owned: Owned) -> bytes:
+def _stored(database: Database, owned: Owned) -> bytes:
     return LogStore(database).read(owned.id, Stream.STDOUT, 0, 1 << 40)
 
 
 @pytest.mark.alone
 def test_an_outage_of_postgres_takes_no_time_from_who_writes_and_nothing_is_lost(
-    database: Engine, live: LiveLogPublisher, owned: Owned, outage: threading.Event
+    database: Database, live: LiveLogPublisher, owned: Owned, outage: threading.Event
 ) -> None:
     with _log(database, live, owned) as log:
         log.say("before")
@@ -66,7 +66,7 @@ def test_an_outage_of_postgres_takes_no_time_from_who_writes_and_nothing_is_lost
 
 
 def test_memory_is_bounded_while_postgres_is_away(
-    database: Engine, live: LiveLogPublisher, owned: Owned, outage: threading.Event
+    database: Database, live: LiveLogPublisher, owned: Owned, outage: threading.Event
 ) -> None:
     with _log(database, live, owned) as log:
         outage.set()
@@ -81,7 +81,7 @@ def test_memory_is_bounded_while_postgres_is_away(
 
 
 def test_stored_bytes_stop_exactly_at_the_cap_and_the_end_says_so(
-    database: Engine, live: LiveLogPublisher, owned: Owned
+    database: Database, live: LiveLogPublisher, owned: Owned
 ) -> None:
     with _log(database, live, owned, log_bytes=1000) as log:
         log.write(b"a" * 999)
@@ -97,7 +97,7 @@ def test_stored_bytes_stop_exactly_at_the_cap_and_the_end_says_so(
         assert adopter.ends()["all"] == ends["all"]
 
 
-def test_leaving_stores_the_rest(database: Engine, live: LiveLogPublisher, owned: Owned) -> None:
+def test_leaving_stores_the_rest(database: Database, live: LiveLogPublisher, owned: Owned) -> None:
     with pytest.raises(ZeroDivisionError), _log(database, live, owned) as log:
         log.say(f"the last line before {1 / 0}")
     with pytest.raises(ZeroDivisionError), _log(database, live, owned) as log:
@@ -110,13 +110,13 @@ def _fail_after(log: StepLog) -> None:
     raise ZeroDivisionError
 
 
-def test_another_owner_ends_it(database: Engine, live: LiveLogPublisher, owned: Owned) -> None:
+def test_another_owner_ends_it(database: Database, live: LiveLogPublisher, owned: Owned) -> None:
     with pytest.raises(OwnershipLost), _log(database, live, owned) as log:
         _write_beside_another_owner(database, owned, log)
     assert _stored(database, owned) == b"relay: mine\n"
 
 
-def _write_beside_another_owner(database: Engine, owned: Owned, log: StepLog) -> None:
+def _write_beside_another_owner(database: Database, owned: Owned, log: StepLog) -> None:
     log.say("mine")
     log.ends()
     taken_over(database, owned)
@@ -125,7 +125,7 @@ def _write_beside_another_owner(database: Engine, owned: Owned, log: StepLog) ->
 
 
 def test_a_run_that_is_lost_is_left_during_an_outage(
-    database: Engine, live: LiveLogPublisher, owned: Owned, outage: threading.Event
+    database: Database, live: LiveLogPublisher, owned: Owned, outage: threading.Event
 ) -> None:
     lost = threading.Event()
     before = threading.active_count()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import Stale
@@ -20,6 +20,7 @@ from relay_core.domain.vocabulary import Reason, RunReason, Stream
 from relay_core.store.executions import conversations
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.transaction import Database
 from relay_workers.agents.claude_code.reader import ClaudeReader
 from relay_workers.agents.codex.reader import CodexReader
 from relay_workers.agents.port import TurnReader
@@ -51,7 +52,7 @@ END = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","
 class Agent:
     """Writes stdout of an execution into the log store."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Database) -> None:
         self.database, self.logs, self.owned = database, LogStore(database), running_execution(database)
         self.size = 0
 
@@ -90,7 +91,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(database: Engine) -> Agent:
+def agent(database: Database) -> Agent:
     return Agent(database)
 
 
