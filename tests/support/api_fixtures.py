@@ -27,6 +27,7 @@ from relay_core.store.logs.log_store import Append, LogStore, StreamEnd
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Workspace
 from relay_core.store.transaction import Database
+from tests.support.log_fixtures import append_one
 from tests.support.waiting import eventually
 
 NODE = "test-node"
@@ -152,7 +153,7 @@ class Worker:
         """Store pieces of a log, in the order of `all`."""
         for stream, data in pieces:
             start = self.logs.sizes(claimed.execution_id)[stream].bytes
-            stored = self.logs.append_one(Append(claimed.execution_id, claimed.fence, stream, start, data))
+            stored = append_one(self.logs, Append(claimed.execution_id, claimed.fence, stream, start, data))
             if self.live is not None:
                 self.live.publish([stored])
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import docker
 from docker.models.containers import Container
 
-from relay_stack.images.agent_images import AGENT_TAGS, ensure_agent_image
+from relay_stack.images.agent_images import AGENT_TAGS, build_agents_image
 from relay_stack.images.own_images import ensure_images
 from relay_stack.machine.consent import Consent
 from relay_workers.agents.port import TurnReader, TurnRequest, Verdict
@@ -111,7 +111,7 @@ def agent_box(executor: str, services_dir: Path, root: Path) -> Iterator[AgentBo
     client = docker.from_env()
     with machine_lock("images"):
         ensure_images(client, services_dir, Consent(yes=True))
-        ensure_agent_image(client, executor, services_dir / "logs")
+        build_agents_image(client, executor.split(), services_dir / "logs")
     root.chmod(0o755)
     container = client.containers.run(
         AGENT_TAGS[executor],

@@ -12,13 +12,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.errors import Stale
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope, Stream
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.executions.claim import Claimant, Claimed, claim
 from relay_core.store.logs import log_store
-from relay_core.store.logs.log_store import LogStore
+from relay_core.store.logs.log_store import Append, LogStore, StoredAppend
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
@@ -53,6 +54,18 @@ def taken_over(database: Database, owned: Owned) -> Owned:
     with database.begin() as connection:
         log_store.open_streams(connection, owned.id, owned.fence + 1)
     return Owned(owned.id, owned.fence + 1)
+
+
+def append_one(store: LogStore, append: Append) -> StoredAppend:
+    """Store one append.
+
+    Raises:
+        Stale: another worker owns the execution or wrote to its log.
+    """
+    result = store.append([append])
+    if result.refused:
+        raise Stale(f"this worker does not own execution {append.execution_id} any more")
+    return result.stored[-1]
 
 
 def close_log(database: Database, owned: Owned, sha256: str = "0" * 64) -> None:

@@ -114,7 +114,7 @@ ADVICE: Final = {
     Reason.DISK_LIMIT: "Raise the limit, `RELAY_CHECKOUT_MAX_BYTES` or `…_FILES`, or free space.",
     Reason.OOM: "Raise `limits.memory_bytes`, or `RELAY_GIT_CONTAINER_MEMORY_BYTES`.",
     Reason.DISK_PRESSURE: "Free space on the node.",
-    Reason.USER: "Nothing.",
+    Reason.USER: "A client, an operator or a stop of the workspace ended it; rerun it if that was a mistake.",
     Reason.SUPERVISOR_LOST: "Check whether the step kills processes that are not its own.",
     Reason.CONTAINER_MISSING: "Retry if the container was only stopped; else start a new run.",
     Reason.ENGINE_ERROR: "Read `error_reason` and the engine's log.",

@@ -67,20 +67,6 @@ def default_tag(names: Sequence[str]) -> str:
     return AGENT_TAGS[names[0]] if len(set(names)) == 1 else SEVERAL_TAG
 
 
-def ensure_agent_image(client: docker.DockerClient, executor: str, log_folder: Path) -> str:
-    """Build the image of an agent on the current base image, unless the image exists; return its id.
-
-    Args:
-        client: client of the engine.
-        executor: one name in `AGENTS`, or several names separated by spaces.
-        log_folder: folder for a file with the whole output of the build.
-
-    Raises:
-        StackProblem: the base image is missing, or the build failed; the message says what to do.
-    """
-    return build_agents_image(client, executor.split(), log_folder).id
-
-
 def build_agents_image(
     client: docker.DockerClient,
     names: Sequence[str],

@@ -94,9 +94,9 @@ class CaptureHandle:
         exited_at = self.reader.supervisor.exited_at
         return 0.0 if exited_at is None else time.monotonic() - exited_at
 
-    def learn(self, secrets: Sequence[bytes]) -> None:
+    def set_secrets(self, secrets: Sequence[bytes]) -> None:
         """Mask these values from now on, in all bytes that were not sent to the store yet; return at once."""
-        self._call(partial(self.reader.learn, secrets))
+        self._call(partial(self.reader.set_secrets, secrets))
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
         """Read the log to its end; return its sizes and digests once Postgres has it on disk.

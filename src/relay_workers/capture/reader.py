@@ -190,13 +190,13 @@ class CaptureReader:
         self.reopen()
         self.read_again(sizes)
 
-    def learn(self, secrets: Sequence[bytes]) -> None:
+    def set_secrets(self, secrets: Sequence[bytes]) -> None:
         """Mask these values in all bytes that were not sent to the store yet."""
         if not self.reads or self.state is CaptureState.DRAINED:
             return
         try:
             for stream in self.streams.values():
-                stream.learn(secrets)
+                stream.set_secrets(secrets)
         except TamperedFile:
             self.tampered()
 

@@ -57,7 +57,7 @@ class CapturedStream:
         self._line_since = None
         self._masker = Masker(self._secrets, context)
 
-    def learn(self, secrets: Sequence[bytes]) -> None:
+    def set_secrets(self, secrets: Sequence[bytes]) -> None:
         """Mask these values in all bytes that were not returned for storing yet.
 
         Raises:

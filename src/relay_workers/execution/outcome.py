@@ -115,7 +115,7 @@ CAP_MESSAGES = {
     Reason.LOG_LIMIT: "it wrote more than limits.log_bytes ({limits.log_bytes} bytes)",
     Reason.DISK_LIMIT: "its workspace took more than limits.disk_bytes ({limits.disk_bytes} bytes), or more than the "
     "{limits.disk_files} files that go with it",
-    Reason.DISK_PRESSURE: "the node's disk was nearly full, and of all workspaces its own grew most; free space there",
+    Reason.DISK_PRESSURE: "the node's disk was nearly full; free space there",
     Reason.OOM: "it used more than limits.memory_bytes ({limits.memory_bytes} bytes) and the kernel ended it",
     Reason.LOG_TAMPERED: "its log was changed behind Relay's back; what was stored before is kept",
     Reason.SUPERVISOR_LOST: "its supervisor in the container was ended from inside, so its exit code is not known",

@@ -75,7 +75,7 @@ class StepOutputs:
         if turn is not None and _has_conversation(claimed):
             turn.start()
         if place.workspace.row.used_secrets:
-            control.secrets = LiveSecrets(claimed.workspace_id, place.mask, capture.learn)
+            control.secrets = LiveSecrets(claimed.workspace_id, place.mask, capture.set_secrets)
         return RunningStep(place, capture, turn)
 
     def detach(self, step: RunningStep) -> None:

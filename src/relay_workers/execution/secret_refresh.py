@@ -53,5 +53,5 @@ class SecretRefresh:
                 continue
             for masked in changed:
                 if masked.workspace_id == workspace_id:
-                    masked.learn(values)
+                    masked.set_secrets(values)
                     masked.stamp = stamps[workspace_id]

@@ -39,6 +39,8 @@ class StepEnd:
     """Whether some output is missing, because a copier in the container could not write it."""
     left: tuple[str, ...] = ()
     """Names of the processes that the step left running and that Relay then killed."""
+    message: str | None = None
+    """Text for clients that says more than the text of the reason; None if there is none."""
 
 
 class StepFinisher:
@@ -91,7 +93,8 @@ class StepFinisher:
         if control.secrets is not None:
             self._secrets.refresh([control.secrets])
         lost = isinstance(record, ExitRecord) and record.lost_output and not stopped
-        return StepEnd(exit_code, decision.reason or log_end.stopped_reason or reason, log_end, lost, left)
+        reason = decision.reason or log_end.stopped_reason or reason
+        return StepEnd(exit_code, reason, log_end, lost, left, _message(control, reason))
 
     def _left_behind(self, step: RunningStep) -> tuple[str, ...]:
         """Return the names of processes that the step left running, and add a line with them to the log of a script.
@@ -153,3 +156,9 @@ def _read_record(step: RunningStep) -> ExitRecord | TamperedFile | None:
         return step.place.run_dir.read_exit()
     except TamperedFile as error:
         return error
+
+
+def _message(control: ExecutionControl, reason: Reason | None) -> str | None:
+    """Return the text given with the request that ended the step; None if the step did not end by it."""
+    asked = control.ended_by
+    return None if asked is None or asked.reason is not reason else asked.message

@@ -222,7 +222,7 @@ class StepSession:
             kill_asked=self.control.kill.is_set(),
             lost=self.control.lost.is_set() or capture.stale,
             capture_stopped=capture.stopped_reason,
-            capped=self.control.ended_by,
+            capped=None if self.control.ended_by is None else self.control.ended_by.reason,
             seconds_running=now - step.began,
             seconds_silent=now - max(step.began, capture.last_output),
         )

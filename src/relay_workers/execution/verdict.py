@@ -22,7 +22,7 @@ def transition_of(claimed: Claimed, step: RunningStep, end: StepEnd) -> Transiti
     if end.reason is Reason.USER:
         return machine.killed("killed on request", end.exit_code)
     if end.reason in CAP_MESSAGES:
-        message = CAP_MESSAGES[end.reason].format(limits=step.place.workspace.row.limits)
+        message = end.message or CAP_MESSAGES[end.reason].format(limits=step.place.workspace.row.limits)
         return machine.failed(end.reason, message, end.exit_code)
     if end.reason is not None or end.exit_code != 0:
         name = claimed.run_reason.replace("_", " ")

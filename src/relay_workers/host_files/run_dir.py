@@ -15,10 +15,8 @@ The step can change all of these files, so the worker reads them only through `S
 
 import os
 import re
-import shlex
 import shutil
 import stat
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,15 +71,6 @@ class ExitRecord:
     def lost_output(self) -> bool:
         """Whether a copier failed or was killed, so that output is missing from a log."""
         return self.copier_failed or bool(self.stdout_copier) or bool(self.stderr_copier)
-
-
-def argv_script(argv: Sequence[str]) -> bytes:
-    """Return a shell script that runs a program from the PATH.
-
-    Args:
-        argv: name of the program, and its arguments.
-    """
-    return b"exec " + os.fsencode(shlex.join(argv)) + b"\n"
 
 
 def parse_exit(data: bytes) -> ExitRecord | None:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +26,23 @@ MEASUREMENT_TIMEOUT_SECONDS = 3.0
 """Time limit of a measurement while the disk is nearly full; if it takes longer, the last measurement is used."""
 
 
-def to_end_under_pressure(grown: Mapping[Path, int | None], logs: Mapping[Path, int]) -> Path | None:
+GREW_MOST = "the node's disk was nearly full, and of all workspaces its own grew most; free space there"
+LARGEST_RAW_LOG = (
+    "the node's disk was nearly full, no workspace had grown, and of all workspaces its own had the largest raw logs; "
+    "free space there"
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The workspace whose executions are stopped."""
+
+    directory: Path
+    message: str
+    """Why it was chosen, for clients."""
+
+
+def to_end_under_pressure(grown: Mapping[Path, int | None], logs: Mapping[Path, int]) -> Chosen | None:
     """Choose the workspace whose executions are stopped.
 
     It is the one that grew most, else the one with the largest raw logs.
@@ -37,13 +54,13 @@ def to_end_under_pressure(grown: Mapping[Path, int | None], logs: Mapping[Path, 
         logs: bytes of raw log files by workspace directory, whether stored in Postgres or not.
 
     Returns:
-        The workspace's directory; None if stopping executions would free no space.
+        The workspace; None if stopping executions would free no space.
     """
     known = {directory: size for directory, size in grown.items() if size}
     if known:
-        return max(known, key=lambda directory: known[directory])
+        return Chosen(max(known, key=lambda directory: known[directory]), GREW_MOST)
     largest = max(logs, key=lambda directory: logs[directory], default=None)
-    return largest if largest is not None and logs[largest] else None
+    return Chosen(largest, LARGEST_RAW_LOG) if largest is not None and logs[largest] else None
 
 
 def floor_after_relief(free: int, pressure: int) -> int:
@@ -111,11 +128,13 @@ class DiskPressure:
         if chosen is None:
             return
         log.warning(
-            "the disk is nearly full; the executions of a workspace are ended", directory=str(chosen), free_bytes=free
+            "the disk is nearly full; the executions of a workspace are ended",
+            directory=str(chosen.directory),
+            free_bytes=free,
         )
-        self._last_ended, self._ended_at = chosen, time.monotonic()
-        for control in candidates[chosen].controls:
-            control.ask_end(Reason.DISK_PRESSURE)
+        self._last_ended, self._ended_at = chosen.directory, time.monotonic()
+        for control in candidates[chosen.directory].controls:
+            control.ask_end(Reason.DISK_PRESSURE, chosen.message)
         self._metrics.swept("disk_pressure")
 
     def _grown(self, workspaces: Mapping[Path, LiveWorkspace]) -> dict[Path, int | None]:

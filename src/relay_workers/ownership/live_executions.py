@@ -27,6 +27,15 @@ class OwnershipLost(Exception):  # noqa: N818 - an answer, not an error of the w
     """This worker does not own the execution or gives it up: it writes nothing and leaves its processes alone."""
 
 
+@dataclass(frozen=True)
+class AskedEnd:
+    """A limit for which another thread requested the end of an execution."""
+
+    reason: Reason
+    message: str | None
+    """Text for clients; None if the text of the reason is enough."""
+
+
 @dataclass
 class ExecutionControl:
     """The switches of one live execution. Methods that set a switch also set `wake` and return immediately."""
@@ -52,7 +61,7 @@ class ExecutionControl:
     """Processes that may run now. None before the start, and after all have ended and the log is stored."""
     disk: DiskCap | None = None
     """The limit on the workspace's disk space; None until the workspace is open."""
-    ended_by: Reason | None = None
+    ended_by: AskedEnd | None = None
     """The first limit that another thread found exceeded (`ask_end`); None if there is none."""
     secrets: LiveSecrets | None = None
     """The secrets that are masked in the output; None if the workspace uses none, so that none can change."""
@@ -73,12 +82,16 @@ class ExecutionControl:
         self.stop.set()
         self.wake.set()
 
-    def ask_end(self, cap: Reason) -> None:
+    def ask_end(self, cap: Reason, message: str | None = None) -> None:
         """Request that the execution's thread kills the processes because a limit is exceeded.
 
         The first limit counts.
+
+        Args:
+            cap: the limit.
+            message: text for clients that says more than the text of ``cap``; None if there is none.
         """
-        self.ended_by = self.ended_by or cap
+        self.ended_by = self.ended_by or AskedEnd(cap, message)
         self.wake.set()
 
     def let_go(self) -> None:

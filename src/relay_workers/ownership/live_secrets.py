@@ -23,8 +23,8 @@ class LiveSecrets:
     stamp: tuple[Any, ...] | None = None
     """Version in Postgres of the values in `mask`; None before the first comparison."""
 
-    def learn(self, values: Sequence[bytes]) -> None:
+    def set_secrets(self, values: Sequence[bytes]) -> None:
         """Mask exactly these values from now on. Does nothing if they are the values that are masked already."""
         if tuple(values) != self.mask.secrets:
-            self.mask.learn(values)
+            self.mask.set_secrets(values)
             self.tell_capture(values)

@@ -113,8 +113,6 @@ class FakeContainers:
         wait: Callable[[float], object] = lambda _: None,
     ) -> None:
         self.faults = Faults()
-        self.registry: dict[str, FakeImage] = {}
-        """The images that a pull can find, by reference."""
         self._images = dict(images)
         self._retry = retry or RetryWhileSilent()
         self._wait = wait
@@ -179,7 +177,7 @@ class FakeContainers:
         return self._serve_with_retry("platform", lambda: ("amd64", 2))
 
     def ensure_image(self, ref: str, terms: PullTerms | None = None) -> ImageInfo:
-        """Return an image of the node, pulled from `registry` if needed and allowed (`Containers.ensure_image`)."""
+        """Return an image of the node, of which none can be pulled (`Containers.ensure_image`)."""
         return self._serve_with_retry("ensure_image", lambda: self._ensure_image(ref, terms))
 
     def ensure_container(self, spec: ContainerSpec) -> str:
@@ -333,9 +331,7 @@ class FakeContainers:
             terms.judge()
             if terms.cancelled.is_set():
                 raise StepFailed(Reason.USER, f"killed while the image {ref!r} was being pulled")
-            if ref not in self.registry:
-                raise explain(ref, "manifest unknown")
-            self._images[ref] = self.registry[ref]
+            raise explain(ref, "manifest unknown")
         with suppress(StepFailed):
             return self._image(ref).info
         raise unavailable(ref, "it is not on this node")

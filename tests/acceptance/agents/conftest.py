@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relay_stack.images.agent_images import AGENT_TAGS, SEVERAL_TAG, ensure_agent_image
+from relay_stack.images.agent_images import AGENT_TAGS, SEVERAL_TAG, build_agents_image
 from tests.support.agents_wanted import wanted
 from tests.support.machine import engine, machine_lock
 from tests.support.matrix_cases import AGENTS, Agent
@@ -62,5 +62,5 @@ def model(bridge: str) -> Iterator[ModelServer]:
 @pytest.fixture
 def desk(relay: Relay, agent: Agent, model: ModelServer, repo: Path) -> Desk:
     with machine_lock("images"):
-        ensure_agent_image(engine(), agent.image, relay.root / "build")
+        build_agents_image(engine(), agent.image.split(), relay.root / "build")
     return Desk(relay, agent, model, repo, AGENT_TAGS.get(agent.image, SEVERAL_TAG))

@@ -103,9 +103,9 @@ class SecretMask:
     """
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
-        self.learn(secrets)
+        self.set_secrets(secrets)
 
-    def learn(self, secrets: Sequence[bytes]) -> None:
+    def set_secrets(self, secrets: Sequence[bytes]) -> None:
         """Mask exactly these secrets from now on. Earlier ones that are not among these are masked no longer."""
         self._patterns = Patterns(secrets) if secrets else None
         self.secrets = tuple(secrets)

@@ -174,18 +174,6 @@ class LogStore:
                 cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
         return decision.result
 
-    def append_one(self, append: Append) -> StoredAppend:
-        """Store one append.
-
-        Raises:
-            Stale: another worker owns the execution or wrote to its log.
-            LogStoreUnavailable: Postgres does not answer; try again later.
-        """
-        result = self.append([append])
-        if result.refused:
-            raise _stale(append.execution_id, append.fence)
-        return result.stored[-1]
-
     def confirm(self, execution_id: UUID, fence: int) -> dict[str, int]:
         """Wait until all stored bytes of a log are on disk, so that a crash of Postgres cannot lose them.
 

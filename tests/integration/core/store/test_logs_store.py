@@ -15,7 +15,7 @@ from relay_core.store.logs import log_store
 from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
 from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import stored_ends
-from tests.support.log_fixtures import Owned, close_log, running_execution, taken_over
+from tests.support.log_fixtures import Owned, append_one, close_log, running_execution, taken_over
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_old_fence_stores_nothing_while_others_in_the_batch_do(
     assert store.sizes(owned.id)[Stream.ALL].bytes == 0
     assert store.read(other.id, Stream.ALL, 0, 100) == b"fine"
     with pytest.raises(Stale):
-        store.append_one(batch[0])
+        append_one(store, batch[0])
     with pytest.raises(Stale):
         store.confirm(owned.id, owned.fence)
 

@@ -14,6 +14,7 @@ from relay_core.store.executions.leftovers import leftovers
 from relay_core.store.logs.log_store import Append
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
+from tests.support.log_fixtures import append_one
 from tests.support.presence_acts import BOUNDS, beat, node, silent, sweep, sweep_and_reap, terminal
 from tests.support.store_acts import OTHER, WORKER, claim, column, finish, ids_of, submit, task_status
 
@@ -51,7 +52,7 @@ def test_an_offline_nodes_run_ends_once_as_lost_with_its_log_closed_as_cut(conte
     finish(at_work, claim(at_work, submitted.execution_id))
     setup = next(one for one in ids_of(at_work, submitted.workspace_id) if column(at_work, one, "status") == "queued")
     claimed = claim(at_work, setup)
-    context.logs.append_one(Append(setup, claimed.fence, "stdout", 0, b"half a lo"))
+    append_one(context.logs, Append(setup, claimed.fence, "stdout", 0, b"half a lo"))
     silent(at_work, "node-1", 61)
     for _ in range(3):
         sweep_and_reap(context)
@@ -103,7 +104,7 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     with pytest.raises(Stale), at_work.begin() as connection:
         owned.update_owned(connection, claimed.execution_id, claimed.fence, handle={})
     with pytest.raises(Stale):
-        context.logs.append_one(Append(claimed.execution_id, claimed.fence, "stdout", 0, b"late"))
+        append_one(context.logs, Append(claimed.execution_id, claimed.fence, "stdout", 0, b"late"))
     assert column(at_work, claimed.execution_id, "reason") == "node_lost"
     seen = node(at_work)
     assert (seen["liveness"], seen["epoch"]) == ("online", 2)

@@ -1,13 +1,12 @@
 """A run directory against a container that does to it what it likes."""
 
 import os
-import subprocess
 from uuid import uuid4
 
 import pytest
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, argv_script, parse_exit, prepare_run_dir
+from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, parse_exit, prepare_run_dir
 from relay_workers.host_files.safe_dir import TamperedFile
 
 ME = Owner(os.geteuid(), os.getegid())
@@ -171,9 +170,3 @@ def test_what_the_supervisor_could_not_read_or_start_is_none():
 def test_nonsense_is_tampering(line):
     with pytest.raises(TamperedFile):
         parse_exit(line + b"\nend\n")
-
-
-def test_arguments_arrive_as_they_are():
-    argv = ["printf", "%s\\n", "", "a b", "it's", '$HOME `id` "x"', "line\nbreak", "-n", "\udcff"]
-    done = subprocess.run(["sh"], input=argv_script(argv), capture_output=True, check=True)
-    assert done.stdout == b"".join(os.fsencode(word) + b"\n" for word in argv[2:])

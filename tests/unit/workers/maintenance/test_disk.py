@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from relay_workers.maintenance.disk_meter import Sample, growth
-from relay_workers.maintenance.disk_pressure import floor_after_relief, to_end_under_pressure
+from relay_workers.maintenance.disk_pressure import (
+    GREW_MOST,
+    LARGEST_RAW_LOG,
+    Chosen,
+    floor_after_relief,
+    to_end_under_pressure,
+)
 from relay_workers.maintenance.disk_usage import DiskUsage, directory_usage, processes_by_container, unlinked_file_usage
 
 ONE, TWO = Path("/one"), Path("/two")
@@ -106,12 +112,12 @@ def test_growth_is_since_the_smallest_sample_and_unknown_of_one():
 
 
 def test_who_grew_most_has_to_go_however_large_another_is():
-    assert to_end_under_pressure({ONE: 10, TWO: 1000}, {ONE: 5000, TWO: 0}) == TWO
-    assert to_end_under_pressure({ONE: None, TWO: 1}, {ONE: 5000, TWO: 0}) == TWO
+    assert to_end_under_pressure({ONE: 10, TWO: 1000}, {ONE: 5000, TWO: 0}) == Chosen(TWO, GREW_MOST)
+    assert to_end_under_pressure({ONE: None, TWO: 1}, {ONE: 5000, TWO: 0}) == Chosen(TWO, GREW_MOST)
 
 
 def test_where_nobody_grew_the_largest_raw_log_has_to_go():
-    assert to_end_under_pressure({ONE: 0, TWO: None}, {ONE: 10, TWO: 1000}) == TWO
+    assert to_end_under_pressure({ONE: 0, TWO: None}, {ONE: 10, TWO: 1000}) == Chosen(TWO, LARGEST_RAW_LOG)
 
 
 def test_nobody_is_ended_whose_end_would_free_nothing():
