@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from relay_api.http import openapi, problems
 from relay_api.http.body_limit import BodyLimit
+from relay_api.http.head import Head
 from relay_api.http.links import Links
 from relay_api.http.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.metrics import Metrics
@@ -108,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HostAllowList, allowed=_host_names(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Head)
     return app
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from relay_api.http.problems import ApiError
+from relay_api.http.query import check_query
 from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
 from relay_core.store import idempotency
@@ -25,7 +26,7 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _any(services: ServicesDep, credentials: Credentials) -> Principal:
+def _any(request: Request, services: ServicesDep, credentials: Credentials) -> Principal:
     challenge = {"WWW-Authenticate": "Bearer"}
     if credentials is None:
         detail = "send a token: Authorization: Bearer relay_… (`relay token` makes one)"
@@ -34,6 +35,7 @@ def _any(services: ServicesDep, credentials: Credentials) -> Principal:
         principal = find_principal(connection, credentials.credentials)
     if principal is None:
         raise ApiError(401, "token_invalid", "this token is unknown, expired or revoked", challenge)
+    check_query(request)
     return principal
 
 

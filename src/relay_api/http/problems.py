@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
+from relay_api.http.field_errors import field_errors
+from relay_api.http.head import STREAM
 from relay_api.http.headers import SECURITY_HEADERS
 from relay_core.domain.errors import Ambiguous, Conflict, InvalidInput, NotFound, RelayError
 from relay_core.store.outage import SQLAlchemyError, is_away
@@ -29,6 +31,8 @@ _CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
+_UNREADABLE = "There was an error parsing the body"
+"""What FastAPI says of a body whose parser raised another error than that of JSON."""
 _DETAILS = {404: "there is nothing here", 405: "this method does not exist here; see Allow"}
 
 
@@ -79,15 +83,8 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
 def allowed_methods(routes: Sequence[Route], path: str) -> list[str]:
     """Return the HTTP methods of all routes that match the path, sorted."""
-    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
-
-
-def validation_errors(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return the first 50 of pydantic's errors: field paths, messages and codes. Values, maybe secret, are left out."""
-    return [
-        {"field": _path(error["loc"]), "message": str(error["msg"]), "code": str(error["type"])}
-        for error in errors[:50]
-    ]
+    found = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+    return sorted(found | ({"HEAD"} if "GET" in found and not path.endswith(STREAM) else set()))
 
 
 async def _relay_error(request: Request, error: RelayError) -> JSONResponse:
@@ -105,13 +102,30 @@ async def _relay_error(request: Request, error: RelayError) -> JSONResponse:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
-    errors = validation_errors(error.errors())
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return _malformed(request, str(error.body), found[0])
+    if isinstance(error.body, bytes):
+        # FastAPI does not parse a body of another type, and reports that its bytes are no object.
+        detail = "the body must be JSON: send the header Content-Type: application/json"
+        return problem(415, "unsupported_media_type", detail, instance=request.url.path)
+    errors = [one._asdict() for one in field_errors(found)]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors[:5]) or "the request is not valid"
     return problem(422, "validation_failed", detail, instance=request.url.path, errors=errors)
 
 
+def _malformed(request: Request, body: str, error: Mapping[str, Any]) -> JSONResponse:
+    position = error["loc"][-1]
+    line, column = body.count("\n", 0, position) + 1, position - body.rfind("\n", 0, position)
+    detail = f"the body is not JSON: {error['ctx']['error']} at line {line}, column {column}"
+    return problem(400, "malformed_json", detail, instance=request.url.path)
+
+
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     status = error.status_code
+    if error.detail == _UNREADABLE:
+        detail = "the body is not JSON in UTF-8, or is nested too deeply"
+        return problem(400, "malformed_json", detail, instance=request.url.path)
     code = error.code if isinstance(error, ApiError) else _CODES.get(status, "http_error")
     detail = str(error.detail) if isinstance(error, ApiError) else _DETAILS.get(status, str(error.detail))
     return problem(status, code, detail, headers=error.headers, instance=request.url.path)
@@ -133,12 +147,6 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "internal_error", "an error of this server; its log says more", instance=request.url.path)
-
-
-def _path(location: Sequence[Any]) -> str:
-    """Return the location as a dotted path, without a leading `body`."""
-    parts = [str(part) for part in location]
-    return ".".join(parts[1:] if parts[0] == "body" and len(parts) > 1 else parts)
 
 
 def _storable(value: Any) -> Any:

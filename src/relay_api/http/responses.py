@@ -5,12 +5,13 @@ from typing import Any
 from relay_api.http.problems import MEDIA_TYPE
 
 _TEXTS = {
-    400: "The body cannot be read.",
+    400: "The body is not JSON.",
     401: "No token, or one that is not valid.",
     403: "The token lacks a scope.",
     404: "Not there, or not yours.",
     409: "The present state, an `Idempotency-Key` used before, or an ambiguous id, does not allow it.",
     413: "The body is too large.",
+    415: "The body is not sent as JSON.",
     416: "The range lies behind the end.",
     421: "The server does not answer to that Host.",
     422: "Something in the request is wrong; `errors` says what.",
@@ -18,7 +19,7 @@ _TEXTS = {
     503: "The database does not answer.",
 }
 _ALWAYS = (401, 403, 421, 422, 500, 503)
-_WITH_BODY = (400, 413)
+_WITH_BODY = (400, 413, 415)
 _WITH_ID = (409,)
 """What is not there (404) has an id, and a shortened id may be ambiguous."""
 

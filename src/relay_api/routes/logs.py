@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
@@ -25,7 +25,6 @@ RangeHeader = Annotated[str | None, Header(description="One range of bytes.", ex
 _BYTES = "application/octet-stream"
 
 
-@router.head("", include_in_schema=False)
 @router.get(
     "",
     response_class=StreamingResponse,
@@ -37,7 +36,6 @@ _BYTES = "application/octet-stream"
     summary="Download a log",
 )
 def download_log(
-    request: Request,
     execution_id: ExecutionId,
     services: ServicesDep,
     principal: Reader,
@@ -55,8 +53,6 @@ def download_log(
     size = log.bytes
     etag = f'"{log.sha256}"' if log.closed and log.sha256 else None
     wanted = range if if_range is None or if_range == etag else None
-    if request.method == "HEAD":
-        wanted = None  # ranges apply to GET only (RFC 9110 §14.2)
     try:
         span = byte_range.parse(wanted, size)
     except byte_range.Unsatisfiable as error:
@@ -70,8 +66,6 @@ def download_log(
     }
     headers |= {"ETag": etag} if etag else {}
     headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
-    if request.method == "HEAD":
-        return Response(None, 200, headers, media_type=_BYTES)
     body = services.logs.iter_range(execution_id, stream, part.start, part.end)
     return StreamingResponse(body, 206 if span else 200, headers, media_type=_BYTES)
 

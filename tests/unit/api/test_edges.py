@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from relay_api.http.field_errors import field_errors
 from relay_api.http.middleware import host_name
-from relay_api.http.problems import validation_errors
 from relay_api.streaming import sse
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.working_dir import normal_working_dir
@@ -69,10 +69,10 @@ def test_a_working_dir_is_kept_in_one_spelling(path: str, kept: str | None):
 
 
 def test_fields_are_named_and_values_are_not():
-    [error] = validation_errors([{"loc": ("body", "env", "A"), "msg": "wrong", "type": "t", "input": "sesame"}])
-    assert error == {"field": "env.A", "message": "wrong", "code": "t"}
-    [whole] = validation_errors([{"loc": ("body",), "msg": "m", "type": "t"}])
-    assert whole["field"] == "body"
+    [error] = field_errors([{"loc": ("body", "env", "A"), "msg": "wrong", "type": "t", "input": "sesame"}])
+    assert error == ("env.A", "wrong", "t")
+    [whole] = field_errors([{"loc": ("body",), "msg": "m", "type": "t"}])
+    assert whole.field == "body"
 
 
 def test_a_frame_is_one_line_of_data():

@@ -250,13 +250,15 @@ def check_executor(given: Mapping[str, Any]) -> ExecutorChoice:
 
 
 def check_prompt(name: str, prompt: str) -> None:
-    """Refuse a blank prompt for an executor that needs one, before a container is started for it.
+    """Refuse a blank prompt before a container is started for it.
 
     Raises:
-        InvalidInput: the prompt is blank and the executor ``name`` needs a prompt.
+        InvalidInput: the prompt is blank, or there is no executor ``name``.
     """
-    if executor_kind(name).conversation and not prompt.strip():
-        raise InvalidInput(f"prompt is empty: {name} needs one", field="prompt")
+    kind = executor_kind(name)
+    if not prompt.strip():
+        what = f"{name} needs one" if kind.conversation else "it gives the run its title"
+        raise InvalidInput(f"prompt is blank: {what}", field="prompt")
 
 
 def program_words(command: str) -> tuple[str, ...]:
