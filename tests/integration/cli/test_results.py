@@ -1,9 +1,7 @@
 """`relay fetch | push | apply` against an API whose database holds what a worker would have recorded."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from sqlalchemy import select, update
 from relay_core.store.schema.tables import WorkspaceRepo
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.cli import Called, call_relay
 from tests.support.git_bench import Remote, git
 
 
@@ -31,10 +30,9 @@ class Desk:
     base: str
     branch: str
 
-    def relay(self, *argv: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        env = {**os.environ, "RELAY_API_URL": str(self.api.client.base_url), "RELAY_TOKEN": self.api.tokens["ann"]}
-        command = [sys.executable, "-m", "relay_cli.main", *argv]
-        return subprocess.run(command, cwd=cwd or self.clone.path, env=env, capture_output=True, text=True, check=False)
+    def relay(self, *argv: str, cwd: Path | None = None) -> Called:
+        env = {"RELAY_API_URL": str(self.api.client.base_url), "RELAY_TOKEN": self.api.tokens["ann"]}
+        return call_relay(*argv, cwd=cwd or self.clone.path, env=env)
 
     def record(self, work: Path, **columns: Any) -> str:
         """Store the state of a work tree's HEAD as the clone execution's after-state."""
