@@ -44,7 +44,11 @@ TOGETHER = {
         "acceptance/test_images.py",
         "acceptance/test_real_project.py",
     ),
-    "flower": ("acceptance/flower/test_flower_terminate.py", "acceptance/flower/test_flower_view.py"),
+    "flower": (
+        "acceptance/flower/test_flower_terminate.py",
+        "acceptance/flower/test_flower_view.py",
+        "acceptance/flower/test_flower_and_page.py",
+    ),
 }
 """Modules by the name of their group; the groups begin in this order."""
 FOLDERS = ("faults", "acceptance", "integration", "conformance", "unit")

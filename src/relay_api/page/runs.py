@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from relay_api.dependencies import ServicesDep
-from relay_api.page.browser import Posted, SignedIn
+from relay_api.page.browser import Elsewhere, Posted, SignedIn
 from relay_api.page.rendering import HEADERS, PageRoute, render
 from relay_api.page.steps import shown_step, why_waits
 from relay_api.services import Services
@@ -21,7 +21,7 @@ from relay_core.domain.vocabulary import Conclusion, RunStatus
 from relay_core.store.database import Connection
 from relay_core.store.executions.kill import kill
 from relay_core.store.tokens import Principal
-from relay_core.store.views import execution_views, paging, run_views
+from relay_core.store.views import execution_views, lookup, paging, run_views
 from relay_core.store.views.paging import PageRequest
 from relay_core.store.views.run_views import RunFilter
 from relay_core.store.workspaces.follow_up import add_follow_up
@@ -34,6 +34,7 @@ MOST_STEPS = 200
 STATES = [*(status for status in RunStatus if status is not RunStatus.COMPLETED), *Conclusion]
 """The values of the list's field for the status: statuses of a run that goes on, and conclusions."""
 Text = Annotated[str, Query(max_length=200)]
+GivenId = Annotated[str, Path(max_length=100)]
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,13 @@ def _row(run: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/runs/{run_id}")
-def show_run(run_id: UUID, services: ServicesDep, browser: SignedIn) -> Response:
-    """Return a run with its steps."""
-    return _render_run("run.html", run_id, services, browser)
+def show_run(run_id: GivenId, services: ServicesDep, browser: SignedIn) -> Response:
+    """Return a run with its steps; the first digits of its id, or the id of a related thing, lead to its address."""
+    with services.database.connect() as connection:
+        found = lookup.resolve(connection, "run", run_id, browser.principal)
+    if str(found) != run_id:
+        raise Elsewhere(f"/runs/{found}")
+    return _render_run("run.html", found, services, browser)
 
 
 @router.get("/runs/{run_id}/head")

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -37,13 +37,20 @@ class SignInCodeOut(Output):
 
 
 @api_router.post("/sign-in-codes", status_code=201, responses=problems(), summary="Make a link that signs in once")
-def create_sign_in_code(request: Request, services: ServicesDep, principal: Reader) -> SignInCodeOut:
+def create_sign_in_code(
+    request: Request,
+    services: ServicesDep,
+    principal: Reader,
+    next: Annotated[str, Query(max_length=2000, description="Path of the page to show after the sign-in.")] = "/",  # noqa: A002 - the parameter's public name
+) -> SignInCodeOut:
     """Make a code that signs a browser in on the page, once and within ten minutes, with the rights of this token."""
     if principal.token_id is None:
         raise ApiError(403, "scope_missing", "only a token can sign a browser in")
     with services.database.begin() as connection:
         code = page_sessions.make_code(connection, principal.token_id)
-    url = f"{page_root(request, services)}{browser.SIGN_IN}#{code.text}"
+    path = browser.own_path(next)
+    query = "" if path == "/" else f"?next={quote(path, safe='')}"
+    url = f"{page_root(request, services)}{browser.SIGN_IN}{query}#{code.text}"
     return SignInCodeOut(code=code.text, url=url, expires_at=code.expires_at)
 
 

@@ -25,6 +25,8 @@ class MessageDescription:
     repositories: Sequence[str]
     """URLs without credentials."""
     workspace_id: UUID
+    run_id: UUID | None = None
+    """None: the execution belongs to no run, as a dev server does."""
 
     def shown(self) -> dict[str, str]:
         """Return the facts as texts by name; long texts are cut."""
@@ -32,6 +34,7 @@ class MessageDescription:
             "title": self.title or "",
             "repository": ", ".join(self.repositories),
             "workspace": str(self.workspace_id),
+            "run": str(self.run_id or ""),
         }
         return {name: _cut(text) for name, text in facts.items() if text}
 

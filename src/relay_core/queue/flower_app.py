@@ -56,7 +56,7 @@ def link_results(api_url: str) -> None:
         api_url: URL of the API, which is the beginning of such an address.
     """
     render_string = TaskView.render_string
-    address = re.compile(re.escape(api_url.rstrip("/")).encode() + rb"/(?:v1/executions|runs)/[0-9a-f-]{36}\b")
+    address = re.compile(re.escape(api_url.rstrip("/")).encode() + rb"/(?:executions|runs)/[0-9a-f-]{36}\b")
 
     def with_links(handler: Any, template_name: str, **values: Any) -> bytes:
         page: bytes = render_string(handler, template_name, **values)

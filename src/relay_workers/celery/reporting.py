@@ -43,7 +43,7 @@ def raise_for(end: Transition | None) -> None:
 
 
 def result_text(report: EndReport, api_url: str | None) -> str:
-    """Return an end as Flower's field "Result" shows it: the status, the changes and a link.
+    """Return an end as Flower's field "Result" shows it: status, changes, and the run's address on the page.
 
     Args:
         report: the end.
@@ -54,7 +54,8 @@ def result_text(report: EndReport, api_url: str | None) -> str:
         changes = report.changes
         count = "1 file" if changes.files == 1 else f"{changes.files} files"
         parts.append(f"{count} +{changes.insertions} -{changes.deletions}")
-    parts.append(f"{(api_url or '').rstrip('/')}/v1/executions/{report.execution_id}")
+    path = f"/runs/{report.run_id}" if report.run_id else f"/executions/{report.execution_id}"
+    parts.append((api_url or "").rstrip("/") + path)
     return ", ".join(parts)
 
 

@@ -34,6 +34,8 @@ class EndReport:
     """The end of an execution that was written, for a reporter."""
 
     execution_id: UUID
+    run_id: UUID | None
+    """None: the execution belongs to no run."""
     end: Transition
     changes: Changes | None
     """Changes of the workspace's branch in all repositories together; None if they were not recorded."""
@@ -124,7 +126,7 @@ class Runner:
         with _log_context(claimed), self._live.holding(control), _leaving_to_others(control):
             outcome = self._step(claimed, control)
             ended = self._ends.write(claimed, control, outcome)
-            reporter.report_end(EndReport(claimed.execution_id, ended, changes_of(outcome.evidence)))
+            reporter.report_end(EndReport(claimed.execution_id, claimed.run_id, ended, changes_of(outcome.evidence)))
             return ended
 
     def _step(self, claimed: Claimed, control: ExecutionControl) -> Outcome:

@@ -45,13 +45,13 @@ def test_a_run_is_one_task_from_start_to_end(relay: Relay, repo, flower: Flower,
     assert done["runtime"] > 2.5
     assert "sleep" not in str(done), "a message carries ids only"
     assert (done["args"], done["parent_id"]) == (f"('{agent['id']}', 1)", None)
-    shown = {"title": "Sleep a little", "repository": str(repo), "workspace": run["workspace_id"]}
+    shown = {"title": "Sleep a little", "repository": str(repo), "workspace": run["workspace_id"], "run": run["run_id"]}
     assert ast.literal_eval(done["kwargs"]) == {**shown, "repository": agent_repo(relay, run)}
-    link = f"{relay.api_url}/v1/executions/{agent['id']}"
+    link = f"{relay.api_url}/runs/{run['run_id']}"
     assert done["result"] == f"completed, 1 file +1 -0, {link}"
     page = flower.client.get(f"/task/{celery_id(agent['id'])}").text
     assert f'<a href="{link}"' in page
-    for words in (agent["id"], "Sleep", run["workspace_id"]):
+    for words in (agent["id"], "Sleep", run["workspace_id"], run["run_id"]):
         assert celery_id(agent["id"]) in flower.client.get("/api/tasks", params={"search": words}).json(), words
     relay.until(lambda: "task-succeeded" in events.of(agent["id"]))
     assert events.of(agent["id"]) == ["task-received", "task-started", "task-succeeded"]

@@ -180,4 +180,5 @@ def _take_over(
         adopted=True,
         kill_requested=row.kill_requested_at is not None,
         seconds_running=seconds_running,
+        run_id=row.run_id,
     )

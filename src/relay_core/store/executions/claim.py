@@ -67,6 +67,8 @@ class Claimed:
     seconds_queued: float = 0.0
     seconds_running: float = 0.0
     """Seconds since the first claim, on the clock of Postgres."""
+    run_id: UUID | None = None
+    """The run to which the execution belongs; None for a dev server, which belongs to none."""
 
     @property
     def gid(self) -> int:
@@ -231,4 +233,5 @@ def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceConditi
         taken.fence,
         handle,
         seconds_queued=float(taken.queued),
+        run_id=row.run_id,
     )

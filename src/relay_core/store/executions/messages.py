@@ -35,7 +35,7 @@ def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueM
     )
     made_of_prompt = func.strpos(func.coalesce(Task.description, ""), func.rtrim(Task.title, "…")) > 0
     statement = (
-        select(E.id, E.attempt, E.run_reason, E.workspace_id, Workspace.pool, Workspace.node_id)
+        select(E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.pool, Workspace.node_id)
         .add_columns(urls.label("urls"), case((made_of_prompt, None), else_=Task.title).label("title"))
         .join(Workspace, Workspace.id == E.workspace_id)
         .join(Task, Task.id == Workspace.task_id)
@@ -49,7 +49,7 @@ def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueM
             RunReason(row.run_reason),
             row.pool,
             row.node_id,
-            MessageDescription(row.title, row.urls or (), row.workspace_id),
+            MessageDescription(row.title, row.urls or (), row.workspace_id, row.run_id),
         )
         for row in connection.execute(statement)
     ]

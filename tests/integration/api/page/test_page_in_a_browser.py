@@ -187,6 +187,16 @@ def test_nothing_that_is_hostile_runs_a_script(api: Api, worker: Worker, browser
     page.context.close()
 
 
+def test_short_ids_and_those_of_related_things_lead_to_the_run(api: Api, worker: Worker, browser: Browser):
+    run = whole_run(api, worker, "it failed")
+    page = page_of(browser, api)
+    for given in (run["run_id"][:8], run["agent"], run["workspace_id"][:12]):
+        page.goto(f"/runs/{given}")
+        assert page.url == f"{local(api)}/runs/{run['run_id']}", given
+    assert page.goto("/runs/0000").status == 404
+    page.context.close()
+
+
 def test_hidden_characters_are_shown(api: Api, worker: Worker, browser: Browser):
     run = whole_run(api, worker, "safe\u202eevil\u200b")
     page = page_of(browser, api)

@@ -52,8 +52,13 @@ def test_a_wrong_secret_is_refused(api: Api, secret: str):
 def test_a_code_signs_in_once_and_only_its_hash_is_stored(api: Api, database: Engine):
     made = api.post("/v1/sign-in-codes").json()
     assert made["url"] == f"http://testserver/sign-in#{made['code']}"
+    leading = api.post("/v1/sign-in-codes?next=/runs/a%23b").json()
+    assert leading["url"] == f"http://testserver/sign-in?next=%2Fruns%2Fa%23b#{leading['code']}"
+    assert "evil" not in api.post("/v1/sign-in-codes?next=//evil.example").json()["url"]
     with database.connect() as connection:
-        stored = connection.execute(text("SELECT code_hash, expires_at - now() FROM sign_in_codes")).one()
+        stored = connection.execute(
+            text("SELECT code_hash, expires_at - now() FROM sign_in_codes ORDER BY created_at")
+        ).first()
     assert made["code"].encode() not in bytes(stored[0])
     assert 0 < stored[1].total_seconds() <= 600
     assert post_sign_in(api, made["code"]).status_code == 303

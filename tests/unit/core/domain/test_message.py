@@ -7,7 +7,12 @@ from relay_core.domain.message import MOST_SHOWN, MessageDescription
 
 
 def test_a_description_shows_what_is_known():
-    workspace = uuid4()
+    workspace, run = uuid4(), uuid4()
+    assert MessageDescription("t", [], workspace, run).shown() == {
+        "title": "t",
+        "workspace": str(workspace),
+        "run": str(run),
+    }
     shown = MessageDescription(None, ["https://git.example/a", "https://git.example/b"], workspace).shown()
     assert shown == {"repository": "https://git.example/a, https://git.example/b", "workspace": str(workspace)}
 

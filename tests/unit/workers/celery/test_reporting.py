@@ -33,7 +33,8 @@ ID = UUID(int=7)
 
 
 def test_a_result_says_status_changes_and_link():
-    end = EndReport(ID, machine.completed(0), Changes(2, 4, 1))
-    assert result_text(end, "http://here/") == f"completed, 2 files +4 -1, http://here/v1/executions/{ID}"
-    failed = EndReport(ID, machine.failed(Reason.EXIT_CODE, "3", 3), None)
-    assert result_text(failed, None) == f"failed, /v1/executions/{ID}"
+    run = UUID(int=8)
+    end = EndReport(ID, run, machine.completed(0), Changes(2, 4, 1))
+    assert result_text(end, "http://here/") == f"completed, 2 files +4 -1, http://here/runs/{run}"
+    failed = EndReport(ID, None, machine.failed(Reason.EXIT_CODE, "3", 3), None)
+    assert result_text(failed, None) == f"failed, /executions/{ID}"
