@@ -37,7 +37,7 @@ class Api:
 
     def __init__(self, url: str, token: str, *, stack_dir: Path | None = None) -> None:
         self.url = url
-        self._stack_dir = stack_dir
+        self.stack_dir = stack_dir
         headers = {"Authorization": f"Bearer {token}"}
         # Reading the certificate authorities takes 20 ms, which a local API needs at no time.
         secure = url.startswith("https:")
@@ -48,7 +48,7 @@ class Api:
 
         For a remote server this does nothing.
         """
-        state = read_state(self._stack_dir) if self._stack_dir is not None else None
+        state = read_state(self.stack_dir) if self.stack_dir is not None else None
         if state is not None:
             self.url = state.api_url
             self.http.base_url = httpx.URL(state.api_url)
@@ -116,7 +116,7 @@ class Api:
                 return
 
     def _no_answer(self, error: httpx.TransportError) -> ApiUnavailable:
-        advice = "check RELAY_API_URL" if self._stack_dir is None else "is the stack up? See `relay status`"
+        advice = "check RELAY_API_URL" if self.stack_dir is None else "is the stack up? See `relay status`"
         return ApiUnavailable(f"the API at {self.url} does not answer ({error}); {advice}")
 
 

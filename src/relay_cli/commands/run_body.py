@@ -7,6 +7,7 @@ from typing import Any
 from relay_cli.commands import run_request as request
 from relay_cli.errors import CommandFailed
 from relay_cli.local_changes import started_from_changes
+from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 
 _SCRIPTS = {"setup": "setup_script", "cleanup": "cleanup_script", "dev_server": "dev_server_script"}
 _OF_REPO = {"branch": "target_branch", "ref": "ref", "working_dir": "working_dir", **_SCRIPTS}
@@ -35,6 +36,7 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "secrets_in": given["secret_in"] or None,
         "limits": request.limits(given["limit"] or []),
         "auto_commit": False if given["no_auto_commit"] else None,
+        "job_file": False if given["no_job_file"] else None,
         "title": given["title"],
         "labels": request.pairs(given["label"] or [], "--label"),
         "project_id": given["project"],
@@ -50,8 +52,10 @@ def _repositories(given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _executor(given: Mapping[str, Any]) -> dict[str, Any]:
-    name = given["executor"] or ("shell" if given["command"] else "claude-code")
-    return request.set_fields({"name": name, **{option: given[option] for option in _OF_AGENT}})
+    """Return the executor of the request; empty if no option is about it, so that a job file may choose it."""
+    fields = request.set_fields({option: given[option] for option in _OF_AGENT})
+    name = given["executor"] or ("shell" if given["command"] else DEFAULT_EXECUTOR if fields else None)
+    return fields if name is None else {"name": name, **fields}
 
 
 def _prompt(prompt: str | None, command: str | None) -> str:

@@ -23,7 +23,7 @@ Repo = Annotated[
 Executor = Annotated[
     str | None,
     typer.Option(
-        help="Agent: claude-code (default), others of `relay agents list`, or shell with --command.",
+        help="Agent (`relay agents list`), or shell with --command; without it that of relay.toml, else claude-code.",
         autocompletion=completion.executors,
     ),
 ]
@@ -97,6 +97,9 @@ User = Annotated[
 ]
 NoAutoCommit = Annotated[
     bool, typer.Option("--no-auto-commit", help="Leave changes in the work tree; make no commit at the end.")
+]
+NoJobFile = Annotated[
+    bool, typer.Option("--no-job-file", help="Do not read relay.toml of the repositories (docs/job-file.md).")
 ]
 Label = Annotated[
     list[str] | None,

@@ -1,5 +1,6 @@
 """`relay run`: submits a run and follows it."""
 
+from relay_cli.agent_image import agent_without_image, offer
 from relay_cli.client import connect
 from relay_cli.commands import run_options as option
 from relay_cli.commands.run_body import body_of
@@ -34,6 +35,7 @@ def run(
     secret_in: option.SecretIn = None,
     limit: option.Limit = None,
     no_auto_commit: option.NoAutoCommit = False,
+    no_job_file: option.NoJobFile = False,
     title: option.Title = None,
     label: option.Label = None,
     project: option.Project = None,
@@ -47,8 +49,12 @@ def run(
     Example: relay run --repo https://example.org/a.git --command 'make test'
     """
     given = dict(locals())  # the options by name: there are too many to pass them on one by one
+    body = body_of(given)
     api = connect()
-    posted = api.call("POST", "/v1/runs", json=body_of(given))
+    agent = agent_without_image(given)
+    if agent is not None and api.stack_dir is not None:
+        offer(agent, api.stack_dir)
+    posted = api.call("POST", "/v1/runs", json=body)
     if posted["masked_env"]:
         note(f"masked in logs and diffs: {', '.join(posted['masked_env'])}")
     go_on(api, posted["run_id"], wait=wait, as_json=as_json)

@@ -14,7 +14,7 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Proposal:
-    """What one tool of a repository suggests.
+    """The values that one tool of a repository suggests.
 
     Attributes:
         found: the file that suggests it.

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import docker
 
+from relay_core.domain.agents.executors import EXECUTORS
+from relay_core.domain.agents.packages import AgentPackage, Runtime
 from relay_stack.errors import StackProblem
 from relay_stack.images.build import RECIPES, Recipe, build_image, image_id
 from relay_stack.images.image_needs import Needs, check_image
 from relay_stack.images.own_images import BASE_TAG
 
-_NATIVE, _NODE, _PYTHON = Needs(glibc=True), Needs(glibc=True, node=True), Needs(python=((3, 10), None))
+
+def _needs(package: AgentPackage) -> Needs:
+    if package.runtime is Runtime.PYTHON:
+        return Needs(python=((3, 10), package.newest_python))
+    return Needs(glibc=True, node=package.runtime is Runtime.NODE)
+
+
 AGENTS: Mapping[str, Needs] = {
-    "claude-code": _NATIVE,
-    **dict.fromkeys(("codex", "gemini"), _NODE),
-    "opencode": _NATIVE,
-    "qwen": _NODE,
-    "aider": Needs(python=((3, 10), (3, 12))),
-    **dict.fromkeys(("mini", "acp"), _PYTHON),
-    **dict.fromkeys(("claude-agent-acp", "codex-acp"), _NODE),
+    **{kind.name: _needs(kind.package) for kind in EXECUTORS.values() if kind.package},
+    "acp": Needs(python=((3, 10), None)),
+    **dict.fromkeys(("claude-agent-acp", "codex-acp"), Needs(glibc=True, node=True)),
 }
 """Agent → its requirements for the image that it is added to. ``acp`` is not an agent but the library with which Relay
 drives agents that speak the Agent Client Protocol; the last two names are such agents."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 
@@ -19,13 +20,11 @@ class AgentInstall(NamedTuple):
 
 
 AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
-    "claude": AgentInstall("claude-code", "npm install -g @anthropic-ai/claude-code"),
-    "codex": AgentInstall("codex", "npm install -g @openai/codex"),
-    "gemini": AgentInstall("gemini", "npm install -g @google/gemini-cli"),
-    "opencode": AgentInstall("opencode", "npm install -g opencode-ai"),
-    "qwen": AgentInstall("qwen", "npm install -g @qwen-code/qwen-code"),
-    "aider": AgentInstall("aider", "pip install aider-chat"),
-    "mini": AgentInstall("mini", "pip install mini-swe-agent mcp"),
+    **{
+        kind.program: AgentInstall(kind.name, kind.package.install_command)
+        for kind in EXECUTORS.values()
+        if kind.program and kind.package
+    },
     "claude-agent-acp": AgentInstall("claude-agent-acp", "npm install -g @agentclientprotocol/claude-agent-acp"),
     "codex-acp": AgentInstall("codex-acp", "npm install -g @zed-industries/codex-acp"),
 }

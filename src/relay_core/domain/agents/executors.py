@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from relay_core.domain.agents.packages import AgentPackage, Runtime
 from relay_core.domain.errors import InvalidInput
 
 MAX_COMMAND_BYTES = 64 << 10
@@ -37,6 +38,8 @@ class ExecutorKind:
     """One line that describes the executor; the API shows it."""
     program: str | None = None
     """Program that the image must contain. None: it depends on ``command``."""
+    package: AgentPackage | None = None
+    """Where the program comes from; each executor with a program has one."""
     command_required: bool = False
     """Whether a request must give ``command``."""
     resumes: bool = True
@@ -67,6 +70,7 @@ CLAUDE_CODE = ExecutorKind(
     "claude-code",
     "Anthropic's Claude Code",
     program="claude",
+    package=AgentPackage("@anthropic-ai/claude-code", Runtime.NATIVE),
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     reasoning_efforts=("low", "medium", "high", "xhigh", "max"),
@@ -99,6 +103,7 @@ CODEX = ExecutorKind(
     "codex",
     "OpenAI's Codex",
     program="codex",
+    package=AgentPackage("@openai/codex", Runtime.NODE),
     command_is_program=True,
     reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh"),
 )
@@ -106,6 +111,7 @@ OPENCODE = ExecutorKind(
     "opencode",
     "opencode; a model without a provider in its name is served at OPENAI_BASE_URL",
     program="opencode",
+    package=AgentPackage("opencode-ai", Runtime.NATIVE),
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     reasoning_efforts=("none", "minimal", "low", "medium", "high", "xhigh", "max"),
@@ -115,6 +121,7 @@ QWEN = ExecutorKind(
     "qwen",
     "Qwen Code",
     program="qwen",
+    package=AgentPackage("@qwen-code/qwen-code", Runtime.NODE),
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     harmless_args=frozenset(
@@ -125,6 +132,7 @@ GEMINI = ExecutorKind(
     "gemini",
     "Google's Gemini CLI",
     program="gemini",
+    package=AgentPackage("@google/gemini-cli", Runtime.NODE),
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     harmless_args=frozenset(("--debug", "-d", "--include-directories", "--raw-output", "--accept-raw-output-risk")),
@@ -133,6 +141,7 @@ AIDER = ExecutorKind(
     "aider",
     "aider: edits files as the model's words say, without tools; Relay commits them",
     program="aider",
+    package=AgentPackage("aider-chat", Runtime.PYTHON, newest_python=(3, 12)),
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     harmless_args=frozenset(
@@ -156,6 +165,7 @@ MINI = ExecutorKind(
     "mini",
     "mini-swe-agent: a shell is its only tool",
     program="mini",
+    package=AgentPackage("mini-swe-agent mcp", Runtime.PYTHON),
     command_is_program=True,
     resumes=False,
 )

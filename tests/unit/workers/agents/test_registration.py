@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from relay_core.domain.agents.executors import ACP, EXECUTORS, ExecutorKind
+from relay_core.domain.agents.packages import Runtime
 from relay_stack.images.agent_images import AGENTS as AGENTS_OF_IMAGES
 from relay_stack.images.build import RECIPES
 from relay_workers.agents import programs, registry
+from tests.support import matrix_cases
 
+TESTS = Path(__file__).parents[3]
 AGENTS_PAGE = (Path(__file__).parents[4] / "docs/agents.md").read_text()
 DOCKERFILE = (RECIPES / "agents/Dockerfile").read_text()
 WITH_PROGRAM = [kind for kind in EXECUTORS.values() if kind.program]
@@ -57,6 +60,26 @@ def test_it_has_an_image_stage_advice_and_a_row_in_the_matrix(kind: ExecutorKind
     assert f"relay image build {install.image_name}" in programs.explain("x", [kind.program])
     assert install.command.startswith(("npm install ", "pip install "))
     assert row(install.image_name, header="<!-- matrix -->\n")[1]
+
+
+@pytest.mark.parametrize("kind", WITH_PROGRAM, ids=lambda kind: kind.name)
+def test_it_has_tests_with_its_real_program_and_a_case_of_the_matrix(kind: ExecutorKind):
+    assert (TESTS / f"integration/workers/agents/test_executor_{kind.name.replace('-', '_')}.py").is_file()
+    case = matrix_cases.AGENTS[kind.name]
+    assert (case.name, case.resumes) == (kind.name, kind.resumes)
+
+
+@pytest.mark.parametrize("kind", EXECUTORS.values(), ids=lambda kind: kind.name)
+def test_it_has_a_package_if_it_has_a_program(kind: ExecutorKind):
+    assert (kind.package is None) == (kind.program is None)
+
+
+def test_the_script_of_the_images_knows_its_installer():
+    script = (RECIPES / "agents/install.sh").read_text()
+    lists = {name: set(words.split()) for name, words in re.findall(r'^(\w+)_AGENTS="(.*)"$', script, re.MULTILINE)}
+    assert set().union(*lists.values()) == set(AGENTS_OF_IMAGES)
+    for kind in WITH_PROGRAM:
+        assert (kind.name in lists["PIP"]) == (kind.package.runtime is Runtime.PYTHON), kind.name
 
 
 def test_the_protocols_library_has_an_image_stage_and_advice():
