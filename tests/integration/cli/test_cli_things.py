@@ -168,11 +168,13 @@ def test_events_are_printed_a_line_each(api, relay):
     assert len(set(everywhere)) == 2
 
 
-def test_the_address_of_the_page_is_printed(api, relay):
+def test_the_address_of_the_page_is_printed_and_signs_in(api, relay):
     run = api.run()
-    base = str(api.client.base_url).rstrip("/")
-    assert relay("open", "--print").stdout == f"{base}/\n"
-    assert relay("open", run["run_id"][:8], "--print").stdout.startswith(f"{base}/")
+    first, of_run = relay("open", "--print").stdout, relay("open", run["run_id"][:8], "--print").stdout
+    base = re.escape(str(api.client.base_url).rstrip("/"))
+    assert re.fullmatch(rf"{base}/sign-in\?next=/#\S+\n", first)
+    assert f"/sign-in?next=/runs/{run['run_id']}#" in of_run
+    assert first.partition("#")[2] != of_run.partition("#")[2], "a code works once"
 
 
 @pytest.mark.parametrize("who", ["admin"])
