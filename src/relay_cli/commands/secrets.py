@@ -3,6 +3,7 @@
 A value is never given as an argument, because the machine's list of processes shows arguments.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,12 +91,26 @@ def find_project(api: Api, project: str | None, repo: str | None, *, make: bool 
         url = remote(repo)
         found: list[dict[str, Any]] = list(api.items("/v1/projects", default_for=url))
         if not found and make:
-            found = [api.call("POST", "/v1/projects", json={"name": repo_name_from_url(url), "default_for": url})]
+            found = [_default_project(api, url)]
         return _only(found, f"for runs of {url}")
     try:
         return str(UUID(project))
     except ValueError:
         return _only([each for each in api.items("/v1/projects") if each["name"] == project], f"named {project!r}")
+
+
+def _default_project(api: Api, url: str) -> dict[str, Any]:
+    """Create the project of a repository's runs, under another name if there is a project of its name."""
+    name = repo_name_from_url(url)
+    for each in (name, f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"):
+        try:
+            made: dict[str, Any] = api.call("POST", "/v1/projects", json={"name": each, "default_for": url})
+        except CommandFailed as error:
+            if error.code != "project_name_taken" or each != name:
+                raise
+        else:
+            return made
+    raise AssertionError
 
 
 def _only(found: list[dict[str, Any]], description: str) -> str:

@@ -34,7 +34,7 @@ def put(api: Api, path: str, value: str = VALUE, who: str = "ann"):
 
 
 def project(api: Api, who: str = "ann", **body) -> str:
-    answer = api.post("/v1/projects", {"name": "shop", **body}, who)
+    answer = api.post("/v1/projects", {"name": f"shop {uuid4()}", **body}, who)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
 

@@ -1,15 +1,18 @@
 """Shortened ids, ids of something related, and names of projects: in paths, queries and bodies."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, insert, select
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.schema.tables import Workspace
+from relay_core.store.schema import migrate
+from relay_core.store.schema.tables import Project, Workspace
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 
@@ -162,6 +165,36 @@ def test_a_project_has_its_name_for_an_id(api: Api):
     assert problem_of(api.delete(f"/v1/projects/{made['workspace_id']}"))[:2] == (404, "not_found")
     assert api.delete("/v1/projects/cafe").status_code == 202
     assert problem_of(api.get("/v1/projects/cafe"))[:2] == (404, "not_found")
+
+
+def test_an_owner_has_one_project_of_a_name(api: Api):
+    project = id_of(api.post("/v1/projects", {"name": "app"}))
+    assert problem_of(api.post("/v1/projects", {"name": "app"}))[:2] == (409, "project_name_taken")
+    assert id_of(api.post("/v1/projects", {"name": "app"}, "bob")) != project
+    # The project of runs that name none gets another name.
+    made = api.run()
+    assert made["project_id"] != project
+    assert api.get(f"/v1/projects/{made['project_id']}").json()["name"].startswith("app-")
+    assert api.run()["project_id"] == made["project_id"]
+    assert id_of(api.get("/v1/projects/app")) == project
+    # An admin means its own project first; of others of one name it has to give the id.
+    assert problem_of(api.get("/v1/projects/app", "admin"))[:2] == (409, "ambiguous_id")
+    assert api.delete("/v1/projects/app").status_code == 202
+    assert id_of(api.post("/v1/projects", {"name": "app"})) != project
+
+
+def test_the_migration_leaves_projects_of_one_name_usable(api: Api, database_url: str):
+    with api.database.begin() as connection:
+        command.downgrade(migrate._config(connection), "0013")
+        rows = [{"id": uuid4(), "name": "old", "created_by": owner} for owner in ("ann", "ann", "bob", "ann")]
+        for age, row in enumerate(rows):
+            connection.execute(insert(Project).values(**row, created_at=datetime(2026, 1, 9 - age, tzinfo=UTC)))
+    migrate.upgrade(database_url)
+    newest, middle, bobs, oldest = (str(row["id"]) for row in rows)
+    assert id_of(api.get("/v1/projects/old")) == oldest
+    assert id_of(api.get("/v1/projects/old", "bob")) == bobs
+    for project in (newest, middle):
+        assert id_of(api.get(f"/v1/projects/old-{project[:8]}")) == project
 
 
 def test_ids_in_queries_may_be_short_or_related(api: Api, chain: dict[str, Any]):

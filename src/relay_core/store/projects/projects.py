@@ -68,14 +68,14 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
 
     Raises:
         InvalidInput: a repo is named twice.
-        Conflict: `default_project_exists`: `default_for` names a repo that has a default project already.
+        Conflict: `default_project_exists`: `default_for` names a repo that has a default project already;
+            `project_name_taken`: the principal has a project of this name.
     """
     project_id = uuid4()
     values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
     made = upsert(Project).values(id=project_id, implicit_key=project.default_for, **values)
     if not connection.scalar(made.on_conflict_do_nothing().returning(Project.id)):
-        message = f"runs of {project.default_for} without a project_id have a project already; see `default_for`"
-        raise Conflict(message, code="default_project_exists")
+        raise _taken(connection, project, principal)
     urls = [repo.url for repo in project.repos]
     repo_ids = repos.ensure(connection, urls, principal.owner)
     for position, repo in enumerate(project.repos):
@@ -84,6 +84,14 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
         given = {key: value for key, value in vars(repo).items() if key != "url"}
         connection.execute(insert(ProjectRepo).values(project_id=project_id, repo_id=repo_ids[repo.url], **given))
     return project_id
+
+
+def _taken(connection: Connection, project: ProjectInput, principal: Principal) -> Conflict:
+    if project.default_for is not None and implicit_project(connection, project.default_for, principal) is not None:
+        message = f"runs of {project.default_for} without a project_id have a project already; see `default_for`"
+        return Conflict(message, code="default_project_exists")
+    message = "you have a project of this name; use it by its name, or choose another name"
+    return Conflict(message, code="project_name_taken")
 
 
 def get(connection: Connection, project_id: UUID, principal: Principal) -> View:

@@ -41,6 +41,7 @@ class Project(Base):
             unique=True,
             postgresql_where=text("implicit_key IS NOT NULL AND deleted_at IS NULL"),
         ),
+        Index("projects_name", "created_by", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
     )
 
 

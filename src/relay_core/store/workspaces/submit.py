@@ -248,12 +248,14 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
             raise NotFound(f"there is no project {run.project_id}")
         return found
     key = run.repos[0].url
-    values = {"name": repo_name_from_url(key), "implicit_key": key, "created_by": principal.owner}
+    name = repo_name_from_url(key)
     mine = [Project.created_by == principal.owner, Project.implicit_key == key, Project.deleted_at.is_(None)]
     shared = select(*columns).where(*mine).with_for_update(read=True)  # locked as above, shared with other submissions
     while (found := connection.execute(shared).one_or_none()) is None:
         # The loop ends: this request or another one inserts the project, and only a deletion can remove it again.
-        connection.execute(upsert(Project).values(id=uuid4(), **values).on_conflict_do_nothing())
+        values = {"id": uuid4(), "name": name, "implicit_key": key, "created_by": principal.owner}
+        connection.execute(upsert(Project).values(**values).on_conflict_do_nothing())
+        name = f"{repo_name_from_url(key)}-{uuid4().hex[:8]}"  # needed if another project has the name
     return found
 
 
