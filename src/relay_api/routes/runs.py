@@ -8,16 +8,19 @@ from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
-from relay_api.ids import RunId, WorkspaceId
+from relay_api.ids import ActiveRunId, RunId, WorkspaceId
 from relay_api.routes import run_query
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.run_resource import RunDetail, RunPage
-from relay_api.schemas.runs import DevServerIn, RunIn, RunOut, StepIn
+from relay_api.schemas.runs import DevServerIn, RerunIn, RunChange, RunIn, RunOut, StepIn
 from relay_api.services import Services
 from relay_core.store.database import Connection
+from relay_core.store.runs import change
+from relay_core.store.runs.rerun import rerun
 from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views, run_views
+from relay_core.store.views.access import require_run
 from relay_core.store.views.lookup import Kind, resolve
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.submit import start_run
@@ -63,6 +66,58 @@ def get_run(run_id: RunId, services: ServicesDep, principal: Reader) -> RunDetai
     """Return one run. `status` says whether it is done, `conclusion` how it ended."""
     with services.database.connect() as connection:
         return answers.run(run_views.run(connection, run_id, principal), services.links)
+
+
+@router.patch("/runs/{run_id}", responses=problems(404, body=True), summary="Change a run's title, labels or metadata")
+def change_run(run_id: RunId, body: RunChange, services: ServicesDep, principal: Writer) -> RunDetail:
+    """Apply a merge patch (RFC 7396) to the title, the labels and the metadata of a run."""
+
+    def apply(connection: Connection) -> RunDetail:
+        require_run(connection, run_id, principal)
+        change.change(connection, run_id, body.model_dump(exclude_unset=True))
+        return answers.run(run_views.run(connection, run_id, principal), services.links)
+
+    return services.database.transact(apply)
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202, responses=problems(404), summary="Cancel a run")
+def cancel_run(run_id: ActiveRunId, services: ServicesDep, principal: Writer) -> RunDetail:
+    """Ask to kill the queued and running executions of the run; it ends as `cancelled` when they have ended.
+
+    Asking again, or for a run that is completed, changes nothing.
+    """
+
+    def ask(connection: Connection) -> RunDetail:
+        require_run(connection, run_id, principal)
+        change.cancel(connection, run_id, principal.owner)
+        return answers.run(run_views.run(connection, run_id, principal), services.links)
+
+    return services.database.transact(ask)
+
+
+@router.post(
+    "/runs/{run_id}/rerun",
+    status_code=202,
+    response_model=RunDetail,
+    responses=problems(404, 409, body=True),
+    summary="Repeat a run",
+)
+def rerun_run(
+    run_id: RunId, services: ServicesDep, principal: Writer, creating: Creating, body: RerunIn | None = None
+) -> JSONResponse:
+    """Queue a run again as a new run with the same title, labels and metadata; its `rerun_of` is this run's id.
+
+    A job that is repeated from its start gets a new workspace of the same task. It takes the values that this run was
+    completed with, also those of a job file, and starts from the branches as they are now.
+    """
+    body = body or RerunIn()
+
+    def create(connection: Connection) -> RunDetail:
+        require_run(connection, run_id, principal)
+        new = rerun(connection, run_id, body.source, principal, services.settings)
+        return answers.run(run_views.run(connection, new, principal), services.links)
+
+    return creating.answer(principal, body, 202, create)
 
 
 @router.post(

@@ -15,6 +15,7 @@ from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 from relay_core.domain.limits import Limits
+from relay_core.domain.run_notes import check_labels, check_metadata
 from relay_core.domain.vocabulary import RunReason
 from relay_core.domain.working_dir import normal_working_dir
 from relay_core.secret_box import SecretBox
@@ -65,6 +66,8 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
     check_environment({name: given.value for name, given in env.items()})
     wanted = body.limits.model_dump(exclude_unset=True)
     repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
+    check_labels(body.labels)
+    check_metadata(body.metadata)
     named = _secrets(body)
     if named:
         secrets.check()
@@ -81,6 +84,8 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         title=body.title,
         user=body.user,
         auto_commit=body.auto_commit,
+        labels=body.labels,
+        metadata=body.metadata,
         named_limits=sorted(wanted),
         job_file=body.job_file,
         maxima=maxima(settings),

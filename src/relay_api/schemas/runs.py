@@ -1,6 +1,6 @@
 """Schemas of `POST /v1/runs` and of further steps in a workspace."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -21,6 +21,7 @@ from relay_api.schemas.common import (
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
+from relay_core.domain.run_notes import MOST_LABEL_CHARACTERS, MOST_LABELS, MOST_METADATA_BYTES
 
 _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
@@ -106,6 +107,10 @@ SecretMapping = Annotated[
 SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
 
 
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelText = Annotated[str, StringConstraints(max_length=MOST_LABEL_CHARACTERS, pattern=NO_NUL)]
+
+
 class LimitsIn(Input):
     """Limits of the workspace's container and of each of its executions; no limit may exceed the server's maximum."""
 
@@ -170,6 +175,17 @@ class RunIn(Input):
         "repository, made on first use.",
     )
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
+    labels: dict[LabelName, LabelText] = Field(
+        default_factory=dict,
+        max_length=MOST_LABELS,
+        description="Names and values by which the run is found again (`GET /v1/runs?label=name=value`).",
+        examples=[{"team": "web"}],
+        json_schema_extra={"additionalProperties": False},
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        description=f"Any JSON object of yours, up to {MOST_METADATA_BYTES} bytes; Relay only keeps it.",
+    )
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
     )
@@ -193,6 +209,27 @@ class RunOut(Output):
     project_id: UUID
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     links: Links
+
+
+class RunChange(Input):
+    """A merge patch (RFC 7396): what is left out stays, null removes a label or a value."""
+
+    title: ShortText | None = Field(None, description="Null: it stays.")
+    labels: dict[LabelName, LabelText | None] | None = Field(
+        None, description="Null removes all.", json_schema_extra={"additionalProperties": False}
+    )
+    metadata: dict[str, Any] | None = Field(None, description="Null removes all.")
+
+
+class RerunIn(Input):
+    """Request to repeat a run."""
+
+    source: Literal["start", "failed_step"] = Field(
+        "start",
+        alias="from",
+        description="`start`: everything again, a job in a new workspace. `failed_step`: the step that decided the "
+        "conclusion and those that were to follow, in the same workspace.",
+    )
 
 
 class StepIn(Input):

@@ -9,7 +9,7 @@ import pytest
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.transaction import Database
-from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
+from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
@@ -141,3 +141,102 @@ def test_a_run_of_another_owner_is_not_there(api: Api) -> None:
     assert problem_of(api.get(f"/v1/runs/{new['run_id']}", "bob"))[:2] == (404, "not_found")
     assert problem_of(api.get(f"/v1/runs/{uuid4()}"))[:2] == (404, "not_found")
     assert run_of(api, new["run_id"], "admin")["id"] == new["run_id"]
+
+
+def test_labels_and_metadata_are_given_filtered_by_and_changed_by_a_merge_patch(api: Api) -> None:
+    new = api.run(labels={"team": "web", "round": "1"}, metadata={"issue": {"id": 7, "open": True}})
+    api.run(labels={"team": "db"})
+    assert run_of(api, new["run_id"])["metadata"] == {"issue": {"id": 7, "open": True}}
+    found = api.get("/v1/runs?label=team=web&label=round=1").json()["items"]
+    assert [run["id"] for run in found] == [new["run_id"]]
+    assert api.get("/v1/runs?label=team=web&label=round=2").json()["items"] == []
+    patch = {"title": "Renamed", "labels": {"round": None, "new": "x=y"}, "metadata": {"issue": {"open": None}}}
+    changed = api.client.patch(f"/v1/runs/{new['run_id']}", json=patch, headers=api.as_("ann")).json()
+    assert (changed["title"], changed["labels"]) == ("Renamed", {"team": "web", "new": "x=y"})
+    assert changed["metadata"] == {"issue": {"id": 7}}
+    assert len(api.get("/v1/runs?label=new=x=y").json()["items"]) == 1
+    gone = {"labels": None, "metadata": None}
+    changed = api.client.patch(f"/v1/runs/{new['run_id']}", json=gone, headers=api.as_("ann")).json()
+    assert (changed["title"], changed["labels"], changed["metadata"]) == ("Renamed", {}, {})
+
+
+def test_labels_and_metadata_that_cannot_be_stored_are_refused(api: Api) -> None:
+    new = api.run()
+    assert problem_of(api.post("/v1/runs", RUN | {"labels": {"a b": "c"}}))[0] == 422
+    large = {"metadata": {"text": "x" * 20_000}}
+    assert problem_of(api.post("/v1/runs", RUN | large)) == (422, "metadata_too_large", ["metadata"])
+    path = f"/v1/runs/{new['run_id']}"
+    nul = api.client.patch(path, json={"metadata": {"a": "\0"}}, headers=api.as_("ann"))
+    assert problem_of(nul) == (422, "metadata_invalid", ["metadata"])
+    many = {"labels": {f"l{number}": "v" for number in range(51)}}
+    assert problem_of(api.client.patch(path, json=many, headers=api.as_("ann")))[0] == 422
+    assert problem_of(api.client.patch(path, json={}, headers=api.as_("bob")))[0] == 404
+    assert problem_of(api.client.patch(path, json={}, headers=api.as_("reader")))[0] == 403
+
+
+def test_a_run_is_cancelled_in_the_queue_at_once_and_while_it_runs_when_its_step_ends(api: Api, worker: Worker) -> None:
+    queued = api.run()
+    assert api.post(f"/v1/runs/{queued['run_id']}/cancel").json()["conclusion"] == "cancelled"
+    running = api.run()
+    clone = worker.claim(running["execution_id"])
+    asked = api.post(f"/v1/runs/{running['run_id']}/cancel").json()
+    assert (asked["status"], asked["current_step"]["status"]) == ("running", "running")
+    worker.finish(clone)
+    done = run_of(api, running["run_id"])
+    assert (done["conclusion"], done["reason"], done["advice"]) == ("cancelled", "user", None)
+    assert api.post(f"/v1/runs/{running['run_id']}/cancel").json() == done
+
+
+def test_a_job_is_repeated_from_its_start_in_a_new_workspace_with_all_that_was_asked(api: Api, worker: Worker) -> None:
+    repo = {**RUN["repos"][0], "setup_script": "make", "ref": "v1"}
+    new = api.run(repos=[repo], env={"A": "b"}, labels={"team": "web"}, title="Build", limits={"pids": 300})
+    api.post(f"/v1/runs/{new['run_id']}/cancel")
+    again = api.post(f"/v1/runs/{new['run_id']}/rerun").json()
+    assert again["rerun_of"] == new["run_id"]
+    assert (again["title"], again["labels"], again["kind"]) == ("Build", {"team": "web"}, "job")
+    assert again["task_id"] == new["task_id"]
+    assert again["workspace_id"] != new["workspace_id"]
+    old, fresh = (api.get(f"/v1/workspaces/{one['workspace_id']}").json() for one in (new, again))
+    assert fresh["limits"] == old["limits"]
+    assert fresh["branch"] != old["branch"]
+    assert fresh["repos"][0] == old["repos"][0]
+    worker.ready(again["workspace_id"])
+    for wanted in ("clone", "setup_script", "coding_agent"):
+        step = run_of(api, again["id"])["current_step"]
+        assert step["run_reason"] == wanted
+        worker.finish(worker.claim(step["execution_id"]))
+    assert run_of(api, again["id"])["conclusion"] == "success"
+    assert run_of(api, new["run_id"])["conclusion"] == "cancelled"
+
+
+def test_a_run_is_repeated_from_its_failed_step_as_a_new_run_in_its_workspace(api: Api, worker: Worker) -> None:
+    new = api.run(repos=[{**RUN["repos"][0], "cleanup_script": "tidy"}])
+    path = f"/v1/runs/{new['run_id']}/rerun"
+    assert problem_of(api.post(path, {"from": "failed_step"}))[:2] == (409, "run_not_completed")
+    failed = steps_to_end(api, worker, new, machine.failed(Reason.EXIT_CODE, "exit 3", 3))
+    again = api.post(path, {"from": "failed_step"}).json()
+    assert (again["workspace_id"], again["rerun_of"]) == (new["workspace_id"], new["run_id"])
+    step = again["current_step"]
+    assert step["run_reason"] == "coding_agent"
+    assert api.get(f"/v1/executions/{step['execution_id']}").json()["retry_of"] == failed
+    worker.finish(worker.claim(step["execution_id"]))
+    assert run_of(api, again["id"])["current_step"]["run_reason"] == "cleanup_script"
+    worker.finish(worker.claim(run_of(api, again["id"])["current_step"]["execution_id"]))
+    assert run_of(api, again["id"])["conclusion"] == "success"
+    assert run_of(api, new["run_id"])["conclusion"] == "failure"
+    succeeded = api.post(f"/v1/runs/{again['id']}/rerun", {"from": "failed_step"})
+    assert problem_of(succeeded)[:2] == (409, "run_succeeded")
+    assert problem_of(api.post(path, {"from": "failed_step"}))[:2] == (409, "already_retried")
+
+
+def test_a_further_step_is_repeated_as_it_was_asked_for(api: Api, worker: Worker) -> None:
+    new = api.run()
+    steps_to_end(api, worker, new)
+    path = f"/v1/workspaces/{new['workspace_id']}/executions"
+    for body in ({"run_reason": "cleanup_script", "script": "tidy"}, {"run_reason": "coding_agent", "prompt": "More"}):
+        step = api.post(path, body).json()
+        again = api.post(f"/v1/runs/{step['run_id']}/rerun", {"from": "start"}).json()
+        assert again["rerun_of"] == step["run_id"]
+        repeated = api.get(f"/v1/executions/{again['current_step']['execution_id']}").json()
+        assert repeated["action"] == step["action"]
+        assert repeated["retry_of"] is None

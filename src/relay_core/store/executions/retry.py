@@ -31,7 +31,9 @@ from relay_core.store.workspaces.condition import WorkspaceCondition
 E = ExecutionProcess
 
 
-def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_agent_again: bool) -> UUID:
+def retry_execution(
+    connection: Connection, execution_id: UUID, by: str, *, run_agent_again: bool, run_id: UUID | None = None
+) -> UUID:
     """Queue an execution again at the end of the lane, with the steps of its chain that never ran.
 
     Other executions of its step group that did not complete are repeated with it, as the chain waits for all of them. A
@@ -43,6 +45,7 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
         execution_id: an execution that the caller may see.
         by: owner of the new execution.
         run_agent_again: must be true for the turn of an agent, which may have changed anything before it ended.
+        run_id: run of the new execution; None: that of the execution that it repeats, which goes on.
 
     Returns:
         Id of the new execution.
@@ -61,7 +64,7 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
     _refuse_workspace(workspace, row.run_reason)
     _refuse_state(connection, row)
     if row.run_reason is RunReason.CLONE:
-        return retry_workspace(connection, found, by)
+        return retry_workspace(connection, found, by, run_id=run_id)
     if workspace.state is WorkspaceState.FAILED:
         message = f"the workspace has failed ({workspace.error_reason}); retry the workspace first"
         raise Conflict(message, code="workspace_failed")
@@ -73,13 +76,13 @@ def retry_execution(connection: Connection, execution_id: UUID, by: str, *, run_
         follow_up.refuse_second_follow_up(connection, row.session_id)
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, found, step)
-    new = _repeat(connection, *_to_repeat(connection, row), by)
+    new = _repeat(connection, *_to_repeat(connection, row), by, run_id)
     if workspace.state is WorkspaceState.RUNNING and workspace.requested_state is None:
         stop_resume.send_due_steps(connection, found)
     return new
 
 
-def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> UUID:
+def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_id: UUID | None = None) -> UUID:
     """Prepare a failed workspace again, by queuing its clone as a new execution.
 
     If no clone of the workspace ever completed, the whole chain follows. Clones that exist on the node are kept with
@@ -89,6 +92,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> UUID
         connection: one transaction of `Database`; the clone's message is sent after its commit.
         workspace_id: a workspace that the caller may see.
         by: owner of the new execution.
+        run_id: run of the new execution; None: that of the clone that it repeats, which goes on.
 
     Returns:
         Id of the new execution.
@@ -113,7 +117,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str) -> UUID
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**values, updated_at=func.now()))
     payload = {"state": WorkspaceState.STARTING, "error_reason": None}
     events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, payload)
-    new = _repeat(connection, [row], [action], by)
+    new = _repeat(connection, [row], [action], by, run_id)
     send_after_commit(connection, [new])
     return new
 
@@ -135,14 +139,16 @@ def _to_repeat(connection: Connection, row: ExecutionRow) -> tuple[Sequence[Exec
     return again, [member.action for member in again]
 
 
-def _repeat(connection: Connection, rows: Sequence[ExecutionRow], actions: Sequence[Action], by: str) -> UUID:
-    """Insert the new executions as one step group.
+def _repeat(
+    connection: Connection, rows: Sequence[ExecutionRow], actions: Sequence[Action], by: str, run_id: UUID | None
+) -> UUID:
+    """Insert the new executions as one step group of a run; None: the run that `_run` chooses.
 
     Returns:
         Id of the first.
     """
     first = rows[0]
-    run_id = _run(connection, first, by)
+    run_id = run_id or _run(connection, first, by)
     ids = create_group(connection, NewGroup(_session(connection, first), first.workspace_id, actions, by, run_id))
     for new, old in zip(ids, rows, strict=True):
         connection.execute(update(E).where(E.id == new).values(retry_of=old.id))

@@ -91,6 +91,8 @@ class RunInput(Generic[E]):
     user: int | None = None
     """User id of the workspace's processes; None: the user of the image, or the node's default."""
     auto_commit: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     named_limits: Collection[str] = ()
     """Names of the limits that the request gives; a job file may give the others."""
     job_file: bool = True
@@ -197,7 +199,9 @@ def submit_run(
         )
     )
     action = plan_run(scripts, run.executor, run.prompt)
-    run_id = create_run(connection, NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner))
+    run_id = create_run(
+        connection, NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner, run.labels, run.metadata)
+    )
     ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     send_after_commit(connection, ids)
     masked = masked_env(connection, [workspace_id]).get(workspace_id, [])

@@ -1,0 +1,67 @@
+"""What a client may note on a run, labels and metadata, and how a merge patch (RFC 7396) changes them."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from relay_core.domain.errors import InvalidInput
+
+MOST_LABELS = 50
+MOST_LABEL_CHARACTERS = 255
+MOST_METADATA_BYTES = 16 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+
+
+def merged(stored: Mapping[str, Any], patch: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an object changed by a merge patch: null removes a value, an object is merged, all else replaces.
+
+    Args:
+        stored: the object.
+        patch: the changes; None removes everything.
+    """
+    if patch is None:
+        return {}
+    result = dict(stored)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            before = result.get(name)
+            result[name] = merged(before if isinstance(before, Mapping) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise an error unless the labels can be stored.
+
+    Raises:
+        InvalidInput: there are too many, or a name or value is not allowed.
+    """
+    if len(labels) > MOST_LABELS:
+        raise InvalidInput(f"a run may have {MOST_LABELS} labels, these are {len(labels)}", field="labels")
+    for name, value in labels.items():
+        if not _NAME.fullmatch(name):
+            message = (
+                f"{name[:80]!r} is no name of a label: 1 to 63 of A-Z a-z 0-9 . _ / -, the first a letter or digit"
+            )
+            raise InvalidInput(message, code="label_invalid", field="labels")
+        if len(value) > MOST_LABEL_CHARACTERS or "\0" in value:
+            message = f"the value of the label {name!r} may have {MOST_LABEL_CHARACTERS} characters, without NUL"
+            raise InvalidInput(message, code="label_invalid", field=f"labels.{name}")
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise an error unless the metadata can be stored.
+
+    Raises:
+        InvalidInput: they are too large, or a text in them contains NUL.
+    """
+    text = json.dumps(metadata, ensure_ascii=False)
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_METADATA_BYTES:
+        message = f"metadata may have {MOST_METADATA_BYTES} bytes as JSON"
+        raise InvalidInput(message, code="metadata_too_large", field="metadata")
+    if "\\u0000" in text:
+        raise InvalidInput("a text in metadata contains NUL", code="metadata_invalid", field="metadata")
