@@ -28,6 +28,7 @@ from relay_api.routes import (
     health,
     logs,
     projects,
+    run_records,
     runs,
     secrets,
     sessions,
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     parts = (
         runs,
+        run_records,
         executions,
         conversations,
         logs,

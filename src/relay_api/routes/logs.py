@@ -11,7 +11,7 @@ from relay_api.http import byte_range
 from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId
-from relay_api.streaming import log_frames, sse
+from relay_api.streaming import log_frames, plain, sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
 from relay_core.store.views.access import require_execution
@@ -42,11 +42,20 @@ def download_log(
     stream: StreamName = Stream.ALL,
     range: RangeHeader = None,  # noqa: A002 - the header's name
     if_range: Annotated[str | None, Header()] = None,
+    *,
+    follow: Annotated[
+        bool, Query(description="Go on until the log is complete, as plain bytes (for `curl -N`); no ranges.")
+    ] = False,
 ) -> Response:
     """Return the exact bytes that the process wrote, with secrets masked; of a running process, those stored so far.
 
-    Once the log is complete, the header `ETag` is the sha256 of the stream.
+    Once the log is complete, the header `ETag` is the sha256 of the stream. With `follow` the answer ends when the log
+    is complete; if the server cannot go on, the connection breaks off.
     """
+    if follow:
+        with services.database.connect() as connection:
+            require_execution(connection, execution_id, principal)
+        return plain.response(plain.follow_execution(services, execution_id, stream), services, principal)
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
         log = stream_infos(connection, [execution_id]).get((execution_id, stream), StreamInfo())

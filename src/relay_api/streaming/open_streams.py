@@ -1,10 +1,13 @@
 """Limit the number of open event streams, per token and in total."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import contextmanager
 
-from relay_api.http.problems import ApiError
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from relay_api.http.problems import ApiError, problem
 
 
 class Streams:
@@ -38,6 +41,27 @@ class Streams:
             self._open[token] -= 1
             if not self._open[token]:
                 del self._open[token]
+
+
+class CountedStream(StreamingResponse):
+    """An answer that counts as an open stream until it ends or the client disconnects."""
+
+    def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable, media_type: str) -> None:
+        # Without this header, nginx would buffer the stream.
+        super().__init__(body, media_type=media_type, headers={"X-Accel-Buffering": "no"})
+        self._streams = streams
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, or the error answer if too many streams are open."""
+        try:
+            with self._streams.one(self._token):
+                await super().__call__(scope, receive, send)
+        except ApiError as error:
+            refusal = problem(
+                error.status_code, error.code, error.detail, headers=error.headers, instance=scope["path"]
+            )
+            await refusal(scope, receive, send)
 
 
 def _too_many(what: str, setting: str) -> ApiError:

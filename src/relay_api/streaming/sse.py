@@ -3,17 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from relay_api.http.problems import ApiError, problem
 from relay_api.services import Services
-from relay_api.streaming.open_streams import Streams
+from relay_api.streaming.open_streams import CountedStream
 from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.tokens import Principal
 
@@ -47,28 +45,7 @@ def response(frames: AsyncIterator[bytes], services: Services, principal: Princi
     """
     settings = services.settings
     body = with_heartbeats(frames, settings.api_sse_heartbeat_seconds, settings.api_sse_max_seconds)
-    return _EventStream(body, services.streams, principal.token_id or principal.owner)
-
-
-class _EventStream(StreamingResponse):
-    """An event stream that counts as open until it ends or the client disconnects."""
-
-    def __init__(self, body: AsyncIterator[bytes], streams: Streams, token: Hashable) -> None:
-        # Without this header, nginx would buffer the events.
-        super().__init__(body, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._streams = streams
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream, or the error answer if too many streams are open."""
-        try:
-            with self._streams.one(self._token):
-                await super().__call__(scope, receive, send)
-        except ApiError as error:
-            refusal = problem(
-                error.status_code, error.code, error.detail, headers=error.headers, instance=scope["path"]
-            )
-            await refusal(scope, receive, send)
+    return CountedStream(body, services.streams, principal.token_id or principal.owner, "text/event-stream")
 
 
 async def with_heartbeats(

@@ -119,6 +119,18 @@ def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: 
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 
+def of_run(connection: Connection, workspace_id: UUID, run_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
+    """Return events of the executions of one run after the cursor ``after`` of its workspace, in order."""
+    operations = select(ExecutionProcess.id).where(ExecutionProcess.run_id == run_id)
+    statement = (
+        select(Event)
+        .where(Event.workspace_id == workspace_id, Event.workspace_seq > after, Event.operation_id.in_(operations))
+        .order_by(Event.workspace_seq)
+        .limit(limit)
+    )
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
 def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
     """Return all events of one execution, by sequence."""
     statement = select(Event).where(Event.operation_id == operation_id).order_by(Event.sequence)
