@@ -73,7 +73,8 @@ def next_commands(run: Mapping[str, Any]) -> list[str]:
     changed = (run.get("stat") or {}).get("files")
     take = [f"relay diff {identity}"] if changed else []
     if run.get("conclusion") == "success":
-        return [*take, f"relay logs {identity}", f'relay follow-up {identity} "…"']
+        take = [*take, f"relay fetch {identity}"] if changed else [f"relay logs {identity}"]
+        return [*take, f'relay follow-up {identity} "…"']
     failed = run.get("failed_step") or {}
     logs = f"relay logs {short(failed['execution_id'])}" if failed else f"relay logs {identity}"
     return [logs, *take, f"relay rerun {identity}"]

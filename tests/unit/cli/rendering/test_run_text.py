@@ -77,7 +77,7 @@ def test_the_summary_of_a_success():
         "run 3f2a91bc succeeded in 34s (queue 0.2s, start 3.0s, run 30s)\n"
         "2 files, +10 -3 · branch vk-3f2a-count-the-files\n"
         "used 1,200 tokens in (and 30,000 cached), 400 out · $0.0123\n"
-        'next: relay diff 3f2a91bc · relay logs 3f2a91bc · relay follow-up 3f2a91bc "…"'
+        'next: relay diff 3f2a91bc · relay fetch 3f2a91bc · relay follow-up 3f2a91bc "…"'
     )
     nothing = {"files": 0, "insertions": 0, "deletions": 0}
     assert "\nno changes\n" in run_page.summary(run_json(stat=nothing), Style())
