@@ -67,7 +67,7 @@ class CloneView:
         """Take the next bytes of the log; they may begin and end in the middle of a line."""
         *whole, self._rest = _LINE_ENDS.split(self._rest + data)
         for line in whole:
-            self._take(line.decode(errors="replace").rstrip("\r\n"))
+            self._take(line.decode(errors="replace").rstrip())
         if len(self._rest) > _LONGEST_LINE:
             self._take(self._rest.decode(errors="replace"))
             self._rest = b""

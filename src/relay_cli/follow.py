@@ -10,7 +10,7 @@ from typing import Any
 from relay_cli.client import Api
 from relay_cli.clone_view import CloneView, Lines, PlainLines
 from relay_cli.conversation import ConversationWriter
-from relay_cli.log_stream import LogPositions, Writer, follow_conversation, follow_log, logs_command
+from relay_cli.log_stream import LineWriter, LogPositions, Writer, follow_conversation, follow_log, logs_command
 from relay_cli.outage import until_answered
 from relay_cli.output import say
 from relay_cli.rendering.names import step_name, waiting
@@ -46,10 +46,16 @@ class View:
     bars: bool = False
     positions: LogPositions = field(default_factory=dict)
 
+    def end_lines(self) -> None:
+        """End a line that a log left open, before the command says something; a piped stdout keeps the exact bytes."""
+        for name, writer in self.writers.items():
+            if isinstance(writer, LineWriter) and (name == "stderr" or sys.stdout.isatty()):
+                writer.end_line()
+
 
 def view_of_terminal(*, as_json: bool = False) -> View:
     """Return the view for this process. With ``as_json``, logs go to standard error: JSON goes to standard output."""
-    writers = log_writers()
+    writers = {name: LineWriter(writer) for name, writer in log_writers().items()}
     notes = style_of(sys.stderr)
     if as_json:
         writers["stdout"] = writers["stderr"]
@@ -129,6 +135,7 @@ def show_step(api: Api, execution: dict[str, Any], view: View) -> dict[str, Any]
     else:
         follow_log(api, identity, view.writers, positions=view.positions)
     view.positions[identity] = END
+    view.end_lines()
     ended = _execution(api, identity)
     took = seconds_between(ended["started_at"] or ended["created_at"], ended["completed_at"], datetime.now(UTC))
     status = view.notes.paint_status(ended["status"], ended["status"])
@@ -169,12 +176,9 @@ def show_stderr(api: Api, execution: Mapping[str, Any], view: View) -> None:
     say(f"the agent wrote to stderr{' (its end)' if stored > STDERR_BYTES else ''}:")
     span = {"Range": f"bytes=-{STDERR_BYTES}"} if stored > STDERR_BYTES else {}
     path = f"/v1/executions/{execution['id']}/logs"
-    last = b"\n"
     for piece in api.body(path, params={"stream": "stderr"}, headers=span):
         view.writers["stderr"].write(piece)
-        last = piece or last
-    if not last.endswith(b"\n"):
-        view.writers["stderr"].write(b"\n")
+    view.end_lines()
 
 
 def _show_clone(api: Api, identity: str, view: View) -> None:

@@ -20,6 +20,28 @@ class Writer(Protocol):
         """Take the next bytes."""
 
 
+class LineWriter:
+    """Passes bytes on, and remembers whether they ended in the middle of a line.
+
+    Args:
+        target: gets the bytes.
+    """
+
+    def __init__(self, target: Writer) -> None:
+        self._target = target
+        self._open = False
+
+    def write(self, data: bytes) -> None:
+        """Pass ``data`` on."""
+        self._target.write(data)
+        self._open = not data.endswith(b"\n") if data else self._open
+
+    def end_line(self) -> None:
+        """Write a line feed if the last line has none, so that a message of the command gets a line of its own."""
+        if self._open:
+            self.write(b"\n")
+
+
 LogPositions = dict[str, str]
 """Execution id → id of the last log event that was shown, or the value that marks a whole log as shown.
 

@@ -38,6 +38,7 @@ def watch_to_end(api: Api, run_id: str, view: View, shown: Iterable[str] = ()) -
         try:
             return follow_run(api, run["id"], view, already)
         except KeyboardInterrupt:
+            view.end_lines()
             _ask_after_interrupt(api, run["id"])
 
 

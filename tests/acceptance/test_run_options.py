@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.relay import Relay
+from tests.support.relay import Relay, relay_command
 
 pytestmark = pytest.mark.docker
 
@@ -117,3 +117,35 @@ def test_the_first_token_of_a_server_needs_no_api(relay: Relay):
     answer = relay.http.get("/v1/tokens", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200
     assert "first" in {item["name"] for item in answer.json()["items"]}
+
+
+def test_the_command_line_runs_a_job_on_the_repository_of_its_directory(relay: Relay, repo):
+    """From a directory below the root, with work that is not committed."""
+    (repo / "README.md").write_text("# changed, not committed\n")
+    environment = {**os.environ, "RELAY_API_URL": str(relay.http.base_url), "RELAY_TOKEN": relay.token}
+    command = "cat README.md; echo made >made.txt; printf warned >&2"
+    words = ("run", "--command", command, "--title", "Make a file", "--limit", "memory=512m", "--limit", "timeout=1m")
+    done = subprocess.run(
+        [sys.executable, "-m", "relay_cli.main", *words],
+        env=environment,
+        cwd=repo / "src",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stderr)
+    assert done.returncode == 0
+    assert done.stdout == "# sample\n", "the log, and the committed file"
+    assert "1 file of" in done.stderr
+    assert "which the run does not see: README.md" in done.stderr
+    assert f"relay: cloning {repo}" in done.stderr
+    assert "\nwarned\nrelay: coding_agent completed after " in done.stderr
+    summary = done.stderr.rpartition("relay: run ")[2].splitlines()
+    assert " succeeded in " in summary[0]
+    assert summary[1].startswith("  1 file, +1 -0 · branch vk-")
+    short = summary[0].split()[0]
+    assert summary[-1] == f'  next: relay diff {short} · relay logs {short} · relay follow-up {short} "…"'
+    assert "made.txt" in relay_command(relay, "diff", short).stdout
+    listed = relay_command(relay, "ps").stdout.splitlines()
+    assert any(line.startswith(short) and "Make a file" in line and "success" in line for line in listed)
+    assert "coding_agent" in relay_command(relay, "show", short).stdout

@@ -9,7 +9,6 @@ from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import AnyId
 from relay_cli.conversation import ConversationWriter
-from relay_cli.errors import CommandFailed
 from relay_cli.follow import follow_run, has_conversation, show_stderr, view_of_terminal
 from relay_cli.log_stream import follow_conversation, follow_log
 from relay_cli.rendering.names import short, step_name
@@ -48,12 +47,13 @@ def logs(
     if all_steps:
         _print_body(api, f"/v1/runs/{identity}/logs", {"follow": "1"} if follow else {})
         return
-    step = api.find(f"/v1/executions/{identity}")
-    is_step = step is not None and step["id"].startswith(identity)
-    if follow and not is_step and not (raw or stream or as_json):
+    if follow and not (raw or stream or as_json) and not _is_step(api, identity):
         follow_run(api, api.call("GET", f"/v1/runs/{identity}")["id"], view_of_terminal())
         return
-    found = step if step is not None and is_step else _step_of_run(api, identity)
+    found: dict[str, Any] = api.call("GET", f"/v1/executions/{identity}")
+    if not found["id"].startswith(identity):
+        of_run = f"; all steps of the run: relay logs --all {short(found['run_id'])}" if found["run_id"] else ""
+        note(f"{step_name(found)} {short(found['id'])}{of_run}")
     if as_json:
         output.show(found["logs"], as_json=True)
     elif has_conversation(found) and not raw and stream is None:
@@ -64,17 +64,10 @@ def logs(
         _print_body(api, f"/v1/executions/{found['id']}/logs", {"stream": stream or "all"})
 
 
-def _step_of_run(api: Api, identity: str) -> dict[str, Any]:
-    """Return the step of a run whose log a person wants: its agent; else the step that failed, or the present one."""
-    run = api.call("GET", f"/v1/runs/{identity}")
-    other = run.get("failed_step") or run.get("current_step")
-    wanted = run.get("agent_execution_id") or (other or {}).get("execution_id")
-    if wanted is None:
-        raise CommandFailed(f"run {short(run['id'])} has no step yet; follow it with: relay logs -f {short(run['id'])}")
-    found: dict[str, Any] = api.call("GET", f"/v1/executions/{wanted}")
-    ids = short(found["id"]), short(run["id"])
-    note(f"{step_name(found)} {ids[0]} of run {ids[1]}; all steps: relay logs --all {ids[1]}")
-    return found
+def _is_step(api: Api, identity: str) -> bool:
+    """Return whether an id is that of an execution, and not of something that executions belong to."""
+    found = api.find(f"/v1/executions/{identity}")
+    return found is not None and bool(found["id"].startswith(identity))
 
 
 def _show_conversation(api: Api, execution: dict[str, Any], *, follow: bool) -> None:

@@ -8,7 +8,6 @@ import typer
 from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId, id_argument
-from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.domain.agents.executors import SHELL
@@ -82,12 +81,5 @@ def find_session(api: Api, target: str) -> dict[str, Any]:
     Raises:
         CommandFailed: no session belongs to the id.
     """
-    for path in ("sessions", "executions", "runs"):
-        if found := api.find(f"/v1/{path}/{target}"):
-            session: dict[str, Any] = api.call("GET", f"/v1/sessions/{found.get('session_id') or found['id']}")
-            return session
-    of_workspace = api.find(f"/v1/workspaces/{target}/sessions")
-    if of_workspace and of_workspace["items"]:
-        newest: dict[str, Any] = of_workspace["items"][-1]
-        return newest
-    raise CommandFailed(f"no session belongs to {target}; see `relay ps`", 2)
+    found: dict[str, Any] = api.call("GET", f"/v1/sessions/{target}")
+    return found

@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 
 from relay_cli.main import app
 from relay_core.domain import execution as machine
+from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.executions import conversations
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
 from tests.support.waiting import eventually
 
@@ -95,7 +97,7 @@ def at_work(api: Api, worker: Worker, **options: Any) -> Iterator[None]:
 def test_a_run_is_followed_and_closes_with_its_summary(api: Api, worker: Worker, relay: Relay):
     says = {"clone": b"relay: cloning it\n", "coding_agent": b"working\n"}
     with at_work(api, worker, says=says):
-        answer = relay("run", "--repo", URL, "--command", "make test", "--title", "Test it")
+        answer = relay("run", "--repo", URL, "--command", "make test", "--label", "team=core", "--title", "Test it")
     run = newest(api)
     short = run["id"][:8]
     assert answer.stdout == "working\n", "the log of the clone is progress"
@@ -106,6 +108,7 @@ def test_a_run_is_followed_and_closes_with_its_summary(api: Api, worker: Worker,
     assert re.search(r"relay: coding_agent completed after \d", told)
     assert re.search(rf"relay: run {short} succeeded in .*\(queue .*, start .*, run .*\)\n", told)
     assert f"relay logs {short}" in told.splitlines()[-1]
+    assert (run["title"], run["labels"]) == ("Test it", {"team": "core"})
 
 
 def test_a_failed_run_exits_with_the_code_of_the_command_and_says_what_to_do(api: Api, worker: Worker, relay: Relay):
@@ -202,6 +205,8 @@ def test_logs_of_a_run_and_of_a_step(api: Api, worker: Worker, relay: Relay):
     assert followed.stdout_bytes == b"working\n\xff"
     assert "relay: cloned\n" in followed.stderr
     assert json.loads(relay("logs", run["id"], "--json").stdout)["stdout"]["bytes"] == 9
+    whole = relay("logs", "--all", run["id"]).stdout_bytes
+    assert whole.index(b"--- clone") < whole.index(b"relay: cloned") < whole.index(b"--- coding_agent")
 
 
 def test_a_run_that_failed_before_its_agent_shows_the_step_that_failed(api: Api, worker: Worker, relay: Relay):
@@ -214,6 +219,25 @@ def test_a_run_that_failed_before_its_agent_shows_the_step_that_failed(api: Api,
     assert answer.stdout == "relay: no such branch\n"
     watched = relay("watch", new["run_id"], code=125)
     assert watched.stderr.count("no such branch") == 1, "in the summary alone"
+
+
+def test_wait_and_cancel(api: Api, worker: Worker, relay: Relay):
+    done, other = api.run(), api.run()
+    carry_out(api, worker, done["run_id"])
+    assert "has ended: cancelled" in relay("cancel", other["run_id"]).stderr
+    answer = relay("wait", done["run_id"], other["run_id"], code=130)
+    assert answer.stdout == f"{done['run_id'][:8]}  success\n{other['run_id'][:8]}  cancelled\n"
+    ended = json.loads(relay("wait", done["run_id"], "--json").stdout)
+    assert [run["conclusion"] for run in ended] == ["success"]
+
+
+def test_rerun_makes_a_new_run(api: Api, worker: Worker, relay: Relay):
+    first = carry_out(api, worker, api.run(title="Again")["run_id"], end=EXITED)
+    with at_work(api, worker):
+        answer = relay("rerun", first["id"])
+    again = newest(api)
+    assert (again["rerun_of"], again["title"], again["conclusion"]) == (first["id"], "Again", "success")
+    assert f"run {again['id'][:8]} succeeded" in answer.stderr
 
 
 def test_retry_can_wait_and_shows_only_what_is_new(api: Api, worker: Worker, relay: Relay):
@@ -240,6 +264,12 @@ def test_a_follow_up_of_a_shell_is_a_further_step_with_that_command(api: Api, wo
     agent = api.get(f"/v1/executions/{newest(api)['agent_execution_id']}").json()
     assert agent["action"]["executor"]["command"] == "make lint"
     assert agent["workspace_id"] == first["workspace_id"]
+
+
+def test_short_ids_and_unknown_ids(api: Api, relay: Relay):
+    new = api.run(title="Short")
+    assert "Short  queued" in relay("show", new["run_id"][:8]).stdout
+    assert "Short  queued" in relay("show", new["workspace_id"][:8]).stdout
 
 
 @contextmanager
@@ -303,3 +333,34 @@ def test_a_terminal_gets_colours_and_bars_and_no_control_of_a_hostile_remote(api
     assert "\x1b[31mfailed\x1b[0m" in shown
     assert "\x1b]0;t" not in shown
     assert "\x1b[2Jevil" not in shown
+
+
+def test_a_conversation_is_shown_with_its_prompt_edits_stderr_and_error(api: Api, worker: Worker, relay: Relay):
+    new = api.run(executor={"name": "claude-code", "model": "opus"}, prompt="Mend it")
+    worker.ready(new["workspace_id"])
+    worker.finish(worker.claim(new["execution_id"]))
+    agent = newest(api)["current_step"]["execution_id"]
+    claimed = worker.claim(agent)
+    edit = Tool("Edit", '{"old_string": "a", "new_string": "b"}', ToolStatus.COMPLETED, "ok", ("src/a.py",))
+    failed = Tool("Bash", '{"command": "make"}', ToolStatus.FAILED, "Exit code 2\nno rule")
+    entries = [
+        Entry(0, 1, EntryKind.ASSISTANT, "I mend it."),
+        Entry(1, 2, EntryKind.FILE_EDIT, tool=edit),
+        Entry(2, 3, EntryKind.TOOL_CALL, tool=failed, agent="tests: run them"),
+    ]
+    with api.database.begin() as connection:
+        conversations.store(connection, claimed.execution_id, claimed.fence, entries, None)
+    worker.log(claimed, [("stderr", b"warning: deprecated")])
+    end = machine.failed(Reason.AGENT_ERROR, "the model refused", 1)
+    worker.finish(claimed, end, log_ends=worker.log_ends(claimed))
+    said = relay("logs", new["run_id"])
+    assert said.stdout == (
+        "claude-code · opus\nprompt:\n  Mend it\n\nI mend it.\n> edit (Edit): src/a.py\n  -a\n  +b\n"
+        "  | [tests: run them]\n  | > run (Bash): make\n  |   (failed, exit code 2)\n  |   no rule\n"
+    )
+    assert "the agent wrote to stderr:\nwarning: deprecated\n" in said.stderr
+    assert "relay: coding_agent failed: the model refused" in said.stderr
+    watched = relay("watch", new["run_id"], code=1)
+    assert watched.stdout == said.stdout
+    assert watched.stderr.count("the model refused") == 1
+    assert relay("logs", "--raw", agent).stdout == "warning: deprecated"
