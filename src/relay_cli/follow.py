@@ -107,9 +107,8 @@ def steps_of(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises:
         WatchLost: the API stayed unavailable for longer than GIVE_UP_SECONDS.
     """
-    path = f"/v1/workspaces/{run['workspace_id']}/executions"
-    found = until_answered(api, logs_command(run["id"]), lambda: list(api.items(path)))
-    return [step for step in found if step["run_id"] == run["id"]]
+    path = f"/v1/runs/{run['id']}/executions"
+    return until_answered(api, logs_command(run["id"]), lambda: list(api.items(path)))
 
 
 def show_step(api: Api, execution: dict[str, Any], view: View) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from relay_cli import exit_codes, output
 from relay_cli.client import Api
-from relay_cli.follow import View, follow_run, get_run, steps_of, view_of_terminal
+from relay_cli.follow import View, follow_run, get_run, view_of_terminal
 from relay_cli.rendering.names import short
 from relay_cli.rendering.run_page import header, summary
 
@@ -98,9 +98,7 @@ def _ask_after_interrupt(api: Api, run_id: str) -> None:
     if answer.startswith("c"):
         return
     if answer.startswith("k"):
-        for step in steps_of(api, get_run(api, run_id)):
-            if step["status"] in {"queued", "running"}:
-                api.call("POST", f"/v1/executions/{step['id']}/kill")
+        api.call("POST", f"/v1/runs/{run_id}/cancel")
         return
     output.say(f"detached, the run goes on; {watch_hint(run_id)}")
     raise typer.Exit(exit_codes.SUCCESS if sys.stdin.isatty() else 128 + signal.SIGINT)
