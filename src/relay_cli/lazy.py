@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from relay_core.quick_start import load
 
@@ -38,14 +38,24 @@ class Entry:
         return as_command(self.name, load(self.target))
 
 
+class PlainUsage(TyperCommand):
+    """A command whose usage names arguments in capitals (`ID`), not in braces as typer does (`{id}`)."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage after the command's name."""
+        return [piece.strip("{}").upper() for piece in super().collect_usage_pieces(ctx)]
+
+
 def as_command(name: str, found: Callable[..., None] | typer.Typer) -> Any:
     """Return the command of a function, or the group of commands of a `typer.Typer`."""
     if isinstance(found, typer.Typer):
-        group = get_command(found)
+        for each in found.registered_commands:
+            each.cls = PlainUsage
+        group = get_group(found)  # also if it has one command, whose name a person types all the same
         group.name = name
         return group
     single = typer.Typer(add_completion=False)
-    single.command(name)(found)
+    single.command(name, cls=PlainUsage)(found)
     return get_command(single)
 
 

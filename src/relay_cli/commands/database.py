@@ -12,11 +12,6 @@ from relay_core.store.schema.migrate import upgrade
 db = typer.Typer(help="Schema of the database.", no_args_is_help=True)
 
 
-@db.callback()
-def _group() -> None:
-    """Make a group of the single command."""
-
-
 @db.command("upgrade")
 def db_upgrade(as_json: Json = False) -> None:
     """Upgrade the database of RELAY_DATABASE_URL to this version's schema."""

@@ -16,11 +16,6 @@ from relay_core.console.output import note
 step = typer.Typer(no_args_is_help=True, help="Further steps in a workspace.")
 
 
-@step.callback()
-def _group() -> None:
-    """Make a group of the single command."""
-
-
 @step.command("add")
 def add(
     workspace: WorkspaceId,

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from relay_cli.main import app
 from relay_cli.table import ENTRIES
 from relay_core.quick_start import load
 
@@ -56,3 +58,21 @@ def test_a_list_of_commands_says_what_the_command_says(entry):
     found = load(entry.target)
     text = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
     assert entry.summary == text.split("\n\n")[0].replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["image", "build"], "relay image build [OPTIONS] AGENT…"),
+        (["db", "upgrade"], "relay db upgrade [OPTIONS]"),
+        (["step", "add"], "relay step add [OPTIONS] ID"),
+        (["drain"], "relay drain [OPTIONS] NODE"),
+        (["run"], "relay run [OPTIONS] [PROMPT]"),
+    ],
+)
+def test_a_group_of_one_command_is_a_group_and_arguments_are_in_capitals(words, usage):
+    told = CliRunner().invoke(app, [*words, "--help"], prog_name="relay")
+    assert (told.exit_code, next(line.strip() for line in told.stdout.splitlines() if "Usage:" in line)) == (
+        0,
+        f"Usage: {usage}",
+    )
