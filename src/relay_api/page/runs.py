@@ -83,6 +83,7 @@ class Filters:
 
     q: Text = ""
     state: Text = ""
+    repo: Text = ""
     label: Text = ""
 
     def conditions(self) -> RunFilter:
@@ -92,6 +93,7 @@ class Filters:
             status=[RunStatus(self.state)] if self.state in set(RunStatus) else (),
             conclusion=[Conclusion(self.state)] if self.state in set(Conclusion) else (),
             labels=((name.strip(), value.strip()),) if name.strip() else (),
+            repo=self.repo.strip() or None,
             q=self.q.strip() or None,
         )
 
