@@ -1,4 +1,4 @@
-"""Routes of runs: the list, one run with its steps, and its forms (cancel, follow up)."""
+"""Routes of runs: the list, one run with its steps, and its forms (cancel, run again, follow up)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,11 @@ from relay_api.services import Services
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Conclusion, RunStatus
 from relay_core.store.database import Connection
-from relay_core.store.executions.kill import kill
+from relay_core.store.runs import change
+from relay_core.store.runs.rerun import From, rerun
 from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views, lookup, paging, run_views
+from relay_core.store.views.access import require_run
 from relay_core.store.views.paging import PageRequest
 from relay_core.store.views.run_views import RunFilter
 from relay_core.store.workspaces.follow_up import add_follow_up
@@ -169,7 +171,25 @@ def _render_run(template: str, run_id: UUID, services: Services, browser: Signed
 @router.post("/runs/{run_id}/cancel")
 async def cancel_run(run_id: UUID, services: ServicesDep, browser: SignedIn, form: Posted) -> Response:  # noqa: ARG001 - checks the form
     """Cancel a run."""
-    return await _act(services, lambda connection: _cancel(connection, run_id, browser.principal))
+
+    def ask(connection: Connection) -> UUID:
+        require_run(connection, run_id, browser.principal)
+        change.cancel(connection, run_id, browser.principal.owner)
+        return run_id
+
+    return await _act(services, ask)
+
+
+@router.post("/runs/{run_id}/rerun")
+async def run_again(run_id: UUID, services: ServicesDep, browser: SignedIn, form: Posted) -> Response:
+    """Queue a run again, from its start or from the failed step, and show the new run."""
+    source: From = "failed_step" if form.get("from") == "failed_step" else "start"
+
+    def ask(connection: Connection) -> UUID:
+        require_run(connection, run_id, browser.principal)
+        return rerun(connection, run_id, source, browser.principal, services.settings)
+
+    return await _act(services, ask)
 
 
 @router.post("/runs/{run_id}/follow-up")
@@ -192,10 +212,3 @@ async def _act(services: Services, act: Callable[[Connection], UUID]) -> Respons
     """Carry out a form in one transaction, and show the run whose id it returns."""
     run_id = await run_in_threadpool(services.database.transact, act)
     return RedirectResponse(f"/runs/{run_id}", 303, headers=HEADERS)
-
-
-def _cancel(connection: Connection, run_id: UUID, principal: Principal) -> UUID:
-    run_views.run(connection, run_id, principal)
-    page = execution_views.run_executions(connection, run_id, principal, PageRequest(limit=MOST_STEPS))
-    kill(connection, [step["id"] for step in page.items if not step["status"].final], principal.owner)
-    return run_id

@@ -1,6 +1,5 @@
 """The page in a headless Chromium: each view at two widths, a hostile run, a large log, and a run followed live."""
 
-import json
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -86,9 +85,9 @@ PATCH = (
 
 def whole_run(api: Api, worker: Worker, words: str, *, file_name: str = "app.py", title: str | None = None) -> dict:
     """A run that failed, with `words` in each place that an agent, its repository or a client fills."""
-    made = api.run(title=title or words[:190], prompt=words, repos=[{"url": LINK, "target_branch": "main"}])
-    with api.database.begin() as connection:
-        connection.execute(text("UPDATE runs SET labels = :labels"), {"labels": json.dumps({"team": words[:60]})})
+    labels = {"team": words[:60].splitlines()[0]}
+    repos = [{"url": LINK, "target_branch": "main"}]
+    made = api.run(title=title or words[:190], prompt=words, labels=labels, repos=repos)
     agent = worker.claim(agent_of(api, worker, made, words))
     worker.log(
         agent, [("stdout", f"{words}\n\x1b[1;31m{words}\x1b[0m done\n".encode()), ("stderr", b"\xff\xfe \x00\n")]
@@ -154,7 +153,12 @@ def test_a_run_says_how_it_ended_and_leads_on(api: Api, worker: Worker, browser:
     page.get_by_role("link", name="Changes").click()
     expect(page.locator("tr.add").first).to_contain_text("+    return 'it exited with 3'")
     page.goto(f"/runs/{run['run_id']}")
-    page.goto(f"/runs/{api.run(title='Another')['run_id']}")
+    page.get_by_role("button", name="Run again", exact=True).click()
+    expect(page.locator("#head")).to_contain_text(f"rerun of {run['run_id'][:8]}")
+    page.goto(f"/runs/{run['run_id']}")
+    page.get_by_role("button", name="Run again from the failed step").click()
+    expect(page.locator("#head")).to_contain_text(f"rerun of {run['run_id'][:8]}")
+    expect(page.locator("#steps li")).to_have_count(1)
     page.get_by_role("button", name="Cancel run").click()
     expect(page.locator("#head .word")).to_have_text("cancelled")
     page.context.close()
