@@ -177,8 +177,9 @@ def test_a_clone_is_found_by_its_remote_or_named(database: Database, work: Path,
 def test_a_branch_is_forwarded_and_never_lost(desk: Desk, work: Path):
     head = desk.record(work)
     git(desk.clone.path, "branch", desk.branch, "main")
-    assert desk.relay("fetch").returncode == 0
-    assert desk.relay("fetch").returncode == 0, "the second time nothing is left to do"
+    by_run = desk.relay("fetch", desk.made["run_id"][:8], cwd=desk.clone.path.parent)
+    assert by_run.returncode == 0, by_run.stderr
+    assert desk.relay("fetch", desk.made["execution_id"]).returncode == 0, "the second time nothing is left to do"
     mine = git(desk.clone.path, "commit-tree", "-p", desk.base, "-m", "mine", f"{desk.base}^{{tree}}")
     git(desk.clone.path, "update-ref", f"refs/heads/{desk.branch}", mine)
 
