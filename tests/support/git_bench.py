@@ -7,9 +7,15 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID, uuid4
 
+import psutil
+import pytest
+
+from relay_core.domain.errors import StepFailed
 from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
+from relay_workers.git.host.store import Store
 from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
 from relay_workers.git.service import GitService
 
@@ -166,3 +172,22 @@ class Bench:
 
     def mirrors(self) -> list[Path]:
         return list(self.settings.data_dir.glob("mirrors/*/*.git"))
+
+
+def store_of(bench: Bench, workspace: Workspace) -> Store:
+    return Store(bench.settings, workspace.id, workspace.name)
+
+
+def refused(bench: Bench, reason: Reason, url: str, target: str | None = None) -> str:
+    """The message of a clone that fails for the reason and leaves nothing behind but a complete mirror."""
+    workspace = bench.workspace()
+    with pytest.raises(StepFailed) as error:
+        bench.clone(url, target, into=workspace)
+    assert error.value.reason == reason, error.value
+    assert not bench.left_overs()
+    assert not workspace.clone.exists()
+    return str(error.value)
+
+
+def git_children() -> list[str]:
+    return [child.name() for child in psutil.Process().children(recursive=True) if "git" in child.name()]

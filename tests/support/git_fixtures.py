@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from socket import create_server, socket
 
 import docker
 import pytest
 
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from tests.support.git_bench import Bench, Remote, git
+from tests.support.git_bench import Bench, Remote, Workspace, git
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,14 @@ def remote(tmp_path: Path) -> Remote:
     made = Remote(path)
     made.commit({"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"})
     return made
+
+
+@pytest.fixture
+def workspace(bench: Bench, remote: Remote) -> Workspace:
+    return bench.clone(remote.url)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[socket]:
+    with create_server(("127.0.0.1", 0)) as server:
+        yield server
