@@ -33,7 +33,7 @@ class SentChanges:
     files: int
     """Number of changed files."""
     notes: tuple[str, ...]
-    """What a person has to know: changes that are not sent, or not as they are here."""
+    """Notes for the user about changes that are not sent, or not as they are here."""
 
 
 def started_from_changes(repos: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

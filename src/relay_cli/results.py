@@ -19,7 +19,7 @@ _WORKSPACES_SEARCHED = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the options of `relay fetch`, `push` and `apply` ask for."""
+    """The values of the options of `relay fetch`, `push` and `apply`."""
 
     workspace: str | None
     """Id of a workspace or of something in it; None: the newest workspace of the repository here."""

@@ -32,7 +32,7 @@ _CODES = {
     416: "range_not_satisfiable",
 }
 _UNREADABLE = "There was an error parsing the body"
-"""What FastAPI says of a body whose parser raised another error than that of JSON."""
+"""The text of FastAPI about a body whose parser raised another error than that of JSON."""
 _DETAILS = {404: "there is nothing here", 405: "this method does not exist here; see Allow"}
 
 

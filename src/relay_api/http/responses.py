@@ -21,7 +21,7 @@ _TEXTS = {
 _ALWAYS = (401, 403, 421, 422, 500, 503)
 _WITH_BODY = (400, 413, 415)
 _WITH_ID = (409,)
-"""What is not there (404) has an id, and a shortened id may be ambiguous."""
+"""Errors of a path with an id, besides 404: a shortened id may be ambiguous."""
 
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:

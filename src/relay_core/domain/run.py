@@ -30,7 +30,7 @@ class Member:
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands. `conclusion` and `completed_at` are None until the run is completed."""
+    """The state of a run. `conclusion` and `completed_at` are None until the run is completed."""
 
     status: RunStatus
     conclusion: Conclusion | None = None
@@ -124,4 +124,4 @@ ADVICE: Final = {
     ),
     Reason.INTERNAL_ERROR: "Search the worker's log for the id of the execution.",
 }
-"""What to do about an end, for each reason; docs/state-machine.md has the same texts."""
+"""The advice to people about an end, for each reason; docs/state-machine.md has the same texts."""

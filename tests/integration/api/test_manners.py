@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
@@ -64,7 +64,7 @@ def test_wrong_fields_have_one_error_each(api: Api):
     assert problem_of(api.post("/v1/runs", RUN | {"prompt": " \n"})) == (422, "invalid_input", ["prompt"])
 
 
-def test_head_is_there_wherever_get_is(api: Api, database: Engine):
+def test_head_is_there_wherever_get_is(api: Api, database: Database):
     worker = Worker(database)
     made = api.run()
     claimed = worker.claim(made["execution_id"])

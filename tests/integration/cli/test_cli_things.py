@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from click.testing import Result
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from relay_cli import completion
@@ -16,6 +16,7 @@ from relay_cli.main import app
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.store.executions.owned import store_handle
 from relay_core.store.schema.tables import Run
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
 from tests.support.waiting import eventually
 
@@ -24,7 +25,7 @@ Relay = Callable[..., Result]
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         yield api
 

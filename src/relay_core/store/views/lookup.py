@@ -1,4 +1,4 @@
-"""Find the id that a client means: it may send the first digits, the id of something related, or a project's name.
+"""Finds the id for which a client's text stands: its first digits, the id of a related resource, or a project's name.
 
 Rows that the client may not see are never read, so they make no id ambiguous and appear in no message.
 """
@@ -26,21 +26,21 @@ def resolve(
     aim: Aim | None = Aim.AGENT,
     field: str | None = None,
 ) -> UUID:
-    """Return the id of the thing of a kind that is meant by what a client sent.
+    """Return the id of the resource of a kind for which a client's text stands.
 
     Args:
         connection: any transaction.
         kind: a `Kind`.
-        text: an id; its first digits (`MIN_DIGITS` or more); the id, or the first digits of it, of something related
+        text: an id; its first digits (`MIN_DIGITS` or more); the id, or the first digits of it, of a related resource
             (a workspace for its newest session, an execution for its workspace, …); for a project also its name.
         principal: the client; only its own rows count, unless it is an admin.
-        aim: which execution or run is meant by the id of something that has several; None: nothing related is meant.
+        aim: the rule that chooses from several executions or runs; None: ids of related resources are not accepted.
         field: path of the text in the request, for errors.
 
     Raises:
         InvalidInput: the text cannot be an id.
-        Ambiguous: several things are meant; it lists them.
-        NotFound: nothing that the principal may see is meant.
+        Ambiguous: the text stands for several resources; the error lists them.
+        NotFound: the text stands for no resource that the principal may see.
     """
     wanted, ids = Kind(kind), id_range(text)
     if wanted is Kind.PROJECT and (ids is None or not ids.is_whole):

@@ -1,4 +1,4 @@
-"""Which resource is meant by the id of something that it belongs to, or that belongs to it."""
+"""Chooses a resource from the id of a related one: one that it belongs to, or one that belongs to it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,26 +15,26 @@ from relay_core.store.views.found_rows import MOST, Found, Kind, read, workspace
 
 E = ExecutionProcess
 Meant = UUID | list[Found]
-"""The id of the one that is meant; or, if several may be meant, these, and an empty list if there is none."""
+"""The id of the chosen resource; or, if the choice is open, the rows to choose from; an empty list if there is none."""
 _BESIDE_THE_LANE = (RunReason.DEV_SERVER, RunReason.ARCHIVE_SCRIPT)
 
 
 class Aim(StrEnum):
-    """Which execution or run is meant by the id of something that may have several.
+    """The rule by which one execution or run is chosen if a resource has several.
 
-    Dev servers and archive scripts are meant only where there are no others.
+    Dev servers and archive scripts are chosen only if there are no other executions.
     """
 
     AGENT = "agent"
-    """The newest execution of a coding agent; of runs, and where there is no agent, the newest."""
+    """The newest execution of a coding agent, or the newest execution if there is none; of runs, the newest run."""
     ACTIVE = "active"
-    """The one that runs, else the next one in the queue, else as `AGENT`."""
+    """The running execution or run, else the next one in the queue, else as `AGENT`."""
     FAILED = "failed"
-    """The newest failed or killed one that was not retried, else the newest."""
+    """The newest failed or killed execution or run that was not retried, else the newest."""
 
 
 def meant_by(connection: Connection, kind: Kind, row: Found, principal: Principal, aim: Aim) -> Meant:
-    """Return the id of the thing of this kind that is meant by the id of a row."""
+    """Return the resource of a kind for which the id of a related row stands."""
     if row.kind is kind:
         return row.id
     if kind in row.above:
@@ -47,7 +47,7 @@ def meant_by(connection: Connection, kind: Kind, row: Found, principal: Principa
 
 
 def _newest(kind: Kind, row: Found, aim: Aim) -> Select[Any] | None:
-    """Return the statement that selects what is meant of what belongs to a row; None: nothing of this kind belongs."""
+    """Return the statement that chooses one of a row's resources of a kind; None: it can have none."""
     if kind is Kind.EXECUTION and row.kind in _SCOPES:
         return _execution(_SCOPES[row.kind] == row.id, aim)
     if kind is Kind.RUN and row.kind in _RUN_SCOPES:

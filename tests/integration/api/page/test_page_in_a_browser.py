@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import zstandard
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
@@ -15,6 +15,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.executions import conversations
 from relay_core.store.logs.log_store import StreamEnd
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
 from tests.support.browser_fixtures import ATTACK, NARROW, WIDE, chromium, open_page, scrolls_sideways, sign_in
 
@@ -29,14 +30,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     settings = settings_for(database_url, redis_url, api_allowed_hosts=HOSTS, flower_url="http://flower.example")
     with api_on_a_port(database, settings) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine, redis_url: str, database_url: str) -> Worker:
+def worker(database: Database, redis_url: str, database_url: str) -> Worker:
     return Worker(database, LiveLogPublisher(settings_for(database_url, redis_url)))
 
 
@@ -59,7 +60,7 @@ def agent_of(api: Api, worker: Worker, made: dict, words: str = "") -> str:
     return api.get(f"/v1/workspaces/{made['workspace_id']}/executions").json()["items"][-1]["id"]
 
 
-def say(database: Engine, claimed, words: str) -> None:
+def say(database: Database, claimed, words: str) -> None:
     entries = [
         Entry(0, 1, EntryKind.ASSISTANT, words),
         Entry(1, 2, EntryKind.REASONING, words),
@@ -71,7 +72,7 @@ def say(database: Engine, claimed, words: str) -> None:
     store_entries(database, claimed, *entries)
 
 
-def store_entries(database: Engine, claimed, *entries: Entry) -> None:
+def store_entries(database: Database, claimed, *entries: Entry) -> None:
     with database.begin() as connection:
         conversations.store(connection, claimed.execution_id, claimed.fence, entries, "thread")
 
@@ -210,7 +211,7 @@ def test_hidden_characters_are_shown(api: Api, worker: Worker, browser: Browser)
     page.context.close()
 
 
-def big_log(database: Engine, execution_id: str, worker: Worker, lines: int) -> int:
+def big_log(database: Database, execution_id: str, worker: Worker, lines: int) -> int:
     """A log of `lines` lines of 1,000 bytes, stored as a worker would store it."""
     claimed = worker.claim(execution_id)
     for first in range(0, lines, 4000):
@@ -256,7 +257,7 @@ def test_a_log_of_200_mb_opens_at_its_end_within_a_second(api: Api, worker: Work
 
 
 def test_a_run_is_followed_live_over_a_restart_of_the_api(
-    database: Engine, database_url: str, redis_url: str, worker: Worker, browser: Browser
+    database: Database, database_url: str, redis_url: str, worker: Worker, browser: Browser
 ):
     settings = settings_for(database_url, redis_url, api_allowed_hosts=HOSTS)
     with api_on_a_port(database, settings) as api:

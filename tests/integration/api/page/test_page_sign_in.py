@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from relay_api.page.browser import own_path
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, api_in_process, settings_for
 
 PORT = "80"
@@ -15,7 +16,7 @@ SESSION = f"relay-session-{PORT}"
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         api.client.follow_redirects = False
         yield api
@@ -49,7 +50,7 @@ def test_a_wrong_secret_is_refused(api: Api, secret: str):
     assert "relay open" in answer.text
 
 
-def test_a_code_signs_in_once_and_only_its_hash_is_stored(api: Api, database: Engine):
+def test_a_code_signs_in_once_and_only_its_hash_is_stored(api: Api, database: Database):
     made = api.post("/v1/sign-in-codes").json()
     assert made["url"] == f"http://testserver/sign-in#{made['code']}"
     leading = api.post("/v1/sign-in-codes?next=/runs/a%23b").json()
@@ -68,7 +69,7 @@ def test_a_code_signs_in_once_and_only_its_hash_is_stored(api: Api, database: En
 
 
 def test_behind_a_proxy_with_tls_the_cookie_never_travels_in_the_open(
-    database: Engine, database_url: str, redis_url: str
+    database: Database, database_url: str, redis_url: str
 ):
     settings = settings_for(database_url, redis_url, api_public_url="https://relay.example")
     with api_in_process(database, settings) as api:
@@ -81,7 +82,7 @@ def test_behind_a_proxy_with_tls_the_cookie_never_travels_in_the_open(
         assert api.post("/v1/sign-in-codes").json()["url"].startswith("https://relay.example/sign-in#")
 
 
-def test_a_code_that_is_too_old_is_refused(api: Api, database: Engine):
+def test_a_code_that_is_too_old_is_refused(api: Api, database: Database):
     code = api.post("/v1/sign-in-codes").json()["code"]
     with database.begin() as connection:
         connection.execute(text("UPDATE sign_in_codes SET expires_at = now() - interval '1 second'"))
@@ -97,7 +98,7 @@ def test_a_stranger_gets_no_code(api: Api):
     ["UPDATE tokens SET revoked_at = now()", "UPDATE tokens SET expires_at = now()",
      "UPDATE page_sessions SET expires_at = now()", "UPDATE page_sessions SET revoked_at = now()"],
 )  # fmt: skip
-def test_a_session_ends_with_its_token_and_can_be_revoked(api: Api, database: Engine, change: str):
+def test_a_session_ends_with_its_token_and_can_be_revoked(api: Api, database: Database, change: str):
     post_sign_in(api, api.tokens["ann"])
     assert api.client.get("/fleet").status_code == 200
     with database.begin() as connection:
@@ -173,7 +174,7 @@ def test_a_token_that_only_reads_sees_no_button_and_can_press_none(api: Api):
     assert answer.status_code == 403
 
 
-def test_on_the_loopback_address_the_page_lives_on_localhost(database: Engine, database_url: str, redis_url: str):
+def test_on_the_loopback_address_the_page_lives_on_localhost(database: Database, database_url: str, redis_url: str):
     """Dev servers, which agents control, are on 127.0.0.1, and cookies ignore ports."""
     names = ("testserver", "127.0.0.1", "localhost")
     with api_in_process(database, settings_for(database_url, redis_url, api_allowed_hosts=names)) as api:
