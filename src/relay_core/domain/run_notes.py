@@ -1,4 +1,4 @@
-"""What a client may note on a run, labels and metadata, and how a merge patch (RFC 7396) changes them."""
+"""The notes of clients on a run (labels and metadata), and how a merge patch (RFC 7396) changes them."""
 
 import json
 import re
