@@ -54,7 +54,7 @@ def task_status(db: Database, submitted: SubmittedRun) -> str:
 
 
 def run_to_end(db: Database, messages) -> list[tuple[RunReason, UUID]]:
-    """Carry out everything that is rung, in order; the reasons in which it ran."""
+    """Carry out every execution whose message was sent, in order; return run reasons and ids in that order."""
     ran = []
     due = list(messages)
     while due:

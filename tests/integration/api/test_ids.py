@@ -7,23 +7,24 @@ from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import insert, select
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.schema import migrate
 from relay_core.store.schema.tables import Project, Workspace
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_in_process(database, settings_for(database_url, redis_url)) as api:
         yield api
 
 
 @pytest.fixture
-def worker(database: Engine) -> Worker:
+def worker(database: Database) -> Worker:
     return Worker(database)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from relay_cli.main import app
@@ -22,6 +21,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
+from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
 from tests.support.waiting import eventually
 
@@ -31,7 +31,7 @@ Relay = Callable[..., Result]
 
 
 @pytest.fixture
-def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
     with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
         yield api
 
