@@ -67,6 +67,11 @@ class JobSettings:
     repos: Sequence[RepoScripts]
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def requested(self) -> bool:
+        """Whether the request names image and executor, so that no job file can change them."""
+        return self.sources.get("image") == REQUEST and self.sources.get("executor") == REQUEST
+
     def plan(self, planned: Action) -> Action:
         """Return the whole chain of the run, with the prompt of the chain that was planned before."""
         return plan_run(self.repos, self.executor, prompt_of(planned))

@@ -104,9 +104,12 @@ class WorkspacePreparation:
 
     def _prepare(self, claimed: Claimed, row: WorkspaceRow, control: ExecutionControl, log: StepLog) -> Outcome:
         self._workspaces.store_place(row)
+        left_open = self._job_files.left_open(claimed)
+        if left_open is None or left_open.settings.requested:
+            self._check_image(row, control, log)
         remotes = [self._fetch(row, repo, control, log) for repo in row.repos]
         check_wanted(control)
-        row, settings = self._job_files.complete(claimed, row, remotes, log)
+        row, settings = self._job_files.complete(claimed, row, left_open, remotes, log)
         image = self._images.ensure(row, control.stop, log.write)
         check_wanted(control)
         log.say(f"image {row.image} ({image.digest or image.id})")
@@ -142,6 +145,13 @@ class WorkspacePreparation:
         transition = end_of(failure, kill_asked=control.kill.is_set())
         workspace = RemovedWorkspace() if removed else None
         return Outcome(transition, Evidence(log_ends=log.ends()), gone=True, workspace=workspace)
+
+    def _check_image(self, row: WorkspaceRow, control: ExecutionControl, log: StepLog) -> None:
+        """Get and check an image that no job file can change, before anything is fetched."""
+        image = self._images.ensure(row, control.stop, log.write)
+        check_wanted(control)
+        self._images.check(row, image, self._containers.uid(row, image), control.stop)
+        check_wanted(control)
 
     def _plan(self, row: WorkspaceRow, image: ImageInfo, log: StepLog) -> ContainerPlan:
         plan = ContainerPlan(row, self._workspaces.directory(row.id), image, self._containers.uid(row, image))

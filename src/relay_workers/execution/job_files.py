@@ -13,6 +13,7 @@ from relay_core.settings import Settings
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import job_settings
+from relay_core.store.workspaces.job_settings import OpenSettings
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import Containers
 from relay_workers.execution.step_log import StepLog
@@ -35,19 +36,34 @@ class JobFiles:
         self._git = git
         self._containers = containers
 
+    def left_open(self, claimed: Claimed) -> OpenSettings | None:
+        """Return what the run leaves to job files; None if nothing: a clone of the run has completed before."""
+        with self._database.connect() as connection:
+            return job_settings.read(connection, claimed.execution_id)
+
     def complete(
-        self, claimed: Claimed, row: WorkspaceRow, remotes: Sequence[FetchedRemote], log: StepLog
+        self,
+        claimed: Claimed,
+        row: WorkspaceRow,
+        found: OpenSettings | None,
+        remotes: Sequence[FetchedRemote],
+        log: StepLog,
     ) -> tuple[WorkspaceRow, JobSettings | None]:
         """Return the workspace with the values of its job files, and the settings to store when the clone ends.
 
-        The settings are None if nothing is left open: a clone of the run has completed before.
+        The settings are None if nothing is left open.
+
+        Args:
+            claimed: the clone.
+            row: its workspace.
+            found: the result of `left_open`.
+            remotes: the repositories of the workspace, in order.
+            log: gets a line for each job file.
 
         Raises:
             JobFileInvalid: a file has a fault, or asks for what the server or node does not allow.
             Stale: another worker owns the clone.
         """
-        with self._database.connect() as connection:
-            found = job_settings.read(connection, claimed.execution_id)
         if found is None:
             return row, None
         terms, given = found.terms, found.settings
