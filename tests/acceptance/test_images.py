@@ -7,7 +7,8 @@ import pytest
 from relay_workers.containers.in_container import programs
 from tests.support.odd_images import built, loaded
 from tests.support.registry_fixtures import SECRET, serving
-from tests.support.relay import FINAL, Relay
+from tests.support.relay import FINAL, Relay, make_repo
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -57,7 +58,12 @@ def test_a_pull_obeys_kill_and_timeout_and_tells_nothing_of_the_server(relay: Re
         assert [item["run_reason"] for item in relay.executions(run)] == ["clone"], "the chain never goes on"
 
 
-def test_more_processors_than_the_node_has_are_those_of_the_node(relay: Relay, repo):
-    steps = relay.wait_chain(relay.submit(repo, limits={"cpus": 64}))
+def test_more_processors_than_the_node_has_are_refused_and_in_a_job_file_cut(relay: Relay, tmp_path):
+    repo = make_repo(tmp_path / "large", {"relay.toml": "[limits]\ncpus = 64\n"})
+    body = {"repos": [{"url": f"file://{repo}"}], "prompt": "do it", "executor": {"name": "shell", "command": "true"}}
+    eventually(lambda: "cpus" in relay.get("/v1/nodes")["items"][0]["capabilities"])
+    refused = relay.http.post("/v1/runs", json=body | {"limits": {"cpus": 64}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "limit_too_large")
+    steps = relay.wait_chain(relay.submit(repo))
     assert [step["status"] for step in steps] == ["completed"] * 2
     assert b"limits.cpus" in relay.log(steps[0]["id"])

@@ -77,6 +77,7 @@ class NodeOut(Output):
         description="Most bytes that the memory limits of these workspaces may add up to; null: no limit is known."
     )
     promised: LoadOut
+    closed: str | None = Field(description="Why it takes no new workspace with default limits; null: it does.")
     created_at: datetime
 
 

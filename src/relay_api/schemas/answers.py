@@ -90,4 +90,4 @@ def events(rows: Sequence[EventRow]) -> list[EventOut]:
 def node(listed: ListedNode) -> NodeOut:
     """Return a node with the age of its last heartbeat and the capacity that is reserved on it."""
     promised = LoadOut.model_validate(listed.promised)
-    return NodeOut(**vars(listed.node), age_seconds=listed.age_seconds, promised=promised)
+    return NodeOut(**vars(listed.node), age_seconds=listed.age_seconds, promised=promised, closed=listed.closed)

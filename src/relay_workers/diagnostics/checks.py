@@ -109,7 +109,8 @@ def judge_node(listed: ListedNode) -> Check:
         return Check("node", "warning", facts, "start a worker there, or see its log")
     if node.reported_health in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
         return Check("node", "warning", facts, "run `relay doctor` there")
-    return Check("node", "ok", facts)
+    closed = f"; it takes no new workspace: {listed.closed}" if listed.closed else ""
+    return Check("node", "ok", facts + closed)
 
 
 def judge_git(version: tuple[int, int] | None, too_old: str | None, *, private_hosts_allowed: bool) -> Check:

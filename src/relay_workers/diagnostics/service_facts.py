@@ -15,6 +15,7 @@ from relay_core.store.database import Engine, make_database, server_time
 from relay_core.store.executions import messages
 from relay_core.store.executions.overdue import expired_leases, overdue_kills
 from relay_core.store.nodes import placement, runtime_nodes
+from relay_core.store.runs.state import inconsistent
 from relay_core.store.schema.revision import check_schema
 from relay_workers.diagnostics.checks import Check, judge_clock, judge_node, judge_queue, judge_redis
 from relay_workers.ownership.node_identity import read_node_id
@@ -68,17 +69,18 @@ def examine_nodes(settings: Settings) -> list[Check]:
 def examine_late_executions(settings: Settings) -> list[Check]:
     """Report executions that are queued, being killed, or without a living owner for too long."""
     with connected(settings) as database, database.connect() as connection:
-        waiting = {
-            execution_id: placement.why_waits(connection, execution_id) or "for a worker"
-            for execution_id in messages.startable(connection, LATE_SECONDS, limit=MAX_ROWS)
-        }
+        late = messages.startable(connection, LATE_SECONDS, limit=MAX_ROWS)
+        waiting = {row: why or "for a worker" for row, why in placement.why_each_waits(connection, late).items()}
+        behind = inconsistent(connection, MAX_ROWS)
         killed = overdue_kills(connection, LATE_SECONDS, MAX_ROWS)
         expired = expired_leases(connection, MAX_ROWS)
     advice = "see that a worker of its pool runs and is not full: `relay nodes`"
     slow = "see the worker's log; is the container engine slow?"
+    bug = "this is a fault of Relay: report it, with the run's executions (`relay show --json`)"
     adopt = "a worker of its node adopts it; start one there"
     return [
         *(Check("queued", "warning", f"execution {row} waits: {why}", advice) for row, why in waiting.items()),
         *(Check("kill", "warning", f"execution {row} was asked to end and runs", slow) for row in killed),
+        *(Check("run", "error", f"the status of run {row} is not that of its executions", bug) for row in behind),
         *(Check("lease", "warning", f"the lease on execution {row} has expired", adopt) for row in expired),
     ]

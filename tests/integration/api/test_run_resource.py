@@ -8,6 +8,7 @@ import pytest
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
@@ -240,3 +241,15 @@ def test_a_further_step_is_repeated_as_it_was_asked_for(api: Api, worker: Worker
         repeated = api.get(f"/v1/executions/{again['current_step']['execution_id']}").json()
         assert repeated["action"] == step["action"]
         assert repeated["retry_of"] is None
+
+
+def test_more_processors_than_any_node_has_are_refused(api: Api, worker: Worker) -> None:
+    api.run(limits={"cpus": 64})  # nothing is known of any node
+    with api.database.begin() as connection:
+        for node, cpus in (("small", 2), ("large", 8)):
+            values = {"pool": "default", "client_version": "1", "capabilities": {"cpus": cpus}}
+            runtime_nodes.heartbeat(connection, node, **values)
+    api.run(limits={"cpus": 8})
+    refused = api.post("/v1/runs", RUN | {"limits": {"cpus": 8.5}})
+    assert problem_of(refused) == (422, "limit_too_large", ["limits.cpus"])
+    assert "8 processors" in refused.json()["detail"]

@@ -3,10 +3,14 @@
 To promise means to reserve the limits of a workspace (one place, its memory, its processes) while steps of it run.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Float, cast, func, select
+from sqlalchemy.orm import aliased
 
+from relay_core.domain.errors import InvalidInput
 from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity, Demand, Load, why_no_room
 from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth
@@ -78,6 +82,32 @@ def why_no_growth(connection: Connection, node_id: str, before: Limits, after: L
     return why_no_room(others, Capacity(node.max_workspaces, node.memory_bytes, node.pids), demand)
 
 
+def why_no_new(node: NodeRow, load: Load) -> str | None:
+    """Return why a node with this load takes no new workspace with default limits; None if it does."""
+    if node.draining:
+        return "it is draining"
+    if node.reported_health is NodeHealth.DISK_PRESSURE:
+        return "it is short of disk space"
+    if node.reported_health is NodeHealth.ENGINE_UNAVAILABLE:
+        return "its container engine does not answer"
+    return why_no_room(load, node.capacity, _demand(Limits()))
+
+
+def check_cpus(connection: Connection, pool: str, cpus: float) -> None:
+    """Raise an error if every node of a pool has fewer processors than a request asks for.
+
+    Nodes that are offline count, as they may return. If no node is known, nothing is checked.
+
+    Raises:
+        InvalidInput: `limit_too_large`.
+    """
+    processors = cast(N.capabilities["cpus"].as_string(), Float)
+    most = connection.scalar(select(func.max(processors)).where(N.pool == pool))
+    if most is not None and cpus > most:
+        message = f"limits.cpus is {cpus:g}; the largest node of the pool {pool} has {most:g} processors"
+        raise InvalidInput(message, code="limit_too_large", field="limits.cpus")
+
+
 def why_closed(connection: Connection, node_id: str) -> str | None:
     """Return why a node takes no workspace with default limits at present; None if it does."""
     columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
@@ -88,35 +118,60 @@ def why_closed(connection: Connection, node_id: str) -> str | None:
     return why_no_room(load_of(connection, node_id), capacity, _demand(Limits()))
 
 
-def why_waits(connection: Connection, execution_id: UUID) -> str | None:
-    """Return, as a text for people, why no worker can start a queued step that is first in its lane.
+def why_each_waits(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, str | None]:
+    """Return, as texts for people, why no worker can start queued steps that are first in their lanes, by id.
 
     None: a worker is about to take the step.
     """
-    found = select(W).join(E, E.workspace_id == W.id).where(E.id == execution_id)
-    workspace = WorkspaceCondition.from_row(connection.execute(found).mappings().one())
-    if workspace.stopped:
-        return "the workspace is stopped"
-    own = workspace.node_id
-    candidates = N.node_id == own if own is not None else N.pool == workspace.pool
-    rows = connection.execute(select(N).where(candidates).order_by(N.node_id)).mappings()
-    living = [node for row in rows if (node := NodeRow.from_row(row)).liveness is not Liveness.OFFLINE]
-    if not living:
-        return f"its node {own} is offline" if own else f"no node of the pool {workspace.pool} is online"
-    whys = [_why_not_there(connection, node, workspace) for node in living]
-    if None in whys:
-        return None
-    return f"no node has room ({'; '.join(dict.fromkeys(why for why in whys if why is not None))})"
+    if not execution_ids:
+        return {}
+    nodes = [NodeRow.from_row(row) for row in connection.execute(select(N).order_by(N.node_id)).mappings()]
+    living = [node for node in nodes if node.liveness is not Liveness.OFFLINE]
+    fleet = _Fleet(living, loads(connection))
+    at_work = aliased(E)
+    reserved = (
+        select(at_work.id)
+        .where(at_work.status.in_(ACTIVE), at_work.node_id == W.node_id, at_work.workspace_id == W.id)
+        .exists()
+    )
+    found = select(W, E.id.label("execution_id"), reserved.label("reserved")).join(E, E.workspace_id == W.id)
+    rows = connection.execute(found.where(E.id.in_(execution_ids))).mappings()
+    return {row["execution_id"]: fleet.why(WorkspaceCondition.from_row(row), row["reserved"]) for row in rows}
 
 
-def _why_not_there(connection: Connection, node: NodeRow, workspace: WorkspaceCondition) -> str | None:
-    if _has_room(connection, node.node_id, workspace.id):
-        return None
-    if workspace.node_id is None and node.draining:
-        return f"{node.node_id} is draining"
-    if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
-        return f"{node.node_id} is short of disk space"
-    return why_no_room(load_of(connection, node.node_id), node.capacity, _demand(workspace.limits))
+@dataclass(frozen=True)
+class _Fleet:
+    """The living nodes with what they have promised, read once for many decisions."""
+
+    living: Sequence[NodeRow]
+    loads: Mapping[str, Load]
+
+    def why(self, workspace: WorkspaceCondition, reserved: bool) -> str | None:  # noqa: FBT001
+        """Return why no node can start a step of a workspace.
+
+        Args:
+            workspace: the workspace.
+            reserved: whether its node has promised capacity to it already.
+        """
+        if workspace.stopped:
+            return "the workspace is stopped"
+        own = workspace.node_id
+        nodes = [node for node in self.living if (node.node_id == own if own else node.pool == workspace.pool)]
+        if not nodes:
+            return f"its node {own} is offline" if own else f"no node of the pool {workspace.pool} is online"
+        if reserved:
+            return None
+        whys = [self._why_not_there(node, workspace) for node in nodes]
+        if None in whys:
+            return None
+        return f"no node has room ({'; '.join(dict.fromkeys(why for why in whys if why is not None))})"
+
+    def _why_not_there(self, node: NodeRow, workspace: WorkspaceCondition) -> str | None:
+        if workspace.node_id is None and node.draining:
+            return f"{node.node_id} is draining"
+        if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
+            return f"{node.node_id} is short of disk space"
+        return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))
 
 
 def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:

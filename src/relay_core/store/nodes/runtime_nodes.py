@@ -125,6 +125,13 @@ class ListedNode:
     promised: Load
     """The capacity that the node has promised to workspaces."""
 
+    @property
+    def closed(self) -> str | None:
+        """Why the node takes no new workspace with default limits at present; None if it does."""
+        if self.node.liveness is Liveness.OFFLINE:
+            return "it is offline"
+        return placement.why_no_new(self.node, self.promised)
+
 
 def set_draining(connection: Connection, node_id: str, *, draining: bool) -> ListedNode:
     """Tell a node to take no new workspaces, or to take them again. Its present workspaces are not affected.

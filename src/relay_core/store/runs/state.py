@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, or_, select, union, update
 
 from relay_core.domain.run import Member, state_of
-from relay_core.domain.vocabulary import Reason, RunStatus, Status
+from relay_core.domain.vocabulary import ACTIVE, Reason, RunStatus, Status
 from relay_core.store.schema.tables import ExecutionProcess, Run
 
 E = ExecutionProcess
@@ -58,3 +58,12 @@ def members(connection: Connection, run_id: UUID) -> Sequence[Member]:
         )
         for row in rows
     ]
+
+
+def inconsistent(connection: Connection, limit: int) -> list[UUID]:
+    """Return runs that are completed with an active execution, or not completed without one; there should be none."""
+    active = select(E.id).where(E.run_id == Run.id, E.status.in_(ACTIVE)).exists()
+    stuck = select(Run.id).where(Run.status != RunStatus.COMPLETED, ~active)
+    early = select(Run.id).join(E, E.run_id == Run.id)
+    early = early.where(E.status.in_(ACTIVE), Run.status == RunStatus.COMPLETED)
+    return list(connection.scalars(union(stuck, early).limit(limit)))

@@ -12,18 +12,17 @@ from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
-from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import (
     CodingAgentTurn,
     ExecutionProcess,
     ExecutionProcessRepoState,
-    Lane,
     Workspace,
     WorkspaceRepo,
 )
 from relay_core.store.tokens import Principal
 from relay_core.store.views.access import of_owner, require_execution, require_workspace
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
+from relay_core.store.views.waiting import queues_of
 
 E = ExecutionProcess
 View = dict[str, Any]
@@ -94,7 +93,7 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
         "action": connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id)),
         "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
         "turn": next((dict(found) for found in turn.mappings()), None),
-        "queue": queue_of(connection, row) if row.status is Status.QUEUED else None,
+        "queue": queues_of(connection, [row.id])[row.id] if row.status is Status.QUEUED else None,
     }
 
 
@@ -202,26 +201,3 @@ def _log(stored: StreamInfo | None, view: View) -> View:
     """
     log = stored or StreamInfo()
     return {**log._asdict(), "closed": log.closed or view["status"].final}
-
-
-def queue_of(connection: Connection, row: ExecutionRow) -> View:
-    """Return what a queued execution waits for.
-
-    `ahead` is the number of queued steps before it in the lane, `waits_for` are the running executions that hold the
-    lane. Only if there are neither, `waits` says why no node can start it.
-    """
-    if row.run_reason is RunReason.DEV_SERVER:
-        return {"ahead": 0, "waits_for": [], "waits": placement.why_waits(connection, row.id)}
-    queued = (E.status == Status.QUEUED) & (E.run_reason != RunReason.DEV_SERVER)
-    ahead = connection.scalar(
-        select(func.count()).where(E.workspace_id == row.workspace_id, queued, E.lane_position < row.lane_position)
-    )
-    holders = (
-        select(E.id)
-        .join(Lane, (Lane.workspace_id == E.workspace_id) & (Lane.group_id == E.group_id))
-        .where(E.workspace_id == row.workspace_id, E.status == Status.RUNNING, E.group_id != row.group_id)
-    )
-    waits_for = list(connection.scalars(holders))
-    first = not ahead and not waits_for
-    waits = placement.why_waits(connection, row.id) if first else None
-    return {"ahead": ahead or 0, "waits_for": waits_for, "waits": waits}

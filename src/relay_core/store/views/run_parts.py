@@ -9,9 +9,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 from relay_core.domain.run import ADVICE
 from relay_core.domain.vocabulary import Reason, RunReason, Status
-from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
-from relay_core.store.views.execution_views import queue_of
+from relay_core.store.views.waiting import queues_of
 
 E = ExecutionProcess
 View = dict[str, Any]
@@ -35,7 +34,7 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
         run_id = view["id"]
         own = steps.get(run_id, [])
         _add_outcome(view, own)
-        _add_steps(connection, view, own)
+        _add_steps(view, own)
         view["repos"] = [
             {**repo, "stat": stats.get((run_id, repo_id))} for repo_id, repo in repos.get(view["workspace_id"], [])
         ]
@@ -44,6 +43,7 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
         view["timings"] = _timings(view, own)
         view["project"] = {"id": view.pop("project_id"), "name": view.pop("project_name")}
         view["pull_request"] = None
+    _add_queues(connection, views)
     return views
 
 
@@ -89,20 +89,24 @@ def advice(reason: str) -> str | None:
     return None if reason == Reason.USER else ADVICE[Reason(reason)]
 
 
-def _add_steps(connection: Connection, view: View, steps: Sequence[Step]) -> None:
-    """Add the agent's execution, and the step that runs or is next with what it waits for."""
+def _add_steps(view: View, steps: Sequence[Step]) -> None:
+    """Add the agent's execution, and the step that runs or is next."""
     agent = _agent(steps)
     view["agent_execution_id"] = None if agent is None else agent["execution_id"]
     view["session_id"] = view["session_id"] if agent is None else agent["session_id"]
     active = [step for step in steps if step["status"] in {Status.QUEUED, Status.RUNNING}]
     current = next((step for step in active if step["status"] == Status.RUNNING), next(iter(active), None))
-    view["current_step"] = view["queue"] = None
-    if current is None:
-        return
-    view["current_step"] = {name: current[name] for name in ("execution_id", "run_reason", "repo", "status")}
-    if current["status"] == Status.QUEUED:
-        row = connection.execute(select(E).where(E.id == current["execution_id"])).mappings().one()
-        view["queue"] = queue_of(connection, ExecutionRow.from_row(row))
+    names = ("execution_id", "run_reason", "repo", "status")
+    view["current_step"] = current and {name: current[name] for name in names}
+
+
+def _add_queues(connection: Connection, views: Sequence[View]) -> None:
+    """Add what the current steps wait for that are queued."""
+    current = [view["current_step"] for view in views if view["current_step"]]
+    queued = [step["execution_id"] for step in current if step["status"] == Status.QUEUED]
+    queues = queues_of(connection, queued)
+    for view in views:
+        view["queue"] = queues.get(view["current_step"]["execution_id"]) if view["current_step"] else None
 
 
 def _agent(steps: Sequence[Step]) -> Step | None:

@@ -32,6 +32,7 @@ from relay_core.domain.vocabulary import RunKind, RunReason
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
+from relay_core.store.nodes import placement
 from relay_core.store.projects import projects, repos, secrets
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
@@ -138,14 +139,16 @@ def start_run(
 
     Raises:
         NotFound: the project does not exist, is deleted, or belongs to another owner.
-        InvalidInput: the executor or its variant is unknown, the image is not allowed, a repo is named twice, or a
-            secret is unknown or too large.
+        InvalidInput: `limits.cpus` is above every node's, the executor or its variant is unknown, the image is not
+            allowed, a repo is named twice, or a secret is unknown or too large.
     """
     project_id = run.project_id
     if project_id is None:
         project_id = projects.implicit_project(connection, run.repos[0].url, principal)
     else:
         projects.get(connection, project_id, principal)
+    if "cpus" in run.named_limits:
+        placement.check_cpus(connection, settings.pool, run.limits.cpus)
     layers = projects.profiles_over(connection, deployment, project_id)
     executor = agent_profiles.choose(layers, {"name": DEFAULT_EXECUTOR, **run.executor})
     repos = _with_project_scripts(connection, run)

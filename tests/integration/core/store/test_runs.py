@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from alembic import command
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.run import state_of
@@ -105,3 +105,13 @@ def test_the_migration_gives_every_old_chain_the_run_that_it_would_have_today(db
     check_all(db)
     after = runs(db)
     assert after == before
+
+
+def test_an_inconsistent_run_is_found_for_the_doctor(db: Database) -> None:
+    some_history(db)
+    with db.begin() as connection:
+        assert state.inconsistent(connection, 20) == []
+        early = select(E.run_id).where(E.status == "running").scalar_subquery()
+        ended = {"status": "completed", "conclusion": "success", "completed_at": func.now()}
+        broken = connection.scalars(update(Run).where(Run.id == early).values(**ended).returning(Run.id)).all()
+        assert state.inconsistent(connection, 20) == list(broken)
