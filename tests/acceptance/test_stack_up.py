@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -100,6 +101,7 @@ def test_up_runs_the_sample_survives_deaths_and_keeps_its_data(data_dir):
     assert flower.status_code == 401
     credentials = (first.flower_user, first.flower_password)
     assert httpx.get(f"{first.flower_url}/workers", auth=credentials, trust_env=False).is_success
+    signs_in(output)
     worker_port = json.loads((data_dir / "environment.json").read_text())["RELAY_WORKER_HTTP_PORT"]
     assert httpx.get(f"http://127.0.0.1:{worker_port}/healthz", trust_env=False).status_code == 200
     for connection in [one for process in members(data_dir) for one in process.net_connections("inet")]:
@@ -124,6 +126,18 @@ def test_up_runs_the_sample_survives_deaths_and_keeps_its_data(data_dir):
     gone = members(data_dir)
     assert take_down(data_dir, everything=True).containers_removed == 1
     assert not any(process.is_running() for process in gone)
+
+
+def signs_in(output: str) -> None:
+    """The link that `relay up` prints opens the page, as a browser would use it; it works once."""
+    link = re.search(r"^Page +(http://localhost:\d+)/sign-in#(\S+)", output, re.MULTILINE)
+    assert link, output
+    for status in (200, 403):
+        with httpx.Client(base_url=link[1], trust_env=False, follow_redirects=True) as browser:
+            form = re.search(r'name="csrf" value="([^"]+)"', browser.get("/sign-in").text)
+            page = browser.post("/sign-in", data={"csrf": form[1], "secret": link[2], "next": "/fleet"})
+            assert page.status_code == status
+            assert ("<h1>Fleet</h1>" in page.text) is (status == 200)
 
 
 def wait_for_others(data_dir: Path, before: dict[str, int | None]) -> None:
