@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from relay_api.schemas.common import Problem
+from relay_api.schemas.examples import EXAMPLES
 from relay_api.schemas.inputs import maxima
 from relay_core.settings import Settings
 
@@ -14,6 +15,9 @@ Runs coding agents, and the scripts and dev servers around them, as jobs in cont
 
 `POST /v1/runs` starts a job; its steps are *executions*. Errors are problem+json (RFC 9457) with a stable `code`.
 Lists are paged by `cursor`. Creating requests may carry an `Idempotency-Key`.
+
+Every request carries a token: `Authorization: Bearer relay_…`. `relay token` prints one of the local stack.
+An id may be shortened to four or more characters, or be the id of something related.
 """.strip()
 
 
@@ -30,15 +34,27 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 
 def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Change the document in place and return it: add the error schema and the maximum and default of each limit."""
+    """Change the document in place and return it: add error schema, examples, and each limit's maximum."""
     schemas = document["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     nested = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(nested.pop("$defs", {}))
     schemas["Problem"] = nested
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            _show_examples(operation)
     for name, bound in maxima(settings).items():
         limit = schemas["LimitsIn"]["properties"][name]
         limit["maximum"] = bound
         limit["default"] = min(limit["default"], bound)
     return document
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    """Add the examples of an operation's body and answers to it, where viewers look for them."""
+    for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for content in part.get("content", {}).values():
+            name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+            if name in EXAMPLES and name != "Problem":
+                content["example"] = EXAMPLES[name]

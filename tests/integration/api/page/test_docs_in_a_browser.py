@@ -1,0 +1,36 @@
+"""The page about the API in a browser: the viewer runs under the page's policy and shows bodies with examples."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+from sqlalchemy import Engine
+
+from tests.support.api_fixtures import Api, api_on_a_port, settings_for
+from tests.support.browser_fixtures import NARROW, WIDE, chromium, open_page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
+        yield api
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW])
+def test_the_page_shows_fields_and_an_example_of_a_body(api: Api, browser: Browser, viewport: dict[str, int]):
+    page = open_page(browser, str(api.client.base_url), viewport)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    elsewhere: list[str] = []
+    page.on("request", lambda request: elsewhere.append(request.url))
+    page.goto("/docs#post-/v1/runs")
+    page.get_by_text("Add a test for the parser").first.wait_for(state="attached")
+    assert page.get_by_role("link", name="/openapi.json").count() == 1
+    assert problems == []
+    assert {url for url in elsewhere if not url.startswith(str(api.client.base_url))} == set()

@@ -1,0 +1,29 @@
+"""The examples of the OpenAPI document are right by their schemas."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from relay_api.schemas import admin, common, conversations, executions, runs, secrets, workspaces
+from relay_api.schemas.examples import EXAMPLES
+
+MODULES = (admin, common, conversations, executions, runs, secrets, workspaces)
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES.items())
+def test_an_example_is_right_by_its_schema(name: str, example: dict[str, Any]):
+    [model] = {vars(module)[name] for module in MODULES if name in vars(module)}
+    assert issubclass(model, BaseModel)
+    model.model_validate(example)
+
+
+def test_every_body_has_an_example():
+    bodies = {
+        name
+        for module in MODULES
+        for name, each in vars(module).items()
+        if isinstance(each, type) and issubclass(each, common.Input) and each.__module__ == module.__name__
+    }
+    parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn"}
+    assert bodies - parts <= EXAMPLES.keys()
