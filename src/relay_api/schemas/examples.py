@@ -25,6 +25,8 @@ EXAMPLES: dict[str, Any] = {
     "StepIn": {"run_reason": "setup_script", "script": "make deps"},
     "DevServerIn": {"repo": "app"},
     "FollowUpIn": {"prompt": "Now document the option"},
+    "RunChange": {"title": "Parser test", "labels": {"team": "core"}},
+    "RerunIn": {"from": "failed_step"},
     "RetryIn": {"run_agent_again": True},
     "ProjectIn": {
         "name": "shop",
