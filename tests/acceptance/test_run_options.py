@@ -144,7 +144,7 @@ def test_the_command_line_runs_a_job_on_the_repository_of_its_directory(relay: R
     assert " succeeded in " in summary[0]
     assert summary[1].startswith("  1 file, +1 -0 · branch vk-")
     short = summary[0].split()[0]
-    assert summary[-1] == f'  next: relay diff {short} · relay logs {short} · relay follow-up {short} "…"'
+    assert summary[-1] == f'  next: relay diff {short} · relay fetch {short} · relay follow-up {short} "…"'
     assert "made.txt" in relay_command(relay, "diff", short).stdout
     listed = relay_command(relay, "ps").stdout.splitlines()
     assert any(line.startswith(short) and "Make a file" in line and "success" in line for line in listed)
