@@ -105,6 +105,11 @@ class Api:
                 return
             query["cursor"] = page["next_cursor"]
 
+    def all_items(self, path: str) -> list[dict[str, Any]]:
+        """Return the items of a list that the API does not page."""
+        found: list[dict[str, Any]] = self.call("GET", path)["items"]
+        return found
+
     def items_by_position(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield all items of a list that the API pages by `after` (the position of the last item)."""
         after = None

@@ -81,12 +81,13 @@ def projects(incomplete: str) -> Values:
 
 def nodes(incomplete: str) -> Values:
     """Return the ids of nodes."""
-    return _beginning(incomplete, _from_api("/v1/nodes", lambda node: (node["node_id"], node["liveness"])))
+    found = _from_api("/v1/nodes", lambda node: (node["node_id"], node["liveness"]), paged=False)
+    return _beginning(incomplete, found)
 
 
 def tokens(incomplete: str) -> Values:
     """Return the ids of tokens, with their names."""
-    return _beginning(incomplete, _from_api("/v1/tokens", lambda token: (token["id"][:8], token["name"])))
+    return _beginning(incomplete, _from_api("/v1/tokens", lambda token: (token["id"], token["name"]), paged=False))
 
 
 def images(incomplete: str) -> Values:
@@ -110,9 +111,10 @@ def _beginning(incomplete: str, found: Iterable[tuple[str, str]]) -> Values:
     return [(clean(value), clean(help_text)) for value, help_text in unique.items()]
 
 
-def _from_api(path: str, pick: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
+def _from_api(path: str, pick: Callable[[dict[str, Any]], Any], *, paged: bool = True) -> Iterator[Any]:
     """Yield what ``pick`` takes from the newest items of a list; nothing if the API does not answer in time."""
     with suppress(Exception):  # a shell that completes a word has no place for an error
         api = load("relay_cli.client:connect")()
         api.http.timeout = DEADLINE_SECONDS
-        yield from [pick(item) for item in api.items(path, MOST)]
+        found = api.items(path, MOST) if paged else api.all_items(path)
+        yield from [pick(item) for item in found]

@@ -40,7 +40,7 @@ def events(
     """
     api = connect()
     base = "/v1/events" if workspace is None else f"/v1/workspaces/{parse_id(workspace)}/events"
-    found = _followed(api, base) if follow else _listed(api, base)
+    found = followed(api, base) if follow else listed(api, base)
     for event in found:
         if kind is None or event["kind"].startswith(kind):
             print(json.dumps(event) if as_json else line(event), flush=True)
@@ -62,7 +62,13 @@ def _plain(value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _listed(api: Api, base: str) -> Events:
+def listed(api: Api, base: str) -> Events:
+    """Yield all events so far.
+
+    Args:
+        api: client of the API.
+        base: path of the list of events.
+    """
     after: str | int | None = None
     while True:
         page = api.call("GET", base, params={} if after is None else {"after": after})
@@ -72,8 +78,16 @@ def _listed(api: Api, base: str) -> Events:
         after = page["next_after"]
 
 
-def _followed(api: Api, base: str) -> Events:
-    """Yield all events and then each one as it happens; continue after an outage of the API."""
+def followed(api: Api, base: str) -> Events:
+    """Yield all events and then each one as it happens; continue after an outage of the API.
+
+    Args:
+        api: client of the API.
+        base: path of the list of events; their stream is below it.
+
+    Raises:
+        WatchLost: the outage lasted longer than GIVE_UP_SECONDS.
+    """
     outage = Outage(api, "relay events -f")
     last: str | None = None
     while True:

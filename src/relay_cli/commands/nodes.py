@@ -23,7 +23,7 @@ def nodes(as_json: Json = False) -> None:
     )
     rows = [
         {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else {"promised": _promised(node)})}
-        for node in connect().items("/v1/nodes")
+        for node in connect().all_items("/v1/nodes")
     ]
     output.show_list(rows, columns.split(), as_json=as_json)
 

@@ -58,13 +58,14 @@ def _with_words(token: Mapping[str, Any]) -> dict[str, Any]:
 def list_tokens(as_json: Json = False) -> None:
     """List the tokens, without their text."""
     columns = ("id", "name", "owner", "scopes", "created_at", "expires_at", "revoked_at")
-    found = connect().items("/v1/tokens")
+    found = connect().all_items("/v1/tokens")
     output.show_list(found if as_json else map(_with_words, found), columns, as_json=as_json)
 
 
 @tokens.command("revoke")
 def revoke(
-    token: Annotated[str, id_argument("Id of the token; see `relay token list`.")], as_json: Json = False
+    token: Annotated[str, id_argument("Id of the token; see `relay token list`.", completion.tokens)],
+    as_json: Json = False,
 ) -> None:
     """Revoke a token: the API refuses it from now on."""
     connect().call("DELETE", f"/v1/tokens/{token}")

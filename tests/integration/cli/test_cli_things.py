@@ -11,6 +11,8 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from relay_cli import completion
+from relay_cli.client import connect
+from relay_cli.commands.events import followed, line
 from relay_cli.errors import CommandFailed
 from relay_cli.main import app
 from relay_core.domain.process_handle import ProcessHandle
@@ -169,6 +171,17 @@ def test_events_are_printed_a_line_each(api, relay):
     assert len(set(everywhere)) == 2
 
 
+def test_events_are_followed_as_they_happen(api, relay):
+    run = api.run()
+    base = f"/v1/workspaces/{run['workspace_id']}/events"
+    found = followed(connect(), base)
+    before = api.get(base).json()["items"]
+    assert [next(found)["cursor"] for _ in before] == [event["cursor"] for event in before]
+    api.post(f"/v1/executions/{run['execution_id']}/kill")
+    assert next(found)["cursor"] == len(before) + 1
+    assert line(before[0]).split()[2:4] == [run["workspace_id"][:8], (before[0]["operation_id"] or "-")[:8]]
+
+
 def test_the_address_of_the_page_is_printed_and_signs_in(api, relay):
     run = api.run()
     first, of_run = relay("open", "--print").stdout, relay("open", run["run_id"][:8], "--print").stdout
@@ -184,6 +197,17 @@ def test_the_text_of_a_token_is_said_to_be_shown_once(relay):
     assert "scopes      runs:read, runs:write\n" in made.stdout
     assert "shown only this once" in made.stderr
     assert "runs:read, runs:write" in relay("token", "list").stdout
+    (identity,) = [value for value, name in completion.tokens("") if name == "ci"]
+    assert "revoked" in relay("token", "revoke", identity).stderr
+
+
+@pytest.mark.parametrize("who", ["admin"])
+def test_nodes_are_listed_drained_and_undrained(api, relay):
+    Worker(api.database)
+    assert "test-node" in relay("nodes").stdout
+    assert [value for value, _ in completion.nodes("test")] == ["test-node"]
+    assert "takes no new workspaces" in relay("drain", "test-node").stderr
+    assert "takes new workspaces" in relay("undrain", "test-node").stderr
 
 
 def test_ids_names_and_labels_are_completed_from_the_api(api, relay):
