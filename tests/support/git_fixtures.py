@@ -9,7 +9,7 @@ import pytest
 
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from tests.support.git_bench import Bench, Remote, Workspace, git
+from tests.support.git_bench import Bench, Remote, git
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +46,6 @@ def remote(tmp_path: Path) -> Remote:
     made = Remote(path)
     made.commit({"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"})
     return made
-
-
-@pytest.fixture
-def workspace(bench: Bench, remote: Remote) -> Workspace:
-    return bench.clone(remote.url)
 
 
 @pytest.fixture

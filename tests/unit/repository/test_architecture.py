@@ -104,3 +104,13 @@ def test_the_support_of_tests_knows_no_folder_of_tests():
         if module.startswith("tests.") and not f"{module}.".startswith("tests.support.")
     }
     assert found == set()
+
+
+def test_fixtures_of_plugins_have_names_of_their_own():
+    """A module named in `pytest_plugins` is a plugin of the whole session: the last one to be loaded would win."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests" / "support").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and any("fixture" in ast.unparse(one) for one in node.decorator_list):
+                found.setdefault(node.name, []).append(path.name)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
