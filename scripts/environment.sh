@@ -1,6 +1,9 @@
 # Sourced by scripts/up and scripts/test: makes .venv with exactly what requirements.lock says, for tests requirements-dev.lock.
 # Needs bash, a Python of at least 3.11 with `venv`, and git.
 
+# With it each start of a program would compile all of Relay's sources again: half a second of processor.
+unset PYTHONDONTWRITEBYTECODE
+
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 note() { printf 'relay: %s\n' "$*" >&2; }
