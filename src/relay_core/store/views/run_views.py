@@ -40,7 +40,7 @@ class RunFilter:
 
 def list_runs(connection: Connection, principal: Principal, conditions: RunFilter, page: PageRequest) -> Page:
     """Return a page of runs, newest first. Runs of deleted workspaces are included, as a record of what happened."""
-    statement = _filtered(_runs(principal), conditions)
+    statement = _filtered(connection, _runs(principal), conditions)
     ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
     found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
     return Page(run_parts.completed(connection, found.items), found.next_cursor)
@@ -92,18 +92,20 @@ def _runs(principal: Principal) -> Select[Any]:
     return statement if principal.only is None else statement.where(Run.owner == principal.only)
 
 
-def _filtered(statement: Select[Any], wanted: RunFilter) -> Select[Any]:
+def _filtered(connection: Connection, statement: Select[Any], wanted: RunFilter) -> Select[Any]:
     if wanted.status:
         statement = statement.where(Run.status.in_(wanted.status))
     if wanted.conclusion:
         statement = statement.where(Run.conclusion.in_(wanted.conclusion))
+    # Names become ids first: Postgres knows how many rows an id has, and so whether an index of its own pays off.
     if wanted.project is not None:
-        named = _uuid(wanted.project)
-        same = Project.name == wanted.project if named is None else Run.project_id == named
-        statement = statement.where(same)
+        project_id = _uuid(wanted.project)
+        named = select(Project.id).where(Project.name == wanted.project)
+        ids = [project_id] if project_id else list(connection.scalars(named))
+        statement = statement.where(Run.project_id.in_(ids))
     if wanted.repo is not None:
         repos = select(Repo.id).where(or_(Repo.path == wanted.repo, Repo.name == wanted.repo))
-        cloned = select(WorkspaceRepo.workspace_id).where(WorkspaceRepo.repo_id.in_(repos))
+        cloned = select(WorkspaceRepo.workspace_id).where(WorkspaceRepo.repo_id.in_(list(connection.scalars(repos))))
         statement = statement.where(Run.workspace_id.in_(cloned))
     if wanted.labels:
         statement = statement.where(Run.labels.contains(dict(wanted.labels)), Run.labels != {})

@@ -131,7 +131,9 @@ def _indexes() -> None:
     op.create_index("runs_of_project", "runs", ["project_id", "created_at", "id"])
     op.create_index("runs_of_workspace", "runs", ["workspace_id", "created_at", "id"])
     op.create_index("runs_of_conclusion", "runs", ["conclusion", "created_at", "id"])
-    op.create_index("runs_active", "runs", ["created_at", "id"], postgresql_where=sa.text("status <> 'completed'"))
+    op.create_index(
+        "runs_active", "runs", ["owner", "created_at", "id"], postgresql_where=sa.text("status <> 'completed'")
+    )
     op.create_index(
         "runs_labels",
         "runs",
