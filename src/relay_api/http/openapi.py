@@ -44,6 +44,7 @@ def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     for methods in document["paths"].values():
         for operation in methods.values():
             _show_examples(operation)
+    _name_keys(schemas)
     for name, bound in maxima(settings).items():
         limit = schemas["LimitsIn"]["properties"][name]
         limit["maximum"] = bound
@@ -58,3 +59,21 @@ def _show_examples(operation: dict[str, Any]) -> None:
             name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
             if name in EXAMPLES and name != "Problem":
                 content["example"] = EXAMPLES[name]
+
+
+def _name_keys(schema: Any) -> None:
+    """Describe objects whose keys match one pattern by `additionalProperties` and `propertyNames`.
+
+    This means the same as `patternProperties`, which viewers and generators of clients do not understand.
+    """
+    if isinstance(schema, list):
+        for each in schema:
+            _name_keys(each)
+    if isinstance(schema, dict):
+        patterns = schema.get("patternProperties")
+        if isinstance(patterns, dict) and len(patterns) == 1 and schema.get("additionalProperties") is False:
+            [(pattern, value)] = schema.pop("patternProperties").items()
+            schema["additionalProperties"] = value
+            schema["propertyNames"] = {**schema.get("propertyNames", {}), "pattern": pattern}
+        for each in schema.values():
+            _name_keys(each)

@@ -27,10 +27,15 @@ def test_the_page_shows_fields_and_an_example_of_a_body(api: Api, browser: Brows
     page = open_page(browser, str(api.client.base_url), viewport)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
     elsewhere: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url))
-    page.goto("/docs#post-/v1/runs")
-    page.get_by_text("Add a test for the parser").first.wait_for(state="attached")
+    page.goto("/docs#/runs/create_run")
+    page.get_by_text("Queue a whole run in a new workspace").wait_for()
+    page.get_by_text("Add a test for the parser").first.wait_for()
+    page.get_by_text("Schema", exact=True).first.click()
+    page.get_by_text("auto_commit").first.wait_for()
     assert page.get_by_role("link", name="/openapi.json").count() == 1
-    assert problems == []
+    # The viewer takes the name of an operation in an address for one with escaped blanks.
+    assert [each for each in problems if not each.startswith("Deprecated: escaping deep link")] == []
     assert {url for url in elsewhere if not url.startswith(str(api.client.base_url))} == set()
