@@ -35,9 +35,8 @@ def _in_path(kind: Kind, related: str, aim: Aim | None = Aim.AGENT) -> Callable[
     return found
 
 
-def _in_query(kind: Kind, description: str) -> Callable[..., UUID | None]:
-    """Return a dependency that finds the id that the query parameter `KIND_id` means; None if it is not given."""
-    name = f"{kind}_id"
+def _in_query(kind: Kind, description: str, name: str) -> Callable[..., UUID | None]:
+    """Return a dependency that finds the id that a query parameter means; None if it is not given."""
 
     def found(
         services: ServicesDep,
@@ -85,8 +84,13 @@ ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, 
 ProjectItself = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "only the project's name", None))]
 """For what would do too much if an id of something else were taken for its project."""
 
-OfProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, "Id or name of a project."))]
-OfTask = Annotated[UUID | None, Depends(_in_query(Kind.TASK, "Id of a task, or of something that belongs to it."))]
+_PROJECT = "Id of a project, the first characters of it, or the project's name."
+OfProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "project_id"))]
+OfNamedProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "project"))]
+OfTask = Annotated[
+    UUID | None, Depends(_in_query(Kind.TASK, "Id of a task, or of something that belongs to it.", "task_id"))
+]
 OfWorkspace = Annotated[
-    UUID | None, Depends(_in_query(Kind.WORKSPACE, "Id of a workspace, or of something that belongs to it."))
+    UUID | None,
+    Depends(_in_query(Kind.WORKSPACE, "Id of a workspace, or of something that belongs to it.", "workspace_id")),
 ]

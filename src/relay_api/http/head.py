@@ -13,18 +13,17 @@ class Head:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application with GET, send the head of its answer, and stop it when its body begins."""
+        """Call the application with GET, send the head of its answer, and stop it before it makes a body."""
         if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith(STREAM):
             await self._app(scope, receive, send)
             return
         headers = [(name, value) for name, value in scope["headers"] if name.lower() not in (b"range", b"if-range")]
 
         async def head_only(message: Message) -> None:
-            if message["type"] != "http.response.body":
-                await send(message)
-                return
-            await send({"type": "http.response.body", "body": b""})
-            raise _HeadSent
+            await send(message)
+            if message["type"] == "http.response.start":
+                await send({"type": "http.response.body", "body": b""})
+                raise _HeadSent
 
         try:
             await self._app({**scope, "method": "GET", "headers": headers}, receive, head_only)

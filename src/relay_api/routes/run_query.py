@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
+from relay_api.ids import OfNamedProject
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Conclusion, RunStatus
 from relay_core.store.views.run_views import RunFilter
@@ -29,7 +30,7 @@ def _end(
 
 def _wanted(
     end: Annotated[RunFilter, Depends(_end)],
-    project: Annotated[Text, Query(description="Id or name of a project.")] = None,
+    project: OfNamedProject,
     repo: Annotated[Text, Query(description="URL of a repository, or its name.")] = None,
     label: Annotated[
         list[Annotated[str, Query(max_length=512)]] | None,
@@ -37,8 +38,9 @@ def _wanted(
     ] = None,
     q: Annotated[Text, Query(description="A text in the title; upper and lower case count as the same.")] = None,
 ) -> RunFilter:
+    named = None if project is None else str(project)
     labels = tuple(_label(text) for text in label or ())
-    return RunFilter(end.status, end.conclusion, project, repo, labels, end.since, q)
+    return RunFilter(end.status, end.conclusion, named, repo, labels, end.since, q)
 
 
 Wanted = Annotated[RunFilter, Depends(_wanted)]

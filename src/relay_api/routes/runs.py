@@ -53,7 +53,7 @@ def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: 
     return creating.answer(principal, body, 202, create)
 
 
-@router.get("/runs", responses=problems(), summary="List runs, newest first")
+@router.get("/runs", responses=problems(404), summary="List runs, newest first")
 def list_runs(services: ServicesDep, principal: Reader, page: Paging, wanted: run_query.Wanted) -> RunPage:
     """List runs: jobs, follow-ups and further steps. Those of deleted workspaces are included."""
     with services.database.connect() as connection:

@@ -89,6 +89,8 @@ def test_head_is_there_wherever_get_is(api: Api, database: Database):
     head = api.client.head(logs, headers=api.as_("ann") | {"Range": "bytes=2-3"})
     assert (head.status_code, head.headers["content-length"]) == (200, "10")
     assert api.client.head(logs).status_code == 401
+    followed = api.client.head(logs, params={"follow": "1"}, headers=api.as_("ann"))
+    assert (followed.status_code, followed.content) == (200, b"")
     refused = api.client.patch(logs, headers=api.as_("ann"))
     assert refused.headers["allow"] == "GET, HEAD"
     assert api.client.head("/v1/nothing", headers=api.as_("ann")).status_code == 404

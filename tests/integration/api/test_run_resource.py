@@ -129,6 +129,8 @@ def test_lists_are_filtered_and_paged_and_show_each_owner_its_own(api: Api, work
     assert ids("q=a%25b") == ids("label=a=b") == ids("since=2100-01-01T00:00:00Z") == []
     assert ids("repo=other") == ids("project=other") == [second["run_id"]]
     assert ids(f"project={second['project_id']}") == [second["run_id"]]
+    assert ids(f"project={second['project_id'][:8]}") == [second["run_id"]]
+    assert api.get("/v1/runs", params={"project": "no such project"}).status_code == 404
     assert ids("repo=https://git.example.org/team/other.git") == [second["run_id"]]
     assert len(ids("status=queued&status=completed&since=2020-01-01")) == 2
     page = api.get("/v1/runs?limit=1").json()
