@@ -283,7 +283,7 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert problem_of(api.client.get("/no/such"))[:2] == (404, "not_found")
     wrong = api.client.put("/v1/runs")
     assert problem_of(wrong)[:2] == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET, POST"
+    assert wrong.headers["allow"] == "GET, HEAD, POST"
     assert api.client.put("/v1/projects").headers["allow"] == "GET, POST"
     assert api.client.put(f"/v1/workspaces/{NOBODY}").headers["allow"] == "DELETE, GET"
     headers = api.as_("ann") | {"Content-Type": "application/json"}
