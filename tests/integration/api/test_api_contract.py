@@ -81,13 +81,6 @@ def before_call(context, case, kwargs):
         body["secrets"] = []
 
 
-@schemathesis.hook
-def before_call(context, case, kwargs):
-    """A followed log ends with its execution, and nothing here ends one."""
-    if str((case.query or {}).get("follow")).lower() in ("1", "true", "t", "yes", "y", "on"):
-        case.query["follow"] = "false"
-
-
 def text(value, most):
     return isinstance(value, str) and 0 < len(value) <= most and chr(0) not in value
 '''
