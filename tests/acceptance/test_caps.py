@@ -65,7 +65,7 @@ def test_missing_image(relay: Relay, repo):
 
 
 def test_missing_program(relay: Relay, repo):
-    run = relay.submit(repo, executor={"name": "claude-code"})
+    run = relay.submit(repo, executor={"name": "claude-code"}, image="relay-base:latest")
     (clone,) = relay.wait_chain(run)
     assert (clone["status"], clone["reason"]) == ("failed", "program_missing")
     assert "'claude'" in clone["error_reason"]

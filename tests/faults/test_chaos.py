@@ -3,7 +3,7 @@
 import pytest
 from bench.chaos import FAULTS, Chaos, made_world
 
-QUIET_SECONDS = 60
+QUIET_SECONDS = 120
 
 
 @pytest.mark.docker

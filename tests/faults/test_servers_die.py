@@ -115,18 +115,20 @@ def test_a_kill_without_valkey_is_carried_out(stack: Stack):
 
 def test_a_worker_dies_while_valkey_is_away(stack: Stack):
     """No worker can take the message: the orphan is adopted without it."""
-    run = stack.relay.submit(stack.repo, numbered(6000))
+    wait = "while [ ! -e /workspace/home/go ]; do sleep 0.1; done; "
+    run = stack.relay.submit(stack.repo, wait + numbered(1000))
     agent = stack.agent(run, {"running"})
     stack.relay.start("worker-2")
     stack.valkey.stop()
     try:
         stack.relay.kill_9("worker")
         stack.relay.until(lambda: "execution.adopted" in dict(stack.events(agent["id"])), 30)
+        (stack.relay.data_dir / "workspaces" / run["workspace_id"] / "home" / "go").touch()
         ended = stack.agent(run)
     finally:
         stack.valkey.start()
     assert ended["status"] == "completed"
-    assert stack.relay.log(agent["id"], "stdout") == lines(6000)
+    assert stack.relay.log(agent["id"], "stdout") == lines(1000)
 
 
 def test_fifty_copies_of_a_message_are_one_run(stack: Stack):

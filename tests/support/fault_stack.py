@@ -103,7 +103,7 @@ def fault_relay(root: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) 
         "RELAY_LEASE_RENEW_SECONDS": "1",
         "RELAY_NODE_HEARTBEAT_SECONDS": "1",
         "RELAY_NODE_DEGRADED_SECONDS": "4",
-        "RELAY_NODE_OFFLINE_SECONDS": "8",
+        "RELAY_NODE_OFFLINE_SECONDS": "20",
         "RELAY_LAST_RESORT_SECONDS": "2",
         "RELAY_CONTAINER_NETWORK": environment["RELAY_CONTAINER_NETWORK"] + "-faults",
     }

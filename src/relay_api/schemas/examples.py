@@ -33,7 +33,7 @@ EXAMPLES: dict[str, Any] = {
         "default_image": "relay-claude-code:latest",
         "repos": [{"url": "https://git.example.org/team/app.git", "setup_script": "make deps"}],
     },
-    "SecretIn": {"value": "a value that nobody sees again"},
+    "SecretIn": {"value": "a value that Relay never shows again"},
     "TokenIn": {"name": "ci", "owner": "ann", "scopes": ["runs:read", "runs:write"], "expires_in_seconds": 86400},
     "Problem": {
         "type": "about:blank",

@@ -1,4 +1,4 @@
-"""What queued executions wait for, for any number of them with a fixed number of queries."""
+"""The reasons why queued executions wait, for any number of them with a fixed number of queries."""
 
 from collections.abc import Sequence
 from typing import Any
