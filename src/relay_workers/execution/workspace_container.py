@@ -13,7 +13,7 @@ from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.settings import Settings
 from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import lane, preparation, workspace_row
+from relay_core.store.workspaces import preparation, workspace_row
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid
 from relay_workers.containers.port import (
@@ -28,6 +28,7 @@ from relay_workers.containers.port import (
 from relay_workers.execution.environment import HOME, container_environment
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import container_uid
+from relay_workers.ownership.node_lock import container_lock
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +93,8 @@ class WorkspaceContainers:
             plan: the workspace, with its image and user id.
             mirrors: directories of git mirrors that the container mounts, because the clones borrow objects from them.
         """
-        return self._containers.ensure_container(self._spec(plan, mirrors))
+        with container_lock(self._settings.data_dir, plan.row.id):
+            return self._containers.ensure_container(self._spec(plan, mirrors))
 
     def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
         """Remove the container of a workspace whose preparation failed.
@@ -104,7 +106,7 @@ class WorkspaceContainers:
             container: the result of `create`: the container's id, or an error, which means that there is no container.
             late: whether the engine made the container only after the preparation had failed. A retry of the
                 preparation may have begun by then and use the container; so it is removed only if the workspace is
-                still `failed`, under the lane's lock, which a retry waits for.
+                still `failed`, under the lock that `create` waits for.
         """
         if container.exception() is not None:
             return
@@ -112,9 +114,10 @@ class WorkspaceContainers:
             if not late:
                 self._containers.remove(container.result())
                 return
-            with self._database.begin() as connection:
-                lane.lock(connection, workspace_id)
-                if workspace_row.load(connection, workspace_id).state is WorkspaceState.FAILED:
+            with container_lock(self._settings.data_dir, workspace_id):
+                with self._database.connect() as connection:
+                    state = workspace_row.load(connection, workspace_id).state
+                if state is WorkspaceState.FAILED:
                     self._containers.remove(container.result())
         except (RelayError, SQLAlchemyError) as error:
             log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))

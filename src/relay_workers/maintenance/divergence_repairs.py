@@ -10,7 +10,7 @@ from relay_core.store.nodes import node_workspaces
 from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import lane, preparation
+from relay_core.store.workspaces import preparation
 from relay_workers.containers.port import Containers
 from relay_workers.git.port import Git
 from relay_workers.host_files.run_dir import remove_runs
@@ -50,11 +50,12 @@ class DivergenceRepairs:
     def remove_unwanted_container(self, container_id: str, workspace_id: UUID) -> None:
         """Remove a container if its workspace, read again from Postgres, still does not need it.
 
-        The lane's lock is held meanwhile: a retry of the preparation, which would use the container, waits for it.
+        The container's lock is held meanwhile: a retry of the preparation, which would use the container, waits for it.
         """
-        with self._database.begin() as connection:
-            lane.lock(connection, workspace_id)
-            if is_unwanted(node_workspaces.workspace_of(connection, self._node_id, workspace_id)):
+        with node_lock.container_lock(self._data_dir, workspace_id):
+            with self._database.connect() as connection:
+                row = node_workspaces.workspace_of(connection, self._node_id, workspace_id)
+            if is_unwanted(row):
                 self._containers.remove(container_id)
 
     def remove_raw_files(self, workspace_id: UUID, execution_id: UUID) -> None:

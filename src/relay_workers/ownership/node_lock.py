@@ -6,8 +6,9 @@ The kernel releases the locks of a worker that dies.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 
 @contextmanager
@@ -31,6 +32,15 @@ def try_lock(data_dir: Path, name: str) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def container_lock(data_dir: Path, workspace_id: UUID) -> AbstractContextManager[None]:
+    """Return the lock under which the container of a workspace is made or removed, for a ``with`` block.
+
+    The workspace's state is read under it before a removal. A retry commits its change of the state before it makes the
+    container, so a removal either sees that change or ends before the container is made.
+    """
+    return hold_lock(data_dir, f"{workspace_id}.container", shared=False)
 
 
 def remove_lock(data_dir: Path, name: str) -> None:

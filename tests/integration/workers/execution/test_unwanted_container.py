@@ -1,7 +1,8 @@
 """A container that nothing needs is removed; one that a retry of the preparation is about to use is not."""
 
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from uuid import UUID
 
 import pytest
@@ -9,12 +10,11 @@ from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.store.executions import retry
-from relay_core.store.workspaces import preparation
-from relay_workers.execution.workspace_container import WorkspaceContainers
+from relay_core.store.workspaces import preparation, workspace_row
+from relay_workers.execution.workspace_container import ContainerPlan, WorkspaceContainers
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import FakeNode
-from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.fake_node"]
 
@@ -61,19 +61,45 @@ def test_it_is_removed(node: FakeNode, failed: UUID, remove: Callable[[FakeNode,
 
 
 @both
-def test_it_stays_when_a_retry_begins_at_the_same_time(
-    node: FakeNode, failed: UUID, remove: Callable[[FakeNode, UUID], None]
-):
-    with ThreadPoolExecutor(1) as pool:
-        with node.database.begin() as connection:
-            retry.retry_workspace(connection, failed, "someone")
-            removal = pool.submit(remove, node, failed)
-            eventually(lambda: waits_for_a_lock(node))
-        removal.result(30)
+def test_it_stays_when_a_retry_has_begun(node: FakeNode, failed: UUID, remove: Callable[[FakeNode, UUID], None]):
+    with node.database.begin() as connection:
+        retry.retry_workspace(connection, failed, "someone")
+    remove(node, failed)
     assert node.containers.inspect(node.container(failed)).exists
 
 
-def waits_for_a_lock(node: FakeNode) -> bool:
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+@both
+def test_a_retry_makes_it_anew_when_it_is_being_removed(
+    node: FakeNode, failed: UUID, remove: Callable[[FakeNode, UUID], None], monkeypatch: pytest.MonkeyPatch
+):
+    """The removal has read the state, and the engine is slow; the retry waits without a connection to Postgres."""
+    begun, go_on = threading.Event(), threading.Event()
+    engine_removes = node.containers.remove
+
+    def slowly(container_id: str) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        engine_removes(container_id)
+
+    monkeypatch.setattr(node.containers, "remove", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        removal = pool.submit(remove, node, failed)
+        assert begun.wait(30)
+        with node.database.begin() as connection:  # does not wait: no transaction is open over the removal
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            retry.retry_workspace(connection, failed, "someone")
+        creation = pool.submit(create, node, failed)
+        assert wait([creation], timeout=0.3).not_done
+        go_on.set()
+        removal.result(30)
+        creation.result(30)
+    assert node.containers.inspect(node.container(failed)).exists
+
+
+def create(node: FakeNode, workspace_id: UUID) -> str:
+    """As the retried preparation does."""
     with node.database.connect() as connection:
-        return bool(connection.scalar(text(asked)))
+        row = workspace_row.load(connection, workspace_id)
+    directory = node.settings.data_dir / "workspaces" / str(workspace_id)
+    plan = ContainerPlan(row, directory, node.containers.ensure_image("base"), row.uid or 1000)
+    return WorkspaceContainers(node.settings, node.containers, node.database, "node").create(plan, [])
