@@ -145,10 +145,10 @@ def _identity(root: Path) -> Mapping[str, str]:
     """Return environment variables with an author, where git knows none; else nothing."""
     if run(root, "var", "GIT_COMMITTER_IDENT").returncode == 0 and run(root, "var", "GIT_AUTHOR_IDENT").returncode == 0:
         return {}
-    return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _NOBODY.items()}
+    return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _AUTHOR.items()}
 
 
-_NOBODY = {"NAME": "Relay", "EMAIL": "relay@localhost"}
+_AUTHOR = {"NAME": "Relay", "EMAIL": "relay@localhost"}
 
 
 def _changed(root: Path, head: str, tree: str) -> Iterator[tuple[str, str]]:

@@ -46,7 +46,7 @@ def retried(api: Api, step: dict, **body):
 
 
 def node_acts(api: Api) -> list:
-    """What the node's sweep does, without an engine; the executions whose messages it sends."""
+    """The sweep of the node, without an engine; the executions whose messages it sends."""
     api.database.publisher.take()
     with api.database.begin() as connection:
         for wanted in stop_resume.due_requests(connection, NODE):

@@ -8,8 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from relay_api.dependencies import ServicesDep
-from relay_api.http import byte_range
-from relay_api.http.problems import ApiError
+from relay_api.http.ranged import ranged_answer
 from relay_api.page.browser import SignedIn
 from relay_api.page.rendering import PageRoute, render
 from relay_api.page.runs import load_run
@@ -62,21 +61,13 @@ def read_log(
     with services.database.connect() as connection:
         require_execution(connection, execution_id, browser.principal)
         size = stream_infos(connection, [execution_id]).get((execution_id, stream), StreamInfo()).bytes
-    try:
-        span = byte_range.parse(range, size)
-    except byte_range.Unsatisfiable as error:
-        detail = f"the log has {size} bytes by now"
-        raise ApiError(416, "range_not_satisfiable", detail, {"Content-Range": f"bytes */{size}"}) from error
-    part = span or byte_range.Span(0, size)
-    headers = {
-        "Accept-Ranges": "bytes",
-        "Content-Length": str(part.end - part.start),
+    answer = ranged_answer(range, size)
+    headers = answer.headers | {
         "Content-Security-Policy": SANDBOX,
         "Content-Disposition": f'inline; filename="{execution_id}.{stream}.log"',
     }
-    headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
-    body = services.logs.iter_range(execution_id, stream, part.start, part.end)
-    return StreamingResponse(body, 206 if span else 200, headers, media_type="text/plain; charset=utf-8")
+    body = services.logs.iter_range(execution_id, stream, answer.span.start, answer.span.end)
+    return StreamingResponse(body, answer.status, headers, media_type="text/plain; charset=utf-8")
 
 
 @router.get("/stream")

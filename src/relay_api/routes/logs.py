@@ -7,8 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from relay_api.dependencies import Reader, ServicesDep
-from relay_api.http import byte_range
-from relay_api.http.problems import ApiError
+from relay_api.http.ranged import ranged_answer
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId
 from relay_api.streaming import log_frames, plain, sse
@@ -62,21 +61,11 @@ def download_log(
     size = log.bytes
     etag = f'"{log.sha256}"' if log.closed and log.sha256 else None
     wanted = range if if_range is None or if_range == etag else None
-    try:
-        span = byte_range.parse(wanted, size)
-    except byte_range.Unsatisfiable as error:
-        detail = f"the log has {size} bytes by now"
-        raise ApiError(416, "range_not_satisfiable", detail, {"Content-Range": f"bytes */{size}"}) from error
-    part = span or byte_range.Span(0, size)
-    headers = {
-        "Accept-Ranges": "bytes",
-        "Content-Length": str(part.end - part.start),
-        "Content-Disposition": f'attachment; filename="{execution_id}.{stream}.log"',
-    }
+    answer = ranged_answer(wanted, size)
+    headers = answer.headers | {"Content-Disposition": f'attachment; filename="{execution_id}.{stream}.log"'}
     headers |= {"ETag": etag} if etag else {}
-    headers |= {"Content-Range": f"bytes {part.start}-{part.end - 1}/{size}"} if span else {}
-    body = services.logs.iter_range(execution_id, stream, part.start, part.end)
-    return StreamingResponse(body, 206 if span else 200, headers, media_type=_BYTES)
+    body = services.logs.iter_range(execution_id, stream, answer.span.start, answer.span.end)
+    return StreamingResponse(body, answer.status, headers, media_type=_BYTES)
 
 
 @router.get(

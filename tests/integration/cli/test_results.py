@@ -105,7 +105,7 @@ def work(desk: Desk, tmp_path: Path) -> Path:
 
 
 def snapshot(repo: Path) -> tuple[Any, ...]:
-    """What `fetch` must not touch: the index, HEAD, refs but new ones, and the work tree."""
+    """The parts that `fetch` must not touch: the index, HEAD, refs but new ones, and the work tree."""
     git_dir = repo / ".git"
     return (
         (git_dir / "index").read_bytes(),

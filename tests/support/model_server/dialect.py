@@ -15,7 +15,7 @@ class Dialect:
     """How one API says it. Add another by a subclass and an entry in `DIALECTS`."""
 
     def conversation(self, body: dict[str, Any]) -> Conversation:
-        """What the request says."""
+        """The texts of the request."""
         raise NotImplementedError
 
     def events(self, reply: Reply, conversation: Conversation) -> Iterator[bytes]:
@@ -32,7 +32,7 @@ class Dialect:
 
 
 def words_of_user(texts: list[str]) -> list[str]:
-    """What the user wrote, a text for each prompt; an agent's own reminders are not his words.
+    """The prompts of the user, a text for each; an agent's own reminders are not his words.
 
     An agent drops a turn that failed, and then sends the prompts before and after it as blocks of one message.
     """

@@ -9,7 +9,7 @@ from tests.support.model_server.script import DIRECTIVE, Conversation, Reply
 
 
 class OpenAI(Dialect):
-    """What the two have in common: errors, and how lists of messages are read."""
+    """Common parts of the two dialects: errors, and the reading of lists of messages."""
 
     KINDS: ClassVar = {
         401: ("invalid_request_error", "invalid_api_key"),

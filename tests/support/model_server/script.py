@@ -38,12 +38,12 @@ SHELLS = ("Bash", "bash", "exec_command", "shell_command", "shell", "run_shell_c
 """Names that agents give to their shell tool; the first that is on offer is called."""
 
 FILLERS = {"string": "a step", "boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
-"""What stands for an argument that a tool requires and nobody cares about."""
+"""A value for an argument that a tool requires and no test looks at."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a request says, whatever the protocol."""
+    """The content of a request, in any protocol."""
 
     prompts: tuple[str, ...]
     """Everything a user (not a tool) said, in order."""
@@ -177,7 +177,7 @@ def _shell_call(command: str, tools: Mapping[str, Mapping[str, Any]]) -> ToolCal
 
 
 def _filled(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Whatever an object must hold."""
+    """Values for the required fields of an object."""
     known = schema.get("properties", {})
     required = [name for name in schema.get("required", []) if name in known]
     return {name: FILLERS.get(str(known[name].get("type")).lower(), "x") for name in required}

@@ -1,4 +1,4 @@
-"""What a shell offers for a word that has been begun."""
+"""Completion of a word, as a shell asks for it."""
 
 import os
 import subprocess

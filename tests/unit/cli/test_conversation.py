@@ -1,4 +1,4 @@
-"""What a conversation looks like: prompt and model, text that grows, kinds of calls, edits, exit codes, subagents."""
+"""The look of a conversation: prompt and model, text that grows, kinds of calls, edits, exit codes, subagents."""
 
 import io
 import json

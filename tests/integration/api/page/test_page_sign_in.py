@@ -106,7 +106,7 @@ def test_a_session_ends_with_its_token_and_can_be_revoked(api: Api, database: Da
     assert api.client.get("/fleet").status_code == 303
 
 
-def test_signing_out_ends_the_session_for_whoever_has_its_cookie(api: Api):
+def test_signing_out_ends_the_session_for_a_copy_of_its_cookie_too(api: Api):
     post_sign_in(api, api.tokens["ann"])
     cookie = api.client.cookies[SESSION]
     token = field(api.client.get("/fleet"))
@@ -128,7 +128,7 @@ def test_forms_of_other_sites_are_refused(api: Api):
         assert api.client.post("/sign-out", data={"csrf": token}, headers=headers).status_code == 403
     form = api.client.get("/sign-in")
     given = {"csrf": "0" * 64, "secret": api.tokens["bob"]}
-    assert api.client.post("/sign-in", data=given).status_code == 403, "nobody is signed in as somebody else"
+    assert api.client.post("/sign-in", data=given).status_code == 403, "the form of one browser signs no other one in"
     assert api.client.post("/sign-in", data={**given, "csrf": field(form)}).status_code == 303
 
 
