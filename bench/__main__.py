@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import docker
 from bench.live import live_latencies
 from tests.support.machine import free_port
 from tests.support.relay import Relay, make_repo
@@ -82,7 +81,7 @@ def main() -> None:
             print(f"{what:<52}{latencies[percent - 1]:>9.1f} ms{'-':>12}{'-':>8}  {target}")
     finally:
         if relay is not None:
-            clean(relay)
+            relay.end()
         valkey.stop()
         postgres.stop()
         shutil.rmtree(root, ignore_errors=True)
@@ -174,19 +173,6 @@ def timed(act: Callable[[], object]) -> float:
     began = time.perf_counter()
     act()
     return (time.perf_counter() - began) * 1000
-
-
-def clean(relay: Relay) -> None:
-    """Stop the processes of the bench, and remove its containers and its network."""
-    for name in list(relay.processes):
-        relay.stop(name)
-    client = docker.from_env()
-    label = f"relay.node_id={(relay.data_dir / 'node_id').read_text().strip()}"
-    for container in client.containers.list(all=True, filters={"label": label}):
-        container.remove(force=True)
-    for network in client.networks.list(names=[relay.environment["RELAY_CONTAINER_NETWORK"]]):
-        network.remove()
-    relay.database.dispose()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from bench.__main__ import clean, environment
+from bench.__main__ import environment
 from tests.support.relay import Relay, make_repo
 
 from relay_core.store.schema.migrate import upgrade
@@ -44,7 +44,7 @@ def main() -> None:
         print("to reach: < 200 MB, < 10 %")
     finally:
         if relay is not None:
-            clean(relay)
+            relay.end()
         valkey.stop()
         postgres.stop()
         shutil.rmtree(root, ignore_errors=True)

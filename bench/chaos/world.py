@@ -1,17 +1,14 @@
 """The parts that fail: Postgres, Valkey, an API, and two nodes, each with its own container engine."""
 
-import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 from tests.support.fault_stack import CrashingPostgres, Stack, fault_relay
 from tests.support.own_engine import OwnEngine
 from tests.support.relay import Relay, make_repo
@@ -27,10 +24,6 @@ PATIENT = {
 }
 """Time-outs that are longer than any fault of the bench. A run that ends by a time-out would be correct behaviour, but
 would not show whether Relay recovers."""
-
-
-REMOVAL_SECONDS = 60.0
-"""Longest wait for the engine to remove all containers of a node."""
 
 
 class CrashingValkey(EmbeddedValkey):
@@ -82,16 +75,10 @@ class World:
     def containers(self) -> Iterator[Any]:
         """Yield the running workspace containers of both nodes."""
         for node, node_id in zip(self.nodes, self.node_ids(), strict=True):
-            client = node_client(node)
+            client = node.docker_client()
             labels = [f"relay.node_id={node_id}", "relay.role=workspace"]
             yield from client.containers.list(filters={"label": labels}, ignore_removed=True)
             client.close()
-
-
-def node_client(node: Relay) -> Any:
-    """Return a Docker client of the engine that a node uses."""
-    host = node.environment.get("RELAY_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
-    return docker.DockerClient(base_url=host) if host else docker.from_env()
 
 
 @contextmanager
@@ -133,40 +120,5 @@ def made_world() -> Iterator[World]:
 def _end_node(node: Relay) -> None:
     for name in list(node.processes):
         node.kill_9(name)
-    if (node.data_dir / "node_id").exists():
-        client = node_client(node)
-        _remove_containers(client, f"relay.node_id={(node.data_dir / 'node_id').read_text().strip()}")
-        for network in client.networks.list(names=[f"^{node.environment['RELAY_CONTAINER_NETWORK']}$"]):
-            _remove_network(network)
-        client.close()
+    node.remove_containers()
     node.database.dispose()
-
-
-def _remove_containers(client: Any, label: str) -> None:
-    """Remove all containers with this label and wait until they are gone.
-
-    A killed worker may have begun the removal of some of them.
-
-    Raises:
-        TimeoutError: containers still exist after REMOVAL_SECONDS.
-    """
-    until = time.monotonic() + REMOVAL_SECONDS
-    while containers := client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
-        if time.monotonic() > until:
-            raise TimeoutError(f"containers are not removed: {[container.name for container in containers]}")
-        for container in containers:
-            with suppress(docker.errors.APIError):  # the container is gone, or its removal has begun
-                container.remove(force=True)
-        time.sleep(0.2)  # poll: the engine reports the end of a removal only to the client that began it
-
-
-def _remove_network(network: Any) -> None:
-    """Disconnect all containers from a network, then remove it.
-
-    After a kill, an engine may still list containers that no longer exist as connected.
-    """
-    network.reload()
-    for endpoint in network.attrs["Containers"].values():
-        with suppress(docker.errors.APIError):  # the container has ended meanwhile
-            network.disconnect(endpoint["Name"], force=True)
-    network.remove()

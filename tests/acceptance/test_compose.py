@@ -15,7 +15,7 @@ import pytest
 from relay_stack.images.build import own_ca_bundle
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
-from tests.support.machine import engine, free_port
+from tests.support.machine import engine, free_port, remove_containers, remove_networks
 from tests.support.relay import git, make_repo
 from tests.support.waiting import eventually
 
@@ -97,11 +97,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     finally:
         fleet("down", "--volumes", "--remove-orphans")
         if (data / "node_id").exists():
-            label = f"relay.node_id={(data / 'node_id').read_text().strip()}"
-            for container in client.containers.list(all=True, filters={"label": label}):
-                container.remove(force=True)
-        for one in client.networks.list(names=[network]):
-            one.remove()
+            remove_containers(client, f"relay.node_id={(data / 'node_id').read_text().strip()}")
+        remove_networks(client, network)
 
 
 @pytest.fixture(scope="module")

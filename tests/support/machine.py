@@ -6,11 +6,14 @@ import random
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import docker
+
+from tests.support.waiting import eventually
 
 _choose = random.SystemRandom().choice
 NETWORK = f"relay-test-{os.getpid()}-box"
@@ -44,3 +47,49 @@ def machine_lock(name: str) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def remove_containers(client: docker.DockerClient, label: str) -> None:
+    """Remove all containers with this label; return when they are gone.
+
+    A killed worker may have begun the removal of some of them.
+
+    Raises:
+        AssertionError: containers still exist after a minute.
+    """
+
+    def gone() -> bool:
+        containers = client.api.containers(all=True, filters={"label": label})
+        for container in containers:
+            with suppress(docker.errors.APIError):  # the container is gone, or its removal has begun
+                client.api.remove_container(container["Id"], force=True, v=True)
+        return not containers
+
+    eventually(gone, f"the removal of the containers with {label}")
+
+
+def remove_networks(client: docker.DockerClient, name: str) -> None:
+    """Remove the networks of this name once their containers are removed.
+
+    After a kill, an engine may still list containers that no longer exist as connected.
+
+    Raises:
+        AssertionError: a network still exists after a minute.
+    """
+
+    def gone() -> bool:
+        networks = [found for found in client.api.networks(names=[name]) if found["Name"] == name]
+        for network in networks:
+            with suppress(docker.errors.APIError):  # the engine still ends a container of the network
+                _disconnect_all(client, network["Id"])
+                client.api.remove_network(network["Id"])
+        return not networks
+
+    eventually(gone, f"the removal of the network {name}")
+
+
+def _disconnect_all(client: docker.DockerClient, network: str) -> None:
+    endpoints: dict[str, Any] = client.api.inspect_network(network)["Containers"] or {}
+    for endpoint in endpoints.values():
+        with suppress(docker.errors.APIError):  # the container has ended meanwhile
+            client.api.disconnect_container_from_network(endpoint["Name"], network, force=True)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 from sqlalchemy import create_engine, text
 
 from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
-from tests.support.machine import engine, free_port
+from tests.support.machine import engine, free_port, remove_containers, remove_networks
 from tests.support.waiting import eventually
 
 FINAL = {"completed", "failed", "killed"}
@@ -176,9 +177,21 @@ class Relay:
         """End the processes; remove the containers and the network."""
         for name in list(self.processes):
             self.stop(name)
-        if (self.data_dir / "node_id").exists():
-            _sweep_containers(self.data_dir / "node_id", self.environment["RELAY_CONTAINER_NETWORK"])
+        self.remove_containers()
         self.database.dispose()
+
+    def docker_client(self) -> docker.DockerClient:
+        """A new client of the container engine that this node uses."""
+        return docker.DockerClient(self.environment.get("RELAY_DOCKER_HOST") or os.environ.get("DOCKER_HOST"))
+
+    def remove_containers(self) -> None:
+        """Remove the containers and the network of this node, whose workers have ended."""
+        node_id = self.data_dir / "node_id"
+        if node_id.exists():
+            client = self.docker_client()
+            remove_containers(client, f"relay.node_id={node_id.read_text().strip()}")
+            remove_networks(client, self.environment["RELAY_CONTAINER_NETWORK"])
+            client.close()
 
     def container(self, run: dict[str, Any]) -> Any:
         label = f"relay.workspace_id={run['workspace_id']}"
@@ -213,15 +226,6 @@ def environment_of(root: Path, database_url: str, redis_url: str) -> dict[str, s
     if own_ca := own_ca_bundle():
         environment["RELAY_CA_BUNDLE"] = str(own_ca)
     return environment
-
-
-def _sweep_containers(node_id: Path, name: str) -> None:
-    client = engine()
-    label = f"relay.node_id={node_id.read_text().strip()}"
-    for container in client.containers.list(all=True, filters={"label": label}):
-        container.remove(force=True)
-    for network in client.networks.list(names=[f"^{name}$"]):
-        network.remove()
 
 
 def relay_command(relay: Relay, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

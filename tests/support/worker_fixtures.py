@@ -39,7 +39,7 @@ from relay_workers.maintenance.ticker import Ticker
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import identify
 from tests.support.engine_line import EngineLine
-from tests.support.machine import NETWORK
+from tests.support.machine import NETWORK, remove_containers
 from tests.support.waiting import eventually
 
 WAIT_SECONDS = 60
@@ -226,8 +226,6 @@ def _node(settings: Settings, line: EngineLine, repo: Path) -> Node:
 
 def _remove(made: Node) -> None:
     with closing(docker.from_env()) as client:
-        label = f"relay.node_id={made.context.claimant.node_id}"
-        for container in client.api.containers(all=True, filters={"label": label}):
-            client.api.remove_container(container["Id"], force=True, v=True)
-        with suppress(docker.errors.APIError):
+        remove_containers(client, f"relay.node_id={made.context.claimant.node_id}")
+        with suppress(docker.errors.APIError):  # other fixtures of this process still use the network
             client.api.remove_network(NETWORK)

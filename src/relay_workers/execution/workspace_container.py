@@ -28,7 +28,7 @@ from relay_workers.containers.port import (
 from relay_workers.execution.environment import HOME, container_environment
 from relay_workers.ownership.admission import capacity_of
 from relay_workers.ownership.node_identity import container_uid
-from relay_workers.ownership.node_lock import container_lock
+from relay_workers.ownership.node_lock import container_creation, container_removal
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class WorkspaceContainers:
             plan: the workspace, with its image and user id.
             mirrors: directories of git mirrors that the container mounts, because the clones borrow objects from them.
         """
-        with container_lock(self._settings.data_dir, plan.row.id):
+        with container_creation(self._settings.data_dir, plan.row.id):
             return self._containers.ensure_container(self._spec(plan, mirrors))
 
     def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
@@ -106,7 +106,7 @@ class WorkspaceContainers:
             container: the result of `create`: the container's id, or an error, which means that there is no container.
             late: whether the engine made the container only after the preparation had failed. A retry of the
                 preparation may have begun by then and use the container; so it is removed only if the workspace is
-                still `failed`, under the lock that `create` waits for.
+                still `failed` and `create` is not running, under a lock that `create` waits for.
         """
         if container.exception() is not None:
             return
@@ -114,13 +114,15 @@ class WorkspaceContainers:
             if not late:
                 self._containers.remove(container.result())
                 return
-            with container_lock(self._settings.data_dir, workspace_id):
-                with self._database.connect() as connection:
-                    state = workspace_row.load(connection, workspace_id).state
-                if state is WorkspaceState.FAILED:
+            with container_removal(self._settings.data_dir, workspace_id) as locked:
+                if locked and self._state(workspace_id) is WorkspaceState.FAILED:
                     self._containers.remove(container.result())
         except (RelayError, SQLAlchemyError) as error:
             log.warning("a container is left to a sweep", workspace_id=str(workspace_id), error=str(error))
+
+    def _state(self, workspace_id: UUID) -> WorkspaceState:
+        with self._database.connect() as connection:
+            return workspace_row.load(connection, workspace_id).state
 
     def _spec(self, plan: ContainerPlan, mirrors: list[Path]) -> ContainerSpec:
         limits = plan.row.limits

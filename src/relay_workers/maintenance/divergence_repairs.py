@@ -51,8 +51,11 @@ class DivergenceRepairs:
         """Remove a container if its workspace, read again from Postgres, still does not need it.
 
         The container's lock is held meanwhile: a retry of the preparation, which would use the container, waits for it.
+        While a preparation makes the container, nothing is removed; a later sweep looks again.
         """
-        with node_lock.container_lock(self._data_dir, workspace_id):
+        with node_lock.container_removal(self._data_dir, workspace_id) as locked:
+            if not locked:
+                return
             with self._database.connect() as connection:
                 row = node_workspaces.workspace_of(connection, self._node_id, workspace_id)
             if is_unwanted(row):

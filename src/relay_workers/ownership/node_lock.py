@@ -34,13 +34,22 @@ def try_lock(data_dir: Path, name: str) -> Iterator[bool]:
         yield True
 
 
-def container_lock(data_dir: Path, workspace_id: UUID) -> AbstractContextManager[None]:
-    """Return the lock under which the container of a workspace is made or removed, for a ``with`` block.
+def container_creation(data_dir: Path, workspace_id: UUID) -> AbstractContextManager[None]:
+    """Return the lock under which the container of a workspace is made, for a ``with`` block.
 
-    The workspace's state is read under it before a removal. A retry commits its change of the state before it makes the
-    container, so a removal either sees that change or ends before the container is made.
+    It is shared: a worker that was stopped (SIGSTOP) while it made the container does not hold up its successor. Two
+    creations at once are safe, because the engine gives the container's name once.
     """
-    return hold_lock(data_dir, f"{workspace_id}.container", shared=False)
+    return hold_lock(data_dir, f"{workspace_id}.container", shared=True)
+
+
+def container_removal(data_dir: Path, workspace_id: UUID) -> AbstractContextManager[bool]:
+    """Return the lock under which an unneeded container is removed; it yields False while a container is being made.
+
+    The workspace's state is read under it before the removal. A retry commits its change of the state before it makes
+    the container, so a removal either sees that change or ends before the container is made.
+    """
+    return try_lock(data_dir, f"{workspace_id}.container")
 
 
 def remove_lock(data_dir: Path, name: str) -> None:

@@ -13,6 +13,7 @@ from relay_core.store.executions import retry
 from relay_core.store.workspaces import preparation, workspace_row
 from relay_workers.execution.workspace_container import ContainerPlan, WorkspaceContainers
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
+from relay_workers.ownership.node_lock import container_creation
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import FakeNode
 
@@ -94,6 +95,17 @@ def test_a_retry_makes_it_anew_when_it_is_being_removed(
         removal.result(30)
         creation.result(30)
     assert node.containers.inspect(node.container(failed)).exists
+
+
+@both
+def test_a_worker_that_stopped_while_it_made_the_container_holds_up_nothing(
+    node: FakeNode, failed: UUID, remove: Callable[[FakeNode, UUID], None]
+):
+    """Found by faults/test_worker_dies.py: the successor of a stopped worker waited for its lock for ever."""
+    with container_creation(node.settings.data_dir, failed):
+        remove(node, failed)  # does not wait
+        create(node, failed)
+        assert node.containers.inspect(node.container(failed)).exists
 
 
 def create(node: FakeNode, workspace_id: UUID) -> str:
