@@ -3,11 +3,13 @@
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from tests.support.fault_stack import LEASE_SECONDS, Stack, lines, numbered
+from tests.support.machine import engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
@@ -104,9 +106,11 @@ def test_a_worker_that_slept_in_a_clone_touches_nothing_of_its_successors(stack:
     """Found by bench.chaos: it removed the container in which the agent ran by then."""
     run = stack.relay.submit(stack.repo, numbered(6000))
     with stack.relay.database.connect() as connection, connection.begin():
-        connection.execute(text("LOCK TABLE log_chunks IN EXCLUSIVE MODE"))  # it waits in the middle of its log
+        connection.execute(text("LOCK TABLE log_chunks IN EXCLUSIVE MODE"))  # the clone cannot end before its log
         clone = stack.relay.wait_step(run, "clone", {"running"})
         stack.relay.until(lambda: waits_for_a_lock(stack))
+        # Stopped in the fetch, it would keep the mirror's lock: two gits must not write to one mirror.
+        stack.relay.until(lambda: has_started(stack, run))
         sleeper = stack.relay.processes["worker"]
         os.kill(sleeper.pid, signal.SIGSTOP)
     try:
@@ -121,6 +125,12 @@ def test_a_worker_that_slept_in_a_clone_touches_nothing_of_its_successors(stack:
     assert stack.relay.log(agent["id"], "stdout") == lines(6000)
     assert adoptions(stack, clone["id"]) == 1
     stack.must_be_whole(clone["id"])
+
+
+def has_started(stack: Stack, run: dict[str, Any]) -> bool:
+    """Whether the container of a run's workspace runs."""
+    labels = [f"relay.workspace_id={run['workspace_id']}", "relay.role=workspace"]
+    return bool(engine().api.containers(filters={"label": labels}))
 
 
 def waits_for_a_lock(stack: Stack) -> bool:
