@@ -10,7 +10,7 @@ from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
-DISK_MIB = 400
+DISK_MIB = 200
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def small(whole: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
     try:
         relay = fault_relay(root, whole.postgres, whole.valkey)
         relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
-        relay.environment["RELAY_NODE_MIN_FREE_BYTES"] = str(200 << 20)
-        relay.environment["RELAY_NODE_PRESSURE_BYTES"] = str(150 << 20)
+        relay.environment["RELAY_NODE_MIN_FREE_BYTES"] = str(100 << 20)
+        relay.environment["RELAY_NODE_PRESSURE_BYTES"] = str(75 << 20)
         relay.environment["RELAY_CONTAINER_NETWORK"] += "-small"
         relay.http = whole.relay.http
         relay.start("worker")
