@@ -38,9 +38,7 @@ def small(whole: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 def test_the_run_that_fills_the_disk_is_ended_and_no_other(small: Relay, whole: Stack):
     quiet = small.submit(whole.repo, numbered(6000))
     whole.agent(quiet, {"running"})
-    flood = small.submit(
-        whole.repo, "while head -c 10M /dev/zero; do sleep 0.1; done", limits={"kill_grace_seconds": 1}
-    )
+    flood = small.submit(whole.repo, "while head -c 5M /dev/zero; do sleep 0.2; done", limits={"kill_grace_seconds": 1})
     ended = whole.agent(flood)
     assert (ended["status"], ended["reason"]) == ("failed", "disk_pressure"), ended
     other = whole.agent(quiet)

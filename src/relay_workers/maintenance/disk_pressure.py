@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 PRESSURE_SECONDS = 0.5
 RELIEF_SECONDS = 30.0
 """Seconds that stopped executions get to free their disk space, before those of another workspace are stopped."""
+SETTLE_SECONDS = 2.0
+"""Seconds after the end of stopped executions in which their raw logs are removed; the disk is judged again later."""
 MEASUREMENT_TIMEOUT_SECONDS = 3.0
 """Time limit of a measurement while the disk is nearly full; if it takes longer, the last measurement is used."""
 
@@ -97,7 +99,7 @@ class DiskPressure:
         self._pump = pump
         self._metrics = metrics
         self._last_ended: Path | None = None
-        self._ended_at = 0.0
+        self._ended_at = self._last_seen = 0.0
         self._floor = self._pressure_bytes
 
     def sweep(self) -> None:
@@ -108,8 +110,13 @@ class DiskPressure:
             return
         live = live_workspaces(self._live)
         if self._last_ended is not None:
-            if self._last_ended in live and time.monotonic() - self._ended_at < RELIEF_SECONDS:
-                return  # its executions have not ended yet: their raw logs stay until they are stored
+            now = time.monotonic()
+            if self._last_ended in live:
+                self._last_seen = now
+                if now - self._ended_at < RELIEF_SECONDS:
+                    return  # its executions have not ended yet: their raw logs stay until they are stored
+            elif now - self._last_seen < SETTLE_SECONDS:
+                return
             self._last_ended, self._floor = None, floor_after_relief(free, self._pressure_bytes)
         if free < self._floor:
             self._relieve(live, free)
@@ -132,7 +139,8 @@ class DiskPressure:
             directory=str(chosen.directory),
             free_bytes=free,
         )
-        self._last_ended, self._ended_at = chosen.directory, time.monotonic()
+        self._last_ended = chosen.directory
+        self._ended_at = self._last_seen = time.monotonic()
         for control in candidates[chosen.directory].controls:
             control.ask_end(Reason.DISK_PRESSURE, chosen.message)
         self._metrics.swept("disk_pressure")
