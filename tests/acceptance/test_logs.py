@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import random
 
 import httpx
 import pytest
@@ -29,8 +30,6 @@ HALF = 32 << 20
 
 
 def expected(seed: int) -> "hashlib._Hash":
-    import random
-
     source, left, digest = random.Random(seed), HALF, hashlib.sha256()
     while left:
         size = min(left, source.choice((1, 7, 4096, 65536, 1 << 18)))

@@ -1,5 +1,6 @@
 """A whole Relay whose parts may be killed: servers, API and workers are this session's own."""
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,6 @@ class Stack:
 
 
 def sha256(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
 
 

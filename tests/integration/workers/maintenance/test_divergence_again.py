@@ -4,6 +4,8 @@ import docker
 import pytest
 
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
+from relay_core.store.executions import retry
+from relay_core.store.workspaces import preparation
 from relay_workers.containers.port import container_name
 from relay_workers.maintenance import divergence
 from relay_workers.maintenance.clocks import divergence_finder
@@ -53,9 +55,6 @@ def test_an_engine_without_any_container_of_the_node_is_given_time(node):
 
 
 def test_an_unwanted_container_whose_workspace_is_prepared_again_stays(node):
-    from relay_core.store.executions import retry
-    from relay_core.store.workspaces import preparation
-
     workspace = idle(node)
     with node.db.begin() as connection:
         preparation.set_state(connection, workspace, WorkspaceState.FAILED, "for a test")
