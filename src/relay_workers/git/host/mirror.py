@@ -119,7 +119,7 @@ class Mirrors:
         except TooManyRefs as error:
             raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {url.display}: {error}") from error
         except DeadlinePassed as error:
-            raise StepFailed(Reason.CLONE_TIMEOUT, f"cloning {url.display} took too long") from error
+            raise StepFailed(Reason.CLONE_TIMEOUT, f"cloning {url.display}: {error}") from error
         finally:
             progress.end()
 
