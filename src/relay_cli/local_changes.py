@@ -1,6 +1,7 @@
 """Make a commit of the uncommitted work in a repository, without touching its work tree, index, HEAD or branches.
 
 The commit is made with a temporary index and kept by a ref below ``refs/relay/changes``, from which a run can start.
+Refs that are old are removed first (`relay_cli.old_changes`).
 """
 
 import shutil
@@ -13,10 +14,10 @@ from typing import Any
 from relay_cli.errors import CommandFailed
 from relay_cli.local_clones import local_path
 from relay_cli.local_git import git, root_of, run
+from relay_cli.old_changes import REFS, prune
 from relay_core.console.output import note
 from relay_core.console.terminal_text import safe_line
 
-REFS = "refs/relay/changes"
 _NAMED = 5
 _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false")
 """No hook runs, and nothing but the temporary index is written beside the objects."""
@@ -54,6 +55,8 @@ def started_from_changes(repos: Sequence[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def _start(root: Path) -> str:
+    if removed := prune(root):
+        note(f"removed {removed} old {'ref' if removed == 1 else 'refs'} below {REFS} in {root}")
     sent = commit_changes(root)
     if sent is None:
         note(f"{root} has no uncommitted work to send")

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from relay_cli.errors import CommandFailed
 from relay_cli.local_changes import commit_changes, local_root, started_from_changes
+from relay_cli.old_changes import REFS, SETTING, prune
 from tests.support.git_bench import Remote, git
 
 
@@ -188,3 +190,41 @@ def test_only_a_repository_with_a_work_tree_on_this_machine_has_uncommitted_work
         assert error.value.exit_code == 2
     with pytest.raises(CommandFailed, match="has no commit yet"):
         commit_changes(empty)
+
+
+def sent_before(repo: Path, name: str, days: int) -> str:
+    """The ref of a commit that was made some days ago."""
+    moment = f"{int(time.time()) - days * 86400 - 60} +0000"
+    env = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), moment)
+    tree = git(repo, "rev-parse", "HEAD^{tree}")
+    made = ("git", "-C", repo, "commit-tree", tree, "-p", "HEAD", "-m", "sent")
+    commit = subprocess.run(made, env={**os.environ, **env}, check=True, capture_output=True, text=True).stdout.strip()
+    git(repo, "update-ref", f"{REFS}/{name}", commit)
+    return f"{REFS}/{name}"
+
+
+def refs(repo: Path) -> list[str]:
+    return git(repo, "for-each-ref", "--format=%(refname)").split()
+
+
+def test_sending_removes_what_was_sent_long_ago(repo, capsys):
+    sent_before(repo, "a", 31)
+    younger = sent_before(repo, "b", 29)
+    git(repo, "update-ref", "refs/relay/other", "HEAD")
+    changed(repo)
+    [sent] = started_from_changes([{"url": str(repo)}])
+    assert refs(repo) == sorted(["refs/heads/main", younger, sent["ref"], "refs/relay/other"])
+    assert "removed 1 old ref below refs/relay/changes" in capsys.readouterr().err
+
+
+def test_the_repository_says_for_how_many_days_refs_are_kept(repo):
+    old, older = sent_before(repo, "a", 3), sent_before(repo, "b", 400)
+    git(repo, "config", SETTING, "0")
+    assert prune(repo) == 0
+    git(repo, "config", SETTING, "100")
+    assert (prune(repo), refs(repo)) == (1, ["refs/heads/main", old])
+    git(repo, "config", SETTING, "2")
+    assert (prune(repo), refs(repo), older in refs(repo)) == (1, ["refs/heads/main"], False)
+    git(repo, "config", SETTING, "soon")
+    with pytest.raises(CommandFailed, match=f"{SETTING} of git .* is 'soon'; write a number of days"):
+        prune(repo)
