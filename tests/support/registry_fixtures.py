@@ -1,27 +1,64 @@
 """A container registry on loopback that behaves as badly as a test wants."""
 
+import gzip
 import hashlib
+import io
 import json
+import os
+import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 SECRET = "body-of-an-internal-server"
 """What the server answers where it refuses; no user of Relay may see it."""
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG = json.dumps(
-    {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]},
-    }
-).encode()
+SLOW_SECONDS = 3.2
+"""Seconds for which the layer of an image of the repository ``slow`` is on its way."""
+_SLOW_BYTES = 8 << 20
+_SLOW_PIECES = 32
+
+
+def _config(diff_id: str) -> bytes:
+    rootfs = {"type": "layers", "diff_ids": [diff_id]}
+    return json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}).encode()
+
+
+_CONFIG = _config("sha256:" + "1" * 64)
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that can be pulled: its configuration and its one layer."""
+
+    config: bytes
+    layer: bytes
+
+
+@cache
+def _slow_image() -> _Image:
+    """An image of 8 MiB that no engine has yet, because its content is random."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        file = tarfile.TarInfo("filling")
+        file.size = _SLOW_BYTES
+        tar.addfile(file, io.BytesIO(os.urandom(file.size)))
+    return _Image(_config(_digest(archive.getvalue())), gzip.compress(archive.getvalue(), 0))
 
 
 class Registry(ThreadingHTTPServer):
-    """Repositories: ``drip`` (a layer of a TiB, a byte at a time), ``flood`` (the same, at once), ``silent``; others fail."""
+    """Repositories: ``drip`` (a layer of a TiB, a byte at a time), ``flood`` (the same, at once), ``silent``, ``slow``.
+
+    An image of ``slow`` is whole: its layer of 8 MiB arrives within SLOW_SECONDS. All other repositories fail.
+    """
 
     daemon_threads = True
 
@@ -52,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self.path.removeprefix("/v2/").partition("/")[0]
         if repository == "silent":
             self._keep_waiting()
+        elif repository == "slow":
+            self._whole_image(_slow_image())
         elif repository in {"drip", "flood"} and "/manifests/" in self.path:
             self._answer(200, self._manifest(), _MANIFEST)
         elif repository in {"drip", "flood"} and hashlib.sha256(_CONFIG).hexdigest() in self.path:
@@ -63,12 +102,28 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404 if repository == "missing" else 400, SECRET.encode(), "text/html")
 
-    def _manifest(self) -> bytes:
-        config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(_CONFIG)}
-        config["digest"] = "sha256:" + hashlib.sha256(_CONFIG).hexdigest()
-        layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1 << 40}
-        layer["digest"] = "sha256:" + hashlib.sha256(str(self.server.server_port).encode()).hexdigest()
-        return json.dumps({"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}).encode()
+    def _whole_image(self, image: _Image) -> None:
+        if "/manifests/" in self.path:
+            self._answer(200, self._manifest(image.config, _digest(image.layer), len(image.layer)), _MANIFEST)
+        elif _digest(image.config) in self.path:
+            self._answer(200, image.config, "application/octet-stream")
+        else:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(image.layer)))
+            self.end_headers()
+            self.server.asked.set()
+            size = -(-len(image.layer) // _SLOW_PIECES)
+            for start in range(0, len(image.layer), size):
+                time.sleep(SLOW_SECONDS / _SLOW_PIECES)
+                self.wfile.write(image.layer[start : start + size])
+
+    def _manifest(self, config: bytes = _CONFIG, layer: str | None = None, size: int = 1 << 40) -> bytes:
+        config_entry = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config)}
+        config_entry["digest"] = _digest(config)
+        layer_entry = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": size}
+        layer_entry["digest"] = layer or _digest(str(self.server.server_port).encode())
+        whole = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config_entry, "layers": [layer_entry]}
+        return json.dumps(whole).encode()
 
     def _answer(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)

@@ -1,21 +1,18 @@
 """The commands of runs against a real API; a test takes and ends the steps as a worker does."""
 
 import json
-import os
-import pty
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from relay_cli.errors import CommandFailed
 from relay_cli.main import app
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
@@ -23,6 +20,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.terminal import on_a_terminal, shown_until
 from tests.support.waiting import eventually
 
 URL = "https://git.example.org/team/app.git"
@@ -167,6 +165,18 @@ def test_ps_has_a_line_for_each_run_and_filters(api: Api, worker: Worker, relay:
     assert [line.split()[1] for line in steps] == ["STEP", "clone", "coding_agent"]
 
 
+def test_ps_watches_the_list_until_it_is_interrupted(api: Api, worker: Worker):
+    new = api.run(title="Watch me")
+    with on_a_terminal(api, "ps", "--watch") as (process, terminal):
+        before = shown_until(terminal, "Watch me")
+        assert "\x1b[2J" in before, "each list is in the place of the one before"
+        shown_until(terminal, "queued")
+        carry_out(api, worker, new["run_id"])
+        shown_until(terminal, "success")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
 def test_ps_shows_an_old_run_that_has_not_ended(api: Api, worker: Worker, relay: Relay):
     old = api.run(title="old")
     for _ in range(2):
@@ -240,6 +250,19 @@ def test_rerun_makes_a_new_run(api: Api, worker: Worker, relay: Relay):
     assert f"run {again['id'][:8]} succeeded" in answer.stderr
 
 
+def test_rerun_of_the_failed_step_goes_on_in_the_same_workspace(api: Api, worker: Worker, relay: Relay):
+    first = carry_out(api, worker, api.run(title="Again")["run_id"], end=EXITED)
+    with at_work(api, worker, says={"coding_agent": b"better\n"}):
+        answer = relay("rerun", first["id"], "--failed")
+    again = newest(api)
+    assert (again["rerun_of"], again["workspace_id"]) == (first["id"], first["workspace_id"])
+    steps = api.get(f"/v1/runs/{again['id']}/executions").json()["items"]
+    assert [step["run_reason"] for step in steps] == ["coding_agent"], "no second clone"
+    assert answer.stdout == "better\n"
+    with pytest.raises(CommandFailed, match="no failed step"):
+        relay("rerun", again["id"], "--failed")
+
+
 def test_retry_can_wait_and_shows_only_what_is_new(api: Api, worker: Worker, relay: Relay):
     new = api.run()
     run = carry_out(api, worker, new["run_id"], says={"clone": b"once\n"}, end=EXITED)
@@ -270,32 +293,6 @@ def test_short_ids_and_unknown_ids(api: Api, relay: Relay):
     new = api.run(title="Short")
     assert "Short  queued" in relay("show", new["run_id"][:8]).stdout
     assert "Short  queued" in relay("show", new["workspace_id"][:8]).stdout
-
-
-@contextmanager
-def on_a_terminal(api: Api, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The command on a terminal of 80 columns, and the terminal's other end."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "RELAY_API_URL": str(api.client.base_url), "RELAY_TOKEN": api.tokens["ann"]}
-    environment |= {"COLUMNS": "80", "TERM": "xterm"}
-    command = [sys.executable, "-m", "relay_cli.main", *words]
-    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        try:
-            yield process, ours
-        finally:
-            process.kill()
-            os.close(ours)
-
-
-def shown_until(terminal: int, words: str) -> str:
-    """Read from a terminal until it shows the words, or its last process has ended."""
-    shown = b""
-    with suppress(OSError):  # EIO: the last process of the terminal has ended
-        while words.encode() not in shown and (piece := os.read(terminal, 4096)):
-            shown += piece
-    assert words in shown.decode(), shown
-    return shown.decode()
 
 
 def test_a_detach_on_a_terminal_is_no_failure_and_names_the_command_to_come_back(api: Api):

@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -35,6 +37,19 @@ def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
 @pytest.fixture
 def who() -> str:
     return "ann"
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file in which a browser, which the person has chosen by BROWSER, notes the addresses that it opens."""
+    opened, program = tmp_path / "opened", tmp_path / "browser"
+    opened.touch()
+    program.write_text(f"#!{sys.executable}\nimport sys\nopen({str(opened)!r}, 'a').write(sys.argv[1] + '\\n')\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(program))
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setattr("webbrowser._tryorder", None)
+    return opened
 
 
 @pytest.fixture
@@ -138,7 +153,7 @@ def test_a_step_that_makes_no_sense_is_refused(relay, words, expected):
     assert str(relay("step", "add", "3f2a91bc", *words, code=2).exception) == expected
 
 
-def test_a_dev_server_is_started_once_and_stopped(api, relay):
+def test_a_dev_server_is_started_once_opened_and_stopped(api, relay, browser):
     worker = Worker(api.database)
     run = ended(api, worker, repos=[{"url": URL, "dev_server_script": "make serve"}])
     path = f"/v1/workspaces/{run['workspace_id']}"
@@ -158,6 +173,9 @@ def test_a_dev_server_is_started_once_and_stopped(api, relay):
     assert f"relay serve {short} --stop" in started.stderr
     again = relay("serve", short)
     assert (again.stdout, "has a dev server already" in again.stderr) == (started.stdout, True)
+    assert browser.read_text() == "", "nobody asked for a browser"
+    assert relay("serve", short, "--open").stdout == started.stdout
+    assert browser.read_text() == started.stdout
     assert "asked 1 dev server to end" in relay("serve", short, "--stop").stderr
 
 
@@ -182,6 +200,16 @@ def test_events_are_followed_as_they_happen(api, relay):
     assert line(before[0]).split()[2:4] == [run["workspace_id"][:8], (before[0]["operation_id"] or "-")[:8]]
 
 
+def test_without_an_id_only_events_from_now_on_are_followed(api, relay):
+    old = api.run()
+    events = "/v1/events"
+    everything = followed(connect(), events)
+    assert next(everything)["workspace_id"] == old["workspace_id"], "with --all"
+    new = followed(connect(), events, only_new=True)
+    made = api.run()
+    assert next(new)["workspace_id"] == made["workspace_id"]
+
+
 def test_the_address_of_the_page_is_printed_and_signs_in(api, relay):
     run = api.run()
     first, of_run = relay("open", "--print").stdout, relay("open", run["run_id"][:8], "--print").stdout
@@ -189,6 +217,16 @@ def test_the_address_of_the_page_is_printed_and_signs_in(api, relay):
     assert re.fullmatch(rf"{base}/sign-in\?next=/#\S+\n", first)
     assert f"/sign-in?next=/runs/{run['run_id']}#" in of_run
     assert first.partition("#")[2] != of_run.partition("#")[2], "a code works once"
+
+
+def test_a_page_is_opened_in_the_browser_where_there_is_a_screen(api, relay, browser, monkeypatch):
+    run = api.run()
+    printed = [relay("open", run["run_id"][:8]).stdout, relay("open").stdout]
+    relay("open", "--print")
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
+    relay("open")
+    assert browser.read_text() == "".join(printed)
 
 
 @pytest.mark.parametrize("who", ["admin"])
