@@ -16,6 +16,7 @@ from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEve
 from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.store import events
+from relay_core.store.database import Connection
 from relay_core.store.events import GlobalCursor
 from relay_core.store.views.access import require_workspace
 
@@ -25,10 +26,18 @@ PAGE = 500
 MAX_CURSOR = 2**62
 CURSOR = r"^[0-9]{1,18}$"
 GLOBAL_CURSOR = r"^[0-9]{1,18}-[0-9]{1,18}$"
+NOW = "now"
+GLOBAL_START = rf"^({NOW}|[0-9]{{1,18}}-[0-9]{{1,18}})$"
 
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events on a page.")]
 After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event that the client has.")]
-GlobalAfter = Annotated[str, Query(pattern=GLOBAL_CURSOR, description="`next_after` of the list before.")]
+GlobalAfter = Annotated[
+    str,
+    Query(
+        pattern=GLOBAL_START,
+        description="`next_after` of the list before; `now` leaves out all events so far, and the list is empty.",
+    ),
+]
 LastEventId = Annotated[
     str | None,
     Header(pattern=CURSOR, description="Id of the last event that the client has; the stream begins after it."),
@@ -88,6 +97,8 @@ def list_events(
 ) -> GlobalEventList:
     """Return events of all workspaces after a cursor. Events that become visible later always come after the cursor."""
     with services.database.connect() as connection:
+        if after == NOW:
+            return GlobalEventList(items=[], next_after=_word(_now(connection)))
         page = events.of_everything(connection, _parsed(after), limit, principal.only)
     return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
 
@@ -105,7 +116,13 @@ async def stream_events(
 
     To resume after a broken connection, send the id of the last event as `Last-Event-ID`.
     """
-    start = _parsed(last_event_id or after)
+
+    def now() -> GlobalCursor:
+        with services.database.connect() as connection:
+            return _now(connection)
+
+    given = last_event_id or after
+    start = await run_in_threadpool(now) if given == NOW else _parsed(given)
     return sse.response(_global_frames(services, start, principal.only), services, principal)
 
 
@@ -137,6 +154,10 @@ async def _global_frames(services: Services, after: GlobalCursor, owner: str | N
         if len(found.events) < PAGE:
             # An event of another owner wakes this reader only once, because `seen` moves past the event.
             seen = await services.events.wait_any(max(seen, after))
+
+
+def _now(connection: Connection) -> GlobalCursor:
+    return events.newest_readable(connection) or GlobalCursor()
 
 
 def _parsed(cursor: str) -> GlobalCursor:

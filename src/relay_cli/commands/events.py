@@ -28,7 +28,15 @@ def events(
             autocompletion=completion.workspaces,
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for further events until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Wait for further events until Ctrl-C; without an id, show only those from now on."
+        ),
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="With --follow and no id: begin with the first event.")
+    ] = False,
     kind: Annotated[
         str | None, typer.Option(help="Only events whose kind begins so, for example execution or clone.")
     ] = None,
@@ -36,11 +44,14 @@ def events(
 ) -> None:
     """Print events in their order: time, workspace, step, kind and what happened.
 
+    Example: relay events -f
+
     Example: relay events -f 3f2a91bc
     """
     api = connect()
     base = "/v1/events" if workspace is None else f"/v1/workspaces/{parse_id(workspace)}/events"
-    found = followed(api, base) if follow else listed(api, base)
+    only_new = workspace is None and not everything
+    found = followed(api, base, only_new=only_new) if follow else listed(api, base)
     for event in found:
         if kind is None or event["kind"].startswith(kind):
             print(json.dumps(event) if as_json else line(event), flush=True)
@@ -78,18 +89,23 @@ def listed(api: Api, base: str) -> Events:
         after = page["next_after"]
 
 
-def followed(api: Api, base: str) -> Events:
-    """Yield all events and then each one as it happens; continue after an outage of the API.
+def followed(api: Api, base: str, *, only_new: bool = False) -> Events:
+    """Return all events and then each one as it happens; they continue after an outage of the API.
 
     Args:
         api: client of the API.
         base: path of the list of events; their stream is below it.
+        only_new: leave out the events before this call; only the list of all workspaces' events can.
 
     Raises:
         WatchLost: the outage lasted longer than GIVE_UP_SECONDS.
     """
+    start = api.call("GET", base, params={"after": "now"})["next_after"] if only_new else None
+    return _followed(api, base, start)
+
+
+def _followed(api: Api, base: str, last: str | None) -> Events:
     outage = Outage(api, "relay events -f")
-    last: str | None = None
     while True:
         headers = {"Last-Event-ID": last} if last else {}
         try:

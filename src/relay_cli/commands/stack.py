@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relay_cli.asking import Yes, make_sure
 from relay_cli.commands.status import status
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
@@ -51,9 +52,15 @@ def down(
             "--all", help="Also remove the containers of workspaces, and stop the Docker engine if Relay started it."
         ),
     ] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the stack. Its data stays."""
+    """Stop the stack. Its data stays; `--all` asks before it removes what still runs.
+
+    Example: relay down
+    """
+    if everything:
+        make_sure("stop the stack and remove the containers of all its workspaces (their files stay)", yes=yes)
     ended = take_down(own_data_dir(), everything=everything)
     if as_json:
         print(json.dumps(vars(ended), indent=2))

@@ -264,6 +264,20 @@ def test_events_of_all_workspaces_are_the_owners_own(api: Api):
     assert len({frame.data["workspace_id"] for frame in islice(all_frames, 4)}) == 2
 
 
+def test_a_stream_of_all_workspaces_can_begin_now(api: Api):
+    api.run()
+    first = next(frame for frame in frames(api, "/v1/events/stream") if frame.event == "message")
+    assert api.get("/v1/events?after=now").json()["items"] == [], "all of them are readable since the first is"
+    here = api.get("/v1/events?after=now").json()["next_after"]
+    stream = frames(api, "/v1/events/stream", params={"after": "now"})
+    assert next(stream).event == "comment"
+    made = api.run()
+    found = next(frame for frame in stream if frame.event == "message")
+    assert found.data["workspace_id"] == made["workspace_id"] != first.data["workspace_id"]
+    later = api.get("/v1/events", params={"after": here}).json()["items"]
+    assert later[0]["workspace_id"] == made["workspace_id"]
+
+
 def test_a_hundred_followers_get_every_byte(api: Api, worker: Worker):
     made = api.run()
     claimed = worker.claim(made["execution_id"])
