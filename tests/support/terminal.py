@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 
 from tests.support.api_fixtures import Api
 
-
 SECONDS = 60
 """Longest silence of a command from which a test still expects words."""
 
 
 @contextmanager
-def on_a_terminal(api: Api, *words: str, who: str = "ann", **more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def on_a_terminal(
+    api: Api, *words: str, who: str = "ann", **more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The command on a terminal of 80 columns, and the terminal's other end.
 
     Args:

@@ -1,6 +1,7 @@
 """The commands of runs against a real API; a test takes and ends the steps as a worker does."""
 
 import json
+import os
 import re
 import signal
 import threading

@@ -12,9 +12,7 @@ from relay_cli.errors import CommandFailed
 from relay_cli.main import app
 from relay_stack.down import TakedownReport
 
-ENDED = TakedownReport(
-    was_up=True, containers_left=0, containers_removed=2, engine_left=False, engine_stopped=False
-)
+ENDED = TakedownReport(was_up=True, containers_left=0, containers_removed=2, engine_left=False, engine_stopped=False)
 
 
 @pytest.fixture
