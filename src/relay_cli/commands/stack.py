@@ -55,7 +55,9 @@ def down(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the stack. Its data stays; `--all` asks before it removes what still runs.
+    """Stop the stack. Its data stays.
+
+    `--all` asks before it removes anything.
 
     Example: relay down
     """
