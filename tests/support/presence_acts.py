@@ -19,6 +19,12 @@ from relay_workers.metrics import Metrics
 BOUNDS = Bounds()
 
 
+def watched(db: Database) -> None:
+    """The presence sweep has run without a pause: a silent node is not excused by an outage of the sweep."""
+    with db.begin() as connection:
+        connection.execute(text("UPDATE presence_sweeps SET swept_at = now(), resumed_at = now() - interval '1 day'"))
+
+
 def silent(db: Database, node_id: str, seconds: float) -> None:
     """The node has not beaten for so long, and its workers have renewed no lease either."""
     with db.begin() as connection:

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Input, Links, NextCursor, Output
-from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
 
 class OmittedOut(Output):
@@ -39,6 +39,10 @@ class RepoStateOut(Output):
     before_head_commit: str | None
     after_head_commit: str | None
     merge_commit: str | None
+    after_state: EvidenceState = Field(
+        description="Whether the state afterwards is known: `pending` until the execution ends; `unavailable` where "
+        "the repository could not be read, as on a lost node; `recorded_late` once that node has returned and told it."
+    )
     branch: str | None = Field(description="Branch of HEAD afterwards; null when detached or not yet known.")
     dirty: bool | None = Field(
         description="Whether the work tree had uncommitted changes afterwards; null where it could not be read."

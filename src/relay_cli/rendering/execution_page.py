@@ -63,6 +63,7 @@ def _repository(state: Mapping[str, Any], style: Style) -> list[str]:
     stat = state.get("stat") or {}
     told = [
         f"head {heads}{branch}",
+        *(["the state after the step is unavailable"] if state["after_state"] == "unavailable" else []),
         *([f"Relay committed {_commit(state['committed'])}"] if state.get("committed") else []),
         *(["the work tree has uncommitted changes"] if state.get("dirty") else []),
         *([str(stat_text(stat))] if "files" in stat else []),

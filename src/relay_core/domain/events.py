@@ -54,6 +54,11 @@ class EventKind(StrEnum):
     """The workspace's container was started again. Payload: `found` (its state before) or `why`."""
     WORKSPACE_LEFTOVERS_ENDED = "workspace.leftovers_ended"
     """A node has killed the processes of an execution that was already ended. Payload: `execution_id`, `node_id`."""
+    WORKSPACE_EVIDENCE_RECORDED = "workspace.evidence_recorded"
+    """A returned node has recorded the git state after an execution that ended without it.
+
+    Payload: `execution_id`, `node_id`, `repos` (repo ids).
+    """
     WORKSPACE_DELETED = "workspace.deleted"
     """The workspace was marked as deleted. Payload: `by`."""
     WORKSPACE_REMOVED = "workspace.removed"

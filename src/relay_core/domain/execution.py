@@ -7,7 +7,7 @@ docs/state-machine.md draws the same changes; a test compares them.
 
 from dataclasses import dataclass
 
-from relay_core.domain.vocabulary import FINAL, Reason, Status
+from relay_core.domain.vocabulary import FINAL, EvidenceState, Reason, Status
 
 TRANSITIONS: frozenset[tuple[Status, Status]] = frozenset(
     {
@@ -103,3 +103,13 @@ def heeding_kill(end: Transition) -> Transition:
         return end
     before = "it had completed by then" if end.target is Status.COMPLETED else f"by then: {end.error_reason}"
     return killed(f"killed on request ({before})", end.exit_code)
+
+
+def evidence_state(after_head: str | None, problem: str | None) -> EvidenceState:
+    """Return whether the git state of a repository was recorded, from the results of reading it at the end of a step.
+
+    Args:
+        after_head: the commit of HEAD; None if it has none yet, or could not be read.
+        problem: why a part of the state could not be recorded; None if all of it was.
+    """
+    return EvidenceState.UNAVAILABLE if after_head is None and problem else EvidenceState.RECORDED

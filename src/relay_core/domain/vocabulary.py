@@ -173,6 +173,20 @@ class Stream(StrEnum):
     ALL = "all"
 
 
+class EvidenceState(StrEnum):
+    """Whether the git state of a repository after an execution is known."""
+
+    PENDING = "pending"
+    """The execution has not ended."""
+    RECORDED = "recorded"
+    UNAVAILABLE = "unavailable"
+    """The repository could not be read at the execution's end, or processes of the execution may have changed it since:
+    its node was lost, for example.
+    """
+    RECORDED_LATE = "recorded_late"
+    """It was unavailable at the end and recorded when the node returned, before any other step of the workspace."""
+
+
 class Scope(StrEnum):
     """A permission that a token can have."""
 

@@ -33,11 +33,16 @@ from relay_workers.ownership.live_executions import ExecutionControl
 def make_runner(context: WorkerContext) -> Runner:
     """Build the runner of a worker; no thread is started."""
     claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission)
-    evidence = PartialEvidence(context.database, context.logs, context.git, context.secrets, _workspaces(context))
+    evidence = make_partial_evidence(context)
     broken = BrokenSteps(context.leases, _ender(context), context.retry_while_silent, evidence)
     publisher = EndPublisher(context.live_logs, context.metrics, context.admission)
     ends = EndWriter(context.database, context.claimant.node_id, evidence, publisher)
     return Runner(claims, make_steps(context), broken, ends, context.live, context.metrics)
+
+
+def make_partial_evidence(context: WorkerContext) -> PartialEvidence:
+    """Build the collector of evidence for executions whose own session cannot collect it."""
+    return PartialEvidence(context.database, context.logs, context.git, context.secrets, _workspaces(context))
 
 
 def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:

@@ -51,12 +51,15 @@ class PartialEvidence:
             truncated: whether its process may have written more output than is stored; the log is then marked
                 incomplete.
         """
+        return Evidence(self.heads(claimed.workspace_id), self.log_ends(claimed.execution_id, truncated=truncated))
+
+    def heads(self, workspace_id: UUID) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the columns of HEAD by repository id; an empty dict if the repositories cannot be read."""
         try:
-            heads = self._heads(claimed.workspace_id)
+            return self._heads(workspace_id)
         except (OSError, RelayError) as error:
-            log.warning("the repositories cannot be read", error=str(error))
-            heads = {}
-        return Evidence(heads, self.log_ends(claimed.execution_id, truncated=truncated))
+            log.warning("the repositories cannot be read", workspace_id=str(workspace_id), error=str(error))
+            return {}
 
     def log_ends(self, execution_id: UUID, *, truncated: bool) -> dict[str, StreamEnd]:
         """Return size and digest of each stored stream; with ``truncated``, mark all of them as incomplete."""

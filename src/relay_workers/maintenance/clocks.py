@@ -9,6 +9,7 @@ from functools import partial
 from uuid import UUID
 
 from relay_workers.execution import secret_refresh
+from relay_workers.execution.assembly import make_partial_evidence
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import (
@@ -117,7 +118,8 @@ def _disk_clocks(context: WorkerContext) -> list[Ticker]:
 def make_leftovers(context: WorkerContext) -> Leftovers:
     """Make the sweep that kills processes which ended executions left on this node."""
     node_id, data_dir = context.claimant.node_id, context.settings.data_dir
-    return Leftovers(node_id, data_dir, context.database, context.containers, context.git)
+    evidence = make_partial_evidence(context)
+    return Leftovers(node_id, data_dir, context.database, context.containers, context.git, evidence)
 
 
 def orphan_finder(context: WorkerContext) -> OrphanFinder:

@@ -4,15 +4,20 @@ An execution leaves processes if it is ended in Postgres while its node or the c
 they are gone, `store.executions.claim` lets no execution start in their workspace.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import structlog
 
 from relay_core.domain.errors import RelayError
+from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.leftovers import Leftover, forget_leftover, leftovers
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers
 from relay_workers.execution.ending import ProcessEnder
+from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.workspace import workspace_dir
 from relay_workers.git.port import Git
 from relay_workers.host_files.run_dir import remove_runs
@@ -32,14 +37,24 @@ class Leftovers:
             start now.
         containers: the container engine in which the processes run.
         git: removes the files of workspaces that were placed on another node since.
+        evidence: reads HEAD of the repositories after the kill.
     """
 
-    def __init__(self, node_id: str, data_dir: Path, database: Database, containers: Containers, git: Git) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        data_dir: Path,
+        database: Database,
+        containers: Containers,
+        git: Git,
+        evidence: PartialEvidence,
+    ) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
         self._containers = containers
         self._git = git
+        self._evidence = evidence
         self._ender = ProcessEnder(containers, database, data_dir)
 
     def sweep(self) -> int:
@@ -67,9 +82,16 @@ class Leftovers:
         processes = StepProcesses.of_leftover(leftover)
         if processes is not None and self._containers.inspect(processes.container_id).running:
             self._ender.end(processes, grace_seconds=0)
+        states = self._states(leftover)
         self._remove_files(leftover)
         with self._database.begin() as connection:
-            forget_leftover(connection, leftover, self._node_id)
+            forget_leftover(connection, leftover, self._node_id, states)
+
+    def _states(self, leftover: Leftover) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the git state of the repositories, which no other step of the workspace has changed since."""
+        if leftover.elsewhere or leftover.run_reason == RunReason.CLONE:
+            return {}
+        return self._evidence.heads(leftover.workspace_id)
 
     def _remove_files(self, leftover: Leftover) -> None:
         """Remove the raw log files: they are unmasked, and the stored log is closed, so they cannot be stored any more.

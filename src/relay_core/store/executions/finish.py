@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.events import TERMINAL, EventKind
-from relay_core.domain.execution import Transition
-from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.domain.execution import Transition, evidence_state
+from relay_core.domain.vocabulary import EvidenceState, RunReason, Status
 from relay_core.store import events
 from relay_core.store.logs import log_store
 from relay_core.store.runs import state
@@ -95,8 +95,7 @@ def finish(
         transition = machine.heeding_kill(transition)
     if not _write_end(connection, execution_id, transition, fence=fence, leftover_on=left_on):
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
-    for repo_id, fields in evidence.repo_states.items():
-        _record_after_state(connection, execution_id, repo_id, fields)
+    _record_after_states(connection, execution_id, evidence.repo_states, known=left_on is None)
     ends = evidence.log_ends
     if ends:
         cut = {name: end._replace(truncated=True) for name, end in ends.items()}
@@ -158,13 +157,25 @@ def _write_end(
     return connection.execute(statement).rowcount == 1
 
 
-def _record_after_state(connection: Connection, execution_id: UUID, repo_id: UUID, fields: Mapping[str, Any]) -> None:
+def _record_after_states(
+    connection: Connection, execution_id: UUID, states: Mapping[UUID, Mapping[str, Any]], *, known: bool
+) -> None:
+    """Store the git state after a step by repo id; without any, mark that of the step's repos as unavailable.
+
+    It is marked so, too, if it is not ``known``, because processes of the step may still change it.
+    """
     state = ExecutionProcessRepoState
-    done = connection.execute(
-        update(state).where(state.execution_process_id == execution_id, state.repo_id == repo_id).values(**fields)
-    )
-    if done.rowcount == 0:
-        connection.execute(insert(state).values(execution_process_id=execution_id, repo_id=repo_id, **fields))
+    for repo_id, fields in states.items():
+        row = update(state).where(state.execution_process_id == execution_id, state.repo_id == repo_id)
+        told = evidence_state(fields.get("after_head_commit"), fields.get("problem"))
+        values = {"after_state": told if known else EvidenceState.UNAVAILABLE, **fields}
+        if connection.execute(row.values(**values)).rowcount == 0:
+            connection.execute(insert(state).values(execution_process_id=execution_id, repo_id=repo_id, **values))
+    if not states:
+        pending = update(state).where(
+            state.execution_process_id == execution_id, state.after_state == EvidenceState.PENDING
+        )
+        connection.execute(pending.values(after_state=EvidenceState.UNAVAILABLE))
 
 
 def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:

@@ -3,14 +3,18 @@
 This happens when a node or its container engine does not answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text, update
 
 from relay_core.domain.events import EventKind
+from relay_core.domain.execution import evidence_state
+from relay_core.domain.vocabulary import EvidenceState
 from relay_core.store import events
-from relay_core.store.schema.tables import ExecutionProcess
+from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState
 from relay_core.store.workspaces import lane, stop_resume
 
 
@@ -23,6 +27,7 @@ class Leftover:
     workspace_id: UUID
     container_id: str | None
     gid: int | None
+    run_reason: str
     as_root: bool
     """Whether its processes ran as root, so that they may have changed their gid."""
     elsewhere: bool
@@ -39,7 +44,7 @@ def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
     """
     rows = connection.execute(
         text(
-            "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, "
+            "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, e.run_reason, "
             "coalesce(w.uid = 0, false) OR coalesce((e.executor_action->'step'->>'as_root')::boolean, false), "
             "w.node_id IS DISTINCT FROM :node "
             "FROM execution_processes e JOIN workspaces w ON w.id = e.workspace_id WHERE e.leftover_on = :node"
@@ -49,8 +54,10 @@ def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
     return [Leftover(*row) for row in rows]
 
 
-def forget_leftover(connection: Connection, leftover: Leftover, node_id: str) -> None:
-    """Record that a node has killed the processes of a leftover.
+def forget_leftover(
+    connection: Connection, leftover: Leftover, node_id: str, states: Mapping[UUID, Mapping[str, Any]]
+) -> None:
+    """Record that a node has killed the processes of a leftover; do nothing if that is recorded already.
 
     Messages of executions in the workspace that may start now are sent after the commit.
 
@@ -58,11 +65,36 @@ def forget_leftover(connection: Connection, leftover: Leftover, node_id: str) ->
         connection: one transaction of `Database`.
         leftover: from `leftovers`.
         node_id: the node that killed the processes.
+        states: columns of the git state after the step by repo id; stored where the end of the execution had none.
     """
     lane.lock(connection, leftover.workspace_id)
-    execution = update(ExecutionProcess).where(ExecutionProcess.id == leftover.execution_id)
-    connection.execute(execution.values(leftover_on=None))
+    execution = update(ExecutionProcess).where(
+        ExecutionProcess.id == leftover.execution_id, ExecutionProcess.leftover_on == node_id
+    )
+    if connection.execute(execution.values(leftover_on=None)).rowcount == 0:
+        return
     if not leftover.elsewhere:
         stop_resume.send_due_steps(connection, leftover.workspace_id)
     payload = {"execution_id": str(leftover.execution_id), "node_id": node_id}
     events.append(connection, leftover.workspace_id, EventKind.WORKSPACE_LEFTOVERS_ENDED, payload)
+    if late := _record_late(connection, leftover.execution_id, states):
+        repos = [str(repo_id) for repo_id in late]
+        recorded = {**payload, "repos": repos}
+        events.append(connection, leftover.workspace_id, EventKind.WORKSPACE_EVIDENCE_RECORDED, recorded)
+
+
+def _record_late(connection: Connection, execution_id: UUID, states: Mapping[UUID, Mapping[str, Any]]) -> list[UUID]:
+    """Store the git states that were unavailable at the end of an execution; return the ids of their repos."""
+    state = ExecutionProcessRepoState
+    late = []
+    for repo_id, fields in states.items():
+        if evidence_state(fields.get("after_head_commit"), fields.get("problem")) is not EvidenceState.RECORDED:
+            continue
+        row = update(state).where(
+            state.execution_process_id == execution_id,
+            state.repo_id == repo_id,
+            state.after_state == EvidenceState.UNAVAILABLE,
+        )
+        if connection.execute(row.values(after_state=EvidenceState.RECORDED_LATE, **fields)).rowcount:
+            late.append(repo_id)
+    return late

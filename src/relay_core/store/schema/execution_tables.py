@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 from relay_core.store.schema.base import Base, created, one_of
 
 
@@ -121,6 +121,7 @@ class ExecutionProcessRepoState(Base):
     before_head_commit: Mapped[str | None]
     after_head_commit: Mapped[str | None]
     merge_commit: Mapped[str | None]
+    after_state: Mapped[str] = mapped_column(server_default=EvidenceState.PENDING)
     branch: Mapped[str | None]
     """Branch that HEAD was on after the execution; null if HEAD was detached."""
     dirty: Mapped[bool | None]
@@ -148,6 +149,8 @@ class ExecutionProcessRepoState(Base):
     """
     bundle_problem: Mapped[str | None]
     """Why there is no bundle of `pinned_commit`; null if there is one, or if nothing is pinned or changed."""
+
+    __table_args__ = (one_of("after_state", EvidenceState, "repo_state_after_state"),)
 
 
 class CodingAgentTurn(Base):

@@ -170,6 +170,7 @@ _STATE_FIELDS = (
     "before_head_commit",
     "after_head_commit",
     "merge_commit",
+    "after_state",
     "branch",
     "dirty",
     "summary",

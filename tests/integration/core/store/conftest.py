@@ -3,13 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
 
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
+from tests.support.presence_acts import watched
 from tests.support.store_acts import OTHER
 
 
@@ -23,9 +23,8 @@ def db(database: Database) -> Database:
 
 @pytest.fixture
 def at_work(db: Database) -> Database:
-    """The presence sweep has run without a pause: a silent node is not excused by an outage of the sweep."""
-    with db.begin() as connection:
-        connection.execute(text("UPDATE presence_sweeps SET swept_at = now(), resumed_at = now() - interval '1 day'"))
+    """A database whose nodes are watched."""
+    watched(db)
     return db
 
 
