@@ -255,6 +255,7 @@ def test_a_node_says_what_it_is(relay: Relay):
     )
     assert node["capabilities"]["slots_per_worker"] == 16
     assert (node["reported_health"], node["liveness"]) == ("ok", "online")
+    assert [(worker["worker"], worker["slots"]) for worker in node["workers"]] == [(f"w1@{node['node_id']}", 16)]
     rows = json.loads(cli(relay, "nodes", "--json"))
     assert node["node_id"] in {row["node_id"] for row in rows}
 

@@ -14,6 +14,7 @@ from relay_api.page.rendering import PageRoute, render
 from relay_api.page.runs import load_run
 from relay_core.domain.errors import NotFound
 from relay_core.store.workspaces import diffs
+from relay_core.store.workspaces.bundles import NOT_RECORDED, UNCHANGED
 from relay_core.store.workspaces.diffs import RepoDiff
 
 router = APIRouter(prefix="/runs/{run_id}", include_in_schema=False, route_class=PageRoute)
@@ -50,4 +51,13 @@ def read_patch(
 
 def _shown(diff: RepoDiff) -> dict[str, Any]:
     views, more = file_views(diff.patch or b"")
-    return {"name": diff.name, "stat": diff.stat, "masked": diff.masked, "files": views, "cut": more}
+    return {
+        "name": diff.name,
+        "stat": diff.stat,
+        "masked": diff.masked,
+        "excluded": diff.excluded,
+        "patterns": list(dict.fromkeys(file["pattern"] for file in diff.excluded)),
+        "bundle_problem": None if diff.bundle_problem in {NOT_RECORDED, UNCHANGED} else diff.bundle_problem,
+        "files": views,
+        "cut": more,
+    }

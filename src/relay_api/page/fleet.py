@@ -9,6 +9,7 @@ from relay_api.dependencies import ServicesDep
 from relay_api.page.browser import SignedIn
 from relay_api.page.rendering import PageRoute, render
 from relay_api.page.steps import why_waits
+from relay_core.domain.nodes import slots_text
 from relay_core.domain.vocabulary import Liveness, NodeHealth, Status
 from relay_core.store.database import Connection
 from relay_core.store.nodes import runtime_nodes
@@ -49,6 +50,8 @@ def _node(listed: runtime_nodes.ListedNode) -> dict[str, Any]:
         "max_workspaces": node.max_workspaces,
         "memory": listed.promised.memory_bytes,
         "memory_bytes": node.memory_bytes,
+        "slots": slots_text((worker.used, worker.slots) for worker in listed.workers),
+        "workers": [(worker.worker.partition("@")[0], worker) for worker in listed.workers],
         "age_seconds": listed.age_seconds,
         "client_version": node.client_version,
     }

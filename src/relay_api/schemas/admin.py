@@ -53,6 +53,14 @@ class LoadOut(Output):
     memory_bytes: int = Field(description="Sum of the memory limits of these workspaces, in bytes.")
 
 
+class WorkerOut(Output):
+    """The slots of one worker, that is, the Celery tasks that it can carry out at once."""
+
+    worker: str = Field(description="Celery's name of the worker.")
+    used: int = Field(description="Executions that it carries out now; dev servers, which need no slot, do not count.")
+    slots: int | None = Field(description="Its concurrency; null: the node has not reported it yet.")
+
+
 class NodeOut(Output):
     """A host with a container engine and Relay workers."""
 
@@ -77,6 +85,7 @@ class NodeOut(Output):
         description="Most bytes that the memory limits of these workspaces may add up to; null: no limit is known."
     )
     promised: LoadOut
+    workers: list[WorkerOut] = Field(description="The node's workers with their slots, ordered by number.")
     closed: str | None = Field(description="Why it takes no new workspace with default limits; null: it does.")
     created_at: datetime
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay_api.http.links import Links
-from relay_api.schemas.admin import LoadOut, NodeOut
+from relay_api.schemas.admin import LoadOut, NodeOut, WorkerOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
@@ -90,4 +90,5 @@ def events(rows: Sequence[EventRow]) -> list[EventOut]:
 def node(listed: ListedNode) -> NodeOut:
     """Return a node with the age of its last heartbeat and the capacity that is reserved on it."""
     promised = LoadOut.model_validate(listed.promised)
-    return NodeOut(**vars(listed.node), age_seconds=listed.age_seconds, promised=promised, closed=listed.closed)
+    told = {"age_seconds": listed.age_seconds, "promised": promised, "closed": listed.closed}
+    return NodeOut(**vars(listed.node), **told, workers=[WorkerOut.model_validate(worker) for worker in listed.workers])

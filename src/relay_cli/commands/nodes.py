@@ -8,7 +8,7 @@ from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.output import Json
 from relay_core.console.output import note
-from relay_core.domain.nodes import Capacity, load_text
+from relay_core.domain.nodes import Capacity, load_text, slots_text
 
 Node = Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.", autocompletion=completion.nodes)]
 
@@ -18,19 +18,19 @@ def nodes(as_json: Json = False) -> None:
 
     A node reports its health itself. The age of its last heartbeat shows whether the node is alive (liveness).
     """
-    columns = (
-        "node_id pool liveness reported_health draining epoch promised age_seconds last_heartbeat_at client_version"
-    )
+    columns = "node_id pool liveness reported_health draining slots promised age_seconds client_version"
     rows = [
-        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else {"promised": _promised(node)})}
+        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else _for_people(node))}
         for node in connect().all_items("/v1/nodes")
     ]
     output.show_list(rows, columns.split(), as_json=as_json)
 
 
-def _promised(node: dict[str, Any]) -> str:
+def _for_people(node: dict[str, Any]) -> dict[str, str]:
     capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
-    return load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
+    promised = load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
+    workers = node.get("workers") or []  # a server of an earlier version says nothing of them
+    return {"promised": promised, "slots": slots_text((worker["used"], worker["slots"]) for worker in workers)}
 
 
 def _whole(seconds: float | None) -> int | None:

@@ -5,6 +5,7 @@ heartbeat on the clock of Postgres: the presence sweep (a periodic check by the 
 it to online again.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from relay_core.domain import execution as machine
@@ -105,6 +106,44 @@ class Load:
     """Sum of the workspaces' memory limits."""
     pids: int = 0
     """Sum of the workspaces' limits of processes and threads."""
+
+
+@dataclass(frozen=True)
+class WorkerSlots:
+    """The slots of one worker: threads of which each carries out one Celery task."""
+
+    worker: str
+    """Celery's name of the worker."""
+    used: int
+    """Executions that it carries out now. A dev server needs a slot only while it starts, and is not counted."""
+    slots: int | None
+    """Number of its slots, which is its concurrency; None: the node has not reported it yet."""
+
+
+def worker_slots(living: Iterable[str], used: Mapping[str, int], slots: int | None) -> tuple[WorkerSlots, ...]:
+    """Return the slots of each worker of a node, ordered by the workers' numbers.
+
+    Args:
+        living: names of the workers that the node reported as alive.
+        used: number of executions by the name of the worker that runs them; it may name further workers.
+        slots: number of slots of each worker.
+    """
+    names = sorted({*living, *used}, key=lambda name: (len(name), name))
+    return tuple(WorkerSlots(name, used.get(name, 0), slots) for name in names)
+
+
+def slots_text(workers: Iterable[tuple[int, int | None]]) -> str:
+    """Return the used slots and all slots of some workers as a short text for people; `-` without a worker.
+
+    Args:
+        workers: used slots and all slots of each worker.
+    """
+    known = list(workers)
+    most = [slots for _, slots in known if slots is not None]
+    used = sum(used for used, _ in known)
+    if not known:
+        return "-"
+    return f"{used} of {sum(most)}" if len(most) == len(known) else str(used)
 
 
 def load_text(workspaces: int, memory_bytes: int, capacity: Capacity) -> str:

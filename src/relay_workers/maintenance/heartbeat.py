@@ -13,7 +13,7 @@ from relay_core.store.executions.claim import Claimant
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers, EngineUnavailable
-from relay_workers.ownership.node_identity import default_concurrency
+from relay_workers.ownership.node_identity import default_concurrency, living_workers
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,11 @@ class Heartbeat:
         }
 
     def beat(self) -> None:
-        """Write to Postgres that the node lives, its health, and the capabilities that its engine reported last."""
+        """Write to Postgres that the node lives, its health, its workers, and what its engine reported last."""
         settings, node_id = self._settings, self._claimant.node_id
+        known = self._capabilities
+        if known is not None:
+            known = {**known, "workers": living_workers(settings.data_dir, node_id)}
         with self._database.begin() as connection:
             health = nodes.health(
                 engine_answers=self._engine_answers,
@@ -75,6 +78,6 @@ class Heartbeat:
                 node_id,
                 pool=self._claimant.pool,
                 client_version=__version__,
-                capabilities=self._capabilities,
+                capabilities=known,
                 health=health,
             )

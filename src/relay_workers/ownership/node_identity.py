@@ -111,6 +111,17 @@ def is_dead(data_dir: Path, owner: str) -> bool:
         os.close(fd)  # also releases the lock
 
 
+def living_workers(data_dir: Path, node_id: str) -> list[str]:
+    """Return the names of the workers of this node that live: each of them holds its lock."""
+    names = (path.stem for path in (data_dir / "workers").glob("w*.lock"))
+    return sorted(f"{name}@{node_id}" for name in names if not is_dead(data_dir, _owner(data_dir, name)))
+
+
+def _owner(data_dir: Path, name: str) -> str:
+    """Return the owner that the lock file of a worker's name tells."""
+    return f"{name}#{(data_dir / 'workers' / f'{name}.lock').read_bytes()[:64].decode()}"
+
+
 def default_concurrency() -> int:
     """Return the number of slots that fits this host's memory and processors."""
     return max(4, min(200, psutil.virtual_memory().total // 2 // BYTES_PER_SLOT, SLOTS_PER_CPU * (os.cpu_count() or 1)))

@@ -10,6 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema import revision
 from relay_core.store.schema.tables import Base, Workspace, WorkspaceRepo
 from relay_core.store.transaction import Database
@@ -330,6 +331,20 @@ def test_every_answer_has_the_security_headers(api: Api):
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_node_says_how_many_slots_its_workers_use(api: Api, worker: Worker):
+    told = {"slots_per_worker": 50, "workers": ["w1@test-node"]}
+    with api.database.begin() as connection:
+        runtime_nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities=told)
+    (node,) = api.get("/v1/nodes").json()["items"]
+    assert node["workers"] == [{"worker": "w1@test-node", "used": 0, "slots": 50}]
+    claimed = worker.claim(api.run()["execution_id"])
+    (node,) = api.get("/v1/nodes").json()["items"]
+    assert {"worker": "worker@test", "used": 1, "slots": 50} in node["workers"], "not yet told by a heartbeat"
+    worker.finish(claimed)
+    (node,) = api.get("/v1/nodes").json()["items"]
+    assert [each["used"] for each in node["workers"]] == [0]
 
 
 def test_health_nodes_metrics_and_documents(api: Api, worker: Worker):

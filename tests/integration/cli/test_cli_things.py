@@ -19,6 +19,7 @@ from relay_cli.errors import CommandFailed
 from relay_cli.main import app
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.store.executions.owned import store_handle
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Run
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
@@ -242,7 +243,10 @@ def test_the_text_of_a_token_is_said_to_be_shown_once(relay):
 @pytest.mark.parametrize("who", ["admin"])
 def test_nodes_are_listed_drained_and_undrained(api, relay):
     Worker(api.database)
-    assert "test-node" in relay("nodes").stdout
+    with api.database.begin() as connection:
+        told = {"slots_per_worker": 100, "workers": ["w1@test-node"]}
+        runtime_nodes.heartbeat(connection, "test-node", pool="default", client_version="1", capabilities=told)
+    assert re.search(r"^test-node  default  online +ok +False +0 of 100 ", relay("nodes").stdout, re.MULTILINE)
     assert [value for value, _ in completion.nodes("test")] == ["test-node"]
     assert "takes no new workspaces" in relay("drain", "test-node").stderr
     assert "takes new workspaces" in relay("undrain", "test-node").stderr

@@ -1,6 +1,6 @@
 """Nodes: registration, heartbeats, liveness and draining. All times are on the clock of Postgres."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,11 +8,12 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import NotFound
-from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load
+from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load, WorkerSlots, worker_slots
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.nodes import placement
 from relay_core.store.nodes.node_row import NodeRow
+from relay_core.store.nodes.slots import told_slots, used_slots
 from relay_core.store.schema.tables import RuntimeNode
 
 SILENCE = (
@@ -124,6 +125,8 @@ class ListedNode:
     """Seconds since its last heartbeat. None: it has never sent one."""
     promised: Load
     """The capacity that the node has promised to workspaces."""
+    workers: Sequence[WorkerSlots] = ()
+    """The slots of each of its workers."""
 
     @property
     def closed(self) -> str | None:
@@ -158,15 +161,21 @@ def list_nodes(connection: Connection) -> list[ListedNode]:
     age = func.extract("epoch", func.now() - RuntimeNode.last_heartbeat_at).label("age_seconds")
     columns = [*RuntimeNode.__table__.columns, age]
     rows = connection.execute(select(*columns).order_by(RuntimeNode.node_id)).mappings().all()
-    promised = placement.loads(connection)
+    promised, used = placement.loads(connection), used_slots(connection)
     return [
         ListedNode(
             NodeRow.from_row(row),
             None if row["age_seconds"] is None else float(row["age_seconds"]),
             promised.get(row["node_id"], Load(0, 0)),
+            _workers(row["capabilities"], used.get(row["node_id"], {})),
         )
         for row in rows
     ]
+
+
+def _workers(capabilities: Mapping[str, Any], used: Mapping[str, int]) -> tuple[WorkerSlots, ...]:
+    living, slots = told_slots(capabilities)
+    return worker_slots(living, used, slots)
 
 
 def count_by_liveness(connection: Connection) -> dict[Liveness, int]:

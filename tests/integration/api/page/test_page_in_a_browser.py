@@ -15,8 +15,9 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.executions import conversations
 from relay_core.store.logs.log_store import StreamEnd
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
-from tests.support.api_fixtures import RUN, Api, Worker, api_on_a_port, settings_for
+from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_on_a_port, settings_for
 from tests.support.browser_fixtures import ATTACK, NARROW, WIDE, chromium, open_page, scrolls_sideways, sign_in
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -100,7 +101,16 @@ def whole_run(api: Api, worker: Worker, words: str, *, file_name: str = "app.py"
         "after_head_commit": "b" * 40,
         "branch": words,
         "patch": zstandard.compress(patch),
-        "stat": {"files": 1, "insertions": 2, "deletions": 1, "truncated": False, "masked": [words]},
+        "stat": {
+            "files": 1,
+            "insertions": 2,
+            "deletions": 1,
+            "truncated": False,
+            "masked": [words],
+            "excluded": {"count": 1, "paths": [{"path": words, "pattern": f"*{words}"}]},
+        },
+        "pinned_commit": "c" * 40,
+        "bundle_problem": words,
         "problem": words,
     }
     with api.database.connect() as connection:
@@ -153,6 +163,9 @@ def test_a_run_says_how_it_ended_and_leads_on(api: Api, worker: Worker, browser:
     expect(page.locator("#entries .entry")).to_have_count(6)
     page.get_by_role("link", name="Changes").click()
     expect(page.locator("tr.add").first).to_contain_text("+    return 'it exited with 3'")
+    expect(page.locator("details.flash summary")).to_contain_text("1 new files are left out")
+    expect(page.locator("details.flash summary code")).to_have_text("*it exited with 3")
+    expect(page.locator("p.flash").last).to_contain_text("No bundle, so relay fetch cannot get this: it exited with 3.")
     page.goto(f"/runs/{run['run_id']}")
     page.get_by_role("button", name="Run again", exact=True).click()
     expect(page.locator("#head")).to_contain_text(f"rerun of {run['run_id'][:8]}")
@@ -319,6 +332,20 @@ def test_the_keyboard_is_enough(api: Api, worker: Worker, browser: Browser):
     page.keyboard.press("g")
     page.keyboard.press("f")
     expect(page.locator("h1")).to_have_text("Fleet")
+    page.context.close()
+
+
+def test_the_fleet_shows_the_slots_of_each_worker(api: Api, worker: Worker, browser: Browser):
+    told = {"slots_per_worker": 100, "workers": ["w1@test-node", "w2@test-node"]}
+    with api.database.begin() as connection:
+        runtime_nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities=told)
+    worker.claim(api.run()["execution_id"])
+    page = page_of(browser, api)
+    page.goto("/fleet")
+    row = page.locator("#fleet tbody tr").filter(has_text=NODE)
+    expect(row).to_contain_text("1 of 300")
+    for each in ("w1 0 of 100", "w2 0 of 100", "worker 1 of 100"):
+        expect(row).to_contain_text(each)
     page.context.close()
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.message import QueueMessage, task_id
-from relay_core.domain.nodes import Capacity, Demand, Load, why_no_room
+from relay_core.domain.nodes import Capacity, Demand, Load, WorkerSlots, slots_text, why_no_room, worker_slots
 from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
 from relay_workers.celery.intake import Intake
@@ -89,3 +89,11 @@ def test_a_message_is_an_execution_and_an_attempt():
             checked_headers(wrong, content, {"relay.clone"})
     with pytest.raises(UnreadableMessage):
         checked_headers(headers, body([str(execution_id), 2], {"more": 1}, {}), {"relay.clone"})
+
+
+def test_slots_of_workers_are_in_the_order_of_their_numbers():
+    found = worker_slots(["w10@n", "w2@n"], {"w2@n": 3, "w3@n": 1}, 16)
+    assert found == (WorkerSlots("w2@n", 3, 16), WorkerSlots("w3@n", 1, 16), WorkerSlots("w10@n", 0, 16))
+    assert slots_text((one.used, one.slots) for one in found) == "4 of 48"
+    assert slots_text([(3, None)]) == "3"
+    assert slots_text([]) == "-"
