@@ -15,9 +15,9 @@ from relay_api.schemas import answers
 from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
 from relay_api.services import Services
 from relay_api.streaming import sse
-from relay_core.store import events
-from relay_core.store.database import Connection
-from relay_core.store.events import GlobalCursor
+from relay_core.store import events, global_events
+from relay_core.store.global_events import GlobalPage
+from relay_core.store.transaction import Database
 from relay_core.store.views.access import require_workspace
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -25,9 +25,10 @@ router = APIRouter(prefix="/v1", tags=["events"])
 PAGE = 500
 MAX_CURSOR = 2**62
 CURSOR = r"^[0-9]{1,18}$"
-GLOBAL_CURSOR = r"^[0-9]{1,18}-[0-9]{1,18}$"
+GLOBAL_CURSOR = r"^([0-9]{1,18}-)?[0-9]{1,18}$"
+"""A position; or two numbers, the second of which is an event's id: a cursor of an earlier version."""
 NOW = "now"
-GLOBAL_START = rf"^({NOW}|[0-9]{{1,18}}-[0-9]{{1,18}})$"
+GLOBAL_START = rf"^({NOW}|([0-9]{{1,18}}-)?[0-9]{{1,18}})$"
 
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events on a page.")]
 After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event that the client has.")]
@@ -93,14 +94,14 @@ async def stream_workspace_events(
 
 @router.get("/events", responses=problems(), summary="List events of all workspaces")
 def list_events(
-    services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", limit: Limit = PAGE
+    services: ServicesDep, principal: Reader, after: GlobalAfter = "0", limit: Limit = PAGE
 ) -> GlobalEventList:
     """Return events of all workspaces after a cursor. Events that become visible later always come after the cursor."""
-    with services.database.connect() as connection:
-        if after == NOW:
-            return GlobalEventList(items=[], next_after=_word(_now(connection)))
-        page = events.of_everything(connection, _parsed(after), limit, principal.only)
-    return GlobalEventList(items=answers.events(page.events), next_after=_word(page.cursor))
+    database = services.database
+    if after == NOW:
+        return GlobalEventList(items=[], next_after=str(global_events.newest(database)))
+    page = global_events.page(database, _position(database, after), limit, principal.only)
+    return GlobalEventList(items=answers.events(page.events), next_after=str(page.cursor))
 
 
 @router.get(
@@ -110,19 +111,13 @@ def list_events(
     summary="Follow events of all workspaces",
 )
 async def stream_events(
-    services: ServicesDep, principal: Reader, after: GlobalAfter = "0-0", last_event_id: GlobalLastEventId = None
+    services: ServicesDep, principal: Reader, after: GlobalAfter = "0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
     """Stream the events of all workspaces after the cursor, then each event as it happens.
 
     To resume after a broken connection, send the id of the last event as `Last-Event-ID`.
     """
-
-    def now() -> GlobalCursor:
-        with services.database.connect() as connection:
-            return _now(connection)
-
-    given = last_event_id or after
-    start = await run_in_threadpool(now) if given == NOW else _parsed(given)
+    start = await run_in_threadpool(_position, services.database, last_event_id or after)
     return sse.response(_global_frames(services, start, principal.only), services, principal)
 
 
@@ -140,30 +135,24 @@ async def _workspace_frames(services: Services, workspace_id: UUID, after: int) 
             await services.events.wait_workspace(workspace_id, after)
 
 
-async def _global_frames(services: Services, after: GlobalCursor, owner: str | None) -> AsyncIterator[bytes]:
-    def page() -> events.GlobalPage:
-        with services.database.connect() as connection:
-            return events.of_everything(connection, after, PAGE, owner)
+async def _global_frames(services: Services, after: int, owner: str | None) -> AsyncIterator[bytes]:
+    def page() -> GlobalPage:
+        return global_events.page(services.database, after, PAGE, owner)
 
     seen = after
     while True:
         found = await run_in_threadpool(page)
         for row, shown in zip(found.events, answers.events(found.events), strict=True):
-            yield sse.frame(shown.model_dump(mode="json"), last_id=_word(row.place))
+            yield sse.frame(shown.model_dump(mode="json"), last_id=str(row.position))
         after = found.cursor
         if len(found.events) < PAGE:
             # An event of another owner wakes this reader only once, because `seen` moves past the event.
             seen = await services.events.wait_any(max(seen, after))
 
 
-def _now(connection: Connection) -> GlobalCursor:
-    return events.newest_readable(connection) or GlobalCursor()
-
-
-def _parsed(cursor: str) -> GlobalCursor:
-    xid, _, row_id = cursor.partition("-")
-    return GlobalCursor(int(xid), int(row_id))
-
-
-def _word(cursor: GlobalCursor) -> str:
-    return f"{cursor.xid}-{cursor.id}"
+def _position(database: Database, cursor: str) -> int:
+    """Return the position that a cursor names."""
+    if cursor == NOW:
+        return global_events.newest(database)
+    _, old, number = cursor.rpartition("-")
+    return global_events.position_of(database, int(number)) if old else int(number)

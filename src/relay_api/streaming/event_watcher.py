@@ -5,8 +5,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from relay_api.streaming.position_watcher import PositionWatcher
-from relay_core.store import events
-from relay_core.store.events import GlobalCursor
+from relay_core.store import events, global_events
 from relay_core.store.executions import conversations
 from relay_core.store.executions.conversations import Progress
 from relay_core.store.transaction import Database
@@ -23,18 +22,18 @@ class EventWatcher:
         """Wait until the workspace has an event after the cursor ``after``."""
         await self._watch.wait(workspace_id, after)
 
-    async def wait_any(self, after: GlobalCursor) -> GlobalCursor:
-        """Wait until any workspace has a readable event after the cursor ``after``; return the newest one's cursor."""
-        return cast("GlobalCursor", await self._watch.wait(None, after))
+    async def wait_any(self, after: int) -> int:
+        """Wait until any workspace has an event after the position ``after``; return that of the newest one."""
+        return cast("int", await self._watch.wait(None, after))
 
     def _latest(self, keys: Sequence[UUID | None]) -> dict[UUID | None, Any]:
         ids = [key for key in keys if key is not None]
         found: dict[UUID | None, Any] = {}
-        with self._database.connect() as connection:
-            if ids:
+        if ids:
+            with self._database.connect() as connection:
                 found = dict(events.workspace_cursors(connection, ids).items())
-            if None in keys and (newest := events.newest_readable(connection)) is not None:
-                found[None] = newest
+        if None in keys:
+            found[None] = global_events.newest(self._database)
         return found
 
 

@@ -1,21 +1,15 @@
-"""Events: numbered without gaps per operation and per workspace, and readable in one order over all workspaces.
-
-A reader of that order misses no event, even if its transaction began early and committed late.
-"""
+"""Events: numbered without gaps per operation and per workspace (`store.global_events`: in one order over all)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, insert, literal_column, select, tuple_, update
+from sqlalchemy import Connection, insert, select, update
 
 from relay_core.domain.events import EventKind
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
-
-_OLDEST_OPEN: ColumnElement[int] = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-"""SQL expression: id of the oldest transaction that is still open in this snapshot."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +31,8 @@ class EventRow:
     terminal: bool
     payload: Mapping[str, Any]
     created_at: datetime
-    place: "GlobalCursor"
-    """Position in the order of the events of all workspaces."""
-
-
-class GlobalCursor(NamedTuple):
-    """A position in the order of the events of all workspaces: transaction id, then event id."""
-
-    xid: int = 0
-    id: int = 0
-
-
-class GlobalPage(NamedTuple):
-    """A page of the events of all workspaces, and the cursor after which the next page begins."""
-
-    events: list[EventRow]
-    cursor: GlobalCursor
+    position: int | None
+    """Position among the events of all workspaces, 1..n; None until one is given (`global_events.give_positions`)."""
 
 
 def append(
@@ -116,7 +96,7 @@ def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: 
         .order_by(Event.workspace_seq)
         .limit(limit)
     )
-    return [_row(row) for row in connection.execute(statement).mappings()]
+    return [as_event(row) for row in connection.execute(statement).mappings()]
 
 
 def of_run(connection: Connection, workspace_id: UUID, run_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
@@ -128,56 +108,13 @@ def of_run(connection: Connection, workspace_id: UUID, run_id: UUID, after: int,
         .order_by(Event.workspace_seq)
         .limit(limit)
     )
-    return [_row(row) for row in connection.execute(statement).mappings()]
+    return [as_event(row) for row in connection.execute(statement).mappings()]
 
 
 def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
     """Return all events of one execution, by sequence."""
     statement = select(Event).where(Event.operation_id == operation_id).order_by(Event.sequence)
-    return [_row(row) for row in connection.execute(statement).mappings()]
-
-
-def of_everything(
-    connection: Connection, after: GlobalCursor, limit: int = 500, created_by: str | None = None
-) -> GlobalPage:
-    """Return events of all workspaces after the cursor ``after``, in the order (transaction id, event id).
-
-    A transaction that began early may commit late. So only events of transactions older than the oldest open one are
-    returned: no further event can appear before them, and the cursor may pass them.
-
-    Args:
-        connection: any transaction that can read.
-        after: cursor of the page before.
-        limit: most events on a page.
-        created_by: owner whose workspaces are shown; None: all.
-    """
-    statement = (
-        select(Event)
-        .where(tuple_(Event.xid, Event.id) > tuple_(after.xid, after.id), Event.xid < _OLDEST_OPEN)
-        .order_by(Event.xid, Event.id)
-        .limit(limit)
-    )
-    if created_by is not None:
-        mine = select(Workspace.id).where(Workspace.created_by == created_by)
-        statement = statement.where(Event.workspace_id.in_(mine))
-    # Read before the page: a later read could return an event that the page does not have yet.
-    newest = newest_readable(connection) if created_by is not None else None
-    rows: Sequence[Any] = connection.execute(statement).mappings().all()
-    if len(rows) == limit or created_by is None:
-        cursor = GlobalCursor(rows[-1]["xid"], rows[-1]["id"]) if rows else after
-    else:  # the page is the last: the cursor also passes the events of other owners
-        cursor = max(after, newest or after, *(GlobalCursor(row["xid"], row["id"]) for row in rows[-1:]))
-    return GlobalPage([_row(row) for row in rows], cursor)
-
-
-def newest_readable(connection: Connection) -> GlobalCursor | None:
-    """Return the cursor of the newest event that readers of all workspaces may see now; None: there is none.
-
-    Events of transactions that are not older than the oldest open one do not count.
-    """
-    statement = select(Event.xid, Event.id).where(Event.xid < _OLDEST_OPEN)
-    row = connection.execute(statement.order_by(Event.xid.desc(), Event.id.desc()).limit(1)).one_or_none()
-    return GlobalCursor(row.xid, row.id) if row else None
+    return [as_event(row) for row in connection.execute(statement).mappings()]
 
 
 def workspace_cursors(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -186,7 +123,8 @@ def workspace_cursors(connection: Connection, ids: Sequence[UUID]) -> dict[UUID,
     return {row.id: row.event_seq for row in rows}
 
 
-def _row(row: Any) -> EventRow:
+def as_event(row: Any) -> EventRow:
+    """Return a row of the table as an event."""
     return EventRow(
         row["workspace_seq"],
         row["workspace_id"],
@@ -196,5 +134,5 @@ def _row(row: Any) -> EventRow:
         row["terminal"],
         row["payload"],
         row["created_at"],
-        GlobalCursor(row["xid"], row["id"]),
+        row["position"],
     )

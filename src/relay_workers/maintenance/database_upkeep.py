@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from relay_core.store import idempotency
+from relay_core.store import global_events, idempotency
 from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.logs import compaction
 from relay_core.store.transaction import Database
@@ -18,11 +18,12 @@ COMPACTION_SECONDS = 1.0
 
 
 def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
-    """Delete old idempotency keys, then compact finished logs for up to `COMPACTION_SECONDS`.
+    """Delete old idempotency keys, give events positions, and compact finished logs for up to `COMPACTION_SECONDS`.
 
     Every worker does this for the whole database, but only one at a time compacts logs.
     """
     _forget_keys(database, idempotency_ttl_hours)
+    global_events.give_positions(database)  # so that a first reader does not wait for those of months
     deadline = time.monotonic() + COMPACTION_SECONDS
     while time.monotonic() < deadline:
         with database.begin() as connection:

@@ -17,8 +17,8 @@ class Event(Base):
     __tablename__ = "events"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    xid: Mapped[int] = mapped_column(server_default=text("pg_current_xact_id()::text::bigint"))
-    """Id of the transaction that wrote it. Readers across workspaces stop before the oldest one that is still open."""
+    position: Mapped[int | None]
+    """Position among the events of all workspaces, given after the commit; null until then."""
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
     workspace_seq: Mapped[int]
     operation_id: Mapped[UUID | None]
@@ -32,7 +32,8 @@ class Event(Base):
         UniqueConstraint("workspace_id", "workspace_seq", name="events_workspace_seq"),
         UniqueConstraint("operation_id", "sequence", name="events_operation_sequence"),
         Index("events_one_terminal", "operation_id", unique=True, postgresql_where=text("terminal")),
-        Index("events_global", "xid", "id"),
+        Index("events_position", "position", unique=True),
+        Index("events_without_position", "id", postgresql_where=text("position IS NULL")),
     )
 
 

@@ -1,6 +1,5 @@
 """Claims, the lane, finishing, killing and events on a real Postgres, with concurrent connections."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
@@ -223,74 +222,6 @@ def test_readers_never_see_after_heads_without_a_final_status(db):
     with db.connect() as reader:
         assert reader.scalar(query) == 0
     assert column(db, claimed.execution_id, "status") == "completed"
-
-
-def test_the_cursor_of_a_reader_passes_what_is_not_shown_to_it(db):
-    workspace_id = submit(db).workspace_id
-    owner = column_of_workspace(db, workspace_id, "created_by")
-
-    def looks(cursor: events.GlobalCursor, who: str) -> events.GlobalPage:
-        with db.connect() as connection:
-            return events.of_everything(connection, cursor, created_by=who)
-
-    foreign = looks(events.GlobalCursor(), "somebody else")
-    assert (foreign.events, foreign.cursor > events.GlobalCursor()) == ([], True)
-    mine = looks(events.GlobalCursor(), owner)
-    assert foreign.cursor == mine.cursor == mine.events[-1].place, "the same place, though nothing was shown"
-    with db.connect() as open_early, open_early.begin():
-        open_early.execute(text("SELECT pg_current_xact_id()"))
-        with db.begin() as connection:
-            events.append(connection, workspace_id, "test", {})
-        assert looks(foreign.cursor, "somebody else").cursor == foreign.cursor, "not past one that is still open"
-        events.append(open_early, workspace_id, "test", {})
-    assert [event.kind for event in looks(foreign.cursor, owner).events] == ["test", "test"]
-
-
-def column_of_workspace(db, workspace_id, name):
-    with db.connect() as connection:
-        return connection.execute(text(f"SELECT {name} FROM workspaces WHERE id = :id"), {"id": workspace_id}).scalar()
-
-
-@pytest.mark.parametrize("scope", ["workspace", "global"])
-def test_a_cursor_misses_no_event_that_was_committed_late(db, scope):
-    """Writers on several connections, some holding their transaction open; a reader that only goes forward."""
-    workspace_rows = [submit(db).workspace_id for _ in range(3)]
-    writers, each, done = 6, 25, threading.Event()
-
-    def write(number: int) -> None:
-        for turn in range(each):
-            with db.begin() as connection:
-                connection.execute(text("SELECT pg_current_xact_id()"))  # the id is taken early …
-                connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number * 7 + turn) % 5) / 1000})
-                events.append(connection, workspace_rows[number % 3], "test", {"writer": number, "turn": turn})
-                connection.execute(text("SELECT pg_sleep(:s)"), {"s": ((number + turn) % 3) / 1000})  # … committed late
-
-    seen: list[tuple[int, int]] = []
-
-    def read() -> None:
-        cursors, cursor = dict.fromkeys(workspace_rows, 0), events.GlobalCursor()
-        while True:
-            last_round = done.is_set()
-            with db.connect() as connection:
-                if scope == "global":
-                    rows, cursor = events.of_everything(connection, cursor)
-                else:
-                    rows = []
-                    for workspace_id in workspace_rows:
-                        page = events.of_workspace(connection, workspace_id, cursors[workspace_id])
-                        cursors[workspace_id] = page[-1].cursor if page else cursors[workspace_id]
-                        rows += page
-            seen.extend((row.payload["writer"], row.payload["turn"]) for row in rows if row.kind == "test")
-            if last_round and not rows:
-                return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    with ThreadPoolExecutor(writers) as pool:
-        list(pool.map(write, range(writers)))
-    done.set()
-    reader.join()
-    assert sorted(seen) == [(number, turn) for number in range(writers) for turn in range(each)]
 
 
 def test_no_two_workspaces_of_a_node_get_the_same_uid(db: Database):
