@@ -2,9 +2,11 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 from relay_cli.client import Api
@@ -16,8 +18,10 @@ from relay_cli.output import say
 from relay_cli.rendering.names import step_name, waiting
 from relay_cli.rendering.style import Style, style_of
 from relay_cli.rendering.units import duration, seconds_between
+from relay_cli.side_by_side import PrefixedWriter, show_side_by_side
 from relay_core.console.output import log_writers
 from relay_core.domain.agents.executors import EXECUTORS
+from relay_core.domain.vocabulary import FINAL
 from relay_core.quick_start import load
 from relay_core.retry import Backoff
 
@@ -49,7 +53,8 @@ class View:
     def end_lines(self) -> None:
         """End a line that a log left open, before the command says something; a piped stdout keeps the exact bytes."""
         for name, writer in self.writers.items():
-            if isinstance(writer, LineWriter) and (name == "stderr" or sys.stdout.isatty()):
+            exact = isinstance(writer, LineWriter) and name == "stdout" and not sys.stdout.isatty()
+            if isinstance(writer, LineWriter | PrefixedWriter) and not exact:
                 writer.end_line()
 
 
@@ -67,6 +72,8 @@ def view_of_terminal(*, as_json: bool = False) -> View:
 def follow_run(api: Api, run_id: str, view: View, shown: Iterable[str] = ()) -> dict[str, Any]:
     """Show the logs of all steps of a run, one after the other, until the run has ended; return the run.
 
+    Steps that run at the same time are shown side by side, unless they have ended before.
+
     Args:
         api: client of the API.
         run_id: id of the run.
@@ -81,15 +88,29 @@ def follow_run(api: Api, run_id: str, view: View, shown: Iterable[str] = ()) -> 
     while True:
         run = get_run(api, run_id)  # before its steps: none can follow those of a run that has ended
         fresh = [step for step in steps_of(api, run) if step["id"] not in seen]
-        for step in fresh:
-            seen.add(step["id"])
-            show_step(api, step, view)
+        for group in _groups(fresh):
+            seen.update(step["id"] for step in group)
+            if len(group) == 1 or all(step["status"] in FINAL for step in group):
+                for step in group:
+                    show_step(api, step, view)
+            else:
+                styles = {"stdout": view.style, "stderr": view.notes}
+                show_side_by_side(group, view.writers, styles, partial(_show_beside, api, view))
         if fresh:
             pauses = QUEUED_BACKOFF.pauses()
             continue
         if run["status"] == "completed":
             return run
         time.sleep(next(pauses))
+
+
+def _groups(steps: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the steps by their step group; a server of an earlier version names none, so each step is its own."""
+    return [list(group) for _, group in groupby(steps, lambda step: step.get("group_id") or step["id"])]
+
+
+def _show_beside(api: Api, view: View, step: dict[str, Any], writers: Mapping[str, Writer]) -> None:
+    show_step(api, step, replace(view, writers=writers))
 
 
 def get_run(api: Api, run_id: str) -> dict[str, Any]:

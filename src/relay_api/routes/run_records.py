@@ -81,6 +81,10 @@ def download_run_log(
 ) -> StreamingResponse:
     """Return the logs of all steps of the run, one after the other, with secrets masked.
 
+    With `follow` and markers, the logs of setup scripts that run at the same time are shown side by side: each line
+    begins with the name of its repository, `app | `. The exact bytes of one step are at
+    `/v1/executions/{execution_id}/logs`.
+
     With `follow` the answer ends when the run is completed; if the server cannot go on, the connection breaks off.
     """
     with services.database.connect() as connection:

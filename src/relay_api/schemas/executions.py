@@ -93,6 +93,7 @@ class ExecutionOut(Output):
     run_id: UUID | None = Field(description="The run that it is part of; null for dev servers and archive scripts.")
     workspace_id: UUID
     session_id: UUID
+    group_id: UUID = Field(description="Its step group: the steps of one group run at the same time.")
     run_reason: RunReason
     repo: str | None = Field(description="Name of the repository whose script it is.")
     executor: str | None = Field(description="Of a coding agent.")

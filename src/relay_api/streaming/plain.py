@@ -4,7 +4,8 @@ If the server cannot go on, the connection is broken off without the end of the 
 whole.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from starlette.responses import StreamingResponse
 
 from relay_api.services import Services
 from relay_api.streaming.open_streams import CountedStream
+from relay_core.domain.logs.side_by_side import PrefixedLines, names_of
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.tokens import Principal
 from relay_core.store.views.run_steps import RunProgress, StepName, progress_of
@@ -48,11 +50,11 @@ class Markers:
     wanted: bool
     _open_line: bool = field(default=False, init=False)
 
-    def before(self, step: StepName) -> bytes:
-        """Return the line for the log of a step."""
+    def before(self, *steps: StepName) -> bytes:
+        """Return the line for the log of a step, or for the logs of steps that are shown side by side."""
         if not self.wanted:
             return b""
-        line = f"--- {step.run_reason} {step.repo or ''}".rstrip()
+        line = "--- " + ", ".join(f"{step.run_reason} {step.repo or ''}".rstrip() for step in steps)
         start = b"\n" if self._open_line else b""
         self._open_line = False
         return start + line.encode() + b"\n"
@@ -76,21 +78,60 @@ def stored_run(services: Services, progress: RunProgress, markers: Markers) -> I
 async def follow_run(services: Services, run_id: UUID, markers: Markers) -> AsyncIterator[bytes]:
     """Yield the logs of the steps of a run, one after the other, until the run is completed.
 
-    Steps that run at the same time follow one another as well; nothing of them is lost.
+    Steps that run at the same time are shown side by side, as lines that begin with the name of their step. Without
+    markers their logs follow one another as well, as exact bytes.
     """
     done: set[UUID] = set()
     while True:
         progress = await run_in_threadpool(_progress, services, run_id)
-        step = next((step for step in progress.steps if step.execution_id not in done), None)
-        if step is None:
+        left = [step for step in progress.steps if step.execution_id not in done]
+        if not left:
             if progress.completed:
                 return
             await services.events.wait_workspace(progress.workspace_id, progress.event_cursor)
             continue
-        yield markers.before(step)
-        async for part in follow_execution(services, step.execution_id, Stream.ALL):
+        now = _shown_together(left) if markers.wanted else left[:1]
+        yield markers.before(*now)
+        async for part in _followed(services, now):
             yield markers.saw(part)
-        done.add(step.execution_id)
+        done.update(step.execution_id for step in now)
+
+
+def _shown_together(left: Sequence[StepName]) -> Sequence[StepName]:
+    """Return the next step to show, with those that run at the same time unless all of them have ended."""
+    group = [step for step in left if step.group_id == left[0].group_id]
+    return group if not all(step.ended for step in group) else left[:1]
+
+
+async def _followed(services: Services, steps: Sequence[StepName]) -> AsyncIterator[bytes]:
+    """Yield the log of a step as it is; of several steps, their lines as they arrive, each after its step's name."""
+    if len(steps) == 1:
+        async for data in follow_execution(services, steps[0].execution_id, Stream.ALL):
+            yield data
+        return
+    names = names_of([(step.run_reason, step.repo) for step in steps])
+    waiting: dict[asyncio.Future[bytes], tuple[AsyncIterator[bytes], PrefixedLines]] = {}
+
+    def ask(source: AsyncIterator[bytes], lines: PrefixedLines) -> None:
+        waiting[asyncio.ensure_future(anext(source))] = (source, lines)
+
+    try:
+        for step, name in zip(steps, names, strict=True):
+            ask(follow_execution(services, step.execution_id, Stream.ALL), PrefixedLines(f"{name} | ".encode()))
+        while waiting:
+            for arrived in (await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED))[0]:
+                source, lines = waiting.pop(arrived)
+                try:
+                    data = lines.feed(arrived.result())
+                    ask(source, lines)
+                except StopAsyncIteration:
+                    data = lines.end()
+                if data:
+                    yield data
+    finally:
+        for open_one in waiting:
+            open_one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _progress(services: Services, run_id: UUID) -> RunProgress:

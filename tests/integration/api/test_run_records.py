@@ -62,6 +62,43 @@ def test_a_followed_log_ends_with_the_run_and_has_every_byte_once(api: Api, work
     assert seen == MARKED
 
 
+def test_scripts_that_run_at_the_same_time_are_followed_side_by_side(api: Api, worker: Worker) -> None:
+    beside = {"setup_script": "make", "parallel_setup_script": True}
+    repos = [{"url": f"https://git.example.org/team/{name}.git", **beside} for name in ("app", "library")]
+    run = api.run(repos=repos)
+    path = f"/v1/runs/{run['run_id']}/logs"
+    with api.client.stream("GET", f"{path}?follow=1", headers=api.as_("ann")) as answer:
+        parts = answer.iter_bytes()
+        seen = b""
+
+        def until(words: bytes) -> bytes:
+            nonlocal seen
+            while words not in seen:
+                seen += next(parts)
+            return seen
+
+        step(api, worker, run)
+        until(b"--- setup_script app, setup_script library\n")
+        steps = api.get(f"/v1/runs/{run['run_id']}/executions").json()["items"][1:]
+        assert len({one["group_id"] for one in steps}) == 1
+        app, library = (worker.claim(one["id"]) for one in steps)
+        worker.log(app, [("stdout", b"one\ntw")])
+        until(b"app     | one\n")
+        worker.log(library, [("stderr", b"eins\n")])
+        until(b"library | eins\n")
+        worker.log(app, [("stdout", b"o\nthree")])
+        until(b"app     | two\n")
+        for claimed in (app, library):
+            worker.finish(claimed, log_ends=worker.log_ends(claimed))
+        step(api, worker, run)
+        seen += b"".join(parts)
+    lines = b"app     | one\nlibrary | eins\napp     | two\napp     | three\n"
+    head = b"--- clone\nCloning\n--- setup_script app, setup_script library\n"
+    assert seen == head + lines + b"--- coding_agent\ndone\n"
+    assert api.get(f"{path}?follow=1&markers=0").content == b"Cloning\none\ntwo\nthreeeins\ndone\n", "the exact bytes"
+    assert api.get(f"{path}?follow=1").content == api.get(path).content, "an ended run has one step after the other"
+
+
 def test_the_followed_log_of_an_execution_is_plain_bytes(api: Api, worker: Worker) -> None:
     run = api.run()
     claimed = worker.claim(run["execution_id"])

@@ -18,6 +18,7 @@ from relay_cli.main import app
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
+from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.executions import conversations
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
@@ -36,8 +37,10 @@ def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
 
 
 @pytest.fixture
-def worker(api: Api, redis_url: str) -> Worker:
-    return Worker(api.database)
+def worker(api: Api) -> Iterator[Worker]:
+    live = LiveLogPublisher(api.settings)  # without it, a follower sees new bytes after five seconds
+    yield Worker(api.database, live)
+    live.close()
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def _execution_page(connection: Connection, statement: Select[Any], page: PageRe
 def _execution_view(row: ExecutionRow) -> View:
     step = row.action.step
     names = (
-        "id run_id workspace_id session_id run_reason status reason error_reason exit_code attempt node_id "
+        "id run_id workspace_id session_id group_id run_reason status reason error_reason exit_code attempt node_id "
         "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
     )
     return {

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from relay_core.domain.vocabulary import RunReason, RunStatus
+from relay_core.domain.vocabulary import FINAL, RunReason, RunStatus
 from relay_core.store.events import EventRow, of_run
 from relay_core.store.schema.tables import ExecutionProcess, Run, Workspace
 
@@ -20,6 +20,9 @@ class StepName:
     execution_id: UUID
     run_reason: RunReason
     repo: str | None
+    group_id: UUID
+    """Its step group: steps of one group run at the same time."""
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,12 @@ def progress_of(connection: Connection, run_id: UUID) -> RunProgress:
     """Return how far a run that exists has got."""
     workspace_id, completed, cursor = _head(connection, run_id)
     repo = E.executor_action[("step", "repo")].as_string().label("repo")
-    steps = select(E.id, E.run_reason, repo).where(E.run_id == run_id).order_by(E.created_at, E.id)
-    found = [StepName(row.id, RunReason(row.run_reason), row.repo) for row in connection.execute(steps)]
+    columns = (E.id, E.run_reason, repo, E.group_id, E.status)
+    steps = select(*columns).where(E.run_id == run_id).order_by(E.created_at, E.id)
+    found = [
+        StepName(row.id, RunReason(row.run_reason), row.repo, row.group_id, row.status in FINAL)
+        for row in connection.execute(steps)
+    ]
     return RunProgress(workspace_id, completed, cursor, found)
 
 

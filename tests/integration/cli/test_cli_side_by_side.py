@@ -1,0 +1,95 @@
+"""Scripts that run at the same time, as `relay watch` shows them; a test plays the worker."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from relay_core.live_log.publisher import LiveLogPublisher
+from relay_core.store.transaction import Database
+from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.terminal import on_a_terminal, shown_until
+
+TOGETHER = [
+    {"url": f"https://git.example.org/team/{name}.git", "setup_script": "make", "parallel_setup_script": True}
+    for name in ("app", "library")
+]
+
+
+@pytest.fixture
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
+        yield api
+
+
+@pytest.fixture
+def worker(api: Api) -> Iterator[Worker]:
+    live = LiveLogPublisher(api.settings)
+    yield Worker(api.database, live)
+    live.close()
+
+
+def agent(api: Api, worker: Worker, run: dict[str, Any], says: bytes = b"") -> None:
+    """Carry out the agent of a run, which is its present step."""
+    claimed = worker.claim(api.get(f"/v1/runs/{run['run_id']}").json()["current_step"]["execution_id"])
+    worker.log(claimed, [("stdout", says)] if says else [])
+    worker.finish(claimed, log_ends=worker.log_ends(claimed))
+
+
+def beside(api: Api, worker: Worker, run: dict[str, Any]) -> list[Any]:
+    """Carry out the clone of a run with two repositories, and take the scripts that run at the same time."""
+    worker.ready(run["workspace_id"])
+    worker.finish(worker.claim(run["execution_id"]))
+    return [worker.claim(one["id"]) for one in api.get(f"/v1/runs/{run['run_id']}/executions").json()["items"][1:]]
+
+
+def test_scripts_that_run_at_the_same_time_are_shown_side_by_side(api: Api, worker: Worker):
+    run = api.run(repos=TOGETHER)
+    app, library = beside(api, worker, run)
+    environment = {**os.environ, "RELAY_API_URL": str(api.client.base_url), "RELAY_TOKEN": api.tokens["ann"]}
+    command = [sys.executable, "-m", "relay_cli.main", "watch", run["run_id"]]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for claimed, said, shown in (
+            (app, b"first\n", "app     | first\n"),
+            (library, b"erstens\n", "library | erstens\n"),
+            (app, b"second\nend", "app     | second\n"),
+        ):
+            worker.log(claimed, [("stdout", said)])
+            assert process.stdout.readline() == shown, "while both scripts run"
+        for claimed in (library, app):
+            worker.finish(claimed, log_ends=worker.log_ends(claimed))
+        assert process.stdout.readline() == "app     | end\n"
+        agent(api, worker, run, b"working\n")
+        assert process.stdout.read() == "working\n"
+        told = process.stderr.read()
+    for name in ("app", "library"):
+        assert re.search(rf"setup_script of {name} completed after", told)
+
+
+def test_an_interrupted_command_goes_on_with_the_scripts_where_it_was(api: Api, worker: Worker):
+    run = api.run(repos=TOGETHER)
+    app, library = beside(api, worker, run)
+    worker.log(app, [("stdout", b"first\nhalf")])
+    with on_a_terminal(api, "watch", run["run_id"]) as (process, terminal):
+        shown_until(terminal, "first")
+        process.send_signal(signal.SIGINT)
+        asked = shown_until(terminal, "[c]ontinue watching?")
+        worker.log(library, [("stdout", b"meanwhile\n")])
+        os.write(terminal, b"c\n")
+        worker.log(app, [("stdout", b" a line\n")])
+        for claimed in (app, library):
+            worker.finish(claimed, log_ends=worker.log_ends(claimed))
+        agent(api, worker, run)
+        shown = shown_until(terminal, "succeeded")
+    assert "half" in asked
+    assert "meanwhile" not in asked
+    assert [shown.count(words) for words in ("first", "half", " a line", "meanwhile")] == [0, 0, 1, 1]
