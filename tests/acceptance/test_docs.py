@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from relay_stack.down import take_down
-from relay_stack.files.stack_state import StackState
 from relay_stack.status import current_state
+from tests.support import recording
 from tests.support.docs_commands import PAGES, ROOT, script_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 
+README = ROOT / "README.md"
 UP = "from relay_stack.bring_up import *; bring_up(UpOptions(detach=True, yes=True, sample=False))"
 
 
@@ -40,39 +41,59 @@ def environment() -> Iterator[dict[str, str]]:
     subprocess.run([sys.executable, "-c", UP], env=environment, check=True, timeout=240)
     state = current_state(base / "data")
     assert state is not None
-    environment |= {"API": state.api_url, "TOKEN": state.token, "RUN": posted(state)}
-    yield environment
+    yield environment | {"API": state.api_url, "TOKEN": state.token}
     take_down(base / "data", everything=True)
     shutil.rmtree(base)
 
 
-def posted(state: StackState) -> str:
-    """Post a run, for the pages that speak of one; return its id."""
+def posted(environment: dict[str, str]) -> str:
+    """Post a run, for a page that speaks of one; return its id."""
     executor = {"name": "shell", "command": "true"}
     body = {"repos": [{"url": f"file://{ROOT}"}], "prompt": "do it", "executor": executor}
-    headers = {"Authorization": f"Bearer {state.token}"}
-    answer = httpx.post(f"{state.api_url}/v1/runs", json=body, headers=headers, trust_env=False)
+    headers = {"Authorization": f"Bearer {environment['TOKEN']}"}
+    answer = httpx.post(f"{environment['API']}/v1/runs", json=body, headers=headers, trust_env=False)
     return str(answer.raise_for_status().json()["run_id"])
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A clone of Relay as a person has it after `scripts/up`."""
-    subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "relay"], check=True)
-    (tmp_path / "relay/.venv").symlink_to(Path(sys.executable).parent.parent)
-    return tmp_path / "relay"
+    clone = tmp_path / "relay"
+    subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
+    subprocess.run(["git", "checkout", "-q", "-B", "main"], cwd=clone, check=True)
+    (clone / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    (clone / ".git/info/exclude").write_text(".venv\n")  # .gitignore has the directory, and here it is a link
+    return clone
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if script_of(page)], ids=lambda page: page.name)
-def test_the_commands_of_a_page_run_as_printed(page: Path, environment: dict[str, str], checkout: Path):
+def carried_out(script: str, environment: dict[str, str], checkout: Path, *options: str) -> str:
+    """Run a script in a checkout; return what it printed on both streams."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-xc", script_of(page)],
+        ["bash", "-euo", "pipefail", *options, "-c", script],
         cwd=checkout,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if script_of(page) and page != README], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page_run_as_printed(page: Path, environment: dict[str, str], checkout: Path):
+    carried_out(script_of(page), environment | {"RUN": posted(environment)}, checkout, "-x")
+
+
+def test_the_commands_of_readme_run_as_printed_and_as_recorded(environment: dict[str, str], checkout: Path):
+    said = carried_out(recording.telling(script_of(README)), environment | {"COLUMNS": "80"}, checkout)
+    names = {environment["API"]: "http://127.0.0.1:8700", str(checkout): "/home/you/relay"}
+    now = recording.neutral(said, names | {environment["HOME"]: "/home/you"})
+    if os.environ.get("RELAY_TEST_RECORD"):
+        recording.write(now)
+    assert recording.skeleton(recording.recorded()) == recording.skeleton(now), "scripts/record writes it anew"
