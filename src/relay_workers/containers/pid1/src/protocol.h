@@ -22,6 +22,8 @@ enum {
     WORDS_BYTES_MAX = 4 << 20
 };
 
+#define DEADLINE_MS_MAX (UINT64_C(1) << 40)
+
 #define WORDS_MAGIC 0x44524f57u
 #define SUPERVISOR_ID 2147000001u
 #define ID_INVALID 0xffffffffu
@@ -90,7 +92,7 @@ enum state { STATE_NONE = 0, STATE_STARTING = 1, STATE_RUNNING = 2, STATE_ENDED 
 
 enum end_flag { END_KILL_ASKED = 1, END_KILL_SENT = 2, END_DEADLINE = 4, END_SUPERVISOR_LIVES = 8 };
 
-enum record {
+enum record_section {
     RECORD_STARTED = 64,
     RECORD_STARTED_SIZE = 32,
     RECORD_ENDED = 128,

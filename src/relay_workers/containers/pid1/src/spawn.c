@@ -1,0 +1,81 @@
+/* Makes supervisors. Their processes never have the node's files: not even closing one could wait for a disk then. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "relay.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#define UNSHARE 2u /* CLOSE_RANGE_UNSHARE: copy the descriptors below the range, and leave the table to the others */
+
+static atomic_uint *apart; /* in memory shared with the child: 1 once it has descriptors of its own */
+static bool can_unshare;
+
+void spawn_prepare(void) {
+    apart = mmap(NULL, sizeof *apart, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (apart == MAP_FAILED) fatal("shared memory");
+    can_unshare = syscall(SYS_close_range, ~0u, ~0u, 0u) == 0; /* Linux 5.9 */
+}
+
+static void close_others(void) {
+    if (can_unshare) {
+        if (syscall(SYS_close_range, (unsigned)LOW_DESCRIPTORS, ~0u, UNSHARE) != 0) _exit(1);
+        atomic_store(apart, 1);
+        syscall(SYS_futex, apart, FUTEX_WAKE, 1, NULL, NULL, 0);
+        return;
+    }
+    struct rlimit limit;
+    int end = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (1 << 20) ? (int)limit.rlim_cur : 1 << 20;
+    for (int fd = LOW_DESCRIPTORS; fd < end; fd++) close(fd);
+}
+
+/* Waits until the child no longer uses our descriptors, or is dead. */
+static void wait_apart(pid_t child) {
+    const struct timespec look = {.tv_nsec = 10000000};
+    while (atomic_load(apart) == 0) {
+        syscall(SYS_futex, apart, FUTEX_WAIT, 0, &look, NULL, 0);
+        siginfo_t info = {.si_pid = 0};
+        if (waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0) return;
+        kill(child, SIGCONT);
+    }
+}
+
+static bool place(const int stdio[3], int script) {
+    for (int i = 0; i < 3; i++)
+        if (dup2(stdio[i], i) < 0) return false;
+    return script < 0 || dup2(script, SCRIPT_FD) >= 0;
+}
+
+static void clear(void) {
+    int number = errno;
+    for (int i = 0; i < 3; i++) dup3(null_fd, i, O_CLOEXEC);
+    dup3(null_fd, SCRIPT_FD, O_CLOEXEC);
+    errno = number;
+}
+
+pid_t spawn(const struct launch *launch, const int stdio[3], int script) {
+    if (!place(stdio, script)) {
+        clear();
+        return -1;
+    }
+    atomic_store(apart, 0);
+    unsigned long flags = SIGCHLD | (can_unshare ? CLONE_FILES : 0);
+    pid_t child = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+    if (child == 0) {
+        close_others();
+        supervisor_run(launch);
+    }
+    if (child > 0 && can_unshare) wait_apart(child);
+    clear();
+    return child;
+}
