@@ -21,7 +21,7 @@ from relay_core.store.views import paging
 ServicesDep = Annotated[Services, Depends(services)]
 
 _bearer = HTTPBearer(
-    auto_error=False, scheme_name="token", description="A token of `POST /v1/tokens` or `relay token`."
+    auto_error=False, scheme_name="token", description="A token of `POST /v1/tokens` or `relay token create`."
 )
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
@@ -29,7 +29,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 def _any(request: Request, services: ServicesDep, credentials: Credentials) -> Principal:
     challenge = {"WWW-Authenticate": "Bearer"}
     if credentials is None:
-        detail = "send a token: Authorization: Bearer relay_… (`relay token` makes one)"
+        detail = "send a token: Authorization: Bearer relay_… (`relay token create` makes one)"
         raise ApiError(401, "token_missing", detail, challenge)
     with services.database.connect() as connection:
         principal = find_principal(connection, credentials.credentials)

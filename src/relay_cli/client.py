@@ -1,6 +1,7 @@
 """Client of the API for the commands: find the API, send the token, and turn the API's errors into one-line errors."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from relay_cli.flags import problem_text
 from relay_core.data_dir import own_data_dir
 from relay_stack.files.stack_state import read_state
 
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
+"""The number of a system error in a message, which says nothing that the words behind it do not say."""
 PAGE = 100
 """Items that one request for a page of a list asks for."""
 _UNAVAILABLE_STATUSES = {502, 503, 504}
@@ -122,7 +125,7 @@ class Api:
 
     def _no_answer(self, error: httpx.TransportError) -> ApiUnavailable:
         advice = "check RELAY_API_URL" if self.stack_dir is None else "is the stack up? See `relay status`"
-        return ApiUnavailable(f"the API at {self.url} does not answer ({error}); {advice}")
+        return ApiUnavailable(f"the API at {self.url} does not answer ({ERRNO.sub('', str(error))}); {advice}")
 
 
 def connect() -> Api:
@@ -161,6 +164,8 @@ def check(answer: httpx.Response) -> None:
     code = problem.get("code", answer.status_code)
     detail = problem_text(problem.get("detail") or problem.get("title") or "", problem.get("errors") or [])
     message = f"{detail} [{code}]"
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        message += "; check RELAY_TOKEN"
     raise _failure(answer.status_code, message, str(code))
 
 

@@ -101,7 +101,7 @@ def _text(entry: Mapping[str, Any], style: Style) -> str:
     if entry["tool"]:
         text = "\n".join(call_lines(entry["tool"], style))
     elif kind == "usage":
-        text = f"used {usage_text(entry['usage']) or 'nothing that the agent counts'}"
+        text = f"used {usage_text(entry['usage']) or 'no tokens that the agent tells of'}"
     else:
         prefix = {"reasoning": "(thinking) ", "error": "error: ", "notice": "notice: "}.get(kind, "")
         text = prefix + entry["text"] + (" […]" if entry["truncated"] else "")

@@ -44,6 +44,9 @@ PHRASES: Mapping[str, str] = {
     r"give `image` as (\S+)": r"run it with --image \1",
     r"add a coding_agent step to the workspace instead": "run another agent there: relay step add ID --agent PROMPT",
     r"see `default_for`": "see --default-for",
+    r"give one in `script`": "give one with --script",
+    r"in `env` or `secrets`": "with --env or --secret",
+    r"`limits\.(\w+?)(?:_bytes|_seconds)?`": r"--limit \1",
     r"(?<![\w/.])`?project_id`?(?!\w)": "--project",
     r"(?<![\w/.])`?target_branch`?(?!\w)": "--branch",
 }
@@ -78,7 +81,7 @@ def problem_text(detail: str, errors: Sequence[Mapping[str, str]]) -> str:
         detail: the member `detail` of the API's answer.
         errors: its member `errors`, with `field` and `message` of each wrong field; it may be empty.
     """
-    named = [(flag(error["field"]), in_flags(error["message"])) for error in errors]
+    named = [(flag(error["field"]), in_flags(error["message"].removeprefix(f"{error['field']} "))) for error in errors]
     if not named or any(name is None for name, _ in named):
         return in_flags(detail)
     return "; ".join(f"{name}: {message}" for name, message in dict.fromkeys(named))

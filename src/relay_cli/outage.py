@@ -1,21 +1,18 @@
 """Wait while the API is unavailable. The run continues meanwhile, and the local stack may return on another port."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import httpx
 
-from relay_cli.client import Api, ApiUnavailable
+from relay_cli.client import ERRNO, Api, ApiUnavailable
 from relay_cli.errors import CommandFailed
 from relay_cli.exit_codes import LOST_CONTACT
 from relay_core.console.output import note
 from relay_core.retry import Backoff
 
 T = TypeVar("T")
-_ERRNO = re.compile(r"\[Errno -?\d+\] ")
-"""The number of a system error in a message, which says nothing that the words behind it do not say."""
 
 GIVE_UP_SECONDS = 90.0
 """Seconds of an outage of the API after which a command gives up. A restart of the local stack takes a few seconds."""
@@ -52,7 +49,7 @@ class Outage:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-            why = _ERRNO.sub("", str(error)) or type(error).__name__
+            why = ERRNO.sub("", str(error)) or type(error).__name__
             note(f"the API is away ({why}); waiting for it, the run goes on")
         elif now - self._since > GIVE_UP_SECONDS:
             message = f"the API at {self._api.url} does not come back; the run goes on: {self._see_also}"

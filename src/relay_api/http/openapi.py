@@ -16,7 +16,7 @@ Runs coding agents, and the scripts and dev servers around them, as jobs in cont
 `POST /v1/runs` starts a job; its steps are *executions*. Errors are problem+json (RFC 9457) with a stable `code`.
 Lists are paged by `cursor`. Creating requests may carry an `Idempotency-Key`.
 
-Every request carries a token: `Authorization: Bearer relay_…`. `relay token` prints one of the local stack.
+Every request carries a token: `Authorization: Bearer relay_…`. `relay status --json` prints that of the local stack.
 An id may be shortened to four or more characters, or be the id of something related.
 """.strip()
 

@@ -70,6 +70,7 @@ def _environment() -> Environment:
     made.filters |= {
         "age": words.age,
         "took": words.took,
+        "usage": words.usage,
         "size": words.size,
         "short": words.short_id,
         "moment": words.moment,

@@ -1,6 +1,7 @@
 """Times, sizes and ids as people read them. No input or output."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -44,6 +45,21 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def usage(numbers: Mapping[str, Any] | None) -> str:
+    """Return what an agent used, as it counts: `input tokens 1,200 · cost $0.0123 · took 1.4 s`. Empty for None."""
+    parts = []
+    for name, value in (numbers or {}).items():
+        if not isinstance(value, int | float):
+            parts.append(f"{name} {value}")
+        elif name == "duration_ms":
+            parts.append(f"took {took(value / 1000)}")
+        elif name == "cost_usd":
+            parts.append(f"cost ${value:.4f}")
+        else:
+            parts.append(f"{name.replace('_', ' ')} {value:,.10g}")
+    return " · ".join(parts)
 
 
 def short_id(value: UUID | str) -> str:

@@ -1,14 +1,16 @@
 """`relay nodes | drain`: the nodes of the fleet."""
 
-from typing import Annotated, Any
+import sys
+from typing import Annotated
 
 import typer
 
 from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.output import Json
+from relay_cli.rendering.node_table import node_lines
+from relay_cli.rendering.style import style_of
 from relay_core.console.output import note
-from relay_core.domain.nodes import Capacity, load_text, slots_text
 
 Node = Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.", autocompletion=completion.nodes)]
 
@@ -16,25 +18,14 @@ Node = Annotated[str, typer.Argument(help="Id of a node; see `relay nodes`.", au
 def nodes(as_json: Json = False) -> None:
     """List the nodes that run jobs, with their health.
 
-    A node reports its health itself. The age of its last heartbeat shows whether the node is alive (liveness).
+    SLOTS are the Celery tasks that its workers carry out, WORKSPACES and MEMORY what it has promised, SEEN is the age
+    of its last heartbeat.
     """
-    columns = "node_id pool liveness reported_health draining slots promised age_seconds client_version"
-    rows = [
-        {**node, "age_seconds": _whole(node["age_seconds"]), **({} if as_json else _for_people(node))}
-        for node in connect().all_items("/v1/nodes")
-    ]
-    output.show_list(rows, columns.split(), as_json=as_json)
-
-
-def _for_people(node: dict[str, Any]) -> dict[str, str]:
-    capacity = Capacity(node["max_workspaces"], node["memory_bytes"])
-    promised = load_text(node["promised"]["workspaces"], node["promised"]["memory_bytes"], capacity)
-    workers = node.get("workers") or []  # a server of an earlier version says nothing of them
-    return {"promised": promised, "slots": slots_text((worker["used"], worker["slots"]) for worker in workers)}
-
-
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds)
+    found = connect().all_items("/v1/nodes")
+    if as_json:
+        output.show_list(found, (), as_json=True)
+    else:
+        print("\n".join(node_lines(found, style_of(sys.stdout))))
 
 
 def drain(

@@ -114,6 +114,8 @@ def limit_text(name: str, value: Any) -> str:
     short_name = name.removesuffix("_bytes").removesuffix("_seconds").replace("_", "-")
     if name.endswith("_bytes"):
         return f"{short_name} {byte_count(value)}"
+    if name == "no_output_seconds" and not value:
+        return f"{short_name} off"
     return f"{short_name} {duration(value)}" if name.endswith("_seconds") else f"{short_name} {value}"
 
 

@@ -87,14 +87,13 @@ def title_of(text: str) -> str:
 
 
 ADVICE: Final = {
-    Reason.EXIT_CODE: "Read its log; the code is in `exit_code`.",
+    Reason.EXIT_CODE: "Read the log of the step.",
     Reason.AGENT_ERROR: (
-        "Read `error_reason`. Frequent causes: an error of the model's API, a missing key, an agent that repeats "
-        "itself."
+        "Frequent causes: an error of the model's API, a missing key, an agent that repeats itself. Its log says more."
     ),
     Reason.CANNOT_RESUME: "Start a new session with a `coding_agent` step. The files of the workspace are still there.",
     Reason.NO_PORT: "Bind the server to `$HOST:$PORT`, and start it in the foreground (`exec`).",
-    Reason.CLONE_FAILED: "Read `error_reason`; it names the remote and the branches that it has.",
+    Reason.CLONE_FAILED: "Check the URL, the branch, and whether the server may read the repository.",
     Reason.CLONE_TIMEOUT: "Retry; raise `RELAY_CLONE_TIMEOUT_SECONDS` or `RELAY_GIT_CONTAINER_TIMEOUT_SECONDS`.",
     Reason.IMAGE_UNAVAILABLE: "Pull or build the image on the node, or name another one.",
     Reason.PROGRAM_MISSING: "Use an image that has the program (docs/agents.md).",
@@ -104,7 +103,7 @@ ADVICE: Final = {
     ),
     Reason.SECRET_MISSING: "Store it again: `relay secret set NAME`.",
     Reason.START_FAILED: (
-        "Read `error_reason` and the log. Make the working directory exist, raise `limits.pids`, or check whether "
+        "Read the message and the log. Make the working directory exist, raise `limits.pids`, or check whether "
         "a step that ran as root replaced `/bin/sh`."
     ),
     Reason.WORKSPACE_GONE: "Start a new run.",
@@ -117,7 +116,7 @@ ADVICE: Final = {
     Reason.USER: "A client, an operator or a stop of the workspace ended it; rerun it if that was a mistake.",
     Reason.SUPERVISOR_LOST: "Check whether the step kills processes that are not its own.",
     Reason.CONTAINER_MISSING: "Retry if the container was only stopped; else start a new run.",
-    Reason.ENGINE_ERROR: "Read `error_reason` and the engine's log.",
+    Reason.ENGINE_ERROR: "Read the message and the engine's log.",
     Reason.NODE_LOST: "Retry when the node is back, or start a new run.",
     Reason.LOG_TAMPERED: (
         "Do not rely on the output of this step: a process in its workspace changed it. Find out which one."

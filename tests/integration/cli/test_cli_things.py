@@ -246,9 +246,12 @@ def test_nodes_are_listed_drained_and_undrained(api, relay):
     with api.database.begin() as connection:
         told = {"slots_per_worker": 100, "workers": ["w1@test-node"]}
         runtime_nodes.heartbeat(connection, "test-node", pool="default", client_version="1", capabilities=told)
-    assert re.search(r"^test-node  default  online +ok +False +0 of 100 ", relay("nodes").stdout, re.MULTILINE)
+    heading, line = relay("nodes").stdout.splitlines()
+    assert heading.split() == ["NODE", "POOL", "STATUS", "SLOTS", "WORKSPACES", "MEMORY", "SEEN"]
+    assert re.fullmatch(r"test-node +default +ok +0 of 100 +0 +0\.0 GiB +\d+s ago", line)
     assert [value for value, _ in completion.nodes("test")] == ["test-node"]
     assert "takes no new workspaces" in relay("drain", "test-node").stderr
+    assert relay("nodes").stdout.splitlines()[-1] == "test-node takes no new workspace: it is draining"
     assert "takes new workspaces" in relay("undrain", "test-node").stderr
 
 

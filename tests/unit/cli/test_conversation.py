@@ -159,7 +159,7 @@ def test_notices_errors_and_usage():
         entry(3, kind="usage", usage={"turns": 1}),
     )
     assert made == (
-        "notice: again\nerror: no key […]\nused 1,368 tokens in, 10 out · $0.0006\nused nothing that the agent counts\n"
+        "notice: again\nerror: no key […]\nused 1,368 tokens in, 10 out · $0.0006\nused no tokens that the agent tells of\n"
     )
 
 

@@ -43,6 +43,27 @@ def test_each_field_of_a_run_has_a_flag_that_relay_run_takes():
     assert {flag(name) for name in fields} <= options
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("has no script for dev_server; give one in `script`", "has no script for dev_server; give one with --script"),
+        ("give the run a valid KEY in `env` or `secrets`", "give the run a valid KEY with --env or --secret"),
+        ("Raise `limits.memory_bytes`, or more.", "Raise --limit memory, or more."),
+        ("raise `limits.pids`", "raise --limit pids"),
+    ],
+)
+def test_words_for_clients_of_the_api_become_flags(said: str, shown: str):
+    assert in_flags(said) == shown
+
+
+def test_a_message_does_not_repeat_its_field_and_a_refused_token_says_where_it_is_set():
+    errors = [{"field": "limits.pids", "message": "limits.pids must be less", "code": "less"}]
+    assert refused(status=422, code="invalid_input", detail="x", errors=errors) == (
+        "--limit pids: must be less [invalid_input]"
+    )
+    assert refused(status=401, code="token_invalid", detail="unknown").endswith("[token_invalid]; check RELAY_TOKEN")
+
+
 def refused(**problem):
     with pytest.raises(CommandFailed) as failed:
         check(httpx.Response(problem["status"], json=problem))

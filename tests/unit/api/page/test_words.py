@@ -31,6 +31,12 @@ def test_size(count, shown):
     assert words.size(count) == shown
 
 
+def test_what_an_agent_used_has_units():
+    used = {"input_tokens": 1200, "turns": 1.0, "cost_usd": 0.0123, "duration_ms": 1368, "model": "opus"}
+    assert words.usage(used) == "input tokens 1,200 · turns 1 · cost $0.0123 · took 1.4 s · model opus"
+    assert words.usage(None) == ""
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [
