@@ -7,6 +7,7 @@ FIELDS: Mapping[str, str] = {
     r"repos\.\d+\.url": "--repo",
     r"repos\.\d+\.target_branch": "--branch",
     r"repos\.\d+\.setup_script": "--setup",
+    r"repos\.\d+\.parallel_setup_script": "--parallel-setup",
     r"repos\.\d+\.cleanup_script": "--cleanup",
     r"repos\.\d+\.dev_server_script": "--dev-server",
     r"repos\.\d+\.(ref|setup_as_root|working_dir)": "--{0}",

@@ -19,10 +19,12 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Relay API</title>
 <link rel="stylesheet" href="{style}">
+<link rel="stylesheet" href="{frame}">
 <script defer src="{viewer}"></script>
 <script defer src="{start}"></script>
 </head>
 <body>
+<nav class="back" aria-label="Relay"><strong>Relay API</strong> <a href="/">Runs</a> <a href="/fleet">Fleet</a></nav>
 <div id="api"></div>
 <noscript>This page needs JavaScript; it shows <a href="/openapi.json">/openapi.json</a>.</noscript>
 </body>
@@ -34,6 +36,9 @@ _PAGE = """<!doctype html>
 def docs() -> HTMLResponse:
     """Return a page with every operation, its parameters, bodies and answers. It works without the internet."""
     page = _PAGE.format(
-        style=static_url("swagger-ui.css"), viewer=static_url("swagger-ui-bundle.js"), start=static_url("docs.js")
+        style=static_url("swagger-ui.css"),
+        frame=static_url("docs.css"),
+        viewer=static_url("swagger-ui-bundle.js"),
+        start=static_url("docs.js"),
     )
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})

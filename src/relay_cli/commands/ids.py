@@ -27,6 +27,9 @@ def parse_id(text: str) -> str:
     return found
 
 
+parse_id.__name__ = "id"  # what `--help` shows as the kind of value
+
+
 def id_argument(help_text: str, complete: Complete = completion.runs) -> typer.models.ArgumentInfo:
     """Return the declaration of a required argument that takes an id.
 

@@ -46,6 +46,9 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _repositories(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     fields = {field: given[option] for option, field in _OF_REPO.items()}
+    if given["parallel_setup"] and not given["setup"]:
+        raise CommandFailed("--parallel-setup says how --setup runs; give --setup, too", 2)
+    fields["parallel_setup_script"] = given["parallel_setup"] or None
     as_root, with_changes = given["setup_as_root"], given["with_changes"]
     repos = request.repositories(given["repo"] or ["."], fields, setup_as_root=as_root, warn=not with_changes)
     return started_from_changes(repos) if with_changes else repos

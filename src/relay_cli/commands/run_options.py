@@ -55,6 +55,10 @@ WorkingDir = Annotated[
     typer.Option(metavar="DIR", help="Directory in the repository in which scripts and agent run."),
 ]
 Setup = Annotated[str | None, typer.Option(help="Script that runs before the agent.")]
+ParallelSetup = Annotated[
+    bool,
+    typer.Option("--parallel-setup", help="Run the setup scripts of several repositories at the same time."),
+]
 SetupAsRoot = Annotated[bool, typer.Option("--setup-as-root", help="Run the setup script as root in the container.")]
 Cleanup = Annotated[str | None, typer.Option(help="Script that runs after the agent.")]
 DevServer = Annotated[str | None, typer.Option(help="Script of the dev server. It starts on request, not now.")]

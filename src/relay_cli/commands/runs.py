@@ -24,6 +24,7 @@ def run(
     working_dir: option.WorkingDir = None,
     setup: option.Setup = None,
     setup_as_root: option.SetupAsRoot = False,
+    parallel_setup: option.ParallelSetup = False,
     cleanup: option.Cleanup = None,
     dev_server: option.DevServer = None,
     image: option.Image = None,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.cli import call_relay
 from tests.support.terminal import on_a_terminal, shown_until
 
 TOGETHER = [
@@ -73,6 +75,18 @@ def test_scripts_that_run_at_the_same_time_are_shown_side_by_side(api: Api, work
         told = process.stderr.read()
     for name in ("app", "library"):
         assert re.search(rf"setup_script of {name} completed after", told)
+
+
+def test_relay_run_asks_for_scripts_at_the_same_time(api: Api, tmp_path: Path):
+    words = [word for repo in TOGETHER for word in ("--repo", repo["url"])]
+    known = {"RELAY_API_URL": str(api.client.base_url), "RELAY_TOKEN": api.tokens["ann"]}
+    run = ("run", *words, "--command", "true", "--detach")
+    assert call_relay(*run, "--setup", "make", "--parallel-setup", cwd=tmp_path, env=known).returncode == 0
+    project = api.get("/v1/projects").json()["items"][0]["id"]
+    repos = api.get(f"/v1/projects/{project}").json()["repos"]
+    assert [repo["parallel_setup_script"] for repo in repos] == [True, True]
+    refused = call_relay(*run, "--parallel-setup", cwd=tmp_path, env=known)
+    assert (refused.returncode, "give --setup, too" in refused.stderr) == (2, True)
 
 
 def test_an_interrupted_command_goes_on_with_the_scripts_where_it_was(api: Api, worker: Worker):

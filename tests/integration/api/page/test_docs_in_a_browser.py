@@ -24,7 +24,7 @@ def api(database: Engine, database_url: str, redis_url: str) -> Iterator[Api]:
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW])
 def test_the_page_shows_fields_and_an_example_of_a_body(api: Api, browser: Browser, viewport: dict[str, int]):
-    page = open_page(browser, str(api.client.base_url), viewport)
+    page = open_page(browser, str(api.client.base_url), viewport, color_scheme="dark")
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -36,6 +36,10 @@ def test_the_page_shows_fields_and_an_example_of_a_body(api: Api, browser: Brows
     page.get_by_text("Schema", exact=True).first.click()
     page.get_by_text("auto_commit").first.wait_for()
     assert page.get_by_role("link", name="/openapi.json").count() == 1
+    assert page.locator(".back").get_by_role("link", name="Runs").get_attribute("href") == "/", "a way back"
+    assert page.get_by_role("button", name="Authorize").count() == 0, "no request is sent from here"
+    background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert background == "rgb(16, 21, 28)", "dark where the person wants it"
     # The viewer takes the name of an operation in an address for one with escaped blanks.
     assert [each for each in problems if not each.startswith("Deprecated: escaping deep link")] == []
     assert {url for url in elsewhere if not url.startswith(str(api.client.base_url))} == set()
