@@ -77,14 +77,16 @@ def test_scripts_that_run_at_the_same_time_are_shown_side_by_side(api: Api, work
         assert re.search(rf"setup_script of {name} completed after", told)
 
 
-def test_relay_run_asks_for_scripts_at_the_same_time(api: Api, tmp_path: Path):
+def test_relay_run_asks_for_scripts_at_the_same_time(api: Api, worker: Worker, tmp_path: Path):
     words = [word for repo in TOGETHER for word in ("--repo", repo["url"])]
     known = {"RELAY_API_URL": str(api.client.base_url), "RELAY_TOKEN": api.tokens["ann"]}
     run = ("run", *words, "--command", "true", "--detach")
     assert call_relay(*run, "--setup", "make", "--parallel-setup", cwd=tmp_path, env=known).returncode == 0
-    project = api.get("/v1/projects").json()["items"][0]["id"]
-    repos = api.get(f"/v1/projects/{project}").json()["repos"]
-    assert [repo["parallel_setup_script"] for repo in repos] == [True, True]
+    made = api.get("/v1/runs").json()["items"][0]
+    clone = made["current_step"]["execution_id"]
+    beside(api, worker, {"run_id": made["id"], "workspace_id": made["workspace_id"], "execution_id": clone})
+    steps = api.get(f"/v1/runs/{made['id']}/executions").json()["items"][1:]
+    assert [(step["run_reason"], step["group_id"]) for step in steps] == [("setup_script", steps[0]["group_id"])] * 2
     refused = call_relay(*run, "--parallel-setup", cwd=tmp_path, env=known)
     assert (refused.returncode, "give --setup, too" in refused.stderr) == (2, True)
 
