@@ -9,7 +9,7 @@ from relay_cli.rendering.progress import Progress, read_progress
 _LINE_ENDS = re.compile(rb"(?<=[\r\n])")
 _LONGEST_LINE = 64 << 10
 _OF_RELAY = "relay: "
-_AT_ONCE = ("relay: cloning ", "relay: image ", "relay: pulling ")
+_AT_ONCE = re.compile(r"relay: (?:cloning |pulling |image \S+ \(|workspace is ready )")
 """Beginnings of Relay's own lines that are no error message."""
 
 
@@ -92,7 +92,7 @@ class CloneView:
         if progress is not None:
             self._release()
             self._lines.progress(line, progress)
-        elif line.startswith(_AT_ONCE):
+        elif _AT_ONCE.match(line):
             self._release()
             self._lines.line(line)
         elif line.startswith(_OF_RELAY):

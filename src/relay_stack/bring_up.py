@@ -1,6 +1,8 @@
 """The use case of `relay up`: prepare the machine, start the stack, run the sample job, wait until the stack stops."""
 
+import shutil
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from relay_core.console.output import note
 from relay_stack.errors import StackProblem
 from relay_stack.files.data_dir import stack_is_up
 from relay_stack.files.local_settings import data_dir_of_settings
+from relay_stack.files.stack_state import StackState
 from relay_stack.machine.consent import Consent
 from relay_stack.page_link import page_link
 from relay_stack.sample.sample_job import run_sample
@@ -48,7 +51,7 @@ def bring_up(options: UpOptions) -> int:
     stack = start_stack(data_dir, machine, attached=not options.detach)
     try:
         succeeded = _sample(data_dir, stack, options)
-        print(f"\n{where_everything_is(stack.state, str(data_dir), page_link(stack.state))}\n", flush=True)
+        print(f"\n{_where(stack.state, data_dir)}\n", flush=True)
     except BaseException as error:  # also Ctrl-C: an unfinished start must leave no process running
         if isinstance(error, KeyboardInterrupt):
             note("Stopping")
@@ -65,8 +68,13 @@ def _already_up(data_dir: Path) -> int:
     if state is None:
         raise StackProblem(f"A Relay stack is starting or ending on {data_dir}. Try again in a moment.")
     note("The stack is up already")
-    print(where_everything_is(state, str(data_dir), page_link(state)), flush=True)
+    print(_where(state, data_dir), flush=True)
     return 0
+
+
+def _where(state: StackState, data_dir: Path) -> str:
+    programs = None if shutil.which("relay") else str(Path(sys.executable).parent)
+    return where_everything_is(state, str(data_dir), page_link(state), programs)
 
 
 def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:

@@ -14,14 +14,16 @@ def sample_summary(result: SampleResult) -> str:
     return "\n".join(lines)
 
 
-def where_everything_is(state: StackState, data_dir: str, page: str) -> str:
+def where_everything_is(state: StackState, data_dir: str, page: str, programs: str | None = None) -> str:
     """Return a text with addresses, passwords and folders of the stack, and commands to try first.
 
     Args:
         state: the running stack.
         data_dir: its data directory.
         page: address of the page, with a code that signs in.
+        programs: the folder of the command `relay` if the person's shell does not find it.
     """
+    path = [f'         export PATH="{programs}:$PATH"'] if programs else []
     processes = ", ".join(f"{process.name} {process.pid}" for process in state.processes)
     return "\n".join(
         (
@@ -33,6 +35,7 @@ def where_everything_is(state: StackState, data_dir: str, page: str) -> str:
             f"Running  {processes}",
             "",
             f'Try      curl -H "Authorization: Bearer {state.token}" {state.api_url}/v1/workspaces',
+            *path,
             "         relay run --repo URL 'what to do'     relay ps     relay status     relay down",
         )
     )

@@ -50,7 +50,7 @@ def test_elsewhere_every_state_is_a_line(size):
     assert lines_of(LOG, size=size) == re.split(r"[\r\n]+", LOG.decode().strip())
 
 
-@pytest.mark.parametrize("error", [ERROR, f"{ERROR}\nand more"])
+@pytest.mark.parametrize("error", [ERROR, f"{ERROR}\nand more", "image 'no/such:1' cannot be used: no registry"])
 def test_the_error_that_the_command_repeats_is_not_shown_twice(error):
     log = b"relay: cloning a\nfatal: no\nrelay: " + error.encode() + b"\n"
     assert lines_of(log, error) == ["relay: cloning a", "fatal: no"]

@@ -102,6 +102,9 @@ def test_the_state_file_is_for_its_owner_and_shows_what_outsiders_rely_on(tmp_pa
     shown = where_everything_is(STATE, "/data", "http://localhost:8700/sign-in#code")
     assert STATE.token in shown
     assert "Page     http://localhost:8700/sign-in#code " in shown
+    assert "export PATH" not in shown
+    there = where_everything_is(STATE, "/data", "http://localhost:8700/sign-in#code", "/relay/.venv/bin")
+    assert '         export PATH="/relay/.venv/bin:$PATH"\n         relay run' in there
     forget_state(tmp_path)
     assert read_state(tmp_path) is None
 
