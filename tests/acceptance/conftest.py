@@ -25,7 +25,7 @@ def relay(
     name = f"acceptance_{uuid4().hex}"
     admin = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE relay_template'))
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE relay_template STRATEGY file_copy'))
     database_url = template.set(database=name).render_as_string(hide_password=False)
     relay = Relay(environment_of(root, database_url, valkey.start()), root)
     relay.start("api")

@@ -62,7 +62,7 @@ def module_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     template = make_url(postgres_server.url)
     admin = create_engine(template.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template.database}"'))
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template.database}" STRATEGY file_copy'))
     yield template.set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
