@@ -163,7 +163,7 @@ def test_a_run_says_how_it_ended_and_leads_on(api: Api, worker: Worker, browser:
     expect(page.locator("#entries .entry")).to_have_count(6)
     page.get_by_role("link", name="Changes").click()
     expect(page.locator("tr.add").first).to_contain_text("+    return 'it exited with 3'")
-    expect(page.locator("details.flash summary")).to_contain_text("1 new files are left out")
+    expect(page.locator("details.flash summary")).to_contain_text("Left out, as the server's exclude list has it:")
     expect(page.locator("details.flash summary code")).to_have_text("*it exited with 3")
     expect(page.locator("p.flash").last).to_contain_text("No bundle, so relay fetch cannot get this: it exited with 3.")
     page.goto(f"/runs/{run['run_id']}")
