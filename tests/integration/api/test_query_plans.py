@@ -1,0 +1,117 @@
+"""No list, filter or detail reads more rows when more are stored, except those of the answer.
+
+All requests of `tests.support.reading` are sent to an API; each statement that they send to Postgres is explained, with
+the rows that it really reads.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+from relay_api import page
+from relay_core.store.transaction import Database
+from relay_stack.services.postgres import EmbeddedPostgres
+from tests.conftest import TEMPLATE
+from tests.support import many_runs, reading
+from tests.support.api_fixtures import Api, api_in_process, settings_for
+from tests.support.published import Published
+
+RUNS = 5000
+MOST_ROWS = 1500
+"""Most rows that one node of a plan may visit: a page of 200 has some hundred rows of each table."""
+GROWING = {*many_runs.COPIED, "conversation_entries", "log_chunks", "workspace_environment", "given_secrets"}
+WHO = {"ann": ["runs:read"], "dan": ["runs:read"], "root": ["admin"]}
+"""Scopes by owner: of most rows, of one run, and of all."""
+PAGE_OF_OTHERS = re.compile(r"/stream$|/bundle$|\.patch$|/raw$|/static/|/sign-in|/logs/|^/docs|/entries$|^/executions/")
+"""Paths of streams and files, which begin with the same queries as a list or detail, and those without a run."""
+OF_A_FILE = {"limit", "markers", "follow", "stream", "format", "repo", "offset", "view"}
+"""Query parameters that choose a part or a form of one answer."""
+
+
+@dataclass
+class Recorder:
+    """The statements that an engine sends to Postgres."""
+
+    sent: list[tuple[str, Any]] = field(default_factory=list)
+
+    def __call__(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            self.sent.append((statement, parameters))
+
+
+@pytest.fixture(scope="module")
+def api(postgres_server: EmbeddedPostgres, redis_url: str) -> Iterator[Api]:
+    """An API on a database with many rows."""
+    template = make_url(postgres_server.url)
+    admin = create_engine(template.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "test_query_plans" TEMPLATE "{TEMPLATE}"'))
+    url = template.set(database="test_query_plans").render_as_string(hide_password=False)
+    database = Database(create_engine(url), Published())
+    many_runs.fill(database, RUNS)
+    with api_in_process(database, settings_for(url, redis_url)) as served:
+        yield served
+    database.dispose()
+    with admin.connect() as connection:
+        connection.execute(text('DROP DATABASE "test_query_plans" WITH (FORCE)'))
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_no_request_reads_more_rows_than_its_answer_needs(api: Api, who: str):
+    headers = reading.signed_in(api.database, who, WHO[who])
+    record, engine = Recorder(), api.app.state.services.database.engine
+    event.listen(engine, "before_cursor_execute", record)
+    problems = set()
+    for name, address in reading.places(api.database, "dan" if who == "dan" else "ann").requests():
+        record.sent.clear()
+        answer = api.client.get(address, headers=headers)
+        assert answer.status_code == 200, (name, answer.text)
+        assert record.sent, name
+        with api.database.connect() as connection:
+            for statement, parameters in list(record.sent):
+                problems |= {f"{name}: {problem}" for problem in explained(connection, statement, parameters)}
+    event.remove(engine, "before_cursor_execute", record)
+    assert not problems, "\n".join(sorted(problems))
+
+
+def explained(connection: Any, statement: str, parameters: Any) -> Iterator[str]:
+    """What is wrong with the plan of a statement, as Postgres carries it out."""
+    cursor = connection.connection.cursor()
+    cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+    yield from found_in(cursor.fetchone()[0][0]["Plan"], " ".join(statement.split()))
+
+
+def found_in(node: dict[str, Any], statement: str) -> Iterator[str]:
+    table = node.get("Relation Name")
+    removed = sum(rows for name, rows in node.items() if name.startswith("Rows Removed by"))
+    visited = (node["Actual Rows"] + removed) * node["Actual Loops"]
+    if node["Node Type"] == "Seq Scan" and table in GROWING and visited > 0:
+        yield f"Seq Scan of {table} in: {statement}"
+    elif visited > MOST_ROWS:
+        yield f"{node['Node Type']} of {table or node.get('Index Name')} visits {visited:.0f} rows in: {statement}"
+    for part in node.get("Plans", ()):
+        yield from found_in(part, statement)
+
+
+def test_each_list_and_detail_with_each_of_its_filters_is_among_the_requests(api: Api):
+    served: dict[str, set[str]] = {}
+    for path, acts in api.app.openapi()["paths"].items():
+        if "get" in acts:
+            given = [one for one in acts["get"].get("parameters", []) if one["in"] == "query"]
+            served[path] = {one["name"] for one in given} - OF_A_FILE
+    for part in page.PARTS:
+        served |= {route.path: set() for route in part.routes if "GET" in route.methods}
+    missing = {path for path in served if not PAGE_OF_OTHERS.search(path)} - {
+        *reading.REQUESTS,
+        *reading.NO_ROWS_OF_RUNS,
+    }
+    assert not missing
+    asked = {path: {name for query in queries for name in query} for path, queries in reading.REQUESTS.items()}
+    unasked = {path: names - asked[path] for path, names in served.items() if path in asked}
+    assert not {path: names for path, names in unasked.items() if names}
