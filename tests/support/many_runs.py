@@ -23,6 +23,8 @@ from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
 
+NEWEST = 240
+"""The newest runs; half of them are not completed."""
 WORKER = Claimant("w1@node-1", "node-1", "default", 30)
 
 
@@ -80,7 +82,7 @@ _TITLE = (
 )
 _LABELS = (
     "jsonb_build_object('team', (ARRAY['web','core','data'])[1 + n.g % 3], 'ticket', n.g::text) "
-    "|| CASE WHEN n.g % 500 = 0 THEN '{\"nightly\": \"yes\"}'::jsonb ELSE '{}'::jsonb END"
+    "|| CASE WHEN n.g % 10 = 0 THEN '{\"nightly\": \"yes\"}'::jsonb ELSE '{}'::jsonb END"
 )
 _SPECIAL = {
     ("tasks", "title"): _TITLE,
@@ -94,19 +96,22 @@ _SPECIAL = {
 def fill(database: Database, runs: int) -> None:
     """Insert about ``runs`` runs of several owners, with a bit more than three executions each, and analyze the tables.
 
-    Nearly half of the runs are of the last month, and the oldest is a year old. Of 2,000 runs about one is not completed.
+    Nearly half of the runs are of the last month, and the oldest is a year old. `NEWEST` / 2 runs are not completed.
     """
     ids = [_seed(database, seed) for seed in SEEDS]
     with database.engine.connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("SET session_replication_role = replica"))  # foreign keys hold, as the seeds' do
         _number(connection, ids, runs)
+        indexes = _drop_indexes(connection)
         for table in COPIED:
             _copy(connection, table)
+        for index in indexes:
+            connection.execute(text(index))
         connection.execute(text("DROP TABLE copies"))
         connection.commit()
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(text("VACUUM ANALYZE"))
+        connection.execute(text(f"VACUUM ANALYZE projects, repos, project_repos, {', '.join(COPIED)}"))
         connection.invalidate()  # with its settings
 
 
@@ -157,14 +162,28 @@ def _number(connection: Connection, seeds: Sequence[tuple[str, int | None]], run
             SELECT g, r.id AS run_id, r.workspace_id, w.task_id,
               interval '1 year' * power(g::float8 / :runs, 3) + g * interval '1 ms' AS age
             FROM generate_series(1, :runs) g
-            JOIN shares s ON CASE WHEN g <= 9 + :runs / 1000 AND g % 2 = 0 THEN - 1 - g / 2 % :active
+            JOIN shares s ON CASE WHEN g <= :newest AND g % 2 = 0 THEN - 1 - g / 2 % :active
               ELSE g * 37 % 100 END BETWEEN s.first AND s.last - 1
             JOIN runs r ON r.id = s.run_id JOIN workspaces w ON w.id = r.workspace_id ORDER BY g DESC
             """
         ),
-        {"runs": runs, "active": active},
+        {"runs": runs, "active": active, "newest": NEWEST},
     )
     connection.execute(text("DROP TABLE shares"))
+
+
+def _drop_indexes(connection: Connection) -> list[str]:
+    """Drop the indexes that are not unique, and return the statements that make them again, at once for all rows."""
+    found = connection.execute(
+        text(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = ANY(:tables) "
+            "AND indexdef NOT LIKE 'CREATE UNIQUE %'"
+        ),
+        {"tables": list(COPIED)},
+    ).all()
+    for name, _ in found:
+        connection.execute(text(f"DROP INDEX {name}"))
+    return [definition.replace(":", "\\:") for _, definition in found]
 
 
 def _copy(connection: Connection, table: str) -> None:

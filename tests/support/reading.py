@@ -43,7 +43,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"q": "{{"},
     ),
     "/v1/runs/{run_id}": ({},),
-    "/v1/runs/{run_id}/executions": ({},),
+    "/v1/runs/{run_id}/executions": ({}, FAR),
     "/v1/runs/{run_id}/events": ({}, {"after": "3"}),
     "/v1/runs/{run_id}/logs": ({},),
     "/v1/executions": (
@@ -61,7 +61,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     ),
     "/v1/executions/{execution_id}": ({},),
     "/v1/executions/{execution_id}/events": ({},),
-    "/v1/executions/{execution_id}/conversation": ({},),
+    "/v1/executions/{execution_id}/conversation": ({}, {"after": "3"}),
     "/v1/executions/{execution_id}/logs": ({},),
     "/v1/executions/{execution_id}/diff": ({},),
     "/v1/workspaces": (
@@ -76,7 +76,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"task_id": "{task_id}"},
     ),
     "/v1/workspaces/{workspace_id}": ({},),
-    "/v1/workspaces/{workspace_id}/executions": ({},),
+    "/v1/workspaces/{workspace_id}/executions": ({}, FAR),
     "/v1/workspaces/{workspace_id}/sessions": ({},),
     "/v1/workspaces/{workspace_id}/events": ({}, {"after": "3"}),
     "/v1/workspaces/{workspace_id}/diff": ({},),

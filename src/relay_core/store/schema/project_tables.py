@@ -113,7 +113,7 @@ class Task(Base):
     __tablename__ = "tasks"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
     title: Mapped[str]
     description: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=TaskStatus.TODO)
@@ -124,4 +124,10 @@ class Task(Base):
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
-    __table_args__ = (one_of("status", TaskStatus, "tasks_status"),)
+    __table_args__ = (
+        one_of("status", TaskStatus, "tasks_status"),
+        Index("tasks_newest", "created_at", "id"),
+        Index("tasks_of_owner", "created_by", "created_at", "id"),
+        Index("tasks_of_project", "project_id", "created_at", "id"),
+        Index("tasks_of_status", "status", "created_at", "id", "created_by"),
+    )

@@ -67,5 +67,6 @@ class Run(Base):
             postgresql_ops={"labels": "jsonb_path_ops"},
             postgresql_where=text("labels <> '{}'::jsonb"),
         ),
+        Index("runs_title", text("relay_grams(title)"), postgresql_using="gin"),
         Index("runs_rerun_of", "rerun_of", postgresql_where=text("rerun_of IS NOT NULL")),
     )

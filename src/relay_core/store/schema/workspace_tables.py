@@ -66,6 +66,15 @@ class Workspace(Base):
         CheckConstraint("requested_state IN ('stopped', 'running')", name="workspaces_requested_state"),
         Index("workspaces_requested", "node_id", postgresql_where=text("requested_state IS NOT NULL")),
         Index("workspaces_of_owner", "created_by", "created_at", "id"),
+        Index("workspaces_newest", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index(
+            "workspaces_of_state",
+            "state",
+            "created_at",
+            "id",
+            "created_by",
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
         Index(
             "workspaces_there",
             "node_id",

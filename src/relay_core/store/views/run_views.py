@@ -12,7 +12,7 @@ from relay_core.domain.errors import NotFound
 from relay_core.domain.vocabulary import Conclusion, RunStatus
 from relay_core.store.schema.tables import Project, Repo, Run, Session, Workspace, WorkspaceRepo
 from relay_core.store.tokens import Principal
-from relay_core.store.views import run_parts
+from relay_core.store.views import run_parts, run_titles
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
 View = dict[str, Any]
@@ -40,9 +40,16 @@ class RunFilter:
 
 def list_runs(connection: Connection, principal: Principal, conditions: RunFilter, page: PageRequest) -> Page:
     """Return a page of runs, newest first. Runs of deleted workspaces are included, as a record of what happened."""
-    statement = _filtered(connection, _runs(principal), conditions)
-    ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
-    found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
+    statement = _filtered(connection, _runs(principal), conditions, principal)
+    rows: list[View] = []
+    if conditions.q is not None:
+        near = run_titles.among_newest(statement, conditions.q, page)
+        rows = [dict(row) for row in connection.execute(near).mappings()]
+        statement = run_titles.containing(statement, conditions.q)
+    if len(rows) <= page.limit:
+        ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
+        rows = [dict(row) for row in connection.execute(ordered).mappings()]
+    found = cut(rows, page)
     return Page(run_parts.completed(connection, found.items), found.next_cursor)
 
 
@@ -92,7 +99,8 @@ def _runs(principal: Principal) -> Select[Any]:
     return statement if principal.only is None else statement.where(Run.owner == principal.only)
 
 
-def _filtered(connection: Connection, statement: Select[Any], wanted: RunFilter) -> Select[Any]:
+def _filtered(connection: Connection, statement: Select[Any], wanted: RunFilter, principal: Principal) -> Select[Any]:
+    """Return the statement with all conditions but that on the title."""
     if wanted.status:
         statement = statement.where(Run.status.in_(wanted.status))
     if wanted.conclusion:
@@ -105,14 +113,14 @@ def _filtered(connection: Connection, statement: Select[Any], wanted: RunFilter)
         statement = statement.where(Run.project_id.in_(ids))
     if wanted.repo is not None:
         repos = select(Repo.id).where(or_(Repo.path == wanted.repo, Repo.name == wanted.repo))
+        if principal.only is not None:
+            repos = repos.where(Repo.created_by == principal.only)  # the repos of an owner's workspaces are its own
         cloned = select(WorkspaceRepo.workspace_id).where(WorkspaceRepo.repo_id.in_(list(connection.scalars(repos))))
         statement = statement.where(Run.workspace_id.in_(cloned))
     if wanted.labels:
         statement = statement.where(Run.labels.contains(dict(wanted.labels)), Run.labels != {})
     if wanted.since is not None:
         statement = statement.where(Run.created_at >= wanted.since)
-    if wanted.q is not None:
-        statement = statement.where(Run.title.icontains(wanted.q, autoescape=True))
     if wanted.workspace_id is not None:
         statement = statement.where(Run.workspace_id == wanted.workspace_id)
     return statement
