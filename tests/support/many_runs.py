@@ -90,6 +90,7 @@ _SPECIAL = {
     ("runs", "title"): _TITLE,
     ("runs", "labels"): f"CASE WHEN n.g % 2 = 0 THEN {_LABELS} ELSE '{{}}'::jsonb END",
     ("events", "id"): "nextval('events_id_seq')",
+    ("events", "position"): "currval('events_id_seq')",
 }
 
 
@@ -190,7 +191,8 @@ def _copy(connection: Connection, table: str) -> None:
     """Insert the rows of all copies into a table. New ids are hashes of the old ones, so references fit."""
     listed = text(
         "SELECT column_name, data_type FROM information_schema.columns "
-        "WHERE table_schema = 'public' AND table_name = :table AND is_generated = 'NEVER'"
+        "WHERE table_schema = 'public' AND table_name = :table AND is_generated = 'NEVER' "
+        "ORDER BY ordinal_position"
     )
     values = {}
     for name, kind in connection.execute(listed, {"table": table}):

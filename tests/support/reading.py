@@ -148,9 +148,11 @@ def places(database: Database, owner: str) -> Places:
         )
         row = dict(connection.execute(found, {"owner": owner}).mappings().one())
         hour = connection.scalar(text("SELECT to_char(now() - interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"))
-        newest = connection.scalar(text("SELECT xid || '-' || id - 100 FROM events ORDER BY xid DESC, id DESC LIMIT 1"))
+        newest = connection.scalar(text("SELECT max(position) - 100 FROM events"))
     deep = paging.encode(paging.Position(row.pop("created_at"), row["run_id"]))
-    return Places({**{word: str(value) for word, value in row.items()}, "deep": deep, "hour": hour, "newest": newest})
+    return Places(
+        {**{word: str(value) for word, value in row.items()}, "deep": deep, "hour": hour, "newest": str(newest)}
+    )
 
 
 def signed_in(database: Database, owner: str, scopes: Sequence[str], port: int = 80) -> dict[str, str]:
