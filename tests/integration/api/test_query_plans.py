@@ -18,7 +18,6 @@ from sqlalchemy.pool import NullPool
 from relay_api.page import router as page
 from relay_core.store.transaction import Database
 from relay_stack.services.postgres import EmbeddedPostgres
-from tests.conftest import TEMPLATE
 from tests.support import many_runs, reading
 from tests.support.api_fixtures import Api, api_in_process, settings_for
 from tests.support.published import Published
@@ -54,7 +53,7 @@ def api(postgres_server: EmbeddedPostgres, redis_url: str) -> Iterator[Api]:
     template = make_url(postgres_server.url)
     admin = create_engine(template.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "test_query_plans" TEMPLATE "{TEMPLATE}"'))
+        connection.execute(text(f'CREATE DATABASE "test_query_plans" TEMPLATE "{template.database}"'))
     url = template.set(database="test_query_plans").render_as_string(hide_password=False)
     database = Database(create_engine(url), Published())
     many_runs.fill(database, RUNS)
