@@ -36,7 +36,8 @@ GlobalAfter = Annotated[
     str,
     Query(
         pattern=GLOBAL_START,
-        description="`next_after` of the list before; `now` leaves out all events so far, and the list is empty.",
+        description="Where to begin: `next_after` of a list, or the id of an event in a stream. `0`: at the oldest "
+        "event. `now`: at what happens from now on; a list is empty then, and tells the cursor of now as `next_after`.",
     ),
 ]
 LastEventId = Annotated[
@@ -114,6 +115,9 @@ async def stream_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
     """Stream the events of all workspaces after the cursor, then each event as it happens.
+
+    Without `after` and `Last-Event-ID` the stream begins at the oldest event. With `after=now` it begins at the moment
+    of the request and sends only events that happen later.
 
     To resume after a broken connection, send the id of the last event as `Last-Event-ID`.
     """

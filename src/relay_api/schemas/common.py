@@ -67,7 +67,4 @@ class Problem(Output):
     )
 
 
-Links = Annotated[
-    dict[str, str], Field(description="Paths of related resources; absolute URLs where `RELAY_API_PUBLIC_URL` is set.")
-]
 NextCursor = Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null on the last.")]

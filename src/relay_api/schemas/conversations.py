@@ -5,7 +5,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import Input, Links, Output, Prompt
+from relay_api.schemas.common import Input, Output, Prompt
+from relay_api.schemas.links import SessionLinks
+from relay_api.schemas.measures import UsageOut
 from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 
 
@@ -27,7 +29,7 @@ class EntryOut(Output):
     kind: EntryKind
     text: str
     tool: ToolOut | None = Field(description="The tool call; null for entries of another kind.")
-    usage: dict[str, float] | None = Field(
+    usage: UsageOut | None = Field(
         description="Sums by name (tokens, cost_usd, …) of an entry of the kind `usage`; null for others."
     )
     truncated: bool = Field(description="Whether the entry is cut; the raw log has all of it.")
@@ -53,7 +55,7 @@ class SessionTurn(Output):
     prompt: str | None
     summary: str | None
     agent_session_id: str | None
-    usage: dict[str, float] | None
+    usage: UsageOut | None
     created_at: datetime
     completed_at: datetime | None
 
@@ -70,7 +72,7 @@ class SessionOut(Output):
     turns: list[SessionTurn] = Field(
         description="Turns in order: the last 100 at most; in a list of sessions only the last one."
     )
-    links: Links
+    links: SessionLinks
 
 
 class SessionList(Output):

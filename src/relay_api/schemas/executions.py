@@ -6,7 +6,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import Input, Links, NextCursor, Output
+from relay_api.schemas.common import Input, NextCursor, Output
+from relay_api.schemas.links import DiffLinks, ExecutionLinks
+from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
 from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
 
@@ -51,7 +53,7 @@ class RepoStateOut(Output):
     pinned_commit: str | None = Field(description="The whole work tree afterwards as a commit.")
     committed: str | None = Field(description="The commit that Relay made, if it made one.")
     problem: str | None = Field(description="Why a part of the evidence could not be taken.")
-    stat: dict[str, Any] | None = Field(description="Files, insertions, deletions against the workspace's base.")
+    stat: StateStat | None
     masked: list[str] = Field(
         description="Where secrets are masked: `branch`, `summary`, and `patch:PATH` of files in the patch."
     )
@@ -112,7 +114,7 @@ class ExecutionOut(Output):
     repo_states: list[RepoStateOut]
     logs: LogsOut
     dev_server: DevServerAddress | None = Field(description="Of a dev server.")
-    links: Links
+    links: ExecutionLinks
 
 
 class RetryIn(Input):
@@ -148,7 +150,7 @@ class TurnOut(Output):
     agent_session_id: str | None
     prompt: str | None
     summary: str | None = Field(description="Last message of the agent.")
-    usage: dict[str, Any] | None
+    usage: UsageOut | None
 
 
 class ExecutionDetail(ExecutionOut):
@@ -179,7 +181,7 @@ class DiffOut(Output):
     )
     base_commit: str | None
     head_commit: str | None
-    stat: dict[str, Any] | None = Field(description="`{files, insertions, deletions, truncated}`.")
+    stat: PatchStat | None = Field(description="Null: no state is recorded.")
     applies: bool | None = Field(
         description="Whether `git apply` makes of the base what the workspace has: the patch is not cut, and nothing "
         "in it is masked. Null: there is no patch."
@@ -203,7 +205,7 @@ class DiffList(Output):
     """The changes of a workspace or execution, one item for each repository."""
 
     items: list[DiffOut]
-    links: Links
+    links: DiffLinks
 
 
 class EventOut(Output):

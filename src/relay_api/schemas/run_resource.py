@@ -8,6 +8,8 @@ from pydantic import Field
 
 from relay_api.schemas.common import NextCursor, Output
 from relay_api.schemas.executions import QueueOut
+from relay_api.schemas.links import RunLinks
+from relay_api.schemas.measures import StatOut, UsageOut
 from relay_core.domain.vocabulary import Conclusion, Reason, RunKind, RunReason, RunStatus, Status
 
 
@@ -35,14 +37,6 @@ class RunProject(Output):
     name: str
 
 
-class StatOut(Output):
-    """Size of a diff against the workspace's base."""
-
-    files: int
-    insertions: int
-    deletions: int
-
-
 class RunRepoOut(Output):
     """A repository of a run."""
 
@@ -62,20 +56,6 @@ class TimingsOut(Output):
         description="From there until a worker took the agent's step (of a run without agent: the only step)."
     )
     run_seconds: float | None = Field(description="From there until the end of the run.")
-
-
-class RunLinks(Output):
-    """Paths of related resources; absolute URLs where `RELAY_API_PUBLIC_URL` is set."""
-
-    self: str
-    workspace: str
-    executions: str
-    events: str
-    logs: str
-    diff: str
-    bundle: str
-    conversation: str | None = Field(description="Of the agent's latest execution; null while there is none.")
-    page: str = Field(description="The run for people.")
 
 
 class RunDetail(Output):
@@ -105,7 +85,7 @@ class RunDetail(Output):
     branch: str
     pull_request: None = Field(description="Always null: Relay opens no pull requests yet.")
     stat: StatOut | None = Field(description="Sum over the repositories.")
-    usage: dict[str, float] | None = Field(description="What the agent's turns took: tokens, cost_usd, … by name.")
+    usage: UsageOut | None = Field(description="What the agent's turns took: tokens, cost_usd, … by name.")
     timings: TimingsOut
     created_by: str
     created_at: datetime

@@ -11,13 +11,13 @@ from relay_api.schemas.common import (
     GitUrlText,
     ImageText,
     Input,
-    Links,
     Output,
     Prompt,
     RelativeDir,
     Script,
     ShortText,
 )
+from relay_api.schemas.links import NewRunLinks
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
@@ -208,7 +208,7 @@ class RunOut(Output):
     execution_id: UUID = Field(description="The first execution (`clone`); the others follow as each ends.")
     project_id: UUID
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
-    links: Links
+    links: NewRunLinks
 
 
 class RunChange(Input):

@@ -1,12 +1,13 @@
 """Schemas of workspaces, projects and tasks."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import GitUrlText, ImageText, Input, Links, NextCursor, Output, Script, ShortText
+from relay_api.schemas.common import GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
+from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
+from relay_api.schemas.measures import LimitsOut, UsageOut
 from relay_core.domain.vocabulary import CloneState, Status, TaskStatus, WorkspaceState
 
 
@@ -58,7 +59,7 @@ class WorkspaceOut(Output):
     image: str | None
     image_digest: str | None
     container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
-    limits: dict[str, Any]
+    limits: LimitsOut
     sources: dict[str, str] = Field(
         description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `project`, "
         "the path of a job file, `agent` (the image of the executor's agent) or `default`. Complete once the clone has "
@@ -73,7 +74,7 @@ class WorkspaceOut(Output):
     task: TaskRef
     repos: list[WorkspaceRepoOut]
     dev_server: LiveDevServer | None
-    links: Links
+    links: WorkspaceLinks
 
 
 class WorkspacePage(Output):
@@ -127,7 +128,7 @@ class ProjectOut(Output):
     created_at: datetime
     updated_at: datetime
     repos: list[ProjectRepoOut]
-    links: Links
+    links: ProjectLinks
 
 
 class ProjectPage(Output):
@@ -147,11 +148,11 @@ class TaskOut(Output):
     status: TaskStatus
     parent_workspace_id: UUID | None
     workspace_ids: list[UUID] = Field(description="Attempts, in the order of creation.")
-    usage: dict[str, float] = Field(description="What all turns of all attempts took: tokens, cost_usd, … by name.")
+    usage: UsageOut = Field(description="What all turns of all attempts took: tokens, cost_usd, … by name.")
     created_by: str
     created_at: datetime
     updated_at: datetime
-    links: Links
+    links: TaskLinks
 
 
 class TaskPage(Output):

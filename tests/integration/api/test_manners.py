@@ -94,3 +94,29 @@ def test_head_is_there_wherever_get_is(api: Api, database: Database):
     refused = api.client.patch(logs, headers=api.as_("ann"))
     assert refused.headers["allow"] == "GET, HEAD"
     assert api.client.head("/v1/nothing", headers=api.as_("ann")).status_code == 404
+
+
+def test_links_sizes_usage_and_limits_have_types_in_the_document(api: Api):
+    schemas = api.get("/openapi.json").json()["components"]["schemas"]
+    found = 0
+    for name, schema in schemas.items():
+        for field, each in schema.get("properties", {}).items():
+            if field not in {"links", "stat", "usage", "limits"}:
+                continue
+            found += 1
+            [kind] = [one for one in each.get("anyOf", [each]) if one.get("type") != "null"]
+            assert schemas[kind["$ref"].rpartition("/")[2]]["properties"], f"{name}.{field}"
+    assert found > 15
+
+
+def test_links_of_answers_lead_somewhere(api: Api):
+    made = api.run()
+    ids = {name.removesuffix("_id"): made[name] for name in made if name.endswith("_id")}
+    ids.pop("execution")
+    for kind, own in ids.items():
+        links = api.get(f"/v1/{kind}s/{own}").json()["links"]
+        assert links.pop("self") == f"/v1/{kind}s/{own}"
+        for name, url in links.items():
+            if url and url.startswith("/v1") and "stream" not in name:
+                answer = api.client.options(url, headers=api.as_("ann"))
+                assert answer.status_code in {200, 405}, url

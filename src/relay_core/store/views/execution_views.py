@@ -192,7 +192,8 @@ def _state_view(row: RowMapping) -> View:
     masked = [*stat.pop("masked_fields", []), *(f"patch:{path}" for path in patched)]
     omitted = stat.pop("omitted", [])
     excluded = stat.pop("excluded", None)
-    return {**row, "stat": stat or None, "masked": masked, "omitted": omitted, "excluded": excluded}
+    counts = stat if "files" in stat else None
+    return {**row, "stat": counts, "masked": masked, "omitted": omitted, "excluded": excluded}
 
 
 def _log(stored: StreamInfo | None, view: View) -> View:
