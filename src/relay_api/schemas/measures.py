@@ -45,7 +45,7 @@ def _measure(description: str) -> float | None:
 
 
 class UsageOut(Output):
-    """What turns of an agent took. What the agent does not report is left out; agents may report more."""
+    """Sums over turns of an agent. Those that the agent does not report are left out; agents may report more."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, float]
