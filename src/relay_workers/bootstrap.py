@@ -11,7 +11,7 @@ from typing import Any
 import redis
 import structlog
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.state import active_requests
 
 from relay_core.domain.message import node_queue, pool_queue
@@ -63,26 +63,23 @@ class Worker:
     identity: NodeIdentity
     context: WorkerContext
 
-    def argv(self) -> list[str]:
-        """Return the arguments of the command ``celery``."""
-        settings = self.context.settings
-        slots = settings.worker_concurrency or default_concurrency()
-        return [
-            "worker",
-            *("--pool", "threads", "--concurrency", str(slots), "--hostname", self.identity.worker),
-            *("--loglevel", settings.log_level, "-E", "--without-gossip", "--without-mingle"),
-        ]
-
     def run(self) -> int:
-        """Work until the worker is stopped; return the exit code, which is 1 if the worker failed."""
-        workers: list[Any] = []
+        """Work until the worker is stopped; return the exit code, which is 1 if the worker failed.
 
-        @celeryd_after_setup.connect(weak=False)
-        def keep(instance: Any, **_: Any) -> None:
-            workers.append(instance)
-
-        self.app.worker_main(self.argv())
-        return next((int(worker.exitcode or 0) for worker in workers), 1)
+        Celery's command line is left out: its modules would be a sixth of the processor time of a start.
+        """
+        settings = self.context.settings
+        worker = self.app.Worker(
+            hostname=self.identity.worker,
+            pool_cls="threads",
+            concurrency=settings.worker_concurrency or default_concurrency(),
+            loglevel=settings.log_level,
+            task_events=True,
+            without_gossip=True,
+            without_mingle=True,
+        )
+        worker.start()
+        return int(worker.exitcode or 0)
 
 
 def make_worker(settings: Settings) -> Worker:
