@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Path
 from starlette.responses import JSONResponse, Response
@@ -12,6 +11,7 @@ from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
 from relay_api.services import Services
+from relay_core.domain.short_id import PATTERN
 from relay_core.store import tokens
 from relay_core.store.database import Connection
 from relay_core.store.nodes import runtime_nodes
@@ -45,14 +45,25 @@ def list_tokens(services: ServicesDep, principal: Admin) -> TokenList:  # noqa: 
         return TokenList(items=[TokenOut.model_validate(info) for info in tokens.list_tokens(connection)])
 
 
+TokenId = Annotated[
+    str,
+    Path(
+        min_length=4,
+        max_length=36,
+        pattern=PATTERN,
+        description="Its id, or the first characters of it (4 or more).",
+    ),
+]
+
+
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(404), summary="Revoke a token")
-def revoke_token(token_id: UUID, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
+def revoke_token(token_id: TokenId, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
     """Make the server refuse the token from the next request on. Needs the scope `admin`.
 
     Revoking a token again changes nothing.
     """
     with services.database.begin() as connection:
-        tokens.revoke(connection, token_id)
+        tokens.revoke(connection, tokens.resolve(connection, token_id, "path.token_id"))
     return Response(status_code=204)
 
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, create_engine, func, insert, or_, select, update
 
-from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
+from relay_core.domain.short_id import MIN_DIGITS, id_range
 from relay_core.domain.vocabulary import Scope
 from relay_core.store.schema.tables import Token
 
@@ -134,6 +135,33 @@ def list_tokens(connection: Connection) -> list[TokenInfo]:
     """Return all tokens, newest first, without their text."""
     columns = (Token.id, Token.name, Token.owner, Token.scopes, Token.created_at, Token.expires_at, Token.revoked_at)
     return [TokenInfo(*row) for row in connection.execute(select(*columns).order_by(Token.created_at.desc(), Token.id))]
+
+
+def resolve(connection: Connection, text: str, field: str) -> UUID:
+    """Return the id of the token that a whole id, or the first digits of one, stands for.
+
+    Args:
+        connection: any transaction.
+        text: the id, or its first digits (`MIN_DIGITS` or more).
+        field: path of the text in the request, for errors.
+
+    Raises:
+        InvalidInput: the text cannot be an id.
+        Ambiguous: several tokens have ids that begin so; the error lists them.
+        NotFound: no token has such an id.
+    """
+    ids = id_range(text)
+    if ids is None:
+        message = f"an id, or its first characters, is needed: {MIN_DIGITS} or more of 0-9 and a-f"
+        raise InvalidInput(message, code="validation_failed", field=field)
+    found = select(Token.id, Token.name, Token.created_at).where(Token.id.between(ids.first, ids.last))
+    rows = connection.execute(found.order_by(Token.created_at.desc()).limit(20)).all()
+    if not rows:
+        raise NotFound(f"there is no token {ids.first if ids.is_whole else f'whose id begins with {text}'}")
+    if len(rows) > 1:
+        raise Ambiguous(text, [Candidate("token", row.id, row.name, row.created_at) for row in rows])
+    found_id: UUID = rows[0].id
+    return found_id
 
 
 def revoke(connection: Connection, token_id: UUID) -> None:

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.schema import migrate
-from relay_core.store.schema.tables import Project, Workspace
+from relay_core.store.schema.tables import Project, Token, Workspace
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
@@ -205,3 +205,18 @@ def test_ids_in_queries_may_be_short_or_related(api: Api, chain: dict[str, Any])
     unknown = "00000000-0000-4000-8000-000000000000"
     assert api.get("/v1/executions", params={"workspace_id": unknown}).json()["items"] == []
     assert problem_of(api.get("/v1/executions", params={"workspace_id": unknown[:9]}))[:2] == (404, "not_found")
+
+
+def test_a_token_is_revoked_by_the_beginning_of_its_id(api: Api):
+    body = {"name": "ci", "owner": "ann", "scopes": ["runs:read"]}
+    made = [api.post("/v1/tokens", body, "admin").json()["id"] for _ in range(2)]
+    twin = made[0][:9] + "0000-4000-8000-000000000000"
+    with api.database.begin() as connection:
+        connection.execute(update(Token).where(Token.id == UUID(made[1])).values(id=UUID(twin)))
+    refused = api.delete(f"/v1/tokens/{made[0][:8]}", "admin")
+    assert problem_of(refused)[:2] == (409, "ambiguous_id")
+    assert {each["id"] for each in refused.json()["candidates"]} == {made[0], twin}
+    assert api.delete(f"/v1/tokens/{made[0][:13]}", "admin").status_code == 204
+    revoked = [each["id"] for each in api.get("/v1/tokens", "admin").json()["items"] if each["revoked_at"]]
+    assert revoked == [made[0]]
+    assert problem_of(api.delete("/v1/tokens/abc", "admin"))[0] == 422
