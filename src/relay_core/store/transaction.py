@@ -104,10 +104,14 @@ class Database:
     def __init__(self, engine: Engine, publisher: Publisher) -> None:
         self.engine = engine
         self.publisher = publisher
+        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def connect(self) -> Connection:
-        """Return a connection for reading; functions that send messages refuse it (`NotCollectedError`)."""
-        return self.engine.connect()
+        """Return a connection for reading: all that is read before it is closed is of one moment (one snapshot).
+
+        Postgres refuses writes on it.
+        """
+        return self._reading.connect()
 
     def raw_connection(self) -> PoolProxiedConnection:
         """Return a connection of the driver itself, for COPY."""

@@ -32,7 +32,7 @@ def test_the_cursor_of_a_reader_passes_what_is_not_shown_to_it(db):
     assert foreign.cursor == mine.cursor == mine.events[-1].position, "the same place, though nothing was shown"
     other = submit(db).workspace_id
     here = looks(0, owner).cursor
-    with db.connect() as open_early, open_early.begin():
+    with db.engine.begin() as open_early:
         events.append(open_early, other, "test", {"open": "early"})
         with db.begin() as connection:
             events.append(connection, workspace_id, "test", {"open": "late"})

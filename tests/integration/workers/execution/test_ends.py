@@ -179,7 +179,7 @@ def test_a_kill_between_the_last_look_and_the_terminal_transaction(node, reason)
     step = node.chain(workspace, reason)["id"]
     thread = node.begin(step)
     node.wait_status(step, "running")
-    with node.db.connect() as killer, killer.begin():
+    with node.db.begin() as killer:
         killer.execute(text("SELECT 1 FROM lanes WHERE workspace_id = :id FOR UPDATE"), {"id": workspace})
         node.until(lambda: waits_for_a_lock(node), "the end waits")
         request_kill(killer, step, "someone")
