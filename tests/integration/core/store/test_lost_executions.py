@@ -242,7 +242,7 @@ def test_a_heartbeat_in_the_middle_of_a_reap_comes_before_or_after(at_work):
     claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 61)
     sweep(at_work)
-    with at_work.connect() as beating, beating.begin():
+    with at_work.engine.connect() as beating, beating.begin():
         runtime_nodes.heartbeat(beating, "node-1", pool="default", client_version="1")
         with ThreadPoolExecutor(1) as pool:
 

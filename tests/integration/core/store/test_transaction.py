@@ -98,5 +98,3 @@ def test_an_execution_that_ended_within_the_transaction_gets_no_message(db: Data
 def test_a_use_case_refuses_a_connection_that_collects_nothing(db: Database):
     with pytest.raises(NotCollectedError, match="Database"), db.engine.begin() as connection:
         submit_one(connection)
-    with db.connect() as connection, pytest.raises(NotCollectedError):
-        submit_one(connection)
