@@ -86,7 +86,9 @@ def test_a_run_left_with_batches_on_their_way_is_closed_with_the_sum_of_what_is_
     run = bench.run()
     capture = bench.attach(owned, run)
     run.begin()
-    with database.engine.connect() as blocking:  # the first batch waits in Postgres for this lock, the next one behind it
+    with (
+        database.engine.connect() as blocking
+    ):  # the first batch waits in Postgres for this lock, the next one behind it
         blocking.execute(text("SELECT 1 FROM log_streams WHERE execution_id = :id FOR UPDATE"), {"id": owned.id})
         run.write("stdout", b"first\n")
         eventually(lambda: capture.reader.batches_under_way == 1)
