@@ -93,33 +93,38 @@ def header(verb: int, length: int, version: int = 1) -> bytes:
     return struct.pack("<HHIQ", version, verb, length, 7)
 
 
-KEY = uuid4().bytes + bytes(8)
+KEY = bytes(range(1, 25))
 START_OF_FOUR = KEY + struct.pack("<IIIIQIHH", 1000, 20001, 0, 4, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("message", "error"),
-    [
-        (b"x", MALFORMED),
-        (header(2, 16)[:15], MALFORMED),
-        (header(2, 17), MALFORMED),
-        (header(2, 16), MALFORMED),
-        (header(2, 16, version=2), MALFORMED),
-        (header(99, 16), UNKNOWN_VERB),
-        (header(0x2002, 16), MALFORMED),
-        (header(2, 48) + KEY + struct.pack("<II", 8, 0), MALFORMED),
-        (header(4, 48) + KEY + struct.pack("<II", 65, 0), MALFORMED),
-        (header(4, 48) + KEY + struct.pack("<II", 0, 0), MALFORMED),
-        (header(3, 40) + bytes(24), MALFORMED),
-        (header(7, 24) + bytes(8), MALFORMED),
-        (header(1, 72) + START_OF_FOUR, MALFORMED),
-        (header(1, 72) + KEY + struct.pack("<IIIIQIHH", 0, 0, 0, 0xFFFFFFFF, 0, 0, 0, 0), MALFORMED),
-        (header(1, 72) + KEY + struct.pack("<IIIIQIHH", 1000, 1, 0xFFFFFFFF, 0, 0, 0, 0, 0), MALFORMED),
-        (header(1, 65536).ljust(65536, b"\xff"), MALFORMED),
-        (header(1, 70000).ljust(70000, b"\xff"), MALFORMED),
-    ],
-    ids=str,
-)
+MESSAGES = {
+    "one byte": (b"x", MALFORMED),
+    "no whole header": (header(2, 16)[:15], MALFORMED),
+    "a length that is not the packet's": (header(2, 17), MALFORMED),
+    "no key": (header(2, 16), MALFORMED),
+    "another version": (header(2, 16, version=2), MALFORMED),
+    "an unknown verb": (header(99, 16), UNKNOWN_VERB),
+    "a verb of the bootstrap": (header(0x2002, 16), MALFORMED),
+    "an unknown flag of status": (header(2, 48) + KEY + struct.pack("<II", 8, 0), MALFORMED),
+    "signal 65": (header(4, 48) + KEY + struct.pack("<II", 65, 0), MALFORMED),
+    "signal 0": (header(4, 48) + KEY + struct.pack("<II", 0, 0), MALFORMED),
+    "forbid of no key": (header(3, 40) + bytes(24), MALFORMED),
+    "dial of port 0": (header(7, 24) + bytes(8), MALFORMED),
+    "fewer groups than said": (header(1, 72) + START_OF_FOUR, MALFORMED),
+    "4 billion groups": (
+        header(1, 72) + KEY + struct.pack("<IIIIQIHH", 0, 0, 0, 0xFFFFFFFF, 0, 0, 0, 0),
+        MALFORMED,
+    ),
+    "unknown flags of start": (
+        header(1, 72) + KEY + struct.pack("<IIIIQIHH", 1000, 1, 0xFFFFFFFF, 0, 0, 0, 0, 0),
+        MALFORMED,
+    ),
+    "the largest packet": (header(1, 65536).ljust(65536, b"\xff"), MALFORMED),
+    "a packet that is too large": (header(1, 70000).ljust(70000, b"\xff"), MALFORMED),
+}
+
+
+@pytest.mark.parametrize(("message", "error"), MESSAGES.values(), ids=MESSAGES)
 def test_malformed_messages(pid1: Pid1, message: bytes, error: int) -> None:
     connection = pid1.connect()
     connection.socket.send(message)

@@ -213,6 +213,7 @@ def test_ids_of_relay_are_refused(pid1: Pid1, ids: dict[str, object]) -> None:
         words(["true"], [], "/") + b"more\0",
         bytes(64),
     ],
+    ids=["nothing", "a relative directory", "no last NUL", "too many strings", "no magic"],
 )
 def test_bad_words_are_refused(pid1: Pid1, content: bytes) -> None:
     connection = pid1.connect()
