@@ -55,7 +55,7 @@ def test_the_workspace_that_grows_is_ended_and_not_the_one_with_the_largest_log(
     victim = small.submit(whole.repo, f"head -c 20M /dev/zero; {numbered(25000)}")
     whole.agent(victim, {"running"})
     attacker = small.submit(
-        whole.repo, "while head -c 10M /dev/zero >>~/file; do sleep 0.3; done", limits={"kill_grace_seconds": 0}
+        whole.repo, "while head -c 4M /dev/zero >>~/file; do sleep 0.3; done", limits={"kill_grace_seconds": 0}
     )
     ended = whole.agent(attacker)
     assert (ended["status"], ended["reason"]) == ("failed", "disk_pressure"), ended

@@ -16,7 +16,8 @@ from relay_core.domain.errors import RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.port import EngineUnavailable
 
-_CONTAINER_GONE = ("no such container", "is not running", "marked for removal")
+_CONTAINER_GONE = ("no such container", "marked for removal")
+"""With any status: a restart of such a container is answered with 500."""
 _IMAGE_GONE = ("no such image", "pull access denied", "manifest unknown", "repository does not exist")
 _DISK_FULL = ("no space left on device", "disk quota exceeded")
 _RESTARTING = (
@@ -52,7 +53,8 @@ def _reason(status: int, text: str) -> Reason | None:
     """Return the reason why the step fails; None if the engine itself failed."""
     told = (
         (any(words in text for words in _DISK_FULL), Reason.DISK_PRESSURE),
-        (status in {404, 409} and any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
+        (any(words in text for words in _CONTAINER_GONE), Reason.CONTAINER_MISSING),
+        (status in {404, 409} and "is not running" in text, Reason.CONTAINER_MISSING),
         # Not every engine reports this when a detached exec is started: see `RunDir.has_started`.
         ("oci runtime exec failed" in text, Reason.START_FAILED),
         (any(words in text for words in _IMAGE_GONE), Reason.IMAGE_UNAVAILABLE),

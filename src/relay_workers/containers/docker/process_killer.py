@@ -25,6 +25,8 @@ _ANSWER_SECONDS = 10.0
 _KILLER_TRIES = 2
 _AGAIN_SECONDS = 8.0
 """If kill.sh has failed and the grace period plus this time has passed since the start, it is not tried again."""
+_REMOVAL_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +77,7 @@ class ProcessKiller:
                 log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
             if time.monotonic() > deadline:
                 break
-        self._end_all(container_id)
-        return KillResult(0, looks, restarted=True)
+        return KillResult(0, looks, restarted=self._end_all(container_id))
 
     def processes(self, container_id: str) -> list[ContainerProcess]:
         """Return a container's live processes, from the host's process table or else from the engine's ``top``.
@@ -113,8 +114,8 @@ class ProcessKiller:
         mode, *gids = arguments
         return processes_to_end(self.processes(container_id), mode, {int(gid) for gid in gids})
 
-    def _end_all(self, container_id: str) -> None:
-        """Kill all processes of a container and start it again.
+    def _end_all(self, container_id: str) -> bool:
+        """Kill all processes of a container and start it again; return False if it is being removed instead.
 
         They are killed from the host first, because files of the container may block the engine. If the processes were
         killed and the container cannot be started again, it stays stopped; the next step starts it.
@@ -124,6 +125,29 @@ class ProcessKiller:
         try:
             self._restart(container_id)
         except (EngineUnavailable, StepFailed) as error:
+            if isinstance(error, StepFailed) and error.reason is Reason.CONTAINER_MISSING:
+                self._wait_for_removal(container_id)
+                return False
             if not ended:
                 raise
             log.warning("a container was ended and stays so", container=container_id, error=str(error))
+        return True
+
+    def _wait_for_removal(self, container_id: str) -> None:
+        """Wait until no process is left in a container that is being removed.
+
+        Raises:
+            EngineUnavailable: processes are left after `_REMOVAL_SECONDS`, or the engine failed.
+        """
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while True:
+            try:
+                if not self.processes(container_id):
+                    return
+            except StepFailed as error:
+                if error.reason is Reason.CONTAINER_MISSING:
+                    return
+                raise
+            if time.monotonic() > deadline:
+                raise EngineUnavailable("a container that is being removed still has processes", retryable=True)
+            time.sleep(_LOOK_SECONDS)  # no event tells of the end of another client's removal

@@ -98,6 +98,11 @@ def test_without_a_limit_of_files_the_engines_own_holds():
     [
         (404, "No such container: abc", Reason.CONTAINER_MISSING),
         (409, "Container abc is not running", Reason.CONTAINER_MISSING),
+        (
+            500,
+            "Cannot restart container abc: container is marked for removal and cannot be started",
+            Reason.CONTAINER_MISSING,
+        ),
         (409, "Container abc is paused, unpause the container before exec", Reason.ENGINE_ERROR),
         (400, "OCI runtime exec failed: exec failed: unable to start container process: chdir", Reason.START_FAILED),
         (404, "No such image: nope:latest", Reason.IMAGE_UNAVAILABLE),
