@@ -76,7 +76,7 @@ def test_no_request_reads_more_rows_than_its_answer_needs(api: Api, who: str):
         answer = api.client.get(address, headers=headers)
         assert answer.status_code == 200, (name, answer.text)
         assert record.sent, name
-        with api.database.connect() as connection:
+        with api.database.engine.connect() as connection:
             for statement, parameters in new(record.sent, explained_before):
                 problems |= {f"{name}: {problem}" for problem in explained(connection, statement, parameters)}
     event.remove(engine, "before_cursor_execute", record)
