@@ -131,7 +131,7 @@ def _tree(root: Path, index: Path) -> str:
 
 def _existing(root: Path, ref: str, head: str, tree: str) -> str | None:
     """Return the commit of an earlier call, if it has the same tree and parent."""
-    found = run(root, "rev-parse", "--verify", "-q", f"{ref}^{{commit}}", f"{ref}^{{tree}}", f"{ref}^1")
+    found = run(root, "rev-parse", f"{ref}^{{commit}}", f"{ref}^{{tree}}", f"{ref}^1")
     commit, *rest = found.stdout.decode().split() or [""]
     return commit if found.returncode == 0 and rest == [tree, head] else None
 

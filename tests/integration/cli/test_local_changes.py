@@ -65,9 +65,10 @@ def test_everything_but_ignored_files_is_in_the_commit_and_nothing_else_is_touch
     assert git(repo, "log", "-1", "--format=%an|%s", sent.commit) == "Ann|Uncommitted work on main"
 
 
-def test_the_same_work_is_the_same_commit(repo):
+def test_the_same_work_is_the_same_commit(repo, monkeypatch):
     changed(repo)
     first = commit_changes(repo)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2030-01-02T03:04:05Z")  # much later
     assert commit_changes(repo) == first
     (repo / "new").write_text("newer\n")
     other = commit_changes(repo)

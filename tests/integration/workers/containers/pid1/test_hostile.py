@@ -191,7 +191,7 @@ def test_a_restarted_container_bootstraps_again(program: Path, debian: str) -> N
         step = own.sh("sleep 1000")
         own.container.restart(timeout=0)
         own.container.reload()
-        assert not step.record_is_held()
+        eventually(lambda: not step.record_is_held(), "the end of the record's lock")
         with pytest.raises(ConnectionError):
             step.drained()
         own.init = own.container.attrs["State"]["Pid"]

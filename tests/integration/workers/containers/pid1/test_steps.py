@@ -39,7 +39,7 @@ def test_output_exit_code_and_record(pid1: Pid1) -> None:
     assert step.section(64, "II")[:2] == (1, ended.pid)
     assert step.section(128, "III") == (1, EXITED, 3)
     assert step.section(256, "IIQQIIQQII") == (1, 0, 4, 0, 0, 0, 4, 0, 0, 0)
-    assert not step.record_is_held()
+    eventually(lambda: not step.record_is_held(), "the end of the record's lock")
 
 
 def test_record_is_held_while_the_step_runs(pid1: Pid1) -> None:
@@ -48,7 +48,7 @@ def test_record_is_held_while_the_step_runs(pid1: Pid1) -> None:
     eventually(lambda: step.section(64, "I") == (1,))  # the answer comes first
     step.kill()
     step.drained()
-    assert not step.record_is_held()
+    eventually(lambda: not step.record_is_held(), "the end of the record's lock")
 
 
 def test_a_signal_ends_a_step(pid1: Pid1) -> None:
@@ -201,7 +201,7 @@ def test_ids_of_relay_are_refused(pid1: Pid1, ids: dict[str, object]) -> None:
     step = pid1.start(["true"], **ids)
     assert step.answer is not None
     assert step.answer.error == RESERVED_USER
-    assert not step.record_is_held()
+    eventually(lambda: not step.record_is_held(), "the end of the lock of a step that never started")
 
 
 @pytest.mark.parametrize(
