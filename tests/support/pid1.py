@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import docker
 
+from tests.support.waiting import eventually
+
 SOURCES = Path(__file__).parents[2] / "src/relay_workers/containers/pid1/src"
 FLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-pthread"),
@@ -93,13 +95,22 @@ def words(argv: Sequence[str], env: Sequence[str], cwd: str) -> bytes:
     return struct.pack("<IIII", 0x44524F57, 1, len(argv), len(env)) + strings
 
 
+def _connects(client: socket.socket, path: Path) -> bool:
+    """Connect; return False while the queue of connections is full."""
+    try:
+        client.connect(str(path))
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Connection:
     """One connection to the channel."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(PATIENCE_SECONDS)
-        self.socket.connect(str(path))
+        eventually(lambda: _connects(self.socket, path), "room in PID 1's queue of connections")
         self.tag = 0
         self.events: list[Answer] = []
 
@@ -275,6 +286,10 @@ class Pid1:
         """The host's pids and names of all processes in the container but the first."""
         rows = self.container.top(ps_args="-eo pid,stat,args")["Processes"]
         return [(int(row[0]), row[2]) for row in rows if int(row[0]) != self.init and not row[1].startswith("Z")]
+
+    def has_stopped(self) -> bool:
+        """Whether a process in the container is stopped (SIGSTOP)."""
+        return any(row[1].startswith("T") for row in self.container.top(ps_args="-eo pid,stat,args")["Processes"])
 
     def steps(self) -> list[str]:
         return [args for _, args in self.processes() if "relay-pid1" not in args]

@@ -92,6 +92,7 @@ def test_a_kill_goes_on_without_its_client(pid1: Pid1) -> None:
 
 def test_a_stopped_step_dies(pid1: Pid1) -> None:
     step = pid1.sh("kill -STOP $$")
+    eventually(pid1.has_stopped, "the step stops")
     assert step.kill(grace_ms=50).error == 0
     assert step.drained().value == 9
 
