@@ -113,13 +113,24 @@ def is_dead(data_dir: Path, owner: str) -> bool:
 
 def living_workers(data_dir: Path, node_id: str) -> list[str]:
     """Return the names of the workers of this node that live: each of them holds its lock."""
-    names = (path.stem for path in (data_dir / "workers").glob("w*.lock"))
-    return sorted(f"{name}@{node_id}" for name in names if not is_dead(data_dir, _owner(data_dir, name)))
+    locks = (data_dir / "workers").glob("w*.lock")
+    return sorted(f"{lock.stem}@{node_id}" for lock in locks if _is_held(lock))
 
 
-def _owner(data_dir: Path, name: str) -> str:
-    """Return the owner that the lock file of a worker's name tells."""
-    return f"{name}#{(data_dir / 'workers' / f'{name}.lock').read_bytes()[:64].decode()}"
+def _is_held(lock: Path) -> bool:
+    """Return whether a worker holds this lock file; False if the file is gone."""
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)  # also releases the lock
 
 
 def default_concurrency() -> int:

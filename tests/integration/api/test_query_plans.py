@@ -94,7 +94,7 @@ def new(sent: list[tuple[str, Any]], known: set[str]) -> Iterator[tuple[str, Any
 
 
 def explained(connection: Any, statement: str, parameters: Any) -> Iterator[str]:
-    """What is wrong with the plan of a statement, as Postgres carries it out."""
+    """Yield the faults of the plan of a statement, as Postgres carries it out."""
     cursor = connection.connection.cursor()
     cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
     cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)

@@ -1,4 +1,4 @@
-"""What `relay watch` shows of a pull that takes longer than two seconds: a real engine pulls from a slow registry."""
+"""The lines and bars that `relay watch` shows of a pull that takes longer than two seconds: a real engine pulls from a slow registry."""
 
 import re
 import subprocess

@@ -174,7 +174,7 @@ def test_a_dev_server_is_started_once_opened_and_stopped(api, relay, browser):
     assert f"relay serve {short} --stop" in started.stderr
     again = relay("serve", short)
     assert (again.stdout, "has a dev server already" in again.stderr) == (started.stdout, True)
-    assert browser.read_text() == "", "nobody asked for a browser"
+    assert browser.read_text() == "", "no flag asked for a browser"
     assert relay("serve", short, "--open").stdout == started.stdout
     assert browser.read_text() == started.stdout
     assert "asked 1 dev server to end" in relay("serve", short, "--stop").stderr

@@ -26,7 +26,7 @@ def test_the_cursor_of_a_reader_passes_what_is_not_shown_to_it(db):
     def looks(cursor: int, who: str) -> global_events.GlobalPage:
         return global_events.page(db, cursor, created_by=who)
 
-    foreign = looks(0, "somebody else")
+    foreign = looks(0, "another owner")
     assert (foreign.events, foreign.cursor > 0) == ([], True)
     mine = looks(0, owner)
     assert foreign.cursor == mine.cursor == mine.events[-1].position, "the same place, though nothing was shown"

@@ -5,14 +5,18 @@ import subprocess
 import sys
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from relay_workers.maintenance import disk_pressure
 from relay_workers.maintenance.disk_meter import Sample, growth
 from relay_workers.maintenance.disk_pressure import (
     GREW_MOST,
     LARGEST_RAW_LOG,
+    SETTLE_SECONDS,
     Chosen,
+    DiskPressure,
     floor_after_relief,
     to_end_under_pressure,
 )
@@ -128,3 +132,37 @@ def test_nobody_is_ended_whose_end_would_free_nothing():
 def test_after_a_relief_the_next_one_waits_until_the_disk_is_fuller_still():
     assert floor_after_relief(free=800, pressure=1000) == 600
     assert floor_after_relief(free=0, pressure=1000) == 125, "with next to nothing left nobody waits"
+
+
+def test_a_second_workspace_is_ended_only_after_the_raw_logs_of_the_first_are_gone(monkeypatch):
+    """Ended executions leave the list of live ones a moment before their raw logs are removed."""
+    now, free, ended = [100.0], [10], []
+    monkeypatch.setattr(disk_pressure.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(disk_pressure.shutil, "disk_usage", lambda _path: SimpleNamespace(free=free[0]))
+    live = {
+        path: SimpleNamespace(
+            controls=[
+                SimpleNamespace(execution_id=path, ended_by=None, ask_end=lambda *_, path=path: ended.append(path))
+            ]
+        )
+        for path in (ONE, TWO)
+    }
+    monkeypatch.setattr(disk_pressure, "live_workspaces", lambda _live: live)
+    monkeypatch.setattr(
+        DiskPressure, "_grown", lambda _self, candidates: {path: 9 if path == ONE else 1 for path in candidates}
+    )
+    settings = SimpleNamespace(data_dir=Path("/"), node_pressure_bytes=100)
+    parts = (SimpleNamespace(backlogs=dict), SimpleNamespace(swept=lambda _kind: None))
+    pressure = DiskPressure(settings, None, None, *parts)
+    pressure.sweep()
+    assert ended == [ONE]
+    del live[ONE]
+    now[0] += SETTLE_SECONDS - 0.1
+    pressure.sweep()
+    assert ended == [ONE], "its raw logs may still be there"
+    free[0] = 1000
+    now[0] += 0.2
+    pressure.sweep()
+    free[0] = 10
+    pressure.sweep()
+    assert ended == [ONE, TWO], "the disk ran full again"

@@ -1,4 +1,4 @@
-"""What cannot be done to relay-pid1: from inside its container, and by clients of the channel."""
+"""Attacks on relay-pid1 that fail: from inside its container, and by clients of the channel."""
 
 import os
 import socket
