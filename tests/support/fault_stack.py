@@ -98,6 +98,7 @@ def fault_relay(root: Path, postgres: EmbeddedPostgres, valkey: EmbeddedValkey) 
     """A Relay on these servers with a short lease; nothing is started."""
     environment = environment_of(root, postgres.url, valkey.url)
     environment |= {
+        "RELAY_WORKER_CONCURRENCY": "24",
         "RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
         "RELAY_LEASE_RENEW_SECONDS": "1",
         "RELAY_NODE_HEARTBEAT_SECONDS": "1",
