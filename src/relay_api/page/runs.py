@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from relay_api.dependencies import ServicesDep
 from relay_api.page.browser import Elsewhere, Posted, SignedIn
 from relay_api.page.rendering import HEADERS, PageRoute, render
+from relay_api.page.run_notes import notes_of
 from relay_api.page.steps import shown_step, why_waits
 from relay_api.services import Services
 from relay_core.domain.errors import InvalidInput
@@ -198,10 +199,11 @@ async def follow_up(run_id: UUID, services: ServicesDep, browser: SignedIn, form
     prompt = form.get("prompt", "").strip()
     if not prompt:
         raise InvalidInput("say what the agent shall do", field="prompt")
+    notes = notes_of(form)
 
     def ask(connection: Connection) -> UUID:
         session = run_views.run(connection, run_id, browser.principal)["session_id"]
-        execution = add_follow_up(connection, session, prompt, browser.principal)
+        execution = add_follow_up(connection, session, prompt, browser.principal, notes)
         new: UUID = execution_views.execution(connection, execution, browser.principal)["run_id"]
         return new
 

@@ -53,7 +53,7 @@ def create_follow_up(
     """
 
     def create(connection: Connection) -> ExecutionDetail:
-        new = add_follow_up(connection, session_id, body.prompt, principal)
+        new = add_follow_up(connection, session_id, body.prompt, principal, body.notes())
         return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
 
     return creating.answer(principal, body, 202, create)

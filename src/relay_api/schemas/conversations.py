@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import Input, Output, Prompt
+from relay_api.schemas.common import Output, Prompt
 from relay_api.schemas.links import SessionLinks
 from relay_api.schemas.measures import UsageOut
+from relay_api.schemas.run_notes import NotesIn
 from relay_core.domain.agents.conversation import EntryKind, ToolStatus
 
 
@@ -81,7 +82,7 @@ class SessionList(Output):
     items: list[SessionOut]
 
 
-class FollowUpIn(Input):
-    """Request for a session's next turn: its prompt."""
+class FollowUpIn(NotesIn):
+    """Request for a session's next turn: its prompt, and notes on the run that it makes."""
 
     prompt: Prompt

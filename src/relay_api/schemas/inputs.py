@@ -95,7 +95,8 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
 def step(body: StepIn) -> StepRequest:
     """Return the further step that a request asks for; its executor contains the fields of the request."""
     executor = None if body.executor is None else body.executor.model_dump()
-    return StepRequest(RunReason(body.run_reason), body.repo, body.script, body.prompt, executor, body.as_root)
+    reason = RunReason(body.run_reason)
+    return StepRequest(reason, body.repo, body.script, body.prompt, executor, body.as_root, body.notes())
 
 
 def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:

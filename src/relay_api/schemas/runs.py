@@ -18,10 +18,11 @@ from relay_api.schemas.common import (
     ShortText,
 )
 from relay_api.schemas.links import NewRunLinks
+from relay_api.schemas.run_notes import LabelName, LabelText, NotesIn
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
-from relay_core.domain.run_notes import MOST_LABEL_CHARACTERS, MOST_LABELS, MOST_METADATA_BYTES
+from relay_core.domain.run_notes import MOST_LABELS, MOST_METADATA_BYTES
 
 _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
@@ -105,10 +106,6 @@ SecretMapping = Annotated[
     dict[EnvName, SecretName], Field(max_length=50, json_schema_extra={"additionalProperties": False})
 ]
 SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
-
-
-LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
-LabelText = Annotated[str, StringConstraints(max_length=MOST_LABEL_CHARACTERS, pattern=NO_NUL)]
 
 
 class LimitsIn(Input):
@@ -232,7 +229,7 @@ class RerunIn(Input):
     )
 
 
-class StepIn(Input):
+class StepIn(NotesIn):
     """Request for a further step in a workspace. It runs after the steps that are running or queued there."""
 
     run_reason: Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]

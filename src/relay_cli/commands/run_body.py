@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay_cli.commands import run_request as request
+from relay_cli.commands.run_notes import notes
 from relay_cli.errors import CommandFailed
 from relay_cli.local_changes import started_from_changes
 from relay_core.domain.job_settings import DEFAULT_EXECUTOR
@@ -37,8 +38,7 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "limits": request.limits(given["limit"] or []),
         "auto_commit": False if given["no_auto_commit"] else None,
         "job_file": False if given["no_job_file"] else None,
-        "title": given["title"],
-        "labels": request.pairs(given["label"] or [], "--label"),
+        **notes(given["title"], given["label"]),
         "project_id": given["project"],
     }
     return request.set_fields(body)

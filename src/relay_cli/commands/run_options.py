@@ -105,15 +105,6 @@ NoAutoCommit = Annotated[
 NoJobFile = Annotated[
     bool, typer.Option("--no-job-file", help="Do not read relay.toml of the repositories (docs/job-file.md).")
 ]
-Label = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=VALUE",
-        help="Label of the run, for `relay ps --label`. Repeat the option for more of them.",
-        autocompletion=completion.labels,
-    ),
-]
-Title = Annotated[str | None, typer.Option(help="Title of the run; without it the prompt's first line.")]
 Project = Annotated[
     str | None,
     typer.Option(

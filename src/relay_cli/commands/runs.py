@@ -4,6 +4,7 @@ from relay_cli.agent_image import agent_without_image, offer
 from relay_cli.client import connect
 from relay_cli.commands import run_options as option
 from relay_cli.commands.run_body import body_of
+from relay_cli.commands.run_notes import Label, Title
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.console.output import note
@@ -37,8 +38,8 @@ def run(
     limit: option.Limit = None,
     no_auto_commit: option.NoAutoCommit = False,
     no_job_file: option.NoJobFile = False,
-    title: option.Title = None,
-    label: option.Label = None,
+    title: Title = None,
+    label: Label = None,
     project: option.Project = None,
     wait: option.Wait = True,
     as_json: Json = False,

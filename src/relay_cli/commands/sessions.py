@@ -8,6 +8,7 @@ import typer
 from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId, id_argument
+from relay_cli.commands.run_notes import Label, Title, notes
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.domain.agents.executors import SHELL
@@ -25,6 +26,8 @@ def follow_up(
     wait: Annotated[
         bool, typer.Option("--wait/--detach", help="Follow the agent and exit with its exit code, or return at once.")
     ] = True,
+    title: Title = None,
+    label: Label = None,
     as_json: Json = False,
 ) -> None:
     """Send an agent another message.
@@ -36,16 +39,17 @@ def follow_up(
     """
     api = connect()
     text = sys.stdin.read() if prompt == "-" else prompt
-    execution = _next_turn(api, find_session(api, target), text)
+    execution = _next_turn(api, find_session(api, target), text, notes(title, label))
     go_on(api, execution["run_id"], wait=wait, as_json=as_json)
 
 
-def _next_turn(api: Api, session: dict[str, Any], text: str) -> dict[str, Any]:
+def _next_turn(api: Api, session: dict[str, Any], text: str, noted: dict[str, Any]) -> dict[str, Any]:
     """Queue the next turn of a session, or a step of its executor if that cannot continue a conversation."""
     if session["can_resume"]:
-        queued: dict[str, Any] = api.call("POST", f"/v1/sessions/{session['id']}/follow-ups", json={"prompt": text})
+        body = {"prompt": text, **noted}
+        queued: dict[str, Any] = api.call("POST", f"/v1/sessions/{session['id']}/follow-ups", json=body)
         return queued
-    step: dict[str, Any] = {"run_reason": "coding_agent", "prompt": text}
+    step: dict[str, Any] = {"run_reason": "coding_agent", "prompt": text, **noted}
     if session["executor"] == SHELL.name:
         step["executor"] = {"name": SHELL.name, "command": text}
     added: dict[str, Any] = api.call("POST", f"/v1/workspaces/{session['workspace_id']}/executions", json=step)

@@ -8,6 +8,7 @@ import typer
 from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.commands.ids import WorkspaceId
+from relay_cli.commands.run_notes import Label, Title, notes
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_cli.rendering.names import short
@@ -39,6 +40,8 @@ def add(
     ] = None,
     variant: Annotated[str | None, typer.Option(help="Variant (profile) of --executor.")] = None,
     model: Annotated[str | None, typer.Option(help="Model of --executor.")] = None,
+    title: Title = None,
+    label: Label = None,
     as_json: Json = False,
 ) -> None:
     """Add a step to a workspace: a script, or an agent with a new conversation. It waits for the steps before it.
@@ -57,7 +60,7 @@ def add(
         raise CommandFailed("--executor, --variant and --model need --agent", 2)
     if executor is None and (variant or model):
         raise CommandFailed("--variant and --model need --executor", 2)
-    body: dict[str, Any] = {"repo": repo}
+    body: dict[str, Any] = {"repo": repo, **notes(title, label)}
     if agent is not None:
         chosen = {"name": executor, "variant": variant, "model": model}
         named = {name: value for name, value in chosen.items() if value is not None}

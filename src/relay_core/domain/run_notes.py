@@ -1,8 +1,9 @@
-"""The notes of clients on a run (labels and metadata), and how a merge patch (RFC 7396) changes them."""
+"""The notes of clients on a run (title, labels, metadata), and how a merge patch (RFC 7396) changes them."""
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay_core.domain.errors import InvalidInput
@@ -11,6 +12,32 @@ MOST_LABELS = 50
 MOST_LABEL_CHARACTERS = 255
 MOST_METADATA_BYTES = 16 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """Notes of a client on the run that its request makes."""
+
+    title: str | None = None
+    """None: Relay names the run after its prompt or script."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise an error unless the notes can be stored.
+
+        Raises:
+            InvalidInput: see `check_labels` and `check_metadata`.
+        """
+        check_labels(self.labels)
+        check_metadata(self.metadata)
+
+    def given(self) -> list[str]:
+        """Return the names of the fields that the client gave."""
+        return [name for name, value in vars(self).items() if value]
+
+
+NO_NOTES = RunNotes()
 
 
 def merged(stored: Mapping[str, Any], patch: Mapping[str, Any] | None) -> dict[str, Any]:

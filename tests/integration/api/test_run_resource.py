@@ -112,6 +112,19 @@ def test_a_further_step_is_a_run_and_a_dev_server_is_none(api: Api, worker: Work
     assert run_of(api, new["run_id"])["status"] == "completed"
 
 
+def test_the_run_of_a_further_step_has_the_notes_that_were_given_with_it(api: Api, worker: Worker) -> None:
+    new = api.run()
+    steps_to_end(api, worker, new)
+    path = f"/v1/workspaces/{new['workspace_id']}/executions"
+    notes = {"title": "Tidy", "labels": {"kind": "chore"}, "metadata": {"n": 1}}
+    step = api.post(path, {"run_reason": "setup_script", "script": "true", **notes}).json()
+    found = run_of(api, step["run_id"])
+    assert {name: found[name] for name in notes} == notes
+    for field, value in notes.items():
+        refused = api.post(path, {"run_reason": "archive_script", "script": "true", field: value})
+        assert problem_of(refused) == (422, "field_not_allowed", [field])
+
+
 def test_lists_are_filtered_and_paged_and_show_each_owner_its_own(api: Api, worker: Worker) -> None:
     first = api.run(title="Alpha 100%")
     second = api.run(title="beta", repos=[{"url": "https://git.example.org/team/other.git"}])

@@ -82,6 +82,26 @@ def test_a_follow_up_is_a_turn_of_the_same_session(api: Api, worker: Worker):
     assert usage == {"cost_usd": 0.5, "input_tokens": 12.0}
 
 
+def test_the_run_of_a_follow_up_has_the_notes_that_were_given_with_it(api: Api, worker: Worker):
+    made = started(api, worker, title="First", labels={"team": "web"})
+    turned(api, worker, made)
+    notes = {"title": "Second", "labels": {"ticket": "42"}, "metadata": {"by": {"bot": 1}}}
+    path = f"/v1/sessions/{made['session_id']}/follow-ups"
+    assert problem_of(api.post(path, {"prompt": "x", "labels": {"": "x"}}))[0] == 422
+    assert problem_of(api.post(path, {"prompt": "x", "metadata": {"a": "\0"}}))[1:] == (
+        "metadata_invalid",
+        ["metadata"],
+    )
+    queued = api.post(path, {"prompt": "and now?", **notes}).json()
+    run = api.get(f"/v1/runs/{queued['run_id']}").json()
+    assert {name: run[name] for name in notes} == notes
+    found = api.get("/v1/runs", params={"label": "ticket=42"}).json()["items"]
+    assert [run["id"] for run in found] == [queued["run_id"]]
+    api.post(f"/v1/runs/{run['id']}/cancel")
+    again = api.post(f"/v1/runs/{run['id']}/rerun").json()
+    assert {name: again[name] for name in notes} == notes
+
+
 def test_one_follow_up_waits_at_a_time_whoever_asks(api: Api, worker: Worker):
     made = started(api, worker)
     turned(api, worker, made)

@@ -10,21 +10,14 @@ from contextlib import suppress
 import docker
 import pytest
 
-from relay_core.store.transaction import Database
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.port import PullTerms
-from tests.support.api_fixtures import Api, Worker, api_on_a_port, environment, settings_for
+from tests.support.api_fixtures import Api, Worker, environment
 from tests.support.registry_fixtures import Registry, serving
 from tests.support.terminal import on_a_terminal, shown_until
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture
-def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
-        yield api
 
 
 @pytest.fixture

@@ -18,29 +18,14 @@ from relay_cli.main import app
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.executions import conversations
-from relay_core.store.transaction import Database
-from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.api_fixtures import Api, Worker
 from tests.support.terminal import on_a_terminal, shown_until
 from tests.support.waiting import eventually
 
 URL = "https://git.example.org/team/app.git"
 EXITED = machine.failed(Reason.EXIT_CODE, "the command exited with 3", 3)
 Relay = Callable[..., Result]
-
-
-@pytest.fixture
-def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
-        yield api
-
-
-@pytest.fixture
-def worker(api: Api) -> Iterator[Worker]:
-    live = LiveLogPublisher(api.settings)  # without it, a follower sees new bytes after five seconds
-    yield Worker(api.database, live)
-    live.close()
 
 
 @pytest.fixture
@@ -291,6 +276,21 @@ def test_a_follow_up_of_a_shell_is_a_further_step_with_that_command(api: Api, wo
     agent = api.get(f"/v1/executions/{newest(api)['agent_execution_id']}").json()
     assert agent["action"]["executor"]["command"] == "make lint"
     assert agent["workspace_id"] == first["workspace_id"]
+
+
+def test_follow_ups_and_steps_take_a_title_and_labels(api: Api, worker: Worker, relay: Relay):
+    first = carry_out(api, worker, api.run()["run_id"])
+    relay("follow-up", first["id"], "make lint", "--title", "Lint", "--label", "team=web", "--detach")
+    lint = newest(api)
+    assert (lint["title"], lint["labels"]) == ("Lint", {"team": "web"})
+    relay("step", "add", first["id"], "--script", "make docs", "--title", "Docs", "--label", "a=1", "--label", "b=2")
+    docs = newest(api)
+    assert (docs["title"], docs["labels"]) == ("Docs", {"a": "1", "b": "2"})
+    assert "Lint" in relay("ps", "--label", "team=web").stdout
+    with pytest.raises(CommandFailed, match="--label takes NAME=VALUE; got 'team'"):
+        relay("follow-up", first["id"], "x", "--label", "team")
+    with pytest.raises(CommandFailed, match="--label -: must match"):
+        relay("step", "add", first["id"], "--cleanup", "--label", "-=1")
 
 
 def test_short_ids_and_unknown_ids(api: Api, relay: Relay):

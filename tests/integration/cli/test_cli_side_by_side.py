@@ -5,15 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from relay_core.live_log.publisher import LiveLogPublisher
-from relay_core.store.transaction import Database
-from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.api_fixtures import Api, Worker
 from tests.support.cli import call_relay
 from tests.support.terminal import on_a_terminal, shown_until
 
@@ -21,19 +16,6 @@ TOGETHER = [
     {"url": f"https://git.example.org/team/{name}.git", "setup_script": "make", "parallel_setup_script": True}
     for name in ("app", "library")
 ]
-
-
-@pytest.fixture
-def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
-        yield api
-
-
-@pytest.fixture
-def worker(api: Api) -> Iterator[Worker]:
-    live = LiveLogPublisher(api.settings)
-    yield Worker(api.database, live)
-    live.close()
 
 
 def agent(api: Api, worker: Worker, run: dict[str, Any], says: bytes = b"") -> None:

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,18 +21,11 @@ from relay_core.domain.process_handle import ProcessHandle
 from relay_core.store.executions.owned import store_handle
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Run
-from relay_core.store.transaction import Database
-from tests.support.api_fixtures import Api, Worker, api_on_a_port, settings_for
+from tests.support.api_fixtures import Api, Worker
 from tests.support.waiting import eventually
 
 URL = "https://git.example.org/team/app.git"
 Relay = Callable[..., Result]
-
-
-@pytest.fixture
-def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_on_a_port(database, settings_for(database_url, redis_url)) as api:
-        yield api
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, func, insert, literal, select
 
 from relay_core.domain.run import title_of
+from relay_core.domain.run_notes import RunNotes
 from relay_core.domain.step import AgentStep, DevServerStep, ScriptStep, Step
 from relay_core.domain.vocabulary import RunKind
 from relay_core.store.schema.tables import Run, Task, Workspace
@@ -27,15 +28,23 @@ class NewRun:
     rerun_of: UUID | None = None
 
 
-def run_of_step(step: Step, workspace_id: UUID, session_id: UUID, by: str) -> NewRun | None:
-    """Return the run of a further step of a workspace; None if such a step belongs to no run."""
+def run_of_step(step: Step, workspace_id: UUID, session_id: UUID, by: str, notes: RunNotes) -> NewRun | None:
+    """Return the run of a further step of a workspace; None if such a step belongs to no run.
+
+    Without a title in the notes, the run is named after the prompt, or after the kind of script and its repo.
+    """
     if not step.run_reason.in_run:
         return None
+    kind = RunKind.FOLLOW_UP if isinstance(step, AgentStep) and step.follow_up else RunKind.STEP
+    return NewRun(
+        workspace_id, session_id, kind, notes.title or _title(step), by, labels=notes.labels, metadata=notes.metadata
+    )
+
+
+def _title(step: Step) -> str:
     if isinstance(step, AgentStep):
-        kind = RunKind.FOLLOW_UP if step.follow_up else RunKind.STEP
-        return NewRun(workspace_id, session_id, kind, title_of(step.prompt), by)
-    title = f"{step.run_reason} {step.repo}" if isinstance(step, ScriptStep | DevServerStep) else step.run_reason
-    return NewRun(workspace_id, session_id, RunKind.STEP, title, by)
+        return title_of(step.prompt)
+    return f"{step.run_reason} {step.repo}" if isinstance(step, ScriptStep | DevServerStep) else step.run_reason
 
 
 def create_run(connection: Connection, new: NewRun) -> UUID:

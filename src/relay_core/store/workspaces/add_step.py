@@ -11,6 +11,7 @@ from relay_core.domain.agents import profiles as agent_profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.chain import Action, RepoScripts
 from relay_core.domain.errors import Conflict
+from relay_core.domain.run_notes import NO_NOTES, RunNotes
 from relay_core.domain.step import AgentStep, DevServerStep
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.store.executions.create import NewGroup, create_group
@@ -31,7 +32,7 @@ def add_step(
     Args:
         connection: one transaction of `Database`; if the step may start, its message is sent after the commit.
         workspace_id: the workspace.
-        request: the step, with the fields of its executor as the client gave them.
+        request: the step, with the fields of its executor and its notes on the run as the client gave them.
         principal: owner of the new execution.
         deployment: agent profiles of the server; those of the workspace's project take precedence.
 
@@ -40,7 +41,8 @@ def add_step(
 
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
-        InvalidInput: the executor is unknown, a field does not belong to the run reason, or no script can be chosen.
+        InvalidInput: the executor is unknown, a field does not belong to the run reason, the notes cannot be stored,
+            or no script can be chosen.
         Conflict: the workspace accepts no such step now (see `queue_step`), or `dev_server_running`.
     """
     condition.read_for(connection, workspace_id, principal)
@@ -55,11 +57,17 @@ def add_step(
         dev_servers.refuse_second_server(connection, workspace_id, step)
     if isinstance(step, AgentStep):  # a follow-up (follow_up.py) keeps its session
         sessions.open_session(connection, workspace_id, executor)
-    return queue_step(connection, workspace_id, Action(step), principal)
+    return queue_step(connection, workspace_id, Action(step), principal, notes=request.notes)
 
 
 def queue_step(
-    connection: Connection, workspace_id: UUID, action: Action, principal: Principal, *, session_id: UUID | None = None
+    connection: Connection,
+    workspace_id: UUID,
+    action: Action,
+    principal: Principal,
+    *,
+    session_id: UUID | None = None,
+    notes: RunNotes = NO_NOTES,
 ) -> UUID:
     """Queue a planned step behind the steps that hold or wait for the workspace's lane.
 
@@ -71,6 +79,7 @@ def queue_step(
         action: the step, and the groups that follow it.
         principal: owner of the new execution.
         session_id: session of the new execution; None: the workspace's latest.
+        notes: notes on the run that the step makes; checked.
 
     Returns:
         Id of the new execution.
@@ -92,7 +101,7 @@ def queue_step(
     if session_id is None:
         newest = select(Session.id).where(Session.workspace_id == workspace_id)
         session_id = connection.execute(newest.order_by(Session.created_at.desc()).limit(1)).scalar_one()
-    run = run_of_step(action.step, workspace_id, session_id, principal.owner)
+    run = run_of_step(action.step, workspace_id, session_id, principal.owner, notes)
     run_id = None if run is None else create_run(connection, run)
     ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     ready = found.state is WorkspaceState.RUNNING and not found.stopped

@@ -8,6 +8,7 @@ from relay_core.domain import chain
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.run_notes import NO_NOTES, RunNotes
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.executions.action_json import action_from_json, executor_from_json
@@ -19,7 +20,9 @@ from relay_core.store.workspaces.add_step import queue_step, repo_scripts
 E = ExecutionProcess
 
 
-def add_follow_up(connection: Connection, session_id: UUID, prompt: str, principal: Principal) -> UUID:
+def add_follow_up(
+    connection: Connection, session_id: UUID, prompt: str, principal: Principal, notes: RunNotes = NO_NOTES
+) -> UUID:
     """Queue the next turn of a session behind the steps that hold or wait for the workspace's lane.
 
     Args:
@@ -27,13 +30,14 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
         session_id: the session.
         prompt: text for the agent.
         principal: owner of the new execution.
+        notes: notes on the run that the turn makes.
 
     Returns:
         Id of the new execution.
 
     Raises:
         NotFound: there is no such session, or it belongs to another owner.
-        InvalidInput: the prompt is blank.
+        InvalidInput: the prompt is blank, or the notes cannot be stored.
         Conflict: `cannot_resume`: the session's executor cannot continue conversations; `follow_up_queued`: a follow-up
             is queued already; or the workspace accepts no more steps (see `add_step.queue_step`).
     """
@@ -46,11 +50,12 @@ def add_follow_up(connection: Connection, session_id: UUID, prompt: str, princip
         )
         raise Conflict(message, code="cannot_resume")
     check_prompt(found["executor"], prompt)
+    notes.check()
     lane.lock(connection, found["workspace_id"])
     refuse_second_follow_up(connection, session_id)
     executor = executor_from_json(found["executor_config"])
     step = AgentStep(executor, prompt, _cwd(connection, found), follow_up=True)
-    return queue_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id)
+    return queue_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id, notes=notes)
 
 
 def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:

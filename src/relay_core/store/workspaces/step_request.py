@@ -11,6 +11,7 @@ from relay_core.domain import chain
 from relay_core.domain.agents.executors import ExecutorChoice, check_prompt
 from relay_core.domain.chain import RepoScripts
 from relay_core.domain.errors import InvalidInput
+from relay_core.domain.run_notes import NO_NOTES, RunNotes
 from relay_core.domain.step import AgentStep, Step
 from relay_core.domain.vocabulary import RunReason
 
@@ -38,6 +39,8 @@ class StepRequest:
     """Fields of `ExecutorChoice`, for a coding agent only; None: the executor of the workspace's latest session."""
     as_root: bool = False
     """Whether the script runs as root; for a setup script only."""
+    notes: RunNotes = NO_NOTES
+    """Notes on the run that the step makes; not allowed for a step that belongs to no run."""
 
 
 def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorChoice) -> Step:
@@ -49,7 +52,8 @@ def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorC
         executor: complete and checked; used for a coding agent only.
 
     Raises:
-        InvalidInput: a field is missing or does not belong to the run reason, or no repo or script can be chosen.
+        InvalidInput: a field is missing or does not belong to the run reason, the notes cannot be stored, or no repo or
+            script can be chosen.
     """
     reason = request.run_reason
     _check_fields(request)
@@ -94,5 +98,10 @@ def _check_fields(request: StepRequest) -> None:
     for field, given in wrong.items():
         if given:
             raise InvalidInput(f"{field} does not belong to a {reason}", code="field_not_allowed", field=field)
+    if request.notes.given() and not reason.in_run:
+        field = request.notes.given()[0]
+        message = f"a {reason} belongs to no run, so {field} has no place; leave it out"
+        raise InvalidInput(message, code="field_not_allowed", field=field)
+    request.notes.check()
     if agent and request.prompt is None:
         raise InvalidInput("a coding_agent needs a prompt", code="prompt_missing", field="prompt")

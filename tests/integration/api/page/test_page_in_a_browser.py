@@ -361,7 +361,12 @@ def test_a_follow_up_is_sent_and_a_one_time_link_signs_in(api: Api, worker: Work
     assert "#" not in page.url, "the code leaves the address"
     page.get_by_role("link", name="Talk").first.click()
     page.fill("#prompt", "Now add a test")
+    page.get_by_text("Title and labels").click()
+    page.get_by_label("Title of the new run").fill("Test it")
+    page.get_by_label("Labels").fill("team=web, ticket=4 2")
     page.get_by_role("button", name="Send").click()
+    expect(page.locator("h1")).to_contain_text("Test it")
+    assert page.locator("#head .label").all_inner_texts() == ["team=web", "ticket=4 2"]
     page.get_by_role("link", name="Conversation").click()
     expect(page.locator(".entry.prompt")).to_contain_text("Now add a test")
     page.context.close()
