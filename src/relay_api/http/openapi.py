@@ -1,5 +1,6 @@
 """The OpenAPI document: FastAPI's document, completed with Relay's error schema and this server's maximum limits."""
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -49,6 +50,8 @@ def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         limit = schemas["LimitsIn"]["properties"][name]
         limit["maximum"] = bound
         limit["default"] = min(limit["default"], bound)
+    for name in _names_in_bodies(document):
+        _tell_defaults(schemas[name])
     return document
 
 
@@ -59,6 +62,37 @@ def _show_examples(operation: dict[str, Any]) -> None:
             name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
             if name in EXAMPLES and name != "Problem":
                 content["example"] = EXAMPLES[name]
+
+
+def _names_in_bodies(document: dict[str, Any]) -> set[str]:
+    """Return the names of the schemas of which request bodies consist."""
+    schemas = document["components"]["schemas"]
+    left = [operation.get("requestBody") for methods in document["paths"].values() for operation in methods.values()]
+    names: set[str] = set()
+    while left:
+        match left.pop():
+            case {"$ref": str(ref)}:
+                name = ref.rpartition("/")[2]
+                left += [] if name in names else [schemas[name]]
+                names.add(name)
+            case dict() as each:
+                left += each.values()
+            case list() as each:
+                left += each
+    return names
+
+
+def _tell_defaults(schema: dict[str, Any]) -> None:
+    """Move the defaults of a body's fields into their descriptions.
+
+    Generated clients send the default of a field that their caller leaves out, or demand the field. But Relay tells the
+    two apart: a job file or the project may decide what a request leaves open.
+    """
+    for field in schema.get("properties", {}).values():
+        default = field.pop("default", None)
+        if default not in (None, [], {}):
+            text = str(field.get("description", "")).rstrip(".")
+            field["description"] = f"{text}{'. ' if text else ''}Default: `{json.dumps(default)}`."
 
 
 def _name_keys(schema: Any) -> None:

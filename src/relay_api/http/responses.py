@@ -41,8 +41,11 @@ def problem_doc(status: int) -> dict[str, Any]:
     return {"description": _TEXTS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
-def raw(description: str, media_type: str) -> dict[str, Any]:
-    """Return the OpenAPI description of an answer whose body is not JSON."""
+def raw(description: str, *media_types: str) -> dict[str, Any]:
+    """Return the OpenAPI description of an answer whose body is not JSON, in one of the media types."""
+    return {"description": description, "content": {name: {"schema": _text_or_bytes(name)} for name in media_types}}
+
+
+def _text_or_bytes(media_type: str) -> dict[str, Any]:
     binary = "octet" in media_type or "bundle" in media_type
-    schema = {"type": "string", "format": "binary"} if binary else {"type": "string"}
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+    return {"type": "string", "format": "binary"} if binary else {"type": "string"}

@@ -28,12 +28,14 @@ RepoName = Annotated[
     "file with a line `# repo: NAME` before each.")
 ]  # fmt: skip
 BUNDLE_TYPE = "application/x-git-bundle"
+_BYTES = "application/octet-stream"
+"""Also a type of bundles, because generators of clients do not know the other; for requests that accept no other."""
 BundleRepo = Annotated[
     str | None,
     Query(max_length=255, pattern=NO_NUL, description="Name of the repository; needed when there are several."),
 ]
 Accept = Annotated[str | None, Header(include_in_schema=False)]
-_BUNDLE_ANSWERS = {**problems(404), 200: raw("The bundle.", BUNDLE_TYPE)}
+_BUNDLE_ANSWERS = {**problems(404), 200: raw("The bundle.", BUNDLE_TYPE, _BYTES)}
 _ANSWERS = {**problems(404), 200: raw("Statistics, or the patch.", PATCH_TYPE)}
 
 
@@ -83,9 +85,18 @@ def execution_diff(
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 
 
-@router.get("/workspaces/{workspace_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of a workspace")
+@router.get(
+    "/workspaces/{workspace_id}/bundle",
+    response_class=Response,
+    responses=_BUNDLE_ANSWERS,
+    summary="Git bundle of a workspace",
+)
 def workspace_bundle(
-    workspace_id: WorkspaceId, services: ServicesDep, principal: Reader, repo: BundleRepo = None
+    workspace_id: WorkspaceId,
+    services: ServicesDep,
+    principal: Reader,
+    repo: BundleRepo = None,
+    accept: Accept = None,
 ) -> Response:
     """Return the commits that the workspace added to one repository, with its last recorded state, for `git fetch`.
 
@@ -94,30 +105,42 @@ def workspace_bundle(
     """
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal)
-        return _bundle(bundles.of_workspace(connection, workspace_id, repo))
+        return _bundle(bundles.of_workspace(connection, workspace_id, repo), accept)
 
 
-@router.get("/runs/{run_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of a run")
-def run_bundle(run_id: RunId, services: ServicesDep, principal: Reader, repo: BundleRepo = None) -> Response:
+@router.get("/runs/{run_id}/bundle", response_class=Response, responses=_BUNDLE_ANSWERS, summary="Git bundle of a run")
+def run_bundle(
+    run_id: RunId, services: ServicesDep, principal: Reader, repo: BundleRepo = None, accept: Accept = None
+) -> Response:
     """Return the commits from the workspace's base commit to the last state that the run left in one repository."""
     with services.database.connect() as connection:
         workspace_id = require_run(connection, run_id, principal)
-        return _bundle(bundles.of_run(connection, run_id, workspace_id, repo))
+        return _bundle(bundles.of_run(connection, run_id, workspace_id, repo), accept)
 
 
-@router.get("/executions/{execution_id}/bundle", responses=_BUNDLE_ANSWERS, summary="Git bundle of an execution")
+@router.get(
+    "/executions/{execution_id}/bundle",
+    response_class=Response,
+    responses=_BUNDLE_ANSWERS,
+    summary="Git bundle of an execution",
+)
 def execution_bundle(
-    execution_id: ExecutionId, services: ServicesDep, principal: Reader, repo: BundleRepo = None
+    execution_id: ExecutionId,
+    services: ServicesDep,
+    principal: Reader,
+    repo: BundleRepo = None,
+    accept: Accept = None,
 ) -> Response:
     """Return the commits from the workspace's base commit to the state that one execution left in one repository."""
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
-        return _bundle(bundles.of_execution(connection, execution_id, repo))
+        return _bundle(bundles.of_execution(connection, execution_id, repo), accept)
 
 
-def _bundle(found: bundles.RepoBundle) -> Response:
+def _bundle(found: bundles.RepoBundle, accept: str | None) -> Response:
     disposition = {"Content-Disposition": f'attachment; filename="{found.name}.bundle"'}
-    return Response(found.content, headers=disposition, media_type=BUNDLE_TYPE)
+    only_bytes = accept is not None and _BYTES in accept and BUNDLE_TYPE not in accept
+    return Response(found.content, headers=disposition, media_type=_BYTES if only_bytes else BUNDLE_TYPE)
 
 
 def _wants_patch(asked: str | None, accept: str | None) -> bool:

@@ -212,9 +212,9 @@ class RunChange(Input):
     """A merge patch (RFC 7396): what is left out stays, null removes a label or a value."""
 
     title: ShortText | None = Field(None, description="Null: it stays.")
-    labels: dict[LabelName, LabelText | None] | None = Field(
-        None, description="Null removes all.", json_schema_extra={"additionalProperties": False}
-    )
+    labels: (
+        Annotated[dict[LabelName, LabelText | None], Field(json_schema_extra={"additionalProperties": False})] | None
+    ) = Field(None, description="Null removes all.")
     metadata: dict[str, Any] | None = Field(None, description="Null removes all.")
 
 

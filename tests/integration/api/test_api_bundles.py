@@ -61,6 +61,8 @@ def test_a_bundle_is_that_of_the_state_or_of_an_earlier_one_with_the_same_commit
     workspace = f"/v1/workspaces/{made['workspace_id']}"
     answer = api.get(f"{workspace}/bundle")
     assert (answer.content, answer.headers["content-type"]) == (b"one", "application/x-git-bundle")
+    plain = api.get(f"{workspace}/bundle", headers={"Accept": "application/octet-stream"})
+    assert (plain.content, plain.headers["content-type"]) == (b"one", "application/octet-stream")
     assert answer.headers["content-disposition"] == 'attachment; filename="app.bundle"'
     assert [api.get(f"/v1/executions/{id_}/bundle").content for id_ in (one, two, three)] == [b"one", b"second", b"one"]
     shown = api.get(f"{workspace}/diff").json()["items"][0]

@@ -1,10 +1,12 @@
 """The locks: what runs is a part of what is tested, and brings no tool of development."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+CLIENTS = "tests/integration/api/clients"
 
 
 def pins(name: str) -> dict[str, str]:
@@ -32,6 +34,13 @@ def test_the_build_backend_is_pinned_and_nothing_is_fetched_to_build():
 
 
 def test_every_pin_has_hashes():
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ("requirements.lock", "requirements-dev.lock", f"{CLIENTS}/requirements.lock"):
         for entry in re.split(r"\n(?=[a-z0-9])", (ROOT / lock).read_text().strip()):
             assert "--hash=sha256:" in entry, entry.splitlines()[0]
+
+
+def test_what_npm_installs_for_tests_is_pinned_with_hashes_and_names_no_host():
+    packages = json.loads((ROOT / CLIENTS / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == json.loads((ROOT / CLIENTS / "package.json").read_text())["dependencies"]
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+    assert not any("resolved" in package for package in packages.values())
