@@ -20,11 +20,13 @@ from relay_core.store.schema.migrate import upgrade
 from relay_core.store.transaction import Database
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
-from tests.support.grouping import order_of
+from tests.support.grouping import order_of, processes_for_stacks
 from tests.support.published import Published
 
 ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
+NICENESS = 10
+"""Of the processes for small tests, while others run whole stacks."""
 
 
 def pytest_configure() -> None:
@@ -33,6 +35,7 @@ def pytest_configure() -> None:
         del os.environ[name]
     get_settings.cache_clear()
     _let_children_have_signals()
+    _leave_time_to_stacks()
     os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own
 
 
@@ -54,11 +57,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
 
 
+def _leave_time_to_stacks() -> None:
+    """Lower the priority of a process that runs small tests only, with that of its servers (group_scheduling.py)."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if number >= processes_for_stacks():
+        os.nice(NICENESS)
+
+
 def _give_time(item: pytest.Item) -> None:
-    """Doubles the test's limit of time, as the processes share the processors."""
+    """Makes the test's limit of time three times as long, as the processes share the processors."""
     own = item.get_closest_marker("timeout")
     seconds = float(own.args[0] if own else item.config.getini("timeout"))
-    item.add_marker(pytest.mark.timeout(2 * seconds), append=False)
+    item.add_marker(pytest.mark.timeout(3 * seconds), append=False)
 
 
 def _let_children_have_signals() -> None:

@@ -5,6 +5,7 @@ process that is nearly done with its last one. Modules that use a whole Relay sh
 Every other module is a group.
 """
 
+import os
 from pathlib import Path
 
 TOGETHER = {
@@ -59,6 +60,16 @@ _GROUPS = {module: (name, number) for number, (name, modules) in enumerate(TOGET
 def group_of(module: Path) -> str:
     """Name of the group of a test module, given by its path below `tests/`."""
     return _GROUPS[str(module)][0] if str(module) in _GROUPS else str(module)
+
+
+def starts_relay(group: str) -> bool:
+    """Do the tests of this group start API and workers?"""
+    return group in TOGETHER or group.startswith(("acceptance/", "faults/"))
+
+
+def processes_for_stacks() -> int:
+    """Number of processes that may run groups that start a whole Relay; the first ones do."""
+    return int(os.environ.get("RELAY_TEST_STACKS", "3"))
 
 
 def order_of(module: Path) -> int:

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.support.waiting import eventually
 _choose = random.SystemRandom().choice
 NETWORK = f"relay-test-{os.getpid()}-box"
 """Network of the containers that tests of this process make without a Relay."""
+REMOVALS_AT_ONCE = 8
+"""A removal takes a second, and the engine waits in it more than it works."""
 GHOST_SECONDS = 10.0
 """How long an engine may take to forget the last container of a network."""
 PORTS = range(12000, 32000)
@@ -63,10 +66,13 @@ def remove_containers(client: docker.DockerClient, label: str) -> None:
 
     def gone() -> bool:
         containers = client.api.containers(all=True, filters={"label": label})
-        for container in containers:
-            with suppress(docker.errors.APIError):  # the container is gone, or its removal has begun
-                client.api.remove_container(container["Id"], force=True, v=True)
+        with ThreadPoolExecutor(REMOVALS_AT_ONCE) as threads:
+            list(threads.map(remove, (container["Id"] for container in containers)))
         return not containers
+
+    def remove(container_id: str) -> None:
+        with suppress(docker.errors.APIError):  # the container is gone, or its removal has begun
+            client.api.remove_container(container_id, force=True, v=True)
 
     eventually(gone, f"the removal of the containers with {label}")
 

@@ -169,6 +169,12 @@ class Relay:
         assert answer.status_code == 200, answer.text
         return answer.content
 
+    def log_size(self, execution_id: str) -> int:
+        """Stored bytes of the log, which is not sent for it."""
+        answer = self.http.head(f"/v1/executions/{execution_id}/logs")
+        assert answer.status_code == 200, answer.headers
+        return int(answer.headers["content-length"])
+
     def kill(self, execution_id: str) -> None:
         answer = self.http.post(f"/v1/executions/{execution_id}/kill")
         assert answer.status_code == 202, answer.text

@@ -8,8 +8,10 @@ T = TypeVar("T")
 
 WAIT_SECONDS = 60.0
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.3
-_PAUSE_PER_LOOK = 4
-"""Pause after a look, as a multiple of its duration: waiting takes at most a fifth of what serves the looks."""
+_PAUSE_PER_LOOK = 12
+"""Pause after a look, as a multiple of its duration: the looks of a waiting test take a thirteenth of a processor at most.
+
+Several tests wait beside each other, and each look at a whole Relay costs the API and Postgres some 10 ms of processor."""
 
 
 def eventually(look: Callable[[], T], what: str | Callable[[], str] = "the state", seconds: float = WAIT_SECONDS) -> T:
