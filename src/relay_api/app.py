@@ -50,6 +50,25 @@ from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.revision import check_schema
 from relay_core.store.transaction import Database
 
+ROUTERS = (
+    runs.router,
+    run_records.router,
+    executions.router,
+    conversations.router,
+    logs.router,
+    sessions.router,
+    agents.router,
+    workspaces.router,
+    diffs.router,
+    events.router,
+    projects.router,
+    secrets.router,
+    admin.router,
+    health.router,
+    docs.router,
+    page.API,
+    *page.PARTS,
+)
 DISPATCH_THREADS = 2
 """Threads that send queue messages and revokes, so that answers do not wait for Redis."""
 
@@ -84,24 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    parts = (
-        runs,
-        run_records,
-        executions,
-        conversations,
-        logs,
-        sessions,
-        agents,
-        workspaces,
-        diffs,
-        events,
-        projects,
-        secrets,
-        admin,
-        health,
-        docs,
-    )
-    for router in (*(part.router for part in parts), page.API, *page.PARTS):
+    for router in ROUTERS:
         # Not `include_router`: it builds every route a second time, at the first request of each application (0.1 s of
         # processor), to add what no router here has: a further prefix, dependencies, defaults.
         app.router.routes.extend(router.routes)
