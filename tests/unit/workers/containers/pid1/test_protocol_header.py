@@ -25,7 +25,9 @@ OTHER_NAMES = {"HOW_NONE": "HOW_NOT_YET", "END_DEADLINE": "END_DEADLINE_PASSED"}
 
 
 def numbers(prefix: str) -> dict[str, int]:
-    found = re.findall(rf"^\s+((?:{prefix})_\w+) = (\w+),?$|((?:{prefix})_\w+) = (\w+)[, ]", HEADER_FILE, re.MULTILINE)
+    found = re.findall(
+        rf"^\s+((?:{prefix})_\w+) = (\w+),?$|(?<!\w)((?:{prefix})_\w+) = (\w+)[, ]", HEADER_FILE, re.MULTILINE
+    )
     pairs = [(a or c, int(b or d, 0)) for a, b, c, d in found]
     return {OTHER_NAMES.get(name, name).partition("_")[2]: number for name, number in pairs}
 
@@ -49,6 +51,11 @@ def test_words_have_the_numbers_of_the_header(words: type[IntEnum], prefix, left
 
 def test_sizes_are_those_of_the_header():
     found = dict(re.findall(r"^\s+(\w+) = (\d+),$", HEADER_FILE, re.MULTILINE))
-    sizes = {"PROTOCOL_VERSION": VERSION, "MESSAGE_MAX": MOST_BYTES, "DESCRIPTORS_MAX": MOST_DESCRIPTORS, "HEADER_SIZE": HEADER.size}
+    sizes = {
+        "PROTOCOL_VERSION": VERSION,
+        "MESSAGE_MAX": MOST_BYTES,
+        "DESCRIPTORS_MAX": MOST_DESCRIPTORS,
+        "HEADER_SIZE": HEADER.size,
+    }
     assert {name: int(found[name]) for name in sizes} == sizes
     assert f"#define ANSWER_BIT {ANSWER:#x}u" in HEADER_FILE
