@@ -60,7 +60,7 @@ ensure_environment() {
   present="$(cat "$stamp" 2>/dev/null || true)" # none in a fresh clone, which is no error
   wanted="$(cat "$lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
   if [ -x "$root/.venv/bin/python" ] && "$root/.venv/bin/python" -c ''; then
-    case "$present" in *"$wanted"*" $root") return ;; esac
+    case "$present" in *"$wanted"*" $root") build_pid1 || exit 1; return ;; esac
   fi
   python="$(find_python)" || exit 1
   if ! has_pip && ! { "$root/.venv/bin/python" -m ensurepip >/dev/null 2>&1 && has_pip; }; then
@@ -68,6 +68,9 @@ ensure_environment() {
     note "Making the Python environment $root/.venv"
     "$python" -m venv --clear "$root/.venv" || die "Cannot make $root/.venv"
   fi
+  # Beside the packages: without a C compiler a cold build takes a minute. The install of Relay itself waits for it, and
+  # builds once more, with an error message, what failed here.
+  build_pid1 >/dev/null 2>&1 </dev/null &
   note "Installing the locked packages into $root/.venv (a minute or two the first time)"
   install_packages --require-hashes -r "$lock"
   install_packages --no-deps --no-build-isolation -e "$root" # with the locked setuptools
@@ -75,6 +78,9 @@ ensure_environment() {
   [ -z "${1:-}" ] || wanted="$wanted $(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"
   printf '%s %s' "$wanted" "$root" >"$stamp"
 }
+
+# The program relay-pid1, of which git has the source only; does nothing if it is built (fifty milliseconds).
+build_pid1() { PYTHONPATH="$root/build_backend" "$root/.venv/bin/python" -m relay_build >/dev/null; }
 
 has_pip() { "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1; }
 

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("Dockerfile", ".dockerignore", "docker-compose.yml", "docker-compose.distribution.yml", "pyproject.toml")
-SHIPPED += ("requirements.lock", "README.md", "LICENSE", "src", "deploy", "scripts")
+SHIPPED += ("requirements.lock", "README.md", "LICENSE", "build_backend", "src", "deploy", "scripts")
 WORKERS = 3
 
 
