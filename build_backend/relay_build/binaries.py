@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import platform
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from relay_build import elf
-from relay_build.compilers import FLAGS, Compiler, system_compilers, zig, zig_identity
+from relay_build.compilers import Compiler, system_compilers, zig, zig_identity
 from relay_build.project import ARCHITECTURES, BuildError, Project
 
 INSTALL = (
@@ -26,7 +27,7 @@ class Stamp:
     """The origin of a binary, stored beside it."""
 
     source: str
-    """The sha256 of the source and the flags."""
+    """The sha256 of the source and of this package."""
     compiler: str
     """The identity of the compiler."""
     binary: str
@@ -112,6 +113,7 @@ def _build(project: Project, architecture: str, compiler: Compiler) -> Path:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=project.binary_dir) as folder:
         made = Path(folder) / target.name
         compiler.compile(project, made)
+        _strip(made, compiler)
         _check(project, made, architecture, compiler)
         stamp = Stamp(source, compiler.identity, _sha256(made))
         _stamp_path(made).write_text(json.dumps(asdict(stamp), indent=1) + "\n")
@@ -120,6 +122,13 @@ def _build(project: Project, architecture: str, compiler: Compiler) -> Path:
         made.replace(target)
         _stamp_path(made).replace(_stamp_path(target))
     return target
+
+
+def _strip(binary: Path, compiler: Compiler) -> None:
+    try:
+        binary.write_bytes(elf.strip_debug(binary.read_bytes()))
+    except (struct.error, IndexError, ValueError) as error:
+        raise BuildError(f"{compiler.identity} made no ELF executable that can be stripped: {error}") from error
 
 
 def _check(project: Project, binary: Path, architecture: str, compiler: Compiler) -> None:
@@ -144,7 +153,8 @@ def _stamp_path(binary: Path) -> Path:
 
 
 def _source_stamp(project: Project) -> str:
-    return hashlib.sha256(f"{FLAGS} {project.source_hash()}".encode()).hexdigest()
+    recipe = "".join(_sha256(path) for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(f"{recipe} {project.source_hash()}".encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -25,8 +25,6 @@ COMPILE_FLAGS = (
     "-pthread",
 )
 LINK_FLAGS = ("-Wl,-z,relro,-z,now,-z,noexecstack",)
-FLAGS = " ".join(COMPILE_FLAGS + LINK_FLAGS)
-"""The flags of every compiler, as text."""
 SYSTEM_COMPILERS = ("musl-gcc", "cc", "gcc", "clang")
 
 

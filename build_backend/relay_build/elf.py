@@ -12,7 +12,8 @@ _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_GNU_STACK, _PT_GNU_RELRO = 1, 2, 3, 0x647
 _PF_X, _PF_W = 1, 2
 _DT_NEEDED, _DT_RPATH, _DT_TEXTREL, _DT_RUNPATH, _DT_FLAGS, _DT_FLAGS_1 = 1, 15, 22, 29, 30, 0x6FFFFFFB
 _DF_TEXTREL, _DF_BIND_NOW, _DF_1_NOW, _DF_1_PIE = 0x4, 0x8, 0x1, 0x08000000
-_SHT_SYMTAB, _STT_FUNC = 2, 2
+_SHT_SYMTAB, _STT_FUNC, _SHF_ALLOC = 2, 2, 2
+_SYMBOL_SIZE = 24
 _CANARY_FAILED = "__stack_chk_fail"
 
 
@@ -87,6 +88,40 @@ def read(path: Path) -> Executable:
         raise NotElf(f"{path} is no ELF executable that this program can read: {error}") from error
 
 
+def strip_debug(data: bytes) -> bytes:
+    """Return an executable without its debug sections, and with its symbols, which `read` needs.
+
+    The C library of ``ziglang`` brings 1.3 MB of them, and its linker can only leave out the symbols as well.
+    """
+    headers, size = _section_headers(data)
+    (table,) = struct.unpack_from("<Q", data, 40)
+    names = headers[struct.unpack_from("<H", data, 62)[0]][4]
+    end = max(segment.offset + segment.size for segment in _segments(data))
+    debug = {index for index, header in enumerate(headers) if data[names + header[0] :].startswith(b".debug_")}
+    kept = bytearray(data[:end])
+    rewritten = b""
+    for index, header in enumerate(headers):
+        entry = data[table + index * size : table + (index + 1) * size]
+        if index in debug:
+            entry = bytes(size)  # a section without a type; the others keep their numbers
+        elif not header[2] & _SHF_ALLOC and header[1]:
+            kept += bytes(-len(kept) % 8)
+            entry = entry[:24] + struct.pack("<Q", len(kept)) + entry[32:]
+            content = data[header[4] : header[4] + header[5]]
+            kept += _without_symbols_of(debug, content) if header[1] == _SHT_SYMTAB else content
+        rewritten += entry
+    kept += bytes(-len(kept) % 8)
+    kept[40:48] = struct.pack("<Q", len(kept))
+    return bytes(kept + rewritten)
+
+
+def _without_symbols_of(sections: set[int], table: bytes) -> bytes:
+    """Return a table of symbols with those of some sections emptied: their values depend on where files were built."""
+    symbols = [table[at : at + _SYMBOL_SIZE] for at in range(0, len(table), _SYMBOL_SIZE)]
+    empty = bytes(_SYMBOL_SIZE)
+    return b"".join(empty if struct.unpack_from("<H", each, 6)[0] in sections else each for each in symbols)
+
+
 def _inspect(data: bytes) -> Executable:
     if data[:6] != b"\x7fELF\x02\x01":
         raise ValueError("it does not begin as one")
@@ -133,9 +168,7 @@ def _dynamic(data: bytes, segment: _Segment) -> Iterator[tuple[int, int]]:
 
 
 def _functions(data: bytes) -> Iterator[_Function]:
-    (table,) = struct.unpack_from("<Q", data, 40)
-    size, count = struct.unpack_from("<HH", data, 58)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", data, table + index * size) for index in range(count)]
+    headers, _ = _section_headers(data)
     for _, kind, _, _, offset, length, link, _, _, entry in headers:
         if kind != _SHT_SYMTAB:
             continue
@@ -146,6 +179,13 @@ def _functions(data: bytes) -> Iterator[_Function]:
                 start = address - headers[section][3] + headers[section][4]
                 text = data[names + name : data.index(b"\0", names + name)].decode("ascii", "replace")
                 yield _Function(text, address, data[start : start + extent])
+
+
+def _section_headers(data: bytes) -> tuple[list[tuple[int, ...]], int]:
+    """Return the headers of all sections (name, type, flags, address, offset, size, link, …) and the bytes of each."""
+    (table,) = struct.unpack_from("<Q", data, 40)
+    size, count = struct.unpack_from("<HH", data, 58)
+    return [struct.unpack_from("<IIQQQQIIQQ", data, table + index * size) for index in range(count)], size
 
 
 def _guarded(functions: list[_Function], machine: str) -> frozenset[str]:
