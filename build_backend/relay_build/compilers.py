@@ -13,10 +13,13 @@ from pathlib import Path
 from relay_build.project import BuildError, Project
 
 COMPILE_FLAGS = (
-    "-std=gnu11",
+    "-std=c11",
+    "-D_GNU_SOURCE",
     "-O2",
     "-Wall",
     "-Wextra",
+    "-Wshadow",
+    "-Wconversion",
     "-Werror",
     "-fPIE",
     "-fstack-protector-strong",
@@ -36,7 +39,7 @@ class Compiler:
     identity: str
     """A line that differs between two compilers that may make different binaries."""
     link_flags: tuple[str, ...]
-    """The flags that make a static position-independent executable."""
+    """The flags that make a static position-independent executable, and others of this compiler alone."""
     environment: tuple[tuple[str, str], ...] = ()
 
     def compile(self, project: Project, target: Path) -> None:
@@ -95,7 +98,7 @@ def zig(project: Project, architecture: str, cache: Path) -> Compiler:
     return Compiler(
         (*_zig_command(project), "cc", "-target", f"{architecture}-linux-musl"),
         zig_identity(project),
-        ("-static", "-pie"),
+        ("-static", "-pie", "-Wno-sign-compare"),  # CMSG_NXTHDR of musl compares integers of different signs
         (("ZIG_LOCAL_CACHE_DIR", str(cache)),),
     )
 

@@ -132,7 +132,7 @@ def test_without_any_compiler_the_error_says_what_to_install(project, monkeypatc
             'for word; do shift; [ "$word" = -static-pie ] || set -- "$@" "$word"; done; exec cc -pie "$@" -Wl,-rpath,/tmp',
             "it needs a dynamic loader or a library, it names directories",
         ),
-        ('for last; do :; done; echo text >"$last"', "is no ELF executable"),
+        ('for last; do :; done; echo text >"$last"', "made no ELF executable that can be stripped"),
     ],
 )
 def test_a_compiler_whose_binary_does_not_pass_the_checks_is_refused(project, tmp_path, monkeypatch, script, why):

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -168,6 +169,10 @@ int main(int count, char **arguments) {
     struct epoll_event events[EVENTS];
     int fds[LOOP_DIAL + 1];
     if (count != 2) fatal("one argument, the path of the bootstrap socket");
+    if (strcmp(arguments[1], "--version") == 0) {
+        printf("relay-pid1, protocol %d\n", PROTOCOL_VERSION);
+        return 0;
+    }
     begin();
     fds[LOOP_SIGNAL] = signal_fd;
     fds[LOOP_REPORT] = report_fd;
