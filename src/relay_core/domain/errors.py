@@ -4,9 +4,13 @@ RelayError                        something went wrong in Relay; the API answers
   InvalidInput                    the client changes its request: 422
   NotFound                        the client names something that exists: 404
     NoBundle                      a state has no git bundle; the message says why (store.workspaces.bundles)
+    UnknownExecution              the worker ends the execution: PID 1 never got its start (containers.pid1.errors)
   Conflict                        the client waits, or changes the state first: 409
     Ambiguous                     the client gives more of an id
     SecretsNotConfigured          the operator sets RELAY_SECRET_KEYS (secret_box)
+    AlreadyStarted                the worker attaches to the step that was started before (containers.pid1.errors)
+    StartForbidden                the worker ends the execution as never started (containers.pid1.errors)
+    NotRunning                    the step has ended, or has no terminal (containers.pid1.errors)
   Stale                           the worker stops working on the execution: another worker owns it
   StepFailed                      the execution ends as failed or killed, with a `Reason`
     JobFileInvalid                relay.toml of the repository has a fault (job_file)
@@ -14,8 +18,13 @@ RelayError                        something went wrong in Relay; the API answers
     RemoteRefused                 the repository is missing, or may not be cloned (git.host.local_remote)
     StartPointMissing             the branch to check out is missing (git.host.fetched_mirror)
     GitCancelled                  git was stopped because a kill was requested (git.host.process)
+    Pid1Gone                      the container ended or was started again (containers.pid1.errors)
+    PidsLimitReached              the container has as many processes as it may have (containers.pid1.errors)
   LogStoreUnavailable             Postgres does not answer: the worker repeats the append (store.outage)
   EngineUnavailable               the container engine does not answer: the worker repeats the call (containers.port)
+    Pid1Silent                    PID 1 did not answer: the worker asks the engine (containers.pid1.errors)
+    WatchLost                     the worker watches its executions again (containers.pid1.errors)
+  DialFailed                      nothing accepts a connection on a container's port (containers.pid1.errors)
   DeadlinePassed                  git took too long: the worker ends the step (git.host.process)
   TooManyRefs                     a remote is too large: the worker ends the step (git.host.advertisement)
   Undecryptable                   the operator restores a key of the secrets (secret_box)
