@@ -23,7 +23,7 @@ RelayError                        something went wrong in Relay; the API answers
   LogStoreUnavailable             Postgres does not answer: the worker repeats the append (store.outage)
   EngineUnavailable               the container engine does not answer: the worker repeats the call (containers.port)
     Pid1Silent                    PID 1 did not answer: the worker asks the engine (containers.pid1.errors)
-    WatchLost                     the worker watches its executions again (containers.pid1.errors)
+    EventsLost                    the worker watches its executions again (containers.pid1.errors)
   DialFailed                      nothing accepts a connection on a container's port (containers.pid1.errors)
   DeadlinePassed                  git took too long: the worker ends the step (git.host.process)
   TooManyRefs                     a remote is too large: the worker ends the step (git.host.advertisement)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from relay_workers.containers.pid1 import answers, channel, memfd
 from relay_workers.containers.pid1.answers import ExecutionStatus, KillAnswer, LeftoverList, Pid1Status
 from relay_workers.containers.pid1.connection import Connection, ConnectionLost, Reply
-from relay_workers.containers.pid1.errors import Pid1Silent, WatchLost, refused
+from relay_workers.containers.pid1.errors import EventsLost, Pid1Silent, refused
 from relay_workers.containers.pid1.messages import PID1_KEY, Key, MalformedMessage, StartFlag
 from relay_workers.containers.pid1.requests import (
     Dial,
@@ -192,21 +192,21 @@ class Pid1Client:
         Each watched execution has two such events. Executions are watched by `start`, and by `status` with ``watch``.
 
         Raises:
-            WatchLost: executions were watched over a connection that has ended: watch them again. A start whose caller
+            EventsLost: executions were watched over a connection that has ended: watch them again. A start whose caller
                 got no answer may be among them.
         """
         connection = self._current()
         with self._lock:
             lost, self._watch_lost = self._watch_lost, False
         if lost:
-            raise WatchLost
+            raise EventsLost
         try:
             return connection.next_event(seconds=seconds)
         except ConnectionLost:
             self._forget(connection)
             with self._lock:
                 self._watch_lost = False
-            raise WatchLost from None
+            raise EventsLost from None
         except MalformedMessage as error:
             raise self._not_understood(error) from error
 

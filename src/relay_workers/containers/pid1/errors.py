@@ -36,7 +36,7 @@ class Pid1Gone(StepFailed):
         super().__init__(Reason.CONTAINER_MISSING, message)
 
 
-class WatchLost(EngineUnavailable):
+class EventsLost(EngineUnavailable):
     """The connection that watched executions has ended: watch each of them again."""
 
     def __init__(self) -> None:

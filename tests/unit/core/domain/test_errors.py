@@ -7,7 +7,7 @@ from pathlib import Path
 from relay_core.domain import errors
 
 SOURCE = Path(__file__).parents[4] / "src"
-LINE = re.compile(r"^(?P<indent> *)(?P<name>[A-Z]\w+) {2,}.*?(?:\((?P<module>[a-z_.]+)\))?$", re.MULTILINE)
+LINE = re.compile(r"^(?P<indent> *)(?P<name>[A-Z]\w+) {2,}.*?(?:\((?P<module>[a-z0-9_.]+)\))?$", re.MULTILINE)
 
 
 def drawn() -> dict[str, tuple[str | None, str | None]]:

@@ -18,13 +18,13 @@ from relay_workers.containers.pid1.client import Pid1Client
 from relay_workers.containers.pid1.errors import (
     AlreadyStarted,
     DialFailed,
+    EventsLost,
     NotRunning,
     Pid1Gone,
     Pid1Silent,
     PidsLimitReached,
     StartForbidden,
     UnknownExecution,
-    WatchLost,
 )
 from relay_workers.containers.pid1.messages import Key, Message, Verb
 from relay_workers.containers.pid1.step import Step, StepFiles
@@ -261,11 +261,11 @@ def test_the_watcher_learns_that_its_connection_ended_even_if_another_call_has_r
         peers[0].end()
         client.status(KEY)
         assert len(peers) == 2
-        with pytest.raises(WatchLost):
+        with pytest.raises(EventsLost):
             client.next_event(seconds=20)
         assert client.next_event(seconds=0) is None
         peers[1].end()
-        with pytest.raises(WatchLost):
+        with pytest.raises(EventsLost):
             client.next_event(seconds=20)
         assert client.next_event(seconds=0) is None
 
