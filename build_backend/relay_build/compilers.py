@@ -98,7 +98,8 @@ def zig(project: Project, architecture: str, cache: Path) -> Compiler:
     return Compiler(
         (*_zig_command(project), "cc", "-target", f"{architecture}-linux-musl"),
         zig_identity(project),
-        ("-static", "-pie", "-Wno-sign-compare"),  # CMSG_NXTHDR of musl compares integers of different signs
+        # musl: CMSG_NXTHDR compares integers of different signs, and ioctl takes its request, an unsigned one, as int.
+        ("-static", "-pie", "-Wno-sign-compare", "-Wno-sign-conversion"),
         (("ZIG_LOCAL_CACHE_DIR", str(cache)),),
     )
 
