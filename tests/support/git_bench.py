@@ -99,6 +99,7 @@ class Workspace:
         before: str | None = None,
         mask: SecretMask | None = None,
         bundled: frozenset[str] = frozenset(),
+        run: str | None = None,
     ) -> AfterState:
         assert self.result is not None
         request = AfterStateRequest(
@@ -115,6 +116,7 @@ class Workspace:
             mask=mask or SecretMask(),
             bundle_branch=BRANCH,
             bundled=bundled,
+            run_commit=run,
         )
         return self.service.after_state(request)
 

@@ -46,7 +46,7 @@ class Links:
             executions=f"{own}/executions",
             events=f"{own}/events",
             logs=f"{own}/logs",
-            diff=f"{agent or workspace}/diff",
+            diff=f"{own}/diff",
             bundle=f"{own}/bundle",
             conversation=agent and f"{agent}/conversation",
             page=f"{self._root}/runs/{run_id}",

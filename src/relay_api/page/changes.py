@@ -13,6 +13,7 @@ from relay_api.page.patch_view import file_views
 from relay_api.page.rendering import PageRoute, render
 from relay_api.page.runs import load_run
 from relay_core.domain.errors import NotFound
+from relay_core.store.database import Connection
 from relay_core.store.workspaces import diffs
 from relay_core.store.workspaces.bundles import NOT_RECORDED, UNCHANGED
 from relay_core.store.workspaces.diffs import RepoDiff
@@ -21,23 +22,28 @@ router = APIRouter(prefix="/runs/{run_id}", include_in_schema=False, route_class
 
 
 @router.get("/changes")
-def show_changes(run_id: UUID, services: ServicesDep, browser: SignedIn) -> Response:
-    """Return the diff of each repository."""
+def show_changes(run_id: UUID, services: ServicesDep, browser: SignedIn, *, whole: bool = False) -> Response:
+    """Return the diff of each repository: what the run changed or, with ``whole``, its workspace so far."""
     with services.database.connect() as connection:
         of_run = load_run(connection, services, browser.principal, run_id)
-        found = diffs.of_workspace(connection, of_run.run["workspace_id"], with_patch=True)
-    values = {"run": of_run.run, "tab": "changes", "diffs": [_shown(diff) for diff in found]}
+        found = _diffs(connection, of_run.run, whole=whole)
+    values = {"run": of_run.run, "tab": "changes", "whole": whole, "diffs": [_shown(diff) for diff in found]}
     return render("changes.html", values, browser=browser)
 
 
 @router.get("/changes.patch")
 def read_patch(
-    run_id: UUID, services: ServicesDep, browser: SignedIn, repo: Annotated[str, Query(max_length=255)]
+    run_id: UUID,
+    services: ServicesDep,
+    browser: SignedIn,
+    repo: Annotated[str, Query(max_length=255)],
+    *,
+    whole: bool = False,
 ) -> Response:
     """Return the patch of one repository as a download."""
     with services.database.connect() as connection:
         of_run = load_run(connection, services, browser.principal, run_id)
-        found = diffs.of_workspace(connection, of_run.run["workspace_id"], with_patch=True)
+        found = _diffs(connection, of_run.run, whole=whole)
     patch = next((diff.patch for diff in found if diff.name == repo and diff.patch is not None), None)
     if patch is None:
         raise NotFound("there is no patch of this repository yet")
@@ -49,10 +55,17 @@ def read_patch(
     return Response(patch, headers=headers)
 
 
+def _diffs(connection: Connection, run: dict[str, Any], *, whole: bool) -> list[RepoDiff]:
+    if whole:
+        return diffs.of_workspace(connection, run["workspace_id"], with_patch=True)
+    return diffs.of_run(connection, run["id"], run["workspace_id"], with_patch=True)
+
+
 def _shown(diff: RepoDiff) -> dict[str, Any]:
     views, more = file_views(diff.patch or b"")
     return {
         "name": diff.name,
+        "base": diff.base_commit,
         "stat": diff.stat,
         "masked": diff.masked,
         "excluded": diff.excluded,

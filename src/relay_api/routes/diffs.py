@@ -85,6 +85,28 @@ def execution_diff(
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
 
 
+@router.get("/runs/{run_id}/diff", response_model=DiffList, responses=_ANSWERS, summary="Diff of a run")
+def run_diff(
+    run_id: RunId,
+    request: Request,
+    services: ServicesDep,
+    principal: Reader,
+    format: Format = None,  # noqa: A002 - the parameter's public name
+    repo: RepoName = None,
+    accept: Accept = None,
+) -> Response:
+    """Return what the steps of a run changed together: from HEAD before its first step to its last recorded state.
+
+    What setup and cleanup scripts changed is in it, and so are uncommitted files, also those that were there before the
+    run. Where the commit before the run is not kept, the diff begins at the workspace's base commit (`base_commit`).
+    """
+    patch = _wants_patch(format, accept)
+    with services.database.connect() as connection:
+        workspace_id = require_run(connection, run_id, principal)
+        found = diffs.of_run(connection, run_id, workspace_id, with_patch=patch)
+    return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
+
+
 @router.get(
     "/workspaces/{workspace_id}/bundle",
     response_class=Response,

@@ -202,7 +202,7 @@ class DiffOut(Output):
 
 
 class DiffList(Output):
-    """The changes of a workspace or execution, one item for each repository."""
+    """The changes of a workspace, run or execution, one item for each repository."""
 
     items: list[DiffOut]
     links: DiffLinks

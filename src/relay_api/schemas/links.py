@@ -32,9 +32,7 @@ class RunLinks(LinksOut):
     executions: str
     events: str
     logs: str
-    diff: str = Field(
-        description="What the agent's latest execution changed; of the whole workspace where the run has no agent."
-    )
+    diff: str = Field(description="What the steps of the run changed.")
     bundle: str
     conversation: str | None = Field(description="Of the agent's latest execution; null while there is none.")
     page: str = Field(description="The run for people.")

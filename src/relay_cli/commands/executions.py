@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from relay_cli import output
-from relay_cli.client import connect
+from relay_cli.client import Api, connect
 from relay_cli.commands.ids import ExecutionId, id_argument
 from relay_cli.output import Json
 from relay_cli.results import left_out
@@ -27,7 +27,7 @@ def kill(execution: ExecutionId, as_json: Json = False) -> None:
 
 
 def diff(
-    workspace: Annotated[str, id_argument("Id of a run or workspace, or of an execution with --execution.")],
+    identity: Annotated[str, id_argument("Id of a run or workspace, or of an execution with --execution.")],
     execution: Annotated[
         bool, typer.Option("--execution", help="Print what one execution changed; the id is the execution's.")
     ] = False,
@@ -36,14 +36,15 @@ def diff(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts of each repository, for programs.")] = False,
 ) -> None:
-    """Print what a run's workspace (or one execution) changed, as a patch for `git apply`.
+    """Print what a run, a workspace or one execution changed, as a patch for `git apply`.
 
-    This also works when the workspace's container no longer exists.
+    Of a run it is what its steps changed; of a workspace, what all its runs changed since it was made. This also works
+    when the workspace's container no longer exists.
 
     Example: relay diff 3f2a91bc --repo app | git apply
     """
-    path = f"/v1/{'executions' if execution else 'workspaces'}/{workspace}/diff"
     api = connect()
+    path = _path(api, identity, execution=execution)
     params = {} if repo is None else {"repo": repo}
     summary = api.call("GET", path, params=params)
     if as_json:
@@ -56,6 +57,15 @@ def diff(
         writer.write(piece)
 
 
+def _path(api: Api, identity: str, *, execution: bool) -> str:
+    """Return the path of the diff of an execution, of a run, or of the workspace of anything else."""
+    if execution:
+        return f"/v1/executions/{identity}/diff"
+    run = api.find(f"/v1/runs/{identity}")
+    of_run = run is not None and run["id"].startswith(identity)
+    return f"/v1/{'runs' if of_run else 'workspaces'}/{identity}/diff"
+
+
 def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
     """Yield notes about a diff that its patch does not show: masked secrets, omitted files, a patch that was cut.
 
@@ -66,6 +76,8 @@ def diff_notes(repos: list[dict[str, Any]]) -> Iterator[str]:
         names = ", ".join(repo["name"] for repo in repos)
         yield f"the patches of {names} follow one another; --repo NAME prints one that `git apply` takes"
     for repo in repos:
+        if repo["stat"] is None:
+            yield f"{repo['name']}: no state of it is recorded; agents and cleanup scripts leave one when they end"
         if repo["masked"]:
             yield (
                 f"{repo['name']}: secrets are masked in the patch of {', '.join(repo['masked'])}: "

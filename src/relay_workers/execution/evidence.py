@@ -123,6 +123,7 @@ class EvidenceCollector:
     ) -> AfterStateRequest:
         with self._database.connect() as connection:
             before = owned.before_head(connection, claimed.execution_id, repo.repo_id)
+            begun = owned.before_run(connection, claimed.execution_id, repo.repo_id)
             bundled = owned.bundled_commits(connection, claimed.workspace_id, repo.repo_id)
         return AfterStateRequest(
             workspace_id=claimed.workspace_id,
@@ -131,6 +132,7 @@ class EvidenceCollector:
             mirror_path=Path(repo.mirror_path or ""),
             base_commit=repo.base_commit or "",
             before_commit=before,
+            run_commit=begun,
             uid=step.place.workspace.uid,
             gid=claimed.gid,
             execution_id=claimed.execution_id,

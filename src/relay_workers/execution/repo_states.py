@@ -28,6 +28,8 @@ def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
     stat = _stat(after.patch)
     if after.step_patch is not None:
         stat["step"] = _stat(after.step_patch)
+    if after.run_base is not None:
+        stat["run"] = {"base": after.run_base, **_stat(after.run_patch or after.step_patch)}
     if after.omitted:
         stat["omitted"] = [{"path": mask.text(file.path), "why": mask.text(file.why)} for file in after.omitted]
     if after.excluded_count:
@@ -47,6 +49,7 @@ def after_state_columns(after: AfterState, mask: SecretMask) -> dict[str, Any]:
         "problem": problem and mask.text(problem),
         "patch": _compressed(after.patch),
         "step_patch": _compressed(after.step_patch),
+        "run_patch": _compressed(after.run_patch),
         "stat": stat or None,
         "bundle": after.bundle and after.bundle.content,
         "bundle_problem": after.bundle and after.bundle.problem and mask.text(after.bundle.problem),

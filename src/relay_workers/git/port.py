@@ -158,6 +158,8 @@ class AfterStateRequest:
     """Masks the secrets that the patches must not contain."""
     bundle_branch: str | None = None
     """Name of the branch in the bundle; None makes no bundle."""
+    run_commit: str | None = None
+    """Commit of HEAD before the first step of the run that the step belongs to; None if it is not known."""
     bundled: frozenset[str] = frozenset()
     """Pinned commits of earlier steps whose bundles are stored; for these none is made again."""
 
@@ -206,6 +208,13 @@ class AfterState:
 
     None if HEAD before the step was the base commit (`patch` is then this diff), is unknown, or is not in the store.
     """
+    run_base: str | None = None
+    """HEAD before the run, if that is another commit than the base commit and a diff from it could be made.
+
+    That diff is `run_patch`, or `step_patch` if `run_patch` is None.
+    """
+    run_patch: Patch | None = None
+    """Diff from `run_base` to the pinned commit; None if `step_patch` is this diff, or `run_base` is None."""
     omitted: tuple[OmittedPath, ...] = ()
     """The first 100 of the changed paths that are not recorded or not committed."""
     excluded: tuple[ExcludedPath, ...] = ()

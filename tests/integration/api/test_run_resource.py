@@ -71,7 +71,7 @@ def test_a_run_goes_on_from_the_claim_of_its_first_step_to_the_end_of_its_last(a
     done = run_of(api, new["run_id"])
     assert (done["status"], done["conclusion"], done["exit_code"]) == ("completed", "success", 0)
     assert done["agent_execution_id"] == agent
-    assert done["links"]["diff"] == f"/v1/executions/{agent}/diff"
+    assert done["links"]["diff"] == f"/v1/runs/{done['id']}/diff"
     assert done["failed_step"] is done["current_step"] is done["reason"] is done["advice"] is None
     assert all(done["timings"][name] >= 0 for name in ("queue_seconds", "start_seconds", "run_seconds"))
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import zstandard
 from click.testing import Result
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from relay_cli.errors import CommandFailed
@@ -19,6 +21,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
+from relay_core.store.schema.tables import WorkspaceRepo
 from tests.support.api_fixtures import Api, Worker
 from tests.support.terminal import on_a_terminal, shown_until
 from tests.support.waiting import eventually
@@ -365,3 +368,28 @@ def test_a_conversation_is_shown_with_its_prompt_edits_stderr_and_error(api: Api
     assert watched.stdout == said.stdout
     assert watched.stderr.count("the model refused") == 1
     assert relay("logs", "--raw", agent).stdout == "warning: deprecated"
+
+
+def test_the_diff_of_a_run_is_its_own_and_that_of_a_workspace_is_of_all_runs(api: Api, worker: Worker, relay: Relay):
+    first = carry_out(api, worker, api.run()["run_id"])
+    path = f"/v1/workspaces/{first['workspace_id']}/executions"
+    added = api.post(path, {"run_reason": "cleanup_script", "script": "x"}).json()
+    before = relay("diff", added["run_id"])
+    assert (before.stdout, "app: no state of it is recorded" in before.stderr) == ("", True)
+    counts = {"files": 1, "insertions": 1, "deletions": 0, "truncated": False}
+    state = {
+        "before_head_commit": "1" * 40,
+        "after_head_commit": "2" * 40,
+        "patch": zstandard.compress(b"of all\n"),
+        "step_patch": zstandard.compress(b"of the step\n"),
+        "stat": {**counts, "files": 9, "step": counts, "run": {**counts, "base": "1" * 40}},
+    }
+    with api.database.connect() as connection:
+        repo_id = connection.scalars(select(WorkspaceRepo.repo_id)).one()
+    worker.finish(worker.claim(added["id"]), repo_states={repo_id: state})
+    assert relay("diff", added["run_id"][:13]).stdout == "of the step\n"
+    assert relay("diff", first["workspace_id"]).stdout == "of all\n"
+    assert relay("diff", "--execution", added["id"]).stdout == "of the step\n"
+    assert "1 file, +1 -0" in relay("show", added["run_id"]).stdout
+    [told] = json.loads(relay("diff", added["run_id"], "--json").stdout)["items"]
+    assert told["base_commit"] == "1" * 40

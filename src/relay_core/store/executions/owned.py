@@ -80,6 +80,19 @@ def before_head(connection: Connection, execution_id: UUID, repo_id: UUID) -> st
     )
 
 
+def before_run(connection: Connection, execution_id: UUID, repo_id: UUID) -> str | None:
+    """Return the commit of HEAD of a repo before the first step of an execution's run.
+
+    It is that of the first execution of the run for which `record_before_heads` stored one; None if there is none, or
+    if the execution belongs to no run.
+    """
+    state = ExecutionProcessRepoState
+    run_id = select(E.run_id).where(E.id == execution_id).scalar_subquery()
+    stored = select(state.before_head_commit).join(E, E.id == state.execution_process_id)
+    stored = stored.where(E.run_id == run_id, state.repo_id == repo_id, state.before_head_commit.is_not(None))
+    return connection.scalar(stored.order_by(E.created_at, E.id).limit(1))
+
+
 def bundled_commits(connection: Connection, workspace_id: UUID, repo_id: UUID) -> frozenset[str]:
     """Return the pinned commits of one clone whose bundle is stored, with any of the clone's recorded states."""
     state = ExecutionProcessRepoState

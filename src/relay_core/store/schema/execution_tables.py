@@ -155,8 +155,13 @@ class ExecutionProcessRepoState(Base):
     """The diff from the workspace's base commit to `pinned_commit`, compressed with zstd."""
     step_patch: Mapped[bytes | None]
     """The diff from `before_head_commit`, compressed with zstd; null if it equals `patch`."""
+    run_patch: Mapped[bytes | None]
+    """The diff from HEAD before the run, compressed with zstd; null if it equals `patch` or `step_patch`."""
     stat: Mapped[dict[str, Any] | None]
-    """{files, insertions, deletions, truncated} of `patch`; in `step` the same of `step_patch`."""
+    """{files, insertions, deletions, truncated} of `patch`; in `step` the same of `step_patch`.
+
+    In `run` the same of the run's diff, with the commit `base` from which it leads; missing if that diff is `patch`.
+    """
     bundle: Mapped[bytes | None]
     """Git bundle of the commits from the workspace's base commit to `pinned_commit`.
 

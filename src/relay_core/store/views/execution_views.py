@@ -187,6 +187,7 @@ def _state_view(row: RowMapping) -> View:
     `masked` and `omitted` are taken out of the stored `stat` and become fields of their own.
     """
     stat = dict(row["stat"] or {})
+    stat.pop("run", None)  # what a run changed is told by the run
     patched = stat.pop("masked", [])
     stat.get("step", {}).pop("masked", None)
     masked = [*stat.pop("masked_fields", []), *(f"patch:{path}" for path in patched)]

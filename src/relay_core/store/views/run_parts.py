@@ -145,7 +145,7 @@ def _repos(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 def _stats(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], View]:
-    """Return the size of the diff after the latest step of each run that recorded one, by run and repo."""
+    """Return the size of the diff of each run after its latest step that recorded one, by run and repo."""
     state = ExecutionProcessRepoState
     statement = (
         select(E.run_id, state.repo_id, state.stat)
@@ -154,10 +154,11 @@ def _stats(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, 
         .where(E.run_id.in_(run_ids), func.jsonb_typeof(state.stat) == "object")
         .order_by(E.run_id, state.repo_id, E.completed_at.desc(), E.id)
     )
+    rows = [(row.run_id, row.repo_id, row.stat.get("run", row.stat)) for row in connection.execute(statement)]
     return {
-        (row.run_id, row.repo_id): {name: row.stat[name] for name in COUNTS}
-        for row in connection.execute(statement)
-        if all(name in row.stat for name in COUNTS)
+        (run_id, repo_id): {name: counts[name] for name in COUNTS}
+        for run_id, repo_id, counts in rows
+        if all(name in counts for name in COUNTS)
     }
 
 

@@ -1,12 +1,12 @@
-"""Stored patches: the changes that one execution made, or all changes in a workspace so far, by repo."""
+"""Stored patches: the changes that an execution or a run made, or all changes in a workspace so far, by repo."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import zstandard
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 from sqlalchemy.orm import aliased
 
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
@@ -62,7 +62,24 @@ def of_workspace(connection: Connection, workspace_id: UUID, *, with_patch: bool
         with_patch: whether to read the patches, too, and not only the counts.
     """
     repos = connection.execute(_repos(workspace_id)).mappings().all()
-    return [_of_repo(connection, workspace_id, repo, with_patch=with_patch) for repo in repos]
+    in_workspace = E.workspace_id == workspace_id
+    return [_of_repo(repo, _latest(connection, in_workspace, repo, with_patch=with_patch)) for repo in repos]
+
+
+def of_run(connection: Connection, run_id: UUID, workspace_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
+    """Return the diff of every repo from HEAD before a run to the latest state that its steps left.
+
+    Where HEAD before the run is not known, the diff begins at the workspace's base commit.
+
+    Args:
+        connection: any transaction.
+        run_id: the run.
+        workspace_id: its workspace.
+        with_patch: whether to read the patches, too, and not only the counts.
+    """
+    repos = connection.execute(_repos(workspace_id)).mappings().all()
+    in_run = E.run_id == run_id
+    return [_of_run(repo, _latest(connection, in_run, repo, with_patch=with_patch)) for repo in repos]
 
 
 def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
@@ -114,15 +131,31 @@ def _repos(workspace_id: UUID) -> Select[Any]:
     return select(*columns).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
 
 
-def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, with_patch: bool) -> RepoDiff:
+def _latest(
+    connection: Connection, condition: ColumnElement[bool], repo: RowMapping, *, with_patch: bool
+) -> RowMapping | None:
+    """Return the latest recorded state of a repo after the executions of a condition; None if there is none."""
     statement = (
         select(*_columns(with_patch=with_patch))
         .join(E, E.id == State.execution_process_id)
-        .where(E.workspace_id == workspace_id, State.repo_id == repo["repo_id"], State.patch.is_not(None))
+        .where(condition, State.repo_id == repo["repo_id"], State.patch.is_not(None))
         .order_by(E.completed_at.desc(), E.id)
         .limit(1)
     )
-    row = connection.execute(statement).mappings().one_or_none()
+    return connection.execute(statement).mappings().one_or_none()
+
+
+def _of_run(repo: RowMapping, row: RowMapping | None) -> RepoDiff:
+    counts = None if row is None else (row["stat"] or {}).get("run")
+    whole = _of_repo(repo, row)
+    if row is None or counts is None:
+        return whole
+    stat, masked, omitted = _told(counts, row["stat"])
+    patch = None if whole.patch is None else _unpacked(row["run_patch"] or row["step_patch"])
+    return replace(whole, base_commit=counts["base"], stat=stat, masked=masked, omitted=omitted, patch=patch)
+
+
+def _of_repo(repo: RowMapping, row: RowMapping | None) -> RepoDiff:
     if row is None:
         return RepoDiff(repo["repo_id"], repo["name"], None, repo["base_commit"], None, None, (), (), None)
     return RepoDiff(
@@ -132,7 +165,7 @@ def _of_repo(connection: Connection, workspace_id: UUID, repo: RowMapping, *, wi
         repo["base_commit"],
         row["after_head_commit"],
         *_told(row["stat"], row["stat"]),
-        _unpacked(row["patch"]) if with_patch else None,
+        _unpacked(row["patch"]) if "patch" in row else None,
         **_leaving(row, repo["base_commit"]),
     )
 
@@ -150,7 +183,7 @@ def _told(
     return counts or None, (stat or {}).get("masked", ()), (whole or {}).get("omitted", ())
 
 
-_TOLD_APART = {"step", "masked", "omitted", "excluded", "masked_fields"}
+_TOLD_APART = {"step", "run", "base", "masked", "omitted", "excluded", "masked_fields"}
 """Keys of a stored `stat` that are no counts of its patch."""
 
 
@@ -177,7 +210,7 @@ def _bundle_bytes() -> Any:
 def _columns(*, with_patch: bool) -> list[Any]:
     small = [State.execution_process_id, State.repo_id, State.before_head_commit, State.after_head_commit, State.stat]
     small += [State.pinned_commit, State.bundle_problem, _bundle_bytes()]
-    return [*small, State.patch, State.step_patch] if with_patch else small
+    return [*small, State.patch, State.step_patch, State.run_patch] if with_patch else small
 
 
 def _unpacked(patch: bytes) -> bytes:

@@ -100,17 +100,21 @@ class Recorder:
         store.pin(execution_id, pinned)
 
     def _with_patches(self, state: AfterState, store: Store, request: AfterStateRequest) -> AfterState:
-        pinned, before, limit = state.pinned_commit, request.before_commit, self._settings.patch_max_bytes
+        pinned, limit = state.pinned_commit, self._settings.patch_max_bytes
         if pinned is None:
             return state
+        starts = {request.before_commit, request.run_commit} - {request.base_commit}
         try:
             patch = store.patch(request.base_commit, pinned, limit, request.mask)
-            step_patch = None
-            if before is not None and before != request.base_commit and store.has(before):
-                step_patch = store.patch(before, pinned, limit, request.mask)
+            patches = {
+                start: store.patch(start, pinned, limit, request.mask) for start in starts if start and store.has(start)
+            }
         except StepFailed as error:
             return replace(state, problem=str(error))
-        return replace(state, patch=patch, step_patch=step_patch)
+        run_base = request.run_commit if request.run_commit in patches else None
+        step_patch = patches.get(request.before_commit or "")
+        run_patch = patches[run_base] if run_base is not None and run_base != request.before_commit else None
+        return replace(state, patch=patch, step_patch=step_patch, run_base=run_base, run_patch=run_patch)
 
     def _with_bundle(self, state: AfterState, request: AfterStateRequest) -> AfterState:
         pinned, branch = state.pinned_commit, request.bundle_branch

@@ -91,6 +91,35 @@ def test_the_next_step_is_compared_with_the_one_before(workspace):
     assert (nothing.committed, nothing.commit_problem, nothing.pinned_commit) == (None, None, second.after_head)
 
 
+def test_the_diff_of_a_run_begins_at_head_before_it(bench, workspace, tmp_path):
+    write(workspace.clone / "one", "1\n")
+    before_run = workspace.after("of an earlier run").after_head
+    write(workspace.clone / "two", "2\n")
+    (workspace.clone / "README").write_bytes(b"\0binary\xff")
+    agent = workspace.after("agent", before=before_run, run=before_run)
+    assert (agent.run_base, agent.run_patch) == (before_run, None), "it is the patch of the step"
+    (workspace.clone / "two").rename(workspace.clone / "three")
+    write(workspace.clone / "four", "not committed\n")
+    cleanup = workspace.after(None, before=agent.after_head, run=before_run)
+
+    assert (cleanup.run_base, cleanup.run_patch.files) == (before_run, 3)
+    assert (cleanup.patch.files, cleanup.step_patch.files) == (4, 2)
+    store = store_of(bench, workspace)
+    files, patch = tmp_path / "files", tmp_path / "run.patch"
+    files.mkdir()
+    patch.write_bytes(cleanup.run_patch.text)
+    there = (f"--git-dir={store.path}", "--work-tree=.")
+    git(files, *there, "read-tree", before_run)
+    git(files, *there, "checkout-index", "--all")
+    git(files, *there, "apply", "--index", str(patch))
+    assert git(files, *there, "write-tree") == git(store.path, "rev-parse", f"{cleanup.pinned_commit}^{{tree}}")
+
+    unknown = workspace.after(None, before=agent.after_head, run="1" * 40)
+    assert (unknown.run_base, unknown.run_patch, unknown.problem) == (None, None, None)
+    of_job = workspace.after(None, before=agent.after_head, run=workspace.base)
+    assert (of_job.run_base, of_job.run_patch) == (None, None), "it is the patch of the workspace"
+
+
 def test_the_agent_s_own_commits_are_kept(bench, workspace):
     for number in range(3):
         write(workspace.clone / f"f{number}")
