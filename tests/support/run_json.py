@@ -15,6 +15,13 @@ REPO = {
     "base_commit": "1" * 40,
     "stat": {"files": 2, "insertions": 10, "deletions": 3},
 }
+SOURCE = {
+    "repo": "app",
+    "url": "https://git.example.org/team/app.git",
+    "ref": None,
+    "target_branch": "main",
+    "commit": "1" * 40,
+}
 
 
 def run_json(**changed: Any) -> dict[str, Any]:
@@ -43,6 +50,7 @@ def run_json(**changed: Any) -> dict[str, Any]:
         "agent_execution_id": AGENT_ID,
         "executor": "claude-code",
         "repos": [REPO],
+        "sources": [SOURCE],
         "branch": "vk-3f2a-count-the-files",
         "pull_request": None,
         "stat": {"files": 2, "insertions": 10, "deletions": 3},

@@ -48,6 +48,21 @@ class RunRepoOut(Output):
     stat: StatOut | None = Field(description="Null until a step has recorded a diff.")
 
 
+class RunSourceOut(Output):
+    """Where a repository of a run came from."""
+
+    repo: str = Field(description="Name of the repository.")
+    url: str = Field(description="What was cloned: a URL, for a path a `file://` URL; never with credentials.")
+    ref: str | None = Field(description="Branch, tag or commit that the request named as the start; null: none.")
+    target_branch: str | None = Field(
+        description="Branch to merge into, and the start if `ref` is null; before the clone null for the default branch."
+    )
+    commit: str | None = Field(
+        description="Where the work of this run began: of a job, what the start was when it was cloned; of a later run, "
+        "HEAD before its first step. Null until then."
+    )
+
+
 class TimingsOut(Output):
     """How long a run waited, prepared and worked. A value is null while it is not known."""
 
@@ -82,6 +97,7 @@ class RunDetail(Output):
     agent_execution_id: UUID | None = Field(description="The latest execution of the agent in this run.")
     executor: str | None
     repos: list[RunRepoOut]
+    sources: list[RunSourceOut] = Field(description="Where each of the repositories came from.")
     branch: str
     pull_request: None = Field(description="Always null: Relay opens no pull requests yet.")
     stat: StatOut | None = Field(description="Sum over the repositories.")

@@ -123,7 +123,7 @@ def _fields(run: Mapping[str, Any], now: datetime, api_url: str) -> dict[str, st
         "run": f"{run['id']} ({safe_line(run['kind'])}{rerun})",
         "workspace": f"{run['workspace_id']}, session {short(run['session_id'])}",
         "project": safe_line(project["name"]) if project else None,
-        "repository": "; ".join(f"{_place(repo)} {safe_line(repo['url'])}" for repo in run["repos"]) or None,
+        **_sources(run),
         "branch": safe_line(run["branch"]) if run.get("branch") else None,
         "executor": safe_line(run["executor"] or "") + (f" in {safe_line(run['image'])}" if run.get("image") else ""),
         "created": f"{age(created)} ago{by} ({local_time(run['created_at'])})",
@@ -134,6 +134,25 @@ def _fields(run: Mapping[str, Any], now: datetime, api_url: str) -> dict[str, st
         "labels": ", ".join(safe_line(f"{name}={value}") for name, value in labels.items()) or None,
         "page": link(run, "page", api_url),
     }
+
+
+def _sources(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return where each repository came from, by the name of its line."""
+    sources = run["sources"]
+    names = ["repository"] if len(sources) == 1 else [f"repo {safe_line(source['repo'])}" for source in sources]
+    return {name: _source(run, source) for name, source in zip(names, sources, strict=True)}
+
+
+def _source(run: Mapping[str, Any], source: Mapping[str, Any]) -> str:
+    """Return the URL, the start that was asked for, the commit it was, and the branch to merge into if that differs."""
+    target, ref = source["target_branch"], source["ref"]
+    start = f"{ref or target or 'the default branch'}"
+    commit = f" at {source['commit'][:12]}" if source["commit"] else ""
+    if run["kind"] != "job":  # it goes on in the workspace, whose branch began there
+        start = f"its branch{commit}, begun at {start}"
+        commit = ""
+    merged = f", for {target}" if ref and target and ref != target else ""
+    return safe_line(f"{source['url']} from {start}{commit}{merged}")
 
 
 def _place(repo: Mapping[str, Any]) -> str:

@@ -81,6 +81,10 @@ def test_it_is_the_diff_of_the_steps_of_this_run_alone(api: Api, worker: Worker)
     assert api.get(job).json()["links"]["diff"] == f"{job}/diff"
     assert api.get(f"{job}/diff", params={"format": "patch"}).content == b"job\n"
     assert api.get(job).json()["stat"]["files"] == 1
+    source = {"repo": "app", "url": "https://git.example.org/team/app.git", "ref": None, "target_branch": None}
+    assert api.get(job).json()["sources"] == [{**source, "commit": None}], "no clone recorded a commit"
+    for later, commit in ((two_steps, FIRST), (one_step, SECOND)):
+        assert api.get(f"/v1/runs/{later['run_id']}").json()["sources"] == [{**source, "commit": commit}]
     of_two = f"/v1/runs/{two_steps['run_id']}/diff"
     [shown] = api.get(of_two).json()["items"]
     assert (shown["base_commit"], shown["head_commit"], shown["stat"]["files"]) == (FIRST, SECOND, 2)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from relay_core.domain.run import ADVICE
-from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.domain.vocabulary import Reason, RunKind, RunReason, Status
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
 from relay_core.store.views.waiting import queues_of
 
@@ -30,6 +30,7 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
     repos = _repos(connection, [view["workspace_id"] for view in views])
     stats = _stats(connection, ids)
     usage = _usage(connection, ids)
+    starts = _starts(connection, [view["id"] for view in views if view["kind"] != RunKind.JOB])
     for view in views:
         run_id = view["id"]
         own = steps.get(run_id, [])
@@ -37,6 +38,9 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
         _add_steps(view, own)
         view["repos"] = [
             {**repo, "stat": stats.get((run_id, repo_id))} for repo_id, repo in repos.get(view["workspace_id"], [])
+        ]
+        view["sources"] = [
+            _source(view, repo, starts.get((run_id, repo_id))) for repo_id, repo in repos.get(view["workspace_id"], [])
         ]
         view["stat"] = _sum([repo["stat"] for repo in view["repos"]])
         view["usage"] = usage.get(run_id)
@@ -142,6 +146,26 @@ def _repos(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, 
         repo = {name: row[name] for name in names}
         found.setdefault(row["workspace_id"], []).append((row["repo_id"], repo))
     return found
+
+
+def _starts(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], str]:
+    """Return the commit of HEAD before the first step of each run, by run and repo."""
+    state = ExecutionProcessRepoState
+    statement = (
+        select(E.run_id, state.repo_id, state.before_head_commit)
+        .ext(distinct_on(E.run_id, state.repo_id))
+        .join(E, E.id == state.execution_process_id)
+        .where(E.run_id.in_(run_ids), state.before_head_commit.is_not(None))
+        .order_by(E.run_id, state.repo_id, E.created_at, E.id)
+    )
+    rows = connection.execute(statement) if run_ids else ()
+    return {(row.run_id, row.repo_id): row.before_head_commit for row in rows}
+
+
+def _source(view: View, repo: View, start: str | None) -> View:
+    """Return where a repo of a run came from. A job starts where its branch does, a later run at HEAD before it."""
+    commit = repo["base_commit"] if view["kind"] == RunKind.JOB else start
+    return {"repo": repo["name"], **{name: repo[name] for name in ("url", "ref", "target_branch")}, "commit": commit}
 
 
 def _stats(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], View]:

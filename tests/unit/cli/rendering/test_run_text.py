@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from relay_cli.rendering import run_page, run_table, units
 from relay_cli.rendering.style import Style, fitted, shortened
-from tests.support.run_json import failed_json, run_json, step_json
+from tests.support.run_json import SOURCE, failed_json, run_json, step_json
 
 NOW = datetime(2026, 11, 26, 8, 5, tzinfo=UTC)
 EVIL = "x\x1b]0;t\x07\x1b[2J\x9b2J\u202ey\rrelay: fine\nnext 日本語 " + "long " * 30
@@ -114,7 +114,7 @@ def test_a_page_shows_fields_steps_and_advice():
     assert lines[0] == "Count the files  failure"
     for words in (
         "run         3f2a91bc-0000-4000-8000-000000000001 (job)",
-        "repository  app@main https://git.example.org/team/app.git",
+        "repository  https://git.example.org/team/app.git from main at 111111111111\n",
         "executor    claude-code in relay-claude-code:latest",
         "created     5m ago by alice",
         "labels      team=core",
@@ -125,6 +125,23 @@ def test_a_page_shows_fields_steps_and_advice():
         assert words in text
     assert lines[-1] == "next: relay logs 5e70b1c2 · relay rerun 3f2a91bc"
     assert "waits" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "words"),
+    [
+        ("job", {"ref": "v1.2", "commit": "2" * 40}, "from v1.2 at 222222222222, for main"),
+        ("job", {"ref": "main"}, "from main at 111111111111"),
+        ("job", {"target_branch": None, "commit": None}, "from the default branch"),
+        ("follow_up", {"ref": "v1.2"}, "from its branch at 111111111111, begun at v1.2, for main"),
+        ("step", {"commit": None}, "from its branch, begun at main"),
+    ],
+)
+def test_a_page_says_where_each_repository_came_from(kind, changed, words):
+    other = {**SOURCE, "repo": "library", "url": "file:///srv/library.git", **changed}
+    lines = run_page.page(run_json(kind=kind, sources=[SOURCE, other]), [], NOW, Style(), API)
+    assert f"repo library  file:///srv/library.git {words}" in lines
+    assert any(line.startswith("repo app      https://git.example.org/team/app.git from ") for line in lines)
 
 
 def test_a_page_of_a_run_in_progress_says_what_it_waits_for():
