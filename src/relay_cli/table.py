@@ -53,7 +53,7 @@ ENTRIES = (
     Entry(
         "diff",
         f"{_AT}executions:diff",
-        "Print what a run's workspace (or one execution) changed, as a patch for `git apply`.",
+        "Print what a run, a workspace or one execution changed, as a patch for `git apply`.",
         _RUNS,
     ),
     Entry("fetch", f"{_AT}results:fetch", "Get the commits of a run as a branch of the local clone.", _RUNS),

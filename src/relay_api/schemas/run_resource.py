@@ -55,11 +55,11 @@ class RunSourceOut(Output):
     url: str = Field(description="What was cloned: a URL, for a path a `file://` URL; never with credentials.")
     ref: str | None = Field(description="Branch, tag or commit that the request named as the start; null: none.")
     target_branch: str | None = Field(
-        description="Branch to merge into, and the start if `ref` is null; before the clone null for the default branch."
+        description="Branch to merge into, and the start if `ref` is null. Null: the default branch, not yet known."
     )
     commit: str | None = Field(
-        description="Where the work of this run began: of a job, what the start was when it was cloned; of a later run, "
-        "HEAD before its first step. Null until then."
+        description="Where the work of this run began: of a job, the start as it was cloned; of a later run, HEAD "
+        "before its first step. Null until then."
     )
 
 

@@ -1,11 +1,14 @@
 """`relay doctor`: check this node, and print for each problem what to do."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
-from relay_cli.output import Json, show_list
+from relay_cli.output import Json
+from relay_cli.rendering.check_lines import check_lines
+from relay_cli.rendering.style import style_of
 from relay_cli.worker_process import ask_worker
 from relay_core.console.output import note
 from relay_stack.files.local_settings import settings_of_this_machine
@@ -33,5 +36,5 @@ def doctor(
     else:
         for line in found["fixed"]:
             note(line)
-        show_list(checks, ("level", "check", "message", "what_to_do"), as_json=False)
+        print("\n".join(check_lines(checks, style_of(sys.stdout))))
     raise typer.Exit(1 if any(check["level"] == "error" for check in checks) else 0)
