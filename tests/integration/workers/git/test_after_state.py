@@ -110,7 +110,7 @@ def test_the_diff_of_a_run_begins_at_head_before_it(bench, workspace, tmp_path):
     patch.write_bytes(cleanup.run_patch.text)
     there = (f"--git-dir={store.path}", "--work-tree=.")
     git(files, *there, "read-tree", before_run)
-    git(files, *there, "checkout-index", "--all")
+    git(files, *there, "checkout-index", "--all", "--index")
     git(files, *there, "apply", "--index", str(patch))
     assert git(files, *there, "write-tree") == git(store.path, "rev-parse", f"{cleanup.pinned_commit}^{{tree}}")
 
