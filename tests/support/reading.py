@@ -43,6 +43,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"q": "{{"},
     ),
     "/v1/runs/{run_id}": ({},),
+    "/v1/runs/{run_id}/diff": ({},),
     "/v1/runs/{run_id}/executions": ({}, FAR),
     "/v1/runs/{run_id}/events": ({}, {"after": "3"}),
     "/v1/runs/{run_id}/logs": ({},),
@@ -104,7 +105,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/runs/{run_id}/head": ({},),
     "/runs/{run_id}/steps": ({},),
     "/runs/{run_id}/conversation": ({},),
-    "/runs/{run_id}/changes": ({},),
+    "/runs/{run_id}/changes": ({}, {"whole": "1"}),
 }
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
 NO_ROWS_OF_RUNS = {"/healthz", "/v1/tokens"}
