@@ -358,7 +358,7 @@ def test_health_nodes_metrics_and_documents(api: Api, worker: Worker):
     document = api.client.get("/openapi.json").json()
     limits = document["components"]["schemas"]["LimitsIn"]["properties"]
     assert limits["timeout_seconds"]["maximum"] == 24 * 3600
-    assert limits["memory_bytes"]["default"] == 2 << 30
+    assert f"Default: `{2 << 30}`" in limits["memory_bytes"]["description"]
     assert 'href="/openapi.json"' in api.client.get("/docs").text
 
 
