@@ -9,6 +9,7 @@ from pathlib import Path
 TABLE = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.DOTALL)
 WORDS = {
     "edits_and_commits": "edits and commits",
+    "text_grows_while_the_model_says_it": "text grows live",
     "follow_up_remembers": "follow-up remembers",
     "model_error": "model error",
     "model_stall_ends_as_no_output": "stall → `no_output`",
@@ -20,28 +21,33 @@ WORDS = {
 }
 
 
-def rows(page: str) -> dict[str, str]:
-    """The rows that the page has, by agent."""
+def outcomes(page: str) -> dict[str, dict[str, str]]:
+    """The outcomes that the page has: {agent: {behaviour: outcome}}. A column of another heading is left out."""
     found = TABLE.search(page)
-    lines = found[0].splitlines()[2:] if found else []
-    return {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
-
-
-def table(found: Mapping[str, Mapping[str, str]], before: Mapping[str, str]) -> str:
-    """A row for each agent; one that was not tried this time keeps its last."""
-    made = {
-        name: f"| {name} | " + " | ".join(outcomes.get(behaviour, "-") for behaviour in WORDS) + " |"
-        for name, outcomes in found.items()
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found[0].splitlines()]
+    names = {heading: behaviour for behaviour, heading in WORDS.items()}
+    return {
+        row[0]: {names[heading]: cell for heading, cell in zip(head, row, strict=True) if heading in names}
+        for row in rows
     }
+
+
+def table(found: Mapping[str, Mapping[str, str]], before: Mapping[str, Mapping[str, str]]) -> str:
+    """A row for each agent; an agent or a behaviour that was not tried this time keeps its last outcome."""
+    every = {name: {**before.get(name, {}), **found.get(name, {})} for name in {**before, **found}}
+    lines = [
+        f"| {name} | " + " | ".join(row.get(behaviour, "-") for behaviour in WORDS) + " |"
+        for name, row in every.items()
+    ]
     head = f"| | {' | '.join(WORDS.values())} |\n|{'---|' * (len(WORDS) + 1)}\n"
-    return head + "\n".join({**before, **made}.values()) + "\n"
+    return head + "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Rewrite the page."""
     found, page = Path(sys.argv[1]).read_text(), Path(sys.argv[2])
     text = page.read_text()
-    made = table(json.loads(found or "{}"), rows(text))
+    made = table(json.loads(found or "{}"), outcomes(text))
     page.write_text(TABLE.sub(lambda _: made, text))
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from tests.support.matrix_desk import Desk
 from tests.support.model_server.server import ModelServer
 from tests.support.relay import Relay, make_repo
 
+MATRIX_FILE = os.environ.get("RELAY_TEST_MATRIX_FILE")
+"""File for what was found; None outside `scripts/agent-matrix`."""
 FOUND: dict[str, dict[str, str]] = {}
 """{agent: {behaviour: outcome}}"""
 
@@ -39,9 +43,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     FOUND.setdefault(name, {})[behaviour] = result
 
 
+def pytest_collection_finish() -> None:
+    """For the matrix, images are built before the first test: a download takes longer than a test may."""
+    if MATRIX_FILE:
+        for name in wanted(AGENTS):
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory() as logs:
+                built = build_agents_image(engine(), AGENTS[name].image.split(), Path(logs))
+            print(f"{built.tag}: {built.size / 1e6:.0f} MB, after {time.monotonic() - began:.0f} s", flush=True)
+
+
 def pytest_sessionfinish() -> None:
-    if target := os.environ.get("RELAY_TEST_MATRIX_FILE"):
-        Path(target).write_text(json.dumps(FOUND))
+    if MATRIX_FILE:
+        Path(MATRIX_FILE).write_text(json.dumps(FOUND))
 
 
 @pytest.fixture(scope="package")
