@@ -75,6 +75,8 @@ class Agent:
     more_env: Mapping[str, str] = field(default_factory=dict)
     has_tools: bool = True
     resumes: bool = True
+    streams: bool = True
+    """Whether it prints a message while the model says it."""
     usage: bool = True
     model_error: tuple[str, str] = ("agent_error", "400")
     """Reason, and a word of the message, when the model refuses the request."""
@@ -94,9 +96,9 @@ class Agent:
 
 AGENTS: dict[str, Agent] = {
     "claude-code": Agent("claude-code", "claude-code", anthropic),
-    "codex": Agent("codex", "codex", openai, SCRIPTED),
+    "codex": Agent("codex", "codex", openai, SCRIPTED, streams=False),
     "gemini": Agent("gemini", "gemini", gemini, {"model": "gemini-2.5-pro"}),
-    "opencode": Agent("opencode", "opencode", openai, SCRIPTED),
+    "opencode": Agent("opencode", "opencode", openai, SCRIPTED, streams=False),
     "qwen": Agent("qwen", "qwen", openai, SCRIPTED),
     "aider": Agent(
         "aider",
@@ -106,6 +108,7 @@ AGENTS: dict[str, Agent] = {
         write=f"[[say: {BLOCK}]]",
         hear="[[stall: 0]]",
         has_tools=False,
+        streams=False,
     ),
     "mini": Agent(
         "mini",
@@ -115,6 +118,7 @@ AGENTS: dict[str, Agent] = {
         closing="[[run: echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo '%s']]",
         more_env={"MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "2"},
         resumes=False,
+        streams=False,
     ),
     "claude-agent-acp": Agent("acp", "claude-agent-acp", anthropic, {"command": "claude-agent-acp"}),
     "opencode acp": Agent("acp", "opencode acp", opencode_config, {"command": "opencode acp"}),

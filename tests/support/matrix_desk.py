@@ -1,9 +1,15 @@
 """Asks one agent through the whole of Relay, and reads its answers."""
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from relay_core.store import page_sessions
 from tests.support.matrix_cases import Agent
 from tests.support.model_server.server import ModelServer
 from tests.support.relay import Relay
@@ -52,6 +58,28 @@ class Desk:
 
     def entries(self, execution: dict[str, Any]) -> list[dict[str, Any]]:
         return self.relay.get(f"/v1/executions/{execution['id']}/conversation")["items"]
+
+    @contextmanager
+    def followed(self, run: dict[str, Any], target: Path) -> Iterator[Callable[[], str]]:
+        """`relay logs -f` of a run in a process of its own, which ends with the run; what it has printed so far."""
+        environment = {**os.environ, "RELAY_API_URL": self.relay.api_url, "RELAY_TOKEN": self.relay.token}
+        command = [sys.executable, "-m", "relay_cli.main", "logs", "-f", run["run_id"]]
+        with target.open("wb") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
+            try:
+                yield target.read_text
+                assert process.wait(60) == 0, target.read_text()
+            finally:
+                process.kill()
+
+    def on_the_page(self, execution: dict[str, Any]) -> str:
+        """The entries of the page's conversation that a browser asks for, again and again, while the agent works."""
+        with self.relay.database.begin() as connection:
+            session = page_sessions.sign_in_by_token(connection, self.relay.token)
+        cookie = f"relay-session-{self.relay.http.base_url.port}={session}"
+        headers = {"Cookie": cookie, "Host": f"localhost:{self.relay.http.base_url.port}"}
+        answer = self.relay.http.get(f"/executions/{execution['id']}/entries", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.text
 
 
 def history(execution: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ Each asserts status, reason, summary, session id, commits, usage, and what is le
 
 import json
 import urllib.request
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -49,6 +50,30 @@ def test_edits_and_commits(desk: Desk):
         task = desk.relay.get(f"/v1/tasks/{run['task_id']}")
         assert task["usage"] == done["turn"]["usage"]
     nothing_left(desk, run)
+
+
+def test_text_grows_while_the_model_says_it(desk: Desk, tmp_path: Path):
+    if not desk.agent.streams:
+        pytest.skip("it prints a message when that is complete")
+    run = desk.submit("Please [[say: First words.]] [[wait]] [[say: Last words.]]")
+    agent = desk.relay.wait_step(run, "coding_agent", {"running"})
+    with desk.followed(run, tmp_path / "shown") as shown:
+        said = "\nFirst words."  # in the prompt these words are in the middle of a line
+        desk.relay.until(lambda: said in shown(), what="the first words on the terminal")
+        (entry,) = [entry for entry in desk.entries(agent) if entry["kind"] == "assistant"]
+        assert entry["text"].strip() == "First words."
+        assert "First words." in desk.on_the_page(agent)
+        assert "Last words." not in shown().partition(said)[2]
+        assert not desk.model.go.is_set(), "the model still speaks"
+        desk.model.go.set()
+    done = desk.ended(agent["id"])
+    assert done["status"] == "completed", done["error_reason"]
+    (again,) = [entry for entry in desk.entries(done) if entry["kind"] == "assistant"]
+    assert again["entry"] == entry["entry"]
+    words = ["First", "words.", "Last", "words."]
+    assert (again["text"].split(), done["turn"]["summary"].split()) == (words, words)
+    assert shown().count(said) == 1
+    assert shown().partition(said)[2].split()[:2] == words[2:]
 
 
 def test_follow_up_remembers(desk: Desk):

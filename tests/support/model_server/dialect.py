@@ -10,6 +10,8 @@ from tests.support.model_server.script import Conversation, Reply
 REMINDER = re.compile(r"\s*(# AGENTS\.md |<([A-Za-z_-]+)[ >].*</\2>\s*$)", re.DOTALL)
 """Words that an agent puts among the user's."""
 
+PARAGRAPHS = re.compile(r"(?<=\n\n)")
+
 
 class Dialect:
     """How one API says it. Add another by a subclass and an entry in `DIALECTS`."""
@@ -40,9 +42,10 @@ def words_of_user(texts: list[str]) -> list[str]:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """A text as it is streamed."""
-    for start in range(0, len(text), 1000):
-        yield text[start : start + 1000]
+    """A text as it is streamed: a piece ends with a paragraph, and after 1000 characters."""
+    for paragraph in PARAGRAPHS.split(text):
+        for start in range(0, len(paragraph), 1000):
+            yield paragraph[start : start + 1000]
 
 
 def plain(content: Any) -> str:

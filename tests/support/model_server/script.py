@@ -9,6 +9,7 @@ Directives stand anywhere in a prompt and are obeyed in their order; one tool ca
 ``[[flood: N]]``            says N bytes of lines that all differ
 ``[[error: 400]]``          answers the HTTP status instead; ``[[error: 500 x2]]`` that often, then goes on
 ``[[drop]]``                breaks the connection off in mid-answer; ``[[drop: x3]]`` that often, then goes on
+``[[wait]]``                says what stands before it, then waits for `ModelServer.go`, then says what follows
 ``[[stall: 60]]``           begins an answer, then is silent for that many seconds
 ``[[cut]]``                 says what stands before it and breaks off in mid-answer; ``[[cut: x3]]`` that often
 ``[[half]]``                likewise, but the answer ends in order: it only lacks its last events
@@ -30,7 +31,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-DIRECTIVE = re.compile(r"\[\[(run|tool|say|flood|error|drop|stall|cut|half|stop|usage)(?::\s*(.*?))?\s*\]\]", re.DOTALL)
+WORDS = "run|tool|say|flood|error|drop|wait|stall|cut|half|stop|usage"
+DIRECTIVE = re.compile(rf"\[\[({WORDS})(?::\s*(.*?))?\s*\]\]", re.DOTALL)
 
 TIMES = re.compile(r"\s*x(\d+)$")
 
@@ -88,6 +90,8 @@ class Reply:
     cut: bool = False
     """Ends after the text, without what makes it whole; with `drop`, the connection breaks off there."""
     stall_seconds: float = 0
+    waits: bool = False
+    """Waits for `ModelServer.go` after the first paragraph."""
     stop: str | None = None
     """Why it ended, as Anthropic names it; None: by itself."""
     usage: Usage = Usage()
@@ -105,9 +109,9 @@ class Script:
         prompt = conversation.prompts[-1] if conversation.prompts else ""
         found = DIRECTIVE.findall(prompt)
         usage = _usage(" ".join(argument for word, argument in found if word == "usage"))
-        return replace(
-            self._reply(conversation, prompt, _turns([each for each in found if each[0] != "usage"])), usage=usage
-        )
+        turns = _turns([each for each in found if each[0] != "usage"])
+        waits = ("wait", "") in turns[len(conversation.results)] if len(conversation.results) < len(turns) else False
+        return replace(self._reply(conversation, prompt, turns), usage=usage, waits=waits)
 
     def _reply(self, conversation: Conversation, prompt: str, turns: list[list[tuple[str, str]]]) -> Reply:
         done = len(conversation.results)
@@ -128,8 +132,8 @@ class Script:
                 stall += float(argument)
             elif word == "stop":
                 return Reply("\n".join(said), stop=argument, stall_seconds=stall)
-            elif word in {"say", "flood"}:
-                said.append(argument if word == "say" else _flood(int(argument)))
+            elif word in {"say", "flood", "wait"}:  # what waits begins a paragraph
+                said.append(_flood(int(argument)) if word == "flood" else argument)
             else:
                 call = _call(word, argument, conversation.tools)
                 return Reply("\n".join(said), call, _call_id(conversation), stall_seconds=stall)

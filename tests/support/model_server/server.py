@@ -92,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.closing.wait(reply.stall_seconds)
             for event in events:
                 self._chunk(event)
+                if reply.waits and rb"\n\n" in event:
+                    self.server.go.wait(120)
             if reply.drop:
                 self.close_connection = True
                 return
@@ -125,6 +127,8 @@ class ModelServer(ThreadingHTTPServer):
         self.script = Script()
         self.requests: list[dict[str, Any]] = []
         self.closing = threading.Event()
+        self.go = threading.Event()
+        """Set by a test: the answers that wait (`[[wait]]`) go on."""
         super().__init__((host, port), Handler)
 
     @property
@@ -138,6 +142,7 @@ class ModelServer(ThreadingHTTPServer):
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
+        self.go.set()
         self.shutdown()
         self.server_close()
 

@@ -15,7 +15,7 @@ from relay_workers.agents.shared.command_line import (
 )
 
 PROGRAM = "claude"
-_OUTPUT = ("-p", "--output-format", "stream-json", "--verbose")
+_OUTPUT = ("-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages")
 _PERMISSIONS = {
     AUTO: ("--dangerously-skip-permissions",),
     # Claude Code denies the model the tools that write, and the shell; the final message is the plan.

@@ -73,7 +73,12 @@ class Qwen:
 
 
 def _arguments(request: TurnRequest) -> list[str]:
-    arguments = ["--output-format", "stream-json", *_PERMISSIONS[request.permission_mode or AUTO]]
+    arguments = [
+        "--output-format",
+        "stream-json",
+        "--include-partial-messages",
+        *_PERMISSIONS[request.permission_mode or AUTO],
+    ]
     if request.model is not None:
         arguments += ["--model", request.model]
     if resumed := resumed_uuid(request):

@@ -2,7 +2,8 @@
 
 The format is that of Claude Code (agents/shared/claude_format.py) with four differences:
 
-- Qwen Code prints an error of the model's API as the text of an ``assistant`` line, without a field for its kind.
+- Qwen Code prints an error of the model's API as the text of an ``assistant`` line, without a field for its kind, and
+  before that as one piece of streamed text.
 - ``result`` counts the tokens of the whole conversation, so the reader adds up the usage of the turn's messages. Input
   tokens of a message include cached tokens. Output tokens include reasoning tokens, which have no separate count.
 - If an answer breaks off, Qwen Code requests it again and prints ``retry``. If it keeps the first part, both parts
@@ -23,6 +24,7 @@ from relay_workers.agents.shared.resume_failure import resume_failure
 
 _USAGE = {name: name for name in ("input_tokens", "output_tokens", "cache_read_input_tokens")}
 _API_ERROR = re.compile(r"\[API Error: (?:(\d{3})\b)?[^\n]*\]\s*\Z")
+_API_ERROR_BEGINS = "[API Error: "
 _UNKNOWN = re.compile(rb"No saved session found with ID [^.\n]*")
 
 
@@ -58,6 +60,11 @@ class QwenReader(ClaudeFormatReader):
             self._error = "the model's answer broke off and was asked for again"
             self.transcript.add_message(self._error, kind=EntryKind.NOTICE)
         self.usage = {**self.usage, **self._turn}
+
+    def take_piece(self, text: str, kind: EntryKind) -> None:
+        """Add a piece of the model's text to the conversation; the line ``assistant`` follows with an API error."""
+        if not text.startswith(_API_ERROR_BEGINS):
+            super().take_piece(text, kind)
 
     def judge(self, exit_code: int | None) -> Verdict:
         """Return the verdict: `cannot_resume` if the conversation was not resumed, otherwise as for Claude Code."""

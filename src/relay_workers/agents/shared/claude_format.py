@@ -6,6 +6,9 @@ is not obvious from the names:
 
 - ``result.subtype`` is "success" even if the model's API failed; ``is_error`` is reliable. A turn stopped by a signal
   prints no ``result``. If the program refuses to start (root, an empty prompt), it prints nothing on stdout.
+- With ``--include-partial-messages`` the program also prints ``stream_event`` lines: the events of the model's API,
+  with each piece of text as it arrives. The ``assistant`` line of a block repeats its whole text. If an answer breaks
+  off and is requested again, another ``message_start`` follows without such a line.
 - The program prints ``init`` before it saves the conversation: a turn killed there cannot be resumed (seen in 6 of 6
   runs). So the reader accepts a session id only after the model has answered. After a failed resume, ``result`` may
   contain an id that belongs to no conversation.
@@ -38,6 +41,8 @@ _MODEL_USAGE = {
     "costUSD": "cost_usd",
 }
 _RESULT_USAGE = {"num_turns": "turns", "duration_ms": "duration_ms"}
+_STREAMED = {"thinking": EntryKind.REASONING, "text": EntryKind.ASSISTANT}
+"""Field of a ``content_block_delta`` → kind of the message to which the text belongs."""
 _EDITS = {"Edit", "MultiEdit", "Write", "NotebookEdit", "edit", "write_file", "replace"}
 _PATHS = ("file_path", "notebook_path", "path")
 _UNKNOWN_SESSION = "no conversation found"
@@ -95,6 +100,8 @@ class ClaudeFormatReader(JsonReader):
             self._take_message(line)
         elif kind == "user":
             self._take_results(line)
+        elif kind == "stream_event":
+            self._take_event(line)
         elif kind == "result":
             self._take_end(line)
         elif kind == "system":
@@ -121,6 +128,21 @@ class ClaudeFormatReader(JsonReader):
             self.transcript.add_message(self._error or "", kind=EntryKind.NOTICE)
         elif subtype == "informational":  # for example: a filter stopped the model's answer
             self.transcript.add_message(text_of(line.get("content")), kind=EntryKind.NOTICE)
+
+    def _take_event(self, line: dict[str, Any]) -> None:
+        event = object_of(line.get("event"))
+        if line.get("parent_tool_use_id") is not None:  # of a subagent: its complete messages follow
+            return
+        if event.get("type") == "message_start":
+            self.transcript.begin_stream()
+        elif event.get("type") == "content_block_delta":
+            delta = object_of(event.get("delta"))
+            for name, kind in _STREAMED.items():
+                self.take_piece(text_of(delta.get(name)), kind)
+
+    def take_piece(self, text: str, kind: EntryKind) -> None:
+        """Handle a piece of text that the model has just said; empty for another kind of piece."""
+        self.transcript.stream_text(text, kind=kind)
 
     def _take_message(self, line: dict[str, Any]) -> None:
         blocks = _blocks(line)
@@ -153,9 +175,9 @@ class ClaudeFormatReader(JsonReader):
     def _take_block(self, block: dict[str, Any]) -> None:
         kind = text_of(block.get("type"))
         if kind == "text":
-            self.transcript.add_message(text_of(block.get("text")))
+            self.transcript.complete_message(text_of(block.get("text")))
         elif kind == "thinking":
-            self.transcript.add_message(text_of(block.get("thinking")), kind=EntryKind.REASONING)
+            self.transcript.complete_message(text_of(block.get("thinking")), kind=EntryKind.REASONING)
         elif kind == "tool_use":
             name, given = text_of(block.get("name")), object_of(block.get("input"))
             paths = [given[key] for key in _PATHS if isinstance(given.get(key), str)] if name in _EDITS else []

@@ -47,6 +47,13 @@ class _Draft:
     times: int = 1
     """How many times in a row this message was added."""
 
+    def replace(self, text: str) -> bool:
+        """Replace the whole text; return whether that changed anything."""
+        before = ("".join(self.pieces), self.truncated)
+        self.pieces, self.size, self.truncated = [], 0, False
+        self.add(text)
+        return before != ("".join(self.pieces), self.truncated)
+
     def add(self, text: str) -> None:
         kept, cut = _cut(text, MAX_TEXT_BYTES - self.size)
         self.truncated |= cut
@@ -76,6 +83,10 @@ class Transcript:
         self._changed: dict[int, _Draft] = {}
         self._open_message: _Draft | None = None
         """The message to which `add_text` appends; None if the next text starts a new message."""
+        self._streamed: _Draft | None = None
+        """The message that `stream_text` builds and `complete_message` completes; None if there is none."""
+        self._streams_anew = False
+        """Whether the next streamed text replaces the text of `_streamed`."""
         self._calls: dict[str, _Draft] = {}
         """The agent's id of each open tool call (one without a result) → its entry."""
         self._last_message: _Draft | None = None
@@ -116,8 +127,7 @@ class Transcript:
         """Add an error. If the previous entry is the beginning of the same error, replace the text of that entry."""
         last = self._last_message
         if last is not None and last.kind is EntryKind.ERROR and text.startswith("".join(last.pieces).rstrip(". ")):
-            last.pieces, last.size = [], 0
-            last.add(text)
+            last.replace(text)
             self._touch(last)
         else:
             self.add_message(text, kind=EntryKind.ERROR)
@@ -133,6 +143,45 @@ class Transcript:
         if self._open_message is not None and text:
             self._open_message.add(text)
             self._touch(self._open_message)
+
+    def begin_stream(self) -> None:
+        """Note that the model begins a message: of one that was not completed, the agent requested it again.
+
+        Its entry stays, and its text is replaced once the next text arrives.
+        """
+        self._streams_anew = True
+
+    def stream_text(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
+        """Append a piece of text to the message that is to be completed by `complete_message`.
+
+        Blank text at the beginning of the message is dropped.
+        """
+        draft = self._streamed
+        if not text:
+            return
+        if draft is not None and (draft.kind, draft.agent) == (kind, self.agent):
+            if self._streams_anew:
+                draft.replace("")
+            draft.add(text)
+        elif text.strip():
+            draft = self._new(kind)
+            if draft is not None:
+                draft.add(text.lstrip())
+        else:
+            return
+        self._streamed, self._streams_anew = draft, False
+        if draft is not None:
+            self._touch(draft)
+
+    def complete_message(self, text: str, *, kind: EntryKind = EntryKind.ASSISTANT) -> None:
+        """Add a complete message; if `stream_text` has built the entry of a message of this kind, replace its text."""
+        draft = self._streamed
+        if draft is None or (draft.kind, draft.agent) != (kind, self.agent):
+            self.add_message(text, kind=kind)
+            return
+        self._streamed = None
+        if text.strip() and draft.replace(text.lstrip()):
+            self._touch(draft)
 
     def begin_call(self, call_id: str, name: str, given: Any, *, paths: Sequence[str] = ()) -> None:
         """Add a tool call; if a call with this id is open (has no result yet), replace its data.

@@ -134,7 +134,7 @@ def test_a_conversation_that_is_not_there_is_named(box, repo):
 @pytest.mark.parametrize("busy", ["[[run: echo begun; exec tail -f /dev/null]]", "[[run: echo begun]] [[stall: 600]]"])
 def test_sigterm_ends_it_with_143_and_it_can_be_resumed(box, repo, busy):
     # The signal follows the last line before the silence: the call where its program runs on, else its result.
-    sign = b'"tool_use"' if "tail" in busy else b'"tool_result"'
+    sign = b'"stop_reason":"tool_use"' if "tail" in busy else b'"tool_result"'
 
     def stop(piece: bytes) -> None:
         if sign in piece:

@@ -67,15 +67,15 @@ def test_codex_resumes_and_thinks(started):
 
 def test_qwen_reads_the_prompt(started):
     args, stdin, env = started("qwen")
-    assert args == ["--output-format", "stream-json", "--yolo"]
+    assert args == ["--output-format", "stream-json", "--include-partial-messages", "--yolo"]
     assert (stdin, env["QWEN_CODE_SUPPRESS_YOLO_WARNING"]) == (b"fix it", "1")
 
 
 def test_qwen_resumes_plans_and_takes_a_key(started):
     given = {"permission_mode": "plan", "model": "coder", "resume_session_id": SESSION, "args": ("--debug",)}
     args, _, _ = started("qwen", {"OPENAI_API_KEY": "k"}, **given)
-    assert args[2:4] == ["--approval-mode", "plan"]
-    assert args[4:] == ["--model", "coder", "--resume", SESSION, "--debug", "--auth-type", "openai"]
+    assert args[3:5] == ["--approval-mode", "plan"]
+    assert args[5:] == ["--model", "coder", "--resume", SESSION, "--debug", "--auth-type", "openai"]
 
 
 def test_opencode_reads_the_prompt_and_keeps_its_own_provider(started):

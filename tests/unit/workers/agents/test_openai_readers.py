@@ -258,11 +258,23 @@ def test_qwen_a_turn_that_succeeds():
     )
 
 
+def qwen_piece(text):
+    return {"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"text": text}}}
+
+
+def test_qwen_an_answer_that_is_asked_for_again_grows_on_in_one_entry():
+    retry = {"type": "system", "subtype": "retry", "data": {"reason": "retry", "preserveText": True}}
+    reader = qwen(qwen_piece("I wi"), retry, qwen_piece("ll"), qwen_piece("[API Error: 400]"))
+    assert [(one.index, one.text) for one in entries_of(reader) if one.kind is EntryKind.ASSISTANT] == [(0, "I will")]
+    reader.feed(json.dumps(said({"type": "text", "text": "I will[API Error: 400]"})).encode() + b"\n")
+    assert [one.kind for one in entries_of(reader)] == [EntryKind.ERROR], "the text of the answer is unchanged"
+
+
 @pytest.mark.parametrize(("status", "advised"), [(400, False), (401, True)])
 def test_qwen_an_error_of_the_api_is_not_its_words(status, advised):
     text = f"[API Error: {status} scripted]"
     ended = result(subtype="error_during_execution", is_error=True, result=None, error={"message": text})
-    reader = qwen(said({"type": "text", "text": text}), ended)
+    reader = qwen(qwen_piece(text), said({"type": "text", "text": text}), ended)
     verdict = reader.verdict(1)
     assert verdict.reason is Reason.AGENT_ERROR
     assert verdict.message.startswith(text)

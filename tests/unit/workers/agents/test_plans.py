@@ -22,7 +22,8 @@ def claude_words(**given):
 
 def test_claude_code_starts_with_the_documented_flags_and_the_prompt_on_stdin():
     line, plan = claude_words()
-    assert line == ["claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+    assert line[:5] == ["claude", "-p", "--output-format", "stream-json", "--verbose"]
+    assert line[5:] == ["--include-partial-messages", "--dangerously-skip-permissions"]
     assert plan.stdin == b"fix it"
     assert plan.env == {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 
@@ -33,7 +34,7 @@ def test_claude_code_says_that_root_is_in_a_sandbox():
 
 def test_claude_code_resumes_plans_and_takes_a_model():
     line, _ = claude_words(resume_session_id=SESSION, permission_mode="plan", model="opus")
-    assert line[5:] == ["--permission-mode", "plan", "--model", "opus", "--resume", SESSION]
+    assert line[6:] == ["--permission-mode", "plan", "--model", "opus", "--resume", SESSION]
 
 
 def test_claude_codes_program_can_be_replaced_by_words():

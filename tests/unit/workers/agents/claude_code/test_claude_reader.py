@@ -293,3 +293,59 @@ def test_a_line_beyond_the_limit_is_let_go_and_the_next_one_counts():
     assert list(lines.feed(b'"}\n{"b": 1}\n{"c"')) == [{"b": 1}]
     assert list(lines.feed(b": 2}")) == []
     assert list(lines.finish()) == [{"c": 2}]
+
+
+def event(kind, delta=None, **more):
+    return line(type="stream_event", event={"type": kind, "delta": delta}, parent_tool_use_id=None, **more)
+
+
+def piece(text):
+    return event("content_block_delta", {"type": "text_delta", "text": text})
+
+
+def texts(reader):
+    """The entries that changed, as number, kind and text."""
+    return [(one.index, one.kind, one.text) for one in reader.entries()]
+
+
+def test_a_message_grows_while_the_model_says_it_and_stays_one_entry():
+    reader = read(INIT, event("message_start"), piece("\n"), piece("I wi"))
+    assert texts(reader) == [(0, EntryKind.ASSISTANT, "I wi")]
+    assert (reader.summary, reader.agent_session_id) == (None, None)
+    reader.feed(piece("ll") + event("content_block_delta", {"type": "input_json_delta", "partial_json": "{"}))
+    assert texts(reader) == [(0, EntryKind.ASSISTANT, "I will")]
+    reader.feed(said("\nI will write") + event("content_block_stop"))
+    assert texts(reader) == [(0, EntryKind.ASSISTANT, "I will write")]
+    reader.feed(event("message_start") + piece("I will write") + said("I will write", "m2"))
+    assert texts(reader) == [(1, EntryKind.ASSISTANT, "I will write")]
+    assert reader.summary == "I will write"
+
+
+def test_reasoning_grows_and_is_not_the_answer():
+    thinking = event("content_block_delta", {"type": "thinking_delta", "thinking": "hm"})
+    whole = line(type="assistant", message={"content": [{"type": "thinking", "thinking": "hm, yes"}]}, uuid="m1")
+    reader = read(INIT, event("message_start"), thinking)
+    assert texts(reader) == [(0, EntryKind.REASONING, "hm")]
+    reader.feed(whole + piece("So") + said("So it is"))
+    assert texts(reader) == [(0, EntryKind.REASONING, "hm, yes"), (1, EntryKind.ASSISTANT, "So it is")]
+
+
+def test_an_answer_that_breaks_off_is_replaced_by_the_one_that_is_asked_for_again():
+    retry = line(type="system", subtype="api_retry", error="unknown", error_status=None)
+    reader = read(INIT, event("message_start"), piece("I wi"), retry, event("message_start"), piece("We"))
+    assert [text for _, kind, text in texts(reader) if kind is EntryKind.ASSISTANT] == ["We"]
+    reader.feed(said("We do"))
+    assert texts(reader) == [(0, EntryKind.ASSISTANT, "We do")]
+
+
+def test_what_a_killed_turn_has_said_stays():
+    reader = read(INIT, event("message_start"), piece("I wi"))
+    assert not reader.verdict(143, stopped=True).success
+    assert texts(reader) == [(0, EntryKind.ASSISTANT, "I wi")]
+
+
+def test_a_subagent_does_not_stream_into_the_agents_message():
+    of_subagent = {"type": "stream_event", "parent_tool_use_id": "t1"}
+    inside = line(event={"type": "content_block_delta", "delta": {"text": "inside"}}, **of_subagent)
+    reader = read(INIT, event("message_start"), piece("I wait"), inside, said("sub", parent_tool_use_id="t1"))
+    assert [text for _, _, text in texts(reader)] == ["I wait", "sub"]

@@ -26,9 +26,18 @@ def line(kind, *blocks, **more):
     return json.dumps({"type": kind, "session_id": "s", "message": {"content": list(blocks)}, **more}).encode() + b"\n"
 
 
+def piece(**delta):
+    event = {"type": "content_block_delta", "delta": delta}
+    return json.dumps({"type": "stream_event", "event": event}).encode() + b"\n"
+
+
 TURN = b"".join(
     (
-        line("assistant", {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "I look."}),
+        piece(thinking="h"),
+        line("assistant", {"type": "thinking", "thinking": "hm"}),
+        piece(text="I lo"),
+        piece(text="ok."),
+        line("assistant", {"type": "text", "text": "I look."}),
         line("assistant", {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}),
         line("user", {"type": "tool_result", "tool_use_id": "t1", "content": "a\nb"}),
         line("assistant", {"type": "tool_use", "id": "t2", "name": "Edit", "input": {"file_path": "/w/a.py"}}),
