@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from relay_api.http.problems import ApiError
 from relay_api.http.query import check_query
+from relay_api.schemas import patterns
 from relay_api.services import Services, services
 from relay_core.domain.vocabulary import Scope
 from relay_core.store import idempotency
@@ -63,7 +64,7 @@ def _page(
         str | None,
         Query(
             max_length=200,
-            pattern="^[A-Za-z0-9_-]+$",
+            pattern=patterns.PAGE,
             description="`next_cursor` of the page before; without it: the first page.",
         ),
     ] = None,
@@ -78,7 +79,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=200,
-        pattern="^[A-Za-z0-9._~:/+=-]+$",
+        pattern=patterns.KEY,
         description="A text that you choose for this request. The same key with the same body gets the first answer "
         "again and creates nothing; with another body: 409 `idempotency_key_reused`.",
     ),

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Query
 
 from relay_api.dependencies import AnyPrincipal, ServicesDep
-from relay_api.schemas.common import NO_NUL
+from relay_api.schemas.patterns import NO_NUL
 from relay_core.domain.errors import NotFound
 from relay_core.domain.short_id import PATTERN, id_range
 from relay_core.store.views.lookup import Aim, Kind, resolve
@@ -84,13 +84,14 @@ ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, 
 ProjectItself = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "only the project's name", None))]
 """For what would do too much if an id of something else were taken for its project."""
 
-_PROJECT = "Id of a project, the first characters of it, or the project's name."
+_ID_OF = "Id (4 or more of its first characters are enough) of"
+_PROJECT = "A project's name, its id, the first 4 or more characters of the id, or the id of something in the project."
 OfProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "project_id"))]
 OfNamedProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "project"))]
 OfTask = Annotated[
-    UUID | None, Depends(_in_query(Kind.TASK, "Id of a task, or of something that belongs to it.", "task_id"))
+    UUID | None, Depends(_in_query(Kind.TASK, f"{_ID_OF} a task, or of something that belongs to it.", "task_id"))
 ]
 OfWorkspace = Annotated[
     UUID | None,
-    Depends(_in_query(Kind.WORKSPACE, "Id of a workspace, or of something that belongs to it.", "workspace_id")),
+    Depends(_in_query(Kind.WORKSPACE, f"{_ID_OF} a workspace, or of something that belongs to it.", "workspace_id")),
 ]

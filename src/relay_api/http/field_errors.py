@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from relay_api.schemas.common import NO_NUL
+from relay_api.schemas import patterns
 from relay_core.domain.agents.executors import EXECUTORS
 
 MOST = 50
@@ -26,10 +26,12 @@ _TYPES = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of few digits",
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "list_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
@@ -43,13 +45,16 @@ _BOUNDS = {
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be less than {lt}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} items",
-    "too_long": "must have at most {max_length} items",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
 }
+_COUNTED = {
+    "string_too_short": ("min_length", "least", "character"),
+    "string_too_long": ("max_length", "most", "character"),
+    "too_short": ("min_length", "least", "item"),
+    "too_long": ("max_length", "most", "item"),
+}
+"""Name of the bound, which side it is of, and what is counted, by the code of the error."""
 _WORDS = {"missing": "is missing", "extra_forbidden": "is not known here", "json_type": "must be JSON"}
 
 
@@ -83,7 +88,11 @@ def _one(error: Error) -> str:
     if code == "string_too_short" and context.get("min_length") == 1:
         return "must not be empty"
     if code == "string_pattern_mismatch":
-        return "must not have the character NUL" if context["pattern"] == NO_NUL else f"must match {context['pattern']}"
+        return patterns.WORDS[context["pattern"]]
+    if code in _COUNTED:
+        name, bound, noun = _COUNTED[code]
+        count = context[name]
+        return f"must have at {bound} {count} {noun}{'' if count == 1 else 's'}"
     if code in _BOUNDS:
         return _BOUNDS[code].format_map(context)
     return _WORDS.get(code) or str(error["msg"])
@@ -114,5 +123,5 @@ def _without_type(location: Sequence[Any]) -> list[Any]:
 
 def _path(location: Sequence[Any]) -> str:
     """Return the location as a dotted path, without a leading `body`."""
-    parts = [str(part) for part in location]
+    parts = [str(part) for part in location if part != "[key]"]
     return ".".join(parts[1:] if parts[0] == "body" and len(parts) > 1 else parts)

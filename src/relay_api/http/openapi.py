@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from relay_api.schemas import shapes
 from relay_api.schemas.common import Problem
 from relay_api.schemas.examples import EXAMPLES
 from relay_api.schemas.inputs import maxima
@@ -42,6 +43,7 @@ def completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     nested = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(nested.pop("$defs", {}))
     schemas["Problem"] = nested
+    shapes.described(document)
     for methods in document["paths"].values():
         for operation in methods.values():
             _show_examples(operation)
@@ -59,7 +61,9 @@ def _show_examples(operation: dict[str, Any]) -> None:
     """Add the examples of an operation's body and answers to it, where viewers look for them."""
     for part in (operation.get("requestBody", {}), *operation["responses"].values()):
         for content in part.get("content", {}).values():
-            name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+            schema = content.get("schema", {})
+            kinds = schema.get("anyOf", [schema])  # of a body that may be left out: its schema, or null
+            name = str(kinds[0].get("$ref", "")).rpartition("/")[2]
             if name in EXAMPLES and name != "Problem":
                 content["example"] = EXAMPLES[name]
 

@@ -13,6 +13,7 @@ from relay_api.page.browser import SignedIn
 from relay_api.page.rendering import PageRoute, render
 from relay_api.page.runs import load_run
 from relay_api.page.steps import flower_link
+from relay_api.schemas.patterns import CURSOR
 from relay_api.streaming import log_frames, sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
@@ -77,7 +78,7 @@ async def follow_log(
     browser: SignedIn,
     stream: Stream = Stream.ALL,
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
-    last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,18}$")] = None,
+    last_event_id: Annotated[str | None, Header(pattern=CURSOR)] = None,
 ) -> Response:
     """Stream a log as `GET /v1/executions/{id}/logs/stream` does."""
 

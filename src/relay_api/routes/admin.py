@@ -10,6 +10,7 @@ from relay_api.dependencies import Admin, Created, Creating, Reader, ServicesDep
 from relay_api.http.responses import problems
 from relay_api.schemas import answers
 from relay_api.schemas.admin import NewToken, NodeList, NodeOut, TokenIn, TokenList, TokenOut
+from relay_api.schemas.patterns import NODE
 from relay_api.services import Services
 from relay_core.domain.short_id import PATTERN
 from relay_core.store import tokens
@@ -74,7 +75,7 @@ def list_nodes(services: ServicesDep, principal: Reader) -> NodeList:  # noqa: A
         return NodeList(items=[answers.node(listed) for listed in runtime_nodes.list_nodes(connection)])
 
 
-NodeId = Annotated[str, Path(max_length=200, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NodeId = Annotated[str, Path(max_length=200, pattern=NODE)]
 
 
 @router.post("/nodes/{node_id}/drain", responses=problems(404), summary="Let a node take no new workspaces")

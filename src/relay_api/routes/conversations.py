@@ -12,6 +12,7 @@ from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId
 from relay_api.schemas.conversations import ConversationPage, EntryOut
+from relay_api.schemas.patterns import CURSOR
 from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.store.executions import conversations
@@ -56,7 +57,7 @@ async def stream_conversation(
         int, Query(ge=0, le=MAX_CURSOR, description="Sequence after which to begin, where `Last-Event-ID` is not sent.")
     ] = 0,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,15}$", description="Id of the last event that the client has.")
+        str | None, Header(pattern=CURSOR, description="Id of the last event that the client has.")
     ] = None,
 ) -> StreamingResponse:
     """Stream every entry that changed after the cursor, then each entry as it changes. Each event has the whole entry.

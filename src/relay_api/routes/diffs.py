@@ -12,8 +12,8 @@ from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId, RunId, WorkspaceId
 from relay_api.schemas import answers
-from relay_api.schemas.common import NO_NUL
 from relay_api.schemas.executions import DiffList
+from relay_api.schemas.patterns import NO_NUL
 from relay_core.store.views.access import require_execution, require_run, require_workspace
 from relay_core.store.workspaces import bundles, diffs
 

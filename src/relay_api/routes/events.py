@@ -13,6 +13,7 @@ from relay_api.http.responses import problems, raw
 from relay_api.ids import WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
+from relay_api.schemas.patterns import CURSOR, GLOBAL_CURSOR, GLOBAL_START, NOW
 from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.store import events, global_events
@@ -24,11 +25,6 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 PAGE = 500
 MAX_CURSOR = 2**62
-CURSOR = r"^[0-9]{1,18}$"
-GLOBAL_CURSOR = r"^([0-9]{1,18}-)?[0-9]{1,18}$"
-"""A position; or two numbers, the second of which is an event's id: a cursor of an earlier version."""
-NOW = "now"
-GLOBAL_START = rf"^({NOW}|([0-9]{{1,18}}-)?[0-9]{{1,18}})$"
 
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events on a page.")]
 After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event that the client has.")]

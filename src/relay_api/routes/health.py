@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, Response
 from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.problems import problem
 from relay_api.http.responses import problem_doc, problems, raw
-from relay_api.schemas.admin import Check, Checks, Health
+from relay_api.schemas.admin import Health
+from relay_api.schemas.common import Check, Checks
 from relay_api.services import Services
 from relay_core.queue import redis_check
 from relay_core.store.database import probe

@@ -10,6 +10,7 @@ from relay_api.dependencies import Reader, ServicesDep
 from relay_api.http.ranged import ranged_answer
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId
+from relay_api.schemas.patterns import CURSOR
 from relay_api.streaming import log_frames, plain, sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
@@ -88,7 +89,7 @@ async def stream_log(
     last_event_id: Annotated[
         str | None,
         Header(
-            pattern=r"^[0-9]{1,18}$",
+            pattern=CURSOR,
             description="Id of the last event that the client has; it is the offset after that event.",
         ),
     ] = None,

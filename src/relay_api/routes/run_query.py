@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import Depends, Query
 
 from relay_api.ids import OfNamedProject
+from relay_api.schemas.patterns import NO_NUL
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Conclusion, RunStatus
 from relay_core.store.views.run_views import RunFilter
 
-Text = Annotated[str | None, Query(min_length=1, max_length=2048, pattern=r"^[^\u0000]*$")]
+Text = Annotated[str | None, Query(min_length=1, max_length=2048, pattern=NO_NUL)]
 
 
 def _end(

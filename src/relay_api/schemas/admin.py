@@ -1,12 +1,13 @@
 """Schemas of tokens, nodes and health."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import Input, Output, ShortText
+from relay_api.schemas.common import Checks, Input, Output, ShortText
+from relay_api.schemas.shapes import Capabilities, Shaped
 from relay_core.domain.vocabulary import Liveness, NodeHealth, Scope
 
 
@@ -76,7 +77,7 @@ class NodeOut(Output):
         description="Grows each time the node was offline and its executions were ended by another node."
     )
     client_version: str | None
-    capabilities: dict[str, Any]
+    capabilities: Annotated[dict[str, Any], Shaped(Capabilities)]
     draining: bool = Field(description="Whether the node was told to take no new workspaces.")
     max_workspaces: int | None = Field(
         description="Most workspaces at work on the node at once; null: no limit is known."
@@ -94,20 +95,6 @@ class NodeList(Output):
     """All nodes, ordered by name."""
 
     items: list[NodeOut]
-
-
-class Check(Output):
-    """Result of the check of one service."""
-
-    ok: bool
-    error: str | None = None
-
-
-class Checks(Output):
-    """Results of the checks of Postgres and Redis."""
-
-    database: Check
-    redis: Check
 
 
 class Health(Output):

@@ -1,13 +1,12 @@
 """Types that all schemas share. Requests may not have unknown keys or values of another type, nor NUL in a text."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-NO_NUL = r"^[^\u0000]*$"
-"""Pattern of a text without NUL, which Postgres cannot store. Pydantic itself refuses lone surrogates."""
+from relay_api.schemas.patterns import IMAGE, NO_NUL
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
@@ -15,7 +14,7 @@ Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024, 
 RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
 GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_NUL)]
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
-ImageText = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
+ImageText = Annotated[str, StringConstraints(max_length=512, pattern=IMAGE)]
 
 
 class Input(BaseModel):
@@ -47,6 +46,20 @@ class CandidateOut(Output):
     created_at: datetime
 
 
+class Check(Output):
+    """Result of the check of one service."""
+
+    ok: bool
+    error: str | None = None
+
+
+class Checks(Output):
+    """Results of the checks of Postgres and Redis."""
+
+    database: Check
+    redis: Check
+
+
 class Problem(Output):
     """An error in the format of RFC 9457 (`application/problem+json`)."""
 
@@ -62,9 +75,7 @@ class Problem(Output):
     candidates: list[CandidateOut] | None = Field(
         None, description="Of `ambiguous_id`: what the id may stand for, newest first; null in other errors."
     )
-    checks: dict[str, Any] | None = Field(
-        None, description="Results of the checks of `/healthz`; null in other errors."
-    )
+    checks: Checks | None = Field(None, description="Results of the checks of `/healthz`; null in other errors.")
 
 
 NextCursor = Annotated[str | None, Field(description="Pass it as `cursor` for the next page; null on the last.")]

@@ -1,7 +1,7 @@
 """Schemas of executions, their logs, and the git state before and after them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -9,6 +9,8 @@ from pydantic import Field
 from relay_api.schemas.common import Input, NextCursor, Output
 from relay_api.schemas.links import DiffLinks, ExecutionLinks
 from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
+from relay_api.schemas.shapes import EventPayload, Shaped, StepAction, WorkTreeSummary
+from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
 
@@ -49,7 +51,9 @@ class RepoStateOut(Output):
     dirty: bool | None = Field(
         description="Whether the work tree had uncommitted changes afterwards; null where it could not be read."
     )
-    summary: dict[str, Any] | None = Field(description="Counts and first paths of what is modified and untracked.")
+    summary: Annotated[dict[str, Any], Shaped(WorkTreeSummary)] | None = Field(
+        description="Counts and first paths of what is modified and untracked."
+    )
     pinned_commit: str | None = Field(description="The whole work tree afterwards as a commit.")
     committed: str | None = Field(description="The commit that Relay made, if it made one.")
     problem: str | None = Field(description="Why a part of the evidence could not be taken.")
@@ -156,7 +160,7 @@ class TurnOut(Output):
 class ExecutionDetail(ExecutionOut):
     """One execution with its step, the steps that follow it, its agent's turn and its place in the queue."""
 
-    action: dict[str, Any] = Field(
+    action: Annotated[dict[str, Any], Shaped(StepAction)] = Field(
         description="The step: script or prompt, executor, directory; never environment values."
     )
     next: list[NextStep]
@@ -215,11 +219,11 @@ class EventOut(Output):
     workspace_id: UUID
     operation_id: UUID | None = Field(description="The execution it belongs to.")
     sequence: int | None = Field(description="Position among the operation's events, 1..n without gap.")
-    kind: str
+    kind: str = Field(description="What happened.", json_schema_extra={"enum": list(EventKind)})
     terminal: bool = Field(
         description="Whether it is the last event of the operation, with the outcome in its payload."
     )
-    payload: dict[str, Any]
+    payload: Annotated[dict[str, Any], Shaped(EventPayload)]
     created_at: datetime
 
 

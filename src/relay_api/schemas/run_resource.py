@@ -79,8 +79,11 @@ class RunDetail(Output):
     id: UUID
     kind: RunKind
     title: str
-    labels: dict[str, str]
-    metadata: dict[str, Any]
+    labels: dict[str, str] = Field(description="Names and values by which the run is found again.")
+    metadata: dict[str, Any] = Field(
+        description="The JSON object that the request gave, as it is.",
+        examples=[{"ticket": "APP-12", "reviewers": ["ann"]}],
+    )
     status: RunStatus
     conclusion: Conclusion | None = Field(description="Null until the run is completed.")
     reason: Reason | None = Field(description="Why the deciding step failed or was killed; null after a success.")

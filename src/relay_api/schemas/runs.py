@@ -6,7 +6,6 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from relay_api.schemas.common import (
-    NO_NUL,
     BranchText,
     GitUrlText,
     ImageText,
@@ -18,11 +17,11 @@ from relay_api.schemas.common import (
     ShortText,
 )
 from relay_api.schemas.links import NewRunLinks
-from relay_api.schemas.run_notes import LabelName, LabelText, NotesIn
+from relay_api.schemas.patterns import NO_NUL, VARIABLE
+from relay_api.schemas.run_notes import LabelName, Labels, LabelText, Metadata, NotesIn
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
-from relay_core.domain.run_notes import MOST_LABELS, MOST_METADATA_BYTES
 
 _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
@@ -98,7 +97,7 @@ class EnvIn(Input):
     )
 
 
-EnvName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvName = Annotated[str, StringConstraints(max_length=255, pattern=VARIABLE)]
 EnvText = Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
 
 
@@ -168,21 +167,14 @@ class RunIn(Input):
     limits: LimitsIn = Field(default_factory=LimitsIn)
     project_id: ShortText | None = Field(
         None,
-        description="Id of a project, the first characters of it, or the project's name. Null: a project of the first "
-        "repository, made on first use.",
+        description="The project's name, its id, the first 4 or more characters of the id, or the id of something in "
+        "the project: a task, workspace, run, session or execution. Null: a project of the first repository, made on "
+        "first use.",
+        examples=["shop", "fc90ec5e"],
     )
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
-    labels: dict[LabelName, LabelText] = Field(
-        default_factory=dict,
-        max_length=MOST_LABELS,
-        description="Names and values by which the run is found again (`GET /v1/runs?label=name=value`).",
-        examples=[{"team": "web"}],
-        json_schema_extra={"additionalProperties": False},
-    )
-    metadata: dict[str, Any] = Field(
-        default_factory=dict,
-        description=f"Any JSON object of yours, up to {MOST_METADATA_BYTES} bytes; Relay only keeps it.",
-    )
+    labels: Labels = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
     )
@@ -215,7 +207,9 @@ class RunChange(Input):
     labels: (
         Annotated[dict[LabelName, LabelText | None], Field(json_schema_extra={"additionalProperties": False})] | None
     ) = Field(None, description="Null removes all.")
-    metadata: dict[str, Any] | None = Field(None, description="Null removes all.")
+    metadata: dict[str, Any] | None = Field(
+        None, description="Null removes all; a key with null removes that key.", examples=[{"ticket": "APP-13"}]
+    )
 
 
 class RerunIn(Input):

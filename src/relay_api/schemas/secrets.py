@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from relay_api.schemas.common import NO_NUL, Input, Output
+from relay_api.schemas.common import Input, Output
+from relay_api.schemas.patterns import NO_NUL, VARIABLE
 from relay_core.store.projects.secrets import MAX_SECRET_BYTES
 
-SecretName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+SecretName = Annotated[str, StringConstraints(max_length=255, pattern=VARIABLE)]
 
 
 class SecretIn(Input):

@@ -64,6 +64,22 @@ def test_wrong_fields_have_one_error_each(api: Api):
     assert problem_of(api.post("/v1/runs", RUN | {"prompt": " \n"})) == (422, "invalid_input", ["prompt"])
 
 
+def test_what_a_text_must_be_is_said_in_words_instead_of_a_pattern(api: Api):
+    answer = api.get("/v1/events", params={"after": "soon"})
+    assert problem_of(answer) == (422, "validation_failed", ["query.after"])
+    assert answer.json()["errors"][0]["message"].startswith("must be `now`, `0`, or a cursor: ")
+    run = api.run()["run_id"]
+    for path, options, words in [
+        ("/v1/runs", {"params": {"cursor": "a b"}}, "must be the `next_cursor` of an answer"),
+        ("/v1/runs/nothing", {}, "must be an id, or its first 4 characters or more"),
+        (f"/v1/runs/{run}/events/stream", {"headers": {"Last-Event-ID": "x"}}, "must be the id of an event"),
+        (f"/v1/runs/{run}/logs", {"params": {"follow": "maybe"}}, "must be true or false"),
+        (f"/v1/runs/{run}/events", {"params": {"after": "soon"}}, "must be a whole number"),
+    ]:
+        [error] = api.get(path, **options).json()["errors"]
+        assert error["message"].startswith(words), path
+
+
 def test_head_is_there_wherever_get_is(api: Api, database: Database):
     worker = Worker(database)
     made = api.run()

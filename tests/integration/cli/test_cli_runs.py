@@ -292,7 +292,7 @@ def test_follow_ups_and_steps_take_a_title_and_labels(api: Api, worker: Worker, 
     assert "Lint" in relay("ps", "--label", "team=web").stdout
     with pytest.raises(CommandFailed, match="--label takes NAME=VALUE; got 'team'"):
         relay("follow-up", first["id"], "x", "--label", "team")
-    with pytest.raises(CommandFailed, match="--label -: must match"):
+    with pytest.raises(CommandFailed, match="--label -: must have 1 to 63 letters"):
         relay("step", "add", first["id"], "--cleanup", "--label", "-=1")
 
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from relay_api.http.field_errors import field_errors
+from relay_api.schemas import patterns
 from relay_api.schemas.runs import RunIn
 
 RUN: dict[str, Any] = {"repos": [{"url": "u"}], "prompt": "p", "executor": {"name": "shell"}}
@@ -28,7 +29,7 @@ def errors_of(**body: Any) -> list[tuple[str, str]]:
             {"repos": ["u"]},
             [("repos.0", 'must be an object, for example {"url": "https://git.example.org/team/app.git"}')],
         ),
-        ({"repos": []}, [("repos", "must have at least 1 items")]),
+        ({"repos": []}, [("repos", "must have at least 1 item")]),
         ({"env": {"A": 1}}, [("env.A", "must be a text or an object")]),
         ({"env": {"A": {"value": 1}}}, [("env.A.value", "must be a text")]),
         ({"secrets": "A"}, [("secrets", "must be a list or an object")]),
@@ -39,6 +40,10 @@ def errors_of(**body: Any) -> list[tuple[str, str]]:
         ({"user": -1, "auto_commit": "no"}, [("user", "must be at least 0"), ("auto_commit", "must be true or false")]),
         ({"limits": {"memory_bytes": "2g"}}, [("limits.memory_bytes", "must be a whole number")]),
         ({"titel": "x"}, [("titel", "is not known here")]),
+        ({"secrets_in": ["coding_agent"] * 6}, [("secrets_in", "must have at most 5 items")]),
+        ({"image": "-x"}, [("image", patterns.WORDS[patterns.IMAGE])]),
+        ({"env": {"1A": "x"}}, [("env.1A", patterns.WORDS[patterns.VARIABLE])]),
+        ({"labels": {"-": "x"}}, [("labels.-", patterns.WORDS[patterns.LABEL])]),
     ],
 )
 def test_a_wrong_field_has_one_error_in_plain_words(body: dict[str, Any], expected: list[tuple[str, str]]):

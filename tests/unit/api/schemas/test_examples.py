@@ -5,17 +5,30 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from relay_api.schemas import admin, common, conversations, executions, runs, secrets, workspaces
+from relay_api.page import sign_in
+from relay_api.schemas import (
+    admin,
+    agents,
+    common,
+    conversations,
+    executions,
+    run_resource,
+    runs,
+    secrets,
+    workspaces,
+)
 from relay_api.schemas.examples import EXAMPLES
 
-MODULES = (admin, common, conversations, executions, runs, secrets, workspaces)
+MODULES = (admin, agents, common, conversations, executions, run_resource, runs, secrets, workspaces, sign_in)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES.items())
 def test_an_example_is_right_by_its_schema(name: str, example: dict[str, Any]):
     [model] = {vars(module)[name] for module in MODULES if name in vars(module)}
     assert issubclass(model, BaseModel)
-    model.model_validate(example)
+    made = model.model_validate(example)
+    if not issubclass(model, common.Input) and name != "Problem":
+        assert made.model_dump(mode="json") == example, "an answer has all of its fields"
 
 
 def test_every_body_has_an_example():

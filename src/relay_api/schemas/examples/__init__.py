@@ -1,0 +1,12 @@
+"""Examples of bodies and answers for the OpenAPI document, by the name of their schema: one job, as answers show it."""
+
+from typing import Any
+
+from relay_api.schemas.examples.administration import ADMINISTRATION
+from relay_api.schemas.examples.bodies import BODIES
+from relay_api.schemas.examples.executions import EXECUTIONS
+from relay_api.schemas.examples.records import RECORDS
+from relay_api.schemas.examples.runs import RUNS
+from relay_api.schemas.examples.workspaces import WORKSPACES
+
+EXAMPLES: dict[str, Any] = {**BODIES, **RUNS, **EXECUTIONS, **RECORDS, **WORKSPACES, **ADMINISTRATION}

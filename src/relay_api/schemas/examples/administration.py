@@ -1,0 +1,86 @@
+"""Examples of answers about agents, secrets, tokens, nodes and health."""
+
+from typing import Any
+
+from relay_api.schemas.examples import ids
+
+_TOKEN = {
+    "id": "7a1e5c0d-2b4f-4e6a-8d9c-3f5b7a9c1e2d",
+    "name": "ci",
+    "owner": "ann",
+    "scopes": ["runs:read", "runs:write"],
+    "created_at": ids.CREATED,
+    "expires_at": "2026-02-01T08:00:00Z",
+    "revoked_at": None,
+}
+_NODE: dict[str, Any] = {
+    "node_id": ids.NODE,
+    "pool": "default",
+    "reported_health": "ok",
+    "liveness": "online",
+    "last_heartbeat_at": ids.COMPLETED,
+    "age_seconds": 3.2,
+    "epoch": 0,
+    "client_version": "0.1.0",
+    "capabilities": {
+        "engine_version": "28.5.1",
+        "cgroup_version": "2",
+        "cpus": 8,
+        "memory_bytes": 33554432000,
+        "images": ["relay-base:latest", "relay-claude-code:latest"],
+        "slots_per_worker": 4,
+        "default_image": "relay-base:latest",
+        "git_image": "relay-git:latest",
+        "workers": [f"worker@{ids.NODE}"],
+    },
+    "draining": False,
+    "max_workspaces": 8,
+    "memory_bytes": 30198988800,
+    "promised": {"workspaces": 1, "memory_bytes": 4294967296},
+    "workers": [{"worker": f"worker@{ids.NODE}", "used": 1, "slots": 4}],
+    "closed": None,
+    "created_at": ids.CREATED,
+}
+_AGENT = {
+    "name": "claude-code",
+    "summary": "Claude Code",
+    "program": "claude",
+    "can_resume": True,
+    "permission_modes": ["auto", "plan"],
+    "reasoning_efforts": [],
+    "variants": [
+        {
+            "name": "default",
+            "command": None,
+            "model": "opus",
+            "reasoning_effort": None,
+            "permission_mode": "auto",
+            "args": [],
+            "env": [],
+        }
+    ],
+}
+
+ADMINISTRATION: dict[str, Any] = {
+    "AgentList": {"items": [_AGENT]},
+    "ProfilesOut": {"project_id": ids.PROJECT, "profiles": {"claude-code": {"default": {"model": "opus"}}}},
+    "SecretList": {
+        "items": [
+            {"name": "NPM_TOKEN", "created_by": "ann", "created_at": ids.CREATED, "updated_at": ids.CREATED},
+        ]
+    },
+    "NewToken": {**_TOKEN, "token": "relay_…"},
+    "TokenList": {"items": [_TOKEN]},
+    "NodeOut": _NODE,
+    "NodeList": {"items": [_NODE]},
+    "Health": {
+        "status": "ok",
+        "checks": {"database": {"ok": True, "error": None}, "redis": {"ok": True, "error": None}},
+        "version": "0.1.0",
+    },
+    "SignInCodeOut": {
+        "code": "Q2h5c2FsaXM",
+        "url": "http://127.0.0.1:8700/sign-in#Q2h5c2FsaXM",
+        "expires_at": "2026-01-31T08:05:00Z",
+    },
+}

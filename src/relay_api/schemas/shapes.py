@@ -1,0 +1,167 @@
+"""Shapes of objects that answers show as they are stored: the OpenAPI document describes them, nothing checks them.
+
+Rows of other versions of Relay may lack fields of a shape, or have more.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue, models_json_schema
+from pydantic_core import CoreSchema
+
+from relay_core.domain.vocabulary import Reason, RunReason
+
+_COMPONENTS = "#/components/schemas/"
+
+
+class Shape(BaseModel):
+    """Base class of shapes: fields that have a default may be left out, and there may be others."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Annotation of a dictionary: the OpenAPI document describes it as the model, and answers have it as it is."""
+
+    model: type[Shape]
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return a mark that `described` replaces: pydantic itself cannot refer to a model that is not the type."""
+        return {**handler(schema), MARK: self.model.__name__}
+
+
+MARK = "x-relay-shape"
+
+
+def described(document: dict[str, Any]) -> None:
+    """Add the shapes to the components of an OpenAPI document, and refer to them where they are marked."""
+    _, made = models_json_schema(
+        [(model, "serialization") for model in Shape.__subclasses__()], ref_template=f"{_COMPONENTS}{{model}}"
+    )
+    document["components"]["schemas"].update(made["$defs"])
+    _refer(document)
+
+
+def _refer(part: Any) -> None:
+    if isinstance(part, dict) and MARK in part:
+        name, text = part[MARK], part.get("description")
+        part.clear()
+        part |= {"$ref": f"{_COMPONENTS}{name}"} | ({"description": text} if text else {})
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _refer(each)
+
+
+class StepExecutor(Shape):
+    """The executor of a step, with the options of its profile."""
+
+    name: str
+    command: str | None = None
+    variant: str | None = Field(None, description="Name of the profile that the other fields were taken from.")
+    model: str | None = None
+    reasoning_effort: str | None = None
+    permission_mode: str | None = None
+    args: list[str] = Field(default_factory=list, description="More arguments of the agent's program.")
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Variables of the profile, which are not secret; those of the run come first."
+    )
+
+
+class StepAction(Shape):
+    """The step of an execution. It never has values of the run's environment."""
+
+    run_reason: RunReason
+    repo: str | None = Field(None, description="Name of the repository whose script it is.")
+    cwd: str = Field("", description="Directory in which it runs, below the directory of the workspace.")
+    as_root: bool = False
+    script: str | None = Field(None, description="Of scripts and dev servers.")
+    executor: StepExecutor | None = Field(None, description="Of a coding agent.")
+    prompt: str | None = Field(None, description="Of a coding agent.")
+    follow_up: bool = Field(default=False, description="Of a coding agent: whether it goes on with a conversation.")
+
+
+class WorkTreeSummary(Shape):
+    """Numbers of changes in a work tree by kind, and the first of them."""
+
+    staged: int
+    modified: int
+    deleted: int
+    untracked: int
+    unmerged: int
+    nested: int = Field(description="Untracked repositories inside of the clone.")
+    paths: list[str] = Field(description="The first 50 changes as `git status --porcelain` writes them.")
+    complete: bool = Field(description="Whether all changes were counted.")
+
+
+class Capabilities(Shape):
+    """Properties of a node and of its container engine, as the node reports them. Empty until the engine answered."""
+
+    engine_version: str | None = None
+    cgroup_version: str | None = None
+    cpus: int | None = Field(None, description="Processors of the host.")
+    memory_bytes: int | None = Field(None, description="Memory of the host, in bytes.")
+    images: list[str] = Field(default_factory=list, description="Names of images on the node.")
+    slots_per_worker: int | None = Field(None, description="Executions that one worker carries out at once.")
+    default_image: str | None = None
+    git_image: str | None = None
+    workers: list[str] = Field(default_factory=list, description="Celery's names of its workers that live.")
+
+
+class EventPayload(Shape):
+    """Details of an event; its `kind` decides which of the fields there are."""
+
+    run_reason: RunReason | None = Field(None, description="Of `execution.queued` and `execution.started`.")
+    repo: str | None = Field(
+        None, description="Of `execution.queued`, `execution.evidence_problem` and `execution.locks_removed`: its name."
+    )
+    node_id: str | None = Field(
+        None, description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`."
+    )
+    attempt: int | None = Field(None, description="Of `execution.started`.")
+    from_: str | None = Field(None, alias="from", description="Of `execution.adopted`: the worker that had it.")
+    by: str | None = Field(
+        None,
+        description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
+        "`workspace.state_requested` and `workspace.deleted`: who asked.",
+    )
+    why: str | None = Field(None, description="Of `execution.adopted` and `workspace.container_restarted`.")
+    found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
+    message: str | None = Field(
+        None,
+        description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem` and `.conversation_begun_anew`: a "
+        "sentence for people.",
+    )
+    omitted: list[dict[str, str]] | None = Field(
+        None, description="Of `execution.evidence_problem`: changed paths without content, as `path` and `why`."
+    )
+    count: int | None = Field(None, description="Of `execution.leftovers_ended`: killed processes.")
+    names: list[str] | None = Field(None, description="Of `execution.leftovers_ended`: names of the processes.")
+    files: int | list[str] | None = Field(
+        None, description="Of `execution.files_given_back`: their number; of `execution.locks_removed`: their paths."
+    )
+    uid: int | None = Field(None, description="Of `execution.files_given_back`: to whom they belong now.")
+    status: str | None = Field(
+        None,
+        description="Of `execution.completed`, `.failed` and `.killed`: the execution's; of `task.status_changed`: "
+        "the task's.",
+    )
+    reason: Reason | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
+    exit_code: int | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
+    error_reason: str | None = Field(
+        None,
+        description="Of `execution.completed`, `.failed` and `.killed`, and of `workspace.state_changed`: the reason "
+        "as a sentence for people.",
+    )
+    url: str | None = Field(None, description="Of `dev_server.ready`: address on the node's loopback.")
+    image: str | None = Field(None, description="Of `workspace.created`.")
+    title: str | None = Field(None, description="Of `workspace.created`.")
+    state: str | None = Field(
+        None, description="Of `workspace.state_requested` and `workspace.state_changed`: the workspace's."
+    )
+    execution_id: UUID | None = Field(
+        None, description="Of `workspace.leftovers_ended` and `workspace.evidence_recorded`."
+    )
+    repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
+    task_id: UUID | None = Field(None, description="Of `task.status_changed`.")
