@@ -124,7 +124,15 @@ async def signed_in(request: Request) -> Browser:
         raise Elsewhere(f"{SIGN_IN}?next={quote(here(request), safe='')}" if request.method == "GET" else SIGN_IN)
     if not principal.may(Scope.READ):
         raise ApiError(403, "scope_missing", f"this token lacks the scope {Scope.READ}")
-    return Browser(principal, form_token(session))
+    browser = Browser(principal, form_token(session))
+    request.state.browser = browser
+    return browser
+
+
+def known_browser(request: Request) -> Browser | None:
+    """Return the browser that `signed_in` found for a request; None if it found none, or was not asked."""
+    found: Browser | None = getattr(request.state, "browser", None)
+    return found
 
 
 SignedIn = Annotated[Browser, Depends(signed_in)]

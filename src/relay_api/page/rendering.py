@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from relay_api.http.problems import ApiError
 from relay_api.page import words
-from relay_api.page.browser import Browser, Elsewhere
+from relay_api.page.browser import Browser, Elsewhere, known_browser
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound, RelayError
 from relay_core.store.outage import SQLAlchemyError, is_away
 
@@ -75,6 +75,7 @@ def _environment() -> Environment:
         "short": words.short_id,
         "moment": words.moment,
         "plain": words.plain,
+        "told": words.told,
         "repo_name": words.repo_name,
     }
     return made
@@ -134,7 +135,8 @@ def _error(request: Request, error: Exception) -> Response:
         raise error
     if "hx-request" in request.headers:
         return Response(status_code=status)
-    return render("error.html", {"status": status, "text": text, "path": request.url.path}, status=status)
+    values = {"status": status, "text": text, "path": request.url.path}
+    return render("error.html", values, browser=known_browser(request), status=status)
 
 
 def _described(error: Exception) -> tuple[int, str]:

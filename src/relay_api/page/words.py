@@ -8,6 +8,18 @@ from uuid import UUID
 
 NONE = "\u2013"
 """A dash, in place of a value that is not known."""
+_PHRASES = {
+    r"in `env` or `secrets`": "as an environment variable or a secret",
+    r"say `run_agent_again: true` to run it": "run it again with `relay retry --agent`",
+    r"add a coding_agent step to the workspace instead": "run another agent there: `relay step add ID --agent PROMPT`",
+    r"give one in `script`": "give it one",
+    r"give one that holds it as `image`": "name an image that holds it",
+    r"give `image` as (\S+)": r"run it with the image \1",
+    r"`limits\.(\w+?)(?:_bytes|_seconds)?`": r"the limit \1",
+    r"(?<![\w/.])`?project_id`?(?!\w)": "the project",
+    r"(?<![\w/.])`?target_branch`?(?!\w)": "the target branch",
+}
+"""Pattern of words about fields of the API's requests → words for a person, who sees no fields here."""
 _UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -78,6 +90,14 @@ def plain(text: Any) -> str:
     Among them are the characters that change the direction of a line. Newlines and tabs stay.
     """
     return _UNSEEN.sub(lambda found: f"<U+{ord(found[0]):04X}>", str(text))
+
+
+def told(text: Any) -> str:
+    """Return a message of Relay in the words of the page, and as `plain` shows it."""
+    found = str(text)
+    for pattern, words in _PHRASES.items():
+        found = re.sub(pattern, words, found)
+    return plain(found)
 
 
 def repo_name(url: str) -> str:

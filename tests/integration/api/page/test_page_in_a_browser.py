@@ -1,5 +1,6 @@
 """The page in a headless Chromium: each view at two widths, a hostile run, a large log, and a run followed live."""
 
+import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -212,6 +213,10 @@ def test_short_ids_and_those_of_related_things_lead_to_the_run(api: Api, worker:
         page.goto(f"/runs/{given}")
         assert page.url == f"{local(api)}/runs/{run['run_id']}", given
     assert page.goto("/runs/0000").status == 404
+    expect(page.locator(".top nav")).to_contain_text("Fleet")
+    assert page.goto("/runs/no-id/changes").status == 422
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.wait_for_selector("#runs")
     page.context.close()
 
 
@@ -369,4 +374,41 @@ def test_a_follow_up_is_sent_and_a_one_time_link_signs_in(api: Api, worker: Work
     assert page.locator("#head .label").all_inner_texts() == ["team=web", "ticket=4 2"]
     page.get_by_role("link", name="Conversation").click()
     expect(page.locator(".entry.prompt")).to_contain_text("Now add a test")
+    page.context.close()
+
+
+def test_the_changes_of_a_follow_up_are_its_own_and_those_of_its_workspace_are_a_click_away(
+    api: Api, worker: Worker, browser: Browser
+):
+    run = whole_run(api, worker, "it failed")
+    body = {"run_reason": "cleanup_script", "script": "x", "title": "Tidy"}
+    step = api.post(f"/v1/workspaces/{run['workspace_id']}/executions", body).json()
+    with api.database.connect() as connection:
+        repo = connection.execute(text("SELECT repo_id FROM workspace_repos")).scalar_one()
+    page = page_of(browser, api)
+    page.goto(f"/runs/{step['run_id']}/changes")
+    expect(page.locator(".empty")).to_have_text("No state is recorded yet.")
+    names = {"whole.txt": 3, "of_the_step.txt": 1}
+    whole, own = (PATCH.format(name=name, words="x", two="2" * 40).encode() for name in names)
+    counts = {"files": 1, "insertions": 1, "deletions": 0, "truncated": False, "masked": []}
+    state = {
+        "before_head_commit": "b" * 40,
+        "after_head_commit": "c" * 40,
+        "patch": zstandard.compress(whole),
+        "step_patch": zstandard.compress(own),
+        "stat": {**counts, "files": 3, "step": counts, "run": {**counts, "base": "b" * 40}},
+    }
+    worker.finish(worker.claim(step["id"]), repo_states={repo: state})
+    for viewport in (WIDE, NARROW):
+        page.set_viewport_size(viewport)
+        page.goto(f"/runs/{step['run_id']}/changes")
+        expect(page.locator(".file summary")).to_contain_text("of_the_step.txt")
+        page.get_by_role("link", name="Of its workspace so far").click()
+        expect(page.locator(".file summary")).to_contain_text("whole.txt")
+        expect(page.get_by_role("link", name="Patch")).to_have_attribute("href", re.compile("whole=1"))
+        assert not scrolls_sideways(page)
+    page.goto(f"/runs/{step['run_id']}")
+    page.goto("/runs/0000")
+    page.screenshot(path="/tmp/hand_404.png")
+    expect(page.locator(".facts")).to_contain_text("from its branch at bbbbbbbb, begun at main")
     page.context.close()

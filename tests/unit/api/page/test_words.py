@@ -53,3 +53,17 @@ def test_the_name_of_a_repository(url, name):
 def test_what_is_not_seen_is_shown():
     assert words.plain("a\u202eb\x1b[1m\x00\n\tc") == "a<U+202E>b<U+001B>[1m<U+0000>\n\tc"
     assert words.storable("a\ud800") == "a?"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("give the run a valid OPENAI_API_KEY in `env` or `secrets`", "as an environment variable or a secret"),
+        ("Raise `limits.memory_bytes`, or `RELAY_X`.", "Raise the limit memory, or `RELAY_X`."),
+        ("the remote has no default branch; give target_branch", "give the target branch"),
+        ("/srv/target_branch/x is no repository", "/srv/target_branch/x is no repository"),
+        ("evil\u202e in `env` or `secrets`", "evil<U+202E> as an environment"),
+    ],
+)
+def test_messages_name_no_fields_of_requests(message, expected):
+    assert expected in words.told(message)
