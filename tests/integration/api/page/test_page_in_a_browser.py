@@ -408,7 +408,5 @@ def test_the_changes_of_a_follow_up_are_its_own_and_those_of_its_workspace_are_a
         expect(page.get_by_role("link", name="Patch")).to_have_attribute("href", re.compile("whole=1"))
         assert not scrolls_sideways(page)
     page.goto(f"/runs/{step['run_id']}")
-    page.goto("/runs/0000")
-    page.screenshot(path="/tmp/hand_404.png")
     expect(page.locator(".facts")).to_contain_text("from its branch at bbbbbbbb, begun at main")
     page.context.close()
