@@ -1,11 +1,8 @@
 """The page in a headless Chromium: each view at two widths, a hostile run, a large log, and a run followed live."""
 
-import re
 import time
-from collections.abc import Iterator
 from functools import partial
 
-import pytest
 import zstandard
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import text
@@ -13,34 +10,15 @@ from sqlalchemy import text
 from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
-from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.executions import conversations
 from relay_core.store.logs.log_store import StreamEnd
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_on_a_port, settings_for
-from tests.support.browser_fixtures import ATTACK, NARROW, WIDE, chromium, open_page, scrolls_sideways, sign_in
+from tests.support.browser_fixtures import ATTACK, NARROW, WIDE, open_page, scrolls_sideways, sign_in
 
 HOSTS = ("127.0.0.1", "localhost")
 LINK = "https://git.example.org/team/app.git"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    settings = settings_for(database_url, redis_url, api_allowed_hosts=HOSTS, flower_url="http://flower.example")
-    with api_on_a_port(database, settings) as api:
-        yield api
-
-
-@pytest.fixture
-def worker(database: Database, redis_url: str, database_url: str) -> Worker:
-    return Worker(database, LiveLogPublisher(settings_for(database_url, redis_url)))
 
 
 def local(api: Api) -> str:
@@ -374,39 +352,4 @@ def test_a_follow_up_is_sent_and_a_one_time_link_signs_in(api: Api, worker: Work
     assert page.locator("#head .label").all_inner_texts() == ["team=web", "ticket=4 2"]
     page.get_by_role("link", name="Conversation").click()
     expect(page.locator(".entry.prompt")).to_contain_text("Now add a test")
-    page.context.close()
-
-
-def test_the_changes_of_a_follow_up_are_its_own_and_those_of_its_workspace_are_a_click_away(
-    api: Api, worker: Worker, browser: Browser
-):
-    run = whole_run(api, worker, "it failed")
-    body = {"run_reason": "cleanup_script", "script": "x", "title": "Tidy"}
-    step = api.post(f"/v1/workspaces/{run['workspace_id']}/executions", body).json()
-    with api.database.connect() as connection:
-        repo = connection.execute(text("SELECT repo_id FROM workspace_repos")).scalar_one()
-    page = page_of(browser, api)
-    page.goto(f"/runs/{step['run_id']}/changes")
-    expect(page.locator(".empty")).to_have_text("No state is recorded yet.")
-    names = {"whole.txt": 3, "of_the_step.txt": 1}
-    whole, own = (PATCH.format(name=name, words="x", two="2" * 40).encode() for name in names)
-    counts = {"files": 1, "insertions": 1, "deletions": 0, "truncated": False, "masked": []}
-    state = {
-        "before_head_commit": "b" * 40,
-        "after_head_commit": "c" * 40,
-        "patch": zstandard.compress(whole),
-        "step_patch": zstandard.compress(own),
-        "stat": {**counts, "files": 3, "step": counts, "run": {**counts, "base": "b" * 40}},
-    }
-    worker.finish(worker.claim(step["id"]), repo_states={repo: state})
-    for viewport in (WIDE, NARROW):
-        page.set_viewport_size(viewport)
-        page.goto(f"/runs/{step['run_id']}/changes")
-        expect(page.locator(".file summary")).to_contain_text("of_the_step.txt")
-        page.get_by_role("link", name="Of its workspace so far").click()
-        expect(page.locator(".file summary")).to_contain_text("whole.txt")
-        expect(page.get_by_role("link", name="Patch")).to_have_attribute("href", re.compile("whole=1"))
-        assert not scrolls_sideways(page)
-    page.goto(f"/runs/{step['run_id']}")
-    expect(page.locator(".facts")).to_contain_text("from its branch at bbbbbbbb, begun at main")
     page.context.close()
