@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,29 +16,19 @@ from uuid import uuid4
 
 import docker
 
+from relay_workers.containers.pid1.channel import BOOTSTRAP, BootstrapListener
+from relay_workers.containers.pid1.memfd import sealed
 from tests.support.waiting import eventually
 
-SOURCES = Path(__file__).parents[2] / "src/relay_workers/containers/pid1/src"
-FLAGS = [
-    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-pthread"),
-    *("-D_FORTIFY_SOURCE=2", "-fstack-protector-strong", "-fPIE", "-static-pie", "-Wl,-z,relro,-z,now,-z,noexecstack"),
-]
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL"]
 START, STATUS, FORBID, SIGNAL, KILL, LEFTOVERS, DIAL, PTY, RESIZE = range(1, 10)
-HELLO, BIND, READY, EXITED, DRAINED = 0x2001, 0x2002, 0x2003, 0x4001, 0x4002
+EXITED, DRAINED = 0x4001, 0x4002
 TTY, ROOT_CAPABILITIES, WATCH, STDOUT, STDERR, STDIN, SCRIPT = 1, 2, 4, 0x10, 0x20, 0x40, 0x80
 MALFORMED, UNKNOWN_VERB, UNKNOWN, EXISTS, FORBIDDEN, START_FAILED, PIDS_LIMIT = 1, 2, 3, 4, 5, 6, 7
 BAD_DESCRIPTOR, NOT_RUNNING, NO_TERMINAL, DIAL_FAILED, RESERVED_USER = 9, 10, 11, 12, 13
 PATIENCE_SECONDS = 30
 SHELL = ("/bin/sh", "/proc/self/fd/63")
 ENV = ("PATH=/usr/local/bin:/usr/bin:/bin",)
-
-
-def build(target: Path) -> Path:
-    """Compiles relay-pid1 with the system's compiler."""
-    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-    subprocess.run(["gcc", *FLAGS, *sources, "-o", str(target)], check=True, capture_output=True)
-    return target
 
 
 class Answer(NamedTuple):
@@ -80,14 +69,6 @@ class Status(NamedTuple):
 
 def status_of(body: bytes) -> Status:
     return Status(*struct.unpack("<24s6I2q2Q2Q2I2Q2I", body))
-
-
-def sealed(content: bytes) -> int:
-    fd = os.memfd_create("test", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-    os.write(fd, content) if content else None
-    os.lseek(fd, 0, os.SEEK_SET)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return fd
 
 
 def words(argv: Sequence[str], env: Sequence[str], cwd: str) -> bytes:
@@ -212,12 +193,16 @@ class Pid1:
     container: Any
     init: int
     folder: Path
-    listener: socket.socket
+    listener: BootstrapListener
     connections: list[Connection] = field(default_factory=list)
 
     @property
     def socket_path(self) -> Path:
         return self.folder / "channel.sock"
+
+    def bootstrap(self) -> None:
+        """Hands PID 1 its channel."""
+        self.listener.hand_over(self.socket_path, lambda: self.init, seconds=PATIENCE_SECONDS)
 
     def connect(self) -> Connection:
         connection = Connection(self.socket_path)
@@ -246,7 +231,7 @@ class Pid1:
         step.folder.mkdir(parents=True)
         record = step.folder / "record"
         record.write_bytes(b"RELAYREC" + struct.pack("<II", 1, 512) + step.key + bytes(512 - 40))
-        fds = [sealed(words(argv, env, cwd)), os.open(record, os.O_WRONLY)]
+        fds = [sealed("words", words(argv, env, cwd)), os.open(record, os.O_WRONLY)]
         fcntl.flock(fds[1], fcntl.LOCK_EX)
         for flag, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
             if flags & flag:
@@ -256,7 +241,7 @@ class Pid1:
             fds.append(stdin)
         if script is not None:
             flags |= SCRIPT
-            fds.append(sealed(script.encode()))
+            fds.append(sealed("script", script.encode()))
         head = struct.pack("<IIIIQIHH", uid, gid, flags, len(groups), deadline_ms, grace_ms, 80, 24)
         tag = connection.send(START, step.key + head + struct.pack(f"<{len(groups)}I", *groups), fds)
         for fd in fds:
@@ -295,26 +280,6 @@ class Pid1:
         return [args for _, args in self.processes() if "relay-pid1" not in args]
 
 
-def bootstrap(listener: socket.socket, init: int, path: Path) -> None:
-    """Hands PID 1 a socket that is bound to ``path``; other peers are refused."""
-    while True:
-        peer, _ = listener.accept()
-        pid = struct.unpack("iii", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        if pid == init:
-            break
-        peer.close()
-    peer.settimeout(PATIENCE_SECONDS)
-    assert peer.recv(64) == struct.pack("<HHIQ", 1, HELLO, 16, 0)
-    path.unlink(missing_ok=True)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    bound.bind(str(path))
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [bound.fileno()]))]
-    peer.sendmsg([struct.pack("<HHIQ", 1, BIND, 16, 0)], rights)
-    assert peer.recv(64) == struct.pack("<HHIQ", 1, READY, 16, 0)
-    bound.close()
-    peer.close()
-
-
 @contextmanager
 def running(program: Path, image: str, *, pids: int = 512, **changes: Any) -> Iterator[Pid1]:
     """A container with relay-pid1, removed afterwards."""
@@ -322,16 +287,12 @@ def running(program: Path, image: str, *, pids: int = 512, **changes: Any) -> It
     visible = folder / "visible"
     visible.mkdir()
     shutil.copy(program, visible / "relay-pid1")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(str(visible / "bootstrap.sock"))
-    (visible / "bootstrap.sock").chmod(0o666)
-    listener.listen(8)
-    listener.settimeout(PATIENCE_SECONDS)
+    listener = BootstrapListener(visible)
     client = docker.from_env()
     container = client.containers.create(
         image,
         [],
-        entrypoint=["/relay/relay-pid1", "/relay/bootstrap.sock"],
+        entrypoint=["/relay/relay-pid1", f"/relay/{BOOTSTRAP}"],
         user="0:0",
         volumes={str(visible): {"bind": "/relay", "mode": "ro"}, **changes.pop("volumes", {})},
         cap_drop=["ALL"],
@@ -346,7 +307,7 @@ def running(program: Path, image: str, *, pids: int = 512, **changes: Any) -> It
         container.start()
         container.reload()
         pid1 = Pid1(client, container, container.attrs["State"]["Pid"], folder, listener)
-        bootstrap(listener, pid1.init, pid1.socket_path)
+        pid1.bootstrap()
         yield pid1
     finally:
         for connection in pid1.connections if pid1 else ():

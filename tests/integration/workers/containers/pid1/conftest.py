@@ -1,10 +1,12 @@
-"""relay-pid1, built once, and a container that the tests of a module share."""
+"""relay-pid1 as it is installed, and a container that the tests of a module share."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from relay_build.binaries import ensure_for_machine
+from relay_build.project import Project
 from relay_workers.containers.docker.client import connect
 from tests.support import pid1 as support
 from tests.support.engine_fixtures import base_image
@@ -12,8 +14,8 @@ from tests.support.pid1 import Pid1
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return support.build(tmp_path_factory.mktemp("pid1") / "relay-pid1")
+def program() -> Path:
+    return ensure_for_machine(Project(Path(__file__).parents[5]))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Attacks on relay-pid1 that fail: from inside its container, and by clients of the channel."""
 
 import os
-import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from relay_workers.containers.pid1.errors import Pid1Silent
+from relay_workers.containers.pid1.memfd import sealed
 from tests.support import pid1 as support
 from tests.support.pid1 import (
     MALFORMED,
@@ -16,10 +17,8 @@ from tests.support.pid1 import (
     STATUS,
     STDERR,
     STDOUT,
-    UNKNOWN_VERB,
     WATCH,
     Pid1,
-    sealed,
     words,
 )
 from tests.support.waiting import eventually
@@ -57,10 +56,10 @@ def test_pid_1_cannot_be_traced(pid1: Pid1) -> None:
 
 def test_the_bootstrap_socket_cannot_be_removed_or_replaced(pid1: Pid1) -> None:
     step = pid1.run(
-        "rm -f /relay/bootstrap.sock; mv /relay/bootstrap.sock /tmp/x; echo x >/relay/y; mv /relay /r; ls /relay",
+        "rm -f /relay/bootstrap; mv /relay/bootstrap /tmp/x; echo x >/relay/y; mv /relay /r; ls /relay",
         **AS_ROOT,
     )
-    assert step.out == b"bootstrap.sock\nrelay-pid1\n"
+    assert step.out == b"bootstrap\nrelay-pid1\n"
     assert step.err.count(b"Read-only file system") >= 3
 
 
@@ -89,52 +88,6 @@ def test_a_client_reads_the_pid_of_init(pid1: Pid1) -> None:
     assert pid1.connect().peer() == pid1.init
 
 
-def header(verb: int, length: int, version: int = 1) -> bytes:
-    return struct.pack("<HHIQ", version, verb, length, 7)
-
-
-KEY = bytes(range(1, 25))
-START_OF_FOUR = KEY + struct.pack("<IIIIQIHH", 1000, 20001, 0, 4, 0, 0, 0, 0)
-
-
-MESSAGES = {
-    "one byte": (b"x", MALFORMED),
-    "no whole header": (header(2, 16)[:15], MALFORMED),
-    "a length that is not the packet's": (header(2, 17), MALFORMED),
-    "no key": (header(2, 16), MALFORMED),
-    "another version": (header(2, 16, version=2), MALFORMED),
-    "an unknown verb": (header(99, 16), UNKNOWN_VERB),
-    "a verb of the bootstrap": (header(0x2002, 16), MALFORMED),
-    "an unknown flag of status": (header(2, 48) + KEY + struct.pack("<II", 8, 0), MALFORMED),
-    "signal 65": (header(4, 48) + KEY + struct.pack("<II", 65, 0), MALFORMED),
-    "signal 0": (header(4, 48) + KEY + struct.pack("<II", 0, 0), MALFORMED),
-    "forbid of no key": (header(3, 40) + bytes(24), MALFORMED),
-    "dial of port 0": (header(7, 24) + bytes(8), MALFORMED),
-    "fewer groups than said": (header(1, 72) + START_OF_FOUR, MALFORMED),
-    "4 billion groups": (
-        header(1, 72) + KEY + struct.pack("<IIIIQIHH", 0, 0, 0, 0xFFFFFFFF, 0, 0, 0, 0),
-        MALFORMED,
-    ),
-    "unknown flags of start": (
-        header(1, 72) + KEY + struct.pack("<IIIIQIHH", 1000, 1, 0xFFFFFFFF, 0, 0, 0, 0, 0),
-        MALFORMED,
-    ),
-    "the largest packet": (header(1, 65536).ljust(65536, b"\xff"), MALFORMED),
-    "a packet that is too large": (header(1, 70000).ljust(70000, b"\xff"), MALFORMED),
-}
-
-
-@pytest.mark.parametrize(("message", "error"), MESSAGES.values(), ids=MESSAGES)
-def test_malformed_messages(pid1: Pid1, message: bytes, error: int) -> None:
-    connection = pid1.connect()
-    connection.socket.send(message)
-    assert connection.receive().error == error
-    if error == MALFORMED:
-        with pytest.raises(ConnectionError):
-            connection.receive()
-    assert pid1.connect().ask(STATUS, OWN_STATE).error == 0
-
-
 def test_descriptors_that_were_not_asked_for(pid1: Pid1) -> None:
     connection = pid1.connect()
     ends = os.pipe()
@@ -146,7 +99,7 @@ def test_descriptors_that_were_not_asked_for(pid1: Pid1) -> None:
 
 def test_wrong_descriptors(pid1: Pid1) -> None:
     connection = pid1.connect()
-    good, unsealed = sealed(words(["true"], [], "/")), os.memfd_create("unsealed")
+    good, unsealed = sealed("words", words(["true"], [], "/")), os.memfd_create("unsealed")
     appending = os.open("/dev/null", os.O_WRONLY | os.O_APPEND)
     reading = os.open("/dev/null", os.O_RDONLY)
     writing = os.open("/dev/null", os.O_WRONLY)
@@ -195,23 +148,22 @@ def test_a_restarted_container_bootstraps_again(program: Path, debian: str) -> N
         with pytest.raises(ConnectionError):
             step.drained()
         own.init = own.container.attrs["State"]["Pid"]
-        support.bootstrap(own.listener, own.init, own.socket_path)
+        own.bootstrap()
         assert own.run("echo ok").out == b"ok\n"
 
 
 def test_forged_pid_1_is_not_bootstrapped(pid1: Pid1) -> None:
     """A process of the container that connects to the bootstrap socket has another pid than init: the worker refuses."""
-    script = (
-        "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect('/relay/bootstrap.sock');"
-        "s.send(b'hello'); print(s.recv(10))"
+    program = (
+        "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect('/relay/bootstrap');"
+        "print('connected', flush=True); print(s.recv(10))"
     )
-    step = pid1.sh(f'command -v python3 >/dev/null || exec echo skip; exec python3 -c "{script}"', **AS_ROOT)
-    pid1.listener.settimeout(10)
-    peer, _ = pid1.listener.accept()
-    pid = struct.unpack("iii", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    assert pid != pid1.init
-    peer.close()
+    step = pid1.start(["python3", "-c", program], **AS_ROOT)
+    eventually(lambda: step.out)
+    with pytest.raises(Pid1Silent):
+        pid1.listener.hand_over(pid1.folder / "forged.sock", lambda: pid1.init, seconds=0.2)
     step.drained()
+    assert step.out == b"connected\nb''\n"
 
 
 def test_a_record_of_a_failed_start_is_released(pid1: Pid1) -> None:

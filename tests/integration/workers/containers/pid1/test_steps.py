@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from relay_workers.containers.pid1.memfd import sealed
 from tests.support.pid1 import (
     BAD_DESCRIPTOR,
     EXISTS,
@@ -22,7 +23,6 @@ from tests.support.pid1 import (
     UNKNOWN,
     WATCH,
     Pid1,
-    sealed,
     words,
 )
 from tests.support.waiting import eventually
@@ -136,7 +136,7 @@ def test_large_output_is_whole(pid1: Pid1) -> None:
 
 
 def test_stdin_is_a_sealed_file(pid1: Pid1) -> None:
-    step = pid1.run("cat; echo x >/proc/self/fd/0 || echo refused", stdin=sealed(b"prompt\n"))
+    step = pid1.run("cat; echo x >/proc/self/fd/0 || echo refused", stdin=sealed("stdin", b"prompt\n"))
     assert step.out == b"prompt\nrefused\n"
 
 
@@ -220,7 +220,7 @@ def test_bad_words_are_refused(pid1: Pid1, content: bytes) -> None:
     record = os.memfd_create("record")
     key = uuid4().bytes + bytes(8)
     head = struct.pack("<IIIIQIHH", 1000, 20001, 0, 0, 0, 0, 0, 0)
-    fds = [sealed(content), record]
+    fds = [sealed("words", content), record]
     assert connection.ask(1, key + head, fds).error == BAD_DESCRIPTOR
     for fd in fds:
         os.close(fd)
