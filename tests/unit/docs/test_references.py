@@ -21,6 +21,7 @@ NAMED_FILE = re.compile(r"`((?:tests|src|docs|scripts|bench|unit|integration|acc
 TEST_FILE = re.compile(r"`(?:[\w./-]+/)?(test_\w+\.py)(?:::(\w+))?`")
 SETTING = re.compile(r"`RELAY_([A-Z_]+)`")
 OF_THE_CLI = {"API_URL", "TOKEN"}
+OF_THE_SCRIPTS = {"FUZZ_SECONDS"}
 OF_STEPS = {"PROJECT_ID", "TASK_ID", "WORKSPACE_ID", "EXECUTION_ID", "BRANCH"}
 README = (ROOT / "README.md").read_text()
 
@@ -50,7 +51,7 @@ def test_named_tests_exist(page):
 
 @every_page
 def test_named_settings_exist(page):
-    known = {name.upper() for name in Settings.model_fields} | OF_THE_CLI | OF_STEPS
+    known = {name.upper() for name in Settings.model_fields} | OF_THE_CLI | OF_THE_SCRIPTS | OF_STEPS
     assert set(SETTING.findall(page.read_text())) - known == set()
 
 
