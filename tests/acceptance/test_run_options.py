@@ -149,3 +149,19 @@ def test_the_command_line_runs_a_job_on_the_repository_of_its_directory(relay: R
     listed = relay_command(relay, "ps").stdout.splitlines()
     assert any(line.startswith(short) and "Make a file" in line and "success" in line for line in listed)
     assert "coding_agent" in relay_command(relay, "show", short).stdout
+    _goes_on(relay, short)
+
+
+def _goes_on(relay: Relay, first: str) -> None:
+    """A follow-up is a run with a title, a diff and a start of its own."""
+    before = relay.get(f"/v1/workspaces/{first}/executions")["items"][-1]["repo_states"][0]["after_head_commit"]
+    relay_command(relay, "follow-up", first, "echo more >more.txt", "--title", "More", "--label", "team=web")
+    [more] = relay.http.get("/v1/runs", params={"label": "team=web"}).json()["items"]
+    assert (more["title"], more["stat"]["files"], more["sources"][0]["commit"]) == ("More", 1, before)
+    own, whole = (
+        relay_command(relay, "diff", more["id"]).stdout,
+        relay_command(relay, "diff", more["workspace_id"]).stdout,
+    )
+    assert ("more.txt" in own, "made.txt" in own) == (True, False)
+    assert ("more.txt" in whole, "made.txt" in whole) == (True, True)
+    assert relay.get(more["links"]["diff"])["items"][0]["base_commit"] == before
