@@ -12,7 +12,8 @@ from bench.chaos.report import Report
 from bench.chaos.world import World
 from sqlalchemy import text
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.4
+"""Pause in seconds between two looks at all active runs; a look is a request for each of them."""
 SETTLE_SECONDS = 240.0
 """Longest wait after the last fault until all runs have ended."""
 

@@ -107,7 +107,7 @@ class Job:
     def runs(self) -> Generator[None, None, str]:
         """Wait until the agent runs, then for a random time; return the id of the agent's execution."""
         step = yield from self.client.step(self.workspace_id, "coding_agent", FINAL | {"running"})
-        for _ in range(self.random.randrange(40)):
+        for _ in range(self.random.randrange(20)):
             yield
         return str(step["id"])
 
@@ -196,7 +196,7 @@ class DevServer(Job):
         server = yield from self.client.call("POST", f"{at}/dev-server")
         while not (yield from self._answers(at)):
             yield
-        for _ in range(self.random.randrange(40)):
+        for _ in range(self.random.randrange(20)):
             yield
         yield from self.client.call("DELETE", f"{at}/dev-server")
         yield from self.client.final(server["id"])

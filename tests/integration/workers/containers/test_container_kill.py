@@ -171,7 +171,7 @@ def test_a_shell_that_talks_is_not_believed(workspace, monkeypatch, what, view):
     result = kill(workspace, step.gid)
     assert (result.remaining, result.restarted) == (0, True)
     assert time.monotonic() - started < 25
-    assert workspace.processes() == []
+    eventually(lambda: workspace.processes() == [], "the end of the commands that the engine was still starting")
     step.wait()
 
 
