@@ -10,9 +10,9 @@ from bench.chaos.client import FINAL, ChainEndedError, Client
 from bench.chaos.world import World
 from tests.support.fault_stack import lines, numbered
 
-LINES, PAUSE = 1200, 0.01
-"""Lines that a long step writes, and seconds between two lines: the step takes some fifteen seconds, so that several
-faults occur meanwhile."""
+LINES, PAUSE = 600, 0.01
+"""Lines that a long step writes, and seconds between two lines: the step takes some seven seconds, so that faults occur
+meanwhile."""
 SHORT = 200
 ENDLESS = 60_000
 """Lines of a step that is always killed before it has written all of them."""
