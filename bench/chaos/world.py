@@ -97,7 +97,7 @@ def made_world() -> Iterator[World]:
         engine = OwnEngine(root / "e")
         undo.callback(engine.end)
         engine.start()
-        engine.load_images()
+        engine.load_images(base=True)  # dev servers are written in Python
         nodes = []
         for name in ("a", "b"):
             (root / name).mkdir()

@@ -41,7 +41,7 @@ def test_a_run_that_ended_while_nobody_watched(stack: Stack):
     agent = stack.agent(run, {"running"})
     stack.wait_log(agent["id"], 1)
     stack.relay.kill_9("worker")
-    stack.relay.until(lambda: "python3" not in stack.relay.processes_in(run))
+    stack.relay.until(lambda: "perl" not in stack.relay.processes_in(run))
     stack.relay.start("worker")
     ended = stack.agent(run)
     assert (ended["status"], ended["exit_code"]) == ("completed", 0)

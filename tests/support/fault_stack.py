@@ -68,9 +68,8 @@ def sha256(data: bytes) -> str:
 
 
 def numbered(count: int, pause: float = 0.001) -> str:
-    """A command that writes numbered lines, one write each."""
-    loop = f'for n in range({count}):\n os.write(1, b"%d\\n" % n)\n time.sleep({pause})'
-    return f"exec python3 -c 'import os, time\n{loop}'"
+    """A command that writes numbered lines, one write each. In Perl, which small images have, and which starts at once."""
+    return f"exec perl -e 'for (0..{count - 1}) {{ syswrite STDOUT, \"$_\\n\"; select undef, undef, undef, {pause} }}'"
 
 
 def lines(count: int) -> bytes:
