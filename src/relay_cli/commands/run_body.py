@@ -38,7 +38,7 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "limits": request.limits(given["limit"] or []),
         "auto_commit": False if given["no_auto_commit"] else None,
         "job_file": False if given["no_job_file"] else None,
-        **notes(given["title"], given["label"]),
+        **notes(given["title"], given["label"], given["metadata"]),
         "project_id": given["project"],
     }
     return request.set_fields(body)

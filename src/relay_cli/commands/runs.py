@@ -4,7 +4,7 @@ from relay_cli.agent_image import agent_without_image, offer
 from relay_cli.client import connect
 from relay_cli.commands import run_options as option
 from relay_cli.commands.run_body import body_of
-from relay_cli.commands.run_notes import Label, Title
+from relay_cli.commands.run_notes import Label, Metadata, Title
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.console.output import note
@@ -40,6 +40,7 @@ def run(
     no_job_file: option.NoJobFile = False,
     title: Title = None,
     label: Label = None,
+    metadata: Metadata = None,
     project: option.Project = None,
     wait: option.Wait = True,
     as_json: Json = False,

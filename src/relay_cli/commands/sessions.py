@@ -8,7 +8,7 @@ import typer
 from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId, id_argument
-from relay_cli.commands.run_notes import Label, Title, notes
+from relay_cli.commands.run_notes import Label, Metadata, Title, notes
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.domain.agents.executors import SHELL
@@ -28,6 +28,7 @@ def follow_up(
     ] = True,
     title: Title = None,
     label: Label = None,
+    metadata: Metadata = None,
     as_json: Json = False,
 ) -> None:
     """Send an agent another message.
@@ -39,7 +40,7 @@ def follow_up(
     """
     api = connect()
     text = sys.stdin.read() if prompt == "-" else prompt
-    execution = _next_turn(api, find_session(api, target), text, notes(title, label))
+    execution = _next_turn(api, find_session(api, target), text, notes(title, label, metadata))
     go_on(api, execution["run_id"], wait=wait, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import typer
 from relay_cli import completion, output
 from relay_cli.client import connect
 from relay_cli.commands.ids import WorkspaceId
-from relay_cli.commands.run_notes import Label, Title, notes
+from relay_cli.commands.run_notes import Label, Metadata, Title, notes
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_cli.rendering.names import short
@@ -42,6 +42,7 @@ def add(
     model: Annotated[str | None, typer.Option(help="Model of --executor.")] = None,
     title: Title = None,
     label: Label = None,
+    metadata: Metadata = None,
     as_json: Json = False,
 ) -> None:
     """Add a step to a workspace: a script, or an agent with a new conversation. It waits for the steps before it.
@@ -60,7 +61,7 @@ def add(
         raise CommandFailed("--executor, --variant and --model need --agent", 2)
     if executor is None and (variant or model):
         raise CommandFailed("--variant and --model need --executor", 2)
-    body: dict[str, Any] = {"repo": repo, **notes(title, label)}
+    body: dict[str, Any] = {"repo": repo, **notes(title, label, metadata)}
     if agent is not None:
         chosen = {"name": executor, "variant": variant, "model": model}
         named = {name: value for name, value in chosen.items() if value is not None}

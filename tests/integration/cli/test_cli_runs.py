@@ -87,8 +87,21 @@ def at_work(api: Api, worker: Worker, **options: Any) -> Iterator[None]:
 def test_a_run_is_followed_and_closes_with_its_summary(api: Api, worker: Worker, relay: Relay):
     says = {"clone": b"relay: cloning it\n", "coding_agent": b"working\n"}
     with at_work(api, worker, says=says):
-        answer = relay("run", "--repo", URL, "--command", "make test", "--label", "team=core", "--title", "Test it")
+        answer = relay(
+            "run",
+            "--repo",
+            URL,
+            "--command",
+            "make test",
+            "--label",
+            "team=core",
+            "--title",
+            "Test it",
+            "--metadata",
+            '{"ticket": 7}',
+        )
     run = newest(api)
+    assert run["metadata"] == {"ticket": 7}
     short = run["id"][:8]
     assert answer.stdout == "working\n", "the log of the clone is progress"
     told = answer.stderr
@@ -290,6 +303,9 @@ def test_follow_ups_and_steps_take_a_title_and_labels(api: Api, worker: Worker, 
     docs = newest(api)
     assert (docs["title"], docs["labels"]) == ("Docs", {"a": "1", "b": "2"})
     assert "Lint" in relay("ps", "--label", "team=web").stdout
+    for wrong in ("{", "[]", "7"):
+        with pytest.raises(CommandFailed, match="--metadata takes a JSON object"):
+            relay("follow-up", first["id"], "x", "--metadata", wrong)
     with pytest.raises(CommandFailed, match="--label takes NAME=VALUE; got 'team'"):
         relay("follow-up", first["id"], "x", "--label", "team")
     with pytest.raises(CommandFailed, match="--label -: must have 1 to 63 letters"):
