@@ -25,7 +25,7 @@ from tests.support.published import Published
 
 ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
-NICENESS = 10
+NICENESS = 5
 """Of the processes for small tests, while others run whole stacks."""
 
 

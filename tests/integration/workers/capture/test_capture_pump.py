@@ -165,12 +165,19 @@ def test_a_line_written_in_pieces_is_not_cut_by_the_other_stream(
 def test_a_run_with_both_hands_full_does_not_starve_another(bench: Bench, database: Database, owned: Owned) -> None:
     flood, quiet = bench.run(), bench.run()
     flood.write("stdout", random.Random(1).randbytes(32 * MIB))
+    quiet.write("stdout", b"hello")
     other = running_execution(database)
     bench.attach(owned, flood)
     bench.attach(other, quiet)
-    quiet.write("stdout", b"hello")
-    eventually(lambda: bench.sizes(other)["stdout"] == 5)
-    assert bench.sizes(owned)["stdout"] < 32 * MIB
+    eventually(lambda: (bench.sizes(owned)["stdout"], bench.sizes(other)["stdout"]) == (32 * MIB, 5))
+    assert last_transaction(database, other) < last_transaction(database, owned)
+
+
+def last_transaction(database: Database, of: Owned) -> int:
+    """The number of the transaction that stored the last bytes of an execution."""
+    statement = text("SELECT max(xmin::text::bigint) FROM log_chunks WHERE execution_id = :id")
+    with database.connect() as connection:
+        return int(connection.execute(statement, {"id": of.id}).scalar_one())
 
 
 def test_idle_runs_cost_next_to_nothing(bench: Bench, database: Database) -> None:

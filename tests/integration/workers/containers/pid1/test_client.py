@@ -160,6 +160,7 @@ def test_a_terminal(worker: Worker) -> None:
     master = worker.client.pty(key)
     try:
         os.set_blocking(master, True)
+        eventually(lambda: worker.output(key) == b"24 80\r\n")  # the terminal echoes what is written before that, too
         os.write(master, b"hello\n")
         eventually(lambda: b"got hello" in worker.output(key))
         worker.client.resize(key, TerminalSize(132, 50))
