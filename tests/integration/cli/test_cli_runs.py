@@ -23,6 +23,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
 from relay_core.store.schema.tables import WorkspaceRepo
 from tests.support.api_fixtures import Api, Worker
+from tests.support.carried_out import carry_out, newest
 from tests.support.terminal import on_a_terminal, shown_until
 from tests.support.waiting import eventually
 
@@ -43,25 +44,6 @@ def relay(api: Api, monkeypatch: pytest.MonkeyPatch) -> Relay:
         return answer
 
     return call
-
-
-def newest(api: Api) -> dict[str, Any]:
-    return api.get("/v1/runs?limit=1").json()["items"][0]
-
-
-def carry_out(
-    api: Api, worker: Worker, run_id: str, says: dict[str, bytes] | None = None, end: machine.Transition | None = None
-) -> dict[str, Any]:
-    """Take and end the steps of a run; the agent ends as told. Return the run."""
-    while (run := api.get(f"/v1/runs/{run_id}").json())["status"] != "completed":
-        step = run["current_step"]
-        worker.ready(run["workspace_id"])
-        claimed = worker.claim(step["execution_id"])
-        if step["run_reason"] in (says or {}):
-            worker.log(claimed, [("stdout", (says or {})[step["run_reason"]])])
-        agent = step["run_reason"] == "coding_agent"
-        worker.finish(claimed, end if agent else None, log_ends=worker.log_ends(claimed))
-    return run
 
 
 @contextmanager
