@@ -27,7 +27,7 @@ from relay_workers.celery.detached_tasks import DetachedTasks
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.outcome import Outcome
-from relay_workers.execution.runner import Runner, Step
+from relay_workers.execution.runner import EndReport, Runner, Step
 from relay_workers.maintenance import adoption
 from relay_workers.maintenance.adoption import Adoption
 from relay_workers.maintenance.clocks import orphan_finder
@@ -132,6 +132,9 @@ def test_what_a_thread_is_at_is_not_left(
         def report_started(self, _seconds: float) -> None:
             begun.set()
             go_on.wait(20)
+
+        def report_end(self, _report: EndReport) -> None:
+            """Nothing reads it."""
 
     def step(claimed: Claimed, _control: ExecutionControl) -> Outcome:
         tries.append(claimed.fence)

@@ -30,6 +30,7 @@ from relay_workers.containers.pid1.messages import Key, Message, Verb
 from relay_workers.containers.pid1.step import Step, StepFiles
 from relay_workers.containers.port import EngineUnavailable
 from tests.support.pid1_peer import Peer, listening
+from tests.support.waiting import eventually
 
 KEY = Key(uuid4(), 1)
 STEP = Step(KEY, 1000, 70_000, "/", ["true"])
@@ -210,7 +211,7 @@ def test_a_dial_returns_the_socket_and_loses_no_descriptor(path, client):
             assert not os.get_inheritable(connected.fileno())
         before = open_descriptors()
         client.dial(8080).close()
-        assert open_descriptors() == before
+        eventually(lambda: open_descriptors() == before)
     ours.close()
     theirs.close()
 
@@ -227,7 +228,7 @@ def test_descriptors_that_no_call_expects_are_closed(path, client):
         with pytest.raises(EngineUnavailable, match="should carry one descriptor, and carries 3"):
             client.pty(KEY)
         client.close()
-        assert open_descriptors() < before
+        eventually(lambda: open_descriptors() < before)  # the peer, a thread of this process, may still close its own
 
 
 def test_leftovers_are_returned(path, client):
