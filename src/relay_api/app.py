@@ -104,8 +104,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     for router in ROUTERS:
-        # Not `include_router`: it builds every route a second time, at the first request of each application (0.1 s of
-        # processor), to add what no router here has: a further prefix, dependencies, defaults.
+        # Not `include_router`: it builds every route a second time, at the first request of each application, to add
+        # what no router here has: a further prefix, dependencies, defaults.
         app.router.routes.extend(router.routes)
     _name_operations(app)
     problems.install(app, app.routes)

@@ -35,7 +35,7 @@ def node() -> Path:
 
 
 def run(command: list[str | Path], **options: object) -> str:
-    """What the command printed, errors included; fails with it if the command fails."""
+    """Run the command and return its output, errors included; fails with the output if the command fails."""
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
     )  # fmt: skip

@@ -11,7 +11,7 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.3
 _PAUSE_PER_LOOK = 12
 """Pause after a look, as a multiple of its duration: the looks of a waiting test take a thirteenth of a processor at most.
 
-Several tests wait beside each other, and each look at a whole Relay costs the API and Postgres some 10 ms of processor."""
+Several tests wait beside each other, and each look at a whole Relay takes time of the API and of Postgres."""
 
 
 def eventually(look: Callable[[], T], what: str | Callable[[], str] = "the state", seconds: float = WAIT_SECONDS) -> T:

@@ -11,6 +11,7 @@ import psutil
 
 from relay_core.domain.errors import RelayError
 from relay_core.settings import Settings
+from relay_workers.host_files.file_lock import is_locked
 
 BYTES_PER_SLOT = 16 << 20
 """Memory assumed per slot if the concurrency is not set. A slot of the thread pool itself needs only about 36 KB."""
@@ -120,17 +121,9 @@ def living_workers(data_dir: Path, node_id: str) -> list[str]:
 def _is_held(lock: Path) -> bool:
     """Return whether a worker holds this lock file; False if the file is gone."""
     try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(lock)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)  # also releases the lock
 
 
 def default_concurrency() -> int:

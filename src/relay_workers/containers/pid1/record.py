@@ -12,6 +12,7 @@ from pathlib import Path
 
 from relay_workers.containers.pid1.answers import EndFlag, How, Stream, oom_count
 from relay_workers.containers.pid1.messages import Key, MalformedMessage, Stage
+from relay_workers.host_files.file_lock import is_locked
 
 SIZE = 512
 _MAGIC, _VERSION = b"RELAYREC", 1
@@ -107,15 +108,7 @@ def is_held(path: Path) -> bool:
     Raises:
         OSError: the file cannot be opened.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
+    return is_locked(path)
 
 
 def decode(data: bytes) -> Record:

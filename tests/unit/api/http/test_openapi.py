@@ -21,7 +21,7 @@ OPERATIONS = {one["operationId"]: one for methods in DOCUMENT["paths"].values() 
 
 
 def contents(operation: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the operation takes and answers as JSON, errors apart."""
+    """The JSON bodies and answers of the operation, without errors."""
     answers = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
     parts = [operation.get("requestBody", {}), *answers]
     return [part["content"]["application/json"] for part in parts if "application/json" in part.get("content", {})]

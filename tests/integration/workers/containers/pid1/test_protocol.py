@@ -1,4 +1,4 @@
-"""What relay-pid1 says to messages, without a container: in a pid namespace of its own.
+"""The answers of relay-pid1 to messages, without a container: in a pid namespace of its own.
 
 RELAY_TEST_PID1 names another program than this machine's, with its words: scripts/pid1-aarch64 runs these tests on the
 one for aarch64.

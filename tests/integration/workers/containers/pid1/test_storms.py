@@ -22,7 +22,7 @@ BLOCKS = 512
 
 
 def limit(pid1: Pid1, pids: int) -> None:
-    """What `docker update --pids-limit` does; the client has no method for it."""
+    """Do the same as `docker update --pids-limit`; the client has no method for it."""
     api = pid1.client.api
     done = api._post_json(api._url("/containers/{0}/update", pid1.container.id), data={"PidsLimit": pids})
     assert done.status_code == 200, done.text
