@@ -1,11 +1,12 @@
 """A headless Chromium, and what a hostile agent would write where the page shows its words."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from relay_stack.machine.browser import find_browser
+from tests.support.own_network import OwnNetwork
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
@@ -21,10 +22,14 @@ ATTACK = (
 def chromium() -> Iterator[Browser]:
     path = find_browser()
     assert path, "no Chromium is installed: run scripts/test, or apt-get install chromium-headless-shell"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+    with closing(OwnNetwork()) as network:
+        with network.inside():
+            playwright = sync_playwright().start()
+            proxy = {"server": network.proxy_url, "bypass": "<-loopback>"}
+            browser = playwright.chromium.launch(executable_path=path, proxy=proxy)
         yield browser
         browser.close()
+        playwright.stop()
 
 
 def open_page(browser: Browser, url: str, viewport: dict[str, int] = WIDE, **options: object) -> Page:

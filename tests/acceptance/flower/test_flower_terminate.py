@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from relay_core.domain.message import pool_queue
-from relay_stack.machine.browser import find_browser
+from tests.support.browser_fixtures import chromium
 from tests.support.flower import PASSWORD, USER, Events, Flower, celery_id, closed
 from tests.support.relay import Relay
 
@@ -32,13 +32,8 @@ def killed_by_user(relay, run, execution_id):
 
 @pytest.fixture(scope="module")
 def browser():
-    """The distribution's Chromium; `scripts/test` installs it, and without it these tests fail."""
-    path = find_browser()
-    assert path, "no Chromium is installed: run scripts/test, or apt-get install chromium-headless-shell"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path)
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 def test_terminate_pressed_in_flowers_page(relay: Relay, repo, flower: Flower, browser):
