@@ -39,7 +39,7 @@ from relay_workers.containers.docker.data_dir_probe import IN_CONTAINER, check_d
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from relay_workers.containers.in_container.install import install_supervisor
+from relay_workers.containers.pid1.install import install_programs
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.execution.assembly import make_runner
 from relay_workers.execution.context import WorkerContext
@@ -147,7 +147,7 @@ def make_context(
     api = connect(settings.docker_host)
     retry = RetryWhileSilent(settings.engine_patience_seconds)
     containers = DockerContainers(api, retry, connect(settings.docker_host, timeout_seconds=KILL_TIMEOUT_SECONDS))
-    install_supervisor(settings.data_dir)
+    install_programs(settings.data_dir)
     tool = DockerToolRunner(connect_high_level(settings.docker_host), retry, identity.owner)
     logs = LogStore(database)
     live_logs = LiveLogPublisher(settings)
@@ -168,7 +168,7 @@ def make_context(
         pump=LogPump(logs, live_logs),
         logs=logs,
         live_logs=live_logs,
-        forwarder=Forwarder(containers, api),
+        forwarder=Forwarder(containers),
         live=live,
         admission=Admission(settings, intake),
         metrics=Metrics(),

@@ -1,4 +1,4 @@
-"""Waits for kernel events about captured files and FIFOs, and for wake-ups by other threads, in one call."""
+"""Waits for kernel events about captured files, and for wake-ups by other threads, in one call."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from inotify_simple import INotify, flags
 
 log = structlog.get_logger(__name__)
 
-_WATCHED = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
+_WATCHED = flags.MODIFY | flags.CLOSE_WRITE | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 
 
 @dataclass
@@ -19,17 +19,15 @@ class WatchEvents:
     """The events that one wait returned."""
 
     changed: set[int] = field(default_factory=set)
-    """Ids of the watches whose file grew or changed."""
+    """Ids of the watches whose file grew or changed, or was closed by its last writer."""
     moved: set[int] = field(default_factory=set)
     """Ids of the watches whose file was renamed."""
-    fifos: dict[int, bool] = field(default_factory=dict)
-    """The file descriptors of FIFOs with an event. The value is True if all writers have closed the FIFO."""
 
 
 class FileWatcher:
-    """Watches files with inotify and FIFOs with epoll. Any thread may call `wake`; only one thread may call the rest.
+    """Watches files with inotify. Any thread may call `wake`; only one thread may call the rest.
 
-    One epoll instance waits for the inotify instance, the FIFOs and an eventfd, which `wake` uses.
+    One epoll instance waits for the inotify instance and an eventfd, which `wake` uses.
     """
 
     def __init__(self) -> None:
@@ -85,30 +83,19 @@ class FileWatcher:
             if self._inotify is not None:
                 self._inotify.rm_watch(watch)
 
-    def watch_fifo(self, fd: int) -> None:
-        """Watch a FIFO for data and for the exit of its last writer; before its first writer it causes no event."""
-        self._epoll.register(fd, select.EPOLLIN)
-
-    def forget_fifo(self, fd: int) -> None:
-        """Stop watching a FIFO. Required once its writer is gone, because every wait then reports this again."""
-        with contextlib.suppress(OSError, ValueError):  # it is no longer watched
-            self._epoll.unregister(fd)
-
     def wait(self, timeout: float) -> WatchEvents:
         """Wait at most ``timeout`` seconds for any event, and return the events."""
         found = WatchEvents()
-        for fd, events in self._epoll.poll(timeout):
+        for fd, _ in self._epoll.poll(timeout):
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
             elif self._inotify is not None and fd == self._inotify.fileno():
                 for event in self._inotify.read(timeout=0):
                     (found.moved if event.mask & flags.MOVE_SELF else found.changed).add(event.wd)
-            else:
-                found.fifos[fd] = bool(events & select.EPOLLHUP)
         return found
 
     def close(self) -> None:
-        """Close the watcher's own descriptors; watched files and FIFOs stay open."""
+        """Close the watcher's own descriptors; watched files stay open."""
         self._epoll.close()
         if self._inotify is not None:
             self._inotify.close()

@@ -42,8 +42,8 @@ class CaptureHandle:
         call: runs a function soon in the pump's thread, which then also collects from the reader.
 
     Attributes:
-        started: set once the step's supervisor has started.
-        supervisor_dead: set once the supervisor process is gone.
+        started: set once the step has started.
+        over: set once nothing more is written to the log: no process of the step is left, or its container has ended.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class CaptureHandle:
         self._request = request
         self._store = store
         self._call = partial(call, reader)
-        signals = reader.supervisor
+        signals = reader.signals
         self.started: threading.Event = signals.started
         self.exited: threading.Event = signals.exited
         """Set once the step's exit is recorded."""
-        self.supervisor_dead: threading.Event = signals.dead
+        self.over: threading.Event = signals.dead
         self.heard: threading.Event = signals.heard
-        """Set after the first read of the supervisor's FIFO; before that, an unset `exited` proves nothing."""
+        """Set after the first read of the record; before that, an unset `exited` proves nothing."""
 
     @property
     def execution_id(self) -> UUID:
@@ -91,26 +91,36 @@ class CaptureHandle:
     @property
     def seconds_exited(self) -> float:
         """Seconds since the step's exit was recorded; 0 if it has not exited."""
-        exited_at = self.reader.supervisor.exited_at
+        exited_at = self.reader.signals.exited_at
         return 0.0 if exited_at is None else time.monotonic() - exited_at
 
     def set_secrets(self, secrets: Sequence[bytes]) -> None:
         """Mask these values from now on, in all bytes that were not sent to the store yet; return at once."""
         self._call(partial(self.reader.set_secrets, secrets))
 
-    def finish(self, tail_seconds: float) -> CaptureEnd:
-        """Read the log to its end; return its sizes and digests once Postgres has it on disk.
+    def has_started(self) -> None:
+        """Note that the step has started; its record says so a moment later. Return at once."""
+        self.started.set()
+        self._call(self.reader.has_started)
 
-        Usually the log ends when the supervisor dies, because both copiers have read all output by then. If a
-        background process holds the log open, the log is cut off ``tail_seconds`` after the step's exit (or after this
-        call, if no exit is known).
+    def await_over(self, tail_seconds: float) -> bool:
+        """Wait until nothing more is written to the log, at most ``tail_seconds`` after the step's exit.
+
+        If no exit is known, the time counts from this call. Return whether the log is over.
+        """
+        exited_at = self.reader.signals.exited_at
+        began = time.monotonic() if exited_at is None else exited_at
+        return self.over.wait(max(0.0, began + tail_seconds - time.monotonic()))
+
+    def finish(self, *, cut: bool) -> CaptureEnd:
+        """Read the log up to its present size; return its sizes and digests once Postgres has it on disk.
+
+        Args:
+            cut: whether more may be written later, which is lost (`await_over`).
 
         Raises:
             Stale: another worker owns the execution, or this worker shuts down.
         """
-        exited_at = self.reader.supervisor.exited_at
-        began = time.monotonic() if exited_at is None else exited_at
-        cut = not self.supervisor_dead.wait(max(0.0, began + tail_seconds - time.monotonic()))
         self._call(self.reader.end_at_present_size)
         self._await_stored()
         self._check_place()
@@ -174,7 +184,7 @@ class CaptureHandle:
         """Stop the capture if a file is no longer at its path: a worker that takes over would not have found it."""
         for name, stream in self.reader.streams.items():
             try:
-                file = self._request.run_dir.open_log(Stream(name))
+                file = self._request.files.open_log(Stream(name))
             except (FileNotFoundError, TamperedFile):
                 self.reader.tampered()
                 continue

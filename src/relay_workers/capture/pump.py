@@ -1,9 +1,8 @@
 """The log pump: one thread that moves the output of a worker's running executions to Postgres.
 
-It sleeps until the kernel reports that a file has grown (inotify), that a supervisor has written to its FIFO, or that a
-supervisor has died, or until another thread wakes it. A scan every second finds growth whose event was lost. The bytes
-that it reads go to the writer's thread, at most two batches at a time. So memory use is bounded, and reading continues
-while Postgres stores.
+It sleeps until the kernel reports that a log has grown, that a record was written or closed (inotify), or until another
+thread wakes it. A scan every second finds changes whose event was lost. The bytes that it reads go to the writer's
+thread, at most two batches at a time. So memory use is bounded, and reading continues while Postgres stores.
 """
 
 import math
@@ -58,7 +57,7 @@ class LogPump:
         self._watcher = FileWatcher()
         self._calls: deque[Callable[[], None]] = deque()
         self._readers: dict[UUID, CaptureReader] = {}
-        self._by_fifo: dict[int, CaptureReader] = {}
+        self._by_record: dict[int, CaptureReader] = {}
         self._by_watch: dict[int, CaptureReader] = {}
         self._ready: dict[CaptureReader, None] = {}
         """The readers that may have bytes to collect, in order; a dict serves as an ordered set."""
@@ -176,20 +175,15 @@ class LogPump:
         return max(0.0, due - time.monotonic())
 
     def _take_in(self, events: WatchEvents) -> None:
-        for fd, hung_up in events.fifos.items():
-            if reader := self._by_fifo.get(fd):
-                self._read_supervisor(reader, hung_up=hung_up)
+        for watch in events.changed:
+            if reader := self._by_record.get(watch):
+                reader.read_signals()
         for watch in events.moved:
             if reader := self._by_watch.get(watch):
                 reader.moved()
         for watch in events.changed | events.moved:
             if reader := self._by_watch.get(watch):
                 self._ready[reader] = None
-
-    def _read_supervisor(self, reader: CaptureReader, *, hung_up: bool) -> None:
-        reader.read_supervisor(hung_up=hung_up)
-        if reader.supervisor.dead.is_set():
-            self._watcher.forget_fifo(reader.supervisor.fd)
 
     def _run_calls(self) -> None:
         while self._calls:
@@ -202,7 +196,10 @@ class LogPump:
             self._ready[reader] = None
         if now >= self._next_scan:
             self._next_scan = now + SCAN_SECONDS
-            self._ready.update((reader, None) for reader in self._readers.values() if reader.has_changed())
+            for reader in self._readers.values():
+                reader.read_signals()
+                if reader.has_changed():
+                    self._ready[reader] = None
 
     def _round(self) -> None:
         """Make one batch: collect from each ready reader in turn, again from those with more, up to `BATCH_BYTES`."""
@@ -256,23 +253,23 @@ class LogPump:
 
     def _add(self, reader: CaptureReader) -> None:
         self._readers[reader.execution_id] = reader
-        self._by_fifo[reader.supervisor.fd] = reader
+        record = self._watcher.watch_file(reader.signals.fd)
+        if record is not None:
+            self._by_record[record] = reader
         for stream in reader.streams.values():
             watch = self._watcher.watch_file(stream.fd)
             if watch is not None:
                 self._by_watch[watch] = reader
-        self._watcher.watch_fifo(reader.supervisor.fd)
-        self._read_supervisor(reader, hung_up=False)
+        reader.read_signals()
 
     def _remove(self, reader: CaptureReader) -> None:
         if self._readers.get(reader.execution_id) is not reader:
             return
         del self._readers[reader.execution_id]
-        del self._by_fifo[reader.supervisor.fd]
         self._ready.pop(reader, None)
         self._later.pop(reader, None)
-        for watch in [watch for watch, watching in self._by_watch.items() if watching is reader]:
-            del self._by_watch[watch]
-            self._watcher.forget_file(watch)
-        self._watcher.forget_fifo(reader.supervisor.fd)
+        for watches in (self._by_watch, self._by_record):
+            for watch in [watch for watch, watching in watches.items() if watching is reader]:
+                del watches[watch]
+                self._watcher.forget_file(watch)
         reader.release()

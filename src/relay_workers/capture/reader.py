@@ -12,8 +12,9 @@ from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.store.logs.log_store import Append, StreamInfo
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.request import Backlog, CaptureRequest, CollectedBytes
+from relay_workers.capture.step_signals import StepSignals
 from relay_workers.capture.stream import CapturedStream
-from relay_workers.capture.supervisor_signals import SupervisorSignals
+from relay_workers.containers.pid1.messages import MalformedMessage
 from relay_workers.host_files.safe_dir import TamperedFile
 
 log = structlog.get_logger(__name__)
@@ -78,11 +79,11 @@ class CaptureReader:
         Set when Postgres has fewer bytes than it had confirmed.
         """
         with ExitStack() as undo:
-            self.supervisor = SupervisorSignals(request.run_dir.open_alive(), started=request.started)
-            undo.callback(self.supervisor.close)
+            self.signals = StepSignals(request.files.open_record(), started=request.started)
+            undo.callback(self.signals.close)
             self.streams: dict[str, CapturedStream] = {}
             for name in OWN_STREAMS:
-                file = request.run_dir.open_log(name)
+                file = request.files.open_log(name)
                 undo.callback(os.close, file.fd)
                 self.streams[name] = CapturedStream(name, file, sizes[name].bytes, request.secrets)
             undo.pop_all()
@@ -104,14 +105,21 @@ class CaptureReader:
             sizes = sum(os.fstat(stream.fd).st_size for stream in self.streams.values())
         return Backlog(max(0, sizes - sum(self.assigned().values())), sizes)
 
-    def read_supervisor(self, *, hung_up: bool) -> None:
-        """Read the supervisor's reports from its FIFO and wake the runner's thread.
+    def read_signals(self) -> None:
+        """Read the record of the step, and wake the runner's thread if there is something new."""
+        if self.signals.dead.is_set():
+            return
+        try:
+            if self.signals.read():
+                self._notify()
+        except (MalformedMessage, OSError) as error:
+            self._log.warning("a record was damaged", error=str(error))
+            self.tampered()
 
-        Args:
-            hung_up: whether the kernel reports that the supervisor closed the FIFO.
-        """
-        self.supervisor.read(hung_up=hung_up)
-        self._notify()
+    def has_started(self) -> None:
+        """Note that the step has started, before its record says so."""
+        self.signals.started.set()
+        self.read_signals()
 
     def collect(self) -> CollectedBytes:
         """Return the next bytes to store. An error of the files stops the capture; other errors are raised."""
@@ -229,7 +237,7 @@ class CaptureReader:
 
     def release(self) -> None:
         """Close the files; the pump calls it when it removes the capture."""
-        self.supervisor.close()
+        self.signals.close()
         for stream in self.streams.values():
             stream.close()
         if self.state is not CaptureState.LOST:

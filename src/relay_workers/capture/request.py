@@ -12,17 +12,14 @@ from relay_workers.host_files.safe_dir import OpenFile
 
 
 class LogFiles(Protocol):
-    """Opens the files of a run directory that a capture reads."""
+    """Opens the files of an execution that a capture reads."""
 
     def open_log(self, stream: Stream) -> OpenFile:
         """Open the raw file of `stdout` or `stderr`."""
         ...
 
-    def open_alive(self) -> int:
-        """Open the FIFO that the supervisor holds open; return its file descriptor.
-
-        The supervisor writes `s` into it when it starts and `x` once the step's exit is recorded.
-        """
+    def open_record(self) -> int:
+        """Open the record of the step's start and end; return its file descriptor."""
         ...
 
 
@@ -32,13 +29,13 @@ class CaptureRequest:
 
     Attributes:
         fence: the number of the worker's ownership; Postgres refuses bytes from a worker with an older number.
-        run_dir: opens the files to capture.
+        files: opens the files to capture.
         secrets: the values to mask in the output.
     """
 
     execution_id: UUID
     fence: int
-    run_dir: LogFiles
+    files: LogFiles
     secrets: Sequence[bytes]
     log_bytes: int
     """The maximum number of stored bytes of both streams together."""
@@ -49,9 +46,9 @@ class CaptureRequest:
     stored: threading.Event = field(default_factory=threading.Event)
     """The capture sets it each time output was stored."""
     started: bool = False
-    """Whether the supervisor is known to have started, because this worker takes over a running execution.
+    """Whether the step is known to have started, because this worker takes over a running execution.
 
-    If True, a FIFO without a writer means that the supervisor is dead.
+    If True, a record that relay-pid1 does not hold means that the step has ended.
     """
 
 

@@ -43,18 +43,6 @@ class EngineInfo:
 
 
 @dataclass(frozen=True)
-class ExecState:
-    """The state of a started step, as the engine reports it."""
-
-    running: bool
-    """Whether the step's supervisor process is alive. It outlives the script while a background process of the step
-    keeps the log open."""
-    exit_code: int | None
-    """The exit code of the supervisor; None while it runs. It equals the step's exit code unless the supervisor was
-    killed."""
-
-
-@dataclass(frozen=True)
 class ContainerState:
     """The state of a container, as the engine reports it. If `exists` is False, all other fields have defaults."""
 
@@ -86,7 +74,7 @@ class KillResult:
     remaining: int
     """The number of processes that still run: 0, unless even restarting the container did not stop them."""
     rounds: int
-    """The number of times the process table was checked; 0 if the container does not run."""
+    """The number of times the process table was read; 0 if the container does not run or the execution is unknown."""
     restarted: bool
     """Whether the container was restarted because its processes could not be killed one by one. A restart also kills
     all other executions in the container, so the caller records an event."""

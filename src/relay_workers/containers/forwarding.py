@@ -31,7 +31,7 @@ class PortForwarder(Protocol):
         """Stop the forwarding of ``key`` and close its connections. Do nothing if there is none."""
 
     def probe(self, container_id: str, port: int) -> bool:
-        """Return whether a server in the container accepts connections on ``port``, on the bridge or on loopback.
+        """Return whether a server in the container accepts connections on ``port``, on loopback or on the bridge.
 
         Raises:
             EngineUnavailable: the engine did not answer, or failed.

@@ -8,7 +8,7 @@ of `Containers` may raise two errors, which its docstring does not repeat:
 * `StepFailed` with the reason ``disk_pressure``: the node is at fault, because its disk is full.
 """
 
-from collections.abc import Collection, Mapping
+import socket
 from typing import Protocol
 
 from relay_core.domain.errors import RelayError
@@ -16,18 +16,19 @@ from relay_workers.containers.answers import (
     MOST_IMAGES,
     ContainerState,
     EngineInfo,
-    ExecState,
     ImageInfo,
     KillResult,
     OurContainer,
     Storage,
 )
+from relay_workers.containers.pid1.messages import Key
 from relay_workers.containers.specs import (
     CA_BUNDLE,
+    CHANNEL,
     LABEL_NODE,
     LABEL_ROLE,
     LABEL_WORKSPACE,
-    SUPERVISOR,
+    PROGRAMS,
     WORKSPACE,
     Account,
     ContainerLimits,
@@ -40,11 +41,12 @@ from relay_workers.containers.specs import (
 
 __all__ = [
     "CA_BUNDLE",
+    "CHANNEL",
     "LABEL_NODE",
     "LABEL_ROLE",
     "LABEL_WORKSPACE",
     "MOST_IMAGES",
-    "SUPERVISOR",
+    "PROGRAMS",
     "WORKSPACE",
     "Account",
     "ContainerLimits",
@@ -53,7 +55,6 @@ __all__ = [
     "Containers",
     "EngineInfo",
     "EngineUnavailable",
-    "ExecState",
     "ImageInfo",
     "KillResult",
     "OurContainer",
@@ -132,52 +133,35 @@ class Containers(Protocol):
                 container, for example because the source of a mount is missing; trying again does not help.
         """
 
-    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """Return whether ``user`` finds the program ``name`` on the container's PATH.
+    def start(self, container_id: str, step: StepStart) -> None:
+        """Start a step, and return once its program is being executed.
 
-        Raises at once if the engine gives no answer.
+        Raises at once if the container's first process gives no answer.
 
-        Args:
-            container_id: a running container.
-            name: the name of the program; no shell interprets it.
-            user: ``uid:gid`` of a step. The check runs with gid 0 instead, so that no kill takes it for a process of a
-                step.
-            env: added to the environment of the container; a PATH in it replaces the image's.
+        Raises:
+            StepFailed: the step was not started and this start of it cannot happen later. ``container_missing``: the
+                container is gone or does not run. ``start_failed``: its program cannot be executed, or the container
+                has too many processes. ``disk_pressure``, ``internal_error``: its files cannot be opened.
+            EngineUnavailable: the step may have been started; `forbid` decides.
+        """
+
+    def forbid(self, container_id: str, key: Key) -> bool:
+        """Declare that a start never happens; return False if it has happened. Exactly one of both holds.
+
+        Repeats the request while the container's first process gives no answer.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run.
         """
 
-    def start(self, container_id: str, step: StepStart) -> str:
-        """Start a step without waiting for it to begin, and return the engine's exec id.
-
-        Raises at once if the engine gives no answer.
-
-        Neither the return of this method nor an error proves whether the step began: only `RunDir.has_started` does. A
-        run directory starts only one step. A second start with it, or a start after `RunDir.declare_never_started`,
-        exits at once and leaves no trace in the directory.
-
-        Raises:
-            StepFailed: ``container_missing``: the container is gone or does not run. ``start_failed``, the fault of the
-                container: it has no shell that could run the supervisor.
-            EngineUnavailable: the step may have been started.
-        """
-
-    def exec_state(self, exec_id: str) -> ExecState | None:
-        """Return the state of a started step; None if the engine does not know the exec, as after a restart.
-
-        Repeats the request while the engine gives no answer.
-        """
-
-    def leftover_names(self, container_id: str, gid: int) -> list[str]:
+    def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of the processes that an execution's step left behind, in alphabetical order.
 
-        These are the processes with the execution's gid, except its supervisor and the supervisor's descendants. They
-        were started by the step and have lost their parent. Raises at once if the engine gives no answer.
+        Raises at once if the container's first process gives no answer.
 
         Args:
             container_id: a running container.
-            gid: the gid of one execution.
+            key: the start of the execution.
 
         Returns:
             One name per process, at most 15 bytes long. The process itself can choose it, so it is untrusted text.
@@ -186,32 +170,32 @@ class Containers(Protocol):
             StepFailed: ``container_missing``: the container is gone or does not run.
         """
 
-    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """Kill every process with ``gid``: send TERM, wait up to ``grace_seconds``, send KILL.
+    def kill_execution(self, container_id: str, key: Key, *, grace_seconds: float) -> KillResult:
+        """Kill every process of an execution: send TERM, wait up to ``grace_seconds``, send KILL.
 
         Repeats the request while the engine gives no answer.
 
-        Returns when no such process is left. The supervisor writes its exit record before it exits, unless the step
-        ignored TERM, which gets the supervisor killed with it. If a process survives, or the container hinders the
-        killing, the container is restarted. A container that is gone or stopped has no processes; this is not an error.
+        Returns when no process of it is left: none that descends from its step, and none with its gid. If processes
+        survive, or the container's first process does not answer, the container is restarted. A container that is gone
+        or stopped has no processes; this is not an error.
 
         Args:
             container_id: any container.
-            gid: the gid of one execution. Processes that changed all their gids are not found; `end_leftovers` kills
-                those.
+            key: the start of the execution.
             grace_seconds: the time between TERM and KILL, for a step that handles TERM.
 
         Raises:
             StepFailed, EngineUnavailable: the processes could not be killed, or their absence could not be verified.
         """
 
-    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """Kill, without TERM and grace, every process in a container that has none of ``keep_gids``.
+    def dial(self, container_id: str, port: int) -> socket.socket:
+        """Return a connection to a port of a container's loopback address, which the caller closes.
 
-        Repeats the request while the engine gives no answer.
+        Raises at once if the container's first process gives no answer.
 
-        Processes of root are killed, too. PID 1 and Relay's own helpers survive. Results, restarts and errors are those
-        of `kill_execution`.
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run.
+            RelayError: nothing accepts a connection there.
         """
 
     def inspect(self, container_id: str) -> ContainerState:

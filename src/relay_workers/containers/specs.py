@@ -6,10 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event
 
+from relay_workers.containers.run_files import RunFiles
+
 WORKSPACE = "/workspace"
 """The path in a container at which its workspace directory is mounted."""
-SUPERVISOR = "/relay"
-"""The path in a container at which Relay's own programs and scripts are mounted, read-only."""
+PROGRAMS = "/relay"
+"""The path in a container at which Relay's own programs are mounted, read-only."""
+CHANNEL = "/relay/channel"
+"""The path in a container at which the directory with the bootstrap socket of relay-pid1 is mounted, read-only."""
 CA_BUNDLE = "/etc/relay/ca-bundle.crt"
 """The path in a container at which the node's CA bundle is mounted, if the node has one."""
 LABEL_NODE = "relay.node_id"
@@ -84,8 +88,11 @@ class ContainerSpec:
     labels: Mapping[str, str]
     workspace_dir: Path
     """The workspace directory on the host, mounted read-write at `WORKSPACE`."""
-    supervisor_dir: Path
-    """The host directory with Relay's programs (`install_supervisor`), mounted read-only at `SUPERVISOR`."""
+    programs_dir: Path
+    """The host directory with Relay's programs (`install_programs`), mounted read-only at `PROGRAMS`."""
+    channel_dir: Path
+    """A directory of the host for the channel to relay-pid1, of this container alone. Of it only the bootstrap socket
+    is mounted, read-only, at `CHANNEL`. `ensure_container` makes it, and `remove` removes it."""
     limits: ContainerLimits
     network: str
     """The name of a bridge network; `ensure_container` creates it if it does not exist."""
@@ -102,13 +109,19 @@ class ContainerSpec:
 class StepStart:
     """One step to start in a running container."""
 
-    run_dir: str
-    """The path in the container of the run directory, made by `prepare_run_dir`."""
-    user: str
-    """``uid:gid``. No other execution has this gid, so it identifies the execution's processes."""
+    files: RunFiles
+    """The logs and the record of this start, made by `RunFiles.create`. They also name it: an execution and a fence."""
+    uid: int
+    """A step with uid 0 keeps the capabilities of the container."""
+    gid: int
+    """No other execution has this gid, so it identifies the execution's processes."""
     cwd: str
     """The working directory, a path in the container."""
+    script: bytes
+    """Run by ``/bin/sh``, or by the program that its first line names after ``#!``."""
     env: Mapping[str, str]
     """Added to the environment of the container."""
+    stdin: bytes = b""
+    """The content of the step's standard input."""
     deadline_seconds: float | None = None
-    """Seconds after which the supervisor itself kills the step if no worker has done so; None for no such limit."""
+    """Seconds after which relay-pid1 itself kills the step if no worker has done so; None for no such limit."""

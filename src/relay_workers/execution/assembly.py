@@ -110,4 +110,4 @@ def _workspaces(context: WorkerContext) -> Workspaces:
 
 
 def _ender(context: WorkerContext) -> ProcessEnder:
-    return ProcessEnder(context.containers, context.database, context.settings.data_dir)
+    return ProcessEnder(context.containers, context.database)

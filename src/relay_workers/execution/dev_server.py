@@ -11,8 +11,10 @@ import structlog
 
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
+from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason
 from relay_core.store import events
+from relay_core.store.executions import owned
 from relay_core.store.executions.claim import Claimed
 from relay_workers.containers.forwarding import PortForwarder
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
@@ -120,7 +122,7 @@ class DevServerSession(StepSession):
         while time.monotonic() < deadline:
             if control.lost.is_set():
                 raise OwnershipLost
-            if control.kill.is_set() or capture.exited.is_set() or capture.supervisor_dead.is_set():
+            if control.kill.is_set() or capture.exited.is_set() or capture.over.is_set():
                 return self.wait(step)
             if self._retry.call(lambda: self._forwarder.probe(container_id, self._port)):
                 return None
@@ -139,7 +141,8 @@ class DevServerSession(StepSession):
         payload = {"url": f"http://127.0.0.1:{local}"}
         workspace_id, execution_id = self.claimed.workspace_id, self.claimed.execution_id
         with self.parts.database.begin() as connection:
-            self.note(connection, step, port=self._port, forward_port=local)
+            handle = ProcessHandle(self.claimed.gid, step.place.files.fence, self._port, local)
+            owned.store_handle(connection, execution_id, self.claimed.fence, handle)
             events.append(connection, workspace_id, EventKind.DEV_SERVER_READY, payload, operation_id=execution_id)
         log.info("dev server answers", port=self._port, forward_port=local)
         if self.control.on_ready:

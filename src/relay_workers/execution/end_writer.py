@@ -12,11 +12,10 @@ from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.executions.kill import request_kill
 from relay_core.store.outage import is_away
 from relay_core.store.transaction import Database
+from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution import workspace_changes
 from relay_workers.execution.outcome import Outcome, end_of
 from relay_workers.execution.partial_evidence import PartialEvidence
-from relay_workers.host_files.run_dir import RunDir
-from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission
 from relay_workers.ownership.live_executions import ExecutionControl
@@ -116,10 +115,10 @@ class EndWriter:
         return ended
 
 
-def _remove(raw_files: RunDir | None) -> None:
+def _remove(raw_files: RunFiles | None) -> None:
     if raw_files is None:
         return
     try:
         raw_files.remove()
-    except (OSError, TamperedFile) as error:
+    except OSError as error:
         log.warning("raw files are left to a sweep", error=str(error))

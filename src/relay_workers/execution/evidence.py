@@ -66,7 +66,7 @@ class EvidenceCollector:
         states, problems = self._repo_states(claimed, step, message)
         events += [*problems, *_events_about(step, end)]
         evidence = Evidence(states, end.log.ends(), turn, events)
-        return Outcome(transition, evidence, gone=True, raw_files=step.place.run_dir)
+        return Outcome(transition, evidence, gone=True, raw_files=step.place.files)
 
     def _settle_clones(self, claimed: Claimed, step: RunningStep) -> list[EvidenceEvent]:
         """Clean up after the step's dead processes, and return an event for each cleanup that changed something.

@@ -1,10 +1,13 @@
-"""Decides the exit code of a step and why it failed, from its exit record, the container engine and the supervisor."""
+"""Decides the exit code of a step and why it failed, from the record that relay-pid1 wrote."""
 
 from typing import NamedTuple
 
 from relay_core.domain.vocabulary import Reason
-from relay_workers.host_files.run_dir import ExitRecord
+from relay_workers.containers.pid1.answers import EndFlag, How
+from relay_workers.containers.pid1.record import Ended, Record
 
+_SIGNALLED = 128
+"""A shell reports the end by a signal as this number plus the signal's, and so does Relay."""
 _KILLED = 137
 
 
@@ -17,31 +20,40 @@ class ExitVerdict(NamedTuple):
     """Why the step failed; None if it completed."""
 
 
-def judge_end(record: ExitRecord | None, engine_exit: int | None, *, supervisor_alive: bool) -> ExitVerdict:
+def judge_end(record: Record | None, *, over: bool) -> ExitVerdict:
     """Decide the exit code of a step that has ended, and why it failed.
 
     Args:
-        record: the exit record that the supervisor wrote; the step could have forged it. None if there is none.
-        engine_exit: the supervisor's exit code as the container engine reports it, which equals the step's. None while
-            the supervisor runs, or if the engine has forgotten it.
-        supervisor_alive: whether the supervisor still runs, as its open end of the FIFO ``alive`` shows. It outlives
-            the step while a background child of the step holds the log open.
-
-    Raises:
-        ValueError: the step has not ended.
+        record: the record of the step; None if it is gone. Without an end in it, the container ended before the step
+            did, because relay-pid1 records every end.
+        over: whether relay-pid1 writes nothing more to the record. If it does not get to write (a blocked disk), the
+            end of the step is not known.
     """
-    if record is None:
-        if supervisor_alive:
-            raise ValueError("a step whose supervisor lives and has written no record has not ended")
-        return ExitVerdict(engine_exit, Reason.SUPERVISOR_LOST)
-    code = record.code
-    # If the supervisor was killed while it waited for its copiers, its exit code is not the step's.
-    if engine_exit is not None and not (engine_exit == _KILLED and not record.drained):
-        code = engine_exit
-    if record.code is None:
+    if record is None or record.ended is None:
+        return ExitVerdict(None, Reason.CONTAINER_MISSING if over else Reason.INTERNAL_ERROR)
+    ended = record.ended
+    if ended.how is How.SUPERVISOR_LOST:
+        return ExitVerdict(None, Reason.SUPERVISOR_LOST)
+    if ended.how is How.START_FAILED:
         return ExitVerdict(None, Reason.START_FAILED)
-    if record.late:
+    code = _SIGNALLED + ended.value if ended.how is How.SIGNALLED else ended.value
+    if ended.flags & EndFlag.DEADLINE_PASSED:
         return ExitVerdict(code, Reason.TIMEOUT)
-    if code == _KILLED and record.oom_killed:
+    if code == _KILLED and not ended.flags & EndFlag.KILL_SENT and _memory_ran_out(record, ended):
         return ExitVerdict(code, Reason.OOM)
     return ExitVerdict(code, None if code == 0 else Reason.EXIT_CODE)
+
+
+def lost_output(record: Record | None) -> bool:
+    """Return whether some output of the step is missing from its log files, because the disk was full."""
+    drained = record.drained if record else None
+    return drained is not None and bool(drained.stdout.dropped or drained.stderr.dropped)
+
+
+def _memory_ran_out(record: Record, ended: Ended) -> bool:
+    """Return whether the kernel killed a process of the container for lack of memory while the step ran.
+
+    False if that is not known.
+    """
+    before = record.started.oom_kills if record.started else None
+    return before is not None and ended.oom_kills is not None and ended.oom_kills > before

@@ -14,7 +14,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.finish import Evidence
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable
-from relay_workers.host_files.run_dir import RunDir
+from relay_workers.containers.run_files import RunFiles
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +63,8 @@ class Outcome:
     """Whether no process of the execution runs any more: this was verified, or none was started."""
     workspace: PreparedWorkspace | RemovedWorkspace | None = field(default=None, kw_only=True)
     """Change of the workspace's row that is stored in the same transaction as the end; None for no change."""
-    raw_files: RunDir | None = field(default=None, kw_only=True)
-    """Run directory to remove once the terminal transaction is committed; None if there is none."""
+    raw_files: RunFiles | None = field(default=None, kw_only=True)
+    """Log files to remove once the terminal transaction is committed; None if there is none."""
 
 
 @dataclass(frozen=True)

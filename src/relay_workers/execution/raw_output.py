@@ -2,11 +2,11 @@
 
 The log in Postgres is masked, and masking can break a protocol: if a client declares an ordinary word such as
 `completed` or `session_id` to be a secret, that word is also masked in the protocol's own messages. So where stored
-bytes are masked, the raw log file supplies the original ones. It stays in the run directory until the end of the
+bytes are masked, the raw log file supplies the original ones. It stays on the node until the end of the
 execution is committed, so a worker that takes the execution over reads the same bytes.
 
-The step itself can write to that file. So its bytes are used only in masked places, and only if all bytes around these
-equal the stored ones; otherwise the stored bytes are used.
+Its bytes are used only in masked places, and only if all bytes around these equal the stored ones; otherwise the stored
+bytes are used.
 """
 
 import os

@@ -29,8 +29,6 @@ class RunningStep:
     capture: CaptureHandle
     turn: AgentTurn | None
     """Parses the output of a coding agent; None for every other step."""
-    exec_id: str | None = None
-    """The container engine's id of the process; None if the engine did not answer the request to start it."""
     began: float = field(default_factory=time.monotonic)
     """Start of the process on the monotonic clock, in seconds."""
     answered: bool = False
@@ -51,25 +49,33 @@ class StepOutputs:
         self._logs = logs
         self._database = database
 
-    def attach(self, claimed: Claimed, control: ExecutionControl, place: StepPlace) -> RunningStep:
+    def attach(
+        self, claimed: Claimed, control: ExecutionControl, place: StepPlace, *, started: bool
+    ) -> RunningStep:
         """Start to capture the output of a step, after the last byte that is already stored. Call `detach` to stop.
 
+        Args:
+            claimed: the execution.
+            control: the execution's control.
+            place: where the step runs.
+            started: whether the step has started.
+
         Raises:
-            FileNotFoundError: the run directory is gone.
-            TamperedFile: the run directory is not as Relay made it.
+            FileNotFoundError: the log files are gone.
+            TamperedFile: they are not as Relay made them.
         """
         turn = self._turn(claimed, place)
         capture = self._pump.attach(
             CaptureRequest(
                 execution_id=claimed.execution_id,
                 fence=claimed.fence,
-                run_dir=place.run_dir,
+                files=place.files,
                 secrets=place.mask.secrets,
                 log_bytes=place.workspace.row.limits.log_bytes,
                 wake=control.wake,
                 lost=control.lost,
                 stored=threading.Event() if turn is None else turn.grown,
-                started=place.run_dir.has_started(),
+                started=started,
             )
         )
         if turn is not None and _has_conversation(claimed):
@@ -89,7 +95,7 @@ class StepOutputs:
             return None
         request = turn_request(self._database, claimed, claimed.step, place.workspace)
         reader = reader_of(executor_choice(claimed.step).name, request)
-        raw = RawOutput(partial(place.run_dir.open_log, Stream.STDOUT))
+        raw = RawOutput(partial(place.files.open_log, Stream.STDOUT))
         output = AgentOutput(self._logs, claimed.execution_id, raw)
         turn = AgentTurn(self._database, claimed, reader, output, place.mask, resumed=request.resume_session_id)
         turn.begins_anew = request.begins_anew

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.store.executions.claim import Claimed
+from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution.workspace import WorkspaceHandle
-from relay_workers.host_files.run_dir import RunDir
 from relay_workers.ownership.step_processes import StepProcesses
 
 
@@ -14,11 +14,15 @@ class StepPlace:
     """Where a step runs, and under which ids."""
 
     workspace: WorkspaceHandle
-    run_dir: RunDir
+    files: RunFiles
     mask: SecretMask
     """Masks all texts of the step that are stored."""
     uid: int
-    processes: StepProcesses
+
+    @property
+    def processes(self) -> StepProcesses:
+        """The processes of the step."""
+        return StepProcesses(self.workspace.row.id, self.workspace.container_id, self.files.key)
 
 
 def step_uid(claimed: Claimed, workspace: WorkspaceHandle) -> int:

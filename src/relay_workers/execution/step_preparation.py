@@ -1,4 +1,4 @@
-"""Prepares a step: makes its run directory, and stores what another worker needs to take its process over."""
+"""Prepares a step: makes its log files, and stores what another worker needs to take its process over."""
 
 from collections.abc import Mapping
 
@@ -12,6 +12,7 @@ from relay_core.store.executions.claim import Claimed
 from relay_core.store.projects import secrets as stored_secrets
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import StepStart
+from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution.environment import step_environment
 from relay_workers.execution.secret_values import Grant, grant, to_mask
 from relay_workers.execution.step_place import StepPlace, step_uid
@@ -19,12 +20,10 @@ from relay_workers.execution.step_plan import plan_step
 from relay_workers.execution.working_dir import check_working_dir
 from relay_workers.execution.workspace import WorkspaceHandle
 from relay_workers.git.port import Git
-from relay_workers.host_files.run_dir import Owner, RunDir, prepare_run_dir
-from relay_workers.ownership.step_processes import StepProcesses
 
 
 class StepPreparation:
-    """Prepares steps: makes their run directories, and stores what another worker needs to take them over.
+    """Prepares steps: makes their log files, and stores what another worker needs to take them over.
 
     Args:
         settings: environment variables and time limits.
@@ -45,24 +44,22 @@ class StepPreparation:
         Args:
             claimed: the execution.
             workspace: the workspace in which it runs.
-            fence: the fence of the owner that started the process, or is about to start it; it names the run directory.
+            fence: the fence of the owner that started the process, or is about to start it; it names the log files.
 
         Raises:
             StepFailed: `secret_missing`: a value to mask cannot be decrypted.
         """
-        uid = step_uid(claimed, workspace)
         return StepPlace(
             workspace,
-            RunDir(workspace.directory, str(claimed.execution_id), fence),
+            RunFiles(self._settings.data_dir, claimed.execution_id, fence),
             SecretMask(to_mask(self._secrets, workspace.row)),
-            uid,
-            StepProcesses.of(claimed, workspace.container_id, uid),
+            step_uid(claimed, workspace),
         )
 
     def prepare(
         self, claimed: Claimed, workspace: WorkspaceHandle, extra_env: Mapping[str, str]
     ) -> tuple[StepPlace, StepStart]:
-        """Make the run directory of a step; store HEAD commits, process handle and given secrets in Postgres.
+        """Make the log files of a step; store HEAD commits, process handle and given secrets in Postgres.
 
         Args:
             claimed: the execution.
@@ -70,7 +67,7 @@ class StepPreparation:
             extra_env: variables that override all others.
 
         Returns:
-            Where the step runs, and the request that starts it in the container engine.
+            Where the step runs, and the request that starts it.
 
         Raises:
             StepFailed: `secret_missing`, `start_failed` or `cannot_resume`, with the cause.
@@ -79,12 +76,15 @@ class StepPreparation:
         place = self.place(claimed, workspace, claimed.fence)
         plan = plan_step(self._database, claimed, workspace)
         check_working_dir(workspace.directory, claimed.step.cwd)
-        prepare_run_dir(place.run_dir, Owner(place.uid, claimed.gid), plan.script, plan.stdin)
+        place.files.create()
         self._note(claimed, place, granted)
         step = StepStart(
-            run_dir=place.run_dir.container_path,
-            user=f"{place.uid}:{claimed.gid}",
+            files=place.files,
+            uid=place.uid,
+            gid=claimed.gid,
             cwd=f"/workspace/{claimed.step.cwd}",
+            script=plan.script,
+            stdin=plan.stdin,
             env={
                 **plan.env,
                 **step_environment(self._settings, workspace.row, claimed.execution_id),
@@ -96,7 +96,7 @@ class StepPreparation:
         return place, step
 
     def _note(self, claimed: Claimed, place: StepPlace, granted: Grant) -> None:
-        """Store the HEAD of every repository, the run directory, and the secrets that the step gets.
+        """Store the HEAD of every repository, the fence of the start, and the secrets that the step gets.
 
         From here on, a worker that takes the execution over knows that the process may have started, and masks these
         secrets.
@@ -109,12 +109,12 @@ class StepPreparation:
                 claimed.execution_id,
                 claimed.fence,
                 {repo: head.commit for repo, head in heads.items()},
-                ProcessHandle(claimed.gid, place.run_dir.fence, place.run_dir.container_path),
+                ProcessHandle(claimed.gid, place.files.fence),
             )
             stored_secrets.note_given(connection, workspace.row.id, granted.given)
 
     def _last_resort(self, claimed: Claimed, workspace: WorkspaceHandle) -> float | None:
-        """Return the seconds after which the supervisor itself kills the step if no worker did.
+        """Return the seconds after which relay-pid1 itself kills the step if no worker did.
 
         None for a dev server, which has no time limit.
         """

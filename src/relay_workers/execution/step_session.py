@@ -5,37 +5,32 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from relay_core.domain.errors import StepFailed
-from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason
-from relay_core.store.database import Connection
-from relay_core.store.executions import owned
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.kill import request_kill
 from relay_core.store.transaction import Database
+from relay_workers.containers.pid1.messages import MalformedMessage
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.outcome import CAP_MESSAGES, Outcome
 from relay_workers.execution.running_step import RunningStep, StepOutputs
 from relay_workers.execution.step_finisher import StepEnd, StepFinisher
-from relay_workers.execution.step_place import step_uid
 from relay_workers.execution.step_preparation import StepPreparation
 from relay_workers.execution.step_starter import StepStarter, heed_kill
 from relay_workers.execution.watch import Act, Decision, Look, decide
-from relay_workers.execution.workspace import WorkspaceHandle, Workspaces
-from relay_workers.host_files.run_dir import RunDir
+from relay_workers.execution.workspace import Workspaces
 from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
-from relay_workers.ownership.step_processes import StepProcesses
 
 log = structlog.get_logger(__name__)
 
-SUPERVISOR_SPEAKS_SECONDS = 1.0
-"""Seconds to wait for the supervisor's first report after attaching: the step may have ended already."""
+RECORD_READ_SECONDS = 1.0
+"""Seconds to wait for the first look at the record after attaching: the step may have ended already."""
+FIRST_EDITION = "this node was upgraded while it ran, and the new version of Relay cannot follow it; start it again"
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class StepSession:
         Raises:
             OwnershipLost: another worker owns the execution, or this worker shuts down; the process goes on.
             Stale: another worker owns the execution now.
-            StepFailed: the step could not be started, or its run directory was tampered with.
+            StepFailed: the step could not be started, or its log files are gone.
         """
         step = self.attach() or self.start()
         try:
@@ -91,33 +86,34 @@ class StepSession:
             is prevented.
 
         Raises:
-            StepFailed: `log_tampered`: the run directory is gone or changed; `workspace_gone`: the workspace's
-                directory is gone; `secret_missing`: a value to mask cannot be decrypted.
+            StepFailed: `log_tampered`: its log files are gone or changed; `workspace_gone`: the workspace's directory is
+                gone; `secret_missing`: a value to mask cannot be decrypted; `supervisor_lost`: it was started by a
+                version of Relay whose processes this version cannot follow.
         """
         if not self.claimed.adopted:
             return None
         workspace = self.parts.workspaces.attend(self.claimed.workspace_id)
         self.control.disk = workspace.disk_cap
-        fence = self.claimed.handle.fence
-        if fence is None:
+        handle = self.claimed.handle
+        if handle.fence is None:
             return None
-        uid = step_uid(self.claimed, workspace)
-        self.control.processes = StepProcesses.of(self.claimed, workspace.container_id, uid)
+        place = self.parts.preparation.place(self.claimed, workspace, handle.fence)
+        self.control.processes = place.processes
+        if handle.of_first_edition:
+            raise StepFailed(Reason.SUPERVISOR_LOST, FIRST_EDITION)
         try:
-            if self._was_never_started(workspace, fence):
+            if not self.parts.starter.has_started(place):
                 self.control.processes = None
                 return None
-            place = self.parts.preparation.place(self.claimed, workspace, fence)
-            step = self.parts.outputs.attach(self.claimed, self.control, place)
-        except (FileNotFoundError, TamperedFile) as error:
+            step = self.parts.outputs.attach(self.claimed, self.control, place, started=True)
+        except (FileNotFoundError, TamperedFile, MalformedMessage) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
-        step.capture.heard.wait(SUPERVISOR_SPEAKS_SECONDS)  # before time limits are checked: it may have ended in time
-        step.exec_id = self.claimed.handle.exec_id
+        step.capture.heard.wait(RECORD_READ_SECONDS)  # before time limits are checked: it may have ended in time
         step.began = time.monotonic() - self.claimed.seconds_running
         return step
 
     def start(self, extra_env: Mapping[str, str] | None = None) -> RunningStep:
-        """Start a new process and return once its supervisor has started.
+        """Start a new process and return once its program is being executed.
 
         Args:
             extra_env: variables that override all others; None for none.
@@ -130,11 +126,9 @@ class StepSession:
         workspace = self.parts.workspaces.open(self.claimed.workspace_id, self.control.stop)
         self.control.disk = workspace.disk_cap
         place, request = self.parts.preparation.prepare(self.claimed, workspace, extra_env or {})
-        step = self.parts.outputs.attach(self.claimed, self.control, place)
+        step = self.parts.outputs.attach(self.claimed, self.control, place, started=False)
         try:
             self.parts.starter.start(self.claimed, self.control, step, request)
-            with self.parts.database.begin() as connection:
-                self.note(connection, step)
         except BaseException:
             self.detach(step)
             raise
@@ -180,44 +174,12 @@ class StepSession:
         """Stop watching the step. A process that still runs goes on."""
         self.parts.outputs.detach(step)
 
-    def note(
-        self, connection: Connection, step: RunningStep, *, port: int | None = None, forward_port: int | None = None
-    ) -> None:
-        """Store the handle by which another worker finds the process.
-
-        Args:
-            connection: an open transaction.
-            step: the running step.
-            port: the dev server's port in the container; None for other steps.
-            forward_port: the port of this node that is forwarded to it; None for other steps.
-
-        Raises:
-            Stale: another worker owns the execution now.
-        """
-        run_dir = step.place.run_dir
-        handle = ProcessHandle(
-            self.claimed.gid, run_dir.fence, run_dir.container_path, step.exec_id, port, forward_port
-        )
-        owned.store_handle(connection, self.claimed.execution_id, self.claimed.fence, handle)
-
-    def _was_never_started(self, workspace: WorkspaceHandle, fence: int) -> bool:
-        """Return whether the earlier owner never started the process.
-
-        If so, a start under way is prevented from now on.
-        """
-        run_dir = RunDir(workspace.directory, str(self.claimed.execution_id), fence)
-        if not run_dir.declare_never_started():
-            return False
-        with suppress(OSError, TamperedFile):  # on an error, the divergence sweep removes it
-            run_dir.remove()
-        return True
-
     def _look(self, step: RunningStep) -> Look:
         now = time.monotonic()
         capture = step.capture
         return Look(
             ended=capture.exited.is_set(),
-            gone=capture.supervisor_dead.is_set(),
+            gone=capture.over.is_set(),
             seconds_ended=capture.seconds_exited,
             kill_asked=self.control.kill.is_set(),
             lost=self.control.lost.is_set() or capture.stale,

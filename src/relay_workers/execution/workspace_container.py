@@ -128,12 +128,14 @@ class WorkspaceContainers:
         limits = plan.row.limits
         cpus = min(limits.cpus, self.processors)
         pids = min(limits.pids, capacity_of(self._settings).pids or limits.pids)  # no container may take all of a host
+        name = container_name(str(plan.row.id))
         return ContainerSpec(
-            name=container_name(str(plan.row.id)),
+            name=name,
             image=plan.image.id,
             labels=identity_labels(self._node_id, str(plan.row.id)),
             workspace_dir=plan.directory,
-            supervisor_dir=self._settings.data_dir / "supervisor",
+            programs_dir=self._settings.data_dir / "supervisor",
+            channel_dir=self._settings.data_dir / "channels" / name,
             limits=ContainerLimits(limits.memory_bytes, cpus, pids, limits.nofile),
             account=Account(plan.uid, HOME),
             network=self._settings.container_network,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from relay_core.domain.errors import RelayError
 
-PRIVATE = ("workspaces", "mirrors", "stores", "tmp", "probe", "workers", "ssh")
+PRIVATE = ("workspaces", "mirrors", "stores", "tmp", "probe", "workers", "ssh", "executions", "channels")
 """Names of directories below the data directory that only the worker's account may enter.
 
 So other accounts cannot run a set-uid file in a workspace. Containers still have access to their own workspace, because

@@ -4,7 +4,6 @@ Finding changes nothing: `relay doctor` shows the same list that `divergence_swe
 """
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from relay_core.store.nodes import node_workspaces
 from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import LABEL_WORKSPACE, Containers, OurContainer
-from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
+from relay_workers.containers.run_files import executions_with_files
+from relay_workers.host_files.first_edition import runs_of_first_edition, uuid_or_nil
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs, is_unwanted
 
 CONTAINER_GRACE_SECONDS = 600.0
@@ -123,19 +123,20 @@ class DivergenceFinder:
 
         The complete log of these executions is in Postgres.
         """
-        workspace_ids: dict[UUID, UUID] = {}
-        root = self._data_dir / "workspaces"
-        for directory in root.iterdir() if root.is_dir() else ():
-            with suppress(FileNotFoundError, NotADirectoryError, TamperedFile), SafeDir.open(directory, "runs") as runs:
-                workspace_ids.update((uuid_or_nil(name), uuid_or_nil(directory.name)) for name in runs.names())
+        repairs = {
+            execution_id: partial(self._repairs.remove_raw_files, execution_id)
+            for execution_id in executions_with_files(self._data_dir)
+        }
+        for workspace_id, execution_id in runs_of_first_edition(self._data_dir / "workspaces"):
+            repairs[execution_id] = partial(self._repairs.remove_runs, workspace_id, execution_id)
         with self._database.connect() as connection:
-            finished = node_workspaces.finished(connection, workspace_ids)
+            finished = node_workspaces.finished(connection, repairs)
         return [
             Divergence(
                 "raw_files",
                 str(execution_id),
                 f"raw log files of execution {execution_id} are stored and still on disk",
-                partial(self._repairs.remove_raw_files, workspace_ids[execution_id], execution_id),
+                repairs[execution_id],
             )
             for execution_id in sorted(finished)
         ]
@@ -157,11 +158,3 @@ class DivergenceFinder:
 def workspace_id_of(container: OurContainer) -> UUID:
     """Return the workspace id in a container's label; the nil UUID if the label is missing or is no UUID."""
     return uuid_or_nil(container.labels.get(LABEL_WORKSPACE, ""))
-
-
-def uuid_or_nil(text: str) -> UUID:
-    """Return the UUID in a text. If the text is no UUID, return the nil UUID, which no row has."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return UUID(int=0)

@@ -12,8 +12,9 @@ from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation
 from relay_workers.containers.port import Containers
+from relay_workers.containers.run_files import remove_files
 from relay_workers.git.port import Git
-from relay_workers.host_files.run_dir import remove_runs
+from relay_workers.host_files.first_edition import remove_runs
 from relay_workers.ownership import node_lock
 
 
@@ -61,8 +62,12 @@ class DivergenceRepairs:
             if is_unwanted(row):
                 self._containers.remove(container_id)
 
-    def remove_raw_files(self, workspace_id: UUID, execution_id: UUID) -> None:
-        """Remove the run directories of an execution that has ended."""
+    def remove_raw_files(self, execution_id: UUID) -> None:
+        """Remove the log files of an execution that has ended."""
+        remove_files(self._data_dir, execution_id)
+
+    def remove_runs(self, workspace_id: UUID, execution_id: UUID) -> None:
+        """Remove the log files that the first edition of Relay kept of an execution that has ended."""
         remove_runs(self._workspace_dir(workspace_id), str(execution_id))
 
     def remove_deleted_workspace(self, row: NodeWorkspace) -> None:

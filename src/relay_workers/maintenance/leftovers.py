@@ -16,11 +16,12 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.leftovers import Leftover, forget_leftover, leftovers
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers
+from relay_workers.containers.run_files import remove_files
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.workspace import workspace_dir
 from relay_workers.git.port import Git
-from relay_workers.host_files.run_dir import remove_runs
+from relay_workers.host_files.first_edition import remove_runs
 from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership.step_processes import StepProcesses
 
@@ -55,7 +56,7 @@ class Leftovers:
         self._containers = containers
         self._git = git
         self._evidence = evidence
-        self._ender = ProcessEnder(containers, database, data_dir)
+        self._ender = ProcessEnder(containers, database)
 
     def sweep(self) -> int:
         """Kill the leftovers of the node; return the number of executions whose processes are gone now.
@@ -99,10 +100,11 @@ class Leftovers:
         If the workspace belongs to another node now, it was never prepared here, and all of its files are removed.
         """
         directory = workspace_dir(self._data_dir, leftover.workspace_id)
-        if leftover.elsewhere:
-            self._git.remove_workspace(leftover.workspace_id, directory)
-            return
         try:
+            remove_files(self._data_dir, leftover.execution_id)
+            if leftover.elsewhere:
+                self._git.remove_workspace(leftover.workspace_id, directory)
+                return
             remove_runs(directory, str(leftover.execution_id))
         except (TamperedFile, OSError) as error:
             log.warning("raw log files stay on disk", execution_id=str(leftover.execution_id), error=str(error))

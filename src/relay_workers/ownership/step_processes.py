@@ -1,33 +1,23 @@
-"""How the processes of one execution are recognised in its container: by a group id of their own."""
+"""How the processes of one execution are named in its container: by the start that relay-pid1 carried out."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.leftovers import Leftover
+from relay_workers.containers.pid1.messages import Key
 
 
 @dataclass(frozen=True)
 class StepProcesses:
-    """The processes of one execution, and the container in which they run."""
+    """The processes of one start of an execution, and the container in which they run."""
 
-    execution_id: UUID
     workspace_id: UUID
     container_id: str
-    gid: int
-    """Group id that only processes of this execution have."""
-    as_root: bool
-    """Whether the step ran as root, so that its processes may have changed their group id."""
-
-    @classmethod
-    def of(cls, claimed: Claimed, container_id: str, uid: int) -> "StepProcesses":
-        """Return the processes of a claimed execution whose step runs as ``uid``."""
-        return cls(claimed.execution_id, claimed.workspace_id, container_id, claimed.gid, as_root=uid == 0)
+    key: Key
 
     @classmethod
     def of_leftover(cls, leftover: Leftover) -> "StepProcesses | None":
-        """Return the processes that an ended execution may have left; None if it had no container or no group id."""
-        if leftover.container_id is None or leftover.gid is None:
+        """Return the processes that an ended execution may have left; None if none was prepared."""
+        if leftover.container_id is None or leftover.fence is None:
             return None
-        gid, as_root = leftover.gid, leftover.as_root
-        return cls(leftover.execution_id, leftover.workspace_id, leftover.container_id, gid, as_root)
+        return cls(leftover.workspace_id, leftover.container_id, Key(leftover.execution_id, leftover.fence))

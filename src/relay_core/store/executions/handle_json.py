@@ -30,8 +30,6 @@ def handle_from_json(stored: Mapping[str, Any]) -> ProcessHandle:
     return ProcessHandle(
         stored["gid"],
         fence,
-        run_dir,
-        stored.get("exec_id"),
         stored.get("port"),
         stored.get("forward_port"),
         stored.get("version", WITHOUT_VERSION),

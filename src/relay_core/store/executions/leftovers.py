@@ -26,10 +26,9 @@ class Leftover:
     attempt: int
     workspace_id: UUID
     container_id: str | None
-    gid: int | None
+    fence: int | None
+    """The fence under which its process was started; None if none was prepared."""
     run_reason: str
-    as_root: bool
-    """Whether its processes ran as root, so that they may have changed their gid."""
     elsewhere: bool
     """Whether the workspace is not placed on this node any more.
 
@@ -44,8 +43,7 @@ def leftovers(connection: Connection, node_id: str) -> list[Leftover]:
     """
     rows = connection.execute(
         text(
-            "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'gid')::bigint, e.run_reason, "
-            "coalesce(w.uid = 0, false) OR coalesce((e.executor_action->'step'->>'as_root')::boolean, false), "
+            "SELECT e.id, e.attempt, e.workspace_id, w.container_id, (e.handle->>'fence')::bigint, e.run_reason, "
             "w.node_id IS DISTINCT FROM :node "
             "FROM execution_processes e JOIN workspaces w ON w.id = e.workspace_id WHERE e.leftover_on = :node"
         ),

@@ -6,6 +6,7 @@ A silent engine is handled by the caller (`RetryWhileSilent`), not here.
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -13,14 +14,15 @@ import structlog
 from docker.errors import APIError, NotFound
 
 from relay_core.domain.errors import Conflict
+from relay_workers.containers.docker.channels import Channels, make_dirs
 from relay_workers.containers.docker.create_request import create_request
 from relay_workers.containers.docker.failure import refuses_file_limit, start_was_interrupted, translated
 from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.network import ensure_network
 from relay_workers.containers.docker.passwd import add_account
-from relay_workers.containers.in_container.install import pid1_command
 from relay_workers.containers.port import ContainerSpec
 
+_IPV6 = Path("/proc/sys/net/ipv6")
 _RESTART_TRIES = 3
 _STALE_TASK_SECONDS, _STALE_TASK_PAUSE_SECONDS = 10.0, 0.2
 
@@ -32,11 +34,13 @@ class ContainerLifecycle:
 
     Args:
         api: a client of the engine.
+        channels: bootstraps relay-pid1 of a container that was started.
         host: unblocks an engine that hangs on a file of a container.
     """
 
-    def __init__(self, api: docker.APIClient, host: HostView) -> None:
+    def __init__(self, api: docker.APIClient, channels: Channels, host: HostView) -> None:
         self._api = api
+        self._channels = channels
         self._host = host
         self._limit_files = True
 
@@ -80,7 +84,9 @@ class ContainerLifecycle:
             docker.errors.APIError: the engine refused, or the container is gone.
         """
         try:
-            self._api.remove_container(container_id, force=True, v=True)
+            self._channels.remove(
+                container_id, lambda: self._api.remove_container(container_id, force=True, v=True)
+            )
         except APIError as error:
             if "already in progress" not in str(error.explanation):
                 raise
@@ -99,7 +105,8 @@ class ContainerLifecycle:
 
     def _create(self, spec: ContainerSpec) -> tuple[str, bool]:
         """Return the container's id, and whether this call created it."""
-        body = create_request(spec, pid1_command(), limit_files=self._limit_files)
+        make_dirs(spec.channel_dir)
+        body = create_request(spec, limit_files=self._limit_files, ipv6=_IPV6.exists())
         api: Any = self._api
         try:
             return str(api.create_container_from_config(body, spec.name)["Id"]), True
@@ -118,7 +125,7 @@ class ContainerLifecycle:
         deadline = time.monotonic() + _STALE_TASK_SECONDS
         while True:
             try:
-                start()
+                self._channels.start(container_id, start)
             except APIError as error:
                 if not start_was_interrupted(str(error.explanation)) or time.monotonic() > deadline:
                     raise

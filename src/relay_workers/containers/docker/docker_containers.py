@@ -1,8 +1,8 @@
 """The container interface, implemented with the Docker API (Engine 20.10 and later)."""
 
-import math
 import os
-from collections.abc import Callable, Collection, Mapping
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,22 @@ import docker
 import requests
 from docker.errors import NotFound
 
+from relay_workers.containers.docker.channels import Channels
 from relay_workers.containers.docker.container_lifecycle import ContainerLifecycle
 from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.image import ensure_image
-from relay_workers.containers.docker.killer import KillStage
 from relay_workers.containers.docker.process_killer import ProcessKiller
-from relay_workers.containers.docker.process_table import leftover_names
+from relay_workers.containers.docker.steps import start_step
+from relay_workers.containers.pid1.errors import AlreadyStarted, UnknownExecution
+from relay_workers.containers.pid1.messages import Key
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,
     MOST_IMAGES,
-    SUPERVISOR,
     ContainerSpec,
     ContainerState,
     EngineInfo,
-    ExecState,
     ImageInfo,
     KillResult,
     OurContainer,
@@ -52,8 +52,9 @@ class DockerContainers:
         self._api = api
         self._retry = retry or RetryWhileSilent()
         self._host = HostView()
-        self._lifecycle = ContainerLifecycle(api, self._host)
-        self._killer = ProcessKiller(quick or api, self._host, self._lifecycle.restart)
+        self._channels = Channels(api)
+        self._lifecycle = ContainerLifecycle(api, self._channels, self._host)
+        self._killer = ProcessKiller(quick or api, self._channels, self._host, self._lifecycle.restart)
         self._platform: tuple[str, int] | None = None
 
     def info(self) -> EngineInfo:
@@ -84,43 +85,33 @@ class DockerContainers:
         """Return the id of a running container; create or start it if needed (`Containers.ensure_container`)."""
         return self._retry.call(lambda: self._lifecycle.ensure(spec))
 
-    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:
-        """Return whether ``user`` finds the program on the container's PATH (`Containers.has_program`)."""
-        command = ["/bin/sh", "-c", 'command -v -- "$1"', "sh", name]
-        with translated():
-            # With gid 0 kill.sh takes it for a helper of Relay, which exits by itself.
-            exec_id = self._exec(container_id, command, user=f"{user.partition(':')[0]}:0", env=env, attach="o")
-            self._api.exec_start(exec_id)
-            return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
+    def start(self, container_id: str, step: StepStart) -> None:
+        """Start a step, and return once its program is being executed (`Containers.start`)."""
+        self._channels.call(container_id, lambda found: start_step(found, step))
 
-    def start(self, container_id: str, step: StepStart) -> str:
-        """Start a step and return its exec id without waiting for the step to begin (`Containers.start`)."""
-        command = ["/bin/sh", f"{SUPERVISOR}/supervise.sh", step.run_dir, step.cwd]
-        if step.deadline_seconds is not None:
-            command.append(str(math.ceil(step.deadline_seconds)))
-        with translated():
-            exec_id = self._exec(container_id, command, user=step.user, env=step.env)
-            self._api.exec_start(exec_id, detach=True)
-            return exec_id
+    def forbid(self, container_id: str, key: Key) -> bool:
+        """Declare that a start never happens; return False if it has happened (`Containers.forbid`)."""
+        try:
+            self._retry.call(lambda: self._channels.call(container_id, lambda found: found.pid1.forbid(key)))
+        except AlreadyStarted:
+            return False
+        return True
 
-    def exec_state(self, exec_id: str) -> ExecState | None:
-        """Return the state of a started step; None if the engine does not know the exec (`Containers.exec_state`)."""
-        found = self._ask(lambda: self._api.exec_inspect(exec_id))
-        return found and ExecState(running=bool(found["Running"]), exit_code=found["ExitCode"])
-
-    def leftover_names(self, container_id: str, gid: int) -> list[str]:
+    def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
-        return leftover_names(self._killer.processes(container_id), gid)
+        try:
+            found = self._channels.call(container_id, lambda found: found.pid1.leftovers(key))
+        except UnknownExecution:
+            return []
+        return sorted(process.name for process in found.listed)
 
-    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """Kill every process with ``gid``, first with TERM, then with KILL (`Containers.kill_execution`)."""
-        arguments = ["only", str(gid)]
-        return self._retry.call(lambda: self._killer.end(container_id, arguments, grace_seconds, KillStage.ASK))
+    def kill_execution(self, container_id: str, key: Key, *, grace_seconds: float) -> KillResult:
+        """Kill every process of an execution, first with TERM, then with KILL (`Containers.kill_execution`)."""
+        return self._retry.call(lambda: self._killer.end(container_id, key, grace_seconds))
 
-    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """Kill every process that has none of ``keep_gids`` (`Containers.end_leftovers`)."""
-        arguments = ["except", *(str(gid) for gid in sorted(keep_gids))]
-        return self._retry.call(lambda: self._killer.end(container_id, arguments, 0, KillStage.STOP))
+    def dial(self, container_id: str, port: int) -> socket.socket:
+        """Return a connection to a port of a container's loopback address (`Containers.dial`)."""
+        return self._channels.call(container_id, lambda found: found.pid1.dial(port))
 
     def inspect(self, container_id: str) -> ContainerState:
         """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""
@@ -144,6 +135,7 @@ class DockerContainers:
 
     def stop(self, container_id: str) -> None:
         """Kill every process of a container and keep its files (`Containers.stop`)."""
+        self._channels.forget(container_id)
         self._host.unblock(container_id)
         self._ask_of(container_id, lambda: self._api.stop(container_id, timeout=0))
 
@@ -191,27 +183,6 @@ class DockerContainers:
                 raise
 
         return self._ask(ask)
-
-    def _exec(
-        self,
-        container_id: str,
-        command: list[str],
-        *,
-        user: str,
-        env: Mapping[str, str],
-        attach: str = "",
-    ) -> str:
-        created = self._api.exec_create(
-            container_id,
-            command,
-            stdin="i" in attach,
-            stdout="o" in attach,
-            stderr=False,
-            user=user,
-            environment=dict(env),
-            workdir="/",  # the runtime resolves it on the host, where symlinks in the container could point anywhere
-        )
-        return str(created["Id"])
 
 
 def _state(found: dict[str, Any]) -> ContainerState:

@@ -1,30 +1,24 @@
 """Reaches servers inside containers from a loopback port of this node.
 
-Each connection goes to the container's address on its bridge network. If that fails, because the server listens only on
-the container's loopback interface or because this worker is in a network of its own, the connection goes through an
-exec of the program `dial` (`dial.S`) in the container. Forwarded ports listen on 127.0.0.1 and on no other address. Not
-supported: UDP; servers on a container's loopback if the machine is neither x86_64 nor aarch64, or if the engine is
-reached over TLS.
+Each connection goes to the container's loopback interface, through relay-pid1. If nothing listens there, it goes to the
+container's address on its bridge network. Forwarded ports listen on 127.0.0.1 and on no other address. UDP is not
+supported.
 
-One thread copies all bytes; `_DIALERS` more threads make the requests to the engine.
+One thread copies all bytes; `_DIALERS` more threads make the connections.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from typing import NamedTuple
 
-import docker
 import structlog
 
-from relay_core.domain.errors import RelayError
-from relay_workers.containers.docker.attached import FrameReader, start_attached
-from relay_workers.containers.docker.failure import translated
-from relay_workers.containers.in_container import programs
-from relay_workers.containers.port import SUPERVISOR, Containers
+from relay_workers.containers.pid1.errors import DialFailed
+from relay_workers.containers.port import Containers
 
 MAX_CONNECTIONS = 512
 """The maximum number of connections of all forwarded ports together; an additional one is closed at once."""
@@ -32,11 +26,6 @@ _DIALERS = 8
 _CONNECT_SECONDS = 2.0
 _CHUNK = 1 << 16
 _ROUNDS_TO_COME_IN = 5
-_HELPER = "65534:0"
-"""The user of the `dial` helper.
-
-Its uid belongs to no account. By its gid 0, kill.sh recognises it as one of Relay's helpers.
-"""
 
 log = structlog.get_logger()
 
@@ -44,20 +33,17 @@ log = structlog.get_logger()
 class _Peer(NamedTuple):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    decode: Callable[[bytes], bytes]
 
 
 class Forwarder:
     """Implements `PortForwarder` for one worker process; usable from any thread.
 
     Args:
-        engine: looks up the addresses of containers.
-        api: a client of the engine, for execs in containers.
+        engine: connects to containers, and looks up their addresses.
     """
 
-    def __init__(self, engine: Containers, api: docker.APIClient) -> None:
+    def __init__(self, engine: Containers) -> None:
         self._engine = engine
-        self._api = api
         self._dialers = ThreadPoolExecutor(_DIALERS, thread_name_prefix="forward-dial")
         self._servers: dict[str, asyncio.Server] = {}
         self._connections: dict[str, dict[asyncio.Task[None], asyncio.StreamWriter]] = {}
@@ -74,24 +60,12 @@ class Forwarder:
         asyncio.run_coroutine_threadsafe(self._close(key), self._loop).result()
 
     def probe(self, container_id: str, port: int) -> bool:
-        """Return whether a server in the container accepts connections on ``port`` (`PortForwarder.probe`).
-
-        The bridge address is tried first, then the container's loopback by an exec of `dial`.
-        """
-        address = self._engine.inspect(container_id).address
-        if address is not None:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection((address, port), timeout=_CONNECT_SECONDS),
-            ):
-                return True
-        if programs.dial() is None:
+        """Return whether a server in the container accepts connections on ``port`` (`PortForwarder.probe`)."""
+        try:
+            self._connect(container_id, port).close()
+        except OSError:
             return False
-        with translated():
-            command = [f"{SUPERVISOR}/dial", str(port), "probe"]
-            exec_id = self._api.exec_create(container_id, command, user=_HELPER, workdir="/")["Id"]
-            self._api.exec_start(exec_id)
-            return bool(self._api.exec_inspect(exec_id)["ExitCode"] == 0)
+        return True
 
     def shutdown(self) -> None:
         """Close all forwardings and stop the threads (`PortForwarder.shutdown`)."""
@@ -155,46 +129,38 @@ class Forwarder:
     ) -> None:
         peer = await self._dial(container_id, port)
         try:
-            upward = asyncio.ensure_future(_copy(reader, peer.writer, bytes))
+            upward = asyncio.ensure_future(_copy(reader, peer.writer))
             try:
-                await _copy(peer.reader, writer, peer.decode)
+                await _copy(peer.reader, writer)
             finally:
                 upward.cancel()
         finally:
             peer.writer.close()
 
     async def _dial(self, container_id: str, port: int) -> _Peer:
-        address = (await self._loop.run_in_executor(self._dialers, self._engine.inspect, container_id)).address
-        if address is not None:
-            with contextlib.suppress(OSError):  # TimeoutError is an OSError
-                async with asyncio.timeout(_CONNECT_SECONDS):
-                    reader, writer = await asyncio.open_connection(address, port, limit=_CHUNK)
-                return _Peer(reader, writer, bytes)
-        sock, ahead = await self._loop.run_in_executor(self._dialers, self._dial_inside, container_id, port)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=_CHUNK)
-        frames = FrameReader()
-        greeting = frames.feed(ahead)
+        connected = await self._loop.run_in_executor(self._dialers, self._connect, container_id, port)
+        return _Peer(*await asyncio.open_connection(sock=connected, limit=_CHUNK))
 
-        def decode(data: bytes) -> bytes:
-            nonlocal greeting
-            output, greeting = greeting + frames.feed(data), b""
-            return output
+    def _connect(self, container_id: str, port: int) -> socket.socket:
+        """Return a connection to a server in a container, which the caller closes.
 
-        return _Peer(reader, writer, decode)
-
-    def _dial_inside(self, container_id: str, port: int) -> tuple[socket.socket, bytes]:
-        if programs.dial() is None:
-            raise RelayError("this machine's architecture has no helper that reaches a container's loopback")
-        with translated():
-            command = [f"{SUPERVISOR}/dial", str(port)]
-            created = self._api.exec_create(container_id, command, stdin=True, stderr=False, user=_HELPER, workdir="/")
-        return start_attached(self._api, created["Id"])
+        Raises:
+            OSError: no server accepts a connection.
+            RelayError: as `PortForwarder.probe`.
+        """
+        try:
+            return self._engine.dial(container_id, port)
+        except DialFailed as error:
+            address = self._engine.inspect(container_id).address
+            if address is None:
+                raise ConnectionRefusedError(str(error)) from error
+            return socket.create_connection((address, port), timeout=_CONNECT_SECONDS)
 
 
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter, decode: Callable[[bytes], bytes]) -> None:
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     """Copy bytes from ``source`` to ``target`` until ``source`` ends, then close the writing side of ``target``."""
     while data := await source.read(_CHUNK):
-        target.write(decode(data))
+        target.write(data)
         await target.drain()
     if target.can_write_eof():
         target.write_eof()

@@ -1,30 +1,27 @@
-"""Kills processes in a container with kill.sh inside it, and verifies the result from outside.
-
-The container's own shell runs kill.sh, and a root step may have replaced that shell. Therefore its answers are limited
-in length and time, the host's process table decides whether the kill succeeded, and a container that hinders kill.sh is
-restarted.
-"""
+"""Kills the processes of an execution through relay-pid1, and from the host where relay-pid1 does not answer in time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import docker
 import structlog
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.containers.docker.attached import HelperConnection
+from relay_workers.containers.docker.channels import Channels, OtherFirstProcess
 from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.docker.host_view import HostView
-from relay_workers.containers.docker.killer import KillOutcome, KillStage, end_processes
-from relay_workers.containers.docker.process_table import TOP, ContainerProcess, parse_top, processes_to_end
-from relay_workers.containers.port import SUPERVISOR, EngineUnavailable, KillResult
+from relay_workers.containers.docker.process_table import TOP, ContainerProcess, parse_top
+from relay_workers.containers.pid1.errors import UnknownExecution
+from relay_workers.containers.pid1.messages import Key
+from relay_workers.containers.port import EngineUnavailable, KillResult
 
-_ANSWER_SECONDS = 10.0
-"""The longest wait for one check of a container's process table by kill.sh, under any load."""
-_KILLER_TRIES = 2
-_AGAIN_SECONDS = 8.0
-"""If kill.sh has failed and the grace period plus this time has passed since the start, it is not tried again."""
+_FREE_SECONDS = 0.5
+"""The time after the grace period within which a kill usually ends. Then the container may make no more processes."""
+_STARVED_SECONDS = 4.5
+"""The time that the kill gets after that, before the container is ended from outside."""
 _REMOVAL_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 
@@ -36,48 +33,77 @@ class ProcessKiller:
 
     Args:
         api: a client with a short timeout, because a container may block the engine.
+        channels: the containers' relay-pid1.
         host: shows the containers' processes from the host.
         restart: restarts the container with the given id.
     """
 
-    def __init__(self, api: docker.APIClient, host: HostView, restart: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: docker.APIClient, channels: Channels, host: HostView, restart: Callable[[str], None]
+    ) -> None:
         self._api = api
+        self._channels = channels
         self._host = host
         self._restart = restart
 
-    def end(self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage) -> KillResult:
-        """Kill the processes that ``arguments`` select; return once none is left.
+    def end(self, container_id: str, key: Key, grace_seconds: float) -> KillResult:
+        """Kill the processes of an execution; return once none is left.
 
         Args:
             container_id: any container; one that is gone or stopped has no processes.
-            arguments: the arguments of kill.sh: ``only`` or ``except``, followed by gids.
+            key: the start of the execution.
             grace_seconds: the time between TERM and KILL.
-            first: the stage to begin with; `KillStage.STOP` skips TERM.
 
         Raises:
             EngineUnavailable: the engine gives no answer, or cannot restart the container.
             StepFailed: the container cannot be restarted.
         """
-        looks = 0
-        deadline = time.monotonic() + grace_seconds + _AGAIN_SECONDS
-        for _ in range(_KILLER_TRIES):
-            try:
-                outcome = self._run_killer(container_id, arguments, grace_seconds, first)
-                looks += outcome.looks
-                unseen = self._remaining(container_id, arguments) if outcome.remaining == 0 else []
-                if not (outcome.remaining or unseen):
-                    return KillResult(0, looks, restarted=False)
-                left = {"remaining": outcome.remaining, "unseen": len(unseen)}
-                log.warning("a kill has left processes", action="kill", container=container_id, **left)
-            except (EngineUnavailable, StepFailed) as error:
-                if isinstance(error, StepFailed) and error.reason == Reason.CONTAINER_MISSING:  # so nothing runs in it
-                    return KillResult(0, looks, restarted=False)
-                if isinstance(error, EngineUnavailable) and error.silent and not self._answers():
-                    raise  # the engine itself is away, not only this container blocked
-                log.warning("the killer did not work", action="kill", container=container_id, error=str(error))
-            if time.monotonic() > deadline:
-                break
-        return KillResult(0, looks, restarted=self._end_all(container_id))
+        try:
+            return self._kill(container_id, key, grace_seconds, grace_seconds + _FREE_SECONDS)
+        except EngineUnavailable as error:
+            if error.silent and not self._answers():
+                raise  # the engine itself is away, not only this container slow
+            log.warning("a kill takes long", action="kill", container=container_id, error=str(error))
+        try:
+            with self._without_forks(container_id):
+                return self._kill(container_id, key, 0, _STARVED_SECONDS)
+        except EngineUnavailable as error:
+            log.warning("relay-pid1 did not end a kill", action="kill", container=container_id, error=str(error))
+        return KillResult(0, 0, restarted=self._end_all(container_id))
+
+    def _kill(self, container_id: str, key: Key, grace_seconds: float, seconds: float) -> KillResult:
+        try:
+            answer = self._channels.call(
+                container_id, lambda found: found.pid1.kill(key, grace_seconds=grace_seconds, seconds=seconds)
+            )
+        except UnknownExecution:
+            return KillResult(0, 0, restarted=False)
+        except OtherFirstProcess:
+            return KillResult(0, 0, restarted=self._end_all(container_id))
+        except StepFailed as error:
+            if error.reason == Reason.CONTAINER_MISSING:  # so nothing runs in it
+                return KillResult(0, 0, restarted=False)
+            raise
+        return KillResult(0, answer.looks, restarted=False)
+
+    @contextmanager
+    def _without_forks(self, container_id: str) -> Iterator[None]:
+        """Let no process of a container make another one within this block."""
+        api: Any = self._api
+        with translated():
+            before = int(api.inspect_container(container_id)["HostConfig"]["PidsLimit"])
+            self._set_pids(container_id, 1)
+        try:
+            yield
+        finally:
+            with translated():
+                self._set_pids(container_id, before)
+
+    def _set_pids(self, container_id: str, limit: int) -> None:
+        # The SDK's method knows no pids limit.
+        api: Any = self._api
+        url = api._url("/containers/{0}/update", container_id)  # noqa: SLF001
+        api._result(api._post_json(url, data={"PidsLimit": limit}), True)  # noqa: SLF001, FBT003
 
     def processes(self, container_id: str) -> list[ContainerProcess]:
         """Return a container's live processes, from the host's process table or else from the engine's ``top``.
@@ -99,20 +125,6 @@ class ProcessKiller:
                 return bool(self._api.ping())
         except (EngineUnavailable, StepFailed):
             return False
-
-    def _run_killer(
-        self, container_id: str, arguments: list[str], grace_seconds: float, first: KillStage
-    ) -> KillOutcome:
-        command = ["/bin/sh", f"{SUPERVISOR}/kill.sh", *arguments]
-        with translated():
-            created = self._api.exec_create(container_id, command, stdin=True, stderr=False, user="0:0", workdir="/")
-        with HelperConnection(self._api, created["Id"], _ANSWER_SECONDS) as killer:
-            return end_processes(killer.ask, grace_seconds, first)
-
-    def _remaining(self, container_id: str, arguments: list[str]) -> list[ContainerProcess]:
-        """Return the processes that the kill should have killed but did not, as seen from outside the container."""
-        mode, *gids = arguments
-        return processes_to_end(self.processes(container_id), mode, {int(gid) for gid in gids})
 
     def _end_all(self, container_id: str) -> bool:
         """Kill all processes of a container and start it again; return False if it is being removed instead.

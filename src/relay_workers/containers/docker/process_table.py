@@ -1,8 +1,8 @@
-"""Reads the processes of a container from the host's /proc or the engine's ``top``, and selects those to kill."""
+"""Reads the processes of a container from the host's /proc or the engine's ``top``."""
 
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,34 +29,6 @@ def parse_top(answer: Mapping[str, Any]) -> list[ContainerProcess]:
     """Return the live processes in an answer of the engine's ``top``; a zombie counts if some of its threads live."""
     rows = [row for row in answer.get("Processes") or () if row[2][0] not in "XZ" or "l" in row[2]]
     return [ContainerProcess(int(row[0]), int(row[1]), tuple(int(gid) for gid in row[3:7]), row[7]) for row in rows]
-
-
-def processes_to_end(processes: Sequence[ContainerProcess], mode: str, gids: Collection[int]) -> list[ContainerProcess]:
-    """Return the processes that a kill has to kill.
-
-    Args:
-        processes: all processes of the container.
-        mode: ``only`` selects the processes with one of ``gids``. ``except`` selects those with none of them, without
-            the processes that the engine started with gid 0: the first process and Relay's own helpers.
-        gids: the gids of executions.
-    """
-    inside = {process.pid for process in processes}
-    if mode == "only":
-        return [process for process in processes if set(process.gids) & set(gids)]
-    return [
-        process
-        for process in processes
-        if not set(process.gids) & set(gids) and not (process.parent not in inside and process.gids[0] == 0)
-    ]
-
-
-def leftover_names(processes: Sequence[ContainerProcess], gid: int) -> list[str]:
-    """Return the sorted names of the processes with ``gid``, without the supervisor and its descendants."""
-    inside = {process.pid for process in processes}
-    spared = {process.pid for process in processes if process.gids[0] == gid and process.parent not in inside}
-    while more := {process.pid for process in processes if process.parent in spared} - spared:
-        spared |= more
-    return sorted(process.name for process in processes if gid in process.gids and process.pid not in spared)
 
 
 def all_pids() -> list[int]:

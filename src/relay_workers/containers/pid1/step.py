@@ -60,6 +60,8 @@ class Step:
     """The terminal of the step; None for pipes."""
     root_capabilities: bool = False
     """Whether a step with uid 0 keeps the capabilities of the container."""
+    watch: bool = True
+    """Whether `Pid1Client.next_event` returns the events of this execution."""
 
 
 def start_request(step: Step, present: Collection[StartFlag]) -> Start:
@@ -69,7 +71,7 @@ def start_request(step: Step, present: Collection[StartFlag]) -> Start:
         step: the step.
         present: the flags of the descriptors that are sent with the request.
     """
-    flags = StartFlag.WATCH
+    flags = StartFlag.WATCH if step.watch else StartFlag(0)
     for flag in present:
         flags |= flag
     if step.terminal:

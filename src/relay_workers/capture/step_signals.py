@@ -1,0 +1,74 @@
+"""Reads the start and the end of a step from its record, which relay-pid1 writes and holds under a lock."""
+
+import fcntl
+import os
+import threading
+import time
+
+from relay_workers.containers.pid1.record import SIZE, decode
+
+
+class StepSignals:
+    """The start, the exit and the end of a step, as events that stay set.
+
+    Args:
+        fd: the record, open for reading; `close` closes it.
+        started: whether the step is known to have started, because this worker takes it over. A record that relay-pid1
+            does not hold means that the step is over only after a start.
+
+    Attributes:
+        started: set once the step has started.
+        dead: set once no process writes the log any more: the step, its descendants and its log have ended, or the
+            container has.
+    """
+
+    def __init__(self, fd: int, *, started: bool) -> None:
+        self.fd = fd
+        self.started = threading.Event()
+        self.exited = threading.Event()
+        """Set once the step's exit is recorded."""
+        self.dead = threading.Event()
+        self.heard = threading.Event()
+        """Set after the first read of the record; before that, an unset `exited` proves nothing."""
+        self._exited_at = 0.0
+        if started:
+            self.started.set()
+
+    @property
+    def exited_at(self) -> float | None:
+        """The monotonic time of the step's exit in seconds; None if it has not exited."""
+        return self._exited_at if self.exited.is_set() else None
+
+    def read(self) -> bool:
+        """Read the record and set the events; return whether one was set.
+
+        Raises:
+            MalformedMessage: the file is no record.
+        """
+        before = self._state()
+        held = self._is_held()  # before the read: what is not held does not change any more
+        record = decode(os.pread(self.fd, SIZE, 0))
+        if record.started or record.ended:
+            self.started.set()
+        if record.ended and not self.exited.is_set():
+            self._exited_at = time.monotonic()
+            self.exited.set()
+        if record.drained or (not held and self.started.is_set()):
+            self.dead.set()
+        self.heard.set()
+        return self._state() != before
+
+    def close(self) -> None:
+        """Close the record; the events keep their state."""
+        os.close(self.fd)
+
+    def _state(self) -> tuple[bool, ...]:
+        return tuple(event.is_set() for event in (self.started, self.exited, self.dead, self.heard))
+
+    def _is_held(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False

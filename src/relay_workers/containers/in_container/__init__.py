@@ -1,1 +1,0 @@
-"""Programs and scripts that Relay mounts into every container."""
