@@ -1,12 +1,11 @@
 """A workspace container of a test's own, and steps in it."""
 
 import os
-import select
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,10 +16,13 @@ from docker.errors import APIError
 from relay_core.domain.vocabulary import Stream
 from relay_workers.containers.docker.client import connect
 from relay_workers.containers.docker.docker_containers import DockerContainers
-from relay_workers.containers.in_container.install import install_supervisor
-from relay_workers.containers.port import ContainerLimits, ContainerSpec, StepStart, identity_labels
-from relay_workers.host_files.run_dir import ExitRecord, Owner, RunDir, prepare_run_dir
+from relay_workers.containers.pid1.install import install_programs
+from relay_workers.containers.pid1.record import Record, is_held
+from relay_workers.containers.port import ContainerLimits, ContainerSpec, KillResult, StepStart, identity_labels
+from relay_workers.containers.run_files import RunFiles
+from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from tests.support.machine import NETWORK
+from tests.support.waiting import eventually
 
 UID = 1000
 LIMITS = ContainerLimits(memory_bytes=256 << 20, cpus=2.0, pids=128, nofile=4096)
@@ -38,33 +40,35 @@ def base_image(api: docker.APIClient) -> str:
 class Step:
     """A step under way."""
 
-    run: RunDir
-    exec_id: str
-    alive: int
+    files: RunFiles
     gid: int
-    said: bytes = b""
 
-    def wait(self, for_byte: bytes = b"") -> bytes:
-        """All that `alive` has said since the start, once ``for_byte`` came, or once its supervisor is dead."""
-        poll = select.poll()
-        poll.register(self.alive, select.POLLIN)
-        while not (for_byte and for_byte in self.said):  # two bytes may come in one read
-            assert poll.poll(DEADLINE_SECONDS * 1000), "nothing happened"
-            data = os.read(self.alive, 64)
-            if not data:
-                break
-            self.said += data
-        return self.said
-
-    def log(self, stream: Stream = Stream.STDOUT) -> bytes:
-        fd, _ = self.run.open_log(stream)
-        with os.fdopen(fd, "rb") as file:
-            return file.read()
-
-    def record(self) -> ExitRecord:
-        record = self.run.read_exit()
+    @property
+    def record(self) -> Record:
+        record = self.files.read_record()
         assert record is not None
         return record
+
+    def exited(self) -> Record:
+        """The record, once the step's process has ended."""
+        return eventually(lambda: found if (found := self.record).ended else None, "the step ends")
+
+    def wait(self) -> Record:
+        """The record, once nothing writes to it or to the log any more."""
+        return eventually(lambda: found if (found := self.over()) else None, "the step's log ends")
+
+    def over(self) -> Record | None:
+        held = is_held(self.files.directory / "record")
+        record = self.record
+        return record if record.drained or not held else None
+
+    def verdict(self) -> ExitVerdict:
+        return judge_end(self.wait(), over=True)
+
+    def log(self, stream: Stream = Stream.STDOUT) -> bytes:
+        fd, _ = self.files.open_log(stream)
+        with os.fdopen(fd, "rb") as file:
+            return file.read()
 
 
 @dataclass
@@ -75,16 +79,9 @@ class Workspace:
     api: docker.APIClient
     spec: ContainerSpec
     container: str
-    steps: list[Step] = field(default_factory=list)
     uid: int = UID
 
-    def prepare(self, script: str | bytes, gid: int = 20001, *, stdin: bytes = b"", uid: int | None = None) -> RunDir:
-        run = RunDir(self.spec.workspace_dir, str(uuid4()), 1)
-        content = script.encode() if isinstance(script, str) else script
-        prepare_run_dir(run, Owner(self.uid if uid is None else uid, gid), content, stdin)
-        return run
-
-    def start(
+    def prepare(
         self,
         script: str | bytes,
         gid: int = 20001,
@@ -92,36 +89,37 @@ class Workspace:
         stdin: bytes = b"",
         uid: int | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> Step:
-        """Start a step and wait until it runs."""
-        run = self.prepare(script, gid, stdin=stdin, uid=uid)
-        user = f"{self.uid if uid is None else uid}:{gid}"
-        alive = run.open_alive()  # before the start: no event is missed
-        exec_id = self.containers.start(self.container, StepStart(run.container_path, user, "/workspace", env or {}))
-        step = Step(run, exec_id, alive, gid)
-        self.steps.append(step)
-        assert step.wait(b"s").startswith(b"s"), "the supervisor did not start"
-        return step
+    ) -> StepStart:
+        """The request to start a step, whose files are made."""
+        files = RunFiles(self.spec.programs_dir.parent, uuid4(), 1)
+        files.create()
+        content = script.encode() if isinstance(script, str) else script
+        uid = self.uid if uid is None else uid
+        return StepStart(files, uid, gid, "/workspace", content, env or {}, stdin)
 
-    def run(self, script: str | bytes, gid: int = 20001, *, stdin: bytes = b"", uid: int | None = None) -> Step:
+    def start(self, script: str | bytes, gid: int = 20001, **more) -> Step:
+        """Start a step."""
+        start = self.prepare(script, gid, **more)
+        self.containers.start(self.container, start)
+        return Step(start.files, gid)
+
+    def run(self, script: str | bytes, gid: int = 20001, **more) -> Step:
         """Run a step to its end."""
-        step = self.start(script, gid, stdin=stdin, uid=uid)
+        step = self.start(script, gid, **more)
         step.wait()
         return step
 
-    def path(self, run: RunDir) -> Path:
-        return run.workspace_dir / "runs" / run.execution_id / str(run.fence)
+    def kill(self, step: Step, grace_seconds: float = 0) -> KillResult:
+        return self.containers.kill_execution(self.container, step.files.key, grace_seconds=grace_seconds)
 
     def processes(self, gid: int | None = None) -> list[str]:
         """Commands running in the container (of one gid), PID 1 aside."""
         listing = self.api.top(self.container, "-eo pid,gid,stat,args")["Processes"]
-        rows = [row for row in listing if "/relay/pid1" not in row[3] and "kill.sh" not in row[3]]
+        rows = [row for row in listing if "/relay/relay-pid1" not in row[3]]
         return [row[3] for row in rows if not row[2].startswith("Z") and gid in {None, int(row[1])}]
 
     def end(self) -> None:
         self.containers.remove(self.container)
-        for step in self.steps:
-            os.close(step.alive)
         shutil.rmtree(self.spec.workspace_dir)
 
 
@@ -140,18 +138,18 @@ def docker_engine(docker_api: docker.APIClient) -> DockerContainers:
 
 
 @pytest.fixture(scope="session")
-def supervisor_dir() -> Iterator[Path]:
+def programs_dir() -> Iterator[Path]:
     data_dir = Path(tempfile.mkdtemp(prefix="relay-test-"))
     data_dir.chmod(0o755)
-    yield install_supervisor(data_dir)
+    yield install_programs(data_dir)
     shutil.rmtree(data_dir)
 
 
 @pytest.fixture
-def new_spec(docker_api: docker.APIClient, supervisor_dir: Path) -> Callable[[], ContainerSpec]:
+def new_spec(docker_api: docker.APIClient, programs_dir: Path) -> Callable[[], ContainerSpec]:
     def make() -> ContainerSpec:
         workspace_id = str(uuid4())
-        directory = supervisor_dir.parent / "workspaces" / workspace_id
+        directory = programs_dir.parent / "workspaces" / workspace_id
         directory.mkdir(parents=True)
         os.chown(directory, UID, UID)
         return ContainerSpec(
@@ -159,7 +157,8 @@ def new_spec(docker_api: docker.APIClient, supervisor_dir: Path) -> Callable[[],
             image=base_image(docker_api),
             labels=identity_labels("test-node", workspace_id),
             workspace_dir=directory,
-            supervisor_dir=supervisor_dir,
+            programs_dir=programs_dir,
+            channel_dir=programs_dir.parent / "channels" / workspace_id,
             limits=LIMITS,
             network=NETWORK,
         )

@@ -142,6 +142,7 @@ class Containers(Protocol):
             StepFailed: the step was not started and this start of it cannot happen later. ``container_missing``: the
                 container is gone or does not run. ``start_failed``: its program cannot be executed, or the container
                 has too many processes. ``disk_pressure``, ``internal_error``: its files cannot be opened.
+            Conflict: this start was carried out, or forbidden, before.
             EngineUnavailable: the step may have been started; `forbid` decides.
         """
 

@@ -146,7 +146,7 @@ def executions_with_files(data_dir: Path) -> list[UUID]:
     """Return the executions that have files on this node."""
     folder = data_dir / FOLDER
     found = []
-    for name in os.listdir(folder) if folder.is_dir() else ():
+    for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(ValueError):
-            found.append(UUID(name))
+            found.append(UUID(path.name))
     return found

@@ -49,9 +49,7 @@ class StepOutputs:
         self._logs = logs
         self._database = database
 
-    def attach(
-        self, claimed: Claimed, control: ExecutionControl, place: StepPlace, *, started: bool
-    ) -> RunningStep:
+    def attach(self, claimed: Claimed, control: ExecutionControl, place: StepPlace, *, started: bool) -> RunningStep:
         """Start to capture the output of a step, after the last byte that is already stored. Call `detach` to stop.
 
         Args:

@@ -86,8 +86,8 @@ class StepSession:
             is prevented.
 
         Raises:
-            StepFailed: `log_tampered`: its log files are gone or changed; `workspace_gone`: the workspace's directory is
-                gone; `secret_missing`: a value to mask cannot be decrypted; `supervisor_lost`: it was started by a
+            StepFailed: `log_tampered`: its log files are gone or changed; `workspace_gone`: the workspace's directory
+                is gone; `secret_missing`: a value to mask cannot be decrypted; `supervisor_lost`: it was started by a
                 version of Relay whose processes this version cannot follow.
         """
         if not self.claimed.adopted:

@@ -1,11 +1,11 @@
 """A fake container engine in memory, with scripted steps and faults."""
 
+import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -13,14 +13,14 @@ from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.failure import classify_failure
 from relay_workers.containers.docker.pull import explain, unavailable
+from relay_workers.containers.pid1.errors import AlreadyStarted, StartForbidden
+from relay_workers.containers.pid1.messages import Key
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,
-    WORKSPACE,
     ContainerSpec,
     ContainerState,
     EngineInfo,
-    ExecState,
     ImageInfo,
     KillResult,
     OurContainer,
@@ -34,6 +34,8 @@ from relay_workers.testing.faults import Faults
 
 T = TypeVar("T")
 PROGRAM_DIR = "/usr/bin"
+BY_CHANNEL = frozenset({"start", "forbid", "leftover_names", "kill_execution", "probe"})
+"""The verbs that a container's first process answers, without the engine."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class FakeContainer:
     running: bool = False
     starts: int = 0
     exit_code: int | None = None
-    steps: dict[str, FakeStep] = field(default_factory=dict)
-    """The steps since the container's last start, by exec id."""
+    steps: dict[Key, FakeStep] = field(default_factory=dict)
+    """The steps since the container's last start."""
+    forbidden: set[Key] = field(default_factory=set)
+    """The starts that were ruled out since the container's last start."""
     has_shell: bool = True
-    """False simulates a root step that replaced /bin/sh: no exec starts, and the container's kill.sh does not work."""
+    """False simulates a root step that removed /bin/sh: no script starts that needs it."""
     layer_bytes: int = 0
     begun: Counter[int] = field(default_factory=Counter)
     """The number of step starts that began a process, by gid."""
@@ -93,6 +97,7 @@ class FakeContainer:
         for step in self.steps.values():
             step.vanish()
         self.steps.clear()
+        self.forbidden.clear()
 
 
 class FakeContainers:
@@ -163,8 +168,7 @@ class FakeContainers:
     def stay_once(self) -> None:
         """Make the next kill find a process that survives, so that the container is restarted to kill it.
 
-        Recorded: tests/integration/workers/containers/test_container_kill.py,
-        test_a_shell_that_lies_or_is_broken_costs_the_container_its_processes.
+        Recorded: tests/integration/workers/containers/test_container_kill.py.
         """
         self._stubborn += 1
 
@@ -184,66 +188,51 @@ class FakeContainers:
         """Return the id of a running container; create or start it if needed (`Containers.ensure_container`)."""
         return self._serve_with_retry("ensure_container", lambda: self._ensure_container(spec))
 
-    def has_program(self, container_id: str, name: str, user: str, env: Mapping[str, str]) -> bool:  # noqa: ARG002 - the port's
-        """Return whether ``user`` finds the program on the container's PATH (`Containers.has_program`)."""
+    def start(self, container_id: str, step: StepStart) -> None:
+        """Start a scripted step (`Containers.start`)."""
 
-        def look() -> bool:
-            image = self._image(self._running(container_id).spec.image)
-            path = env.get("PATH", image.info.env["PATH"])
-            return PROGRAM_DIR in path.split(":") and name in image.programs
+        def begin() -> None:
+            container, key = self._running(container_id), step.files.key
+            if key in container.forbidden:
+                raise StartForbidden("it was declared as never started", code="start_forbidden")
+            if key in container.steps:
+                raise AlreadyStarted("it was started before", code="already_started")
+            if not (container.has_shell or step.script.startswith(b"#!")):
+                message = "failed while executing its program: No such file or directory"
+                raise StepFailed(Reason.START_FAILED, message)
+            container.steps[key] = FakeStep(step)
+            container.begun[step.gid] += 1
 
-        return self._serve("has_program", look)
+        self._serve("start", begin)
 
-    def start(self, container_id: str, step: StepStart) -> str:
-        """Start a scripted step and return its exec id (`Containers.start`)."""
+    def forbid(self, container_id: str, key: Key) -> bool:
+        """Declare that a start never happens; return False if it has happened (`Containers.forbid`)."""
 
-        def begin() -> str:
+        def rule_out() -> bool:
             container = self._running(container_id)
-            if not container.has_shell:
-                raise classify_failure(400, "OCI runtime exec failed: exec failed: /bin/sh: no such file or directory")
-            directory = container.spec.workspace_dir / Path(step.run_dir).relative_to(WORKSPACE)
-            made = FakeStep(step, directory)
-            exec_id = uuid4().hex
-            container.steps[exec_id] = made
-            if made.begin():
-                container.begun[made.gid] += 1
-            return exec_id
+            if key in container.steps:
+                return False
+            container.forbidden.add(key)
+            return True
 
-        return self._serve("start", begin)
+        return self._serve_with_retry("forbid", rule_out)
 
-    def exec_state(self, exec_id: str) -> ExecState | None:
-        """Return the state of a started step; None if its exec id is unknown (`Containers.exec_state`)."""
-
-        def look() -> ExecState | None:
-            found = (container.steps.get(exec_id) for container in self._containers.values())
-            return next((step.state for step in found if step is not None), None)
-
-        return self._serve_with_retry("exec_state", look)
-
-    def leftover_names(self, container_id: str, gid: int) -> list[str]:
+    def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
-        return self._serve(
-            "leftover_names",
-            lambda: sorted(
-                process.name
-                for step in self._running(container_id).steps.values()
-                for process in step.leftovers
-                if process.gid == gid
-            ),
-        )
 
-    def kill_execution(self, container_id: str, gid: int, *, grace_seconds: float) -> KillResult:
-        """Kill every process with ``gid``, first with TERM, then with KILL (`Containers.kill_execution`)."""
-        return self._serve_with_retry(
-            "kill_execution", lambda: self._kill(container_id, lambda process: process.gid == gid, grace_seconds)
-        )
+        def look() -> list[str]:
+            step = self._running(container_id).steps.get(key)
+            return sorted(process.name for process in step.leftovers) if step else []
 
-    def end_leftovers(self, container_id: str, keep_gids: Collection[int]) -> KillResult:
-        """Kill every process that has none of ``keep_gids`` (`Containers.end_leftovers`)."""
-        keep = set(keep_gids)
-        return self._serve_with_retry(
-            "end_leftovers", lambda: self._kill(container_id, lambda process: process.gid not in keep, None)
-        )
+        return self._serve("leftover_names", look)
+
+    def kill_execution(self, container_id: str, key: Key, *, grace_seconds: float) -> KillResult:
+        """Kill every process of an execution, first with TERM, then with KILL (`Containers.kill_execution`)."""
+        return self._serve_with_retry("kill_execution", lambda: self._kill(container_id, key, grace_seconds))
+
+    def dial(self, container_id: str, port: int) -> socket.socket:
+        """Raise an error: a fake container has no sockets; `FakeForwarder` asks `listens`."""
+        raise NotImplementedError
 
     def inspect(self, container_id: str) -> ContainerState:
         """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""
@@ -311,7 +300,7 @@ class FakeContainers:
         return self._serve_with_retry("list_ours", look)
 
     def _serve(self, verb: str, action: Callable[[], T]) -> T:
-        number = self.faults.enter(verb)
+        number = self.faults.enter(verb, by_channel=verb in BY_CHANNEL)
         with self._lock:
             answer = action()
         self.faults.leave(verb, number)
@@ -367,30 +356,21 @@ class FakeContainers:
         container.end()
         container.start()
 
-    def _kill(
-        self, container_id: str, is_chosen: Callable[[FakeProcess], bool], grace_seconds: float | None
-    ) -> KillResult:
-        """Kill the chosen processes: first with TERM, unless ``grace_seconds`` is None, then with KILL."""
+    def _kill(self, container_id: str, key: Key, grace_seconds: float) -> KillResult:
         container = self.find(container_id)
         if container is None or not container.running:
             return KillResult(0, 0, restarted=False)
-        if self._stubborn or not container.has_shell:
-            self._stubborn = max(0, self._stubborn - 1)
+        if self._stubborn:
+            self._stubborn -= 1
             self._restart(container)
-            return KillResult(0, 2, restarted=True)
-        chosen = [
-            (step, process) for step in container.steps.values() for process in step.processes if is_chosen(process)
-        ]
-        if grace_seconds is not None:
-            for step, process in chosen:
-                if not process.ignores_term:
-                    step.end_process(process, process.code_on_term)
-        left = [(step, process) for step, process in chosen if process in step.processes]
-        if left and grace_seconds:
+            return KillResult(0, 0, restarted=True)
+        step = container.steps.get(key)
+        if step is None or step.over:
+            return KillResult(0, 0, restarted=False)
+        for process in list(step.processes):
+            step.terminate(process)
+        if step.processes and grace_seconds:
             self._wait(grace_seconds)
-        for step, process in left:
-            if process.is_step and process.ignores_term:
-                step.lose_supervisor()
-            else:
-                step.end_process(process)
-        return KillResult(0, 1 + len(chosen), restarted=False)
+        for process in list(step.processes):
+            step.kill(process)
+        return KillResult(0, 1, restarted=False)

@@ -39,18 +39,25 @@ class Faults:
         self._calls: Counter[str] = Counter()
         self._planned: list[_Planned] = []
         self._silent = threading.Event()
+        self._containers_silent = threading.Event()
 
-    def fall_silent(self) -> None:
+    def fall_silent(self, *, containers: bool = True) -> None:
         """From now on, let no request arrive: each call fails at once as if the engine were away.
+
+        Args:
+            containers: whether the containers' first processes give no answer either, as in a frozen control group.
 
         Recorded: dockerd stopped during a step, tests/faults/test_engines.py; a cut socket,
         tests/conformance/test_containers_silence.py. The error text is that of a socket file that does not exist.
         """
         self._silent.set()
+        if containers:
+            self._containers_silent.set()
 
     def answer_again(self) -> None:
         """Let requests arrive again after `fall_silent`."""
         self._silent.clear()
+        self._containers_silent.clear()
 
     def lose_request(self, verb: str, call: int = 1) -> None:
         """Make one call fail without an answer and without having been carried out.
@@ -81,8 +88,12 @@ class Faults:
         with self._lock:
             self._planned.append(_Planned(verb, self._calls[verb] + call, moment, act))
 
-    def enter(self, verb: str) -> int:
+    def enter(self, verb: str, *, by_channel: bool = False) -> int:
         """Count a call and run the acts planned before it; return the call's number, which `leave` needs.
+
+        Args:
+            verb: the fake's method.
+            by_channel: whether a container's first process answers, and not the engine.
 
         Raises:
             RelayError: the call is planned to fail.
@@ -90,10 +101,11 @@ class Faults:
         with self._lock:
             self._calls[verb] += 1
             number = self._calls[verb]
-        if self._silent.is_set():
+        silent = self._containers_silent if by_channel else self._silent
+        if silent.is_set():
             _raise_silence()
         self._run(verb, number, Moment.BEFORE)
-        if self._silent.is_set():  # an act has called fall_silent
+        if silent.is_set():  # an act has called fall_silent
             _raise_silence()
         return number
 

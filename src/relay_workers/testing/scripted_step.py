@@ -23,7 +23,7 @@ class ScriptedStep:
     exit_code: int | None = 0
     """The code with which the step exits at once; None: it runs until it is killed, as ``sleep`` does."""
     ignores_term: bool = False
-    """Whether the step ignores TERM. KILL then kills it and its supervisor."""
+    """Whether the step ignores TERM."""
     code_on_term: int | None = None
     """The code with which the step exits when TERM arrives; None: TERM kills it (exit code 143)."""
     leaves: tuple[str, ...] = ()

@@ -122,6 +122,8 @@ class Channels:
             if found["State"]["Running"]:
                 pid = int(found["State"]["Pid"])
                 listener.hand_over(directory / _CHANNEL, lambda: pid, seconds=BOOTSTRAP_SECONDS)
+                with self._lock:
+                    self._known[container_id] = Running(Pid1Client(directory / _CHANNEL, pid), _env(found))
 
     def remove(self, container_id: str, remove: Callable[[], object]) -> None:
         """Remove a container with ``remove``, and then the directory of its channel.
@@ -143,8 +145,7 @@ class Channels:
         directory = _channel_dir(found)
         if directory is None:
             raise OtherFirstProcess
-        env = dict(variable.split("=", 1) for variable in found["Config"].get("Env") or () if "=" in variable)
-        return Running(self._client(directory, int(found["State"]["Pid"])), env)
+        return Running(self._client(directory, int(found["State"]["Pid"])), _env(found))
 
     @staticmethod
     def _client(directory: Path, init_pid: int) -> Pid1Client:
@@ -168,6 +169,10 @@ def _channel_dir(found: Mapping[str, Any]) -> Path | None:
     """Return the directory of a container's channel, from the engine's description of the container."""
     sources = [Path(mount["Source"]) for mount in found.get("Mounts") or () if mount["Destination"] == CHANNEL]
     return sources[0].parent if sources else None
+
+
+def _env(found: Mapping[str, Any]) -> dict[str, str]:
+    return dict(variable.split("=", 1) for variable in found["Config"].get("Env") or () if "=" in variable)
 
 
 @contextmanager

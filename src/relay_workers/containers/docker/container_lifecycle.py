@@ -84,9 +84,7 @@ class ContainerLifecycle:
             docker.errors.APIError: the engine refused, or the container is gone.
         """
         try:
-            self._channels.remove(
-                container_id, lambda: self._api.remove_container(container_id, force=True, v=True)
-            )
+            self._channels.remove(container_id, lambda: self._api.remove_container(container_id, force=True, v=True))
         except APIError as error:
             if "already in progress" not in str(error.explanation):
                 raise

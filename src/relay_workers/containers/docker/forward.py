@@ -8,7 +8,6 @@ One thread copies all bytes; `_DIALERS` more threads make the connections.
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Kills the processes of an execution through relay-pid1, and from the host where relay-pid1 does not answer in time."""
+"""Kills the processes of an execution through relay-pid1; from the host, if relay-pid1 does not answer in time."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -56,8 +56,8 @@ def _interpreter(script: bytes) -> str | None:
     line = script.partition(b"\n")[0]
     if not line.startswith(b"#!"):
         return None
-    words = line[2:].strip(b" \t").split(None, 1)
-    return words[0].decode("utf-8", "replace") if words else ""
+    words = line[2:].replace(b"\t", b" ").split(b" ")  # a carriage return is a part of the name, as for the kernel
+    return next((word for word in words if word), b"").decode("utf-8", "replace")
 
 
 def _about(interpreter: str) -> str:
