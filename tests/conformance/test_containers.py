@@ -8,24 +8,16 @@ import pytest
 
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_workers.containers.port import PullTerms, StepStart, identity_labels
+from relay_workers.containers.pid1.answers import EndFlag, How
+from relay_workers.containers.port import PullTerms, identity_labels
+from relay_workers.execution.exit_verdict import ExitVerdict
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import UID
+from tests.support.engine_fixtures import Step
 from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.containers_port"]
 
 RUNS = ScriptedStep(exit_code=None)
-
-
-def ended(engine, step):
-    """The exit code of the exec, once the engine says that it has ended."""
-    look = engine.containers.exec_state
-    return eventually(lambda: (state := look(step.exec_id)) and not state.running and state, "it ended").exit_code
-
-
-def start_of(run, gid=20001):
-    return StepStart(run.container_path, f"{UID}:{gid}", "/workspace", {})
 
 
 def failure(act) -> str:
@@ -136,32 +128,20 @@ def test_containers_of_a_node_are_listed_whether_they_run_or_not(engine):
     assert found() == []
 
 
-def test_programs_are_looked_for_on_the_path(engine):
-    workspace = engine.workspace()
-
-    def has(name: str, **env: str) -> bool:
-        return engine.containers.has_program(workspace.container, name, f"{UID}:20001", env)
-
-    assert has("python3")
-    assert not has("no-such-program")
-    assert not has("python3", PATH="/nowhere")
-
-
 def test_a_container_that_is_gone(engine):
     containers, workspace = engine.containers, engine.workspace()
-    run = engine.prepare(workspace)
+    start = engine.prepare(workspace)
     containers.remove(workspace.container)
     containers.remove(workspace.container)
     gone = workspace.container
     assert not containers.inspect(gone).exists
     containers.stop(gone)
-    assert containers.kill_execution(gone, 20001, grace_seconds=0).remaining == 0
-    assert containers.end_leftovers(gone, []).remaining == 0
+    assert containers.kill_execution(gone, start.files.key, grace_seconds=0).remaining == 0
     assert containers.layer_bytes(gone) == 0
     for act in (
-        lambda: containers.start(gone, start_of(run)),
-        lambda: containers.has_program(gone, "sh", f"{UID}:20001", {}),
-        lambda: containers.leftover_names(gone, 20001),
+        lambda: containers.start(gone, start),
+        lambda: containers.forbid(gone, start.files.key),
+        lambda: containers.leftover_names(gone, start.files.key),
         lambda: containers.storage(gone),
         lambda: containers.restart(gone),
     ):
@@ -174,20 +154,17 @@ def test_a_container_that_is_stopped(engine):
     stopped = workspace.container
     containers.stop(stopped)
     containers.stop(stopped)
-    assert step.wait() == b"s"
-    assert step.run.read_exit() is None
-    state = containers.exec_state(step.exec_id)
-    assert state is None or not state.running
-    assert containers.kill_execution(stopped, step.gid, grace_seconds=0).remaining == 0
-    assert containers.end_leftovers(stopped, []).remaining == 0
-    run = engine.prepare(workspace)
+    record = step.wait()
+    assert (record.ended, record.drained) == (None, None)
+    assert step.verdict().reason is Reason.CONTAINER_MISSING
+    assert workspace.kill(step).remaining == 0
+    start = engine.prepare(workspace)
     for act in (
-        lambda: containers.start(stopped, start_of(run)),
-        lambda: containers.has_program(stopped, "sh", f"{UID}:20001", {}),
-        lambda: containers.leftover_names(stopped, step.gid),
+        lambda: containers.start(stopped, start),
+        lambda: containers.forbid(stopped, start.files.key),
+        lambda: containers.leftover_names(stopped, step.files.key),
     ):
         assert failure(act) == Reason.CONTAINER_MISSING
-    assert run.declare_never_started()
 
 
 def test_a_restart_ends_everything_in_a_container_that_runs_afterwards(engine):
@@ -197,12 +174,9 @@ def test_a_restart_ends_everything_in_a_container_that_runs_afterwards(engine):
     containers.restart(workspace.container)
     after = containers.inspect(workspace.container)
     assert (after.running, after.started_at != before.started_at) == (True, True)
-    assert step.wait() == b"s"
-    assert step.run.read_exit() is None
-    state = containers.exec_state(step.exec_id)
-    assert state is None or not state.running
-    assert containers.leftover_names(workspace.container, step.gid) == []
-    assert engine.start(workspace, ScriptedStep(stdout="next"), gid=20002).wait().endswith(b"x")
+    assert step.verdict().reason is Reason.CONTAINER_MISSING
+    assert containers.leftover_names(workspace.container, step.files.key) == []
+    assert engine.start(workspace, ScriptedStep(stdout="next"), gid=20002).verdict() == ExitVerdict(0, None)
 
 
 # steps
@@ -219,70 +193,57 @@ def test_a_restart_ends_everything_in_a_container_that_runs_afterwards(engine):
 )
 def test_a_step_from_start_to_end(engine, script):
     step = engine.start(engine.workspace(), script)
-    assert step.wait() == b"sx"
-    assert step.run.has_started()
+    record = step.wait()
+    assert record.started
+    assert (record.ended.how, record.ended.value, record.ended.flags) == (How.EXITED, script.exit_code, EndFlag(0))
+    assert (record.drained.stdout.dropped, record.drained.stderr.dropped) == (0, 0)
+    assert step.verdict().exit_code == script.exit_code
     assert step.log() == script.stdout.encode()
     assert step.log(Stream.STDERR) == script.stderr.encode()
-    record = step.record()
-    assert (record.code, record.drained, record.lost_output, record.late) == (script.exit_code, True, False, False)
-    assert ended(engine, step) == script.exit_code
-    assert not step.run.declare_never_started()
+    assert not engine.containers.forbid(step_container(engine), step.files.key)
 
 
 def test_a_step_that_runs(engine):
     step = engine.start(engine.workspace(), replace(RUNS, stdout="begun"))
     eventually(lambda: step.log() == b"begun", "it writes")
-    state = engine.containers.exec_state(step.exec_id)
-    assert (state.running, state.exit_code) == (True, None)
-    assert step.run.read_exit() is None
+    eventually(lambda: step.record.started, "its record says so")
+    assert step.record.ended is None
+    assert step.over() is None
 
 
-def test_an_exec_that_the_engine_does_not_know(engine):
-    assert engine.containers.exec_state("0" * 64) is None
-
-
-def test_a_run_declared_never_started_does_not_start(engine):
+def test_a_start_that_was_forbidden_does_not_happen(engine):
     workspace = engine.workspace()
-    run = engine.prepare(workspace, ScriptedStep(stdout="never"))
-    assert run.declare_never_started()
-    exec_id = engine.containers.start(workspace.container, start_of(run))
-    eventually(lambda: not engine.containers.exec_state(exec_id).running, "its supervisor leaves")
-    assert (workspace.path(run) / "stdout").read_bytes() == b""
-    assert run.read_exit() is None
-    assert not run.has_started()
+    start = engine.prepare(workspace, ScriptedStep(stdout="never"))
+    assert engine.containers.forbid(workspace.container, start.files.key)
+    assert engine.containers.forbid(workspace.container, start.files.key)
+    with pytest.raises(Conflict) as caught:
+        engine.containers.start(workspace.container, start)
+    assert caught.value.code == "start_forbidden"
+    record = start.files.read_record()
+    assert (record.started, record.ended) == (None, None)
 
 
-def test_a_second_start_of_a_run_does_nothing(engine):
+def test_a_start_happens_once(engine):
     workspace = engine.workspace()
-    step = engine.start(workspace, ScriptedStep(stdout="once"))
+    start = engine.prepare(workspace, ScriptedStep(stdout="once"))
+    engine.containers.start(workspace.container, start)
+    step = Step(start.files, start.gid)
     step.wait()
-    exec_id = engine.containers.start(workspace.container, start_of(step.run))
-    eventually(lambda: not engine.containers.exec_state(exec_id).running, "its supervisor leaves")
+    with pytest.raises(Conflict) as caught:
+        engine.containers.start(workspace.container, start)
+    assert caught.value.code == "already_started"
     assert step.log() == b"once"
 
 
-def test_a_container_without_a_shell_starts_no_step(engine):
+def test_a_container_without_a_shell_starts_no_script(engine):
     workspace = engine.workspace()
     engine.break_shell(workspace)
-    run = engine.prepare(workspace)
-    assert failure(lambda: engine.containers.start(workspace.container, start_of(run))) == Reason.START_FAILED
-    assert run.declare_never_started()
+    assert failure(lambda: engine.containers.start(workspace.container, engine.prepare(workspace))) == (
+        Reason.START_FAILED
+    )
 
 
 # ends
-
-
-def test_a_step_that_obeys_term(engine):
-    step = engine.start(engine.workspace(), replace(RUNS, stdout="whole"))
-    eventually(lambda: step.log() == b"whole", "it writes")
-    before = engine.now()
-    result = engine.containers.kill_execution(step_container(engine), step.gid, grace_seconds=20)
-    assert engine.now() - before < 10
-    assert (result.remaining, result.restarted) == (0, False)
-    assert step.wait() == b"sx"
-    assert (step.record().code, step.record().drained) == (143, True)
-    assert ended(engine, step) == 143
-    assert step.log() == b"whole"
 
 
 def step_container(engine) -> str:
@@ -291,90 +252,91 @@ def step_container(engine) -> str:
     return workspace.container
 
 
+def kill(engine, step, grace_seconds=0):
+    (workspace,) = engine.made
+    return workspace.kill(step, grace_seconds)
+
+
+def test_a_step_that_obeys_term(engine):
+    step = engine.start(engine.workspace(), replace(RUNS, stdout="whole"))
+    eventually(lambda: step.log() == b"whole", "it writes")
+    before = engine.now()
+    result = kill(engine, step, grace_seconds=20)
+    assert engine.now() - before < 10
+    assert (result.remaining, result.restarted) == (0, False)
+    ended = step.wait().ended
+    assert (ended.how, ended.value, ended.flags) == (How.SIGNALLED, 15, EndFlag.KILL_ASKED)
+    assert step.verdict().exit_code == 143
+    assert step.log() == b"whole"
+
+
 def test_a_step_that_ends_in_its_own_way_on_term(engine):
     step = engine.start(engine.workspace(), replace(RUNS, stdout="ready", code_on_term=5))
     eventually(lambda: step.log() == b"ready", "its trap is set")
-    assert engine.containers.kill_execution(step_container(engine), step.gid, grace_seconds=10).remaining == 0
-    step.wait()
-    assert step.record().code == 5
+    assert kill(engine, step, grace_seconds=10).remaining == 0
+    assert step.verdict().exit_code == 5
 
 
-def test_a_step_that_ignores_term_is_killed_with_its_supervisor(engine):
-    """It passes for a copier, which ignores TERM as well: so no record is written."""
+def test_a_step_that_ignores_term_is_killed(engine):
     step = engine.start(engine.workspace(), replace(RUNS, stdout="ready", ignores_term=True))
     eventually(lambda: step.log() == b"ready", "its trap is set")
     before = engine.now()
-    result = engine.containers.kill_execution(step_container(engine), step.gid, grace_seconds=0.5)
-    assert engine.now() - before >= 0.5
+    result = kill(engine, step, grace_seconds=0.4)
+    assert engine.now() - before >= 0.4
     assert (result.remaining, result.restarted) == (0, False)
-    assert step.wait() == b"s"
-    assert step.run.read_exit() is None
-    assert ended(engine, step) == 137
+    ended = step.wait().ended
+    assert (ended.how, ended.value) == (How.SIGNALLED, 9)
+    assert EndFlag.KILL_SENT in ended.flags
+    assert step.verdict().exit_code == 137
 
 
-def test_nothing_to_end_is_no_error_and_takes_one_look(engine):
+def test_nothing_to_end_is_no_error(engine):
     workspace = engine.workspace()
-    result = engine.containers.kill_execution(workspace.container, 29999, grace_seconds=10)
-    assert (result.remaining, result.rounds, result.restarted) == (0, 1, False)
+    unknown = engine.prepare(workspace).files.key
+    result = engine.containers.kill_execution(workspace.container, unknown, grace_seconds=10)
+    assert (result.remaining, result.rounds, result.restarted) == (0, 0, False)
 
 
 def test_only_the_execution_that_is_meant_is_ended(engine):
     workspace = engine.workspace()
     step, other = engine.start(workspace, RUNS, gid=20001), engine.start(workspace, RUNS, gid=20002)
-    assert engine.containers.kill_execution(workspace.container, 20001, grace_seconds=0).remaining == 0
+    assert workspace.kill(step).remaining == 0
     step.wait()
-    assert engine.containers.exec_state(other.exec_id).running
-    assert other.run.read_exit() is None
+    assert other.over() is None
+    assert other.record.ended is None
 
 
 def test_processes_that_a_step_leaves_are_named_and_ended(engine):
     workspace = engine.workspace()
     step = engine.start(workspace, ScriptedStep(leaves=("sleep", "sleep")))
-    step.wait()
-    assert step.record().drained
+    step.exited()
     eventually(lambda: names(engine, step) == ["sleep", "sleep"], "both sleep")
-    assert engine.containers.leftover_names(workspace.container, 20002) == []
-    assert engine.containers.kill_execution(workspace.container, step.gid, grace_seconds=0).remaining == 0
+    assert step.over() is None
+    assert workspace.kill(step).remaining == 0
     assert names(engine, step) == []
+    assert step.verdict() == ExitVerdict(0, None)
 
 
 def names(engine, step) -> list[str]:
-    return engine.containers.leftover_names(step_container(engine), step.gid)
+    return engine.containers.leftover_names(step_container(engine), step.files.key)
 
 
-def test_a_background_process_with_the_log_outlives_the_record(engine):
+def test_a_background_process_with_the_log_outlives_the_exit(engine):
     step = engine.start(engine.workspace(), ScriptedStep(leaves_log_held=True, exit_code=3))
-    step.wait(b"x")
-    assert (step.record().code, step.record().drained) == (3, False)
-    assert engine.containers.exec_state(step.exec_id).running
-    assert engine.containers.kill_execution(step_container(engine), step.gid, grace_seconds=0).remaining == 0
+    step.exited()
+    assert step.over() is None
+    assert kill(engine, step).remaining == 0
     step.wait()
-    assert (step.record().code, step.record().drained) == (3, True)
-    assert ended(engine, step) == 3
+    assert step.verdict() == ExitVerdict(3, Reason.EXIT_CODE)
 
 
-def test_a_process_of_root_that_changed_its_gid_is_a_leftover(engine):
+def test_a_process_of_root_that_changed_its_gid_belongs_to_its_execution(engine):
     workspace = engine.workspace()
     server = engine.start(workspace, RUNS, gid=20002)
     step = engine.start(workspace, ScriptedStep(flees=True), gid=20001, uid=0)
-    step.wait()
-    eventually(lambda: engine.containers.leftover_names(workspace.container, 54000) == ["sleep"], "it sleeps")
-    assert engine.containers.kill_execution(workspace.container, 20001, grace_seconds=0).remaining == 0
-    assert engine.containers.leftover_names(workspace.container, 54000) == ["sleep"]
-    result = engine.containers.end_leftovers(workspace.container, [20002])
+    step.exited()
+    eventually(lambda: names(engine, step) == ["sleep"], "it sleeps")
+    result = workspace.kill(step)
     assert (result.remaining, result.restarted) == (0, False)
-    assert engine.containers.leftover_names(workspace.container, 54000) == []
-    assert engine.containers.exec_state(server.exec_id).running
-
-
-def test_a_process_that_stays_costs_the_container_a_restart(engine):
-    workspace = engine.workspace()
-    step = engine.start(workspace, RUNS)
-    before = engine.containers.inspect(workspace.container).started_at
-    engine.break_shell(workspace)
-    result = engine.containers.kill_execution(workspace.container, step.gid, grace_seconds=0)
-    assert (result.remaining, result.restarted) == (0, True)
-    assert step.wait() == b"s"
-    assert step.run.read_exit() is None
-    after = engine.containers.inspect(workspace.container)
-    assert (after.running, after.started_at != before) == (True, True)
+    assert names(engine, step) == []
+    assert server.over() is None

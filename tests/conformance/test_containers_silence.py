@@ -4,19 +4,13 @@ import threading
 
 import pytest
 
-from relay_workers.containers.port import EngineUnavailable, StepStart
+from relay_workers.containers.port import EngineUnavailable
 from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.engine_fixtures import UID
 from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.containers_port"]
 
-RUNS = ScriptedStep(exit_code=None)
 BACK_SECONDS = 0.3
-
-
-def start_of(run):
-    return StepStart(run.container_path, f"{UID}:20001", "/workspace", {})
 
 
 def silent(act) -> None:
@@ -32,9 +26,6 @@ def repeated(containers, workspace):
     return {
         "ensure_image": lambda: containers.ensure_image(workspace.spec.image),
         "ensure_container": lambda: containers.ensure_container(workspace.spec),
-        "exec_state": lambda: containers.exec_state("0" * 64),
-        "kill_execution": lambda: containers.kill_execution(container, 20009, grace_seconds=0),
-        "end_leftovers": lambda: containers.end_leftovers(container, []),
         "inspect": lambda: containers.inspect(container),
         "list_ours": lambda: containers.list_ours("test-node"),
         "platform": containers.platform,
@@ -44,32 +35,38 @@ def repeated(containers, workspace):
     }
 
 
-def asked_once(containers, workspace, run):
+def asked_once(containers, workspace):
     """Verbs whose error reaches the caller at once."""
     container = workspace.container
     return {
         "info": containers.info,
-        "has_program": lambda: containers.has_program(container, "sh", f"{UID}:20001", {}),
-        "start": lambda: containers.start(container, start_of(run)),
-        "leftover_names": lambda: containers.leftover_names(container, 20001),
         "storage": lambda: containers.storage(container),
         "layer_bytes": lambda: containers.layer_bytes(container),
     }
 
 
-def test_every_verb_says_that_the_engine_is_silent(engine):
+def test_every_verb_of_the_engine_says_that_it_is_silent(engine):
     workspace = engine.workspace()
-    run = engine.prepare(workspace)
     started_at = engine.containers.inspect(workspace.container).started_at
     engine.silence()
-    verbs = repeated(engine.containers, workspace) | asked_once(engine.containers, workspace, run)
-    verbs.pop("leftover_names")  # the real one looks at the host's process table first, which needs no engine
+    verbs = repeated(engine.containers, workspace) | asked_once(engine.containers, workspace)
     for act in verbs.values():
         silent(act)
     engine.answer()
     state = engine.containers.inspect(workspace.container)
     assert (state.running, state.started_at) == (True, started_at), "nothing was carried out"
-    assert run.declare_never_started()
+
+
+def test_steps_start_and_end_without_the_engine(engine):
+    workspace = engine.workspace()
+    engine.silence()
+    step = engine.start(workspace, ScriptedStep(stdout="alone", leaves=("sleep",)))
+    step.exited()
+    eventually(lambda: engine.containers.leftover_names(workspace.container, step.files.key) == ["sleep"], "it sleeps")
+    assert not engine.containers.forbid(workspace.container, step.files.key)
+    assert workspace.kill(step).remaining == 0
+    step.wait()
+    assert step.log() == b"alone"
 
 
 def test_a_short_silence_is_waited_through_where_a_verb_may_be_repeated(patient_engine):
@@ -87,34 +84,9 @@ def test_a_short_silence_is_waited_through_where_a_verb_may_be_repeated(patient_
 def test_a_silence_is_not_waited_through_by_verbs_that_are_asked_once(patient_engine):
     engine = patient_engine
     workspace = engine.workspace()
-    run = engine.prepare(workspace)
     engine.silence()
-    verbs = asked_once(engine.containers, workspace, run)
-    verbs.pop("leftover_names")
-    for act in verbs.values():
+    for act in asked_once(engine.containers, workspace).values():
         silent(act)
-
-
-def test_a_start_whose_request_is_lost_starts_nothing(engine):
-    workspace = engine.workspace()
-    run = engine.prepare(workspace, RUNS)
-    engine.lose_request("start")
-    silent(lambda: engine.containers.start(workspace.container, start_of(run)))
-    engine.answer()
-    assert run.declare_never_started()
-    assert engine.containers.leftover_names(workspace.container, 20001) == []
-
-
-def test_a_start_whose_answer_is_lost_has_started(engine):
-    workspace = engine.workspace()
-    run = engine.prepare(workspace, RUNS)
-    engine.lose_answer("start")
-    silent(lambda: engine.containers.start(workspace.container, start_of(run)))
-    engine.answer()
-    eventually(run.has_started, "it starts")
-    assert not run.declare_never_started()
-    assert engine.containers.kill_execution(workspace.container, 20001, grace_seconds=0).remaining == 0
-    assert run.read_exit().code == 143
 
 
 @pytest.mark.parametrize("verb", ["stop", "remove"])

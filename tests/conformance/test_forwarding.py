@@ -4,7 +4,6 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.containers.port import EngineUnavailable
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.waiting import eventually
 
@@ -20,7 +19,7 @@ def test_a_port_is_probed_until_something_listens(engine):
     step = workspace.start(serve.script(), env={"PORT": str(PORT), "HOST": "0.0.0.0"})
     eventually(lambda: engine.forwarder.probe(workspace.container, PORT), "it answers")
     assert not engine.forwarder.probe(workspace.container, PORT + 1)
-    engine.containers.kill_execution(workspace.container, step.gid, grace_seconds=0)
+    workspace.kill(step)
     assert not engine.forwarder.probe(workspace.container, PORT)
 
 
@@ -41,11 +40,3 @@ def test_a_container_that_is_gone_is_not_probed(engine, how):
     with pytest.raises(StepFailed) as caught:
         engine.forwarder.probe(workspace.container, PORT)
     assert caught.value.reason == Reason.CONTAINER_MISSING
-
-
-def test_a_probe_says_that_the_engine_is_silent(engine):
-    workspace = engine.workspace()
-    engine.silence()
-    with pytest.raises(EngineUnavailable) as caught:
-        engine.forwarder.probe(workspace.container, PORT)
-    assert caught.value.silent

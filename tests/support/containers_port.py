@@ -14,9 +14,8 @@ from relay_workers.containers.docker.client import connect
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.forwarding import PortForwarder
-from relay_workers.containers.port import Containers, ContainerSpec, identity_labels
+from relay_workers.containers.port import Containers, ContainerSpec, StepStart, identity_labels
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
-from relay_workers.host_files.run_dir import RunDir
 from relay_workers.testing.fake_clock import FakeClock
 from relay_workers.testing.fake_containers import FakeContainers, make_image
 from relay_workers.testing.fake_forwarder import FakeForwarder
@@ -29,7 +28,6 @@ pytest_plugins = ["tests.support.engine_fixtures"]
 PATIENCE_SECONDS = 10
 REQUESTS = {
     "ensure_container": b"/containers/create",
-    "start": b"/start HTTP",
     "stop": b"/stop",
     "remove": b"DELETE /",
 }
@@ -66,7 +64,7 @@ class EnginePort:
     def start(self, workspace: Workspace, script: ScriptedStep, gid: int = 20001, uid: int = UID) -> Step:
         return workspace.start(script.script(), gid, uid=uid)
 
-    def prepare(self, workspace: Workspace, script: ScriptedStep | None = None) -> RunDir:
+    def prepare(self, workspace: Workspace, script: ScriptedStep | None = None) -> StepStart:
         return workspace.prepare((script or ScriptedStep()).script())
 
     def end(self) -> None:
@@ -102,7 +100,8 @@ def fake_port(tmp_path: Path) -> Callable[[RetryWhileSilent], EnginePort]:
             image="base",
             labels=identity_labels("test-node", workspace_id),
             workspace_dir=directory,
-            supervisor_dir=tmp_path,
+            programs_dir=tmp_path / "programs",
+            channel_dir=tmp_path / "channels" / workspace_id,
             limits=LIMITS,
             network=NETWORK,
         )
@@ -120,7 +119,10 @@ def fake_port(tmp_path: Path) -> Callable[[RetryWhileSilent], EnginePort]:
         def break_shell(workspace: Workspace) -> None:
             fake.find(workspace.container).has_shell = False
 
-        silence, answer = fake.faults.fall_silent, fake.faults.answer_again
+        def silence() -> None:
+            fake.faults.fall_silent(containers=False)
+
+        answer = fake.faults.answer_again
         faults = (silence, answer, lose_request, lose_answer, break_shell)
         return EnginePort(fake, new_spec, *faults, FakeForwarder(fake), clock.monotonic)
 
@@ -135,7 +137,7 @@ def docker_port(
     api = connect(line.host)
 
     def break_shell(workspace: Workspace) -> None:
-        workspace.run("rm /bin/sh", gid=20009, uid=0)
+        workspace.run("mv /bin/sh /bin/hidden", gid=20009, uid=0)
 
     def make(retry: RetryWhileSilent) -> EnginePort:
         containers = DockerContainers(api, retry)
@@ -147,7 +149,7 @@ def docker_port(
             lambda verb: line.lose_request(REQUESTS[verb]),
             lambda verb: line.lose_answer(REQUESTS[verb]),
             break_shell,
-            Forwarder(containers, api),
+            Forwarder(containers),
             time.monotonic,
         )
 
