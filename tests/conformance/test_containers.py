@@ -281,8 +281,8 @@ def test_a_step_that_ignores_term_is_killed(engine):
     step = engine.start(engine.workspace(), replace(RUNS, stdout="ready", ignores_term=True))
     eventually(lambda: step.log() == b"ready", "its trap is set")
     before = engine.now()
-    result = kill(engine, step, grace_seconds=0.4)
-    assert engine.now() - before >= 0.4
+    result = kill(engine, step, grace_seconds=0.5)
+    assert engine.now() - before >= 0.5
     assert (result.remaining, result.restarted) == (0, False)
     ended = step.wait().ended
     assert (ended.how, ended.value) == (How.SIGNALLED, 9)

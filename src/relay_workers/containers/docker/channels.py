@@ -109,9 +109,12 @@ class Channels:
             known.pid1.close()
 
     def start(self, container_id: str, start: Callable[[], object]) -> None:
-        """Start a container with ``start``, and bootstrap its relay-pid1 without loss of time."""
-        self.forget(container_id)
-        directory = _channel_dir(self._inspect(container_id))
+        """Start a container with ``start``, and bootstrap its relay-pid1 without loss of time.
+
+        Nothing more happens to a container that runs already and that ``start`` leaves alone.
+        """
+        before = self._inspect(container_id)
+        directory = _channel_dir(before)
         if directory is None:
             start()
             return
@@ -119,8 +122,9 @@ class Channels:
         with _held(directory / _LOCK), BootstrapListener(seen_dir(directory)) as listener:
             start()
             found = self._inspect(container_id)
-            if found["State"]["Running"]:
-                pid = int(found["State"]["Pid"])
+            pid = int(found["State"]["Pid"])  # 0 if it does not run
+            if pid not in {0, int(before["State"]["Pid"])}:
+                self.forget(container_id)
                 listener.hand_over(directory / _CHANNEL, lambda: pid, seconds=BOOTSTRAP_SECONDS)
                 with self._lock:
                     self._known[container_id] = Running(Pid1Client(directory / _CHANNEL, pid), _env(found))
