@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from relay_workers.containers.in_container import programs
+
 from tests.support.odd_images import built, loaded
 from tests.support.registry_fixtures import SECRET, serving
 from tests.support.relay import FINAL, Relay, make_repo

@@ -1,11 +1,10 @@
-"""Executions that own logs, and run directories whose supervisor is the test."""
+"""Executions that own logs, and files of runs whose relay-pid1 is the test."""
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -25,7 +24,10 @@ from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
-from relay_workers.host_files.safe_dir import OpenFile, SafeDir
+from relay_workers.containers.pid1.answers import How
+from relay_workers.containers.run_files import RunFiles
+from relay_workers.host_files.safe_dir import OpenFile
+from relay_workers.testing.fake_record import FakeRecord
 
 EXECUTOR = ExecutorChoice("shell", "true")
 WAIT_SECONDS = 20
@@ -85,22 +87,20 @@ def cut_connections(database: Database, database_url: str) -> None:
 
 
 class Run:
-    """A run directory; the test is its supervisor and its copiers."""
+    """The files of a run; the test is its relay-pid1."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        os.mkfifo(folder / "alive")
-        self.files = {stream: (folder / stream).open("ab", buffering=0) for stream in ("stdout", "stderr")}
-        self._alive: int | None = None
+    def __init__(self, data_dir: Path) -> None:
+        self._run_files = RunFiles(data_dir, uuid4(), 1)
+        self._run_files.create()
+        self.folder = self._run_files.directory
+        self.files = {stream: (self.folder / stream).open("ab", buffering=0) for stream in ("stdout", "stderr")}
+        self._record: FakeRecord | None = None
 
     def open_log(self, stream: Stream) -> OpenFile:
-        with SafeDir.open(self.folder) as directory:
-            return directory.open_file(stream.value)
+        return self._run_files.open_log(stream)
 
-    def open_alive(self) -> int:
-        with SafeDir.open(self.folder) as directory:
-            return directory.open_fifo("alive")
+    def open_record(self) -> int:
+        return self._run_files.open_record()
 
     def write(self, stream: str, data: bytes) -> None:
         self.files[stream].write(data)
@@ -108,23 +108,33 @@ class Run:
     def raw(self, stream: str) -> bytes:
         return (self.folder / stream).read_bytes()
 
+    def take(self) -> None:
+        """Hold the record, as relay-pid1 does before the start."""
+        self._record = FakeRecord(self._run_files)
+
     def begin(self) -> None:
-        self._alive = os.open(self.folder / "alive", os.O_RDWR)
-        os.write(self._alive, b"s")
+        self.take()
+        self._held.start()
 
     def exit(self) -> None:
-        os.write(self._alive, b"x")
+        self._held.end(How.EXITED, 0)
 
     def die(self) -> None:
+        """The container ends."""
         for file in self.files.values():
             file.close()
-        if self._alive is not None:
-            os.close(self._alive)
-            self._alive = None
+        if self._record is not None:
+            self._record.close()
 
     def end(self) -> None:
         self.exit()
+        self._held.drain()
         self.die()
+
+    @property
+    def _held(self) -> FakeRecord:
+        assert self._record is not None
+        return self._record
 
 
 @dataclass
@@ -154,13 +164,13 @@ class Bench:
         self.pump = self._new_pump()
 
     def run(self) -> Run:
-        self.runs.append(Run(self.folder / f"run-{len(self.runs)}"))
+        self.runs.append(Run(self.folder))
         return self.runs[-1]
 
     def attach(self, owned: Owned, run: Run, secrets: Sequence[bytes] = (), **more) -> CaptureHandle:
         more.setdefault("log_bytes", 1 << 40)
         request = CaptureRequest(
-            execution_id=owned.id, fence=owned.fence, run_dir=run, secrets=secrets, wake=threading.Event(), **more
+            execution_id=owned.id, fence=owned.fence, files=run, secrets=secrets, wake=threading.Event(), **more
         )
         return self.pump.attach(request)
 

@@ -112,15 +112,15 @@ class CaptureHandle:
         began = time.monotonic() if exited_at is None else exited_at
         return self.over.wait(max(0.0, began + tail_seconds - time.monotonic()))
 
-    def finish(self, *, cut: bool) -> CaptureEnd:
-        """Read the log up to its present size; return its sizes and digests once Postgres has it on disk.
+    def finish(self, tail_seconds: float) -> CaptureEnd:
+        """Read the log to its end; return its sizes and digests once Postgres has it on disk.
 
-        Args:
-            cut: whether more may be written later, which is lost (`await_over`).
+        If the log is not over in time (`await_over`), it is cut off at its present size.
 
         Raises:
             Stale: another worker owns the execution, or this worker shuts down.
         """
+        cut = not self.await_over(tail_seconds)
         self._call(self.reader.end_at_present_size)
         self._await_stored()
         self._check_place()

@@ -83,7 +83,7 @@ class StepFinisher:
         over = step.capture.await_over(self._tail_seconds)
         if over and left and step.turn is None:
             _say_what_was_left(step, left)
-        log_end = step.capture.finish(cut=not over)
+        log_end = step.capture.finish(0)
         try:
             record = step.place.files.read_record()
             exit_code, reason = judge_end(record, over=over)

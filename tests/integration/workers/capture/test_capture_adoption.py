@@ -1,6 +1,5 @@
-"""A new worker adopts a run, and an old one lets it go: the log continues at the stored offset; the test is the supervisor."""
+"""A new worker adopts a run, and an old one lets it go: the log continues at the stored offset; the test is relay-pid1."""
 
-import os
 import random
 import threading
 import time
@@ -20,21 +19,25 @@ from tests.support.log_fixtures import WAIT_SECONDS, Bench, Owned, running_execu
 from tests.support.waiting import eventually
 
 
-def test_a_supervisor_that_dies_before_its_first_word_is_dead(bench: Bench, owned: Owned) -> None:
+def test_a_record_that_is_let_go_before_the_start_tells_nothing(bench: Bench, owned: Owned) -> None:
+    """A start whose request did not arrive; only the channel can tell whether it happens later."""
     run = bench.run()
     capture = bench.attach(owned, run)
-    os.close(os.open(run.folder / "alive", os.O_RDWR))
-    assert capture.supervisor_dead.wait(5)
-    assert not capture.started.is_set()
+    run.take()
+    run.die()
+    assert capture.heard.wait(5)
+    assert not capture.over.wait(0.1)
+    capture.has_started()
+    assert capture.over.wait(5), "relay-pid1 started it, and ended before it could record that"
 
 
-def test_an_adopter_of_a_dead_supervisor_learns_it_at_once(bench: Bench, owned: Owned) -> None:
+def test_an_adopter_of_a_step_that_is_over_learns_it_at_once(bench: Bench, owned: Owned) -> None:
     run = bench.run()
     run.begin()
     run.write("stdout", b"last words")
     run.end()
     capture = bench.attach(owned, run, started=True)
-    assert capture.supervisor_dead.wait(5)
+    assert capture.over.wait(5)
     check_end(bench, owned, capture.finish(TAIL), {"stdout": b"last words", "stderr": b""})
 
 

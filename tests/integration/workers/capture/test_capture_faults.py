@@ -1,4 +1,4 @@
-"""The log pump while Postgres is away, connections break, and reading fails; the test is the supervisor."""
+"""The log pump while Postgres is away, connections break, and reading fails; the test is relay-pid1."""
 
 import random
 import threading
@@ -49,7 +49,7 @@ def test_during_an_outage_the_pump_listens_waits_and_then_goes_on(
     run.exit()
     assert capture.exited.wait(5), "a dead Postgres must not make the pump deaf"
     run.die()
-    assert capture.supervisor_dead.wait(5)
+    assert capture.over.wait(5)
     thread, ends = finish_later(capture)
     thread.join(0.7)
     assert not ends

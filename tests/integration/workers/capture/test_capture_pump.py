@@ -1,4 +1,4 @@
-"""The log pump stores the bytes of a run on real files, a real Postgres and a real Valkey; the test is the supervisor."""
+"""The log pump stores the bytes of a run on real files, a real Postgres and a real Valkey; the test is relay-pid1."""
 
 import random
 import time
@@ -37,12 +37,12 @@ def test_64_mib_of_binary_on_both_streams_are_stored_byte_for_byte(bench: Bench,
     check_end(bench, owned, end, expected)
 
 
-def test_what_a_supervisor_says_arrives_and_wakes_the_runner(bench: Bench, owned: Owned) -> None:
+def test_what_a_record_says_arrives_and_wakes_the_runner(bench: Bench, owned: Owned) -> None:
     run = bench.run()
     capture = bench.attach(owned, run)
     wake = capture._request.wake
     assert not capture.started.wait(0.1)
-    assert not capture.supervisor_dead.is_set()
+    assert not capture.over.is_set()
     wake.clear()
     run.begin()
     assert capture.started.wait(5)
@@ -50,10 +50,10 @@ def test_what_a_supervisor_says_arrives_and_wakes_the_runner(bench: Bench, owned
     assert not capture.exited.is_set()
     run.exit()
     assert capture.exited.wait(5)
-    assert not capture.supervisor_dead.wait(0.1)
+    assert not capture.over.wait(0.1)
     wake.clear()
     run.die()
-    assert capture.supervisor_dead.wait(5)
+    assert capture.over.wait(5)
     assert wake.wait(5)
 
 

@@ -1,4 +1,4 @@
-"""A log file that was cut, replaced, moved or linked ends its run; the test is the supervisor."""
+"""A log file that was cut, replaced, moved or linked ends its run; the test is relay-pid1."""
 
 import os
 

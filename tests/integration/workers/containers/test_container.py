@@ -6,13 +6,13 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from relay_workers.containers.in_container.programs import IDLE_SHELL
 
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.containers.docker.client import connect
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.docker.network import ensure_network
-from relay_workers.containers.in_container.programs import IDLE_SHELL
 from relay_workers.containers.port import ContainerLimits, EngineUnavailable, StepStart, identity_labels
 from tests.support.engine_fixtures import LIMITS, UID, base_image
 from tests.support.machine import NETWORK

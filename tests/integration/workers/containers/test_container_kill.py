@@ -4,9 +4,9 @@ import shutil
 import time
 
 import pytest
+from relay_workers.containers.docker.attached import HelperConnection
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.containers.docker.attached import HelperConnection
 from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.process_table import TOP, parse_top, processes_to_end
 from relay_workers.containers.port import KillResult

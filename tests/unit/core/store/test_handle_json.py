@@ -13,13 +13,11 @@ RUN_DIR = "/workspace/runs/0f9d6a8e-7f2c-4c5e-9a51-0d4b1c1f2a3b/7"
     [
         (ProcessHandle(20001), {"version": VERSION, "gid": 20001}),
         (
-            ProcessHandle(20001, 7, RUN_DIR, "abc", 3001, 40001),
+            ProcessHandle(20001, 7, 3001, 40001),
             {
                 "version": VERSION,
                 "gid": 20001,
                 "fence": 7,
-                "run_dir": RUN_DIR,
-                "exec_id": "abc",
                 "port": 3001,
                 "forward_port": 40001,
             },
@@ -35,10 +33,10 @@ def test_a_handle_is_stored_as_readable_json_and_read_back(handle, stored):
     ("stored", "handle"),
     [
         ({"gid": 20001}, ProcessHandle(20001, version=0)),
-        ({"gid": 20001, "run_dir": RUN_DIR}, ProcessHandle(20001, 7, RUN_DIR, version=0)),
+        ({"gid": 20001, "run_dir": RUN_DIR}, ProcessHandle(20001, 7, version=0)),
         (
             {"gid": 20001, "exec_id": None, "run_dir": RUN_DIR, "port": 3001, "forward_port": 40001},
-            ProcessHandle(20001, 7, RUN_DIR, None, 3001, 40001, version=0),
+            ProcessHandle(20001, 7, 3001, 40001, version=0),
         ),
     ],
 )
@@ -48,3 +46,16 @@ def test_a_handle_without_a_version_is_still_read(stored, handle):
 
 def test_a_handle_of_a_newer_version_says_so():
     assert handle_from_json({"version": VERSION + 1, "gid": 20001, "cgroup": "x"}).version == VERSION + 1
+
+
+@pytest.mark.parametrize(
+    ("handle", "of_first_edition"),
+    [
+        (ProcessHandle(20001, 7), False),
+        (ProcessHandle(20001, 7, version=1), True),
+        (ProcessHandle(20001, 7, version=0), True),
+        (ProcessHandle(20001, version=1), False),  # nothing was prepared, so any version can start it
+    ],
+)
+def test_a_handle_says_which_program_started_its_process(handle, of_first_edition):
+    assert handle.of_first_edition is of_first_edition

@@ -1,37 +1,31 @@
-"""The pure decisions of the engine: container spec, errors, users, ends, kills, frames."""
+"""The pure decisions of the engine: container spec, errors, users, starts."""
 
-import struct
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.containers.docker.attached import FrameReader
+from relay_workers.containers.docker.channels import Running
 from relay_workers.containers.docker.client import find_engine
 from relay_workers.containers.docker.create_request import create_request
 from relay_workers.containers.docker.failure import classify_failure, refuses_file_limit
-from relay_workers.containers.docker.killer import (
-    ORDERS,
-    KillProgress,
-    KillStage,
-    ProcessCounts,
-    end_processes,
-    next_stage,
-    parse_counts,
-)
+from relay_workers.containers.docker.steps import step_of
 from relay_workers.containers.docker.user import free_uid, has_account, resolve_uid, uid_in_passwd, with_account
-from relay_workers.containers.port import ContainerLimits, ContainerSpec, EngineUnavailable
-from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
-from relay_workers.host_files.run_dir import ExitRecord
+from relay_workers.containers.pid1.client import Pid1Client
+from relay_workers.containers.pid1.step import SCRIPT_PATH, Step
+from relay_workers.containers.port import ContainerLimits, ContainerSpec, EngineUnavailable, StepStart
+from relay_workers.containers.run_files import RunFiles
 
 SPEC = ContainerSpec(
     name="relay-1",
     image="image",
     labels={"relay.workspace_id": "1"},
     workspace_dir=Path("/data/workspaces/1"),
-    supervisor_dir=Path("/data/supervisor"),
+    programs_dir=Path("/data/supervisor"),
+    channel_dir=Path("/data/channels/relay-1"),
     limits=ContainerLimits(memory_bytes=2 << 30, cpus=1.5, pids=1024, nofile=65536),
     network="relay",
     mirror_dirs=(Path("/data/mirrors/p/m.git"),),
@@ -44,12 +38,13 @@ def test_the_create_request_is_exactly_this():
     mounts = [
         ("/data/workspaces/1", "/workspace", False),
         ("/data/supervisor", "/relay", True),
+        ("/data/channels/relay-1/seen", "/relay/channel", True),
         ("/data/mirrors/p/m.git", "/data/mirrors/p/m.git", True),
         ("/etc/ssl/ca.crt", "/etc/relay/ca-bundle.crt", True),
     ]
-    assert create_request(SPEC, ("/relay/pid1",)) == {
+    assert create_request(SPEC) == {
         "Image": "image",
-        "Entrypoint": ["/relay/pid1"],
+        "Entrypoint": ["/relay/relay-pid1", "/relay/channel/bootstrap"],
         "Cmd": [],
         "User": "0:0",
         "WorkingDir": "/",
@@ -77,6 +72,7 @@ def test_the_create_request_is_exactly_this():
             "IpcMode": "private",
             "CgroupnsMode": "private",
             "Init": False,
+            "Sysctls": {f"net.ipv6.conf.{name}.disable_ipv6": "0" for name in ("all", "default", "lo")},
             "RestartPolicy": {"Name": "no"},
             "LogConfig": {"Type": "none", "Config": {}},
             "Memory": 2 << 30,
@@ -88,8 +84,12 @@ def test_the_create_request_is_exactly_this():
     }
 
 
+def test_a_host_without_ipv6_gets_no_setting_of_it():
+    assert create_request(SPEC, ipv6=False)["HostConfig"]["Sysctls"] == {}
+
+
 def test_without_a_limit_of_files_the_engines_own_holds():
-    body = create_request(SPEC, ("/relay/pid1",), limit_files=False)
+    body = create_request(SPEC, limit_files=False)
     assert body["HostConfig"]["Ulimits"] == [{"Name": "core", "Soft": 0, "Hard": 0}]
 
 
@@ -209,98 +209,32 @@ def test_an_images_user_is_looked_up_in_its_passwd(user, uid):
     )
 
 
-def record(code: int | None = 0, before: int = 0, after: int = 0, *, drained: bool = True) -> ExitRecord:
-    return ExitRecord(code, before, after, copier_failed=False, drained=drained)
+RUNNING = Running(Pid1Client(Path("/nowhere"), 1), {"PATH": "/bin", "CI": "1"})
+
+
+def start(script: bytes, **more: Any) -> Step:
+    files = RunFiles(Path("/data"), UUID(int=7), 3)
+    return step_of(RUNNING, StepStart(files, 1000, 20001, "/workspace", script, **{"env": {}, **more}))
 
 
 @pytest.mark.parametrize(
-    ("seen", "engine_exit", "alive", "end"),
+    ("script", "argv"),
     [
-        (record(0), 0, False, ExitVerdict(0, None)),
-        (record(0), None, True, ExitVerdict(0, None)),
-        (record(3), None, False, ExitVerdict(3, Reason.EXIT_CODE)),
-        (record(0), 3, False, ExitVerdict(3, Reason.EXIT_CODE)),  # a forged record
-        (record(0, drained=False), 137, False, ExitVerdict(0, None)),  # killed while it waited for a held log
-        (record(0), 137, False, ExitVerdict(137, Reason.EXIT_CODE)),
-        (record(137, 0, 1), 137, False, ExitVerdict(137, Reason.OOM)),
-        (record(137, 1, 1), 137, False, ExitVerdict(137, Reason.EXIT_CODE)),
-        (record(1, 0, 1), 1, False, ExitVerdict(1, Reason.EXIT_CODE)),  # it survived the end of a child
-        (record(None), 2, False, ExitVerdict(None, Reason.START_FAILED)),
-        (None, 137, False, ExitVerdict(137, Reason.SUPERVISOR_LOST)),
-        (None, None, False, ExitVerdict(None, Reason.SUPERVISOR_LOST)),
+        (b"true", ("/bin/sh", SCRIPT_PATH)),
+        (b"#!/usr/bin/env python3\n", (SCRIPT_PATH,)),
+        (b"# a comment", ("/bin/sh", SCRIPT_PATH)),
     ],
 )
-def test_the_end_of_a_step(seen, engine_exit, alive, end):
-    assert judge_end(seen, engine_exit, supervisor_alive=alive) == end
+def test_a_script_is_run_by_a_shell_or_by_what_its_first_line_names(script, argv):
+    assert start(script).argv == argv
 
 
-def test_a_living_supervisor_without_a_record_has_not_ended():
-    with pytest.raises(ValueError, match="has not ended"):
-        judge_end(None, None, supervisor_alive=True)
+def test_a_step_gets_the_environment_of_the_container_and_its_own():
+    assert start(b"true", env={"CI": "2", "A": "b"}).env == {"PATH": "/bin", "CI": "2", "A": "b"}
+    bare = step_of(Running(RUNNING.pid1, {}), StepStart(RunFiles(Path("/d"), UUID(int=7), 3), 0, 1, "/", b"", {}))
+    assert "/usr/bin" in bare.env["PATH"]
 
 
-@pytest.mark.parametrize(
-    ("now", "look", "following"),
-    [
-        (KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(0, 0, 0), KillStage.DONE),
-        (KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(3, 3, 2), KillStage.GRACE),
-        (KillProgress(KillStage.GRACE, 9, 9.9), ProcessCounts(3, 3, 2), KillStage.GRACE),
-        (KillProgress(KillStage.GRACE, 9, 10.0), ProcessCounts(3, 3, 2), KillStage.STOP),
-        (KillProgress(KillStage.GRACE, 9, 1.0), ProcessCounts(0, 0, 2), KillStage.SETTLE),
-        (KillProgress(KillStage.STOP, 1, 0.0), ProcessCounts(3, 3, 2), KillStage.STOP),
-        (KillProgress(KillStage.STOP, 2, 0.0), ProcessCounts(3, 0, 2), KillStage.KILL),
-        (KillProgress(KillStage.STOP, 50, 0.0), ProcessCounts(3, 1, 2), KillStage.KILL),
-        (KillProgress(KillStage.KILL, 1, 0.0), ProcessCounts(3, 0, 2), KillStage.KILL),
-        (KillProgress(KillStage.KILL, 3, 0.0), ProcessCounts(1, 1, 2), KillStage.STOP),
-        (KillProgress(KillStage.KILL, 1, 0.0), ProcessCounts(0, 0, 2), KillStage.SETTLE),
-        (KillProgress(KillStage.SETTLE, 2, 0.5), ProcessCounts(0, 0, 2), KillStage.SETTLE),
-        (KillProgress(KillStage.SETTLE, 2, 0.5), ProcessCounts(1, 1, 2), KillStage.STOP),
-        (KillProgress(KillStage.SETTLE, 2, 1.0), ProcessCounts(0, 0, 2), KillStage.STOP_ALL),
-        (
-            KillProgress(KillStage.KILL, 1, 1.0),
-            ProcessCounts(5, 5, 2),
-            KillStage.STOP_ALL,
-        ),  # what breeds under a feigned copier
-        (KillProgress(KillStage.STOP_ALL, 1, 2.0), ProcessCounts(2, 0, 0), KillStage.KILL_ALL),
-        (KillProgress(KillStage.KILL_ALL, 1, 2.0), ProcessCounts(2, 0, 0), KillStage.KILL_ALL),
-        (KillProgress(KillStage.KILL_ALL, 2, 2.0), ProcessCounts(0, 0, 0), KillStage.DONE),
-    ],
-)
-def test_the_stages_of_a_kill(now, look, following):
-    assert next_stage(now, look, grace_seconds=10) is following
-
-
-def test_no_grace_goes_to_force_at_once():
-    assert next_stage(KillProgress(KillStage.ASK, 1, 0.0), ProcessCounts(1, 1, 0), grace_seconds=0) is KillStage.STOP
-
-
-def test_a_kill_ends_when_a_look_finds_nothing():
-    answers = iter(["2 2 2", "2 2 2", "2 0 2", "0 0 2", "0 0 0"])
-    orders: list[str] = []
-
-    def ask(order: str) -> str:
-        orders.append(order)
-        return next(answers)
-
-    assert end_processes(ask, 0) == (0, 5)
-    assert orders == [
-        str(ORDERS[stage])
-        for stage in (KillStage.ASK, KillStage.STOP, KillStage.STOP, KillStage.KILL, KillStage.SETTLE)
-    ]
-
-
-@pytest.mark.parametrize("line", ["", "1 2", "a b c", "1 2 3 4"])
-def test_a_killer_that_talks_nonsense_is_no_killer(line):
-    with pytest.raises(EngineUnavailable):
-        parse_counts(line)
-
-
-def test_frames_are_taken_apart_however_they_arrive():
-    def frame(stream: int, data: bytes) -> bytes:
-        return struct.pack(">BxxxL", stream, len(data)) + data
-
-    wire = frame(1, b"one") + frame(2, b"noise") + frame(1, b"") + frame(1, b"two" * 1000)
-    for size in (1, 7, 8, 9, 100, len(wire)):
-        reader = FrameReader()
-        pieces = [reader.feed(wire[at : at + size]) for at in range(0, len(wire), size)]
-        assert b"".join(pieces) == b"one" + b"two" * 1000
+def test_root_alone_keeps_the_capabilities_of_the_container():
+    assert not start(b"true").root_capabilities
+    assert step_of(RUNNING, StepStart(RunFiles(Path("/d"), UUID(int=7), 3), 0, 1, "/", b"true", {})).root_capabilities

@@ -1,15 +1,16 @@
 """A kill in a container that another client of the engine is removing."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker import process_killer
-from relay_workers.containers.docker.killer import KillStage
 from relay_workers.containers.docker.process_killer import ProcessKiller
 from relay_workers.containers.docker.process_table import ContainerProcess
+from relay_workers.containers.pid1.messages import Key
 from relay_workers.containers.port import EngineUnavailable, KillResult
 
 GONE = StepFailed(Reason.CONTAINER_MISSING, "container is marked for removal and cannot be started")
@@ -32,20 +33,37 @@ class Host:
         return look
 
 
-class Killer(ProcessKiller):
-    """One whose helper in the container dies with the container."""
+class Channels:
+    """A relay-pid1 that takes too long."""
 
-    def _run_killer(self, *_arguments: Any) -> Any:
-        raise EngineUnavailable("a helper in the container answered before it was asked", retryable=True)
+    def call(self, *_arguments: Any) -> Any:
+        raise EngineUnavailable("the container's PID 1 gave no answer", retryable=True)
+
+
+class Engine:
+    """Takes every change of limits."""
+
+    def inspect_container(self, _container_id: str) -> Any:
+        return {"HostConfig": {"PidsLimit": 100}}
+
+    def _url(self, *_arguments: Any) -> str:
+        return ""
+
+    def _post_json(self, *_arguments: Any, **_more: Any) -> None:
+        """Take it."""
+
+    def _result(self, *_arguments: Any) -> None:
+        """Take it."""
 
 
 def kill(host: Host) -> KillResult:
     def restart(_container_id: str) -> None:
         raise GONE
 
-    api: Any = None
+    api: Any = Engine()
+    channels: Any = Channels()
     seen: Any = host
-    return Killer(api, seen, restart).end("c", ["only", "20001"], 0, KillStage.STOP)
+    return ProcessKiller(api, channels, seen, restart).end("c", Key(UUID(int=7), 1), 0)
 
 
 def test_it_ends_when_the_container_has_no_process_left() -> None:
