@@ -15,12 +15,12 @@ from tests.support.waiting import eventually
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker
 
-EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"
+EVERYWHERE, LOOPBACK, LOOPBACK_6 = "0.0.0.0", "127.0.0.1", "::1"
 
 
 @pytest.fixture
-def forwarder(docker_engine, docker_api):
-    forwarder = Forwarder(docker_engine, docker_api)
+def forwarder(docker_engine):
+    forwarder = Forwarder(docker_engine)
     yield forwarder
     forwarder.shutdown()
 
@@ -31,7 +31,7 @@ def serve(workspace, forwarder, address=EVERYWHERE, port=8000, gid=20001):
     return step
 
 
-@pytest.mark.parametrize("address", [EVERYWHERE, LOOPBACK])
+@pytest.mark.parametrize("address", [EVERYWHERE, LOOPBACK, LOOPBACK_6])
 def test_a_server_is_reached_wherever_it_listens(workspace, forwarder, address):
     data = os.urandom(3 << 20)
     (workspace.spec.workspace_dir / "data").write_bytes(data)
@@ -113,13 +113,17 @@ while True:
         sent.result()
 
 
-def test_leftovers_are_ended_without_cutting_a_forwarded_connection(workspace, forwarder):
-    serve(workspace, forwarder, LOOPBACK)
+def test_a_server_on_the_bridge_alone_is_reached(workspace, forwarder):
+    serve(workspace, forwarder, workspace.containers.inspect(workspace.container).address)
+    port = forwarder.open("one", workspace.container, 8000)
+    assert urlopen(f"http://127.0.0.1:{port}/", timeout=20).status == 200
+
+
+def test_a_forwarded_connection_is_no_process_of_the_container(workspace, forwarder):
+    step = serve(workspace, forwarder, LOOPBACK)
     port = forwarder.open("one", workspace.container, 8000)
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(b"GET / HTTP/1.0\r\n")
-        eventually(lambda: [line for line in workspace.processes() if "/relay/dial" in line], "the connection is there")
-        assert workspace.containers.end_leftovers(workspace.container, [20001]).remaining == 0
-        client.sendall(b"\r\n")
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         with client.makefile("rb") as answer:
             assert b"200 OK" in answer.readline()
+            assert len(workspace.processes()) == len(workspace.processes(step.gid)) == 1

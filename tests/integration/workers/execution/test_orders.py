@@ -1,6 +1,6 @@
 """Kill, silent engine, lost lease and the end of the process, in every order and at every stage of an execution.
 
-On fakes of engine and git, with real Postgres and real run directories; each fault was recorded from the real engine
+On fakes of engine and git, with real Postgres and real log files; each fault was recorded from the real engine
 (tests/conformance). Whatever comes first, these hold:
 
 * one terminal event, the last of the operation; one final status;
@@ -18,7 +18,6 @@ from uuid import UUID
 import pytest
 
 from relay_core.domain.vocabulary import RunReason
-from relay_workers.execution import step_finisher, step_starter
 from relay_workers.testing.faults import Moment
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import FakeNode, final
@@ -54,13 +53,6 @@ def node(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     made.add_worker("second")
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For events that the fakes give at once or never."""
-    monkeypatch.setattr(step_starter, "SILENT_START_SECONDS", 0.05)
-    monkeypatch.setattr(step_finisher, "ENGINE_NOTICES_SECONDS", 0.05)
 
 
 class Case:
@@ -170,7 +162,7 @@ def test_a_step_with_evidence(node: FakeNode, stage: str, order: tuple[str, ...]
         case.plan(stage)
         runner = node.begin(case.id)
         if stage == "while it runs":
-            eventually(lambda: (node.row(case.id)["handle"] or {}).get("exec_id"), "it runs")
+            eventually(lambda: node.starts(case.id), "it runs")
             case.fire()
         case.must_end(runner)
         must_hold_its_lane(case, workspace)
@@ -204,7 +196,7 @@ def test_a_turn_of_an_agent(node: FakeNode, order: tuple[str, ...]) -> None:
     workspace = node.submit(RUNS)
     case = Case(node, node.newest(workspace, RunReason.CODING_AGENT)["id"], order)
     runner = node.begin(case.id)
-    eventually(lambda: (node.row(case.id)["handle"] or {}).get("exec_id"), "it runs")
+    eventually(lambda: node.starts(case.id), "it runs")
     case.fire()
     case.must_end(runner)
     must_hold_its_lane(case, workspace)
@@ -229,7 +221,7 @@ def test_a_process_that_stays_costs_the_container_a_restart_and_the_workspace_an
     with node.workspace() as workspace:
         case = Case(node, node.add(workspace, RUNS, reason=RunReason.CLEANUP_SCRIPT), ("kill",))
         runner = node.begin(case.id)
-        eventually(lambda: (node.row(case.id)["handle"] or {}).get("exec_id"), "it runs")
+        eventually(lambda: node.starts(case.id), "it runs")
         node.containers.stay_once()
         case.fire()
         case.must_end(runner)
@@ -242,7 +234,7 @@ def test_a_container_that_is_removed_under_a_step(node: FakeNode) -> None:
     workspace = node.submit(RUNS)
     agent = node.newest(workspace, RunReason.CODING_AGENT)["id"]
     runner = node.begin(agent)
-    eventually(lambda: (node.row(agent)["handle"] or {}).get("exec_id"), "it runs")
+    eventually(lambda: node.starts(agent), "it runs")
     node.containers.remove_behind(node.container(workspace))
     runner.join(WAIT_SECONDS)
     row = node.row(agent)
