@@ -18,7 +18,6 @@ from ahocorasick_rs import BytesAhoCorasick
 from redis import Redis
 from sqlalchemy import text
 
-from tests.support.machine import engine
 from tests.support.relay import Relay, adopted, relay_command, step
 
 pytestmark = pytest.mark.docker
@@ -285,12 +284,8 @@ def store_secret(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> None:
     leaks.of("the command line's answers", said.stdout + said.stderr + listed)
 
 
-def check_engine(relay: Relay, run: dict[str, Any], agent: dict[str, Any], leaks: Leaks) -> None:
-    with relay.database.connect() as connection:
-        statement = text("SELECT handle->>'exec_id' FROM execution_processes WHERE id = :id")
-        exec_id = connection.execute(statement, {"id": agent["id"]}).scalar_one()
-    inspected = (relay.container(run).attrs, engine().api.exec_inspect(exec_id))
-    leaks.of("docker inspect", "".join(map(json.dumps, inspected)))
+def check_engine(relay: Relay, run: dict[str, Any], leaks: Leaks) -> None:
+    leaks.of("docker inspect", json.dumps(relay.container(run).attrs))
 
 
 def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> PrintedSecret:
@@ -304,8 +299,10 @@ def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> Prin
         reader.start()
         workspace = relay.data_dir / "workspaces" / run["workspace_id"]
         relay.until((workspace / "home" / "pid").exists)
-        leaks.must_see(b"".join(data for _, data in files_below(workspace / "runs" / agent["id"])))  # it has printed it
-        check_engine(relay, run, agent, leaks)
+        leaks.must_see(
+            b"".join(data for _, data in files_below(relay.data_dir / "executions" / agent["id"]))
+        )  # it has printed it
+        check_engine(relay, run, leaks)
         assert relay.http.post(f"/v1/workspaces/{run['workspace_id']}/dev-server").status_code == 202
         spy = relay.wait_step(run, "dev_server", {"running"})
         steps = {one["run_reason"]: one for one in relay.wait_chain(run)}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from relay_workers.containers.pid1.record import decode
 from tests.support.fault_stack import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -69,14 +70,14 @@ def test_before_anything_was_prepared(stack: Stack):
 def test_as_soon_as_it_has_started(stack: Stack):
     run = ready(stack)
     step = next_step(stack, run, f"sleep 1; {ONCE}")
-    directory = stack.relay.data_dir / "workspaces" / run["workspace_id"] / "runs" / step
+    directory = stack.relay.data_dir / "executions" / step
     stack.relay.until(lambda: busy(lambda: started(directory)))
     die_and_come_back(stack)
     must_have_run_once(stack, step)
 
 
 def started(directory: Path) -> bool:
-    return any((attempt / "started").exists() for attempt in directory.glob("*"))
+    return any(decode(record.read_bytes()).started for record in directory.glob("*/record") if record.stat().st_size)
 
 
 def busy(true: Callable[[], bool]) -> bool:
@@ -93,7 +94,7 @@ def test_when_it_has_ended_and_its_log_is_not_stored(stack: Stack):
     with locked(stack, "LOCK TABLE log_chunks IN EXCLUSIVE MODE"):
         step = next_step(stack, run, ONCE)
         stack.relay.until(lambda: waiting(stack))
-        stack.relay.until(lambda: "sh" not in stack.relay.processes_in(run))
+        stack.relay.until(lambda: "/bin/sh" not in stack.relay.processes_in(run))
         stack.relay.kill_9("worker")
     stack.relay.start("worker")
     must_have_run_once(stack, step)

@@ -84,7 +84,7 @@ def test_an_adopter_reads_a_handle_without_a_version_and_leaves_a_newer_one(db):
         connection.execute(row.values(handle={"gid": claimed.gid, "exec_id": "e", "run_dir": run_dir}))
     with db.begin() as connection:
         adopted = adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
-    assert (adopted.fence, adopted.handle) == (2, ProcessHandle(claimed.gid, 1, run_dir, "e", version=0))
+    assert (adopted.fence, adopted.handle) == (2, ProcessHandle(claimed.gid, 1, version=0))
 
 
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):

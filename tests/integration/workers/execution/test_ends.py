@@ -1,14 +1,20 @@
 """A final status is never written while a process may run unseen, and a kill that was accepted is carried out."""
 
-import fcntl
+import json
 import threading
+from contextlib import closing
 
+import docker
 import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.kill import request_kill
+from relay_workers.containers.pid1.client import ANSWER_SECONDS
+from relay_workers.containers.port import container_name
+from relay_workers.execution.step_session import StepSession
 from relay_workers.maintenance.clocks import make_leftovers
+from relay_workers.ownership.live_executions import ExecutionControl
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -28,9 +34,10 @@ def test_an_engine_that_is_away_for_too_long_leaves_nothing_running_beside_the_n
     node.begin(agent)
     node.until(lambda: node.log(agent) == b"begun\n", "the agent runs")
     following = node.add(workspace, "echo next")
-    node.line.cut()
-    node.kill(agent)
-    ended = node.wait_final(agent)
+    with node.frozen(workspace):  # with the engine alone away, relay-pid1 would carry the kill out
+        node.line.cut()
+        node.kill(agent)
+        ended = node.wait_final(agent)
     assert (ended["status"], ended["reason"], ended["leftover_on"]) == (
         "failed",
         "engine_error",
@@ -45,6 +52,19 @@ def test_an_engine_that_is_away_for_too_long_leaves_nothing_running_beside_the_n
     assert node.run(following)["status"] == "completed"
 
 
+def test_a_kill_needs_no_engine(node):
+    workspace = node.submit(command=ticking("983"))
+    agent = node.chain(workspace, AGENT)["id"]
+    node.begin(agent)
+    node.until(lambda: node.log(agent) == b"begun\n", "the agent runs")
+    node.line.cut()
+    node.kill(agent)
+    node.until(lambda: "sleep 983" not in node.processes(workspace), "it is ended")
+    node.line.mend()
+    ended = node.wait_final(agent)
+    assert (ended["status"], ended["leftover_on"]) == ("killed", None)
+
+
 def test_an_engine_that_is_away_for_a_moment_does_not_end_a_dev_server(node):
     serve = "sleep 1; exec python3 -m http.server $PORT --bind $HOST"
     workspace = node.submit()
@@ -53,7 +73,7 @@ def test_an_engine_that_is_away_for_a_moment_does_not_end_a_dev_server(node):
     node.begin(server)
     node.wait_status(server, "running")
     node.until(lambda: "sleep 1" in node.processes(workspace), "it starts")
-    node.line.cut_at(b"/exec")  # of the probe of its port
+    node.line.cut()
     threading.Event().wait(0.3)
     node.line.mend()
     node.until(lambda: "dev_server.ready" in node.kinds(workspace), "it answers")
@@ -74,11 +94,9 @@ def test_a_dev_server_keeps_its_url_when_another_worker_takes_it_over(node):
     first.join(10)
     node.until(lambda: not node.context.live.all(), "it is let go")
     expired = text("UPDATE execution_processes SET lease_until = now() - interval '1 second' WHERE id = :id")
-    old_enough = text("SELECT pg_postmaster_start_time() + interval '31 seconds' < now()")  # else there is a grace
     with node.db.begin() as connection:
         connection.execute(expired, {"id": server})
-    with node.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        node.until(lambda: connection.scalar(old_enough), "the grace is over")
+    node.wait_grace()
     node.begin(server)
     node.until(lambda: node.kinds(workspace).count("dev_server.ready") == 2, "it is taken over")
     assert node.row(server)["handle"]["forward_port"] == before
@@ -86,44 +104,44 @@ def test_a_dev_server_keeps_its_url_when_another_worker_takes_it_over(node):
     assert node.wait_final(server)["status"] == "killed"
 
 
-def test_a_start_that_the_engine_did_not_get_is_begun_anew_once(node):
-    """Found by bench.chaos: a restart of dockerd in the moment of a start ended the step as `engine_error`."""
-    object.__setattr__(node.context.settings, "engine_patience_seconds", 300)
+def test_a_start_in_a_frozen_container_is_carried_out_once_when_it_goes_on(node):
+    object.__setattr__(node.context.retry_while_silent, "_seconds", 300)
     workspace = node.submit(command="echo once")
     agent = node.chain(workspace, AGENT)["id"]
-    cutting = threading.Thread(target=node.line.cut_at, args=(b"/start HTTP",))
-    cutting.start()
-    first = node.begin(agent)
-    cutting.join()
-    node.line.mend()
-    first.join()
-    assert node.row(agent)["status"] == "running", "it was left, not ended"
-    ended = node.run(agent)  # as the node's next look at what is left does
+    with node.frozen(workspace):
+        node.begin(agent)
+        node.until(lambda: "fence" in (node.row(agent)["handle"] or {}), "it is prepared")
+        threading.Event().wait(ANSWER_SECONDS + 0.5)
+        assert node.row(agent)["status"] == "running"
+    ended = node.wait_final(agent)
     assert (ended["status"], ended["error_reason"]) == ("completed", None)
     assert node.log(agent) == b"once\n"
     assert node.kinds(workspace).count("execution.started") == 2, "the clone, and the agent once"
 
 
-def test_an_engine_that_is_silent_at_every_start_ends_the_step(node):
-    object.__setattr__(node.context.settings, "engine_patience_seconds", 0)
+def test_a_container_that_stays_frozen_ends_the_step(node):
+    """The first owner leaves it, as it cannot know; the next one ends the container from outside."""
+    object.__setattr__(node.context.retry_while_silent, "_seconds", 0)
     workspace = node.submit(command="echo never")
     agent = node.chain(workspace, AGENT)["id"]
-    cutting = threading.Thread(target=node.line.cut_at, args=(b"/start HTTP",))
-    cutting.start()
-    node.begin(agent)
-    cutting.join()
-    node.line.mend()
-    ended = node.wait_final(agent)
+    with closing(docker.from_env()) as client:
+        client.api.pause(container_name(str(workspace)))
+    node.run(agent)
+    assert node.row(agent)["status"] == "running", "it was left, not ended"
+    ended = node.run(agent)
     assert (ended["status"], ended["reason"], ended["leftover_on"]) == ("failed", "engine_error", None)
     assert node.log(agent) == b""
 
 
-def test_a_step_that_breaks_relay_after_its_start_is_ended_with_its_processes(node):
-    """The row refuses the handle, as any bug after the start would."""
+def test_a_step_that_breaks_relay_after_its_start_is_ended_with_its_processes(node, monkeypatch):
     workspace = node.submit(command=ticking("986"))
     agent = node.chain(workspace, AGENT)["id"]
-    with node.db.begin() as connection:
-        connection.execute(text("ALTER TABLE execution_processes ADD CHECK (NOT (handle ? 'exec_id'))"))
+
+    def broken(*_: object) -> None:
+        node.until(lambda: "sleep 986" in node.processes(workspace), "it runs")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(StepSession, "wait", broken)
     ended = node.run(agent)
     assert (ended["status"], ended["reason"], ended["leftover_on"]) == ("failed", "internal_error", None)
     assert "sleep 986" not in node.processes(workspace)
@@ -142,18 +160,22 @@ def test_a_kill_while_a_background_process_holds_the_log(node):
     assert node.reasons(workspace) == ["clone", "setup_script"], "nothing follows a killed step"
 
 
-def test_a_kill_before_the_start(node):
-    """It comes when the step is prepared, and waits for another one's processes to be ended."""
+def test_a_kill_before_the_start(node, monkeypatch):
+    """It comes when the step is prepared."""
     workspace = node.submit(command=ticking("984"))
     agent = node.chain(workspace, AGENT)["id"]
-    directory = node.context.settings.data_dir / "locks"
-    directory.mkdir(exist_ok=True)
-    with (directory / str(workspace)).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        node.begin(agent)
-        node.until(lambda: (node.row(agent)["handle"] or {}).get("run_dir"), "it is prepared")
-        node.kill(agent)
-        node.until(lambda: all(one.kill.is_set() for one in node.context.live.all()), "the renewal tells of it")
+    go_on, confirm = threading.Event(), node.context.leases.confirm
+
+    def late(control: ExecutionControl) -> None:
+        go_on.wait(30)
+        confirm(control)
+
+    monkeypatch.setattr(node.context.leases, "confirm", late)
+    node.begin(agent)
+    node.until(lambda: "fence" in (node.row(agent)["handle"] or {}), "it is prepared")
+    node.kill(agent)
+    node.until(lambda: all(one.kill.is_set() for one in node.context.live.all()), "the renewal tells of it")
+    go_on.set()
     ended = node.wait_final(agent)
     assert (ended["status"], ended["reason"]) == ("killed", "user")
     assert node.log(agent) == b""
@@ -210,3 +232,30 @@ def test_an_end_that_cannot_be_stored_is_stored_without_what_it_cannot(node):
     assert (ended["status"], ended["reason"]) == ("failed", "internal_error")
     assert all(info.closed for info in node.context.logs.sizes(agent).values())
     assert node.kinds(workspace).count("execution.failed") == 1
+
+
+def test_an_execution_that_the_first_edition_started_ends_with_a_named_reason(node):
+    """Its node was upgraded while it ran: its process is in a container without relay-pid1."""
+    workspace = node.submit(command="echo never")
+    agent = node.chain(workspace, AGENT)["id"]
+    name = container_name(str(workspace))
+    with closing(docker.from_env()) as client:
+        new = client.containers.get(name)
+        labels, image = new.labels, new.attrs["Config"]["Image"]
+        new.remove(force=True)
+        command = ["sh", "-c", "sleep 982 & exec sleep 983"]
+        old = client.containers.run(image, command, entrypoint=[], name=name, labels=labels, detach=True, user="0:0")
+    with node.db.begin() as connection:
+        connection.execute(text("UPDATE workspaces SET container_id = :id"), {"id": old.id})
+        connection.execute(
+            text(
+                "UPDATE execution_processes SET status = 'running', fence = 1, owner = 'w0@old#1', started_at = now(), "
+                "lease_until = now() - interval '1 hour', handle = CAST(:handle AS jsonb) WHERE id = :id"
+            ),
+            {"id": agent, "handle": json.dumps({"version": 1, "gid": 20001, "fence": 1, "exec_id": "e"})},
+        )
+    node.wait_grace()
+    ended = node.run(agent)
+    assert (ended["status"], ended["reason"], ended["leftover_on"]) == ("failed", "supervisor_lost", None)
+    assert "upgraded" in ended["error_reason"]
+    assert "sleep 982" not in node.processes(workspace)

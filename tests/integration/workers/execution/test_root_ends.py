@@ -56,9 +56,10 @@ def test_leftovers_of_a_root_step_are_found_too(node):
     setup = node.chain(workspace, RunReason.SETUP_SCRIPT)["id"]
     node.begin(setup)
     node.until(lambda: node.log(setup) == b"begun\n", "it runs")
-    node.line.cut()
-    node.kill(setup)
-    assert node.wait_final(setup)["leftover_on"] is not None
+    with node.frozen(workspace):
+        node.line.cut()
+        node.kill(setup)
+        assert node.wait_final(setup)["leftover_on"] is not None
     node.line.mend()
     make_leftovers(node.context).sweep()
     assert "sleep" not in node.processes(workspace)
