@@ -41,6 +41,7 @@ from relay_workers.containers.docker.forward import Forwarder
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.containers.pid1.install import install_programs
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
+from relay_workers.containers.self_check import check_once
 from relay_workers.execution.assembly import make_runner
 from relay_workers.execution.context import WorkerContext
 from relay_workers.git.service import GitService
@@ -90,6 +91,7 @@ def make_worker(settings: Settings) -> Worker:
         EngineUnavailable: no container engine answers.
         DirectoryNotPrivate: a directory of the node cannot be closed to other accounts.
         DataDirElsewhere: this worker runs in a container whose data directory the container engine does not see.
+        NoStepsHere: no step can be run on this node.
     """
     prepare_logs(settings.log_level)
     if opened := close_to_others(settings.data_dir):
@@ -105,6 +107,7 @@ def make_worker(settings: Settings) -> Worker:
     context = make_context(settings, identity, database, dispatcher, intake)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
+    check_once(context.containers, settings.data_dir, settings.git_image, settings.container_network)
     with database.begin() as connection:
         runtime_nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
     runner = make_runner(context)

@@ -80,7 +80,10 @@ def test_a_container_with_our_label_and_no_row_is_reported_and_left(stack: Stack
 def test_raw_files_are_gone_after_a_crash_between_the_end_and_their_removal(stack: Stack):
     run = stack.relay.submit(stack.repo)
     agent = stack.agent(run)
-    left = stack.relay.data_dir / "workspaces" / run["workspace_id"] / "runs" / agent["id"] / "1"
-    left.mkdir(parents=True)
-    (left / "stdout").write_bytes(b"a secret, unmasked")
-    stack.relay.until(lambda: not left.parent.exists(), 20)
+    data_dir = stack.relay.data_dir
+    now = data_dir / "executions" / agent["id"] / "1"
+    first_edition = data_dir / "workspaces" / run["workspace_id"] / "runs" / agent["id"] / "1"
+    for left in (now, first_edition):
+        left.mkdir(parents=True)
+        (left / "stdout").write_bytes(b"a secret, unmasked")
+    stack.relay.until(lambda: not (now.parent.exists() or first_edition.parent.exists()), 40)

@@ -33,6 +33,7 @@ RelayError                        something went wrong in Relay; the API answers
   SchemaLocked                    the operator repeats `relay db upgrade` (store.schema.migrate)
   DataDirElsewhere                worker and engine need one data directory (containers.docker.data_dir_probe)
   ProgramMissing                  the operator installs a wheel or builds relay-pid1 (containers.pid1.install)
+  NoStepsHere                     the operator mends the node, on which no step can run (containers.self_check)
   DirectoryNotPrivate             the operator corrects the mode of a directory (host_files.private_dirs)
   NoFreeName                      the operator stops some workers of this node (ownership.node_identity)
   PortTaken                       the operator chooses another port for the worker's health page (health)

@@ -29,8 +29,8 @@ AGENT_INSTALLS: Final[Mapping[str, AgentInstall]] = {
     "codex-acp": AgentInstall("codex-acp", "npm install -g @zed-industries/codex-acp"),
 }
 """Name of an agent's program → how to install it."""
-EVERY_STEP = ("cat",)
-"""Programs that every image must contain besides /bin/sh: the supervisor of a step runs them."""
+EVERY_STEP = ("/bin/sh",)
+"""Programs that every image must contain: a script without a line of its own for its interpreter is run by them."""
 ACP_PYTHON = "/opt/agents/acp/bin/python"
 """Path of a python3 with the library agent-client-protocol in images that `relay image build` made."""
 

@@ -14,6 +14,7 @@ from relay_core.store.executions.adopt import HeldExecution
 from relay_core.store.outage import SQLAlchemyError
 from relay_core.store.transaction import Database
 from relay_workers.bootstrap import make_context
+from relay_workers.containers.self_check import check_steps
 from relay_workers.diagnostics import host_facts, service_facts
 from relay_workers.diagnostics.checks import Check
 from relay_workers.execution.context import WorkerContext
@@ -119,6 +120,9 @@ def _examine_engine(settings: Settings) -> list[Check]:
                 checks.append(Check("image", "error", str(error), "build it with `relay up`, or pull it"))
             else:
                 checks.append(Check("image", "ok", f"{image} is here"))
+        if all(check.level == "ok" for check in checks):
+            check_steps(containers, settings.data_dir, settings.git_image, settings.container_network)
+            checks.append(Check("steps", "ok", "a step was started, reached and killed in a container"))
         return checks
 
 

@@ -6,6 +6,7 @@ from relay_core.domain.logs.masking import SecretMask
 from relay_core.store.executions.claim import Claimed
 from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution.workspace import WorkspaceHandle
+from relay_workers.ownership.disk_cap import DiskCap
 from relay_workers.ownership.step_processes import StepProcesses
 
 
@@ -18,6 +19,11 @@ class StepPlace:
     mask: SecretMask
     """Masks all texts of the step that are stored."""
     uid: int
+
+    @property
+    def disk_cap(self) -> DiskCap:
+        """The limit on the disk space of the workspace, to which the logs of the step count."""
+        return self.workspace.disk_cap._replace(logs=(self.files.directory,))
 
     @property
     def processes(self) -> StepProcesses:

@@ -93,12 +93,11 @@ class StepSession:
         if not self.claimed.adopted:
             return None
         workspace = self.parts.workspaces.attend(self.claimed.workspace_id)
-        self.control.disk = workspace.disk_cap
         handle = self.claimed.handle
         if handle.fence is None:
             return None
         place = self.parts.preparation.place(self.claimed, workspace, handle.fence)
-        self.control.processes = place.processes
+        self.control.disk, self.control.processes = place.disk_cap, place.processes
         if handle.of_first_edition:
             raise StepFailed(Reason.SUPERVISOR_LOST, FIRST_EDITION)
         try:
@@ -124,8 +123,8 @@ class StepSession:
         """
         heed_kill(self.control)
         workspace = self.parts.workspaces.open(self.claimed.workspace_id, self.control.stop)
-        self.control.disk = workspace.disk_cap
         place, request = self.parts.preparation.prepare(self.claimed, workspace, extra_env or {})
+        self.control.disk = place.disk_cap
         step = self.parts.outputs.attach(self.claimed, self.control, place, started=False)
         try:
             self.parts.starter.start(self.claimed, self.control, step, request)

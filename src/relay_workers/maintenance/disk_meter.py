@@ -72,7 +72,7 @@ class DiskMeter:
         processes: Mapping[str, list[int]],
         timeout_seconds: float = LONGEST_MEASUREMENT_SECONDS,
     ) -> DiskUsage | None:
-        """Measure a workspace: its directory, its container's layer and volumes, and open files that were deleted.
+        """Measure a workspace: its directory, its logs, its container's layer and volumes, and open deleted files.
 
         Args:
             cap: the workspace and its container.
@@ -83,7 +83,7 @@ class DiskMeter:
             The usage; None if it cannot be measured in that time.
         """
         storage = self._storage_of(cap.container_id)
-        usage = directory_usage([cap.directory, *storage.directories], timeout_seconds)
+        usage = directory_usage([cap.directory, *cap.logs, *storage.directories], timeout_seconds)
         if usage is None:
             return None
         usage = usage.plus(unlinked_file_usage(processes.get(cap.container_id, ())))

@@ -128,7 +128,7 @@ class DivergenceFinder:
             for execution_id in executions_with_files(self._data_dir)
         }
         for workspace_id, execution_id in runs_of_first_edition(self._data_dir / "workspaces"):
-            repairs[execution_id] = partial(self._repairs.remove_runs, workspace_id, execution_id)
+            repairs.setdefault(execution_id, partial(self._repairs.remove_runs, workspace_id, execution_id))
         with self._database.connect() as connection:
             finished = node_workspaces.finished(connection, repairs)
         return [

@@ -13,3 +13,5 @@ class DiskCap(NamedTuple):
     """The container of the workspace; its writable layer and its volumes count too."""
     bytes: int
     """Largest number of bytes. The largest number of files follows from it (`relay_core.domain.limits.files_for`)."""
+    logs: tuple[Path, ...] = ()
+    """The directories with the log files of the execution, which count too."""
