@@ -118,7 +118,7 @@ CAP_MESSAGES = {
     Reason.DISK_PRESSURE: "the node's disk was nearly full; free space there",
     Reason.OOM: "it used more than limits.memory_bytes ({limits.memory_bytes} bytes) and the kernel ended it",
     Reason.LOG_TAMPERED: "its log was changed behind Relay's back; what was stored before is kept",
-    Reason.SUPERVISOR_LOST: "its supervisor in the container was ended from inside, so its exit code is not known",
+    Reason.SUPERVISOR_LOST: "its supervisor in the container was ended, so its exit code is not known",
     Reason.CONTAINER_MISSING: "the workspace's container was ended or removed outside of Relay while it ran",
     Reason.START_FAILED: "its first process could not be started; its log says why",
     Reason.NO_PORT: "nothing listened on $PORT in time; bind the server to $HOST:$PORT",
