@@ -1,5 +1,6 @@
 """Finishes a step's process: kills what is left of it, reads its log to the end, and decides how it ended."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -77,9 +78,11 @@ class StepFinisher:
         """
         self._leases.confirm(control)
         stopped = decision.act is Act.STOP
-        left = () if stopped else self._left_behind(step)
-        grace = step.place.workspace.row.limits.kill_grace_seconds if stopped else 0
-        self._ender.end(step.place.processes, grace_seconds=grace)
+        left: tuple[str, ...] = ()
+        if not _is_drained(step):
+            left = () if stopped else self._left_behind(step)
+            grace = step.place.workspace.row.limits.kill_grace_seconds if stopped else 0
+            self._ender.end(step.place.processes, grace_seconds=grace)
         over = step.capture.await_over(self._tail_seconds)
         if over and left and step.turn is None:
             _say_what_was_left(step, left)
@@ -105,6 +108,14 @@ class StepFinisher:
         except RelayError as error:
             log.warning("processes that a step left running cannot be listed", error=str(error))
             return ()
+
+
+def _is_drained(step: RunningStep) -> bool:
+    """Return whether relay-pid1 has recorded that no process of the step is left."""
+    with suppress(MalformedMessage):
+        record = step.place.files.read_record()
+        return record is not None and record.drained is not None
+    return False
 
 
 def _say_what_was_left(step: RunningStep, names: tuple[str, ...]) -> None:

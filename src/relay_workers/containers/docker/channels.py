@@ -26,7 +26,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.failure import translated
 from relay_workers.containers.pid1.channel import BootstrapListener
 from relay_workers.containers.pid1.client import Pid1Client
-from relay_workers.containers.pid1.errors import Pid1Gone
+from relay_workers.containers.pid1.errors import Pid1Gone, Pid1Silent
 from relay_workers.containers.port import CHANNEL
 
 BOOTSTRAP_SECONDS = 10.0
@@ -76,11 +76,15 @@ class Channels:
         self._lock = Lock()
         self._known: dict[str, Running] = {}
 
-    def call(self, container_id: str, action: Callable[[Running], _Result]) -> _Result:
+    def call(self, container_id: str, action: Callable[[Running], _Result], *, again: bool = True) -> _Result:
         """Return the result of ``action`` on a running container.
 
-        If relay-pid1 turns out to be another one than before, as after a restart of the container, the action is done
-        again on the new one: it had no effect on the old one.
+        Args:
+            container_id: the container.
+            action: a request to its relay-pid1.
+            again: whether to do the action on the new relay-pid1 if it turns out to be another one than before, as
+                after a restart of the container. It had no effect on the old one. A start is not done again: the new
+                one does not know what was forbidden, so the caller first confirms that it may start the step.
 
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run.
@@ -92,8 +96,10 @@ class Channels:
         if known is not None:
             try:
                 return action(known)
-            except Pid1Gone:
+            except Pid1Gone as error:
                 self.forget(container_id)
+                if not again:
+                    raise Pid1Silent(f"The container was started again: {error}") from error
         found = self._find(container_id)
         with self._lock:
             kept = self._known.setdefault(container_id, found)

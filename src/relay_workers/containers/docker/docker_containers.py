@@ -87,7 +87,7 @@ class DockerContainers:
 
     def start(self, container_id: str, step: StepStart) -> None:
         """Start a step, and return once its program is being executed (`Containers.start`)."""
-        self._channels.call(container_id, lambda found: start_step(found, step))
+        self._channels.call(container_id, lambda found: start_step(found, step), again=False)
 
     def forbid(self, container_id: str, key: Key) -> bool:
         """Declare that a start never happens; return False if it has happened (`Containers.forbid`)."""

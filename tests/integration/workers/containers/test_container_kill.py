@@ -124,7 +124,7 @@ exec sleep 60
     assert (result.remaining, result.restarted) == (0, False)
     assert time.monotonic() - started < 5
     assert workspace.processes() == []
-    assert workspace.run("#!/bin/bash\necho next", gid=20003).log() == b"next\n"
+    assert workspace.run("#!/bin/echo next", gid=20003).log().startswith(b"next ")
 
 
 def test_a_stopped_container_has_nothing_left(workspace):

@@ -151,3 +151,14 @@ def test_other_executions_of_the_workspace_do_not_see_the_environment(workspace)
     assert int(workspace.run(look, gid=20001).log()) >= 1
     assert workspace.run(look, gid=20002).log() == b"0\n"
     workspace.kill(secret)
+
+
+def test_a_start_is_not_carried_over_to_the_next_life_of_a_container(workspace, docker_api):
+    """Another worker restarted it, and may have forbidden this start in its earlier life."""
+    workspace.run("true")
+    start = workspace.prepare("echo late")
+    docker_api.restart(workspace.container, timeout=0)
+    with pytest.raises(EngineUnavailable, match="started again"):
+        workspace.containers.start(workspace.container, start)
+    assert workspace.containers.forbid(workspace.container, start.files.key)
+    assert workspace.run("echo next").log() == b"next\n"
