@@ -33,12 +33,13 @@ ORDERS = [
 """All orders of all subsets while the lease holds, and all orders of all four events."""
 LINE = "a line\n"
 RUNS, ENDS = ScriptedStep(stdout=LINE, exit_code=None), ScriptedStep(stdout=LINE)
+LEAVES = ScriptedStep(stdout=LINE, leaves=("sleep",))
 STAGES = {
     "before the start": RUNS,
     "at the start": RUNS,
     "after the start": RUNS,
     "while it runs": RUNS,
-    "at the end": ENDS,
+    "at the end": LEAVES,
     "in the evidence": ENDS,
 }
 WAIT_SECONDS = 20
