@@ -23,7 +23,6 @@ from uuid import UUID, uuid4
 import psutil
 from sqlalchemy import Engine, text
 
-from relay_core.domain.vocabulary import Stream
 from relay_core.live_log.follower import LiveLogFollower
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.settings import Settings
@@ -33,37 +32,28 @@ from relay_core.store.schema.migrate import upgrade
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers.capture.pump import CaptureHandle, CaptureRequest, LogPump
-from relay_workers.host_files.safe_dir import OpenFile, SafeDir
+from relay_workers.containers.pid1.answers import How
+from relay_workers.containers.run_files import RunFiles
+from relay_workers.testing.fake_record import FakeRecord
 
 MIB = 1 << 20
 SECRETS = [b"sk-0123456789abcdef0123456789", b"password-of-the-database", b"ghp_ABCDEFGHIJKLMNOPQRST"]
 
 
 class Run:
-    """The run directory of an execution. This program plays the supervisor that normally runs in the container."""
+    """The files of an execution. This program plays relay-pid1, which normally writes them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        os.mkfifo(folder / "alive")
-        for name in ("stdout", "stderr"):
-            (folder / name).touch()
-        self.alive = os.open(folder / "alive", os.O_RDWR)
-
-    def open_log(self, stream: Stream) -> OpenFile:
-        """Open the file with the raw output of a stream."""
-        with SafeDir.open(self.folder) as directory:
-            return directory.open_file(stream.value)
-
-    def open_alive(self) -> int:
-        """Open the FIFO that shows the pump whether the supervisor is alive."""
-        with SafeDir.open(self.folder) as directory:
-            return directory.open_fifo("alive")
+    def __init__(self, data_dir: Path) -> None:
+        self.run_files = RunFiles(data_dir, uuid4(), 1)
+        self.run_files.create()
+        self.folder = self.run_files.directory
+        self.record = FakeRecord(self.run_files)
+        self.record.start()
 
     def end(self) -> None:
-        """Report to the pump that the process has ended and that its supervisor exits, too."""
-        os.write(self.alive, b"sx")
-        os.close(self.alive)
+        """Record that the process has ended and that nothing more is written."""
+        self.record.end(How.EXITED, 0)
+        self.record.drain()
 
 
 @contextmanager
@@ -103,7 +93,7 @@ def executions(database: Engine, count: int) -> list[UUID]:
 
 
 def attach(pump: LogPump, execution_id: UUID, run: Run) -> CaptureHandle:
-    return pump.attach(CaptureRequest(execution_id, 1, run, SECRETS, 1 << 40, threading.Event()))
+    return pump.attach(CaptureRequest(execution_id, 1, run.run_files, SECRETS, 1 << 40, threading.Event()))
 
 
 def log_like(size: int) -> bytes:
@@ -129,7 +119,7 @@ def throughput(folder: Path, database: Engine, pump: LogPump, mib: int) -> None:
         subprocess.run(("sh", "-c", 'cat "$1" >"$2"', "sh", source, folder / "copy"), check=True)
         plain = mib / (time.monotonic() - began)
         (folder / "copy").unlink()
-        run = Run(folder / f"run-{kind.split()[0]}")
+        run = Run(folder)
         capture = attach(pump, executions(database, 1)[0], run)
         rss = memory.memory_info().rss
         began = time.monotonic()
@@ -190,7 +180,7 @@ def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, l
 
 def idle(folder: Path, database: Engine, pump: LogPump) -> None:
     for number, execution_id in enumerate(executions(database, 500)):
-        attach(pump, execution_id, Run(folder / f"idle-{number}"))
+        attach(pump, execution_id, Run(folder)
     time.sleep(2)
     process = psutil.Process()
     process.cpu_percent()
