@@ -158,7 +158,7 @@ def reader(settings: Settings, ids: list[UUID], lines: int, answer: "multiproces
 
 def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, lines: int) -> None:
     ids = executions(database, 100)
-    runs = [Run(folder / f"live-{number}") for number in range(100)]
+    runs = [Run(folder) for _ in range(100)]
     captures = [attach(pump, execution_id, run) for execution_id, run in zip(ids, runs, strict=True)]
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
@@ -180,7 +180,7 @@ def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, l
 
 def idle(folder: Path, database: Engine, pump: LogPump) -> None:
     for number, execution_id in enumerate(executions(database, 500)):
-        attach(pump, execution_id, Run(folder)
+        attach(pump, execution_id, Run(folder))
     time.sleep(2)
     process = psutil.Process()
     process.cpu_percent()
