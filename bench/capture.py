@@ -179,8 +179,9 @@ def latency(folder: Path, settings: Settings, database: Engine, pump: LogPump, l
 
 
 def idle(folder: Path, database: Engine, pump: LogPump) -> None:
-    for number, execution_id in enumerate(executions(database, 500)):
-        attach(pump, execution_id, Run(folder))
+    runs = [Run(folder) for _ in range(500)]
+    for run, execution_id in zip(runs, executions(database, 500), strict=True):
+        attach(pump, execution_id, run)
     time.sleep(2)
     process = psutil.Process()
     process.cpu_percent()
