@@ -26,15 +26,15 @@ class ExecutionSettings(SettingsGroup):
         30,
         gt=0,
         le=600,
-        description="Seconds after which a step whose supervisor has not begun fails with `start_failed`. Raise it on "
-        "slow hosts.",
+        description="Without effect: relay-pid1 says at once whether a step has begun. It is still read, so that "
+        "existing settings stay valid.",
     )
     last_resort_seconds: float = Field(
         60,
         gt=0,
         le=24 * 3600,
-        description="Seconds after time-out and grace of a step until its supervisor in the container ends it by "
-        "itself. It matters only while no worker is there to end the step.",
+        description="Seconds after time-out and grace of a step until relay-pid1, the first process of its container, "
+        "ends it by itself. It matters only while no worker is there to end the step.",
     )
     log_tail_seconds: float = Field(
         5,
