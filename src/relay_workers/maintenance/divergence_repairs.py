@@ -1,5 +1,6 @@
 """Repairs differences between this node and Postgres. The difference may be gone by the time of its repair."""
 
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation
-from relay_workers.containers.port import Containers
+from relay_workers.containers.port import Containers, container_name
 from relay_workers.containers.run_files import remove_files
 from relay_workers.git.port import Git
 from relay_workers.host_files.first_edition import remove_runs
@@ -75,6 +76,8 @@ class DivergenceRepairs:
         if row.container_id is not None:
             self._containers.remove(row.container_id)
         self._git.remove_workspace(row.id, self._workspace_dir(row.id))
+        # The engine's answer about a container tells where its channel is, but this one may have been removed by hand.
+        shutil.rmtree(self._data_dir / "channels" / container_name(str(row.id)), ignore_errors=True)
         node_lock.remove_lock(self._data_dir, str(row.id))
         with self._database.begin() as connection:
             preparation.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
