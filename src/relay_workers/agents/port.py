@@ -64,7 +64,7 @@ class TurnRequest:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The content of two files and the environment variables with which the supervisor starts a turn."""
+    """The script, the standard input and the environment variables with which a turn is started."""
 
     script: bytes
     """A script for ``/bin/sh``; a script with a ``#!`` line runs with that interpreter.

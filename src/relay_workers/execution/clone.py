@@ -40,7 +40,7 @@ from relay_workers.ownership.live_executions import ExecutionControl, OwnershipL
 _POLL_SECONDS = 0.1
 """Seconds between two checks for a kill or a shutdown, while the container engine makes the container."""
 
-SUBDIRECTORIES = ("repos", "runs", "home", "cache", "tmp")
+SUBDIRECTORIES = ("repos", "home", "cache", "tmp")
 
 OpenLog = Callable[[Claimed, WorkspaceRow, ExecutionControl], StepLog]
 """Opens the log of a `clone` execution; the worker itself writes to it."""

@@ -34,7 +34,7 @@ class Look:
     ended: bool
     """Whether its exit is recorded."""
     gone: bool
-    """Whether its supervisor is dead, and with it the copiers of its log, so that the log is complete."""
+    """Whether no process of it is left, so that the log is complete."""
     seconds_ended: float
     """Seconds since its exit was recorded; 0 before."""
     kill_asked: bool
