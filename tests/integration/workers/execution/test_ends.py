@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain.vocabulary import RunReason
+from relay_core.store.executions.claim import Claimant, Claimed, claim
 from relay_core.store.executions.kill import request_kill
 from relay_workers.containers.pid1.client import ANSWER_SECONDS
 from relay_workers.containers.port import container_name
@@ -45,7 +46,6 @@ def test_an_engine_that_is_away_for_too_long_leaves_nothing_running_beside_the_n
     )
     assert all(info.truncated and info.closed for info in node.context.logs.sizes(agent).values())
     node.line.mend()
-    assert "sleep 987" in node.processes(workspace)
     assert node.run(following)["status"] == "queued", "its lane is held"
     make_leftovers(node.context).sweep()
     assert "sleep 987" not in node.processes(workspace)
@@ -247,10 +247,13 @@ def test_an_execution_that_the_first_edition_started_ends_with_a_named_reason(no
         old = client.containers.run(image, command, entrypoint=[], name=name, labels=labels, detach=True, user="0:0")
     with node.db.begin() as connection:
         connection.execute(text("UPDATE workspaces SET container_id = :id"), {"id": old.id})
+        mine = node.context.claimant
+        claimed = claim(connection, agent, 1, Claimant("w0@old#1", mine.node_id, mine.pool, mine.lease_seconds))
+        assert isinstance(claimed, Claimed)
         connection.execute(
             text(
-                "UPDATE execution_processes SET status = 'running', fence = 1, owner = 'w0@old#1', started_at = now(), "
-                "lease_until = now() - interval '1 hour', handle = CAST(:handle AS jsonb) WHERE id = :id"
+                "UPDATE execution_processes SET lease_until = now() - interval '1 hour', "
+                "handle = CAST(:handle AS jsonb) WHERE id = :id"
             ),
             {"id": agent, "handle": json.dumps({"version": 1, "gid": 20001, "fence": 1, "exec_id": "e"})},
         )
