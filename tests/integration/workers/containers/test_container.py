@@ -154,11 +154,11 @@ def test_root_may_do_what_installing_packages_takes_and_no_more(workspace):
         ! mknod /workspace/device c 1 3 2>/dev/null
         ! mount -t tmpfs none /mnt 2>/dev/null
         ! chroot / true 2>/dev/null
-        grep -E '^(NoNewPrivs|CapBnd)' /proc/self/status"""
+        grep -E '^(NoNewPrivs|CapPrm)' /proc/self/status"""
     step = workspace.run(script, uid=0)
     assert step.verdict().exit_code == 0, (step.log(), step.log(Stream.STDERR))
     capabilities = sum(1 << bit for bit in (0, 1, 3, 4, 6, 7))  # of PID 1's, without CAP_KILL
-    assert step.log().split() == [b"CapBnd:", b"%016x" % capabilities, b"NoNewPrivs:", b"1"]
+    assert step.log().split() == [b"CapPrm:", b"%016x" % capabilities, b"NoNewPrivs:", b"1"]
 
 
 def test_other_users_have_no_capability_and_limits_of_their_own(workspace):
