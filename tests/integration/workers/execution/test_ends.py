@@ -243,8 +243,9 @@ def test_an_execution_that_the_first_edition_started_ends_with_a_named_reason(no
         new = client.containers.get(name)
         labels, image = new.labels, new.attrs["Config"]["Image"]
         new.remove(force=True)
-        command = ["sh", "-c", "sleep 982 & exec sleep 983"]
+        command = ["sleep", "983"]
         old = client.containers.run(image, command, entrypoint=[], name=name, labels=labels, detach=True, user="0:0")
+        old.exec_run(["sleep", "982"], detach=True)
     with node.db.begin() as connection:
         connection.execute(text("UPDATE workspaces SET container_id = :id"), {"id": old.id})
         mine = node.context.claimant
