@@ -114,7 +114,7 @@ ADVICE: Final = {
     Reason.OOM: "Raise `limits.memory_bytes`, or `RELAY_GIT_CONTAINER_MEMORY_BYTES`.",
     Reason.DISK_PRESSURE: "Free space on the node.",
     Reason.USER: "A client, an operator or a stop of the workspace ended it; rerun it if that was a mistake.",
-    Reason.SUPERVISOR_LOST: "Check whether the step kills processes that are not its own.",
+    Reason.SUPERVISOR_LOST: "Start it again.",
     Reason.CONTAINER_MISSING: "Retry if the container was only stopped; else start a new run.",
     Reason.ENGINE_ERROR: "Read the message and the engine's log.",
     Reason.NODE_LOST: "Retry when the node is back, or start a new run.",
