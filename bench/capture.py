@@ -76,8 +76,8 @@ def executions(database: Engine, count: int) -> list[UUID]:
         connection.execute(
             text(
                 "INSERT INTO execution_processes (id, session_id, workspace_id, run_reason, executor_action, "
-                "task_id, created_by, group_id, status, started_at, owner, lease_until, fence) "
-                "SELECT id, id, id, 'dev_server', '{}', id, 'b', id, 'running', now(), 'b', now(), 1 "
+                "task_id, created_by, group_id, status, started_at, owner, fence) "
+                "SELECT id, id, id, 'dev_server', '{}', id, 'b', id, 'running', now(), 'b', 1 "
                 "FROM unnest(CAST(:ids AS uuid[])) AS id"
             ),
             {"ids": [str(execution_id) for execution_id in ids]},

@@ -49,10 +49,10 @@ from relay_workers.health import ClockState, Health, HealthServer, judge
 from relay_workers.host_files.private_dirs import close_to_others
 from relay_workers.maintenance.clocks import VITAL, make_clocks
 from relay_workers.maintenance.ticker import Ticker
-from relay_workers.metrics import Metrics, oldest
+from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission, QueueIntake, capacity_of
 from relay_workers.ownership.leases import Leases
-from relay_workers.ownership.live_executions import LiveExecutions, boottime_seconds
+from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
 
 
@@ -110,6 +110,7 @@ def make_worker(settings: Settings) -> Worker:
     check_once(context.containers, settings.data_dir, settings.git_image, settings.container_network)
     with database.begin() as connection:
         runtime_nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+    context.leases.renew()
     runner = make_runner(context)
     register(app, runner.run)
     bind_to_logs(node_id=identity.node_id, worker=identity.worker)
@@ -214,7 +215,7 @@ def _serve_health(context: WorkerContext, clocks: Sequence[Ticker]) -> None:
             "slots_total": lambda: settings.worker_concurrency or default_concurrency(),
             "slots_used": lambda: len(active_requests),
             "runs_live": lambda: len(live.all()),
-            "lease_age_seconds": lambda: oldest([boottime_seconds() - control.renewed_at for control in live.all()]),
+            "lease_age_seconds": lambda: context.leases.age_seconds,
             "log_unstored_bytes": lambda: sum(backlog.unstored_bytes for backlog in context.pump.backlogs().values()),
             "log_store_wait_seconds": lambda: context.pump.store_wait_seconds,
         }

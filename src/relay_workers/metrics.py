@@ -1,7 +1,7 @@
 """The metrics of one worker for Prometheus. No label contains an id, so the number of time series is bounded."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -49,7 +49,7 @@ class Metrics:
                 ("slots_total", "Tasks that this worker can carry out at once."),
                 ("slots_used", "Slots that are taken; a dev server that answers holds none."),
                 ("runs_live", "Executions that this worker owns."),
-                ("lease_age_seconds", "Seconds since the oldest granted renewal of the lease of a live execution."),
+                ("lease_age_seconds", "Seconds since this worker's lease was last renewed."),
                 ("log_unstored_bytes", "Bytes of raw log files that are not stored yet."),
                 (
                     "log_store_wait_seconds",
@@ -101,8 +101,3 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
-
-
-def oldest(ages: Collection[float]) -> float:
-    """Return the largest of the ages; 0 if there are none."""
-    return max(ages, default=0.0)

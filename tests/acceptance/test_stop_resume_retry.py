@@ -212,9 +212,7 @@ def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processe
         with relay.database.begin() as connection:
             long_ago = "now() - interval '5 minutes'"
             connection.execute(text(f"UPDATE runtime_nodes SET last_heartbeat_at = {long_ago}"))
-            connection.execute(
-                text(f"UPDATE execution_processes SET lease_until = {long_ago} WHERE status = 'running'")
-            )
+            connection.execute(text(f"UPDATE incarnations SET lease_until = {long_ago}"))
             connection.execute(
                 text("UPDATE presence_sweeps SET swept_at = now(), resumed_at = now() - interval '1 day'")
             )

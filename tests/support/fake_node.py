@@ -302,7 +302,10 @@ class FakeNode:
         """End the lease of the present owner."""
         with self.database.begin() as connection:
             connection.execute(
-                text("UPDATE execution_processes SET lease_until = now() - interval '1 hour' WHERE id = :id"),
+                text(
+                    "UPDATE incarnations SET lease_until = now() - interval '1 hour' "
+                    "WHERE owner = (SELECT owner FROM execution_processes WHERE id = :id)"
+                ),
                 {"id": execution_id},
             )
 

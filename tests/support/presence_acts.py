@@ -3,13 +3,12 @@
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import text, update
+from sqlalchemy import Connection, text, update
 
 from relay_core.domain.nodes import Bounds
-from relay_core.domain.vocabulary import Status
 from relay_core.store import events
 from relay_core.store.nodes import runtime_nodes
-from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode
+from relay_core.store.schema.tables import Incarnation, RuntimeNode
 from relay_core.store.transaction import Database
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import presence
@@ -32,10 +31,13 @@ def silent(db: Database, node_id: str, seconds: float) -> None:
         connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == node_id).values(last_heartbeat_at=ago))
         earlier = RuntimeNode.reaped_at - text(f"interval '{seconds} seconds'")
         connection.execute(update(RuntimeNode).values(reaped_at=earlier))
-        mine = update(ExecutionProcess).where(
-            ExecutionProcess.node_id == node_id, ExecutionProcess.status == Status.RUNNING
-        )
+        mine = update(Incarnation).where(Incarnation.node_id == node_id)
         connection.execute(mine.values(lease_until=text(f"now() + interval '{30 - seconds} seconds'")))
+
+
+def expire_leases(connection: Connection) -> None:
+    """End the leases of all workers."""
+    connection.execute(update(Incarnation).values(lease_until=text("now() - interval '1 hour'")))
 
 
 def sweep(db: Database) -> list[tuple[str, str, str]]:

@@ -1,7 +1,8 @@
 """Makes all clocks of a worker. A clock is a thread that calls one function periodically (`Ticker`).
 
-There is no Celery beat and no leader: every worker runs all clocks. A clock waits for at most one external service; a
-clock that needs only Postgres never waits for the container engine or for Redis.
+There is no Celery beat and no leader: every worker runs all clocks. A sweep that concerns all nodes is done by the
+worker that has its turn (`SweepTurns`). A clock waits for at most one external service; a clock that needs only
+Postgres never waits for the container engine or for Redis.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.leftovers import Leftovers
 from relay_workers.maintenance.reaper import Reaper
+from relay_workers.maintenance.sweep_turns import SweepTurns
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
 
@@ -52,10 +54,13 @@ def make_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> l
         context: the adapters and facts of the worker.
         adopt: `relay_workers.celery.detached_tasks.DetachedTasks.adopt`.
     """
-    return [*_vital_clocks(context, adopt), *_database_clocks(context), *_node_clocks(context), *_disk_clocks(context)]
+    turns = SweepTurns(context.database)
+    context.leases.told = turns.tell
+    vital = _vital_clocks(context, turns, adopt)
+    return [*vital, *_database_clocks(context, turns), *_node_clocks(context), *_disk_clocks(context)]
 
 
-def _vital_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) -> list[Ticker]:
+def _vital_clocks(context: WorkerContext, turns: SweepTurns, adopt: Callable[[UUID, int], None]) -> list[Ticker]:
     settings, database, claimant = context.settings, context.database, context.claimant
     dispatcher, metrics = context.dispatcher, context.metrics
     beats = Heartbeat(settings, claimant, database, context.containers)
@@ -67,22 +72,22 @@ def _vital_clocks(context: WorkerContext, adopt: Callable[[UUID, int], None]) ->
         Ticker("heartbeat", settings.node_heartbeat_seconds, beats.beat),
         Ticker("capabilities", heartbeat.CAPABILITIES_SECONDS, beats.ask_engine),
         Ticker("leases", settings.lease_renew_seconds, context.leases.renew),
-        Ticker("sweeps", SWEEP_SECONDS, partial(presence.sweep, database, settings.presence, metrics)),
+        turns.clock("sweeps", partial(presence.sweep, database, settings.presence, metrics)),
         admission,
         Ticker("adoption", SWEEP_SECONDS, adoption.sweep),
     ]
 
 
-def _database_clocks(context: WorkerContext) -> list[Ticker]:
+def _database_clocks(context: WorkerContext, turns: SweepTurns) -> list[Ticker]:
     settings, database, dispatcher, metrics = context.settings, context.database, context.dispatcher, context.metrics
     log_ends = partial(stored_ends, context.logs)
     reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs)
     refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
     upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
     return [
-        Ticker("messages", SWEEP_SECONDS, partial(requeue.sweep, database, dispatcher, metrics)),
-        Ticker("reaper", SWEEP_SECONDS, lambda: metrics.swept("lost_run", reaper.sweep())),
-        Ticker("upkeep", database_upkeep.UPKEEP_SECONDS, upkeep),
+        turns.clock("messages", partial(requeue.sweep, database, dispatcher, metrics)),
+        turns.clock("reaper", lambda: metrics.swept("lost_run", reaper.sweep())),
+        turns.clock("upkeep", upkeep),
         Ticker("watchdog", pump_watchdog.WATCHDOG_SECONDS, partial(pump_watchdog.check, context.pump)),
         Ticker("secrets", secret_refresh.LOOK_SECONDS, refresh.sweep),
     ]

@@ -1,4 +1,4 @@
-"""Keeps the database small: deletes old idempotency keys and compacts finished logs, a limited amount in each round."""
+"""Keeps the database small: deletes old rows and compacts finished logs, a limited amount in each round."""
 
 import time
 
@@ -6,24 +6,30 @@ import structlog
 
 from relay_core.store import global_events, idempotency
 from relay_core.store.advisory_lock import try_sweep_lock
+from relay_core.store.executions import leases
 from relay_core.store.logs import compaction
+from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-UPKEEP_SECONDS = 5.0
+FORGET_SECONDS = 3600.0
+"""Time between two removals of the rows of incarnations that are long over."""
 COMPACTION_SECONDS = 1.0
 """Largest number of seconds per round for compaction: a fifth of the interval, so a fifth of a connection's time."""
 
 
 def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
-    """Delete old idempotency keys, give events positions, and compact finished logs for up to `COMPACTION_SECONDS`.
+    """Delete old idempotency keys and incarnations, give events positions, and compact finished logs.
 
-    Every worker does this for the whole database, but only one at a time compacts logs.
+    The latter takes up to `COMPACTION_SECONDS`.
+
+    This is for the whole database; if rounds of two workers meet, one of them compacts logs.
     """
     _forget_keys(database, idempotency_ttl_hours)
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
+    _forget_incarnations(database)
     deadline = time.monotonic() + COMPACTION_SECONDS
     while time.monotonic() < deadline:
         with database.begin() as connection:
@@ -41,3 +47,10 @@ def _forget_keys(database: Database, ttl_hours: int) -> None:
         forgotten = idempotency.forget_old(connection, ttl_hours)
     if forgotten:
         log.info("forgot old idempotency keys", keys=forgotten)
+
+
+def _forget_incarnations(database: Database) -> None:
+    with database.begin() as connection:
+        forgotten = leases.forget_old(connection) if take_turn(connection, "incarnations", FORGET_SECONDS) else 0
+    if forgotten:
+        log.info("forgot old incarnations", incarnations=forgotten)

@@ -1,5 +1,6 @@
 """A clock of a worker: a thread that calls one function periodically."""
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from relay_core.store.outage import is_away
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
+JITTER = 0.1
+"""Largest part of the interval by which a pause is shorter or longer, so that workers of a fleet do not act at once."""
 
 
 class Ticker:
@@ -21,7 +24,7 @@ class Ticker:
 
     Args:
         name: the name of the clock, of its thread, and of its entries in `/healthz` and in the metrics.
-        interval_seconds: seconds between the end of one call and the start of the next.
+        interval_seconds: seconds between the end of one call and the start of the next, up to `JITTER`.
         act: the function to call.
     """
 
@@ -64,4 +67,4 @@ class Ticker:
                     log.warning("the database is away", thread=self._thread.name, error=str(error).splitlines()[0])
                 else:
                     log.exception("a tick failed", thread=self._thread.name)
-            self._woken.wait(self.interval_seconds)
+            self._woken.wait(self.interval_seconds * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret

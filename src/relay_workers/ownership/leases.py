@@ -1,12 +1,18 @@
-"""The leases of a worker's live executions: all are renewed together, and one is confirmed before irreversible acts."""
+"""The lease of this worker: it is renewed for all executions together, and confirmed before irreversible acts."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
 
 import structlog
 
 from relay_core.retry import Backoff, until_available
+from relay_core.store.database import Connection
+from relay_core.store.executions import leases
 from relay_core.store.executions.claim import Claimant
-from relay_core.store.executions.leases import renew_leases
+from relay_core.store.executions.leases import Renewal
 from relay_core.store.outage import is_away
 from relay_core.store.transaction import Database
 from relay_workers.ownership.live_executions import (
@@ -19,16 +25,33 @@ from relay_workers.ownership.live_executions import (
 log = structlog.get_logger(__name__)
 
 BACKOFF = Backoff(first_seconds=0.2, last_seconds=5.0)
+TURN_SECONDS = 4.0
+"""Time between two turns of a sweep that one worker does for all nodes.
+
+It is shorter than the usual interval of renewals, whose answers tell of turns: a worker that is alone sweeps at each.
+"""
+
+
+@dataclass(frozen=True)
+class _Granted:
+    """A renewal of the lease, and what it means for the live executions."""
+
+    renewal: Renewal
+    owned: dict[UUID, int] = field(default_factory=dict)
+    """Fences of the doubtful executions that still belong to this worker."""
 
 
 class Leases:
-    """The leases of the executions that one worker owns. All methods are thread-safe.
+    """The lease of one worker. All methods are thread-safe.
 
     Args:
-        database: used to confirm a single lease.
+        database: used to confirm the lease from the thread of an execution.
         renewals: a database client with a connection of its own, so that renewals never wait for other threads.
         claimant: this worker.
-        live: the executions whose leases are renewed.
+        live: the executions of this worker.
+
+    Attributes:
+        told: called with the answer of each regular renewal; from it the sweeps learn whose turn is over.
     """
 
     def __init__(self, database: Database, renewals: Database, claimant: Claimant, live: LiveExecutions) -> None:
@@ -36,18 +59,27 @@ class Leases:
         self._renewals = renewals
         self._claimant = claimant
         self._live = live
+        self.told: Callable[[Renewal], None] = lambda _: None
+        self._lock = threading.Lock()
+        self._renewed_at = float("-inf")
+        self._taken_at: datetime | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the last successful renewal was requested; infinite before the first one."""
+        return boottime_seconds() - self._renewed_at
 
     def renew(self) -> None:
-        """Renew the leases of all live executions in one statement.
+        """Renew the lease, which writes one row.
 
-        Executions whose lease is lost or whose kill was requested are notified (`ExecutionControl.let_go`, `ask_kill`).
+        Executions that another worker has taken or whose kill was requested are notified (`ExecutionControl.let_go`,
+        `ask_kill`). A worker that shuts down and has left all executions renews nothing.
 
         Raises:
-            SQLAlchemyError: Postgres is away; the leases stay valid until they expire.
+            SQLAlchemyError: Postgres is away; the lease stays valid until it expires.
         """
-        live = self._live.all()
-        if live:
-            self._renew(self._renewals, live)
+        if not self._live.finished:
+            self.told(self._renew(self._renewals, self._live.all()))
 
     def confirm(self, control: ExecutionControl) -> None:
         """Return once it is certain that this worker owns the execution.
@@ -61,7 +93,7 @@ class Leases:
         """
 
         def renew_until_fresh_or_lost() -> None:
-            while not control.lost.is_set() and not self._is_fresh(control):
+            while not control.lost.is_set() and not self._is_certain(control):
                 self._renew(self._database, [control])
 
         def report(error: Exception, _pause: float) -> None:
@@ -71,20 +103,35 @@ class Leases:
         if control.lost.is_set():
             raise OwnershipLost("the lease of the execution was lost")
 
-    def _is_fresh(self, control: ExecutionControl) -> bool:
-        return boottime_seconds() - control.renewed_at < self._claimant.lease_seconds
+    def _is_certain(self, control: ExecutionControl) -> bool:
+        with self._lock:
+            return self.age_seconds < self._claimant.lease_seconds and control.taken_at == self._taken_at
 
-    def _renew(self, database: Database, live: Sequence[ExecutionControl]) -> None:
+    def _renew(self, database: Database, live: Sequence[ExecutionControl]) -> Renewal:
         asked_at = boottime_seconds()
         by = self._claimant
-        ids = [control.execution_id for control in live]
-        leases = database.transact(lambda connection: renew_leases(connection, by.owner, ids, by.lease_seconds))
-        renewed = {lease.execution_id: lease for lease in leases}
+
+        def work(connection: Connection) -> _Granted:
+            renewal = leases.renew(connection, by.owner, by.node_id, by.lease_seconds, turn_seconds=TURN_SECONDS)
+            doubtful = [control.execution_id for control in live if control.taken_at != renewal.taken_at]
+            return _Granted(renewal, leases.still_owned(connection, by.owner, doubtful) if doubtful else {})
+
+        granted = database.transact(work)
         for control in live:
-            lease = renewed.get(control.execution_id)
-            if lease is None or lease.fence != control.fence:
-                control.let_go()
-                continue
-            control.renewed_at = asked_at
-            if lease.kill_requested and not control.kill.is_set():
-                control.ask_kill()
+            _tell(control, granted)
+        with self._lock:
+            if asked_at > self._renewed_at:
+                self._renewed_at, self._taken_at = asked_at, granted.renewal.taken_at
+        return granted.renewal
+
+
+def _tell(control: ExecutionControl, granted: _Granted) -> None:
+    """Tell an execution what a renewal means for it: it is lost, owned with certainty, or to be killed."""
+    taken_at = granted.renewal.taken_at
+    if control.taken_at != taken_at:
+        if granted.owned.get(control.execution_id) != control.fence:
+            control.let_go()
+            return
+        control.taken_at = taken_at
+    if control.execution_id in granted.renewal.killed and not control.kill.is_set():
+        control.ask_kill()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from relay_core.domain.vocabulary import Reason
@@ -54,8 +55,8 @@ class ExecutionControl:
     """Set together with `kill` and with `lost`; executions without a process (`clone`) wait for this single event."""
     made_at: float = field(default_factory=time.monotonic)
     """Time of the claim on the monotonic clock, in seconds."""
-    renewed_at: float = field(default_factory=boottime_seconds)
-    """Time at which the last successful renewal of the lease was requested, in `boottime_seconds`."""
+    taken_at: datetime | None = None
+    """Mark of this worker's lease (`Renewal.taken_at`) when it certainly owned the execution; None: unknown."""
 
     processes: StepProcesses | None = None
     """Processes that may run now. None before the start, and after all have ended and the log is stored."""
@@ -71,7 +72,7 @@ class ExecutionControl:
     @classmethod
     def of(cls, claimed: Claimed) -> "ExecutionControl":
         """Make the control of an execution that was just claimed. `kill` is set if its row requests a kill."""
-        control = cls(claimed.execution_id, claimed.fence, claimed.task_id)
+        control = cls(claimed.execution_id, claimed.fence, claimed.task_id, taken_at=claimed.taken_at)
         if claimed.kill_requested:
             control.ask_kill()
         return control
@@ -171,6 +172,12 @@ class LiveExecutions:
         """Return a snapshot of the live executions."""
         with self._lock:
             return list(self._controls.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether this worker shuts down and has left all of its executions."""
+        with self._lock:
+            return self._closing and not self._controls and not self._threads
 
     def let_all_go(self) -> None:
         """Call `let_go` of all live executions, and of all that are claimed later, because this worker shuts down."""

@@ -14,7 +14,8 @@ from relay_core.domain.message import QueueMessage
 from relay_core.domain.process_handle import VERSION, ProcessHandle
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
-from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
+from relay_core.store.executions import leases
+from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed, mark_of_lease
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs import log_store
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -35,7 +36,7 @@ class HeldExecution:
     """Message that makes a worker of the node take the execution over."""
     owner: str
     expired: bool
-    """Whether the lease is over.
+    """Whether the lease of the owner is over.
 
     After a restart of Postgres no lease counts as over before the owner had the length of one lease to renew it.
     """
@@ -44,11 +45,11 @@ class HeldExecution:
 def _expired(lease_seconds: float) -> ColumnElement[bool]:
     """Return the SQL condition that an execution may be taken from its owner because the lease is over.
 
-    After a restart of Postgres every owner gets the length of one lease to renew its leases first.
+    After a restart of Postgres every owner gets the length of one lease to renew its lease first.
     """
     lease = text(f"interval '{float(lease_seconds)} seconds'")
     grace_is_over = literal_column("pg_postmaster_start_time()") + lease < func.now()
-    return (E.lease_until < func.now()) & grace_is_over
+    return ~leases.is_held() & grace_is_over
 
 
 def held_executions(connection: Connection, by: Claimant) -> list[HeldExecution]:
@@ -128,26 +129,42 @@ def adopt(
     found = _running(connection, execution_id, attempt, by)
     if found is None:
         return NotClaimed("neither queued nor running here")
-    row, expired = ExecutionRow.from_row(found), bool(found["expired"])
+    row = ExecutionRow.from_row(found)
     owner = row.owner or ""
-    if not (expired or is_dead(owner)):
-        return NotClaimed(f"{owner} holds it")
     handle = row.handle
     if handle is None:
         return NotClaimed("its row names no process")
     if handle.version > VERSION:
         return NotClaimed(f"its process handle has version {handle.version}; this worker reads up to {VERSION}")
-    why = "let go" if owner == by.owner else "lease expired" if expired else "worker died"
+    why = _why_gone(connection, owner, by, is_dead)
+    if why is None:
+        return NotClaimed(f"{owner} holds it")
     claimed = _take_over(connection, row, handle, by, seconds_running=float(found["seconds_running"]))
     payload = {"from": owner, "by": by.owner, "why": why}
     events.append(connection, row.workspace_id, EventKind.EXECUTION_ADOPTED, payload, operation_id=row.id)
     return claimed
 
 
+def _why_gone(connection: Connection, owner: str, by: Claimant, is_dead: Callable[[str], bool]) -> str | None:
+    """Return why the owner of an execution does nothing more for it; None if it may still do something.
+
+    From now until the end of the transaction the owner cannot renew its lease; then it learns of the loss.
+    """
+    dead = is_dead(owner)
+    if owner == by.owner:
+        return "let go" if dead else None
+    if leases.take_from(connection, [owner], grace_seconds=by.lease_seconds):
+        return "lease expired"
+    if not dead:
+        return None
+    leases.take_from(connection, [owner], grace_seconds=0, dead=True)
+    return "worker died"
+
+
 def _running(connection: Connection, execution_id: UUID, attempt: int, by: Claimant) -> RowMapping | None:
     seconds = func.extract("epoch", func.clock_timestamp() - E.started_at)
     statement = (
-        select(E, _expired(by.lease_seconds).label("expired"), seconds.label("seconds_running"))
+        select(E, seconds.label("seconds_running"))
         .where(E.id == execution_id, E.attempt == attempt, E.status == Status.RUNNING, E.node_id == by.node_id)
         .with_for_update()
     )
@@ -158,14 +175,7 @@ def _take_over(
     connection: Connection, row: ExecutionRow, handle: ProcessHandle, by: Claimant, *, seconds_running: float
 ) -> Claimed:
     fence = connection.execute(
-        update(E)
-        .where(E.id == row.id)
-        .values(
-            owner=by.owner,
-            fence=E.fence + 1,
-            lease_until=func.now() + text(f"interval '{float(by.lease_seconds)} seconds'"),
-        )
-        .returning(E.fence)
+        update(E).where(E.id == row.id).values(owner=by.owner, fence=E.fence + 1).returning(E.fence)
     ).scalar_one()
     log_store.open_streams(connection, row.id, fence)
     return Claimed(
@@ -181,4 +191,5 @@ def _take_over(
         kill_requested=row.kill_requested_at is not None,
         seconds_running=seconds_running,
         run_id=row.run_id,
+        taken_at=mark_of_lease(connection, by),
     )

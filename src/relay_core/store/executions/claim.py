@@ -4,6 +4,7 @@ All transactions take locks in one order: lane, execution, workspace, node.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select, text, update
@@ -16,6 +17,7 @@ from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.step import Step
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
 from relay_core.store import events
+from relay_core.store.executions import leases
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.executions.finish import end_queued
 from relay_core.store.executions.handle_json import handle_to_json
@@ -69,6 +71,11 @@ class Claimed:
     """Seconds since the first claim, on the clock of Postgres."""
     run_id: UUID | None = None
     """The run to which the execution belongs; None for a dev server, which belongs to none."""
+    taken_at: datetime | None = None
+    """Mark of the owner's lease at the claim (`leases.Renewal.taken_at`).
+
+    As long as the mark stays the same, no execution was taken from the owner.
+    """
 
     @property
     def gid(self) -> int:
@@ -115,7 +122,9 @@ def claim(
             here, under the lock of the node's row.)
     """
     row = connection.execute(
-        select(E.workspace_id, E.run_reason, E.group_id, E.lane_position).where(E.id == execution_id)
+        select(
+            E.workspace_id, E.run_reason, E.group_id, E.lane_position, leases.valid_mark(by.owner).label("taken_at")
+        ).where(E.id == execution_id)
     ).one_or_none()
     if row is None:
         return NotClaimed("unknown")
@@ -139,7 +148,7 @@ def claim(
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
-    return _take(connection, mine, workspace, by) if why is None else NotClaimed(why)
+    return _take(connection, mine, workspace, by, row.taken_at) if why is None else NotClaimed(why)
 
 
 def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -> Transition | None:
@@ -192,11 +201,30 @@ def _why_gone(workspace: WorkspaceCondition, reason: RunReason) -> str | None:
     return None
 
 
-def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceCondition, by: Claimant) -> Claimed:
-    """Write the claim: owner, lease, fence, gid, node, log streams and the event `execution.started`."""
+def mark_of_lease(connection: Connection, by: Claimant) -> datetime:
+    """Return the mark (`Renewal.taken_at`) of a claimant's lease, after a renewal if the lease is over."""
+    mark = connection.scalar(select(leases.valid_mark(by.owner)))
+    return mark or leases.renew(connection, by.owner, by.node_id, by.lease_seconds).taken_at
+
+
+def _take(
+    connection: Connection,
+    row: ExecutionRow,
+    workspace: WorkspaceCondition,
+    by: Claimant,
+    taken_at: datetime | None,
+) -> Claimed:
+    """Write the claim: owner, fence, gid, node, log streams and the event `execution.started`.
+
+    Args:
+        connection: the transaction of the claim.
+        row: the execution, locked.
+        workspace: its workspace, locked.
+        by: the new owner.
+        taken_at: mark of its lease; None: the lease is over, and is renewed here.
+    """
     timeout = None if row.run_reason is RunReason.DEV_SERVER else workspace.limits.timeout_seconds
     handle = ProcessHandle(workspace.next_gid)
-    seconds = text(f"interval '{float(by.lease_seconds)} seconds'")
     taken = connection.execute(
         update(E)
         .where(E.id == row.id, E.status == Status.QUEUED)
@@ -205,7 +233,6 @@ def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceConditi
             started_at=func.clock_timestamp(),
             owner=by.owner,
             node_id=by.node_id,
-            lease_until=func.now() + seconds,
             fence=E.fence + 1,
             handle=handle_to_json(handle),
             deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
@@ -234,4 +261,5 @@ def _take(connection: Connection, row: ExecutionRow, workspace: WorkspaceConditi
         handle,
         seconds_queued=float(taken.queued),
         run_id=row.run_id,
+        taken_at=taken_at or mark_of_lease(connection, by),
     )

@@ -1,46 +1,137 @@
-"""Leases: a running execution belongs to its owner until `lease_until` on the clock of Postgres."""
+"""Leases: a running execution belongs to its owner while the lease of that incarnation of a worker is valid.
 
-from collections.abc import Sequence
+An incarnation has one lease, `incarnations.lease_until` on the clock of Postgres, however many executions it owns. An
+execution whose owner's lease is over, or has no row, may be taken by another worker. A taking marks the row of the
+incarnation from which it takes (`taken_at`), so a renewal has to look at the executions only if that mark has changed.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from relay_core.domain.vocabulary import Status
-from relay_core.store.executions.locks import lock_executions
-from relay_core.store.schema.tables import ExecutionProcess
+from relay_core.store.schema.tables import ExecutionProcess, Incarnation
 
 E = ExecutionProcess
 
+FORGET_HOURS = 24
+"""Hours after the end of a lease at which the row of an incarnation that owns nothing any more is removed."""
+FORGOTTEN_AT_ONCE = 1000
+
+_RENEW = text(
+    """
+    WITH renewed AS (
+      UPDATE incarnations SET lease_until = now() + make_interval(secs => :seconds) WHERE owner = :owner
+      RETURNING taken_at)
+    SELECT renewed.taken_at,
+      ARRAY(SELECT e.id FROM execution_processes e
+            WHERE e.owner = :owner AND e.status = 'running' AND e.kill_requested_at IS NOT NULL) AS killed,
+      ARRAY(SELECT t.sweep FROM sweep_turns t WHERE t.taken_at > now() - make_interval(secs => :turn)) AS swept
+    FROM renewed
+    """
+)
+_INSERT = text(
+    """
+    INSERT INTO incarnations (owner, node_id, lease_until, taken_at)
+    VALUES (:owner, :node, now() + make_interval(secs => :seconds), clock_timestamp())
+    ON CONFLICT (owner) DO NOTHING
+    """
+)
+_TAKE = text(
+    """
+    INSERT INTO incarnations AS i (owner, lease_until, taken_at)
+    SELECT o, to_timestamp(0), clock_timestamp() FROM unnest(:owners) AS o ORDER BY o
+    ON CONFLICT (owner) DO UPDATE SET taken_at = clock_timestamp()
+    WHERE :dead OR (i.lease_until < now() AND pg_postmaster_start_time() + make_interval(secs => :grace) < now())
+    RETURNING owner
+    """
+).bindparams(bindparam("owners", type_=ARRAY(TEXT)))
+_FORGET = text(
+    """
+    DELETE FROM incarnations WHERE owner IN (
+      SELECT i.owner FROM incarnations i
+      WHERE i.lease_until < now() - make_interval(hours => :hours) AND NOT EXISTS (
+        SELECT 1 FROM execution_processes e WHERE e.owner = i.owner AND e.status = 'running')
+      LIMIT :most)
+    """
+)
+
 
 @dataclass(frozen=True)
-class RenewedLease:
-    """A lease that was extended, with the fence and a kill request, which its owner must know."""
+class Renewal:
+    """What an incarnation learns when its lease is renewed."""
 
-    execution_id: UUID
-    fence: int
-    """Fence of the row. A worker that claimed the execution with another fence has lost it."""
-    kill_requested: bool
+    taken_at: datetime
+    """When an execution was last taken from the incarnation; before the first time, when its row was made.
+
+    If it has changed, some of its executions may have another owner now: `still_owned` tells which.
+    """
+    killed: frozenset[UUID]
+    """Executions of the incarnation that run although a kill was requested."""
+    swept: frozenset[str]
+    """Sweeps of which a worker took the turn less than `turn_seconds` ago."""
 
 
-def renew_leases(connection: Connection, owner: str, ids: Sequence[UUID], lease_seconds: float) -> list[RenewedLease]:
-    """Extend the leases of the executions that a worker really runs, in one statement.
+def renew(connection: Connection, owner: str, node_id: str, seconds: float, *, turn_seconds: float = 0.0) -> Renewal:
+    """Renew the lease of an incarnation; this writes one row, and makes it if it is missing.
 
     Args:
-        connection: one transaction.
-        owner: the worker's incarnation.
-        ids: the executions that the worker runs. They must be named, because a new worker may take the name of a dead
-            one: executions of the dead worker must not get a new lease.
-        lease_seconds: length of the new leases from now, on the clock of Postgres.
-
-    Returns:
-        The leases that were extended. An execution that is missing in the result has ended or has another owner.
+        connection: any transaction.
+        owner: the incarnation.
+        node_id: its node.
+        seconds: length of the lease from now, on the clock of Postgres.
+        turn_seconds: age up to which the turn of a sweep counts as taken (`sweep_turns`).
     """
-    mine = lock_executions(connection, select(E.id).where(E.owner == owner, E.id.in_(ids), E.status == Status.RUNNING))
-    statement = (
-        update(E)
-        .where(E.id.in_(mine))
-        .values(lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"))
-        .returning(E.id, E.fence, E.kill_requested_at)
+    values = {"owner": owner, "seconds": seconds, "turn": turn_seconds}
+    row = connection.execute(_RENEW, values).one_or_none()
+    if row is None:
+        connection.execute(_INSERT, {"owner": owner, "node": node_id, "seconds": seconds})
+        row = connection.execute(_RENEW, values).one()
+    return Renewal(row.taken_at, frozenset(row.killed), frozenset(row.swept))
+
+
+def still_owned(connection: Connection, owner: str, ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return those of the executions that run and belong to an incarnation, with their fences."""
+    mine = select(E.id, E.fence).where(E.id.in_(ids), E.owner == owner, E.status == Status.RUNNING)
+    return {row.id: row.fence for row in connection.execute(mine)}
+
+
+def valid_mark(owner: str) -> ScalarSelect[datetime]:
+    """Return the SQL expression for `taken_at` of an incarnation; null if its lease is over or it has no row."""
+    return (
+        select(Incarnation.taken_at)
+        .where(Incarnation.owner == owner, Incarnation.lease_until >= func.now())
+        .scalar_subquery()
     )
-    return [RenewedLease(row.id, row.fence, row.kill_requested_at is not None) for row in connection.execute(statement)]
+
+
+def is_held() -> ColumnElement[bool]:
+    """Return the SQL condition that the lease of an execution's owner is valid."""
+    return select(Incarnation.owner).where(Incarnation.owner == E.owner, Incarnation.lease_until >= func.now()).exists()
+
+
+def take_from(connection: Connection, owners: Collection[str], *, grace_seconds: float, dead: bool = False) -> set[str]:
+    """Return the incarnations of which executions may be taken, and mark them.
+
+    Until the end of the transaction, the renewal of such an incarnation waits; then it learns that it has lost
+    executions. An incarnation whose renewal comes first is not returned.
+
+    Args:
+        connection: one transaction, in which executions of the returned incarnations get another owner.
+        owners: incarnations that may have lost their lease.
+        grace_seconds: time after a start of Postgres in which no lease counts as over, so that it can be renewed.
+        dead: whether the incarnations are known to be dead, so that their leases do not matter.
+    """
+    if not owners:
+        return set()
+    values = {"owners": list(owners), "grace": grace_seconds, "dead": dead}
+    return set(connection.execute(_TAKE, values).scalars())
+
+
+def forget_old(connection: Connection) -> int:
+    """Remove rows of incarnations whose lease ended long ago and that own no running execution; return how many."""
+    return connection.execute(_FORGET, {"hours": FORGET_HOURS, "most": FORGOTTEN_AT_ONCE}).rowcount

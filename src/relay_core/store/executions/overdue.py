@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, text
 
 from relay_core.domain.vocabulary import Status
+from relay_core.store.executions.leases import is_held
 from relay_core.store.schema.tables import ExecutionProcess as Row
 
 
@@ -22,6 +23,6 @@ def overdue_kills(connection: Connection, older_than_seconds: float, limit: int)
 
 
 def expired_leases(connection: Connection, limit: int) -> list[UUID]:
-    """Return at most ``limit`` running executions whose owner has not renewed its lease, the oldest first."""
-    expired = select(Row.id).where(Row.status == Status.RUNNING, Row.lease_until < func.now())
+    """Return at most ``limit`` running executions whose owner has no valid lease, the oldest first."""
+    expired = select(Row.id).where(Row.status == Status.RUNNING, ~is_held())
     return list(connection.scalars(expired.order_by(Row.created_at).limit(limit)))

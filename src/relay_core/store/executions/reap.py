@@ -7,12 +7,13 @@ no node yet, any node may take it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.nodes import Bounds, end_of_lost_run
 from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.executions import leases
 from relay_core.store.executions.finish import Evidence, finish
 from relay_core.store.logs import log_store
 from relay_core.store.nodes.runtime_nodes import SILENCE, parameters
@@ -38,15 +39,16 @@ class LostExecution:
 def lost_nodes(connection: Connection, bounds: Bounds) -> list[str]:
     """Return the nodes with work for the reaper.
 
-    They are offline, and either were not reaped since their last heartbeat or have running executions without a valid
-    lease.
+    They are offline, and either were not reaped since their last heartbeat or have running executions whose owner has
+    no valid lease.
     """
     rows = connection.execute(
         text(
             f"""
             SELECT n.node_id FROM runtime_nodes n WHERE {_GONE} AND ({_NOT_REAPED} OR EXISTS (
               SELECT 1 FROM execution_processes e
-              WHERE e.node_id = n.node_id AND e.status = 'running' AND e.lease_until < now()))
+              WHERE e.node_id = n.node_id AND e.status = 'running' AND NOT EXISTS (
+                SELECT 1 FROM incarnations i WHERE i.owner = e.owner AND i.lease_until >= now())))
             ORDER BY n.node_id
             """  # noqa: S608
         ),
@@ -58,9 +60,9 @@ def lost_nodes(connection: Connection, bounds: Bounds) -> list[str]:
 def take_over(
     connection: Connection, node_id: str, by: str, lease_seconds: float, bounds: Bounds
 ) -> list[LostExecution]:
-    """Take the running executions of an offline node whose leases are over.
+    """Take the running executions of an offline node whose owners' leases are over.
 
-    From then on, writes of the node's workers to them are refused. An execution with a valid lease is left alone: the
+    From then on, writes of the node's workers to them are refused. The executions of a valid lease are left alone: the
     worker that renews it is alive, even if the node sends no heartbeats. Two reapers never take the same execution. If
     a reaper takes one and does not end it, it can be taken again once the reaper's lease is over.
 
@@ -78,22 +80,19 @@ def take_over(
     if first_time:
         node = update(RuntimeNode).where(RuntimeNode.node_id == node_id)
         connection.execute(node.values(epoch=RuntimeNode.epoch + 1, reaped_at=func.now()))
-    over = (
-        select(E.id)
-        .where(E.node_id == node_id, E.status == Status.RUNNING, E.lease_until < func.now())
-        .order_by(E.id)
-        .with_for_update(skip_locked=True)
-    )
+    running = (E.node_id == node_id) & (E.status == Status.RUNNING)
+    silent = connection.scalars(select(E.owner).where(running, ~leases.is_held()).distinct()).all()
+    gone = leases.take_from(connection, [owner for owner in silent if owner is not None], grace_seconds=0)
+    over = select(E.id).where(running, E.owner.in_(gone)).order_by(E.id).with_for_update(skip_locked=True)
+    reaper = f"reaper:{by}/{uuid4().hex[:8]}"  # a lease of its own, which ends with this reaping
     taken = connection.execute(
         update(E)
         .where(E.id.in_(over.scalar_subquery()))
-        .values(
-            owner=f"reaper:{by}",
-            fence=E.fence + 1,
-            lease_until=func.now() + text(f"interval '{float(lease_seconds)} seconds'"),
-        )
+        .values(owner=reaper, fence=E.fence + 1)
         .returning(E.id, E.workspace_id, E.run_reason, E.fence)
     ).all()
+    if taken:
+        leases.renew(connection, reaper, node_id, lease_seconds)
     for row in taken:
         log_store.open_streams(connection, row.id, row.fence)
     return [LostExecution(row.id, row.workspace_id, RunReason(row.run_reason), node_id, row.fence) for row in taken]

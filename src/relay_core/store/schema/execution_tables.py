@@ -50,12 +50,12 @@ class ExecutionProcess(Base):
     fence: Mapped[int] = mapped_column(server_default=text("0"))
     """Number that grows with each claim or takeover; a write of an owner has no effect with an older one."""
     owner: Mapped[str | None]
+    """Incarnation (one life of a worker process) that holds it; the lease is that of the row in `incarnations`."""
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"))
     """Node on which it runs or ran.
 
     While it is queued as part of a chain that has begun: the node that reserves capacity for it.
     """
-    lease_until: Mapped[datetime | None]
     handle: Mapped[dict[str, Any] | None]
     """Where to find the process: {version, gid, fence, run_dir, exec_id, port, forward_port} of a `ProcessHandle`."""
     kill_requested_at: Mapped[datetime | None]
@@ -86,9 +86,7 @@ class ExecutionProcess(Base):
         CheckConstraint("status <> 'queued' OR started_at IS NULL", name="execution_queued_not_started"),
         CheckConstraint("status NOT IN ('running', 'completed') OR started_at IS NOT NULL", name="execution_started"),
         CheckConstraint("(status IN ('failed', 'killed')) = (reason IS NOT NULL)", name="execution_has_reason"),
-        CheckConstraint(
-            "status <> 'running' OR (owner IS NOT NULL AND lease_until IS NOT NULL)", name="execution_owned"
-        ),
+        CheckConstraint("status <> 'running' OR owner IS NOT NULL", name="execution_owned"),
         ForeignKeyConstraint(
             ["workspace_id", "lane_group_id"], ["lanes.workspace_id", "lanes.group_id"], name="execution_holds_lane"
         ),
@@ -96,6 +94,7 @@ class ExecutionProcess(Base):
         Index("execution_run", "run_id", "created_at", postgresql_where=text("run_id IS NOT NULL")),
         Index("execution_session", "session_id"),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),
+        Index("execution_of_owner", "owner", "kill_requested_at", postgresql_where=text("status = 'running'")),
         Index("execution_newest", "created_at", "id"),
         Index(
             "execution_unsuccessful",

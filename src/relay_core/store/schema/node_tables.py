@@ -1,9 +1,9 @@
-"""Tables of nodes and of the presence sweep."""
+"""Tables of nodes, of the incarnations of their workers, and of sweeps for all nodes."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relay_core.domain.vocabulary import Liveness, NodeHealth
@@ -39,7 +39,28 @@ class RuntimeNode(Base):
     __table_args__ = (
         one_of("reported_health", NodeHealth, "runtime_nodes_reported_health"),
         one_of("liveness", Liveness, "runtime_nodes_liveness"),
+        {"postgresql_with": {"fillfactor": 50}},
     )
+
+
+class Incarnation(Base):
+    """One life of a worker process, with the lease on all executions that it owns.
+
+    Renewals write these rows all the time. There is no index but the primary key, so a renewal can write the row's new
+    version into the same page.
+    """
+
+    __tablename__ = "incarnations"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    """``<worker>#<life>``, as in `execution_processes.owner`."""
+    node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"))
+    """Null: the row was made for an owner of which only the name was known."""
+    lease_until: Mapped[datetime]
+    taken_at: Mapped[datetime]
+    """When another worker last took an execution from it; before that, when the row was made."""
+
+    __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
 
 
 class PresenceSweep(Base):
@@ -55,3 +76,12 @@ class PresenceSweep(Base):
     resumed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (CheckConstraint("single", name="presence_sweeps_single"),)
+
+
+class SweepTurn(Base):
+    """The turn of a sweep that one worker at a time does for all nodes."""
+
+    __tablename__ = "sweep_turns"
+
+    sweep: Mapped[str] = mapped_column(primary_key=True)
+    taken_at: Mapped[datetime]

@@ -11,7 +11,7 @@ from relay_core.store.schema.execution_tables import (
     ExecutionProcess,
     ExecutionProcessRepoState,
 )
-from relay_core.store.schema.node_tables import PresenceSweep, RuntimeNode
+from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream
 from relay_core.store.schema.run_tables import Run
@@ -34,6 +34,7 @@ __all__ = [
     "ExecutionProcessRepoState",
     "GivenSecret",
     "IdempotencyKey",
+    "Incarnation",
     "Lane",
     "LogChunk",
     "LogStream",
@@ -47,6 +48,7 @@ __all__ = [
     "RuntimeNode",
     "Session",
     "SignInCode",
+    "SweepTurn",
     "Task",
     "Token",
     "Workspace",

@@ -14,8 +14,8 @@ from relay_core.domain.vocabulary import Scope
 from relay_core.settings import Settings
 from relay_core.store import transaction
 from relay_core.store.database import make_database
+from relay_core.store.executions import leases
 from relay_core.store.executions.claim import Claimant, Claimed, claim
-from relay_core.store.executions.leases import renew_leases
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.projects import projects
 from relay_core.store.tokens import Principal
@@ -109,8 +109,8 @@ def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Databa
         def renew(ids: list[UUID] = ids, deleted: threading.Event = deleted) -> None:
             while not deleted.is_set():
                 with database.begin() as connection:
-                    leases = renew_leases(connection, WORKER.owner, ids[::-1], 30)
-                assert len(leases) == len(ids)
+                    leases.renew(connection, WORKER.owner, WORKER.node_id, 30)
+                    assert len(leases.still_owned(connection, WORKER.owner, ids[::-1])) == len(ids)
 
         def delete(project_id: UUID = project_id, deleted: threading.Event = deleted) -> None:
             try:

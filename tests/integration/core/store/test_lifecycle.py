@@ -173,11 +173,9 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
         with db.begin() as connection:
             assert request_kill(connection, claimed.execution_id, "me").owner == WORKER.owner
     with db.begin() as connection:
-        renewed = leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
-        assert leases.renew_leases(connection, WORKER.owner, [], 30) == [], "what a dead namesake ran stays dead"
-    assert [(lease.execution_id, lease.fence, lease.kill_requested) for lease in renewed] == [
-        (claimed.execution_id, 1, True)
-    ]
+        renewed = leases.renew(connection, WORKER.owner, WORKER.node_id, 30)
+        assert leases.still_owned(connection, WORKER.owner, [claimed.execution_id]) == {claimed.execution_id: 1}
+    assert renewed.killed == {claimed.execution_id}
     with db.connect() as connection:
         kinds = [event.kind for event in events.of_operation(connection, claimed.execution_id)]
     assert kinds == ["execution.queued", "execution.started", "execution.kill_requested"]

@@ -15,7 +15,7 @@ from relay_core.store.logs.log_store import Append
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
 from tests.support.log_fixtures import append_one
-from tests.support.presence_acts import BOUNDS, beat, node, silent, sweep, sweep_and_reap, terminal
+from tests.support.presence_acts import BOUNDS, beat, expire_leases, node, silent, sweep, sweep_and_reap, terminal
 from tests.support.store_acts import OTHER, WORKER, claim, column, finish, ids_of, submit, task_status
 
 
@@ -98,7 +98,7 @@ def test_a_returning_workers_writes_are_refused(context, at_work):
     sweep_and_reap(context)
     beat(at_work)
     with at_work.begin() as connection:
-        assert leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30) == []
+        assert leases.still_owned(connection, WORKER.owner, [claimed.execution_id]) == {}
     with pytest.raises(Stale):
         finish(at_work, claimed, machine.completed(0))
     with pytest.raises(Stale), at_work.begin() as connection:
@@ -125,7 +125,7 @@ def test_a_worker_is_refused_from_the_moment_its_run_is_taken(at_work):
     with at_work.begin() as connection:
         assert reap.take_over(connection, "node-1", "w", 60, BOUNDS) == []
     with at_work.begin() as connection:
-        connection.execute(update(ExecutionProcess).values(lease_until=text("now() - interval '1 second'")))
+        expire_leases(connection)
         assert reap.lost_nodes(connection, BOUNDS) == ["node-1"], "a reaper that died is followed by another"
         (again,) = reap.take_over(connection, "node-1", "w", 60, BOUNDS)
     with pytest.raises(Stale), at_work.begin() as connection:
@@ -139,7 +139,7 @@ def test_a_live_lease_keeps_a_run_whatever_became_of_the_heartbeat(context, at_w
     claimed = claim(at_work, submit(at_work).execution_id)
     silent(at_work, "node-1", 61)
     with at_work.begin() as connection:
-        assert leases.renew_leases(connection, WORKER.owner, [claimed.execution_id], 30)
+        leases.renew(connection, WORKER.owner, WORKER.node_id, 30)
     sweep_and_reap(context)
     assert node(at_work)["liveness"] == "offline"
     assert column(at_work, claimed.execution_id, "status") == "running"

@@ -32,7 +32,7 @@ from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.follow_up import add_follow_up
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import RepoInput
-from tests.support.presence_acts import BOUNDS
+from tests.support.presence_acts import BOUNDS, expire_leases
 from tests.support.store_acts import WORKER, claim, finish, submit
 
 E = ExecutionProcess
@@ -163,9 +163,7 @@ class Acts:
             )
         )
         connection.execute(text("UPDATE presence_sweeps SET resumed_at = now() - interval '1 hour'"))
-        connection.execute(
-            update(E).where(E.status == Status.RUNNING).values(lease_until=text("now() - interval '1 s'"))
-        )
+        expire_leases(connection)
         for lost in reap.take_over(connection, "node-1", "w2", 30, BOUNDS):
             reap.end(connection, lost, {})
         connection.execute(update(E).values(leftover_on=None))
