@@ -22,6 +22,7 @@ FORGET_HOURS = 24
 """Hours after the end of a lease at which the row of an incarnation that owns nothing any more is removed."""
 FORGOTTEN_AT_ONCE = 1000
 
+OWNERS = bindparam("owners", type_=ARRAY(TEXT))
 _RENEW = text(
     """
     WITH renewed AS (
@@ -49,7 +50,7 @@ _TAKE = text(
     WHERE :dead OR (i.lease_until < now() AND pg_postmaster_start_time() + make_interval(secs => :grace) < now())
     RETURNING owner
     """
-).bindparams(bindparam("owners", type_=ARRAY(TEXT)))
+).bindparams(OWNERS)
 _FORGET = text(
     """
     DELETE FROM incarnations WHERE owner IN (

@@ -1,0 +1,1 @@
+"""The load that a fleet of idle nodes puts on Postgres: ``python -m bench.fleet``."""
