@@ -1,4 +1,4 @@
-"""What the simulated fleet does, and how often."""
+"""The plan of a measurement: the acts of the simulated fleet, and how often they happen."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

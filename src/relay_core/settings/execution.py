@@ -19,8 +19,8 @@ class ExecutionSettings(SettingsGroup):
         5,
         gt=0,
         le=600,
-        description="Seconds between renewals of leases. A renewal also tells of kills that no message told of. Keep "
-        "it well below `RELAY_LEASE_SECONDS`.",
+        description="Seconds between renewals of a worker's lease. A renewal also tells of kills that no message told "
+        "of. Keep it well below `RELAY_LEASE_SECONDS`.",
     )
     start_timeout_seconds: float = Field(
         30,

@@ -1,4 +1,4 @@
-"""What Postgres counts about its tables: rows written, rows that are dead, and sizes. Only measurements need it."""
+"""Statistics of Postgres about its tables: rows written, rows that are dead, and sizes. Only measurements use them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class TableStatistics:
     updated_in_page: int
     """Updates that wrote the new version into the row's page and left the indexes alone (HOT)."""
     dead: int
-    """Versions of rows that nobody needs, or that only an old snapshot needs, and that still take space."""
+    """Versions of rows that were replaced or deleted and still take space; an old snapshot may need them."""
     bytes: int
     """Size with its indexes."""
 

@@ -18,6 +18,8 @@ from relay_core.store.schema.tables import ExecutionProcess, Incarnation
 
 E = ExecutionProcess
 
+REAPER = "reaper:"
+"""Beginning of the owners under which a worker ends the executions of an offline node."""
 FORGET_HOURS = 24
 """Hours after the end of a lease at which the row of an incarnation that owns nothing any more is removed."""
 FORGOTTEN_AT_ONCE = 1000
@@ -64,7 +66,7 @@ _FORGET = text(
 
 @dataclass(frozen=True)
 class Renewal:
-    """What an incarnation learns when its lease is renewed."""
+    """The answer to a renewal: facts that an incarnation has to know."""
 
     taken_at: datetime
     """When an execution was last taken from the incarnation; before the first time, when its row was made.

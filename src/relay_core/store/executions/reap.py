@@ -84,7 +84,7 @@ def take_over(
     silent = connection.scalars(select(E.owner).where(running, ~leases.is_held()).distinct()).all()
     gone = leases.take_from(connection, [owner for owner in silent if owner is not None], grace_seconds=0)
     over = select(E.id).where(running, E.owner.in_(gone)).order_by(E.id).with_for_update(skip_locked=True)
-    reaper = f"reaper:{by}/{uuid4().hex[:8]}"  # a lease of its own, which ends with this reaping
+    reaper = f"{leases.REAPER}{by}/{uuid4().hex[:8]}"  # a lease of its own, which ends with this reaping
     taken = connection.execute(
         update(E)
         .where(E.id.in_(over.scalar_subquery()))
