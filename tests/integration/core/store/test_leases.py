@@ -20,7 +20,7 @@ from relay_core.store.transaction import Database
 from tests.support.presence_acts import expire_leases
 from tests.support.store_acts import WORKER, claim, column, submit
 
-BEFORE = "0016"
+BEFORE = "0017"
 """The revision before that of the leases."""
 ADOPTER = Claimant("w2@node-1#2", "node-1", "default", 30)
 
