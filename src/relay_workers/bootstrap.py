@@ -51,6 +51,7 @@ from relay_workers.maintenance.clocks import VITAL, make_clocks
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.admission import Admission, QueueIntake, capacity_of
+from relay_workers.ownership.lease_notices import LeaseNotices
 from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import LiveExecutions
 from relay_workers.ownership.node_identity import NodeIdentity, default_concurrency, identify
@@ -188,6 +189,8 @@ def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocati
     """
     clocks = make_clocks(context, detached.adopt)
     _serve_health(context, clocks)
+    (renewals,) = [clock for clock in clocks if clock.name == "leases"]
+    notices = LeaseNotices(context.database, context.claimant.owner, renewals.call_soon)
 
     @worker_init.connect(weak=False)
     def begin(**_: Any) -> None:
@@ -195,6 +198,7 @@ def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocati
         revocations.start()
         for clock in clocks:
             clock.start()
+        notices.start()
 
     @worker_shutting_down.connect(weak=False)
     def shutting_down(**_: Any) -> None:

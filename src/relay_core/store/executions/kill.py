@@ -17,6 +17,7 @@ from relay_core.store import events
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.executions.finish import end_queued
 from relay_core.store.executions.locks import lock_executions
+from relay_core.store.executions.notices import notify
 from relay_core.store.schema.tables import ExecutionProcess
 from relay_core.store.transaction import revoke_after_commit
 from relay_core.store.workspaces import lane
@@ -96,4 +97,5 @@ def request_kill(connection: Connection, execution_id: UUID, by: str) -> Executi
         events.append(
             connection, row.workspace_id, EventKind.EXECUTION_KILL_REQUESTED, payload, operation_id=execution_id
         )
+        notify(connection, [row.owner or ""])
     return row

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, func,
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from relay_core.domain.vocabulary import Status
+from relay_core.store.executions.notices import notify
 from relay_core.store.schema.tables import ExecutionProcess, Incarnation
 
 E = ExecutionProcess
@@ -132,7 +133,9 @@ def take_from(connection: Connection, owners: Collection[str], *, grace_seconds:
     if not owners:
         return set()
     values = {"owners": list(owners), "grace": grace_seconds, "dead": dead}
-    return set(connection.execute(_TAKE, values).scalars())
+    taken = set(connection.execute(_TAKE, values).scalars())
+    notify(connection, taken)
+    return taken
 
 
 def forget_old(connection: Connection) -> int:

@@ -1,5 +1,6 @@
 """Leases of incarnations on a real Postgres: renewals, takings and their order; time is moved by old timestamps."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -9,16 +10,17 @@ import pytest
 from alembic import command
 from sqlalchemy import select, text, update
 
-from relay_core.store.executions import leases, overdue
+from relay_core.store.executions import leases, notices, overdue
 from relay_core.store.executions.adopt import adopt, held_executions, orphans
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
 from relay_core.store.executions.kill import request_kill
 from relay_core.store.nodes.sweep_turns import take_turn
+from relay_core.store.outage import is_away
 from relay_core.store.schema.migrate import _config, upgrade
 from relay_core.store.schema.tables import ExecutionProcess, Incarnation
 from relay_core.store.transaction import Database
 from tests.support.presence_acts import expire_leases
-from tests.support.store_acts import WORKER, claim, column, submit
+from tests.support.store_acts import OTHER, WORKER, claim, column, submit
 
 BEFORE = "0017"
 """The revision before that of the leases."""
@@ -125,6 +127,32 @@ def test_a_dead_workers_execution_is_taken_within_its_lease(db: Database) -> Non
         why = connection.scalar(text("SELECT payload->>'why' FROM events WHERE kind = 'execution.adopted'"))
     assert why == "worker died"
     assert _renew(db).taken_at != claimed.taken_at, "and should it live, it learns of it"
+
+
+def test_kills_and_takings_are_told_at_once_to_the_owner_only(db: Database) -> None:
+    mine, others = claim(db, submit(db).execution_id), claim(db, submit(db).execution_id, OTHER)
+    killed = claim(db, submit(db).execution_id)
+    told = threading.Semaphore(0)
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(notices.listen, db.engine, WORKER.owner, told.release)
+        assert told.acquire(timeout=10), "once it listens"
+        with db.begin() as connection:
+            request_kill(connection, others.execution_id, "ann")
+            request_kill(connection, killed.execution_id, "ann")
+        assert told.acquire(timeout=10)
+        assert isinstance(_adopt(db, mine.execution_id, dead=True), Claimed)
+        assert told.acquire(timeout=10)
+        assert not told.acquire(blocking=False), "the kill of another worker's execution is not told"
+        with db.begin() as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND query LIKE 'LISTEN %' AND pid <> pg_backend_pid()"
+                )
+            )
+        lost = listening.exception(10)
+    assert lost is not None
+    assert is_away(lost)
 
 
 def test_two_workers_that_adopt_at_once_get_one_execution_between_them(db: Database) -> None:

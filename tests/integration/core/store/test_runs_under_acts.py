@@ -166,7 +166,7 @@ class Acts:
         expire_leases(connection)
         for lost in reap.take_over(connection, "node-1", "w2", 30, BOUNDS):
             reap.end(connection, lost, {})
-        connection.execute(update(E).values(leftover_on=None))
+        connection.execute(update(E).where(E.leftover_on.is_not(None)).values(leftover_on=None))
         connection.execute(text("UPDATE runtime_nodes SET liveness = 'online', last_heartbeat_at = now()"))
 
     def repair(self, connection: Connection) -> None:
