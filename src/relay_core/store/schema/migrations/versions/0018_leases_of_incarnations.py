@@ -9,6 +9,26 @@ branch_labels = None
 depends_on = None
 
 RUNNING = sa.text("status = 'running'")
+# A function, because its statements are planned once for each connection. No row: the incarnation has none.
+RENEW = """
+CREATE FUNCTION renew_lease(incarnation text, seconds double precision, turn_seconds double precision)
+RETURNS TABLE (taken_at timestamptz, killed uuid[], swept text[]) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE incarnations i SET lease_until = now() + make_interval(secs => seconds) WHERE i.owner = incarnation
+  RETURNING i.taken_at INTO taken_at;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  killed := ARRAY(
+    SELECT e.id FROM execution_processes e
+    WHERE e.owner = incarnation AND e.status = 'running' AND e.kill_requested_at IS NOT NULL);
+  swept := ARRAY(
+    SELECT t.sweep FROM sweep_turns t WHERE t.taken_at > now() - make_interval(secs => turn_seconds));
+  RETURN NEXT;
+END
+$$
+"""
 
 
 def upgrade() -> None:
@@ -43,9 +63,11 @@ def upgrade() -> None:
     op.create_index(
         "execution_of_owner", "execution_processes", ["owner", "kill_requested_at"], postgresql_where=RUNNING
     )
+    op.execute(RENEW)
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION renew_lease")
     op.drop_index("execution_of_owner", "execution_processes")
     op.drop_constraint("execution_owned", "execution_processes", type_="check")
     op.add_column("execution_processes", sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True))
