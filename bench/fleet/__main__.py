@@ -1,4 +1,4 @@
-"""Measure what a fleet of workers costs Postgres: ``python -m bench.fleet [--nodes N] [--free S] [--held S]``.
+"""Measure what a fleet of workers costs Postgres: ``python -m bench.fleet [--nodes N] [--seconds S]``.
 
 Each simulated node has one worker with live executions. The workers renew their leases, the nodes send heartbeats, and
 executions are claimed and ended, all by the functions of the store that a real worker calls, against an embedded
@@ -16,11 +16,13 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
+from bench.fleet.acts import describe, measure_acts
 from bench.fleet.plan import Plan, Sample, node_ids
 from bench.fleet.report import Measured, print_report
 from bench.fleet.setup import fill
@@ -47,9 +49,12 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=12, help="executions claimed and ended per second")
     parser.add_argument("--connections", type=int, default=32, help="connections of the fleet to Postgres")
     parser.add_argument("--processes", type=int, default=4, help="processes that simulate the fleet")
-    parser.add_argument("--free", type=float, default=120, help="seconds to measure without a snapshot")
-    parser.add_argument("--held", type=float, default=600, help="seconds to measure while a snapshot is held open")
+    parser.add_argument("--seconds", type=float, help="longest that each of the two measurements takes")
+    parser.add_argument("--free", type=float, default=120, help="seconds without a snapshot; 0: leave this out")
+    parser.add_argument("--held", type=float, default=600, help="seconds with a snapshot held open; 0: leave this out")
     options = parser.parse_args()
+    if options.seconds is not None:
+        options.free, options.held = (min(length, options.seconds) for length in (options.free, options.held))
     root = Path(tempfile.mkdtemp(prefix="relay-fleet-"))
     root.chmod(0o755)
     postgres = EmbeddedPostgres(root / "postgres")
@@ -68,6 +73,8 @@ def main() -> None:
             if not held:
                 print(f"writing {plan.nodes} nodes with {plan.executions} executions each", file=sys.stderr)
                 fill(url, plan)
+                costs = measure_acts(url, plan, lambda: _processor_seconds().get("connections", 0.0))
+                print("\n".join(describe(costs, plan)), flush=True)
             if seconds > 0:
                 print_report(_measure(url, plan, held=held))
     finally:
@@ -94,7 +101,7 @@ def _measure(url: str, plan: Plan, *, held: bool) -> Measured:
         before, used = _statistics(database), _processor_seconds()
         for answer in answers:
             samples += answer.recv()
-        used = _processor_seconds() - used
+        used = {kind: seconds - used.get(kind, 0.0) for kind, seconds in _processor_seconds().items()}
         threading.Event().wait(STATISTICS_SECONDS)  # until Postgres has counted the last writes
         after = _statistics(database)
     for process in processes:
@@ -128,15 +135,17 @@ def _snapshot(database: Database) -> Iterator[None]:
             keeping.join()
 
 
-def _processor_seconds() -> float:
-    """Return the processor time of Postgres so far: of the server, its processes, and those that have ended."""
+def _processor_seconds() -> dict[str, float]:
+    """Return the processor time of Postgres so far by kind of process; that of ended ones counts as the server's."""
     (server,) = [process for process in psutil.Process().children() if process.name() == "postgres"]
     own = server.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
+    seconds = Counter({"server": own.user + own.system + own.children_user + own.children_system})
     for process in server.children(recursive=True):
+        title = " ".join(process.cmdline())
+        kind = "connections" if "[local]" in title else title.removeprefix("postgres: ").rstrip(" 0123456789")
         times = process.cpu_times()
-        total += times.user + times.system
-    return float(total)
+        seconds[kind] += times.user + times.system
+    return dict(seconds)
 
 
 if __name__ == "__main__":

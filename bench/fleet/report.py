@@ -10,6 +10,8 @@ from relay_core.store.table_statistics import TableStatistics
 
 WINDOW_SECONDS = 60.0
 """Length of the first and of the last part that are compared; half of the measurement, if that is shorter."""
+SMALL = 0.001
+"""Processor seconds per second below which a kind of process is not named."""
 TABLES = ("incarnations", "runtime_nodes", "execution_processes")
 KINDS = ("renewal", "heartbeat", "claim", "end")
 
@@ -24,7 +26,7 @@ class Measured:
         samples: all acts of the fleet.
         before: counters of the tables at the beginning.
         after: counters of the tables at the end.
-        processor_seconds: processor time of Postgres.
+        processor_seconds: processor time of Postgres by kind of process.
     """
 
     plan: Plan
@@ -32,7 +34,7 @@ class Measured:
     samples: Sequence[Sample]
     before: Mapping[str, TableStatistics]
     after: Mapping[str, TableStatistics]
-    processor_seconds: float
+    processor_seconds: Mapping[str, float]
 
 
 def print_report(measured: Measured) -> None:
@@ -46,11 +48,15 @@ def report(measured: Measured) -> list[str]:
     plan = measured.plan
     seconds = max((sample.at for sample in measured.samples), default=plan.seconds)
     length = f"{plan.seconds:.0f} s with {'a snapshot held open' if measured.held else 'no snapshot'}"
+    used = measured.processor_seconds
+    most = sorted(used.items(), key=lambda one: -one[1])
     window = min(WINDOW_SECONDS, plan.seconds / 2)
     lines = [
         "",
         f"{plan.nodes} nodes, {plan.executions} executions each, {plan.connections} connections, {length}",
-        f"  Postgres: {measured.processor_seconds / seconds:.2f} processor seconds per second (to hold: <= 1)",
+        f"  Postgres: {sum(used.values()) / seconds:.2f} processor seconds per second (to hold: <= 1)",
+        "    of which "
+        + ", ".join(f"{kind} {share / seconds:.3f}" for kind, share in most if share >= SMALL * seconds),
     ]
     for kind in KINDS:
         acts = [sample for sample in measured.samples if sample.kind == kind]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.synchronize import Barrier
 
@@ -100,13 +101,17 @@ class FleetProcess:
                 count = int((self._plan.seconds - first) / interval) + 1
                 acts += [(first + turn * interval, kind, node_id) for turn in range(max(0, count))]
         for at, kind, node_id in sorted(acts):
-            self._act(kind, at, lambda kind=kind, node_id=node_id: self._renewal_or_heartbeat(kind, node_id))
+            act = self.renew if kind == "renewal" else self.heartbeat
+            self._act(kind, at, partial(act, node_id))
 
-    def _renewal_or_heartbeat(self, kind: str, node_id: str) -> None:
-        if kind == "heartbeat":
-            with self._database.begin() as connection:
-                runtime_nodes.heartbeat(connection, node_id, pool=POOL, client_version="fleet")
-            return
+    def heartbeat(self, node_id: str) -> None:
+        """Send the heartbeat of a node."""
+        with self._database.begin() as connection:
+            runtime_nodes.is_draining(connection, node_id)
+            runtime_nodes.heartbeat(connection, node_id, pool=POOL, client_version="fleet")
+
+    def renew(self, node_id: str) -> None:
+        """Renew the lease of a node's worker."""
         renewal = self._database.transact(
             lambda connection: leases.renew(
                 connection, owner_of(node_id), node_id, LEASE_SECONDS, turn_seconds=TURN_SECONDS
@@ -120,24 +125,34 @@ class FleetProcess:
         interval = self._plan.processes / self._plan.per_second
         for turn in range(int(self._plan.seconds / interval)):
             at = turn * interval
-            message = self._outbox.messages.popleft()
+            message = self.next_message()
             node_id = message.node_id or random.choice(self._nodes)
-            by = Claimant(owner_of(node_id), node_id, POOL, LEASE_SECONDS)
             claimed: list[Claimed] = []
-            self._act("claim", at, lambda message=message, by=by, claimed=claimed: self._claim(message, by, claimed))
+            self._act("claim", at, partial(self.claim, message, node_id, claimed))
             if claimed:
-                self._act("end", at, lambda claimed=claimed: self._end(claimed[0]))
+                self._act("end", at, partial(self.end, claimed[0]))
 
-    def _claim(self, message: QueueMessage, by: Claimant, claimed: list[Claimed]) -> None:
+    def next_message(self) -> QueueMessage:
+        """Return the message of an execution that may start."""
+        return self._outbox.messages.popleft()
+
+    def claim(self, message: QueueMessage, node_id: str, claimed: list[Claimed]) -> None:
+        """Claim an execution for the worker of a node, and append it to a list."""
+        by = Claimant(owner_of(node_id), node_id, POOL, LEASE_SECONDS)
         with self._database.begin() as connection:
             answer = claim(connection, message.execution_id, message.attempt, by)
         if not isinstance(answer, Claimed):
             raise TypeError(f"not claimed: {answer.why}")
         claimed.append(answer)
 
-    def _end(self, claimed: Claimed) -> None:
+    def end(self, claimed: Claimed) -> None:
+        """End an execution."""
         with self._database.begin() as connection:
             finish(connection, claimed.execution_id, claimed.fence, machine.completed(0))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.dispose()
 
     def _sweep(self) -> None:
         """Do the sweeps for all nodes, when a renewal says that they are due and this process gets the turn."""
