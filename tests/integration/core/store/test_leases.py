@@ -22,7 +22,7 @@ from relay_core.store.transaction import Database
 from tests.support.presence_acts import expire_leases
 from tests.support.store_acts import OTHER, WORKER, claim, column, submit
 
-BEFORE = "0017"
+BEFORE = "0018"
 """The revision before that of the leases."""
 ADOPTER = Claimant("w2@node-1#2", "node-1", "default", 30)
 
