@@ -13,7 +13,7 @@ from uuid import UUID
 
 import docker
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
@@ -160,12 +160,6 @@ class Node:
         with closing(docker.from_env()) as client:
             listing = client.api.top(container_name(str(workspace_id)), "-eo pid,gid,stat,args")["Processes"]
         return "\n".join(" ".join(row) for row in listing if not row[2].startswith("Z"))
-
-    def wait_grace(self) -> None:
-        """Wait until leases count again after the start of Postgres."""
-        old_enough = text("SELECT pg_postmaster_start_time() + interval '31 seconds' < now()")
-        with self.db.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            self.until(lambda: connection.scalar(old_enough), "the grace is over")
 
     @contextmanager
     def frozen(self, workspace_id: UUID) -> Iterator[None]:
