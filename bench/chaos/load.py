@@ -10,11 +10,11 @@ from bench.chaos.client import FINAL, ChainEndedError, Client
 from bench.chaos.world import World
 from tests.support.fault_stack import lines, numbered
 
-LINES, PAUSE = 600, 0.01
+LINES, PAUSE = 200, 0.03
 """Lines that a long step writes, and seconds between two lines: the step takes some seven seconds, so that faults occur
 meanwhile."""
-SHORT = 200
-ENDLESS = 60_000
+SHORT = 60
+ENDLESS = 20_000
 """Lines of a step that is always killed before it has written all of them."""
 
 NOTE = "echo $RELAY_EXECUTION_ID >>/workspace/home/ran\n"
