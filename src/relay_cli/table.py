@@ -114,6 +114,12 @@ ENTRIES = (
         "Projects: repositories that belong together, and their settings.",
         _WORKSPACES,
     ),
+    Entry(
+        "mirrors",
+        f"{_AT}mirrors:mirrors",
+        "Git mirrors: what the nodes have of the remotes of your projects.",
+        _WORKSPACES,
+    ),
     Entry("task", f"{_AT}tasks:task", "Tasks: units of work. Each workspace is one attempt at a task.", _WORKSPACES),
     Entry(
         "sessions",

@@ -160,3 +160,15 @@ def test_files_of_the_target_branch_are_read_without_a_checkout(port):
     name, content = next(iter(FILES.items()))
     found = port.bench.workspace().service.files_of_target(fetch(port), ["no/such", name], 3)
     assert [(file.path, file.content) for file in found] == [(name, content[:4])]
+
+
+def test_a_mirror_is_removed_if_it_is_still_wanted_and_made_anew_by_the_next_fetch(port):
+    service, project = port.bench.workspace().service, port.bench.project
+    mirror = fetch(port).mirror_path
+    assert not service.remove_mirror(project, port.url, lambda: False)
+    assert mirror.is_dir()
+    for _ in range(2):
+        assert service.remove_mirror(project, port.url, lambda: True)
+        assert not mirror.exists()
+    assert fetch(port).mirror_path == mirror
+    assert mirror.is_dir()

@@ -16,7 +16,7 @@ RelayError                        something went wrong in Relay; the API answers
     JobFileInvalid                relay.toml of the repository has a fault (job_file)
     TamperedFile                  a file is not the one that Relay made (host_files.safe_dir)
     RemoteRefused                 the repository is missing, or may not be cloned (git.host.local_remote)
-    StartPointMissing             the branch to check out is missing (git.host.fetched_mirror)
+    StartPointMissing             the branch to check out is missing (git.port)
     GitCancelled                  git was stopped because a kill was requested (git.host.process)
     Pid1Gone                      the container ended or was started again (containers.pid1.errors)
     OtherFirstProcess             an earlier version made the container: start a new run (containers.docker.channels)

@@ -13,6 +13,7 @@ from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.job_files import JobFiles
+from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.runner import Runner, Step
@@ -97,7 +98,9 @@ def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
         _workspaces(context),
         context.git,
         Choice(
-            JobFiles(settings, context.database, context.git, containers), Images(settings, containers, context.tool)
+            MirrorFetches(context.database, context.git, context.claimant.node_id),
+            JobFiles(settings, context.database, context.git, containers),
+            Images(settings, containers, context.tool),
         ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
         context.leases,

@@ -21,6 +21,7 @@ from relay_core.store.outage import is_away
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable, ImageInfo
 from relay_workers.execution.job_files import JobFiles
+from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import (
     CloneRecord,
     Outcome,
@@ -50,6 +51,7 @@ OpenLog = Callable[[Claimed, WorkspaceRow, ExecutionControl], StepLog]
 class Choice:
     """The parts that choose what a workspace is made of."""
 
+    mirrors: MirrorFetches
     job_files: JobFiles
     images: Images
 
@@ -60,7 +62,7 @@ class WorkspacePreparation:
     Args:
         workspaces: rows and directories of workspaces.
         git: makes the clones.
-        choice: completes the run from job files; pulls and checks its image.
+        choice: fetches the remotes; completes the run from job files; pulls and checks its image.
         containers: makes the containers.
         leases: confirm that this worker owns the execution, before files or containers are removed.
         open_log: opens the execution's log.
@@ -77,7 +79,7 @@ class WorkspacePreparation:
     ) -> None:
         self._workspaces = workspaces
         self._git = git
-        self._job_files, self._images = choice.job_files, choice.images
+        self._mirrors, self._job_files, self._images = choice.mirrors, choice.job_files, choice.images
         self._containers = containers
         self._leases = leases
         self._open_log = open_log
@@ -201,7 +203,7 @@ class WorkspacePreparation:
         check_wanted(control)
         log.say(f"cloning {repo.url}")
         request = FetchRequest(row.project_id, repo.url, repo.target_branch, log.write, control.stop, repo.ref)
-        return self._git.fetch(request)
+        return self._mirrors.fetch(request)
 
     def _clone(
         self,

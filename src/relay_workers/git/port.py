@@ -7,7 +7,16 @@ from threading import Event
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from relay_core.domain.errors import StepFailed
 from relay_core.domain.logs.masking import SecretMask
+from relay_core.domain.vocabulary import Reason
+
+
+class StartPointMissing(StepFailed):
+    """The fetch succeeded, but the remote has no commit from which the branch could start."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.CLONE_FAILED, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +245,7 @@ class Git(Protocol):
         Raises:
             InvalidInput: the URL is not allowed (any more), or a name is not valid.
             StepFailed: reason ``clone_failed``, ``clone_timeout`` or ``disk_limit``; ``user`` if the request was
-                cancelled.
+                cancelled. `StartPointMissing` if only the start is missing; the mirror is up to date then.
         """
 
     def files_of_target(self, remote: FetchedRemote, paths: Sequence[str], max_bytes: int) -> list[CommittedFile]:
@@ -270,6 +279,18 @@ class Git(Protocol):
 
         Raises:
             InvalidInput: the URL is not allowed.
+        """
+
+    def remove_mirror(self, project_id: UUID, url: str, wanted: Callable[[], bool]) -> bool:
+        """Remove the mirror of a remote, unless it is being fetched; a mirror that is gone counts as removed.
+
+        Args:
+            project_id: the project to which the mirror belongs.
+            url: the remote.
+            wanted: called while no fetch can begin; if it returns False, nothing is removed.
+
+        Returns:
+            Whether the mirror is gone.
         """
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:

@@ -1,7 +1,7 @@
 """The implementation of the interface `Git`, which port.py describes."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -61,6 +61,10 @@ class GitService:
     def mirror_path(self, project_id: UUID, url: str) -> Path:
         """Return the path of a remote's mirror on this node; see `Git.mirror_path`."""
         return Mirrors(self._settings).path(project_id, parse_git_url(url, self._settings.remote_policy))
+
+    def remove_mirror(self, project_id: UUID, url: str, wanted: Callable[[], bool]) -> bool:
+        """Remove the mirror of a remote, unless it is being fetched; see `Git.remove_mirror`."""
+        return self._fetcher.remove(project_id, url, wanted)
 
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
         """Return the commit and branch of each clone's HEAD, by the name of the clone; see `Git.heads`."""

@@ -33,6 +33,7 @@ from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
 from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.leftovers import Leftovers
+from relay_workers.maintenance.mirror_purges import MirrorPurges
 from relay_workers.maintenance.reaper import Reaper
 from relay_workers.maintenance.sweep_turns import SweepTurns
 from relay_workers.maintenance.ticker import Ticker
@@ -98,6 +99,10 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
     requests = WorkspaceRequests(node_id, data_dir, context.database, context.containers, metrics)
     tools = partial(tool_leftovers.sweep, data_dir, node_id, context.tool, metrics)
     left = make_leftovers(context)
+    mirrors = MirrorPurges(node_id, context.database, context.git)
+
+    def purges() -> None:
+        metrics.swept("mirrors", mirrors.sweep())
 
     def carry_out() -> None:
         requests.sweep()
@@ -106,6 +111,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
     return [
         Ticker("engine", SWEEP_SECONDS, carry_out),
         Ticker("divergence", SWEEP_SECONDS, DivergenceSweep(divergence_finder(context), metrics).sweep),
+        Ticker("mirrors", SWEEP_SECONDS, purges),
         Ticker("leavings", tool_leftovers.SWEEP_SECONDS, tools),
     ]
 

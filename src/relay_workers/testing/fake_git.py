@@ -75,6 +75,10 @@ class FakeGit:
         name = sha1(parse_git_url(url, self._policy).text.encode(), usedforsecurity=False).hexdigest()
         return self._data_dir / "mirrors" / str(project_id) / f"{name}.git"
 
+    def remove_mirror(self, project_id: UUID, url: str, wanted: Callable[[], bool]) -> bool:
+        """Remove the mirror of a remote (`Git.remove_mirror`)."""
+        return self._serve("remove_mirror", lambda: self._remove_mirror(project_id, url, wanted))
+
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
         """Return the commit and branch of each named clone, read from real files (`Git.heads`)."""
         return self._serve("heads", lambda: {name: read_head(workspace_dir, name) for name in names})
@@ -123,6 +127,12 @@ class FakeGit:
             raise StepFailed(Reason.CLONE_FAILED, f"{request.url} has no branch or commit {request.ref}")
         mirror.mkdir(parents=True, exist_ok=True)
         return FetchedRemote(mirror, next(iter(branches)), target, branches[target], start)
+
+    def _remove_mirror(self, project_id: UUID, url: str, wanted: Callable[[], bool]) -> bool:
+        if not wanted():
+            return False
+        shutil.rmtree(self.mirror_path(project_id, url), ignore_errors=True)
+        return True
 
     def _check_out(self, request: CloneRequest, commit: str) -> Head:
         clone = request.workspace_dir / "repos" / request.name

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from click.testing import Result
@@ -20,8 +21,10 @@ from relay_cli.main import app
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.store.executions.owned import store_handle
 from relay_core.store.nodes import runtime_nodes
-from relay_core.store.schema.tables import Run
-from tests.support.api_fixtures import Api, Worker
+from relay_core.store.projects import mirrors
+from relay_core.store.projects.mirrors import MirrorPlace
+from relay_core.store.schema.tables import Run, Workspace
+from tests.support.api_fixtures import NODE, Api, Worker
 from tests.support.waiting import eventually
 
 URL = "https://git.example.org/team/app.git"
@@ -107,6 +110,30 @@ def test_a_project_is_made_shown_and_deleted_by_its_name(api, relay):
     assert "add --yes" in str(relay("project", "rm", "shop", code=2).exception)
     assert "deleted project shop" in relay("project", "rm", "shop", "--yes").stderr
     assert json.loads(relay("project", "list", "--json").stdout) == []
+
+
+def test_mirrors_are_listed_and_the_unused_ones_removed(api, relay):
+    used, unused = api.run(), api.run(repos=[{"url": f"{URL}2"}])
+    Worker(api.database)
+    with api.database.begin() as connection:
+        for made, url in ((used, URL), (unused, f"{URL}2")):
+            place = MirrorPlace(NODE, UUID(made["project_id"]), url, "/mirrors/x.git")
+            mirrors.begin_fetch(connection, place)
+            mirrors.end_fetch(connection, place)
+        there = {"node_id": NODE, "container_ref": "/somewhere"}
+        connection.execute(update(Workspace).where(Workspace.id == UUID(used["workspace_id"])).values(there))
+    listed = relay("mirrors", "list").stdout
+    assert "1 workspace\n" in listed
+    assert "0 workspaces" in listed
+
+    relay("mirrors", "purge", code=2)
+    answer = relay("mirrors", "purge", "--node", NODE, "--yes")
+    assert f"of {URL}2 is removed by its node within seconds" in answer.stderr
+    by_remote = {each["remote"]: each for each in json.loads(relay("mirrors", "list", "--json").stdout)}
+    assert by_remote[URL]["purge_waits_for"] is None
+    assert by_remote[f"{URL}2"]["purge_waits_for"] == "node"
+    refused = relay("mirrors", "purge", by_remote[URL]["id"][:8], "--yes", code=2)
+    assert refused.exception.code == "mirror_in_use"
 
 
 def test_tasks_are_listed_by_status_and_project(api, relay):

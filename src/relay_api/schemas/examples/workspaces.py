@@ -107,6 +107,22 @@ _TASK: dict[str, Any] = {
         "workspaces": f"/v1/workspaces?task_id={ids.TASK}",
     },
 }
+_MIRROR: dict[str, Any] = {
+    "id": ids.MIRROR,
+    "node_id": ids.NODE,
+    "project_id": ids.PROJECT,
+    "project": "app",
+    "credential": "node",
+    "remote": ids.URL,
+    "state": "ready",
+    "error": None,
+    "fetched_at": ids.CREATED,
+    "workspaces": 0,
+    "purge_requested_at": ids.COMPLETED,
+    "purge_waits_for": "node",
+    "created_at": ids.CREATED,
+    "updated_at": ids.CREATED,
+}
 
 WORKSPACES: dict[str, Any] = {
     "WorkspaceOut": _WORKSPACE,
@@ -114,6 +130,8 @@ WORKSPACES: dict[str, Any] = {
     "Deleted": {"id": ids.WORKSPACE, "killed": 1},
     "ProjectOut": _PROJECT,
     "ProjectPage": {"items": [_PROJECT], "next_cursor": None},
+    "MirrorOut": _MIRROR,
+    "MirrorPage": {"items": [_MIRROR], "next_cursor": None},
     "TaskOut": _TASK,
     "TaskPage": {"items": [_TASK], "next_cursor": None},
 }

@@ -11,6 +11,7 @@ from relay_core.store.schema.execution_tables import (
     ExecutionProcess,
     ExecutionProcessRepoState,
 )
+from relay_core.store.schema.mirror_tables import Mirror
 from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream
@@ -38,6 +39,7 @@ __all__ = [
     "Lane",
     "LogChunk",
     "LogStream",
+    "Mirror",
     "PageSession",
     "PresenceSweep",
     "Project",

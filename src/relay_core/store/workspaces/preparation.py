@@ -10,7 +10,7 @@ from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
 from relay_core.store import events
-from relay_core.store.schema.tables import ExecutionProcess, ProjectRepo, Task, Workspace, WorkspaceRepo
+from relay_core.store.schema.tables import ExecutionProcess, Mirror, ProjectRepo, Task, Workspace, WorkspaceRepo
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 
@@ -89,6 +89,12 @@ def preparation_failed(connection: Connection, workspace_id: UUID, why: Transiti
     message = why.error_reason or f"the clone ended as {why.target}"
     set_state(connection, workspace_id, WorkspaceState.FAILED, message)
     its_own_fault = why.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
+    unfinished = select(WorkspaceRepo.url).where(WorkspaceRepo.workspace_id == workspace_id)
+    node_id = select(Workspace.node_id).where(Workspace.id == workspace_id).scalar_subquery()
+    fetching = (Mirror.project_id == project_id) & (Mirror.node_id == node_id) & (Mirror.state == CloneState.CLONING)
+    connection.execute(
+        update(Mirror).where(fetching, Mirror.remote.in_(unfinished)).values(state=CloneState.FAILED, error=message)
+    )
     mirrors = (
         select(ProjectRepo.repo_id)
         .join(WorkspaceRepo, WorkspaceRepo.repo_id == ProjectRepo.repo_id)

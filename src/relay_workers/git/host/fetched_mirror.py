@@ -4,18 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay_core.domain.errors import StepFailed
-from relay_core.domain.vocabulary import Reason
 from relay_workers.git.host.advertisement import HEADS, Advertisement
+from relay_workers.git.port import StartPointMissing
 
 _BRANCHES_NAMED = 8
-
-
-class StartPointMissing(StepFailed):
-    """The requested branch does not exist, or the remote has no default branch."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Reason.CLONE_FAILED, message)
 
 
 @dataclass(frozen=True, slots=True)

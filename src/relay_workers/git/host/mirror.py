@@ -123,6 +123,21 @@ class Mirrors:
         finally:
             progress.end()
 
+    def remove(self, project_id: UUID, url: GitUrl, wanted: Callable[[], bool]) -> bool:
+        """Remove a mirror, unless it is being fetched or ``wanted`` returns False; see `Git.remove_mirror`."""
+        path = self.path(project_id, url)
+        if not path.parent.is_dir():
+            return wanted()
+        with _try_locked(path.with_suffix(".lock")) as mine:
+            if not (mine and wanted()):
+                return False
+            doomed = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
+            with suppress(FileNotFoundError):
+                path.rename(doomed)  # if this process dies now, the next fetch makes the mirror anew and removes this
+            for left_over in path.parent.glob(f"{path.name}.partial-*"):
+                shutil.rmtree(left_over)
+            return True
+
     def _create(self, path: Path, fetch: _Fetch) -> Advertisement:
         for left_over in path.parent.glob(f"{path.name}.partial-*"):
             shutil.rmtree(left_over)
@@ -312,13 +327,24 @@ def _locked(path: Path, deadline: Deadline) -> Iterator[None]:
         GitCancelled: the event of the deadline was set while waiting for the lock.
         DeadlinePassed: the time limit passed while waiting for the lock.
     """
+    while True:
+        with _try_locked(path) as mine:
+            if mine:
+                yield
+                return
+        deadline.pause("waiting for another clone of the same remote")
+
+
+@contextmanager
+def _try_locked(path: Path) -> Iterator[bool]:
+    """Hold the file lock of `_locked` if it is free; yield False if another thread or worker holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            deadline.pause("waiting for another clone of the same remote")
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.start_ref import may_be_commit, needs_own_fetch, ref_names
 from relay_core.domain.git.url import GitUrl
-from relay_core.domain.vocabulary import Reason
 from relay_workers.git.host.process import Deadline, GitJob, run_git
+from relay_workers.git.port import StartPointMissing
 
 
 def asked_ref(ref: str) -> str:
@@ -27,7 +26,7 @@ def find_commit(path: Path, url: GitUrl, refs: Mapping[str, str], ref: str, dead
         deadline: the time limit and cancellation event of the clone.
 
     Raises:
-        StepFailed: reason ``clone_failed``: the remote has no such ref or commit, a branch and a tag have this name, or
+        StartPointMissing: the remote has no such ref or commit, a branch and a tag have this name, or
             it is no commit.
     """
     names = [name for name in ref_names(ref) if name in refs]
@@ -52,11 +51,11 @@ def find_commit(path: Path, url: GitUrl, refs: Mapping[str, str], ref: str, dead
     raise _refused(url, f"no branch or tag of it is or contains {ref!r}")
 
 
-def ref_missing(url: GitUrl, ref: str) -> StepFailed:
+def ref_missing(url: GitUrl, ref: str) -> StartPointMissing:
     """Return the error for a ref that the remote does not have."""
     what = f"ref {ref}" if ref.startswith("refs/") else f"branch or tag {ref!r}"
     return _refused(url, f"the remote has no {what}")
 
 
-def _refused(url: GitUrl, why: str) -> StepFailed:
-    return StepFailed(Reason.CLONE_FAILED, f"cannot start from the ref of {url.display}: {why}")
+def _refused(url: GitUrl, why: str) -> StartPointMissing:
+    return StartPointMissing(f"cannot start from the ref of {url.display}: {why}")

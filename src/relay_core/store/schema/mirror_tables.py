@@ -1,0 +1,48 @@
+"""The table of the git mirrors of nodes."""
+
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from relay_core.domain.vocabulary import CloneState
+from relay_core.store.schema.base import Base, created, one_of
+
+
+class Mirror(Base):
+    """A git mirror: what one node has of one remote, fetched for one project with one credential.
+
+    The worker that fetches writes it.
+    """
+
+    __tablename__ = "mirrors"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    node_id: Mapped[str] = mapped_column(ForeignKey("runtime_nodes.node_id"))
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    credential: Mapped[str] = mapped_column(server_default="node")
+    """Name of the credential; `node`: what the settings of the node's workers give, the only one there is."""
+    remote: Mapped[str]
+    """The remote's URL, without credentials; `Repo.path`."""
+    path: Mapped[str]
+    """Directory of the mirror on the node."""
+    state: Mapped[str] = mapped_column(server_default=CloneState.CLONING)
+    """Outcome of the last fetch; `cloning` until the first fetch has ended."""
+    error: Mapped[str | None]
+    """Why the last fetch failed, without credentials."""
+    fetched_at: Mapped[datetime | None]
+    """When a fetch last succeeded; null: the node has nothing of the remote."""
+    purge_requested_at: Mapped[datetime | None]
+    """When its removal was requested; the node has not done it yet."""
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When the worker that fetches last wrote it."""
+
+    __table_args__ = (
+        one_of("state", CloneState, "mirrors_state"),
+        UniqueConstraint("node_id", "project_id", "credential", "remote", name="mirrors_of_node"),
+        Index("mirrors_of_project", "project_id", "remote"),
+        Index("mirrors_newest", "created_at", "id"),
+        Index("mirrors_to_purge", "node_id", postgresql_where=text("purge_requested_at IS NOT NULL")),
+    )
