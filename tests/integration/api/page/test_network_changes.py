@@ -5,12 +5,13 @@ import threading
 
 from playwright.sync_api import Browser
 
-from tests.integration.api.page.test_page_in_a_browser import page_of
 from tests.support.api_fixtures import Api
+from tests.support.browser_fixtures import WIDE, open_page, sign_in
 
 
 def test_addresses_that_come_and_go_end_no_request(api: Api, browser: Browser):
-    page = page_of(browser, api)
+    page = open_page(browser, f"http://localhost:{api.client.base_url.port}", WIDE)
+    sign_in(page, api.tokens["ann"])
     done = threading.Event()
 
     def change_addresses() -> None:
