@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
@@ -16,7 +17,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.git.host.store import Store
-from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
+from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, PushRequest, ResetRequest
 from relay_workers.git.service import GitService
 
 UID = os.geteuid() or 1000
@@ -83,6 +84,8 @@ class Workspace:
     name: str = "repo"
     result: CloneResult | None = None
     output: list[bytes] = field(default_factory=list)
+    commit: str = ""
+    """The newest commit of its branch, where a test has made one."""
 
     @property
     def clone(self) -> Path:
@@ -174,6 +177,27 @@ class Bench:
 
     def mirrors(self) -> list[Path]:
         return list(self.settings.data_dir.glob("mirrors/*/*.git"))
+
+
+def push_request(workspace: Workspace, url: str, **changes: Any) -> PushRequest:
+    """A push of the workspace's newest commit to the branch of the workspace's name."""
+    values = {
+        "workspace_id": workspace.id,
+        "name": workspace.name,
+        "url": url,
+        "commit": workspace.commit,
+        "base_commit": workspace.base,
+        "branch": BRANCH,
+        "on_output": workspace.output.append,
+        "cancelled": Event(),
+    }
+    return PushRequest(**(values | changes))
+
+
+def reset_request(workspace: Workspace, commit: str) -> ResetRequest:
+    assert workspace.result is not None
+    mirror = workspace.result.mirror_path
+    return ResetRequest(workspace.dir, workspace.name, mirror, BRANCH, commit, UID, GID, Event())
 
 
 def store_of(bench: Bench, workspace: Workspace) -> Store:

@@ -31,7 +31,8 @@ def list_executions(
         list[Status] | None, Query(max_length=5, description="Only executions with one of these values.")
     ] = None,
     run_reason: Annotated[
-        list[RunReason] | None, Query(max_length=6, description="Only executions with one of these values.")
+        list[RunReason] | None,
+        Query(max_length=len(RunReason), description="Only executions of one of these kinds."),
     ] = None,
 ) -> ExecutionPage:
     """List the executions of all workspaces. Those of deleted workspaces are included, as a record of what happened."""

@@ -80,6 +80,14 @@ class StepAction(Shape):
     executor: StepExecutor | None = Field(None, description="Of a coding agent.")
     prompt: str | None = Field(None, description="Of a coding agent.")
     follow_up: bool = Field(default=False, description="Of a coding agent: whether it goes on with a conversation.")
+    branch: str | None = Field(None, description="Of a push: the remote's branch; null: named as the workspace's.")
+    force: bool = Field(default=False, description="Of a push: whether other commits of the branch may be replaced.")
+    targets: list[dict[str, str]] = Field(
+        default_factory=list, description="Of a reset: `repo` and `commit` of each clone that is reset."
+    )
+    discard_changes: bool = Field(
+        default=False, description="Of a reset: whether uncommitted changes may be thrown away."
+    )
 
 
 class WorkTreeSummary(Shape):

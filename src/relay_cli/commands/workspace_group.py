@@ -1,4 +1,4 @@
-"""`relay workspace list | show | stop | resume | retry | rm | prune`: containers and files of runs."""
+"""`relay workspace list | show | stop | resume | push | reset | rm | prune`: containers and files of runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import typer
 from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.client import Api, connect
-from relay_cli.commands import workspaces
+from relay_cli.commands import git_acts, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -40,6 +40,8 @@ Project = Annotated[
 ]
 workspace.command("stop")(workspaces.stop)
 workspace.command("resume")(workspaces.resume)
+workspace.command("push")(git_acts.push)
+workspace.command("reset")(git_acts.reset)
 
 
 @workspace.command("list")

@@ -93,6 +93,11 @@ ADVICE: Final = {
     ),
     Reason.CANNOT_RESUME: "Start a new session with a `coding_agent` step. The files of the workspace are still there.",
     Reason.NO_PORT: "Bind the server to `$HOST:$PORT`, and start it in the foreground (`exec`).",
+    Reason.PUSH_REJECTED: (
+        "Push to another branch, start a run from the remote's branch, or allow the push to replace its commits."
+    ),
+    Reason.PUSH_FAILED: "Check whether the node can reach the remote, and whether its key may write there.",
+    Reason.RESET_FAILED: "Commit the changes or allow the reset to discard them; check that the clone has the commit.",
     Reason.CLONE_FAILED: "Check the URL, the branch, and whether the server may read the repository.",
     Reason.CLONE_TIMEOUT: "Retry; raise `RELAY_CLONE_TIMEOUT_SECONDS` or `RELAY_GIT_CONTAINER_TIMEOUT_SECONDS`.",
     Reason.IMAGE_UNAVAILABLE: "Pull or build the image on the node, or name another one.",

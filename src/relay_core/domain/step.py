@@ -70,4 +70,50 @@ class AgentStep:
     as_root: ClassVar[bool] = False
 
 
-Step = CloneStep | ScriptStep | DevServerStep | AgentStep
+@dataclass(frozen=True)
+class PushStep:
+    """Pushes the commits of one repository to a branch of its remote.
+
+    Attributes:
+        branch: the branch of the remote; None: a branch with the name of the workspace's branch.
+        force: whether other commits of that branch may be replaced.
+    """
+
+    repo: str
+    branch: str | None = None
+    force: bool = False
+    run_reason: ClassVar[RunReason] = RunReason.PUSH
+    cwd: ClassVar[str] = ""
+    as_root: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class ResetTarget:
+    """The commit, given by its id or the beginning of its id, to which the clone of a repository is reset."""
+
+    repo: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class ResetStep:
+    """Resets clones of the workspace, each to one commit: all of them, or none.
+
+    Attributes:
+        discard_changes: whether uncommitted changes may be thrown away.
+    """
+
+    targets: tuple[ResetTarget, ...]
+    discard_changes: bool = False
+    run_reason: ClassVar[RunReason] = RunReason.RESET
+    cwd: ClassVar[str] = ""
+    as_root: ClassVar[bool] = False
+
+    @property
+    def repo(self) -> str | None:
+        """Name of the repository; None if there are several."""
+        return self.targets[0].repo if len(self.targets) == 1 else None
+
+
+GitStep = PushStep | ResetStep
+Step = CloneStep | ScriptStep | DevServerStep | AgentStep | GitStep

@@ -12,6 +12,8 @@ class RunReason(StrEnum):
     DEV_SERVER = "dev_server"
     CLEANUP_SCRIPT = "cleanup_script"
     ARCHIVE_SCRIPT = "archive_script"
+    PUSH = "push"
+    RESET = "reset"
 
     @property
     def in_lane(self) -> bool:
@@ -22,6 +24,11 @@ class RunReason(StrEnum):
     def in_run(self) -> bool:
         """Whether executions of this kind are part of a run; dev servers and archive scripts are not."""
         return self not in {RunReason.DEV_SERVER, RunReason.ARCHIVE_SCRIPT}
+
+    @property
+    def moves_task(self) -> bool:
+        """Whether start and end of such an execution change the status of the task; git acts and dev servers do not."""
+        return self not in {RunReason.DEV_SERVER, RunReason.PUSH, RunReason.RESET}
 
 
 class Status(StrEnum):
@@ -54,6 +61,11 @@ class Reason(StrEnum):
     CANNOT_RESUME = "cannot_resume"
     """The agent does not know the conversation that the follow-up should continue."""
     NO_PORT = "no_port"
+    PUSH_REJECTED = "push_rejected"
+    """The remote was reached and refused the branch, for example because it has other commits."""
+    PUSH_FAILED = "push_failed"
+    RESET_FAILED = "reset_failed"
+    """A clone has uncommitted changes that the request did not allow to discard, or cannot be reset to the commit."""
     # the preparation failed
     CLONE_FAILED = "clone_failed"
     CLONE_TIMEOUT = "clone_timeout"

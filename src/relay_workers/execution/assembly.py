@@ -6,12 +6,13 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.execution.broken_steps import BrokenSteps
-from relay_workers.execution.clone import Choice, WorkspacePreparation
+from relay_workers.execution.clone import Choice, OpenLog, WorkspacePreparation
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.dev_server import DevServerSession
 from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.evidence import EvidenceCollector
+from relay_workers.execution.git_acts import GitActs
 from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
@@ -29,6 +30,8 @@ from relay_workers.execution.workspace import Workspaces
 from relay_workers.execution.workspace_container import WorkspaceContainers
 from relay_workers.ownership.claims import Claims
 from relay_workers.ownership.live_executions import ExecutionControl
+
+GIT_ACTS = (RunReason.PUSH, RunReason.RESET)
 
 
 def make_runner(context: WorkerContext) -> Runner:
@@ -60,6 +63,7 @@ def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
     return dict.fromkeys(RunReason, run_step) | {
         RunReason.CLONE: make_workspace_preparation(context).run,
         RunReason.DEV_SERVER: run_dev_server,
+        **dict.fromkeys(GIT_ACTS, make_git_acts(context).run),
     }
 
 
@@ -82,17 +86,6 @@ def make_step_parts(context: WorkerContext) -> StepParts:
 
 def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
     """Build the part that carries out `clone` executions."""
-
-    def open_log(claimed: Claimed, row: WorkspaceRow, control: ExecutionControl) -> StepLog:
-        return StepLog(
-            context.logs,
-            context.live_logs,
-            claimed.execution_id,
-            claimed.fence,
-            log_bytes=row.limits.log_bytes,
-            lost=control.lost,
-        )
-
     settings, containers = context.settings, context.containers
     return WorkspacePreparation(
         _workspaces(context),
@@ -104,8 +97,31 @@ def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
         ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
         context.leases,
-        open_log,
+        _open_log(context),
     )
+
+
+def make_git_acts(context: WorkerContext) -> GitActs:
+    """Build the part that carries out `push` and `reset` executions."""
+    return GitActs(
+        _workspaces(context), context.git, context.database, context.secrets, context.leases, _open_log(context)
+    )
+
+
+def _open_log(context: WorkerContext) -> OpenLog:
+    """Return the function that opens the log of an execution to which the worker itself writes."""
+
+    def open_log(claimed: Claimed, row: WorkspaceRow, control: ExecutionControl) -> StepLog:
+        return StepLog(
+            context.logs,
+            context.live_logs,
+            claimed.execution_id,
+            claimed.fence,
+            log_bytes=row.limits.log_bytes,
+            lost=control.lost,
+        )
+
+    return open_log
 
 
 def _workspaces(context: WorkerContext) -> Workspaces:

@@ -5,7 +5,6 @@ events about the end.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +16,8 @@ from relay_core.store.executions import owned
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.finish import Evidence, EvidenceEvent
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.agents.registry import BEGINS_ANEW
+from relay_workers.execution.after_state_request import after_state_request
 from relay_workers.execution.agent_turn import AgentTurn
 from relay_workers.execution.home import remove_snapshots
 from relay_workers.execution.outcome import Outcome
@@ -26,7 +25,7 @@ from relay_workers.execution.repo_states import after_state_columns, head_column
 from relay_workers.execution.running_step import RunningStep
 from relay_workers.execution.step_finisher import StepEnd
 from relay_workers.execution.verdict import agent_transition, transition_of, was_stopped
-from relay_workers.git.port import AfterStateRequest, Git
+from relay_workers.git.port import Git
 from relay_workers.git.sandbox.file_owners import give_back
 from relay_workers.git.sandbox.locks import remove_dead_locks
 
@@ -106,7 +105,8 @@ class EvidenceCollector:
             if claimed.run_reason not in PINNED:
                 continue
             try:
-                after = self._git.after_state(self._request(claimed, step, repo, message))
+                request = after_state_request(self._database, claimed, workspace, repo, mask, message)
+                after = self._git.after_state(request)
             except RelayError as error:
                 states[repo.repo_id] = {**states[repo.repo_id], "problem": mask.text(str(error))}
             else:
@@ -117,30 +117,6 @@ class EvidenceCollector:
                 payload = {"repo": repo.name, "message": problem, **({"omitted": omitted} if omitted else {})}
                 events.append((EventKind.EXECUTION_EVIDENCE_PROBLEM, payload))
         return states, events
-
-    def _request(
-        self, claimed: Claimed, step: RunningStep, repo: WorkspaceRepoRow, message: str | None
-    ) -> AfterStateRequest:
-        with self._database.connect() as connection:
-            before = owned.before_head(connection, claimed.execution_id, repo.repo_id)
-            begun = owned.before_run(connection, claimed.execution_id, repo.repo_id)
-            bundled = owned.bundled_commits(connection, claimed.workspace_id, repo.repo_id)
-        return AfterStateRequest(
-            workspace_id=claimed.workspace_id,
-            workspace_dir=step.place.workspace.directory,
-            name=repo.name,
-            mirror_path=Path(repo.mirror_path or ""),
-            base_commit=repo.base_commit or "",
-            before_commit=before,
-            run_commit=begun,
-            uid=step.place.workspace.uid,
-            gid=claimed.gid,
-            execution_id=claimed.execution_id,
-            commit_message=message,
-            mask=step.place.mask,
-            bundle_branch=step.place.workspace.row.branch,
-            bundled=bundled,
-        )
 
 
 def _finish_turn(step: RunningStep, turn: AgentTurn, end: StepEnd, transition: Transition) -> Transition:

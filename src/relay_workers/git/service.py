@@ -14,6 +14,7 @@ from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.host.committed_files import files_in_commit
 from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.mirror import Mirrors
+from relay_workers.git.host.push import Pusher
 from relay_workers.git.port import (
     AfterState,
     AfterStateRequest,
@@ -23,12 +24,16 @@ from relay_workers.git.port import (
     FetchedRemote,
     FetchRequest,
     Head,
+    Pushed,
+    PushRequest,
+    ResetRequest,
 )
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.after_state import Recorder
 from relay_workers.git.sandbox.container import ContainerUser
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.git.sandbox.make_clone import Cloner
+from relay_workers.git.sandbox.reset import Resetter
 
 
 class GitService:
@@ -45,6 +50,8 @@ class GitService:
         self._fetcher = Fetcher(settings)
         self._cloner = Cloner(settings, tool, self._fetcher)
         self._recorder = Recorder(settings, tool)
+        self._pusher = Pusher(settings)
+        self._resetter = Resetter(settings, tool)
 
     def fetch(self, request: FetchRequest) -> FetchedRemote:
         """Update the mirror of a remote, or make it; see `Git.fetch`."""
@@ -73,6 +80,18 @@ class GitService:
     def after_state(self, request: AfterStateRequest) -> AfterState:
         """Record the state of a clone after a step, after a commit if one is requested; see `Git.after_state`."""
         return self._recorder.record(request)
+
+    def push(self, request: PushRequest) -> Pushed:
+        """Push a commit to a branch of the remote; see `Git.push`."""
+        return self._pusher.push(request)
+
+    def resolve(self, request: ResetRequest) -> str:
+        """Return the full id of the commit of a reset; see `Git.resolve`."""
+        return self._resetter.resolve(request)
+
+    def reset(self, request: ResetRequest) -> str:
+        """Reset a clone to a commit; see `Git.reset`."""
+        return self._resetter.reset(request)
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
         """Remove the files and the stores of a workspace; see `Git.remove_workspace`.

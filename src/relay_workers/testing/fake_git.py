@@ -26,6 +26,9 @@ from relay_workers.git.port import (
     FetchRequest,
     Head,
     Patch,
+    Pushed,
+    PushRequest,
+    ResetRequest,
 )
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.testing.faults import Faults
@@ -50,12 +53,21 @@ class FakeGit:
         self._policy = policy
         self._remotes: dict[str, dict[str, str]] = {}
         self._commits: dict[str, Files] = {}
+        self._parents: dict[str, str] = {}
 
     def add_remote(self, url: str, branch: str, files: Files) -> str:
         """Create a remote with one branch, its default, that has one commit of ``files``; return the commit's id."""
         commit = self._commit(files)
         self._remotes[url] = {branch: commit}
         return commit
+
+    def add_commit(self, files: Files, parent: str) -> str:
+        """Make a commit as a step does with its own git; return its id."""
+        return self._commit(files, parent)
+
+    def branches(self, url: str) -> dict[str, str]:
+        """Return the branches of a remote: the id of the commit by name."""
+        return dict(self._remotes[url])
 
     def fetch(self, request: FetchRequest) -> FetchedRemote:
         """Return where a clone of a remote starts (`Git.fetch`)."""
@@ -86,6 +98,18 @@ class FakeGit:
     def after_state(self, request: AfterStateRequest) -> AfterState:
         """Return the git state of a clone after a step, and commit its changes if asked to (`Git.after_state`)."""
         return self._serve("after_state", lambda: self._after_state(request))
+
+    def push(self, request: PushRequest) -> Pushed:
+        """Move a branch of a remote (`Git.push`)."""
+        return self._serve("push", lambda: self._push(request))
+
+    def resolve(self, request: ResetRequest) -> str:
+        """Return the full id of a commit (`Git.resolve`)."""
+        return self._serve("resolve", lambda: self._resolve(request))
+
+    def reset(self, request: ResetRequest) -> str:
+        """Reset a clone to a commit (`Git.reset`)."""
+        return self._serve("reset", lambda: self._reset(request))
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
         """Remove a workspace's directory (`Git.remove_workspace`)."""
@@ -169,6 +193,47 @@ class FakeGit:
         text = parent.encode() + b"".join(name.encode() + b"\0" + data for name, data in sorted(files.items()))
         commit = sha1(text, usedforsecurity=False).hexdigest()
         self._commits[commit] = dict(files)
+        if parent != commit:
+            self._parents.setdefault(commit, parent)
+        return commit
+
+    def _push(self, request: PushRequest) -> Pushed:
+        branches = self._remotes.get(request.url)
+        if request.cancelled.is_set():
+            raise StepFailed(Reason.USER, "the push was cancelled")
+        if branches is None:
+            raise StepFailed(Reason.PUSH_FAILED, f"cannot push to {request.url}: there is no git repository")
+        before = branches.get(request.branch)
+        replaced = before is not None and before not in self._line(request.commit)
+        if replaced and not request.force:
+            message = f"cannot push to {request.url}: branch {request.branch}: the branch has other commits"
+            raise StepFailed(Reason.PUSH_REJECTED, message)
+        branches[request.branch] = request.commit
+        return Pushed(request.commit, request.branch, changed=before != request.commit, replaced=replaced)
+
+    def _line(self, commit: str) -> list[str]:
+        """Return the commit and its ancestors."""
+        line = [commit]
+        while parent := self._parents.get(line[-1]):
+            line.append(parent)
+        return line
+
+    def _resolve(self, request: ResetRequest) -> str:
+        found = [commit for commit in self._commits if commit.startswith(request.commit)]
+        if len(found) != 1:
+            message = f"repos/{request.name} cannot be reset: it has no commit {request.commit}"
+            raise StepFailed(Reason.RESET_FAILED, message)
+        return found[0]
+
+    def _reset(self, request: ResetRequest) -> str:
+        commit = self._resolve(request)
+        clone = request.workspace_dir / "repos" / request.name
+        for name in _files(clone):
+            (clone / name).unlink()
+        for name, content in self._commits[commit].items():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_bytes(content)
+        _write_head(clone, request.branch, commit)
         return commit
 
 

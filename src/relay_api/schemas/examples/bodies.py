@@ -13,6 +13,8 @@ BODIES: dict[str, Any] = {
     "FollowUpIn": {"prompt": "Now document the option"},
     "RunChange": {"title": "Parser test", "labels": {"team": "core"}},
     "RerunIn": {"from": "failed_step"},
+    "PushIn": {"branch": "parser-test"},
+    "ResetIn": {"before_execution": "5e70b1c2"},
     "RetryIn": {"run_agent_again": True},
     "ProjectIn": {
         "name": "shop",

@@ -2,8 +2,9 @@
 
 An action is ``{"step": STEP, "next_action": {"steps": [STEP, …], "next_action": …} | null}``. A step has
 ``run_reason``, ``repo``, ``cwd`` and ``as_root``. A script and a dev server also have ``script``. A coding agent has
-``executor`` and ``prompt``, and ``follow_up: true`` if it continues a conversation. Rows of older versions may lack
-fields.
+``executor`` and ``prompt``, and ``follow_up: true`` if it continues a conversation. A push has ``branch`` and
+``force``; a reset has ``targets`` (``repo`` and ``commit`` each) and ``discard_changes``. Rows of older versions may
+lack fields.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,17 @@ from typing import Any
 
 from relay_core.domain.agents.executors import FIELDS, ExecutorChoice
 from relay_core.domain.chain import Action, StepGroup
-from relay_core.domain.step import AgentStep, CloneStep, DevServerStep, ScriptStep, Step
+from relay_core.domain.step import (
+    AgentStep,
+    CloneStep,
+    DevServerStep,
+    GitStep,
+    PushStep,
+    ResetStep,
+    ResetTarget,
+    ScriptStep,
+    Step,
+)
 from relay_core.domain.vocabulary import RunReason
 
 Json = dict[str, Any]
@@ -35,6 +46,11 @@ def step_to_json(step: Step) -> Json:
     if isinstance(step, AgentStep):
         follow_up = {"follow_up": True} if step.follow_up else {}
         return {**common, "executor": step.executor.as_json(), "prompt": step.prompt, **follow_up}
+    if isinstance(step, PushStep):
+        return {**common, "branch": step.branch, "force": step.force}
+    if isinstance(step, ResetStep):
+        targets = [{"repo": target.repo, "commit": target.commit} for target in step.targets]
+        return {**common, "targets": targets, "discard_changes": step.discard_changes}
     return common
 
 
@@ -43,6 +59,8 @@ def step_from_json(stored: Mapping[str, Any]) -> Step:
     reason = RunReason(stored["run_reason"])
     if reason is RunReason.CLONE:
         return CloneStep()
+    if reason in {RunReason.PUSH, RunReason.RESET}:
+        return _git_step(reason, stored)
     cwd = stored.get("cwd", "")
     if reason is RunReason.CODING_AGENT:
         executor = executor_from_json(stored["executor"])
@@ -62,6 +80,13 @@ def executor_from_json(stored: Mapping[str, Any]) -> ExecutorChoice:
     unknown = {name: value for name, value in stored.items() if name not in FIELDS}
     known["args"] = tuple(known.get("args", ()))
     return ExecutorChoice(**{"name": "", **known}, unknown=unknown)
+
+
+def _git_step(reason: RunReason, stored: Mapping[str, Any]) -> GitStep:
+    if reason is RunReason.PUSH:
+        return PushStep(stored["repo"], stored["branch"], stored["force"])
+    targets = tuple(ResetTarget(target["repo"], target["commit"]) for target in stored["targets"])
+    return ResetStep(targets, stored["discard_changes"])
 
 
 def _group_to_json(group: StepGroup | None) -> Json | None:

@@ -245,7 +245,7 @@ def _take(
         .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
     )
     log_store.open_streams(connection, row.id, taken.fence)
-    if row.run_reason is not RunReason.DEV_SERVER:
+    if row.run_reason.moves_task:
         lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
     payload = {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
     state.settle(connection, row.run_id)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, literal, select
 
 from relay_core.domain.run import title_of
 from relay_core.domain.run_notes import RunNotes
-from relay_core.domain.step import AgentStep, DevServerStep, ScriptStep, Step
+from relay_core.domain.step import AgentStep, Step
 from relay_core.domain.vocabulary import RunKind
 from relay_core.store.schema.tables import Run, Task, Workspace
 
@@ -44,7 +44,7 @@ def run_of_step(step: Step, workspace_id: UUID, session_id: UUID, by: str, notes
 def _title(step: Step) -> str:
     if isinstance(step, AgentStep):
         return title_of(step.prompt)
-    return f"{step.run_reason} {step.repo}" if isinstance(step, ScriptStep | DevServerStep) else step.run_reason
+    return step.run_reason if step.repo is None else f"{step.run_reason} {step.repo}"
 
 
 def create_run(connection: Connection, new: NewRun) -> UUID:

@@ -78,8 +78,8 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
     """Pass the lane on after an execution of a step group has ended. The caller has locked the lane.
 
     Nothing happens while another execution of the group is queued or running. Once all have ended, the next group of
-    the chain is created in this transaction. At the end of the chain the task's status becomes `inreview`, and the next
-    chain in the queue may start.
+    the chain is created in this transaction. At the end of the chain the task's status becomes `inreview` (a git act
+    does not change it), and the next chain in the queue may start.
 
     Args:
         connection: one transaction.
@@ -112,7 +112,8 @@ def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UU
             node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
         )
         return create_group(connection, group)
-    set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
+    if first.run_reason.moves_task:
+        set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
     return head(connection, workspace_id)
 
 

@@ -45,7 +45,7 @@ class BundleMaker:
             StepFailed: reason ``internal_error``: git failed, or ran out of time or memory.
         """
         try:
-            if problem := self._secret_in(base, commit, mask):
+            if problem := self.secret_in(base, commit, mask):
                 return Bundle(None, problem)
             limit, ref = self.settings.bundle_max_bytes, f"refs/heads/{branch}"
             self._checked(GitJob(("update-ref", ref, commit), git_dir=self.store))
@@ -57,8 +57,13 @@ class BundleMaker:
             return Bundle(None, f"its commits need a bundle of more than {limit} bytes (RELAY_BUNDLE_MAX_BYTES)")
         return Bundle(result.output)
 
-    def _secret_in(self, base: str, commit: str, mask: SecretMask) -> str | None:
-        """Return why a bundle would or might reveal a secret; None if none of its objects and paths contains one."""
+    def secret_in(self, base: str, commit: str, mask: SecretMask) -> str | None:
+        """Return why commits would or might reveal a secret; None if none of their objects and paths contains one.
+
+        Raises:
+            StepFailed: reason ``internal_error``: git failed, or ran out of memory.
+            DeadlinePassed: git took too long.
+        """
         if not mask.secrets:
             return None
         limit = _SEARCHED * self.settings.bundle_max_bytes

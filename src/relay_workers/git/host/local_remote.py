@@ -20,6 +20,18 @@ from relay_workers.git.host.process import Deadline, GitJob, run_git
 
 _SMALL_FILE = 64 << 10
 _ALTERNATES = 100
+_HOOKS = (
+    "pre-receive",
+    "update",
+    "proc-receive",
+    "reference-transaction",
+    "post-receive",
+    "post-update",
+    "push-to-checkout",
+)
+"""Hooks that a push to a repository runs in it."""
+_PROGRAMS = frozenset({"core.hookspath", "core.alternaterefscommand"})
+"""Keys of a repository's configuration with programs that a push to it runs."""
 _PARTIAL = (".promisor", ".partialclone", ".partialclonefilter")
 
 
@@ -71,6 +83,33 @@ def checked_path(url: GitUrl, data_dir: Path, deadline: Deadline) -> Path:
         if any(key.endswith(_PARTIAL) for key in keys):
             raise RemoteRefused(url, "it is a partial clone; clone its origin")
     return path
+
+
+def refuse_hooks(url: GitUrl, deadline: Deadline) -> None:
+    """Refuse to push to a local repository that has hooks for pushes.
+
+    Git would run them with the rights of the worker, so Relay switches them off; and a push that leaves out the checks
+    of its remote would be wrong.
+
+    Args:
+        url: a ``file://`` URL of a repository that `checked_path` has accepted.
+        deadline: the time limit and cancellation event of the push.
+
+    Raises:
+        RemoteRefused: the repository has hooks, or its configuration names a program that a push runs.
+        GitCancelled: the event of the deadline was set.
+        DeadlinePassed: the time limit of the deadline has passed.
+    """
+    repository = _find(Path(url.path).resolve(), url)
+    hooks = repository.common / "hooks"
+    if found := [name for name in _HOOKS if (hooks / name).exists()]:
+        text = f"it has hooks ({', '.join(found)}), which Relay does not run on its node; push by ssh or https"
+        raise RemoteRefused(url, text)
+    for config in repository.configs:
+        job = GitJob(("config", "--file", str(config), "--includes", "--name-only", "--list"))
+        keys = run_git(job, deadline).output.decode("utf-8", "replace").lower().split() if config.is_file() else []
+        if any(key in _PROGRAMS or key.startswith("hook.") for key in keys):
+            raise RemoteRefused(url, "its configuration names programs that a push runs; push by ssh or https")
 
 
 def _find(path: Path, url: GitUrl) -> _Repository:

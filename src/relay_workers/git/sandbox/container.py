@@ -99,6 +99,21 @@ class AfterStatePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetPlan:
+    """Arguments of the container's commands ``resolve`` and ``reset``."""
+
+    name: str
+    """Name of the clone's directory below ``repos/``."""
+    mirror: Path
+    head_commit: str | None
+    """Commit of HEAD; None if HEAD has no commit or cannot be read."""
+    branch: str
+    """The workspace's branch, on which HEAD is afterwards."""
+    commit: str
+    """Id of the commit, or the beginning of its id."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptAnswer:
     """The ``key value`` lines that the container's script printed."""
 
@@ -213,6 +228,31 @@ def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings
         mounts=(*base.mounts, _mirror_mount(plan.mirror), ToolMount(str(out_dir), "/out", read_only=False)),
         memory_bytes=base.memory_bytes + tmpfs,
         tmpfs_bytes=tmpfs,
+    )
+
+
+def reset_run(plan: ResetPlan, base: ToolRun, settings: Settings) -> ToolRun:
+    """Return the description of a container that resets a clone, or finds the commit for it.
+
+    Args:
+        plan: the clone, and the commit.
+        base: the result of `tool_run` for the command.
+        settings: settings of the worker.
+    """
+    env = {
+        "NAME": plan.name,
+        "MIRROR": str(plan.mirror),
+        "HEAD_COMMIT": plan.head_commit or "",
+        "BRANCH": plan.branch,
+        "COMMIT": plan.commit,
+        "EXCLUDES": "\n".join(settings.excludes),
+    }
+    return replace(
+        base,
+        env={**base.env, **env},
+        mounts=(*base.mounts, _mirror_mount(plan.mirror)),
+        memory_bytes=base.memory_bytes + _INDEX_BYTES,
+        tmpfs_bytes=_INDEX_BYTES,
     )
 
 

@@ -395,7 +395,7 @@ write_pack() {
     [ "$code" -eq 0 ] || problem "the after-state cannot be packed: $(reason "$code")"
 }
 
-after_state() {
+enter_clone() {
     for place in "/workspace/repos/$NAME" "$git_dir" "$git_dir/objects"; do
         if [ -L "$place" ] || [ ! -d "$place" ]; then
             problem "${place#/workspace/} is not a directory of its own"
@@ -403,6 +403,10 @@ after_state() {
     done
     cd -P "/workspace/repos/$NAME" || problem "the clone cannot be entered"
     make_private
+}
+
+after_state() {
+    enter_clone
     head_tree=none
     if [ -n "$HEAD_COMMIT" ]; then
         head_tree=$(git rev-parse --verify -q "$HEAD_COMMIT^{tree}" 2>/tmp/errors) || problem "HEAD names a commit that does not exist"
@@ -432,6 +436,54 @@ after_state() {
     say pinned "$pinned"
 }
 
+# ---- resolve, reset: NAME MIRROR HEAD_COMMIT BRANCH COMMIT EXCLUDES ------------------------------------------------------
+
+# find_target: the full id of the commit is $target.
+find_target() {
+    target=$(git rev-parse --verify -q "$COMMIT^{commit}" 2>/tmp/errors) ||
+        problem "it has no commit $COMMIT, or several whose ids begin so"
+}
+
+resolve() {
+    enter_clone
+    find_target
+    say head "$target"
+}
+
+# put FILE PLACE: move a file into the place of another, whatever that is.
+put() {
+    draft="$2.relay-$(cat /proc/sys/kernel/random/uuid)"
+    mkdir -p "$(dirname "$2")" && cp "$1" "$draft" && mv -T "$draft" "$2"
+}
+
+# HEAD and the branch first, the index last: if this is interrupted, HEAD names the commit, and the index still lists the
+# files of the old one, so that a second run removes those that the commit does not have.
+reset() {
+    enter_clone
+    find_target
+    for lock in index HEAD "refs/heads/$BRANCH"; do
+        [ ! -e "$git_dir/$lock.lock" ] || problem "another git command is running in the clone, or died there ($lock.lock)"
+    done
+    printf '%s\n' "$EXCLUDES" >/tmp/excludes
+    printf '%s\n' "$target" >/tmp/branch
+    printf 'ref: refs/heads/%s\n' "$BRANCH" >/tmp/head
+    put /tmp/branch "$git_dir/refs/heads/$BRANCH" && put /tmp/head "$git_dir/HEAD" ||
+        problem "the branch cannot be written"
+    for state in MERGE_HEAD MERGE_MODE MERGE_MSG AUTO_MERGE SQUASH_MSG CHERRY_PICK_HEAD REVERT_HEAD sequencer rebase-merge \
+        rebase-apply BISECT_LOG BISECT_START BISECT_NAMES BISECT_EXPECTED_REV; do
+        rm -rf -- "${git_dir:?}/$state"
+    done
+    if ! git read-tree --reset -u --no-recurse-submodules "$target" 2>/tmp/errors; then
+        rm -f "$private/index" "$private/index.lock"
+        { [ -z "$HEAD_COMMIT" ] || git read-tree "$HEAD_COMMIT" 2>/tmp/errors; } &&
+            git read-tree --reset -u --no-recurse-submodules "$target" 2>/tmp/errors ||
+            problem "the files cannot be written: $(reason $?)"
+    fi
+    git clean -d -f -q 2>/tmp/errors || problem "new files cannot be removed: $(reason $?)"
+    put "$private/index" "$git_dir/index" || problem "the index cannot be written"
+    say head "$target"
+}
+
 # ---- cleaning: removal of files that the host itself does not touch ----------------------------------------------------
 
 remove_partials() {
@@ -443,6 +495,6 @@ empty_workspace() {
 }
 
 case "$1" in
-checkout | after_state | remove_partials | empty_workspace) "$1" ;;
+checkout | after_state | resolve | reset | remove_partials | empty_workspace) "$1" ;;
 *) echo "unknown verb $1" >&2 && exit 2 ;;
 esac

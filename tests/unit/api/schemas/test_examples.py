@@ -12,6 +12,7 @@ from relay_api.schemas import (
     common,
     conversations,
     executions,
+    git_acts,
     mirrors,
     run_resource,
     runs,
@@ -20,7 +21,20 @@ from relay_api.schemas import (
 )
 from relay_api.schemas.examples import EXAMPLES
 
-MODULES = (admin, agents, common, conversations, executions, mirrors, run_resource, runs, secrets, workspaces, sign_in)
+MODULES = (
+    admin,
+    agents,
+    common,
+    conversations,
+    executions,
+    git_acts,
+    mirrors,
+    run_resource,
+    runs,
+    secrets,
+    workspaces,
+    sign_in,
+)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES.items())

@@ -1,0 +1,76 @@
+"""`relay workspace push | reset`: the server pushes a workspace's commits to the remote, or resets its clones."""
+
+from typing import Annotated, Any
+
+import typer
+
+from relay_cli import output
+from relay_cli.client import connect
+from relay_cli.commands.ids import WorkspaceId
+from relay_cli.errors import CommandFailed
+from relay_cli.output import Json
+from relay_cli.rendering.names import short
+from relay_cli.watching import go_on
+from relay_core.console.output import note
+
+Repo = Annotated[str | None, typer.Option(help="Only this repository, by its folder's name in the workspace.")]
+Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow it to its end (default), or return at once.")]
+
+
+def push(
+    workspace: WorkspaceId,
+    repo: Repo = None,
+    branch: Annotated[
+        str | None, typer.Option(help="Branch of the remote; without it the name of the workspace's branch.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace other commits of the workspace's own branch at the remote.")
+    ] = False,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Let the server push a workspace's commits to the remote that it cloned, with the credentials of the node.
+
+    To push with your own git instead: relay push.
+
+    Example: relay workspace push 3f2a91bc
+    """
+    _ask("push", workspace, {"repo": repo, "branch": branch, "force": force}, wait=wait, as_json=as_json)
+
+
+def reset(
+    workspace: WorkspaceId,
+    before: Annotated[
+        str | None, typer.Option(metavar="EXECUTION", help="Reset to the commits before this execution.")
+    ] = None,
+    commit: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Reset to this commit: its id or the beginning of it.")
+    ] = None,
+    repo: Repo = None,
+    discard_changes: Annotated[
+        bool, typer.Option("--discard-changes", help="Throw uncommitted changes and new files away.")
+    ] = False,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Reset the clones of a workspace to an earlier state, or to any commit they have.
+
+    Commits that the branch then lacks can be reset to again.
+
+    Example: relay workspace reset 3f2a91bc --before 5e70b1c2
+    """
+    if (before is None) == (commit is None):
+        raise CommandFailed("say what to reset to: either --before EXECUTION or --commit COMMIT", 2)
+    body = {"before_execution": before, "commit": commit, "repo": repo, "discard_changes": discard_changes}
+    _ask("reset", workspace, body, wait=wait, as_json=as_json)
+
+
+def _ask(verb: str, workspace: str, body: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    api = connect()
+    asked = api.call("POST", f"/v1/workspaces/{workspace}/{verb}", json=body)
+    if wait:
+        go_on(api, asked["run_id"], wait=True, as_json=as_json)
+    elif as_json:
+        output.show(asked, as_json=True)
+    else:
+        note(f"execution {asked['id']} is {asked['status']}; follow it with: relay logs -f {short(asked['id'])}")

@@ -1,0 +1,103 @@
+"""Push and reset of the git port, claimed by the fake and by real git alike."""
+
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from relay_core.domain.errors import StepFailed
+from relay_core.domain.vocabulary import Reason
+from relay_workers.git.port import Pushed
+from tests.support.git_bench import BRANCH, Workspace, push_request, reset_request, write
+
+pytest_plugins = ["tests.support.git_port"]
+
+
+@pytest.fixture
+def workspace(port) -> Workspace:
+    """A clone with one commit of the workspace on its branch."""
+    made = port.bench.clone(port.url)
+    write(made.clone / "README", "changed\n")
+    made.commit = made.after("a change").committed
+    assert made.commit is not None
+    return made
+
+
+def pushed_to(port, workspace, **changes):
+    return workspace.service.push(push_request(workspace, port.url, **changes))
+
+
+def test_a_push_makes_the_branch_and_a_second_one_changes_nothing(port, workspace):
+    assert pushed_to(port, workspace) == Pushed(workspace.commit, BRANCH, changed=True)
+    assert pushed_to(port, workspace) == Pushed(workspace.commit, BRANCH, changed=False)
+    assert port.bench.clone(port.url, BRANCH).result.head_commit == workspace.commit
+
+
+def test_a_push_adds_commits_to_a_branch_of_the_remote(port, workspace):
+    assert pushed_to(port, workspace, branch="other", commit=port.head).changed
+    assert pushed_to(port, workspace, branch="other") == Pushed(workspace.commit, "other", changed=True)
+
+
+def test_other_commits_of_the_branch_are_kept_without_force(port, workspace):
+    other = port.bench.clone(port.url)
+    write(other.clone / "README", "something else\n")
+    other.commit = other.after("another change").committed
+    pushed_to(port, other)
+    with pytest.raises(StepFailed) as caught:
+        pushed_to(port, workspace)
+    assert caught.value.reason == Reason.PUSH_REJECTED
+    assert BRANCH in str(caught.value)
+    assert port.bench.clone(port.url, BRANCH).result.head_commit == other.commit
+    assert pushed_to(port, workspace, force=True) == Pushed(workspace.commit, BRANCH, changed=True, replaced=True)
+    assert port.bench.clone(port.url, BRANCH).result.head_commit == workspace.commit
+
+
+def test_a_remote_that_is_gone_is_a_failure(port, workspace):
+    with pytest.raises(StepFailed) as caught:
+        workspace.service.push(push_request(workspace, f"{port.url}-gone"))
+    assert caught.value.reason == Reason.PUSH_FAILED
+    assert "cannot push to" in str(caught.value)
+
+
+def test_a_cancelled_push_changes_nothing(port, workspace):
+    cancelled = Event()
+    cancelled.set()
+    with pytest.raises(StepFailed) as caught:
+        pushed_to(port, workspace, cancelled=cancelled)
+    assert caught.value.reason == Reason.USER
+    assert pushed_to(port, workspace).changed
+
+
+def files(clone: Path) -> dict[str, str]:
+    found = [path for path in clone.rglob("*") if path.is_file() and ".git" not in path.relative_to(clone).parts]
+    return {str(path.relative_to(clone)): path.read_text() for path in found}
+
+
+def test_a_reset_brings_back_the_files_of_a_commit(port, workspace):
+    write(workspace.clone / "src/a.py", "broken\n")
+    write(workspace.clone / "new/file", "new\n")
+    (workspace.clone / "src/b.py").unlink()
+    request = reset_request(workspace, port.head[:12])
+    assert workspace.service.resolve(request) == port.head
+    assert (workspace.clone / "new/file").exists(), "to look changes nothing"
+    assert workspace.service.reset(request) == port.head
+    assert workspace.service.heads(workspace.dir, ["repo"])["repo"] == (port.head, BRANCH, None)
+    assert files(workspace.clone) == {"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"}
+    assert workspace.after().dirty is False
+    assert workspace.service.reset(request) == port.head, "a second time it changes nothing"
+
+
+def test_a_reset_can_go_forward_again(port, workspace):
+    workspace.service.reset(reset_request(workspace, port.head))
+    workspace.service.reset(reset_request(workspace, workspace.commit))
+    assert files(workspace.clone)["README"] == "changed\n"
+    assert workspace.after().after_head == workspace.commit
+
+
+def test_a_commit_that_the_clone_lacks_is_refused(port, workspace):
+    for ask in (workspace.service.resolve, workspace.service.reset):
+        with pytest.raises(StepFailed) as caught:
+            ask(reset_request(workspace, "0123456789abcdef"))
+        assert caught.value.reason == Reason.RESET_FAILED
+        assert "0123456789abcdef" in str(caught.value)
+    assert files(workspace.clone)["README"] == "changed\n"
