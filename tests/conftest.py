@@ -22,6 +22,7 @@ from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.grouping import order_of, processes_for_stacks
 from tests.support.published import Published
+from tests.support.relay import Relay
 
 ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
@@ -34,6 +35,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
         del os.environ[name]
     get_settings.cache_clear()
+    Relay.preloads = True
     _let_children_have_signals()
     _leave_time_to_stacks()
     os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
 from tests.support.machine import engine, free_port, remove_containers, remove_networks
+from tests.support.preloaded import PreloadedProcess
 from tests.support.waiting import eventually
 
 FINAL = {"completed", "failed", "killed"}
@@ -46,13 +47,16 @@ def make_repo(path: Path, files: dict[str, str | bytes]) -> Path:
 class Relay:
     """A running Relay and a client of it."""
 
+    preloads = False
+    """Whether API and workers are forked from a process that has their modules, as in the tests, where starts are many."""
+
     def __init__(self, environment: dict[str, str], root: Path) -> None:
         self.environment = environment
         self.root = root
         self.data_dir = Path(environment["RELAY_DATA_DIR"])
         self.database = create_engine(environment["RELAY_DATABASE_URL"], pool_pre_ping=True)
         self.token = create_token(environment["RELAY_DATABASE_URL"], owner="tester", scopes=["admin"])
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes] | PreloadedProcess] = {}
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{environment['RELAY_API_PORT']}",
             headers={"Authorization": f"Bearer {self.token}"},
@@ -65,19 +69,23 @@ class Relay:
 
     def start(self, name: str) -> None:
         """`api`, `worker` or `worker-…`; returns when it is ready."""
-        log = (self.root / f"{name}.log").open("ab")
-        module = "relay_api" if name == "api" else "relay_workers"
-        self.processes[name] = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=self.environment if name == "api" else {**self.environment, "RELAY_API_PUBLIC_URL": self.api_url},
-            stdout=log,
-            stderr=log,
-            cwd=self.root,
-            umask=0o077,  # the strictest that a machine may have
-        )
+        program = "relay_api" if name == "api" else "relay_workers"
+        environment = self.environment if name == "api" else {**self.environment, "RELAY_API_PUBLIC_URL": self.api_url}
+        log = self.root / f"{name}.log"
+        self.processes[name] = self._launch(program, environment, log)
         before = self.log_of(name).count(READY)
         ready = self._api_answers if name == "api" else lambda: self._worker_is_ready(name, before)
         self.until(ready, seconds=60, what=f"{name} ready")
+
+    def _launch(
+        self, program: str, environment: dict[str, str], log: Path
+    ) -> subprocess.Popen[bytes] | PreloadedProcess:
+        umask = 0o077  # the strictest that a machine may have
+        if self.preloads and "LD_PRELOAD" not in environment:  # which takes effect at an exec only
+            return PreloadedProcess(program, environment, log, self.root, umask)
+        with log.open("ab") as out:
+            command = [sys.executable, "-m", program]
+            return subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=self.root, umask=umask)
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)

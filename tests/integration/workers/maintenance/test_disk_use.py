@@ -72,5 +72,5 @@ def test_memory_is_no_disk_space_and_empty_files_are_files(workspace):
 
 
 def test_the_engine_tells_the_size_of_a_layer_that_this_host_does_not_see(workspace):
-    assert workspace.run(f"{WRITE} >/var/tmp/file", uid=0).record().code == 0
+    assert workspace.run(f"{WRITE} >/var/tmp/file", uid=0).verdict().exit_code == 0
     assert 32 * MIB <= workspace.containers.layer_bytes(workspace.container) < 34 * MIB
