@@ -95,6 +95,19 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class Priority(StrEnum):
+    """How urgent a run is. A waiting run of a higher priority is admitted before all others that could start."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+    @property
+    def level(self) -> int:
+        """The number that stands for it in the database; a higher one comes first."""
+        return list(Priority).index(self)
+
+
 class RunStatus(StrEnum):
     """The status of a run, the chain of executions that one request started."""
 

@@ -19,8 +19,9 @@ import structlog
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
+from relay_core.domain.admission import RAISE_SECONDS
 from relay_core.domain.message import QueueMessage
-from relay_core.store.executions.messages import messages_of_queued
+from relay_core.store.admission.admit import admitted_messages
 from relay_core.store.outage import is_conflict
 
 log = structlog.get_logger(__name__)
@@ -61,18 +62,28 @@ class _AfterCommit:
 
     execution_ids: list[UUID] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
+    freed: bool = False
 
 
 def send_after_commit(connection: Connection, execution_ids: Iterable[UUID]) -> None:
     """Send the queue messages of executions once the transaction of ``connection`` is committed.
 
     An execution that is not queued any more at the end of the transaction gets no message; an execution that was passed
-    twice gets one.
+    twice gets one. The message of an execution whose run has to wait for its admission is sent when it is admitted.
 
     Raises:
         NotCollectedError: the connection was not opened by `Database.begin` or `Database.transact`.
     """
     _after_commit(connection).execution_ids += execution_ids
+
+
+def admit_next(connection: Connection) -> None:
+    """Admit waiting runs at the end of the transaction, because a place for a run became free in it.
+
+    Raises:
+        NotCollectedError: the connection was not opened by `Database.begin` or `Database.transact`.
+    """
+    _after_commit(connection).freed = True
 
 
 def revoke_after_commit(connection: Connection, task_ids: Iterable[str]) -> None:
@@ -99,11 +110,13 @@ class Database:
     Args:
         engine: the connections, from `make_database`.
         publisher: gets the messages and task ids of each committed transaction, once, on the caller's thread.
+        raise_seconds: seconds of waiting that raise a run by one level of priority.
     """
 
-    def __init__(self, engine: Engine, publisher: Publisher) -> None:
+    def __init__(self, engine: Engine, publisher: Publisher, *, raise_seconds: float = RAISE_SECONDS) -> None:
         self.engine = engine
         self.publisher = publisher
+        self._raise_seconds = raise_seconds
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def connect(self) -> Connection:
@@ -127,7 +140,9 @@ class Database:
         with self.engine.begin() as connection:
             connection.execution_options(**{_OPTION: collected})
             yield connection
-            due = messages_of_queued(connection, collected.execution_ids) if collected.execution_ids else []
+            due = admitted_messages(
+                connection, collected.execution_ids, freed=collected.freed, raise_seconds=self._raise_seconds
+            )
         if due:
             self.publisher.dispatch(due)
         if collected.task_ids:

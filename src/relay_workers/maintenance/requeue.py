@@ -1,7 +1,9 @@
-"""Sends the messages of queued executions again if they seem to be lost."""
+"""Admits waiting runs for which there is a place, and sends messages again that seem to be lost."""
 
+from relay_core.domain.admission import RAISE_SECONDS
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.advisory_lock import try_sweep_lock
+from relay_core.store.admission import admit
 from relay_core.store.executions import messages
 from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
@@ -10,8 +12,14 @@ SEND_AGAIN_SECONDS = 15.0
 """Age of a message at which it may be lost. An extra message does no harm: the claim ignores it."""
 
 
-def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics) -> None:
-    """Send messages older than `SEND_AGAIN_SECONDS` again. One worker at a time does this, for all nodes."""
+def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics, raise_seconds: float = RAISE_SECONDS) -> None:
+    """Admit waiting runs, and send messages older than `SEND_AGAIN_SECONDS` again.
+
+    One worker at a time does this, for all nodes.
+    """
+    with database.begin() as connection:
+        admitted = admit.sweep(connection, raise_seconds) if try_sweep_lock(connection, "admission") else []
+    dispatcher.dispatch(admitted)
     with database.begin() as connection:
         mine = try_sweep_lock(connection, "messages")
         due = messages.undispatched(connection, SEND_AGAIN_SECONDS) if mine else []

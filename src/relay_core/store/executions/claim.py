@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, or_, select, text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.events import EventKind
@@ -25,7 +25,7 @@ from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
 from relay_core.store.runs import state
-from relay_core.store.schema.tables import ExecutionProcess, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Run, RuntimeNode, Workspace
 from relay_core.store.workspaces import condition, lane
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
@@ -110,7 +110,7 @@ def claim(
 ) -> Claimed | NotClaimed:
     """Make a worker the owner of a queued execution. If its message arrives several times, one claim succeeds.
 
-    Lane and workspace are checked again here, even though the API checked them when it accepted the step. If the
+    Lane, workspace and admission are checked again here, although a message is only sent for what may start. If the
     workspace was deleted, archived or could not be prepared, the execution ends as `failed` (`workspace_gone`).
 
     Args:
@@ -123,8 +123,15 @@ def claim(
     """
     row = connection.execute(
         select(
-            E.workspace_id, E.run_reason, E.group_id, E.lane_position, leases.valid_mark(by.owner).label("taken_at")
-        ).where(E.id == execution_id)
+            E.workspace_id,
+            E.run_reason,
+            E.group_id,
+            E.lane_position,
+            or_(E.run_id.is_(None), Run.admitted_at.is_not(None)).label("admitted"),
+            leases.valid_mark(by.owner).label("taken_at"),
+        )
+        .outerjoin(Run, Run.id == E.run_id)
+        .where(E.id == execution_id)
     ).one_or_none()
     if row is None:
         return NotClaimed("unknown")
@@ -141,10 +148,12 @@ def claim(
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         end_queued(connection, execution_id, refused)
         return NotClaimed(gone, refused)
-    why = _why_elsewhere(workspace, by) or _why_held(connection, row.workspace_id, by)
+    why = _why_elsewhere(connection, workspace, by) or _why_held(connection, row.workspace_id, by)
     if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
         [message] = messages_of(connection, [execution_id])
         return NotClaimed(f"the node has no room: {no_room}", waits=message)
+    if why is None and not row.admitted:
+        why = "its run is not admitted yet"
     if why is None and reason.in_lane:
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
@@ -167,11 +176,15 @@ def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -
     return machine.refused(Reason(row.reason), row.error_reason)
 
 
-def _why_elsewhere(workspace: WorkspaceCondition, by: Claimant) -> str | None:
+def _why_elsewhere(connection: Connection, workspace: WorkspaceCondition, by: Claimant) -> str | None:
     if workspace.requested_state is not None or workspace.state is WorkspaceState.STOPPED:
         return "the workspace is stopped"
     if workspace.node_id not in (None, by.node_id):
         return "placed on another node"
+    if workspace.needs:
+        declared = connection.scalar(select(RuntimeNode.declares).where(RuntimeNode.node_id == by.node_id))
+        missing = sorted(workspace.needs - set(declared or ()))
+        return f"the node does not declare {' and '.join(missing)}" if missing else None
     return None
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import ColumnElement, Connection, Row, Select, Uuid, case, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from relay_core.domain.message import MessageDescription, QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status
@@ -19,40 +20,77 @@ def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessag
     return _messages(connection, E.id.in_(ids))
 
 
-def messages_of_queued(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
-    """Return the messages of those of the executions that are queued.
+def messages_of_runs(connection: Connection, run_ids: Sequence[UUID]) -> list[QueueMessage]:
+    """Return the messages of the queued executions of some runs, in the order in which they were created."""
+    return _messages(connection, E.run_id.in_(run_ids) & (E.status == Status.QUEUED))
 
-    They are in the order in which the executions were created.
+
+def messages_admitted_at_once(
+    connection: Connection, ids: Sequence[UUID], *, freed: bool
+) -> tuple[list[QueueMessage], bool]:
+    """Admit the runs of some executions if no other run waits, and return the messages of those that are admitted.
+
+    Executions that are not queued are left out. This is one statement.
+
+    Args:
+        connection: the transaction, whose last lock this takes.
+        ids: executions that may start as far as lane and workspace are concerned.
+        freed: whether a place became free, so that it matters whether other runs wait.
+
+    Returns:
+        The messages in the order in which the executions were created, and whether runs wait about which the whole
+        decision has to be made (`relay_core.store.admission`).
     """
-    return _messages(connection, E.id.in_(ids) & (E.status == Status.QUEUED))
+    if not ids and not freed:
+        return [], False
+    asked = literal(list(dict.fromkeys(ids)), ARRAY(Uuid()))
+    answer = func.admit_at_once(asked, freed).table_valued("execution_id", "admitted", name="answer")
+    admitted = (answer.c.execution_id == E.id) & answer.c.admitted & (E.status == Status.QUEUED)
+    statement = (
+        _described()
+        .add_columns(answer.c.execution_id.label("answered"))
+        .select_from(answer)
+        .outerjoin(E, admitted)
+        .outerjoin(Workspace, Workspace.id == E.workspace_id)
+        .outerjoin(Task, Task.id == Workspace.task_id)
+        .order_by(E.created_at, E.id)
+    )
+    rows = connection.execute(statement).all()
+    return [_message(row) for row in rows if row.id is not None], any(row.answered is None for row in rows)
 
 
 def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueMessage]:
+    statement = (
+        _described()
+        .join(Workspace, Workspace.id == E.workspace_id)
+        .join(Task, Task.id == Workspace.task_id)
+        .where(which)
+        .order_by(E.created_at, E.id)
+    )
+    return [_message(row) for row in connection.execute(statement)]
+
+
+def _described() -> Select[Any]:
+    """Return the columns of a message, without the joins that they need."""
     urls = (
         select(func.array_agg(aggregate_order_by(WorkspaceRepo.url, WorkspaceRepo.position)))
         .where(WorkspaceRepo.workspace_id == E.workspace_id)
         .scalar_subquery()
     )
     made_of_prompt = func.strpos(func.coalesce(Task.description, ""), func.rtrim(Task.title, "…")) > 0
-    statement = (
-        select(E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.pool, Workspace.node_id)
-        .add_columns(urls.label("urls"), case((made_of_prompt, None), else_=Task.title).label("title"))
-        .join(Workspace, Workspace.id == E.workspace_id)
-        .join(Task, Task.id == Workspace.task_id)
-        .where(which)
-        .order_by(E.created_at, E.id)
+    columns = (E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.pool, Workspace.node_id)
+    return select(*columns, urls.label("urls"), case((made_of_prompt, None), else_=Task.title).label("title"))
+
+
+def _message(row: Row[Any]) -> QueueMessage:
+    return QueueMessage(
+        row.id,
+        row.attempt,
+        RunReason(row.run_reason),
+        row.pool,
+        row.node_id,
+        MessageDescription(row.title, row.urls or (), row.workspace_id, row.run_id),
     )
-    return [
-        QueueMessage(
-            row.id,
-            row.attempt,
-            RunReason(row.run_reason),
-            row.pool,
-            row.node_id,
-            MessageDescription(row.title, row.urls or (), row.workspace_id, row.run_id),
-        )
-        for row in connection.execute(statement)
-    ]
 
 
 _STARTABLE = """
@@ -65,6 +103,10 @@ _STARTABLE = """
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
             AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
     """
+
+
+_ADMITTED = """(e.run_id IS NULL OR EXISTS (
+        SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.admitted_at IS NOT NULL))"""
 
 
 def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
@@ -116,7 +158,7 @@ def undispatched(connection: Connection, older_than_seconds: float, limit_per_qu
           FROM (
             SELECT e.id, e.created_at, coalesce('node ' || w.node_id, 'pool ' || w.pool) AS queue,
               coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age) AS old
-            {_STARTABLE}) AS could_start) AS placed
+            {_STARTABLE} AND {_ADMITTED}) AS could_start) AS placed
         WHERE old AND place <= :limit
         """  # noqa: S608 - nothing of a client's
     )

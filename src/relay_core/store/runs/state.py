@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, case, func, or_, select, union, update
 
 from relay_core.domain.run import Member, state_of
 from relay_core.domain.vocabulary import ACTIVE, Reason, RunStatus, Status
 from relay_core.store.schema.tables import ExecutionProcess, Run
+from relay_core.store.transaction import admit_next
 
 E = ExecutionProcess
 
@@ -16,7 +17,8 @@ E = ExecutionProcess
 def settle(connection: Connection, run_id: UUID | None) -> None:
     """Write the state of a run that its executions have now; nothing is written where the row has it already.
 
-    Call it after the last change of executions in the transaction. The caller holds the lock on the lane.
+    Call it after the last change of executions in the transaction. The caller holds the lock on the lane. If the run is
+    completed, waiting runs may be admitted at the end of the transaction.
 
     Args:
         connection: one transaction.
@@ -33,8 +35,12 @@ def settle(connection: Connection, run_id: UUID | None) -> None:
         "started_at": _time(func.min(E.started_at.expression), run_id),
         "completed_at": _time(func.max(E.completed_at.expression), run_id) if completed else None,
     }
+    if not completed:  # a run that was completed and goes on has to be admitted again
+        values["admitted_at"] = case((Run.status == RunStatus.COMPLETED, None), else_=Run.admitted_at)
     differs = or_(*(getattr(Run, name).is_distinct_from(value) for name, value in values.items()))
-    connection.execute(update(Run).where(Run.id == run_id, differs).values(**values))
+    written = connection.execute(update(Run).where(Run.id == run_id, differs).values(**values)).rowcount
+    if written and completed:
+        admit_next(connection)
 
 
 def _time(of_all: ColumnElement[Any], run_id: UUID) -> ScalarSelect[Any]:

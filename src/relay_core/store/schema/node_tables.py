@@ -24,6 +24,8 @@ class RuntimeNode(Base):
     last_heartbeat_at: Mapped[datetime | None]
     client_version: Mapped[str | None]
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    declares: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Capabilities that its operator declares, for runs that need them."""
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     max_workspaces: Mapped[int | None]
     """Most workspaces in which steps may run at once, written by a worker at its start; null: no limit is known."""

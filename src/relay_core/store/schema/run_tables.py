@@ -15,7 +15,7 @@ class Run(Base):
     """The chain of executions that one request started: a job, a follow-up, or a further step of a workspace.
 
     Status, conclusion, deciding execution and times follow from the executions (`relay_core.domain.run`); the
-    transaction that changes an execution writes them. All its writers hold the lock on the workspace's lane.
+    transaction that changes an execution writes them. Their writers hold the lock on the workspace's lane.
     """
 
     __tablename__ = "runs"
@@ -43,6 +43,13 @@ class Run(Base):
     rerun_of: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"))
     created_by: Mapped[str]
     """Owner of the token with which the run was requested."""
+    priority: Mapped[int] = mapped_column(server_default=text("1"))
+    """Level of its `Priority`."""
+    admitted_at: Mapped[datetime | None]
+    """When it was last admitted: from then until it is completed it counts in limits, and messages of it are sent.
+
+    Null: it waits, or was never admitted. Only the admission and `runs.state` write it.
+    """
     created_at: Mapped[datetime] = created()
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
@@ -54,6 +61,17 @@ class Run(Base):
         CheckConstraint("(status = 'completed') = (conclusion IS NOT NULL)", name="runs_final"),
         CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="runs_completed"),
         CheckConstraint("(deciding_execution_id IS NOT NULL) = (conclusion <> 'success')", name="runs_decided"),
+        CheckConstraint("priority BETWEEN 0 AND 2", name="runs_priority"),
+        Index(
+            "runs_waiting", "created_at", postgresql_where=text("admitted_at IS NULL AND status <> 'completed'")
+        ),
+        Index(
+            "runs_admitted",
+            "project_id",
+            "owner",
+            "workspace_id",
+            postgresql_where=text("admitted_at IS NOT NULL AND status <> 'completed'"),
+        ),
         Index("runs_newest", "created_at", "id"),
         Index("runs_of_owner", "owner", "created_at", "id"),
         Index("runs_of_project", "project_id", "created_at", "id"),

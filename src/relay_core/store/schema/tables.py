@@ -4,6 +4,7 @@ Names follow the domain model. Bytes are ``bytea``; every time is ``timestamptz`
 """
 
 from relay_core.store.schema.access_tables import IdempotencyKey, PageSession, SignInCode, Token
+from relay_core.store.schema.admission_tables import AdmissionTurn, RunLimit
 from relay_core.store.schema.base import Base
 from relay_core.store.schema.execution_tables import (
     CodingAgentTurn,
@@ -27,6 +28,7 @@ from relay_core.store.schema.workspace_tables import (
 )
 
 __all__ = [
+    "AdmissionTurn",
     "Base",
     "CodingAgentTurn",
     "ConversationEntry",
@@ -47,6 +49,7 @@ __all__ = [
     "ProjectSecret",
     "Repo",
     "Run",
+    "RunLimit",
     "RuntimeNode",
     "Session",
     "SignInCode",

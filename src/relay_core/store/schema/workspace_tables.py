@@ -34,6 +34,8 @@ class Workspace(Base):
     """Path of the directory with the clones; stored before the first byte is written there."""
     pool: Mapped[str]
     node_id: Mapped[str | None] = mapped_column(ForeignKey("runtime_nodes.node_id"), index=True)
+    needs: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Capabilities that its node has to declare."""
     requested_image: Mapped[str | None]
     requested_uid: Mapped[int | None]
     secrets_in: Mapped[list[str]] = mapped_column(server_default=text("'{coding_agent}'"))

@@ -28,6 +28,8 @@ class WorkspaceCondition:
     node_id: str | None
     """Node that holds the workspace; None before its clone is claimed for the first time."""
     limits: Limits
+    needs: frozenset[str]
+    """Capabilities that its node has to declare."""
     next_gid: int
     """Group id for the processes of the next execution that is claimed."""
 
@@ -45,6 +47,7 @@ class WorkspaceCondition:
             pool=row["pool"],
             node_id=row["node_id"],
             limits=Limits.from_row(row["limits"]),
+            needs=frozenset(row["needs"]),
             next_gid=row["next_gid"],
         )
 

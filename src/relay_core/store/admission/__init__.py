@@ -1,0 +1,1 @@
+"""Admission of waiting runs, decided in Postgres before their messages are sent."""

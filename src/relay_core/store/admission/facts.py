@@ -1,0 +1,112 @@
+"""The facts on which an admission is decided, read with a fixed number of queries."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from relay_core.domain.admission import LimitKind, Limits, NodePlaces, Situation, WaitingRun
+from relay_core.domain.vocabulary import Priority
+
+MOST_OF_A_GROUP = 100
+"""Most waiting runs of one pool, project, owner and priority that are read at once, the oldest ones."""
+EACH = "*"
+"""Name of the limit for each project, owner or pool that has none of its own."""
+
+_WAITING = text(
+    """
+    SELECT * FROM (
+      SELECT run_id, project_id, owner, pool, node_id, needs, priority, workspace_id,
+        extract(epoch FROM now() - min(created_at))::float8 AS waited,
+        row_number() OVER (PARTITION BY pool, project_id, owner, priority ORDER BY min(created_at), run_id) AS place
+      FROM waiting_executions
+      GROUP BY run_id, project_id, owner, pool, node_id, needs, priority, workspace_id) AS w
+    WHERE w.place <= :most
+    """
+)
+_NODES = text(
+    """
+    SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
+      n.liveness = 'offline' AS gone,
+      NOT n.draining AND n.reported_health NOT IN ('disk_pressure', 'engine_unavailable') AS takes_new
+    FROM runtime_nodes n ORDER BY n.node_id
+    """
+)
+_AT_WORK = text(
+    """
+    SELECT r.project_id, r.owner, w.pool, w.node_id, count(*) AS runs
+    FROM runs r JOIN workspaces w ON w.id = r.workspace_id
+    WHERE r.admitted_at IS NOT NULL AND r.status <> 'completed' GROUP BY 1, 2, 3, 4
+    """
+)
+_LIMITS = text("SELECT kind, name, max_runs FROM run_limits")
+_TURNS = text(
+    "SELECT t.project_id, t.owner, extract(epoch FROM t.served_at)::float8 AS at FROM admission_turns t "
+    "WHERE t.project_id = ANY(:projects)"
+)
+
+
+def waiting(connection: Connection) -> list[WaitingRun]:
+    """Return the runs that wait for their admission and for nothing else; of large groups, the oldest ones."""
+    rows = connection.execute(_WAITING, {"most": MOST_OF_A_GROUP})
+    return [
+        WaitingRun(
+            row.run_id,
+            row.project_id,
+            row.owner,
+            row.pool,
+            list(Priority)[row.priority],
+            row.waited,
+            frozenset(row.needs),
+            row.node_id,
+        )
+        for row in rows
+    ]
+
+
+def situation(connection: Connection, runs: list[WaitingRun]) -> Situation:
+    """Return nodes, counts and limits, and the turns of the projects of the waiting runs."""
+    counts: dict[tuple[LimitKind, str], int] = {}
+    unplaced: dict[str, int] = {}
+    taken: dict[str, int] = {}
+    for row in connection.execute(_AT_WORK):
+        where, name = (unplaced, row.pool) if row.node_id is None else (taken, row.node_id)
+        where[name] = where.get(name, 0) + row.runs
+        for key in (
+            (LimitKind.PROJECT, str(row.project_id)),
+            (LimitKind.OWNER, row.owner),
+            (LimitKind.POOL, row.pool),
+        ):
+            counts[key] = counts.get(key, 0) + row.runs
+    found = connection.execute(_NODES).all()
+    return Situation(
+        nodes=[
+            NodePlaces(
+                row.node_id, row.pool, row.places, taken.get(row.node_id, 0), frozenset(row.declares), row.takes_new
+            )
+            for row in found
+            if not row.gone
+        ],
+        known_pools=frozenset(row.pool for row in found),
+        unplaced=unplaced,
+        counts=counts,
+        limits=_limits(connection),
+        turns=_turns(connection, {run.project_id for run in runs}),
+    )
+
+
+def _limits(connection: Connection) -> Limits:
+    own: dict[tuple[LimitKind, str], int] = {}
+    default: dict[LimitKind, int] = {}
+    for row in connection.execute(_LIMITS):
+        if row.name == EACH:
+            default[LimitKind(row.kind)] = row.max_runs
+        else:
+            own[LimitKind(row.kind), row.name] = row.max_runs
+    return Limits(own, default)
+
+
+def _turns(connection: Connection, projects: set[UUID]) -> Mapping[tuple[UUID, str], float]:
+    values: dict[str, Any] = {"projects": list(projects)}
+    return {(row.project_id, row.owner): row.at for row in connection.execute(_TURNS, values)}
