@@ -31,6 +31,7 @@ from relay_api.routes import (
     logs,
     mirrors,
     projects,
+    run_limits,
     run_records,
     runs,
     secrets,
@@ -68,6 +69,7 @@ ROUTERS = (
     mirrors.router,
     secrets.router,
     admin.router,
+    run_limits.router,
     health.router,
     docs.router,
     page.API,
@@ -133,7 +135,7 @@ def _name_operations(app: FastAPI) -> None:
 def _connect(settings: Settings, metrics: Metrics) -> Services:
     engine = make_database(settings, application="relay-api")
     dispatcher = BackgroundDispatcher(CeleryDispatcher(make_app(settings), engine), DISPATCH_THREADS)
-    database = Database(engine, dispatcher)
+    database = Database(engine, dispatcher, raise_seconds=settings.priority_raise_seconds)
     logs = LogStore(database)
     redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0))
     return Services(

@@ -165,5 +165,6 @@ ENTRIES = (
         "Stop a node from taking new workspaces. The workspaces that it has already continue.",
         _SETTINGS,
     ),
+    Entry("limits", f"{_AT}run_limits:limits", "Limits on concurrent runs of projects, owners and pools.", _SETTINGS),
     Entry("undrain", f"{_AT}nodes:undrain", "Let a node take new workspaces again.", _SETTINGS),
 )

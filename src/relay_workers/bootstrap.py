@@ -103,14 +103,15 @@ def make_worker(settings: Settings) -> Worker:
         check_schema(connection)
     app = make_app(settings, identity.node_id)
     dispatcher = BackgroundDispatcher(CeleryDispatcher(app, engine))
-    database = Database(engine, dispatcher)
+    database = Database(engine, dispatcher, raise_seconds=settings.priority_raise_seconds)
     intake = make_intake(settings, identity.node_id)
     context = make_context(settings, identity, database, dispatcher, intake)
     if IN_CONTAINER.exists():
         check_data_dir(settings.data_dir, context.tool, settings.git_image)
     check_once(context.containers, settings.data_dir, settings.git_image, settings.container_network)
     with database.begin() as connection:
-        runtime_nodes.register(connection, identity.node_id, settings.pool, capacity_of(settings))
+        capacity, declares = capacity_of(settings), settings.node_capabilities
+        runtime_nodes.register(connection, identity.node_id, settings.pool, capacity, declares)
     context.leases.renew()
     runner = make_runner(context)
     register(app, runner.run)

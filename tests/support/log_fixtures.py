@@ -46,6 +46,7 @@ def running_execution(database: Database) -> Owned:
         runtime_nodes.heartbeat(connection, "node-1", pool="default", client_version="0", capabilities={})
         run = RunInput((RepoInput("https://example.org/a.git"),), "do it", EXECUTOR, Limits())
         submitted = submit_run(connection, run, Principal("someone", frozenset({Scope.WRITE})), Settings())
+    with database.begin() as connection:
         claimed = claim(connection, submitted.execution_id, 1, Claimant("w", "node-1", "default", 30))
     assert isinstance(claimed, Claimed)
     return Owned(claimed.execution_id, claimed.fence)

@@ -10,6 +10,7 @@ from relay_api.schemas.common import Input, NextCursor, Output
 from relay_api.schemas.links import DiffLinks, ExecutionLinks
 from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
 from relay_api.schemas.shapes import EventPayload, Shaped, StepAction, WorkTreeSummary
+from relay_core.domain.admission import LimitKind, WaitKind
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
@@ -137,14 +138,29 @@ class NextStep(Output):
     repo: str | None
 
 
+class WaitOut(Output):
+    """The reason why a step is queued, in fields."""
+
+    kind: WaitKind = Field(
+        description="`lane`: another step of the workspace; `limit`: a limit on concurrent runs; `capability`: no node "
+        "declares what the run needs; `node`: no node is online or has room; `workspace`: it is stopped."
+    )
+    message: str = Field(description="The reason as a clause for people.")
+    limit: LimitKind | None = Field(description="Of `limit`: what the limit applies to.")
+    name: str | None = Field(description="Of `limit`: id of the project, or name of the owner, pool or node.")
+    max_runs: int | None = Field(description="Of `limit`: the most runs at once.")
+    capabilities: list[str] = Field(description="Of `capability`: those that no node declares.")
+    executions: list[UUID] = Field(description="Of `lane`: executions that hold the lane now.")
+
+
 class QueueOut(Output):
     """The reasons why an execution is still queued."""
 
     ahead: int = Field(description="Queued executions of this workspace that come first.")
     waits_for: list[UUID] = Field(description="Executions that hold the workspace's lane now.")
     waits: str | None = Field(
-        description="Further reason: no node has room, none is online, or the workspace is stopped. "
-        "Null where a worker is about to take it."
+        description="Further reason: a limit is reached; no node has room, is online or has a needed capability; or "
+        "the workspace is stopped. Null where a worker is about to take it."
     )
 
 
@@ -165,6 +181,9 @@ class ExecutionDetail(ExecutionOut):
     )
     next: list[NextStep]
     turn: TurnOut | None = Field(description="Of a coding agent.")
+    waits_for: WaitOut | None = Field(
+        description="What it waits for while it is queued; null if a worker is about to take it."
+    )
     queue: QueueOut | None = Field(description="Reasons why it is queued; null once it has started or ended.")
 
 

@@ -86,6 +86,8 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         auto_commit=body.auto_commit,
         labels=body.labels,
         metadata=body.metadata,
+        priority=body.priority,
+        needs=body.needs,
         named_limits=sorted(wanted),
         job_file=body.job_file,
         maxima=maxima(settings),

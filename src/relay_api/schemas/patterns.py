@@ -7,6 +7,7 @@ NO_NUL = r"^[^\u0000]*$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
+CAPABILITY = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 NODE = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 KEY = r"^[A-Za-z0-9._~:/+=-]+$"
 PAGE = r"^[A-Za-z0-9_-]+$"
@@ -23,6 +24,7 @@ WORDS = {
     IMAGE: "must be the name of an image: letters, digits and . _ : / @ -, and first a letter or digit",
     VARIABLE: "must be a name of letters, digits and _ that does not begin with a digit",
     LABEL: "must have 1 to 63 letters, digits and . _ / -, and first a letter or digit",
+    CAPABILITY: "must have 1 to 64 lower-case letters, digits and . _ -, and first a letter or digit",
     NODE: "must be the name of a node: letters, digits and . _ -, and first a letter or digit",
     KEY: "must have only letters, digits and . _ ~ : / + = -",
     PAGE: "must be the `next_cursor` of an answer",

@@ -7,10 +7,10 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import NextCursor, Output
-from relay_api.schemas.executions import QueueOut
+from relay_api.schemas.executions import QueueOut, WaitOut
 from relay_api.schemas.links import RunLinks
 from relay_api.schemas.measures import StatOut, UsageOut
-from relay_core.domain.vocabulary import Conclusion, Reason, RunKind, RunReason, RunStatus, Status
+from relay_core.domain.vocabulary import Conclusion, Priority, Reason, RunKind, RunReason, RunStatus, Status
 
 
 class CurrentStepOut(Output):
@@ -84,6 +84,8 @@ class RunDetail(Output):
         description="The JSON object that the request gave, as it is.",
         examples=[{"ticket": "APP-12", "reviewers": ["ann"]}],
     )
+    priority: Priority
+    needs: list[str] = Field(description="Capabilities that the node of the workspace has to declare.")
     status: RunStatus
     conclusion: Conclusion | None = Field(description="Null until the run is completed.")
     reason: Reason | None = Field(description="Why the deciding step failed or was killed; null after a success.")
@@ -92,6 +94,7 @@ class RunDetail(Output):
     exit_code: int | None = Field(description="Of the deciding step; after a success, of the agent.")
     failed_step: FailedStepOut | None
     current_step: CurrentStepOut | None
+    waits_for: WaitOut | None = Field(description="What the current step waits for while it is queued.")
     queue: QueueOut | None = Field(description="What the current step waits for while it is queued.")
     project: RunProject
     task_id: UUID

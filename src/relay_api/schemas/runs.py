@@ -17,11 +17,12 @@ from relay_api.schemas.common import (
     ShortText,
 )
 from relay_api.schemas.links import NewRunLinks
-from relay_api.schemas.patterns import NO_NUL, VARIABLE
+from relay_api.schemas.patterns import CAPABILITY, NO_NUL, VARIABLE
 from relay_api.schemas.run_notes import LabelName, Labels, LabelText, Metadata, NotesIn
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
+from relay_core.domain.vocabulary import Priority
 
 _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
@@ -107,6 +108,9 @@ SecretMapping = Annotated[
 SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
 
 
+Capability = Annotated[str, StringConstraints(max_length=64, pattern=CAPABILITY)]
+
+
 class LimitsIn(Input):
     """Limits of the workspace's container and of each of its executions; no limit may exceed the server's maximum."""
 
@@ -175,6 +179,16 @@ class RunIn(Input):
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
     labels: Labels = Field(default_factory=dict)
     metadata: Metadata = Field(default_factory=dict)
+    priority: Priority = Field(
+        Priority.NORMAL, description="A waiting run of a higher priority starts before all others that could start."
+    )
+    needs: list[Capability] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Capabilities that the node has to declare (`RELAY_NODE_CAPABILITIES`); until one does, the run "
+        "waits.",
+        examples=[["gpu"]],
+    )
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
     )

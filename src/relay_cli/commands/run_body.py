@@ -36,6 +36,8 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "secrets": request.secret_names(given["secret"] or []),
         "secrets_in": given["secret_in"] or None,
         "limits": request.limits(given["limit"] or []),
+        "priority": given["priority"],
+        "needs": given["needs"] or None,
         "auto_commit": False if given["no_auto_commit"] else None,
         "job_file": False if given["no_job_file"] else None,
         **notes(given["title"], given["label"], given["metadata"]),

@@ -96,6 +96,20 @@ Limit = Annotated[
         autocompletion=completion.limits,
     ),
 ]
+Priority = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL", help="low, normal or high: a waiting run of a higher priority starts first. Without it normal."
+    ),
+]
+Needs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Capability that the node has to declare, such as gpu; the run waits for such a node. Repeat the option "
+        "for more of them.",
+    ),
+]
 User = Annotated[
     int | None, typer.Option(metavar="UID", help="User id of all processes; without it the image's, then the node's.")
 ]

@@ -36,6 +36,8 @@ def run(
     secret: option.Secret = None,
     secret_in: option.SecretIn = None,
     limit: option.Limit = None,
+    priority: option.Priority = None,
+    needs: option.Needs = None,
     no_auto_commit: option.NoAutoCommit = False,
     no_job_file: option.NoJobFile = False,
     title: Title = None,

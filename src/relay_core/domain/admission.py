@@ -20,7 +20,7 @@ RAISE_SECONDS = 600.0
 
 
 class LimitKind(StrEnum):
-    """What a limit on concurrent runs applies to."""
+    """The things that have limits on concurrent runs."""
 
     PROJECT = "project"
     OWNER = "owner"
@@ -29,7 +29,7 @@ class LimitKind(StrEnum):
 
 
 class WaitKind(StrEnum):
-    """What a queued execution waits for."""
+    """The kinds of reasons why a queued execution waits."""
 
     LANE = "lane"
     """Another step of the workspace has to end first."""
@@ -284,9 +284,7 @@ class _Room:
         if not nodes:
             nodes = [NodePlaces("", run.pool, UNKNOWN_PLACES, 0)]
         return (
-            Admitted(run, None)
-            if self._free_in_pool(run.pool, nodes)
-            else self._full(LimitKind.POOL, run.pool, nodes)
+            Admitted(run, None) if self._free_in_pool(run.pool, nodes) else self._full(LimitKind.POOL, run.pool, nodes)
         )
 
     def _free_in_pool(self, pool: str, nodes: Sequence[NodePlaces]) -> bool:

@@ -58,6 +58,14 @@ class ExecutionSettings(SettingsGroup):
         "servers that build before they listen.",
     )
 
+    priority_raise_seconds: float = Field(
+        600,
+        ge=1,
+        le=30 * 24 * 3600,
+        description="Seconds of waiting after which a run counts as one level of priority higher. Set the same value "
+        "for the API and all workers.",
+    )
+
 
 class LimitSettings(SettingsGroup):
     """The largest values that a request may ask for in `limits`."""

@@ -1,9 +1,13 @@
 """Settings of a node (a host with workers): capacity, heartbeats and disk space."""
 
+import re
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from relay_core.domain.nodes import Bounds
-from relay_core.settings.base import SettingsGroup
+from relay_core.settings.base import SettingsGroup, Words
+
+_CAPABILITY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class NodeSettings(SettingsGroup):
@@ -44,6 +48,11 @@ class NodeSettings(SettingsGroup):
         description="Processes and threads that `limits.pids` of those workspaces may have together. Unset, three "
         "quarters of those that the host can have.",
     )
+    node_capabilities: Words = Field(
+        (),
+        description="Capabilities that this node declares, such as `gpu,kvm`. Runs with `needs` start only on nodes "
+        "that declare all of them.",
+    )
     node_heartbeat_seconds: float = Field(
         15, ge=0.1, le=600, description="Seconds between two heartbeats of a node. Set the same value on every node."
     )
@@ -72,6 +81,15 @@ class NodeSettings(SettingsGroup):
         description="Free bytes below which the executions of the workspace that grew most are ended. At most "
         "`RELAY_NODE_MIN_FREE_BYTES`.",
     )
+
+    @field_validator("node_capabilities")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = next((word for word in value if not _CAPABILITY.fullmatch(word)), None)
+        if wrong is not None:
+            msg = f"{wrong!r} must have 1 to 64 lower-case letters, digits and . _ -, and first a letter or digit"
+            raise ValueError(msg)
+        return value
 
     @field_validator("node_offline_seconds")
     @classmethod

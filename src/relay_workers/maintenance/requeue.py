@@ -2,8 +2,8 @@
 
 from relay_core.domain.admission import RAISE_SECONDS
 from relay_core.queue.dispatcher import Dispatcher
-from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.admission import admit
+from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.executions import messages
 from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics

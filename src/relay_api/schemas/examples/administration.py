@@ -33,6 +33,7 @@ _NODE: dict[str, Any] = {
         "git_image": "relay-git:latest",
         "workers": [f"worker@{ids.NODE}"],
     },
+    "declares": ["gpu"],
     "draining": False,
     "max_workspaces": 8,
     "memory_bytes": 30198988800,

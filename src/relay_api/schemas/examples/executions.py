@@ -113,6 +113,7 @@ EXECUTIONS: dict[str, Any] = {
             "summary": "I added a test of empty input and of comments.",
             "usage": ids.USAGE,
         },
+        "waits_for": None,
         "queue": None,
     },
     "DiffList": {

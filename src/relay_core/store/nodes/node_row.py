@@ -1,6 +1,6 @@
 """A row of `runtime_nodes` as a value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,8 @@ class NodeRow:
     client_version: str | None
     """Version of Relay that the node's worker runs."""
     capabilities: Mapping[str, Any]
+    declares: Sequence[str]
+    """Capabilities that its operator declares, for runs that need them."""
     draining: bool
     """Whether an operator told the node to take no new workspaces."""
     max_workspaces: int | None
@@ -48,6 +50,7 @@ class NodeRow:
             last_heartbeat_at=row["last_heartbeat_at"],
             client_version=row["client_version"],
             capabilities=row["capabilities"],
+            declares=row["declares"],
             draining=row["draining"],
             max_workspaces=row["max_workspaces"],
             memory_bytes=row["memory_bytes"],

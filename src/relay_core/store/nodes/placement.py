@@ -19,6 +19,7 @@ from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Worksp
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E, N, W = ExecutionProcess, RuntimeNode, Workspace
+STOPPED = "the workspace is stopped"
 
 _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
 """SQL condition on executions for which a node has promised capacity.
@@ -154,7 +155,7 @@ class _Fleet:
             reserved: whether its node has promised capacity to it already.
         """
         if workspace.stopped:
-            return "the workspace is stopped"
+            return STOPPED
         own = workspace.node_id
         nodes = [node for node in self.living if (node.node_id == own if own else node.pool == workspace.pool)]
         if not nodes:

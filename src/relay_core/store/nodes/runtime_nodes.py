@@ -1,6 +1,6 @@
 """Nodes: registration, heartbeats, liveness and draining. All times are on the clock of Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from relay_core.store.nodes import placement
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.nodes.slots import told_slots, used_slots
 from relay_core.store.schema.tables import RuntimeNode
+from relay_core.store.transaction import admit_next
 
 SILENCE = (
     "(now() - greatest(n.last_heartbeat_at, "
@@ -27,13 +28,15 @@ a node has one heartbeat interval to send a heartbeat.
 """
 
 
-def register(connection: Connection, node_id: str, pool: str, capacity: Capacity) -> None:
-    """Insert a node's row, which claims refer to; if it exists, update the node's capacity.
+def register(
+    connection: Connection, node_id: str, pool: str, capacity: Capacity, declares: Collection[str] = ()
+) -> None:
+    """Insert a node's row, which claims refer to; if it exists, update the node's capacity and declared capabilities.
 
     The liveness of an existing row does not change: an offline node becomes online only with a heartbeat. A new row
     begins as online, as if a heartbeat had arrived now.
     """
-    said = asdict(capacity)
+    said = {**asdict(capacity), "declares": sorted(set(declares))}
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
     connection.execute(row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said))
 
@@ -145,6 +148,8 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool) -> Lis
     node = update(RuntimeNode).where(RuntimeNode.node_id == node_id)
     if connection.execute(node.values(draining=draining)).rowcount == 0:
         raise NotFound(f"there is no node {node_id}")
+    if not draining:
+        admit_next(connection)
     return next(listed for listed in list_nodes(connection) if listed.node.node_id == node_id)
 
 

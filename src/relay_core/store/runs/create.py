@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, select
 
 from relay_core.domain.run import title_of
 from relay_core.domain.run_notes import RunNotes
 from relay_core.domain.step import AgentStep, Step
-from relay_core.domain.vocabulary import RunKind
+from relay_core.domain.vocabulary import Priority, RunKind
 from relay_core.store.schema.tables import Run, Task, Workspace
 
 
@@ -26,6 +26,8 @@ class NewRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     rerun_of: UUID | None = None
+    priority: Priority | None = None
+    """None: that of the first run of the workspace."""
 
 
 def run_of_step(step: Step, workspace_id: UUID, session_id: UUID, by: str, notes: RunNotes) -> NewRun | None:
@@ -47,6 +49,13 @@ def _title(step: Step) -> str:
     return step.run_reason if step.repo is None else f"{step.run_reason} {step.repo}"
 
 
+def _level(new: NewRun) -> ColumnElement[int]:
+    if new.priority is not None:
+        return literal(new.priority.level)
+    first = select(Run.priority).where(Run.workspace_id == new.workspace_id).order_by(Run.created_at, Run.id).limit(1)
+    return func.coalesce(first.scalar_subquery(), Priority.NORMAL.level)
+
+
 def create_run(connection: Connection, new: NewRun) -> UUID:
     """Insert a run as `queued`, and return its id. The caller creates its first executions in the same transaction."""
     run_id = uuid4()
@@ -60,6 +69,7 @@ def create_run(connection: Connection, new: NewRun) -> UUID:
         "title": literal(new.title),
         "labels": literal(dict(new.labels), Run.labels.type),
         "metadata": literal(dict(new.metadata), Run.details.type),
+        "priority": _level(new),
         "rerun_of": literal(new.rerun_of, Run.id.type),
         "created_by": literal(new.created_by),
         "created_at": func.clock_timestamp(),

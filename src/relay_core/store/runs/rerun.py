@@ -11,7 +11,7 @@ from relay_core.domain.events import EventKind
 from relay_core.domain.git.branch_name import branch_name
 from relay_core.domain.images import check_allowed
 from relay_core.domain.step import AgentStep, CloneStep
-from relay_core.domain.vocabulary import RunKind, RunReason, RunStatus
+from relay_core.domain.vocabulary import Priority, RunKind, RunReason, RunStatus
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
@@ -46,6 +46,7 @@ _OF_WORKSPACE = (
     "requested_image",
     "requested_uid",
     "secrets_in",
+    "needs",
     "auto_commit",
     "resolved_image",
     "limits",
@@ -144,7 +145,10 @@ def _new_attempt(connection: Connection, first: ExecutionRow, principal: Princip
     connection.execute(insert(Session).from_select(["id", "workspace_id", "executor", "executor_config"], session))
     payload = {"image": old.resolved_image, "title": title}
     events.append(connection, workspace_id, EventKind.WORKSPACE_CREATED, payload)
-    run_id = create_run(connection, NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner))
+    level = connection.scalar(select(Run.priority).where(Run.id == first.run_id))
+    priority = Priority.NORMAL if level is None else list(Priority)[level]
+    new = NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner, priority=priority)
+    run_id = create_run(connection, new)
     group = NewGroup(session_id, workspace_id, [first.action], principal.owner, run_id)
     send_after_commit(connection, create_group(connection, group))
     return run_id

@@ -62,9 +62,7 @@ class Run(Base):
         CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="runs_completed"),
         CheckConstraint("(deciding_execution_id IS NOT NULL) = (conclusion <> 'success')", name="runs_decided"),
         CheckConstraint("priority BETWEEN 0 AND 2", name="runs_priority"),
-        Index(
-            "runs_waiting", "created_at", postgresql_where=text("admitted_at IS NULL AND status <> 'completed'")
-        ),
+        Index("runs_waiting", "created_at", postgresql_where=text("admitted_at IS NULL AND status <> 'completed'")),
         Index(
             "runs_admitted",
             "project_id",

@@ -87,13 +87,15 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
             CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
         ).where(CodingAgentTurn.execution_process_id == execution_id)
     )
+    queue = queues_of(connection, [row.id])[row.id] if row.status is Status.QUEUED else None
     following = next_group(row.action) if row.status in ACTIVE else []
     return {
         **view,
         "action": connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id)),
         "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
         "turn": next((dict(found) for found in turn.mappings()), None),
-        "queue": queues_of(connection, [row.id])[row.id] if row.status is Status.QUEUED else None,
+        "waits_for": queue.pop("because") if queue else None,
+        "queue": queue,
     }
 
 

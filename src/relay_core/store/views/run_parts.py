@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from relay_core.domain.run import ADVICE
-from relay_core.domain.vocabulary import Reason, RunKind, RunReason, Status
+from relay_core.domain.vocabulary import Priority, Reason, RunKind, RunReason, Status
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
 from relay_core.store.views.waiting import queues_of
 
@@ -111,6 +111,8 @@ def _add_queues(connection: Connection, views: Sequence[View]) -> None:
     queues = queues_of(connection, queued)
     for view in views:
         view["queue"] = queues.get(view["current_step"]["execution_id"]) if view["current_step"] else None
+        view["waits_for"] = view["queue"].pop("because") if view["queue"] else None
+        view["priority"] = list(Priority)[view["priority"]]
 
 
 def _agent(steps: Sequence[Step]) -> Step | None:

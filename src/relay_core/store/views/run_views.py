@@ -74,6 +74,8 @@ def _runs(principal: Principal) -> Select[Any]:
         Run.details.label("metadata"),
         Run.status,
         Run.conclusion,
+        Run.priority,
+        Workspace.needs,
         Run.deciding_execution_id,
         Run.workspace_id,
         Run.session_id,

@@ -1,15 +1,18 @@
 """The reasons why queued executions wait, for any number of them with a fixed number of queries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import aliased
 
+from relay_core.domain.admission import LimitKind, Wait, WaitKind, decide
 from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.store.admission import facts
 from relay_core.store.nodes import placement
-from relay_core.store.schema.tables import ExecutionProcess, Lane
+from relay_core.store.schema.tables import ExecutionProcess, Lane, Project, Run
 
 E = ExecutionProcess
 View = dict[str, Any]
@@ -19,18 +22,65 @@ def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUI
     """Return what queued executions wait for, by id.
 
     `ahead` is the number of queued steps before it in the lane, `waits_for` are the running executions that hold the
-    lane. Only if there are neither, `waits` says why no node can start it.
+    lane. Only if there are neither, `waits` says why no node can start it, or which limit holds its run back. `because`
+    is the reason as the fields of a `Wait`; None if a worker is about to take it.
     """
     if not execution_ids:
         return {}
     ahead = _ahead(connection, execution_ids)
     holders = _holders(connection, execution_ids)
     first = [one for one in execution_ids if not ahead.get(one) and not holders.get(one)]
-    why = placement.why_each_waits(connection, first)
-    return {
-        one: {"ahead": ahead.get(one, 0), "waits_for": holders.get(one, []), "waits": why.get(one)}
-        for one in execution_ids
-    }
+    nodes, admission = placement.why_each_waits(connection, first), _not_admitted(connection, first)
+    found = {}
+    for one in execution_ids:
+        wait = _lane(ahead.get(one, 0), holders.get(one, [])) or _because(nodes.get(one), admission.get(one))
+        found[one] = {
+            "ahead": ahead.get(one, 0),
+            "waits_for": holders.get(one, []),
+            "waits": None if wait is None or wait.kind is WaitKind.LANE else wait.message,
+            "because": None if wait is None else asdict(wait),
+        }
+    return found
+
+
+def _lane(ahead: int, holders: Sequence[UUID]) -> Wait | None:
+    if not ahead and not holders:
+        return None
+    return Wait(WaitKind.LANE, "other steps of the workspace have to end first", executions=holders)
+
+
+def _because(node: str | None, admission: Wait | None) -> Wait | None:
+    """Return the reason to show: that of the admission, with the more exact text where no node can take the run."""
+    if node is None:
+        return admission
+    if admission is None or admission.kind is WaitKind.NODE:
+        kind = WaitKind.WORKSPACE if node == placement.STOPPED else WaitKind.NODE
+        return Wait(kind, node)
+    nodes_full = admission.limit in {LimitKind.POOL, LimitKind.NODE} and admission.kind is WaitKind.LIMIT
+    return replace(admission, message=node) if nodes_full else admission
+
+
+def _not_admitted(connection: Connection, execution_ids: Sequence[UUID]) -> Mapping[UUID, Wait]:
+    """Return why the runs of executions are not admitted, by execution."""
+    unadmitted = select(E.id, E.run_id).join(Run, Run.id == E.run_id)
+    rows = connection.execute(unadmitted.where(E.id.in_(execution_ids), Run.admitted_at.is_(None))).all()
+    if not rows:
+        return {}
+    runs = facts.waiting(connection)
+    waits = decide(runs, facts.situation(connection, runs)).waits
+    return _with_names(connection, {row.id: waits[row.run_id] for row in rows if row.run_id in waits})
+
+
+def _with_names(connection: Connection, waits: dict[UUID, Wait]) -> dict[UUID, Wait]:
+    """Return the reasons with the names of projects, for people, in their messages."""
+    ids = {UUID(wait.name) for wait in waits.values() if wait.limit is LimitKind.PROJECT and wait.name}
+    rows = connection.execute(select(Project.id, Project.name).where(Project.id.in_(ids))) if ids else ()
+    found = dict(waits)
+    for row in rows:
+        for one, wait in waits.items():
+            if wait.name == str(row.id):
+                found[one] = replace(wait, message=wait.message.replace(wait.name, row.name))
+    return found
 
 
 def _ahead(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -28,7 +28,7 @@ from relay_core.domain.job_settings import (
 )
 from relay_core.domain.limits import Limits
 from relay_core.domain.run import title_of
-from relay_core.domain.vocabulary import RunKind, RunReason
+from relay_core.domain.vocabulary import Priority, RunKind, RunReason
 from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
@@ -94,6 +94,9 @@ class RunInput(Generic[E]):
     auto_commit: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
+    needs: Collection[str] = ()
+    """Capabilities that the node of the workspace has to declare."""
     named_limits: Collection[str] = ()
     """Names of the limits that the request gives; a job file may give the others."""
     job_file: bool = True
@@ -203,7 +206,17 @@ def submit_run(
     )
     action = plan_run(scripts, run.executor, run.prompt)
     run_id = create_run(
-        connection, NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner, run.labels, run.metadata)
+        connection,
+        NewRun(
+            workspace_id,
+            session_id,
+            RunKind.JOB,
+            title,
+            principal.owner,
+            run.labels,
+            run.metadata,
+            priority=run.priority,
+        ),
     )
     ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     send_after_commit(connection, ids)
@@ -278,6 +291,7 @@ def _workspace(connection: Connection, run: RunInput[E], settings: Settings, col
             requested_uid=run.user,
             auto_commit=run.auto_commit,
             secrets_in=list(run.secrets_in),
+            needs=sorted(set(run.needs)),
             limits=vars(run.limits),
             job_terms=run.job_terms and run.job_terms.as_json(),
             **columns,

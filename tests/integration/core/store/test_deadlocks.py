@@ -93,6 +93,7 @@ def _running(database: Database, project_id: UUID, count: int) -> list[UUID]:
     for _ in range(count):
         with database.begin() as connection:
             made = submit_run(connection, _run(URLS[:1], project_id), ANN, Settings())
+        with database.begin() as connection:
             assert isinstance(claim(connection, made.execution_id, 1, WORKER), Claimed)
         ids.append(made.execution_id)
     return ids

@@ -96,7 +96,7 @@ def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
         added = add_step.queue_step(connection, submitted.workspace_id, step, ME)
     refused = claim(db, added)
     assert isinstance(refused, NotClaimed)
-    assert refused.why == "lane is busy"
+    assert refused.why == "its run is not admitted yet"
     agent = next(i for i in ids_of(db, submitted.workspace_id) if column(db, i, "run_reason") == "coding_agent")
     claimed = claim(db, agent)
     assert isinstance(claim(db, added), NotClaimed)

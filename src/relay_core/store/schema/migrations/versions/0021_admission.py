@@ -8,9 +8,6 @@ down_revision = "0019"
 branch_labels = None
 depends_on = None
 
-LOCK = 7_310_021
-"""Key of the advisory lock under which runs are admitted, one transaction after the other."""
-
 # Executions that wait for nothing but the admission of their run, and a worker.
 WAITING = """
 CREATE VIEW waiting_executions AS
@@ -48,7 +45,7 @@ $$
 
 # The case without contention of relay_core.domain.admission, in one statement. A row for each execution that was asked
 # for says whether its message may be sent; a row without id says that the whole decision has to be made.
-ADMIT = f"""
+ADMIT = """
 CREATE FUNCTION admit_at_once(ids uuid[], freed boolean)
 RETURNS TABLE (execution_id uuid, admitted boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -61,14 +58,14 @@ BEGIN
     SELECT DISTINCT r.id FROM execution_processes e JOIN runs r ON r.id = e.run_id
     WHERE e.id = ANY(ids) AND e.status = 'queued' AND r.admitted_at IS NULL);
   IF cardinality(asked) > 0 OR freed THEN
-    PERFORM pg_advisory_xact_lock({LOCK});
+    PERFORM pg_advisory_xact_lock(7310021);
     contended := cardinality(asked) > 1 OR EXISTS (
       SELECT 1 FROM waiting_executions w WHERE w.run_id <> ALL(asked));
     IF cardinality(asked) = 1 AND NOT contended THEN
       SELECT w.run_id, w.project_id, w.owner, w.pool, w.node_id, w.needs INTO run
       FROM waiting_executions w WHERE w.run_id = asked[1] LIMIT 1;
       IF FOUND THEN
-        contended := run.needs <> '{{}}' OR NOT has_place(run.pool, run.node_id)
+        contended := run.needs <> '{}' OR NOT has_place(run.pool, run.node_id)
           OR NOT below_run_limit('project', run.project_id::text, (
             SELECT count(*) FROM runs r
             WHERE r.project_id = run.project_id AND r.admitted_at IS NOT NULL AND r.status <> 'completed'))
@@ -134,7 +131,9 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("admitted_at", sa.DateTime(timezone=True), nullable=True))
     op.create_check_constraint("runs_priority", "runs", "priority BETWEEN 0 AND 2")
     op.add_column("workspaces", sa.Column("needs", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False))
-    declares: sa.Column[list[str]] = sa.Column("declares", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
+    declares: sa.Column[list[str]] = sa.Column(
+        "declares", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False
+    )
     op.add_column("runtime_nodes", declares)
     # Their messages are sent already.
     op.execute("UPDATE runs SET admitted_at = created_at WHERE status <> 'completed'")
