@@ -108,7 +108,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/runs/{run_id}/changes": ({}, {"whole": "1"}),
 }
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
-NO_ROWS_OF_RUNS = {"/healthz", "/v1/tokens"}
+NO_ROWS_OF_RUNS = {"/healthz", "/v1/limits", "/v1/tokens"}
 """Paths that read nothing that grows with the number of runs."""
 
 

@@ -13,6 +13,7 @@ _TOKEN = {
     "expires_at": "2026-02-01T08:00:00Z",
     "revoked_at": None,
 }
+_LIMIT: dict[str, Any] = {"kind": "owner", "name": "ann", "max_runs": 4}
 _NODE: dict[str, Any] = {
     "node_id": ids.NODE,
     "pool": "default",
@@ -73,6 +74,8 @@ ADMINISTRATION: dict[str, Any] = {
     "NewToken": {**_TOKEN, "token": "relay_…"},
     "TokenList": {"items": [_TOKEN]},
     "NodeOut": _NODE,
+    "RunLimitOut": _LIMIT,
+    "RunLimitList": {"items": [_LIMIT]},
     "NodeList": {"items": [_NODE]},
     "Health": {
         "status": "ok",

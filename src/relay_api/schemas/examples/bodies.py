@@ -22,6 +22,7 @@ BODIES: dict[str, Any] = {
         "repos": [{"url": "https://git.example.org/team/app.git", "setup_script": "make deps"}],
     },
     "SecretIn": {"value": "a value that Relay never shows again"},
+    "RunLimitIn": {"max_runs": 4},
     "TokenIn": {"name": "ci", "owner": "ann", "scopes": ["runs:read", "runs:write"], "expires_in_seconds": 86400},
     "Problem": {
         "type": "about:blank",

@@ -11,10 +11,11 @@ from sqlalchemy import event, select, text
 
 from relay_core.domain.admission import LimitKind
 from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.chain import Action, RepoScripts, script_step
 from relay_core.domain.events import TERMINAL, EventKind
 from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity
-from relay_core.domain.vocabulary import Priority, Scope
+from relay_core.domain.vocabulary import Priority, RunReason, Scope
 from relay_core.settings import Settings
 from relay_core.store.admission import admit, run_limits
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
@@ -25,6 +26,7 @@ from relay_core.store.schema.tables import Event, ExecutionProcess, Run, Workspa
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views import execution_views
+from relay_core.store.workspaces.add_step import queue_step
 from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
 from tests.support.store_acts import ME, OTHER, WORKER, claim, finish
 
@@ -240,12 +242,22 @@ def test_a_node_that_went_offline_gives_its_places_back_and_what_never_began_goe
     assert isinstance(claim(db, needy.execution_id, WORKER), Claimed)
 
 
-def test_a_follow_up_run_waits_for_the_lane_and_says_so(db: Database) -> None:
+def test_a_further_step_waits_for_the_lane_and_is_admitted_when_it_is_free(db: Database) -> None:
     first = submit(db)
     claimed = claim(db, first.execution_id)
     assert isinstance(claimed, Claimed)
+    step = Action(script_step(RunReason.SETUP_SCRIPT, RepoScripts("a"), "echo"))
+    with db.begin() as connection:
+        connection.execute(text("UPDATE workspaces SET state = 'running'"))
+        added = queue_step(connection, first.workspace_id, step, ME)
+    assert added not in sent(db)
     with db.connect() as connection:
-        assert execution_views.execution(connection, first.execution_id, ANN)["waits_for"] is None
+        wait = execution_views.execution(connection, added, ANN)["waits_for"]
+    assert (wait["kind"], wait["executions"]) == ("lane", [first.execution_id])
+    [agent] = finish(db, claimed)
+    last = claim(db, agent.execution_id)
+    assert isinstance(last, Claimed)
+    assert [message.execution_id for message in finish(db, last)] == [added]
 
 
 def test_an_uncontended_submission_and_end_take_one_statement_for_admission(db: Database) -> None:
