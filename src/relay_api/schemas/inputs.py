@@ -16,7 +16,7 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 from relay_core.domain.limits import Limits
 from relay_core.domain.run_notes import check_labels, check_metadata
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.vocabulary import Priority, RunReason
 from relay_core.domain.working_dir import normal_working_dir
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
@@ -86,7 +86,7 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         auto_commit=body.auto_commit,
         labels=body.labels,
         metadata=body.metadata,
-        priority=body.priority,
+        priority=Priority(body.priority),
         needs=body.needs,
         named_limits=sorted(wanted),
         job_file=body.job_file,

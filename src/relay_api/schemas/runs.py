@@ -22,7 +22,6 @@ from relay_api.schemas.run_notes import LabelName, Labels, LabelText, Metadata, 
 from relay_api.schemas.secrets import SecretName
 from relay_core.domain.agents.executors import EXECUTORS, MAX_COMMAND_BYTES
 from relay_core.domain.limits import MINIMA, Limits
-from relay_core.domain.vocabulary import Priority
 
 _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
@@ -179,8 +178,8 @@ class RunIn(Input):
     title: ShortText | None = Field(None, description="Null: the prompt's first line.")
     labels: Labels = Field(default_factory=dict)
     metadata: Metadata = Field(default_factory=dict)
-    priority: Priority = Field(
-        Priority.NORMAL, description="A waiting run of a higher priority starts before all others that could start."
+    priority: Literal["low", "normal", "high"] = Field(
+        "normal", description="A waiting run of a higher priority starts before all others that could start."
     )
     needs: list[Capability] = Field(
         default_factory=list,
