@@ -39,7 +39,9 @@ def lines(size: int, seed: int = 1) -> Iterator[bytes]:
     written = number = 0
     while written < size:
         long = chance.random() < 0.002
-        result = "".join(f"{chance.random():.17f}\n" for _ in range(LONG_LINE // 20 if long else chance.randrange(200)))
+        count = LONG_LINE // 20 if long else chance.randrange(200)
+        digits = chance.randbytes(count * 10).hex()  # 19 of 20 are used: lines of one length, as the words of a table
+        result = "".join(digits[at : at + 19] + "\n" for at in range(0, len(digits), 20))
         blocks: list[tuple[str, dict[str, Any]]] = [
             ("assistant", {"type": "text", "text": f"Step {number}: I look at the next file, größer than the last."}),
             (

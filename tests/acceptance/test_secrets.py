@@ -105,7 +105,7 @@ def command_lines(leaks: Leaks) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-    assert any(b"relay_workers" in line for line in seen)
+    assert any(b"preloaded_programs" in line for line in seen), "those of API and worker are among them"
     leaks.of("a command line", b"\n".join(seen))
 
 

@@ -13,7 +13,8 @@ BIG_LINE_BYTES = 1 << 20
 MAX_VALUES = 200_000
 """Maximum number of JSON values in a big line: a parsed value takes many times the memory of its text."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_MARKS = (b",", b"[", b"{")
 
 
 class JsonLines:
@@ -69,5 +70,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def _values(line: bytes) -> int:
     """Return an estimate of the number of JSON values in a line: its commas and opening brackets outside of strings."""
-    between = _STRING.sub(b"", line)
-    return sum(map(between.count, (b",", b"[", b"{")))
+    marks = sum(map(line.count, _MARKS))
+    if marks <= MAX_VALUES:  # most lines: the estimate with those in strings is enough, and at once there
+        return marks
+    return sum(map(_STRING.sub(b"", line).count, _MARKS))
