@@ -8,11 +8,7 @@ first line of its setup script.
 
 import argparse
 import os
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,12 +16,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.__main__ import STAMP, environment
+from bench.rows import STAMP
+from bench.stack import running, start_bench_worker
 from tests.support.relay import Relay, make_repo
 
-from relay_core.store.schema.migrate import upgrade
-from relay_stack.services.postgres import EmbeddedPostgres
-from relay_stack.services.valkey import EmbeddedValkey
 from relay_workers import service
 from relay_workers.execution import clone
 
@@ -78,34 +72,13 @@ def main() -> None:
     if options.worker:
         work()
         return
-    root = Path(tempfile.mkdtemp(prefix="relay-bench-"))
-    root.chmod(0o755)
-    postgres, valkey = EmbeddedPostgres(root / "postgres"), EmbeddedValkey(root / "valkey")
-    relay = None
-    try:
-        database_url = postgres.start()
-        upgrade(database_url)
-        relay = Relay({**environment(root, database_url, valkey.start()), IN_TURN: str(root / "in-turn")}, root)
-        relay.start("api")
-        start_worker(relay)
+    with running("bench", worker=False) as relay:
+        relay.environment[IN_TURN] = str(relay.root / "in-turn")
+        start_bench_worker(relay, "bench.checkout")
         print(f"{'p50 in ms':<36}{'before':>9}{'during':>9}{'ratio':>7}")
         for name, (files, size) in REPOSITORIES.items():
             content = {f"d{number % 50}/f{number}": os.urandom(size) for number in range(files)}
-            compare(relay, name, make_repo(root / f"repo-{files}", content), options.repeat)
-    finally:
-        if relay is not None:
-            relay.end()
-        valkey.stop()
-        postgres.stop()
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def start_worker(relay: Relay) -> None:
-    """Start the worker, and return when it takes work."""
-    with (relay.root / "worker.log").open("ab") as log:
-        command = [sys.executable, "-m", "bench.checkout", "--worker"]
-        relay.processes["worker"] = subprocess.Popen(command, env=relay.environment, stdout=log, stderr=log)
-    relay.until(lambda: "ready." in relay.log_of("worker"), seconds=60, what="worker ready")
+            compare(relay, name, make_repo(relay.root / f"repo-{files}", content), options.repeat)
 
 
 def compare(relay: Relay, name: str, repo: Path, repeat: int) -> None:
@@ -136,4 +109,4 @@ def measure(relay: Relay, repo: Path) -> Times:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,14 +1,15 @@
 """The contract of the container port, claimed by the fake and by the real engine alike."""
 
 from dataclasses import replace
+from queue import SimpleQueue
 from threading import Event
 from uuid import uuid4
 
 import pytest
 
-from relay_core.domain.errors import Conflict, StepFailed
+from relay_core.domain.errors import Conflict, RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_workers.containers.pid1.answers import EndFlag, How
+from relay_workers.containers.pid1.answers import EndFlag, ExecutionStatus, How, State
 from relay_workers.containers.port import PullTerms, identity_labels
 from relay_workers.execution.exit_verdict import ExitVerdict
 from relay_workers.testing.scripted_step import ScriptedStep
@@ -340,3 +341,53 @@ def test_a_process_of_root_that_changed_its_gid_belongs_to_its_execution(engine)
     assert (result.remaining, result.restarted) == (0, False)
     assert names(engine, step) == []
     assert server.over() is None
+
+
+# what the container's first process tells
+
+
+def test_a_running_container_answers(engine):
+    workspace = engine.workspace()
+    assert engine.containers.answers(workspace.container)
+    engine.containers.stop(workspace.container)
+    assert not engine.containers.answers(workspace.container)
+    assert not engine.containers.answers("relay-no-such-container")
+
+
+def test_the_end_of_a_step_is_told_and_the_end_of_its_log(engine):
+    workspace = engine.workspace()
+    step = engine.start(workspace, ScriptedStep(stdout="a line\n", exit_code=3))
+    heard: SimpleQueue[ExecutionStatus] = SimpleQueue()
+    forget = engine.containers.watch(workspace.container, step.files.key, heard.put)
+    told = [heard.get(timeout=20), heard.get(timeout=20)]
+    assert told[1].state is State.DRAINED
+    assert {(status.key, status.how, status.value) for status in told} == {(step.files.key, How.EXITED, 3)}
+    forget()
+    forget()
+    assert heard.empty()
+
+
+def test_a_process_without_the_log_does_not_hold_its_end_up(engine):
+    workspace = engine.workspace()
+    step = engine.start(workspace, ScriptedStep(leaves=("sleep",)))
+    step.exited()
+    status = lambda: engine.containers.status(workspace.container, step.files.key)  # noqa: E731
+    eventually(lambda: (now := status()).stdout.ended and now.stderr.ended, "the log ends")
+    assert status().state is State.ENDED
+    assert kill(engine, step).remaining == 0
+
+
+def test_a_process_with_the_log_does(engine):
+    workspace = engine.workspace()
+    step = engine.start(workspace, ScriptedStep(leaves_log_held=True))
+    step.exited()
+    assert not engine.containers.status(workspace.container, step.files.key).stdout.ended
+    assert kill(engine, step).remaining == 0
+
+
+def test_the_status_of_a_step_that_was_never_started(engine):
+    workspace = engine.workspace()
+    unknown = engine.prepare(workspace).files.key
+    with pytest.raises(RelayError):
+        engine.containers.status(workspace.container, unknown)
+    engine.containers.watch(workspace.container, unknown, lambda _: None)()

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Boolean, Connection, String, Uuid, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from relay_core.domain.events import EventKind
 from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
@@ -35,6 +36,27 @@ class EventRow:
     """Position among the events of all workspaces, 1..n; None until one is given (`global_events.give_positions`)."""
 
 
+# The operation's row is locked before the workspace's, as everywhere: the second update reads the result of the first.
+_APPEND = text(
+    "WITH operation AS ("
+    "UPDATE execution_processes SET event_sequence = event_sequence + 1 WHERE id = :operation_id "
+    "RETURNING event_sequence"
+    "), place AS ("
+    "UPDATE workspaces SET event_seq = event_seq + 1 "
+    "WHERE id = :workspace_id AND (SELECT count(*) FROM operation) >= 0 RETURNING event_seq"
+    ") INSERT INTO events (workspace_id, workspace_seq, operation_id, sequence, kind, terminal, payload) "
+    "SELECT :workspace_id, place.event_seq, :operation_id, operation.event_sequence, :kind, :terminal, :payload "
+    "FROM place LEFT JOIN operation ON true RETURNING workspace_seq"
+).bindparams(
+    bindparam("workspace_id", type_=Uuid),
+    bindparam("operation_id", type_=Uuid),
+    bindparam("kind", type_=String),
+    bindparam("terminal", type_=Boolean),
+    bindparam("payload", type_=JSONB),
+)
+"""Adds an event in one statement, as a short execution has four of them."""
+
+
 def append(
     connection: Connection,
     workspace_id: UUID,
@@ -60,32 +82,14 @@ def append(
     Returns:
         The event's cursor in its workspace.
     """
-    sequence = None
-    if operation_id is not None:
-        sequence = connection.scalar(
-            update(ExecutionProcess)
-            .where(ExecutionProcess.id == operation_id)
-            .values(event_sequence=ExecutionProcess.event_sequence + 1)
-            .returning(ExecutionProcess.event_sequence)
-        )
-    cursor = connection.execute(
-        update(Workspace)
-        .where(Workspace.id == workspace_id)
-        .values(event_seq=Workspace.event_seq + 1)
-        .returning(Workspace.event_seq)
-    ).scalar_one()
-    connection.execute(
-        insert(Event).values(
-            workspace_id=workspace_id,
-            workspace_seq=cursor,
-            operation_id=operation_id,
-            sequence=sequence,
-            kind=kind,
-            terminal=terminal,
-            payload=dict(payload or {}),
-        )
-    )
-    return int(cursor)
+    values = {
+        "workspace_id": workspace_id,
+        "operation_id": operation_id,
+        "kind": kind,
+        "terminal": terminal,
+        "payload": dict(payload or {}),
+    }
+    return int(connection.execute(_APPEND, values).scalar_one())
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:

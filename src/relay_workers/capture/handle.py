@@ -19,6 +19,7 @@ from relay_core.store.outage import SQLAlchemyError
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.reader import CaptureReader, CaptureState
 from relay_workers.capture.request import CaptureEnd, CaptureRequest
+from relay_workers.containers.pid1.answers import ExecutionStatus
 from relay_workers.host_files.safe_dir import TamperedFile
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,16 @@ class CaptureHandle:
         self.started.set()
         self._call(self.reader.has_started)
 
+    def hear(self, status: ExecutionStatus) -> None:
+        """Note what relay-pid1 told about the end of the step; any thread may call this."""
+        self.reader.signals.hear(status)
+        self._request.wake.set()
+
+    @property
+    def told(self) -> ExecutionStatus | None:
+        """The state of the step that relay-pid1 told at its end; None before that."""
+        return self.reader.signals.told
+
     def await_over(self, tail_seconds: float) -> bool:
         """Wait until nothing more is written to the log, at most ``tail_seconds`` after the step's exit.
 
@@ -146,6 +157,8 @@ class CaptureHandle:
         """Wait until Postgres has all bytes on disk; store again the bytes that a crash of Postgres lost."""
         while True:
             self._await_drained()
+            if not any(stream.assigned for stream in self.reader.streams.values()):
+                return  # nothing was stored that a crash could lose; the end of the execution checks the sizes
             stored = self._until_available(lambda: self._store.confirm(self.execution_id, self._request.fence))
             if all(stored[name] == stream.assigned for name, stream in self.reader.streams.items()):
                 return

@@ -16,9 +16,9 @@ import structlog
 
 from relay_core.domain.errors import RelayError
 from relay_core.domain.logs.append import AppendResult
-from relay_core.domain.vocabulary import Reason
+from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.live_log.publisher import LiveLogPublisher
-from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.logs.log_store import Append, LogStore, StreamInfo
 from relay_workers.capture.file_watcher import FileWatcher, WatchEvents
 from relay_workers.capture.handle import CaptureHandle
 from relay_workers.capture.reader import CaptureReader
@@ -39,6 +39,8 @@ FAULTS_OF_A_CAPTURE = 6
 """The number of unexpected errors (one per second) after which a capture stops and its process is killed."""
 SMALL_BATCH_BYTES = 256 << 10
 """A batch smaller than this, in bytes, is followed by a pause."""
+EMPTY = {stream.value: StreamInfo() for stream in Stream}
+"""The stored sizes of a log of which nothing was stored."""
 PAUSE_SECONDS = 0.01
 """The pause in seconds after a small batch, so that many small writes are stored in one transaction."""
 
@@ -103,7 +105,7 @@ class LogPump:
         """
         if self._stopping.is_set():
             raise RelayError("this worker shuts down and captures no more executions")
-        reader = CaptureReader(request, self._store.sizes(request.execution_id))
+        reader = CaptureReader(request, EMPTY if request.first_owner else self._store.sizes(request.execution_id))
         self._call_for(reader, lambda: self._add(reader))
         return CaptureHandle(reader, request, self._store, self._call_for)
 

@@ -45,6 +45,8 @@ class CaptureRequest:
     """Set together with `wake` when this worker loses the execution; `CaptureHandle.finish` then raises `Stale`."""
     stored: threading.Event = field(default_factory=threading.Event)
     """The capture sets it each time output was stored."""
+    first_owner: bool = False
+    """Whether no other worker can have stored bytes of the log, so that its stored size is not asked for."""
     started: bool = False
     """Whether the step is known to have started, because this worker takes over a running execution.
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 
+from relay_workers.containers.pid1.answers import ExecutionStatus, How
 from relay_workers.containers.pid1.record import SIZE, decode
 
 
@@ -30,6 +31,8 @@ class StepSignals:
         self.dead = threading.Event()
         self.heard = threading.Event()
         """Set after the first read of the record; before that, an unset `exited` proves nothing."""
+        self.told: ExecutionStatus | None = None
+        """The state that relay-pid1 told at the end, which its record may not say yet; None before that."""
         self._exited_at = 0.0
         if started:
             self.started.set()
@@ -57,6 +60,15 @@ class StepSignals:
             self.dead.set()
         self.heard.set()
         return self._state() != before
+
+    def hear(self, status: ExecutionStatus) -> None:
+        """Set the events by what relay-pid1 told; any thread may call this, also after `close`."""
+        self.told = status
+        self.started.set()
+        if status.how is not How.NOT_YET and not self.exited.is_set():
+            self._exited_at = time.monotonic()
+            self.exited.set()
+        self.heard.set()
 
     def close(self) -> None:
         """Close the record; the events keep their state."""

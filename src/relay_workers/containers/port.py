@@ -9,6 +9,7 @@ of `Containers` may raise two errors, which its docstring does not repeat:
 """
 
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from relay_core.domain.errors import RelayError
@@ -21,7 +22,9 @@ from relay_workers.containers.answers import (
     OurContainer,
     Storage,
 )
+from relay_workers.containers.pid1.answers import ExecutionStatus
 from relay_workers.containers.pid1.messages import Key
+from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.specs import (
     CA_BUNDLE,
     CHANNEL,
@@ -155,6 +158,31 @@ class Containers(Protocol):
             StepFailed: ``container_missing``: the container is gone or does not run.
         """
 
+    def status(self, container_id: str, key: Key) -> ExecutionStatus:
+        """Return the state of an execution in a running container.
+
+        Raises at once if the container's first process gives no answer.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run.
+            RelayError: this start of it did not happen, or too many others happened since.
+        """
+
+    def watch(self, container_id: str, key: Key, heard: EndListener) -> Callable[[], None]:
+        """Hear of the end of a step from its container, even if the disk with its record does not answer.
+
+        Raises nothing: the record tells the same.
+
+        Args:
+            container_id: a container.
+            key: the start of the execution.
+            heard: called on another thread once the step has ended, also if that was before this call, and once
+                more when nothing more is written to its files.
+
+        Returns:
+            A function that ends this.
+        """
+
     def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of the processes that an execution's step left behind, in alphabetical order.
 
@@ -197,6 +225,12 @@ class Containers(Protocol):
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run.
             RelayError: nothing accepts a connection there.
+        """
+
+    def answers(self, container_id: str) -> bool:
+        """Return whether the container's first process answers, so that steps can be started.
+
+        Usually this asks the container and not the engine. False proves nothing: `inspect` tells why. Raises nothing.
         """
 
     def inspect(self, container_id: str) -> ContainerState:

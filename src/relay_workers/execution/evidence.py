@@ -4,7 +4,8 @@ These are an agent's result, HEAD and recorded git state of each repository afte
 events about the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -78,10 +79,14 @@ class EvidenceCollector:
             remove_snapshots(workspace.directory)
         if claimed.step.as_root and (files := give_back(workspace.directory, workspace.uid)):
             events.append((EventKind.EXECUTION_FILES_GIVEN_BACK, {"files": files, "uid": workspace.uid}))
-        with self._database.connect() as connection:
-            gids = owned.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
+
+        @cache
+        def running() -> Collection[int]:
+            with self._database.connect() as connection:
+                return owned.running_gids(connection, claimed.workspace_id, but=claimed.execution_id)
+
         for name, head in self._git.heads(workspace.directory, workspace.repo_names).items():
-            removed = remove_dead_locks(workspace.directory, name, head.branch, ended=claimed.gid, running=gids)
+            removed = remove_dead_locks(workspace.directory, name, head.branch, ended=claimed.gid, running=running)
             if removed:
                 events.append((EventKind.EXECUTION_LOCKS_REMOVED, {"repo": name, "files": removed}))
         return events
@@ -163,6 +168,6 @@ def _events_about(step: RunningStep, end: StepEnd) -> list[EvidenceEvent]:
         names = [step.place.mask.text(name) for name in end.left[:MOST_NAMES_TOLD]]
         events.append((EventKind.EXECUTION_LEFTOVERS_ENDED, {"count": len(end.left), "names": names}))
     if end.lost_output:
-        message = "some output could not be written (a full disk?) and is lost"
+        message = "some output could not be written (a full disk, or one that does not answer?) and is lost"
         events.append((EventKind.EXECUTION_LOG_INCOMPLETE, {"message": message}))
     return events

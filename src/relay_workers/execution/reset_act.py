@@ -108,4 +108,4 @@ def _reset_clone(work: GitWork, request: ResetRequest) -> None:
 def _remove_dead_locks(work: GitWork, request: ResetRequest) -> None:
     with work.database.connect() as connection:
         gids = owned.running_gids(connection, work.claimed.workspace_id, but=work.claimed.execution_id)
-    remove_dead_locks(request.workspace_dir, request.name, request.branch, ended=work.claimed.gid, running=gids)
+    remove_dead_locks(request.workspace_dir, request.name, request.branch, ended=work.claimed.gid, running=lambda: gids)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,6 +30,8 @@ class RunningStep:
     capture: CaptureHandle
     turn: AgentTurn | None
     """Parses the output of a coding agent; None for every other step."""
+    unwatch: Callable[[], None] = lambda: None
+    """Ends the watch of the step's end by its container."""
     began: float = field(default_factory=time.monotonic)
     """Start of the process on the monotonic clock, in seconds."""
     answered: bool = False
@@ -73,6 +76,7 @@ class StepOutputs:
                 wake=control.wake,
                 lost=control.lost,
                 stored=threading.Event() if turn is None else turn.grown,
+                first_owner=claimed.fence == 1,
                 started=started,
             )
         )
@@ -84,6 +88,7 @@ class StepOutputs:
 
     def detach(self, step: RunningStep) -> None:
         """Stop the capture. A process that still runs goes on and writes to its log files."""
+        step.unwatch()
         if step.turn is not None:
             step.turn.close()
         self._pump.detach(step.capture)

@@ -1,6 +1,5 @@
 """Finishes a step's process: kills what is left of it, reads its log to the end, and decides how it ended."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -9,6 +8,7 @@ from relay_core.domain.errors import RelayError
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_workers.capture.pump import CaptureEnd
 from relay_workers.containers.pid1.messages import MalformedMessage
+from relay_workers.containers.pid1.record import told
 from relay_workers.containers.port import Containers
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.exit_verdict import ExitVerdict, judge_end, lost_output
@@ -33,7 +33,7 @@ class StepEnd:
     """Why the step failed or was stopped; None if the process ended by itself with code 0."""
     log: CaptureEnd
     lost_output: bool
-    """Whether some output is missing, because the node's disk was full."""
+    """Whether some output is missing, because the node's disk was full or did not answer."""
     left: tuple[str, ...] = ()
     """Names of the processes that the step left running and that Relay then killed."""
     message: str | None = None
@@ -79,7 +79,7 @@ class StepFinisher:
         self._leases.confirm(control)
         stopped = decision.act is Act.STOP
         left: tuple[str, ...] = ()
-        if not _is_drained(step):
+        if not step.capture.over.is_set():  # the record is not read: its disk may hang, and a kill must go on
             left = () if stopped else self._left_behind(step)
             grace = step.place.workspace.row.limits.kill_grace_seconds if stopped else 0
             self._ender.end(step.place.processes, grace_seconds=grace)
@@ -89,16 +89,28 @@ class StepFinisher:
         log_end = step.capture.finish(0)
         try:
             record = step.place.files.read_record()
+            blocked = not over and record is not None and record.ended is None and step.capture.told is not None
+            if blocked and step.capture.told is not None:
+                record = told(step.capture.told)
             exit_code, reason = judge_end(record, over=over)
         except MalformedMessage:
-            record, (exit_code, reason) = None, ExitVerdict(None, Reason.LOG_TAMPERED)
+            blocked, record, (exit_code, reason) = False, None, ExitVerdict(None, Reason.LOG_TAMPERED)
         control.processes = None
         self._leases.confirm(control)  # reading the log may have taken long (Postgres away), and git is used next
         if control.secrets is not None:
             self._secrets.refresh([control.secrets])
-        lost = lost_output(record) and not stopped
+        lost = (lost_output(record) and not stopped) or blocked
         reason = decision.reason or log_end.stopped_reason or reason
         return StepEnd(exit_code, reason, log_end, lost, left, _message(control, reason))
+
+    def log_has_ended(self, step: RunningStep) -> bool:
+        """Return whether relay-pid1 has copied both streams of a step to their ends; False if it does not answer."""
+        processes = step.place.processes
+        try:
+            status = self._containers.status(processes.container_id, processes.key)
+        except RelayError:
+            return False
+        return status.stdout.ended and status.stderr.ended
 
     def _left_behind(self, step: RunningStep) -> tuple[str, ...]:
         """Return the names of the processes that the step left running."""
@@ -108,14 +120,6 @@ class StepFinisher:
         except RelayError as error:
             log.warning("processes that a step left running cannot be listed", error=str(error))
             return ()
-
-
-def _is_drained(step: RunningStep) -> bool:
-    """Return whether relay-pid1 has recorded that no process of the step is left."""
-    with suppress(MalformedMessage):
-        record = step.place.files.read_record()
-        return record is not None and record.drained is not None
-    return False
 
 
 def _say_what_was_left(step: RunningStep, names: tuple[str, ...]) -> None:

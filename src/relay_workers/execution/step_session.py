@@ -21,7 +21,7 @@ from relay_workers.execution.running_step import RunningStep, StepOutputs
 from relay_workers.execution.step_finisher import StepEnd, StepFinisher
 from relay_workers.execution.step_preparation import StepPreparation
 from relay_workers.execution.step_starter import StepStarter, heed_kill
-from relay_workers.execution.watch import Act, Decision, Look, decide
+from relay_workers.execution.watch import FIRST_ASK_SECONDS, Act, Decision, Look, decide
 from relay_workers.execution.workspace import Workspaces
 from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
@@ -107,6 +107,7 @@ class StepSession:
             step = self.parts.outputs.attach(self.claimed, self.control, place, started=True)
         except (FileNotFoundError, TamperedFile, MalformedMessage) as error:
             raise StepFailed(Reason.LOG_TAMPERED, CAP_MESSAGES[Reason.LOG_TAMPERED]) from error
+        self.parts.starter.watch(step)
         step.capture.heard.wait(RECORD_READ_SECONDS)  # before time limits are checked: it may have ended in time
         step.began = time.monotonic() - self.claimed.seconds_running
         return step
@@ -176,10 +177,13 @@ class StepSession:
     def _look(self, step: RunningStep) -> Look:
         now = time.monotonic()
         capture = step.capture
+        ended, gone, seconds_ended = capture.exited.is_set(), capture.over.is_set(), capture.seconds_exited
+        asks = ended and not gone and seconds_ended >= FIRST_ASK_SECONDS
         return Look(
-            ended=capture.exited.is_set(),
-            gone=capture.over.is_set(),
-            seconds_ended=capture.seconds_exited,
+            ended=ended,
+            gone=gone,
+            log_ended=asks and self.parts.finisher.log_has_ended(step),
+            seconds_ended=seconds_ended,
             kill_asked=self.control.kill.is_set(),
             lost=self.control.lost.is_set() or capture.stale,
             capture_stopped=capture.stopped_reason,

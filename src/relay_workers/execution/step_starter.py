@@ -70,7 +70,13 @@ class StepStarter:
                 raise self._not_started(claimed) from error
         step.began = time.monotonic()
         step.capture.has_started()
+        self.watch(step)
         self._metrics.started(claimed.run_reason, control.made_at)
+
+    def watch(self, step: RunningStep) -> None:
+        """Let the container tell of the end of a step, in case the disk with its record does not answer."""
+        place = step.place
+        step.unwatch = self._containers.watch(place.workspace.container_id, place.files.key, step.capture.hear)
 
     def has_started(self, place: StepPlace) -> bool:
         """Return whether an earlier owner started the process of a step. If not, its start is ruled out from now on.

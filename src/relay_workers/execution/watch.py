@@ -26,6 +26,11 @@ class Act(Enum):
 TAIL_QUIET_SECONDS = 0.5
 """After a step has exited, a background process that writes nothing may hold its log open for this many seconds."""
 
+FIRST_ASK_SECONDS = 0.02
+"""Time after the exit of a step at which relay-pid1 is asked whether the log has ended, if some process is left.
+
+It is asked again each time that this time has doubled."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -35,6 +40,8 @@ class Look:
     """Whether its exit is recorded."""
     gone: bool
     """Whether no process of it is left, so that the log is complete."""
+    log_ended: bool
+    """Whether relay-pid1 has copied the log to its end; processes of the step without the log may be left."""
     seconds_ended: float
     """Seconds since its exit was recorded; 0 before."""
     kill_asked: bool
@@ -86,8 +93,10 @@ def decide(look: Look, limits: Limits, *, has_deadline: bool, tail_seconds: floa
 def _drain(look: Look, tail_seconds: float) -> Decision:
     """After the exit, wait until the background processes that hold the log are silent, at most ``tail_seconds``."""
     quiet = min(look.seconds_silent, look.seconds_ended)
-    left = 0.0 if look.gone else min(tail_seconds - look.seconds_ended, TAIL_QUIET_SECONDS - quiet)
-    return Decision(Act.WAIT, wait_seconds=left) if left > 0 else Decision(Act.DRAIN)
+    left = min(tail_seconds - look.seconds_ended, TAIL_QUIET_SECONDS - quiet)
+    if look.gone or look.log_ended or left <= 0:
+        return Decision(Act.DRAIN)
+    return Decision(Act.WAIT, wait_seconds=min(left, max(FIRST_ASK_SECONDS, look.seconds_ended)))
 
 
 def _by_clock(look: Look, limits: Limits) -> Decision:

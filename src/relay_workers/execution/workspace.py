@@ -113,6 +113,8 @@ class Workspaces:
                 is then marked as failed.
         """
         handle = self.attend(workspace_id)
+        if self._containers.answers(handle.container_id):
+            return handle
         with self._retry.until(cancelled):
             state = self._containers.inspect(handle.container_id)
             if not state.exists:

@@ -30,6 +30,8 @@ def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> N
     _forget_keys(database, idempotency_ttl_hours)
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
     _forget_incarnations(database)
+    with database.begin() as connection:
+        compaction.pass_over_short(connection)
     deadline = time.monotonic() + COMPACTION_SECONDS
     while time.monotonic() < deadline:
         with database.begin() as connection:

@@ -2,25 +2,27 @@
 
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
-from relay_core.domain.errors import Conflict, StepFailed
+from relay_core.domain.errors import Conflict, RelayError, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.failure import classify_failure
 from relay_workers.containers.docker.pull import explain, unavailable
-from relay_workers.containers.pid1.errors import AlreadyStarted, StartForbidden
+from relay_workers.containers.pid1.answers import ExecutionStatus, How
+from relay_workers.containers.pid1.errors import AlreadyStarted, StartForbidden, UnknownExecution
 from relay_workers.containers.pid1.messages import Key
+from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,
     ContainerSpec,
     ContainerState,
     EngineInfo,
+    EngineUnavailable,
     ImageInfo,
     KillResult,
     OurContainer,
@@ -29,12 +31,13 @@ from relay_workers.containers.port import (
     Storage,
 )
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
-from relay_workers.testing.fake_step import KILL_CODE, FakeProcess, FakeStep
+from relay_workers.testing.fake_container import FakeContainer
+from relay_workers.testing.fake_step import FakeProcess, FakeStep
 from relay_workers.testing.faults import Faults
 
 T = TypeVar("T")
 PROGRAM_DIR = "/usr/bin"
-BY_CHANNEL = frozenset({"start", "forbid", "leftover_names", "kill_execution", "probe"})
+BY_CHANNEL = frozenset({"start", "forbid", "leftover_names", "kill_execution", "probe", "answers", "status", "watch"})
 """The verbs that a container's first process answers, without the engine."""
 
 
@@ -51,53 +54,6 @@ def make_image(name: str, **fields: object) -> FakeImage:
     known: dict[str, object] = {"id": f"sha256:{name}", "digest": None, "user": "", "uid": None}
     known |= {"env": {"PATH": f"{PROGRAM_DIR}:/bin"}, "architecture": "amd64"}
     return FakeImage(ImageInfo(**{**known, **fields}))  # type: ignore[arg-type]
-
-
-@dataclass(eq=False)
-class FakeContainer:
-    """A fake container and the steps in it."""
-
-    id: str
-    spec: ContainerSpec
-    running: bool = False
-    starts: int = 0
-    exit_code: int | None = None
-    steps: dict[Key, FakeStep] = field(default_factory=dict)
-    """The steps since the container's last start."""
-    forbidden: set[Key] = field(default_factory=set)
-    """The starts that were ruled out since the container's last start."""
-    has_shell: bool = True
-    """False simulates a root step that removed /bin/sh: no script starts that needs it."""
-    layer_bytes: int = 0
-    begun: Counter[int] = field(default_factory=Counter)
-    """The number of step starts that began a process, by gid."""
-
-    @property
-    def state(self) -> ContainerState:
-        """The container's state, as the engine reports it."""
-        return ContainerState(
-            exists=True,
-            running=self.running,
-            started_at=f"2026-01-01T00:00:00.{self.starts:09}Z",
-            exit_code=None if self.running else self.exit_code,
-            address="172.30.0.2" if self.running else None,
-            labels=self.spec.labels,
-        )
-
-    def start(self) -> None:
-        """Start the container's first process, unless it runs already."""
-        if not self.running:
-            self.running, self.exit_code = True, None
-            self.starts += 1
-
-    def end(self) -> None:
-        """Kill the container's first process and with it all others."""
-        if self.running:
-            self.running, self.exit_code = False, KILL_CODE
-        for step in self.steps.values():
-            step.vanish()
-        self.steps.clear()
-        self.forbidden.clear()
 
 
 class FakeContainers:
@@ -217,6 +173,27 @@ class FakeContainers:
 
         return self._serve_with_retry("forbid", rule_out)
 
+    def status(self, container_id: str, key: Key) -> ExecutionStatus:
+        """Return the state of an execution in a running container (`Containers.status`)."""
+        return self._serve("status", lambda: self._step(container_id, key).status())
+
+    def watch(self, container_id: str, key: Key, heard: EndListener) -> Callable[[], None]:
+        """Hear of the end of a step from its container (`Containers.watch`)."""
+
+        def begin() -> Callable[[], None]:
+            step = self._step(container_id, key)
+            step.heard.append(heard)
+            if (status := step.status()).how is not How.NOT_YET:
+                heard(status)
+                if step.over:
+                    heard(status)
+            return lambda: step.heard.remove(heard) if heard in step.heard else None
+
+        try:
+            return self._serve("watch", begin)
+        except RelayError:
+            return lambda: None
+
     def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
 
@@ -233,6 +210,13 @@ class FakeContainers:
     def dial(self, container_id: str, port: int) -> socket.socket:
         """Raise an error: a fake container has no sockets; `FakeForwarder` asks `listens`."""
         raise NotImplementedError
+
+    def answers(self, container_id: str) -> bool:
+        """Return whether the container runs and the engine is not silent (`Containers.answers`)."""
+        try:
+            return self._serve("answers", lambda: (found := self.find(container_id)) is not None and found.running)
+        except (StepFailed, EngineUnavailable):
+            return False
 
     def inspect(self, container_id: str) -> ContainerState:
         """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""
@@ -345,6 +329,12 @@ class FakeContainers:
         if found is None:
             raise classify_failure(404, f"No such container: {container_id}")
         return found
+
+    def _step(self, container_id: str, key: Key) -> FakeStep:
+        step = self._running(container_id).steps.get(key)
+        if step is None:
+            raise UnknownExecution("it was never started")
+        return step
 
     def _running(self, container_id: str) -> FakeContainer:
         found = self._existing(container_id)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from relay_core.domain.vocabulary import Stream
-from relay_workers.containers.pid1.answers import EndFlag, How
+from relay_workers.containers.pid1.answers import EndFlag, ExecutionStatus, How, State
+from relay_workers.containers.pid1.answers import Stream as LogStream
+from relay_workers.containers.pid1.messages import Stage
+from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.port import StepStart
 from relay_workers.testing.fake_record import NO_FLAGS, FakeRecord
 from relay_workers.testing.scripted_step import FLED_GID, ScriptedStep
@@ -23,6 +26,8 @@ class FakeProcess:
     """The code with which it exits when TERM arrives; None: TERM kills it."""
     is_step: bool = False
     """Whether this is the script itself, whose exit code is the step's exit code."""
+    holds_log: bool = False
+    """Whether it has the step's output open."""
 
 
 class FakeStep:
@@ -38,13 +43,17 @@ class FakeStep:
         self.gid = start.gid
         self.over = False
         """Whether no process of the step is left."""
+        self.heard: list[EndListener] = []
+        """Functions that are called about the end of the step."""
+        self._how, self._value, self._flags = How.NOT_YET, 0, NO_FLAGS
         self._record = FakeRecord(start.files)
         self._script = script = ScriptedStep.read(start.script)
         name = "python3" if script.listens else "sh" if script.code_on_term is not None else "sleep"
-        self.processes = [FakeProcess(name, self.gid, script.ignores_term, script.code_on_term, is_step=True)]
+        own = FakeProcess(name, self.gid, script.ignores_term, script.code_on_term, is_step=True, holds_log=True)
+        self.processes = [own]
         self.processes += [FakeProcess(program, self.gid) for program in script.leaves]
         if script.leaves_log_held:
-            self.processes.append(FakeProcess("sleep", self.gid))
+            self.processes.append(FakeProcess("sleep", self.gid, holds_log=True))
         if script.flees:
             self.processes.append(FakeProcess("sleep", FLED_GID))
         self._record.start()
@@ -95,9 +104,30 @@ class FakeStep:
 
         Recorded: tests/integration/workers/containers/pid1/test_kill.py.
         """
-        self._record.end(How.SUPERVISOR_LOST, 0)
+        self._note_end(How.SUPERVISOR_LOST, 0, NO_FLAGS)
         self.processes.clear()
         self._end()
+
+    def status(self) -> ExecutionStatus:
+        """Return the state of the step, as relay-pid1 tells it."""
+        ended = self._how is not How.NOT_YET
+        state = State.DRAINED if self.over else State.ENDED if ended else State.RUNNING
+        stream = LogStream(0, 0, 0, ended=not any(process.holds_log for process in self.processes))
+        return ExecutionStatus(
+            key=self.key,
+            state=state,
+            pid=1,
+            how=self._how,
+            value=self._value,
+            stage=Stage.NONE,
+            flags=self._flags,
+            oom_kills_before=0,
+            oom_kills_after=0 if ended else None,
+            started_ns=1,
+            ended_ns=2 if ended else 0,
+            stdout=stream,
+            stderr=stream,
+        )
 
     def vanish(self) -> None:
         """Kill all processes of the step because its container was stopped; no end is recorded."""
@@ -108,10 +138,20 @@ class FakeStep:
     def _remove(self, process: FakeProcess, how: How, value: int, flags: EndFlag = NO_FLAGS) -> None:
         self.processes.remove(process)
         if process.is_step:
-            self._record.end(how, value, flags)
+            self._note_end(how, value, flags)
         if not self.processes:
             self._end()
 
     def _end(self) -> None:
         self._record.drain()
         self.over = True
+        self._tell()
+
+    def _note_end(self, how: How, value: int, flags: EndFlag) -> None:
+        self._how, self._value, self._flags = how, value, flags
+        self._tell()
+        self._record.end(how, value, flags)
+
+    def _tell(self) -> None:
+        for heard in self.heard:
+            heard(self.status())

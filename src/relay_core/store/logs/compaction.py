@@ -20,6 +20,8 @@ from relay_core.store.schema.tables import LogChunk, LogStream
 ROWS_AT_ONCE = 1000
 """Most rows that one step of compaction reads; bounds memory and the length of the transaction."""
 BYTES_AT_ONCE = 8 << 20
+LOGS_AT_ONCE = 1000
+"""Most logs that `pass_over_short` looks at."""
 
 C = LogChunk
 
@@ -38,6 +40,21 @@ class Step:
     after: int
     complete: bool
     """Whether the log needs no further step."""
+
+
+def pass_over_short(connection: Connection) -> int:
+    """Note that finished logs of at most one row need no compaction, `LOGS_AT_ONCE` at most; return their number."""
+    s = LogStream
+    few = select(C.all_offset).where(C.execution_id == s.execution_id).limit(2).correlate(s).subquery()
+    short = (
+        select(s.execution_id)
+        .where(s.stream == Stream.ALL, s.closed, s.compacted_to == 0)
+        .where(select(func.count()).select_from(few).scalar_subquery() < 2)
+        .limit(LOGS_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    mine = (s.stream == Stream.ALL) & s.execution_id.in_(short)
+    return connection.execute(update(s).where(mine).values(compacted_to=None)).rowcount
 
 
 def compact_one(connection: Connection) -> Step | None:

@@ -110,6 +110,15 @@ def open_streams(connection: Connection, execution_id: UUID, fence: int) -> None
     )
 
 
+_CLOSE = text(
+    "UPDATE log_streams AS s SET sha256 = e.sha256, truncated = e.truncated, closed = true "
+    "FROM unnest(CAST(:streams AS text[]), CAST(:sizes AS bigint[]), CAST(:sums AS text[]), "
+    "CAST(:truncated AS boolean[])) AS e (stream, bytes, sha256, truncated) "
+    "WHERE s.execution_id = :execution_id AND s.fence = :fence AND s.stream = e.stream AND s.bytes = e.bytes "
+    "RETURNING s.stream"
+)
+
+
 def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[str, StreamEnd]) -> None:
     """Close the streams of an execution, in the transaction that ends it. Closed streams accept no bytes.
 
@@ -123,19 +132,23 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
         Stale: another worker owns the streams, or a stream does not have the size that was hashed: bytes arrived
             afterwards, or a crash of Postgres lost some. The next owner then ends the execution.
     """
-    for stream, end in sorted(ends.items()):
-        done = connection.execute(
-            text(
-                "UPDATE log_streams SET sha256 = :sha256, truncated = :truncated, closed = true "
-                "WHERE execution_id = :execution_id AND stream = :stream AND fence = :fence AND bytes = :bytes"
-            ),
-            {"execution_id": execution_id, "stream": stream, "fence": fence, **end._asdict()},
+    names = sorted(ends)
+    closed = connection.scalars(
+        _CLOSE,
+        {
+            "execution_id": execution_id,
+            "fence": fence,
+            "streams": names,
+            "sizes": [ends[name].bytes for name in names],
+            "sums": [ends[name].sha256 for name in names],
+            "truncated": [ends[name].truncated for name in names],
+        },
+    )
+    for stream in sorted(set(names) - set(closed)):
+        raise Stale(
+            f"{stream} of execution {execution_id} is not closed: it is no longer owned with fence {fence}, "
+            f"or no longer has the {ends[stream].bytes} bytes that were hashed"
         )
-        if done.rowcount == 0:
-            raise Stale(
-                f"{stream} of execution {execution_id} is not closed: it is no longer owned with fence {fence}, "
-                f"or no longer has the {end.bytes} bytes that were hashed"
-            )
 
 
 def stream_infos(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], StreamInfo]:

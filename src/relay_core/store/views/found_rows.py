@@ -1,6 +1,6 @@
 """Rows of every kind by the first digits of their ids; only those that the client may see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,19 +53,28 @@ class Found:
 
 def in_range(connection: Connection, ids: IdRange, principal: Principal) -> list[Found]:
     """Return the rows of all kinds whose ids are in the range, at most `MOST` of each kind."""
-    branches: Sequence[tuple[InstrumentedAttribute[UUID], Select[Any]]] = (
-        (Project.id, projects(principal)),
-        (Task.id, _tasks(principal)),
-        (Workspace.id, workspaces(principal)),
-        (Session.id, _sessions(principal)),
-        (Run.id, _runs(principal)),
-        (E.id, _executions(principal)),
-    )
     parts = [
-        statement.where(column.between(ids.first, ids.last)).order_by(column).limit(MOST).subquery()
-        for column, statement in branches
+        of_kind(principal).where(column.between(ids.first, ids.last)).order_by(column).limit(MOST).subquery()
+        for column, of_kind in _branches().values()
     ]
     return read(connection, union_all(*(select(part) for part in parts)))
+
+
+def with_id(connection: Connection, kind: Kind, row_id: UUID, principal: Principal) -> Found | None:
+    """Return the row of one kind with this id; None if the principal sees none. Costs far less than `in_range`."""
+    column, of_kind = _branches()[kind]
+    return next(iter(read(connection, of_kind(principal).where(column == row_id))), None)
+
+
+def _branches() -> Mapping[Kind, tuple[InstrumentedAttribute[UUID], Callable[[Principal], Select[Any]]]]:
+    return {
+        Kind.PROJECT: (Project.id, projects),
+        Kind.TASK: (Task.id, _tasks),
+        Kind.WORKSPACE: (Workspace.id, workspaces),
+        Kind.SESSION: (Session.id, _sessions),
+        Kind.RUN: (Run.id, _runs),
+        Kind.EXECUTION: (E.id, _executions),
+    }
 
 
 def read(connection: Connection, statement: Any) -> list[Found]:

@@ -11,7 +11,7 @@ from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFoun
 from relay_core.domain.short_id import MIN_DIGITS, IdRange, id_range
 from relay_core.store.schema.tables import Project
 from relay_core.store.tokens import Principal
-from relay_core.store.views.found_rows import MOST, Found, Kind, in_range, projects, read
+from relay_core.store.views.found_rows import MOST, Found, Kind, in_range, projects, read, with_id
 from relay_core.store.views.related import Aim, meant_by
 
 __all__ = ["Aim", "Kind", "resolve"]
@@ -49,6 +49,8 @@ def resolve(
             return _one(text, {project.id: project for project in named})
     if ids is None:
         raise _unusable(wanted, text, field)
+    if ids.is_whole and (itself := with_id(connection, wanted, ids.first, principal)) and not itself.gone:
+        return itself.id
     found = in_range(connection, ids, principal)
     meant: dict[UUID, Found] = {}
     for row in [row for row in found if not row.gone] or found:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Exists, bindparam, exists, select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
@@ -12,7 +13,15 @@ from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.executions.action_json import executor_from_json
 from relay_core.store.projects import secrets
 from relay_core.store.projects.secrets import GivenValue, UsedSecret
-from relay_core.store.schema.tables import Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+from relay_core.store.schema.tables import (
+    GivenSecret,
+    Session,
+    Task,
+    Workspace,
+    WorkspaceEnvironment,
+    WorkspaceRepo,
+    WorkspaceSecret,
+)
 
 
 @dataclass(frozen=True)
@@ -65,17 +74,38 @@ class WorkspaceRow:
         return self.container_id is not None
 
 
+def _belongs(table: type[WorkspaceEnvironment | WorkspaceSecret | GivenSecret]) -> Exists:
+    return exists().where(table.workspace_id == Workspace.id)
+
+
+_WITH_WHAT_IT_HAS = (
+    select(
+        Workspace,
+        Task.project_id,
+        _belongs(WorkspaceEnvironment).label("has_environment"),
+        _belongs(WorkspaceSecret).label("has_secrets"),
+        _belongs(GivenSecret).label("was_given"),
+        select(Session.executor_config)
+        .where(Session.workspace_id == Workspace.id)
+        .order_by(Session.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("executor_config"),
+    )
+    .join(Task, Task.id == Workspace.task_id)
+    .where(Workspace.id == bindparam("workspace_id"))
+)
+"""A workspace with its latest executor, and which other tables have rows of it: most workspaces have none there."""
+
+
+def _environment(connection: Connection, workspace_id: UUID) -> Sequence[Any]:
+    columns = (WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret)
+    return connection.execute(select(*columns).where(WorkspaceEnvironment.workspace_id == workspace_id)).all()
+
+
 def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
     """Return a workspace that exists, with everything that a worker needs to run a step in it."""
-    row = (
-        connection.execute(
-            select(Workspace, Task.project_id)
-            .join(Task, Task.id == Workspace.task_id)
-            .where(Workspace.id == workspace_id)
-        )
-        .mappings()
-        .one()
-    )
+    row = connection.execute(_WITH_WHAT_IT_HAS, {"workspace_id": workspace_id}).mappings().one()
     repos = connection.execute(
         select(
             WorkspaceRepo.repo_id,
@@ -89,17 +119,7 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         .where(WorkspaceRepo.workspace_id == workspace_id)
         .order_by(WorkspaceRepo.position)
     )
-    env = connection.execute(
-        select(WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret).where(
-            WorkspaceEnvironment.workspace_id == workspace_id
-        )
-    ).all()
-    executor = connection.execute(
-        select(Session.executor_config)
-        .where(Session.workspace_id == workspace_id)
-        .order_by(Session.created_at.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+    env = _environment(connection, workspace_id) if row["has_environment"] else []
     return WorkspaceRow(
         id=row["id"],
         project_id=row["project_id"],
@@ -117,8 +137,8 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         repos=[WorkspaceRepoRow(*repo) for repo in repos],
         env={name: value for name, value, _ in env},
         secrets=[value for _, value, masked in env if masked],
-        used_secrets=secrets.used(connection, workspace_id),
-        given_secrets=secrets.given(connection, workspace_id),
+        used_secrets=secrets.used(connection, workspace_id) if row["has_secrets"] else [],
+        given_secrets=secrets.given(connection, workspace_id) if row["was_given"] else [],
         secrets_in=frozenset(row["secrets_in"]),
-        executor=executor_from_json(executor or {}),
+        executor=executor_from_json(row["executor_config"] or {}),
     )

@@ -8,8 +8,10 @@ from typing import Any
 
 import docker
 import requests
+import structlog
 from docker.errors import NotFound
 
+from relay_core.domain.errors import StepFailed
 from relay_workers.containers.docker.channels import Channels
 from relay_workers.containers.docker.container_lifecycle import ContainerLifecycle
 from relay_workers.containers.docker.failure import translated
@@ -17,8 +19,10 @@ from relay_workers.containers.docker.host_view import HostView
 from relay_workers.containers.docker.image import ensure_image
 from relay_workers.containers.docker.process_killer import ProcessKiller
 from relay_workers.containers.docker.steps import start_step
+from relay_workers.containers.pid1.answers import ExecutionStatus
 from relay_workers.containers.pid1.errors import AlreadyStarted, UnknownExecution
 from relay_workers.containers.pid1.messages import Key
+from relay_workers.containers.pid1.watcher import EndListener, Watcher
 from relay_workers.containers.port import (
     LABEL_NODE,
     LABEL_ROLE,
@@ -26,6 +30,7 @@ from relay_workers.containers.port import (
     ContainerSpec,
     ContainerState,
     EngineInfo,
+    EngineUnavailable,
     ImageInfo,
     KillResult,
     OurContainer,
@@ -34,6 +39,8 @@ from relay_workers.containers.port import (
     Storage,
 )
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
+
+log = structlog.get_logger(__name__)
 
 
 class DockerContainers:
@@ -55,6 +62,7 @@ class DockerContainers:
         self._channels = Channels(api)
         self._lifecycle = ContainerLifecycle(api, self._channels, self._host)
         self._killer = ProcessKiller(quick or api, self._channels, self._host, self._lifecycle.restart)
+        self._watcher = Watcher()
         self._platform: tuple[str, int] | None = None
 
     def info(self) -> EngineInfo:
@@ -97,6 +105,20 @@ class DockerContainers:
             return False
         return True
 
+    def status(self, container_id: str, key: Key) -> ExecutionStatus:
+        """Return the state of an execution in a running container (`Containers.status`)."""
+        return self._channels.call(container_id, lambda found: found.pid1.status(key))
+
+    def watch(self, container_id: str, key: Key, heard: EndListener) -> Callable[[], None]:
+        """Hear of the end of a step from its container (`Containers.watch`)."""
+        try:
+            pid1 = self._channels.call(container_id, lambda found: found.pid1)
+        except (StepFailed, EngineUnavailable) as error:
+            log.warning("the end of a step is heard of from its record only", error=str(error))
+            return lambda: None
+        self._watcher.watch(pid1, key, heard)
+        return lambda: self._watcher.forget(pid1, key)
+
     def leftover_names(self, container_id: str, key: Key) -> list[str]:
         """Return the names of processes that the step left behind (`Containers.leftover_names`)."""
         try:
@@ -112,6 +134,14 @@ class DockerContainers:
     def dial(self, container_id: str, port: int) -> socket.socket:
         """Return a connection to a port of a container's loopback address (`Containers.dial`)."""
         return self._channels.call(container_id, lambda found: found.pid1.dial(port))
+
+    def answers(self, container_id: str) -> bool:
+        """Return whether the container's first process answers (`Containers.answers`)."""
+        try:
+            self._channels.call(container_id, lambda found: found.pid1.pid1_status())
+        except (StepFailed, EngineUnavailable):
+            return False
+        return True
 
     def inspect(self, container_id: str) -> ContainerState:
         """Return the state of a container, also of one that does not exist (`Containers.inspect`)."""

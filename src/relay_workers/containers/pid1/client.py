@@ -60,6 +60,10 @@ class Pid1Client:
                 self._watch_lost = True
             self._connection = None
 
+    def connect(self) -> socket.socket:
+        """Return a new connection to relay-pid1, for `watcher.Watcher`; the caller closes it."""
+        return channel.connect(self._path, self._init_pid, seconds=ANSWER_SECONDS)
+
     def start(self, step: Step, files: StepFiles) -> int:
         """Start a step, and return its pid in the container when its program has been executed.
 

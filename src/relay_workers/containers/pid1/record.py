@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay_workers.containers.pid1.answers import EndFlag, How, Stream, oom_count
+from relay_workers.containers.pid1.answers import EndFlag, ExecutionStatus, How, Stream, oom_count
 from relay_workers.containers.pid1.messages import Key, MalformedMessage, Stage
 from relay_workers.host_files.file_lock import is_locked
 
@@ -66,6 +66,15 @@ class Record:
     started: Started | None = None
     ended: Ended | None = None
     drained: Drained | None = None
+
+
+def told(status: ExecutionStatus) -> Record:
+    """Return what the record of an execution says as soon as relay-pid1 gets to write it, from what it told."""
+    started = Started(status.pid, status.started_ns, 0, status.oom_kills_before) if status.started_ns else None
+    if status.how is How.NOT_YET:
+        return Record(status.key, started)
+    ended = Ended(status.how, status.value, status.stage, status.flags, status.ended_ns, 0, status.oom_kills_after)
+    return Record(status.key, started, ended)
 
 
 def create(path: Path, key: Key) -> int:

@@ -6,7 +6,7 @@ shows which execution created it, and thereby whether the process that holds the
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _LOCKS = ("index", "HEAD", "config", "packed-refs", "shallow", "ORIG_HEAD", "FET
 
 
 def remove_dead_locks(
-    workspace_dir: Path, name: str, branch: str | None, *, ended: int, running: Collection[int]
+    workspace_dir: Path, name: str, branch: str | None, *, ended: int, running: Callable[[], Collection[int]]
 ) -> list[str]:
     """Remove the lock files in a clone that belong to executions without a living process.
 
@@ -25,7 +25,8 @@ def remove_dead_locks(
         name: name of the clone's directory below ``repos/``.
         branch: branch of HEAD; None if HEAD is on no branch.
         ended: gid of an execution whose processes have all ended; its lock files are removed.
-        running: gids of the workspace's other running executions. If it is empty, all lock files are removed.
+        running: returns the gids of the workspace's other running executions; called only if there is a lock file.
+            If there are none, all lock files are removed.
 
     Returns:
         Paths of the removed files, relative to `.git`.
@@ -35,8 +36,9 @@ def remove_dead_locks(
         *folders, last = path.split("/")
         with suppress(OSError, TamperedFile), SafeDir.open(workspace_dir, "repos", name, ".git", *folders) as folder:
             found = os.stat(last, dir_fd=folder.fileno(), follow_symlinks=False)
-            dead = found.st_gid == ended or not running
-            if stat.S_ISREG(found.st_mode) and found.st_gid not in running and dead:
+            others = running()
+            dead = found.st_gid == ended or not others
+            if stat.S_ISREG(found.st_mode) and found.st_gid not in others and dead:
                 folder.unlink(last)
                 removed.append(path)
     return removed

@@ -184,6 +184,9 @@ def test_a_kill_before_the_start_does_not_wait_for_an_engine_that_is_away(node):
     workspace = node.submit()
     agent = node.chain(workspace, AGENT)["id"]
     node.line.cut()
+    node.context.containers._channels.forget(
+        node.workspace(workspace)["container_id"]
+    )  # as in a worker that has just started
     node.begin(agent)
     node.wait_status(agent, "running")
     node.kill(agent)

@@ -89,7 +89,7 @@ class Case:
     def plan(self, stage: str) -> None:
         """Have the events happen at a stage, in the thread that comes to it."""
         moments = {
-            "before the start": ("inspect", Moment.BEFORE),
+            "before the start": ("answers", Moment.BEFORE),
             "at the start": ("start", Moment.BEFORE),
             "after the start": ("start", Moment.AFTER),
             "at the probe": ("probe", Moment.BEFORE),

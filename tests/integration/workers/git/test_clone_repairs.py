@@ -13,7 +13,7 @@ pytestmark = pytest.mark.docker
 
 
 def remove_locks(workspace: Workspace, ended: int = GID, running: tuple[int, ...] = ()) -> list[str]:
-    return remove_dead_locks(workspace.dir, workspace.name, BRANCH, ended=ended, running=running)
+    return remove_dead_locks(workspace.dir, workspace.name, BRANCH, ended=ended, running=lambda: running)
 
 
 def test_a_lock_that_nobody_holds_does_not_stop_a_later_commit(workspace):

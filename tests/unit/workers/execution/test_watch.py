@@ -6,11 +6,20 @@ import pytest
 
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason
-from relay_workers.execution.watch import LONGEST_WAIT_SECONDS, TAIL_QUIET_SECONDS, Act, Decision, Look, decide
+from relay_workers.execution.watch import (
+    FIRST_ASK_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    TAIL_QUIET_SECONDS,
+    Act,
+    Decision,
+    Look,
+    decide,
+)
 
 QUIET = Look(
     ended=False,
     gone=False,
+    log_ended=False,
     seconds_ended=0.0,
     kill_asked=False,
     lost=False,
@@ -27,7 +36,9 @@ LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
     ("change", "expected"),
     [
         ({}, Decision(Act.WAIT, wait_seconds=9)),
-        ({"ended": True}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS)),
+        ({"ended": True}, Decision(Act.WAIT, wait_seconds=FIRST_ASK_SECONDS)),
+        ({"ended": True, "seconds_ended": 0.125}, Decision(Act.WAIT, wait_seconds=0.125)),
+        ({"ended": True, "seconds_ended": 0.125, "log_ended": True}, Decision(Act.DRAIN)),
         ({"ended": True, "seconds_ended": 0.25}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS - 0.25)),
         ({"ended": True, "seconds_ended": 2.0}, Decision(Act.DRAIN)),
         (
@@ -47,7 +58,7 @@ LIMITS = Limits(timeout_seconds=100, no_output_seconds=10)
         ({"capture_stopped": Reason.LOG_LIMIT}, Decision(Act.STOP, Reason.LOG_LIMIT)),
         ({"capped": Reason.DISK_LIMIT}, Decision(Act.STOP, Reason.DISK_LIMIT)),
         ({"capped": Reason.DISK_LIMIT, "gone": True}, Decision(Act.DRAIN)),
-        ({"capped": Reason.DISK_LIMIT, "ended": True}, Decision(Act.WAIT, wait_seconds=TAIL_QUIET_SECONDS)),
+        ({"capped": Reason.DISK_LIMIT, "ended": True}, Decision(Act.WAIT, wait_seconds=FIRST_ASK_SECONDS)),
         ({"capped": Reason.DISK_LIMIT, "kill_asked": True}, Decision(Act.STOP, Reason.USER)),
         ({"seconds_running": 100.0}, Decision(Act.STOP, Reason.TIMEOUT)),
         ({"seconds_silent": 10.0}, Decision(Act.STOP, Reason.NO_OUTPUT)),
