@@ -183,15 +183,16 @@ def files_below(*roots: Path, but: Collection[Path] = ()) -> Iterable[tuple[str,
                         yield str(path), path.read_bytes()
 
 
-def followed(relay: Relay, execution_id: str, pieces: list[bytes]) -> None:
-    """The live log as its readers have it."""
+def followed(relay: Relay, execution_id: str, live: dict[str, bytes]) -> None:
+    """The live log as its readers have it, of each stream."""
     with relay.http.stream("GET", f"/v1/executions/{execution_id}/logs/stream", timeout=60) as answer:
         for line in answer.iter_lines():
             name, _, value = line.partition(": ")
             if name == "event" and value == "end":
                 return
             if name == "data" and "b64" in value:
-                pieces.append(base64.b64decode(json.loads(value)["b64"]))
+                piece = json.loads(value)
+                live[piece["stream"]] = live.get(piece["stream"], b"") + base64.b64decode(piece["b64"])
 
 
 @pytest.fixture
@@ -209,8 +210,8 @@ class PrintedSecret:
     run: dict[str, Any]
     steps: dict[str, dict[str, Any]]
     spy: dict[str, Any]
-    live: bytes
-    """Every byte that a reader of the agent's live log received."""
+    live: dict[str, bytes]
+    """Every byte that a reader of the agent's live log received, of each stream."""
     printed: dict[str, Any] = field(init=False)
     """A later step that prints the file into which the agent wrote the secret."""
 
@@ -228,7 +229,7 @@ class PrintedSecret:
         log = self.relay.log(agent["id"], "stdout")
         assert log.endswith(b"the end\n\n")
         assert log.count(b"*" * len(self.secret.encode())) >= 5
-        assert self.live.count(b"the end") == 2, "both streams were followed"
+        assert [self.live[stream].count(b"the end") for stream in ("stdout", "stderr")] == [1, 1]
         for reason in ("setup_script", "cleanup_script"):
             shown = self.relay.log(self.steps[reason]["id"])
             assert b"RELAY_EXECUTION_ID" in shown
@@ -252,7 +253,8 @@ class PrintedSecret:
         self.relay.wait_step(self.run, "dev_server", {"killed"})
 
     def check_answers(self) -> None:
-        self.leaks.of("the live log", self.live)
+        for stream, data in self.live.items():
+            self.leaks.of(f"the live log of {stream}", data)
         paths = [self.workspace + tail for tail in ("", "/executions", "/events", "/diff")]
         executions = (*self.steps.values(), self.spy, self.printed)
         paths += [f"/v1/executions/{one['id']}" + tail for one in executions for tail in ("", "/logs")]
@@ -290,7 +292,7 @@ def check_engine(relay: Relay, run: dict[str, Any], leaks: Leaks) -> None:
 
 def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> PrintedSecret:
     """Watches command lines and Redis while the agent prints, the dev server looks, and the chain ends."""
-    live: list[bytes] = []
+    live: dict[str, bytes] = {}
     scripts = {"setup_script": "env", "cleanup_script": "env", "dev_server_script": SPY}
     with command_lines(leaks), redis_commands(relay.environment["RELAY_REDIS_URL"], leaks):
         run = relay.submit(f"file://{repo}", PRINT + HOLD, secrets={"SEKRET": "TOKEN"}, **scripts)
@@ -307,7 +309,7 @@ def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> Prin
         spy = relay.wait_step(run, "dev_server", {"running"})
         steps = {one["run_reason"]: one for one in relay.wait_chain(run)}
         reader.join(30)
-    return PrintedSecret(relay, secret, leaks, run, steps, spy, b"".join(live))
+    return PrintedSecret(relay, secret, leaks, run, steps, spy, live)
 
 
 def test_nothing_is_left_of_a_secret_that_was_printed(relay: Relay, repo: Path, secret: str, services_dir: Path):
@@ -345,8 +347,9 @@ def test_a_worker_that_takes_over_masks_what_the_one_before_it_gave(relay: Relay
     bundle = relay.http.get(f"/v1/workspaces/{run['workspace_id']}/bundle")
     assert (bundle.status_code, bundle.json()["code"]) == (404, "no_bundle"), "commits cannot be masked, so they stay"
     assert "its commits contain a secret" in bundle.json()["detail"]
+    leaks = Leaks(secret)
     for where, found in everything_in_postgres(relay):
-        Leaks(secret).of(where, found)
+        leaks.of(where, found)
 
 
 def test_a_retry_gets_the_value_of_its_day_and_a_deleted_secret_is_named(relay: Relay, repo: Path, secret: str):
