@@ -97,6 +97,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     ),
     "/v1/tasks/{task_id}": ({},),
     "/v1/agents": ({}, {"project_id": "{project_name}"}),
+    "/v1/mirrors": ({}, FAR, {"project_id": "{project}"}, {"node_id": "node-1"}),
     "/v1/nodes": ({},),
     "/metrics": ({},),
     "/": ({}, FAR, {"q": "login"}, {"q": "nowhere"}, {"state": "running"}, {"label": "team=web"}, {"repo": "tool"}),

@@ -52,13 +52,13 @@ class Links:
             page=f"{self._root}/runs/{run_id}",
         )
 
-    def execution(self, execution_id: UUID, workspace_id: UUID, run_id: UUID | None = None) -> ExecutionLinks:
+    def execution(self, execution_id: UUID, workspace_id: UUID | None, run_id: UUID | None = None) -> ExecutionLinks:
         """Return the links of an execution; `run` is None if it is part of none."""
         own = f"{self._base}/executions/{execution_id}"
         return ExecutionLinks(
             self=own,
             run=f"{self._base}/runs/{run_id}" if run_id else None,
-            workspace=f"{self._base}/workspaces/{workspace_id}",
+            workspace=f"{self._base}/workspaces/{workspace_id}" if workspace_id else None,
             logs=f"{own}/logs",
             log_stream=f"{own}/logs/stream",
             conversation=f"{own}/conversation",

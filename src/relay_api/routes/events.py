@@ -130,7 +130,7 @@ async def _workspace_frames(services: Services, workspace_id: UUID, after: int) 
         rows = await run_in_threadpool(page)
         for row in rows:
             yield sse.frame(row.model_dump(mode="json"), last_id=str(row.cursor))
-            after = row.cursor
+            after = row.cursor or after
         if len(rows) < PAGE:
             await services.events.wait_workspace(workspace_id, after)
 

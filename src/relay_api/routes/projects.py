@@ -9,25 +9,30 @@ from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.ids import OfProject, ProjectId, ProjectItself, TaskId
 from relay_api.schemas import answers, inputs
-from relay_api.schemas.common import GitUrlText
+from relay_api.schemas.common import GitUrlText, Input
+from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut, TaskPage
 from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
-from relay_core.store.projects import projects, tasks
+from relay_core.store.projects import clones, projects, tasks
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
+from relay_core.store.views import execution_views
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 
 
 @router.post(
     "/projects",
-    status_code=201,
+    status_code=202,
     response_model=ProjectOut,
-    responses=problems(409, body=True),
+    responses={201: {"model": ProjectOut, "description": "Created without repositories."}, **problems(409, body=True)},
     summary="Create a project",
 )
 def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """Create a project with a default image and repositories. Nothing is cloned yet.
+    """Create a project with a default image and repositories, and let a node clone the repositories.
+
+    With repositories the answer is 202 and the state `cloning`; watch `state`, or the execution that clones:
+    `GET /v1/executions/{project}`. Without repositories it is 201.
 
     Runs in the project that bring no scripts for a repository use the scripts that the project has for it.
     """
@@ -42,9 +47,31 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
 
     def create(connection: Connection) -> ProjectOut:
         project_id = projects.create(connection, wanted, principal)
+        if wanted.repos:
+            clones.start_clone(connection, project_id, services.settings.pool, principal.owner)
         return answers.project(projects.get(connection, project_id, principal), services.links)
 
-    return creating.answer(principal, body, 201, create)
+    return creating.answer(principal, body, 202 if wanted.repos else 201, create)
+
+
+@router.post(
+    "/projects/{project_id}/clone",
+    status_code=202,
+    response_model=ExecutionDetail,
+    responses=problems(404, 409),
+    summary="Clone a project again",
+)
+def clone_project(
+    project_id: ProjectItself, services: ServicesDep, principal: Writer, creating: Creating
+) -> JSONResponse:
+    """Let a node fetch all repositories of a project into its mirrors, for example after a clone that failed."""
+
+    def create(connection: Connection) -> ExecutionDetail:
+        projects.get(connection, project_id, principal)
+        new = clones.start_clone(connection, project_id, services.settings.pool, principal.owner)
+        return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
+
+    return creating.answer(principal, Input(), 202, create)
 
 
 @router.get("/projects", responses=problems(), summary="List projects, newest first")

@@ -8,18 +8,21 @@ from starlette.responses import JSONResponse
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.ids import OfProject, OfTask, WorkspaceId
-from relay_api.schemas import answers
+from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
-from relay_api.schemas.workspaces import Deleted, WorkspaceOut, WorkspacePage
+from relay_api.schemas.workspaces import Deleted, WorkspaceIn, WorkspaceOut, WorkspacePage
+from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
 from relay_core.store.executions import retry
 from relay_core.store.views import execution_views, workspace_views
 from relay_core.store.views.access import require_workspace
+from relay_core.store.views.lookup import Kind, resolve
 from relay_core.store.workspaces import stop_resume
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.dev_servers import kill_dev_servers
+from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
@@ -38,6 +41,30 @@ def list_workspaces(
     with services.database.connect() as connection:
         found = workspace_views.list_workspaces(connection, principal, conditions, page)
     return answers.workspace_page(found, services.links)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=WorkspaceOut,
+    responses=problems(404, 409, body=True),
+    summary="Make a workspace on a project",
+)
+def create_workspace(body: WorkspaceIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
+    """Make a workspace with all repositories of a project, and run the project's setup scripts in it. No agent runs.
+
+    A project that is `cloning` or `failed` gets none: 409 `project_not_ready`. Add steps to the workspace with
+    `POST /v1/workspaces/{id}/executions`.
+    """
+
+    def create(connection: Connection) -> WorkspaceOut:
+        project_id = resolve(connection, Kind.PROJECT, body.project_id, principal, field="project_id")
+        limits = Limits.from_request(body.limits.model_dump(exclude_unset=True), inputs.maxima(services.settings))
+        wanted = NewWorkspace(project_id, limits, body.title, body.image, body.user)
+        new = create_on_project(connection, wanted, principal, services.settings)
+        return answers.workspace(workspace_views.workspace(connection, new, principal), services.links)
+
+    return creating.answer(principal, body, 202, create)
 
 
 @router.get("/{workspace_id}", responses=problems(404), summary="Get a workspace")

@@ -94,12 +94,13 @@ class DevServerAddress(Output):
 
 
 class ExecutionOut(Output):
-    """One execution: one step of a workspace (clone, script, agent or dev server), run as one process."""
+    """One execution: one step of a workspace (clone, script, agent or dev server), or the clone of a project."""
 
     id: UUID
     run_id: UUID | None = Field(description="The run that it is part of; null for dev servers and archive scripts.")
-    workspace_id: UUID
-    session_id: UUID
+    workspace_id: UUID | None = Field(description="Null for the clone of a project, which needs no workspace.")
+    session_id: UUID | None = Field(description="Null if `workspace_id` is.")
+    project_id: UUID | None = Field(description="The project that it clones without a workspace; null for all others.")
     group_id: UUID = Field(description="Its step group: the steps of one group run at the same time.")
     run_reason: RunReason
     repo: str | None = Field(description="Name of the repository whose script it is.")
@@ -232,10 +233,13 @@ class DiffList(Output):
 
 
 class EventOut(Output):
-    """An event of a workspace or of an execution."""
+    """An event of a workspace, of a project or of an execution."""
 
-    cursor: int = Field(description="Position among the workspace's events, 1..n without gap.")
-    workspace_id: UUID
+    cursor: int | None = Field(
+        description="Position among the workspace's events, 1..n without gap; null for an event of a project."
+    )
+    workspace_id: UUID | None = Field(description="Null for an event of a project.")
+    project_id: UUID | None = Field(description="Of an event that belongs to no workspace; null for all others.")
     operation_id: UUID | None = Field(description="The execution it belongs to.")
     sequence: int | None = Field(description="Position among the operation's events, 1..n without gap.")
     kind: str = Field(description="What happened.", json_schema_extra={"enum": list(EventKind)})

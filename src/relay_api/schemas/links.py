@@ -43,7 +43,7 @@ class ExecutionLinks(LinksOut):
 
     self: str
     run: str | None = Field(description="Null for dev servers and archive scripts, which belong to no run.")
-    workspace: str
+    workspace: str | None = Field(description="Null for the clone of a project.")
     logs: str
     log_stream: str
     conversation: str

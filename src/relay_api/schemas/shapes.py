@@ -155,6 +155,8 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`: the execution's; of `task.status_changed`: "
         "the task's.",
     )
+    project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
+    clone_error: str | None = Field(None, description="Of `project.state_changed`: why the latest clone failed.")
     reason: Reason | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
     exit_code: int | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
     error_reason: str | None = Field(
@@ -166,7 +168,9 @@ class EventPayload(Shape):
     image: str | None = Field(None, description="Of `workspace.created`.")
     title: str | None = Field(None, description="Of `workspace.created`.")
     state: str | None = Field(
-        None, description="Of `workspace.state_requested` and `workspace.state_changed`: the workspace's."
+        None,
+        description="Of `workspace.state_requested` and `workspace.state_changed`: the workspace's; of "
+        "`project.state_changed`: the project's.",
     )
     execution_id: UUID | None = Field(
         None, description="Of `workspace.leftovers_ended` and `workspace.evidence_recorded`."

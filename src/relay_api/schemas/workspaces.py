@@ -8,7 +8,20 @@ from pydantic import Field
 from relay_api.schemas.common import GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
+from relay_api.schemas.runs import MAX_UID, LimitsIn
 from relay_core.domain.vocabulary import CloneState, Status, TaskStatus, WorkspaceState
+
+
+class WorkspaceIn(Input):
+    """Request for a workspace on a project, without a run."""
+
+    project_id: ShortText = Field(description="The project's name or id, or the first 4 or more characters of the id.")
+    title: ShortText | None = Field(None, description="Null: named after the project.")
+    image: ImageText | None = Field(None, description="Null: the image of the project, then the server's default.")
+    limits: LimitsIn = Field(default_factory=LimitsIn)
+    user: int | None = Field(
+        None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
+    )
 
 
 class WorkspaceRepoOut(Output):
@@ -94,7 +107,7 @@ class ProjectRepoIn(Input):
 
 
 class ProjectIn(Input):
-    """Request for a new project. Nothing is cloned yet: the first run makes the git mirrors that it needs."""
+    """Request for a new project."""
 
     name: ShortText
     default_image: ImageText | None = Field(None, description="Image of runs that name none.")
@@ -113,8 +126,10 @@ class ProjectRepoOut(Output):
     setup_script: str | None
     cleanup_script: str | None
     parallel_setup_script: bool
-    state: CloneState = Field(description="`cloning` until the first run has made the mirror.")
-    clone_error: str | None
+    state: CloneState = Field(
+        description="`ready` once a node has a mirror; until then `cloning`, or `failed` if the last fetch failed."
+    )
+    clone_error: str | None = Field(description="Why the last fetch failed.")
 
 
 class ProjectOut(Output):
@@ -124,6 +139,11 @@ class ProjectOut(Output):
     name: str
     default_image: str | None
     default_for: str | None = Field(description="Repository whose runs without a `project_id` belong to it.")
+    state: CloneState = Field(
+        description="`ready` once one node has a mirror of every repository, `failed` if the latest clone failed and "
+        "none has. No workspace is made on a project that is `cloning` or `failed`; runs clone by themselves."
+    )
+    clone_error: str | None = Field(description="Why the latest clone failed; null unless the state is `failed`.")
     created_by: str
     created_at: datetime
     updated_at: datetime

@@ -1,4 +1,4 @@
-"""`relay project list | show | create | rm`: groups of repositories with a default image."""
+"""`relay project list | show | create | clone | rm`: groups of repositories with a default image."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from relay_core.console.output import note
 from relay_core.console.terminal_text import safe_line
 
 project = typer.Typer(no_args_is_help=True, help="Projects: repositories that belong together, and their settings.")
-COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "AGE")
+COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "STATE", "AGE")
 Named = Annotated[
     str,
     typer.Argument(
@@ -54,6 +54,7 @@ def _cells(found: Mapping[str, Any], now: datetime) -> list[str]:
         safe_line(found["name"]),
         safe_line(", ".join(repo["name"] for repo in found["repos"]) or found["default_for"] or "-"),
         safe_line(found["default_image"] or "-"),
+        found["state"],
         age(seconds_between(found["created_at"], None, now)),
     ]
 
@@ -71,6 +72,8 @@ def show_project(name: Named, as_json: Json = False) -> None:
     fields = {
         "project": found["id"],
         "name": found["name"],
+        "state": found["state"],
+        "why": safe_line(found["clone_error"] or ""),
         "image": found["default_image"],
         "default for": found["default_for"],
         "repositories": "\n".join(_repository(repo) for repo in found["repos"]),
@@ -101,7 +104,7 @@ def create_project(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a project. Nothing is cloned yet.
+    """Create a project, and let a node clone its repositories.
 
     Example: relay project create shop --repo https://git.example.org/shop/web.git
     """
@@ -115,7 +118,21 @@ def create_project(
     if as_json:
         output.show(made, as_json=True)
     else:
-        note(f"created project {safe_line(made['name'])} ({short(made['id'])}): relay run --project {name} …")
+        cloning = "; its repositories are being cloned" if made["state"] == "cloning" else ""
+        note(f"created project {safe_line(made['name'])} ({short(made['id'])}){cloning}: relay run --project {name} …")
+
+
+@project.command("clone")
+def clone_project(name: Named, as_json: Json = False) -> None:
+    """Clone the repositories of a project again, for example after a clone that failed.
+
+    Example: relay project clone shop
+    """
+    made = connect().call("POST", f"{_path(name)}/clone")
+    if as_json:
+        output.show(made, as_json=True)
+    else:
+        note(f"cloning: relay logs {short(made['id'])}; relay project show {name}")
 
 
 @project.command("rm")

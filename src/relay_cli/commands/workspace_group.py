@@ -77,6 +77,30 @@ def _cells(found: Mapping[str, Any], now: datetime) -> list[str]:
     ]
 
 
+@workspace.command("create")
+def create_workspace(
+    project: Annotated[
+        str, typer.Argument(metavar="PROJECT", help="Name or id of a project.", autocompletion=completion.projects)
+    ],
+    title: Annotated[str | None, typer.Option(help="Title of its task.", show_default=False)] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of its container.", autocompletion=completion.images, show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a workspace on a project: clone its repositories and run its setup scripts. No agent runs.
+
+    Example: relay workspace create shop
+    """
+    body = {"project_id": project, "title": title, "image": image}
+    made = connect().call("POST", "/v1/workspaces", json={key: value for key, value in body.items() if value})
+    if as_json:
+        output.show(made, as_json=True)
+    else:
+        identity, branch = short(made["id"]), safe_line(made["branch"])
+        note(f"made workspace {identity} on branch {branch}: relay step add {identity} …")
+
+
 @workspace.command("show")
 def show_workspace(workspace_id: WorkspaceId, as_json: Json = False) -> None:
     """Show a workspace: its branch, repositories, container, node and limits.

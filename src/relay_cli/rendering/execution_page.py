@@ -39,7 +39,8 @@ def _fields(execution: Mapping[str, Any], now: datetime) -> dict[str, str | None
     return {
         "execution": str(execution["id"]),
         "run": execution.get("run_id"),
-        "workspace": f"{execution['workspace_id']}, session {short(execution['session_id'])}",
+        "project": execution.get("project_id"),
+        "workspace": _workspace(execution),
         "executor": safe_line(execution.get("executor") or ""),
         "attempt": str(execution["attempt"]) if execution.get("attempt", 1) > 1 else None,
         "retry of": execution.get("retry_of"),
@@ -55,6 +56,12 @@ def _fields(execution: Mapping[str, Any], now: datetime) -> dict[str, str | None
         "used": usage_text(turn.get("usage")),
         "dev server": safe_line((execution.get("dev_server") or {}).get("url") or ""),
     }
+
+
+def _workspace(execution: Mapping[str, Any]) -> str | None:
+    if execution["workspace_id"] is None:
+        return None
+    return f"{execution['workspace_id']}, session {short(execution['session_id'])}"
 
 
 def _repository(state: Mapping[str, Any], style: Style) -> list[str]:

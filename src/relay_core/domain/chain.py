@@ -87,6 +87,8 @@ def agent_cwd(repos: Sequence[RepoScripts]) -> str:
 def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str) -> Action:
     """Return the whole chain of a run: clone → setup scripts → agent → cleanup scripts.
 
+    Without an executor (its name is empty) it ends after the setup scripts.
+
     Blank scripts are left out. The setup scripts form one group if there are several and *every* repo that has one sets
     `parallel_setup_script`; otherwise they run one after the other (docs/state-machine.md).
     """
@@ -103,8 +105,9 @@ def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str
     with_setup = {step.repo for step in setups}
     parallel = len(setups) > 1 and all(repo.parallel_setup_script for repo in repos if repo.name in with_setup)
     groups = [setups] if parallel else [[step] for step in setups]
-    groups.append([AgentStep(executor, prompt, agent_cwd(repos))])
-    groups += [[step] for step in cleanups]
+    if executor.name:
+        groups.append([AgentStep(executor, prompt, agent_cwd(repos))])
+        groups += [[step] for step in cleanups]
     return Action(CloneStep(), _nest(groups))
 
 

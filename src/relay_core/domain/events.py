@@ -64,6 +64,10 @@ class EventKind(StrEnum):
     WORKSPACE_REMOVED = "workspace.removed"
     """Container and directory of a deleted workspace are gone. Payload: `node_id`."""
 
+    # events of a project; `workspace_id` is null
+    PROJECT_STATE_CHANGED = "project.state_changed"
+    """The project is in another state. Payload: `project_id`, `state`, `clone_error`."""
+
     # events of a task
     TASK_STATUS_CHANGED = "task.status_changed"
     """The task has another status. Payload: `task_id`, `status`."""

@@ -21,10 +21,11 @@ class MessageDescription:
     """
 
     title: str | None
-    """Title of the task; None if Relay made it from the prompt."""
+    """Title of the task, or name of the project that is cloned; None if Relay made it from the prompt."""
     repositories: Sequence[str]
     """URLs without credentials."""
-    workspace_id: UUID
+    workspace_id: UUID | None
+    """None: the execution clones a project without a workspace."""
     run_id: UUID | None = None
     """None: the execution belongs to no run, as a dev server does."""
 
@@ -33,7 +34,7 @@ class MessageDescription:
         facts = {
             "title": self.title or "",
             "repository": ", ".join(self.repositories),
-            "workspace": str(self.workspace_id),
+            "workspace": str(self.workspace_id or ""),
             "run": str(self.run_id or ""),
         }
         return {name: _cut(text) for name, text in facts.items() if text}

@@ -7,6 +7,8 @@ VERSION = 2
 
 Since version 2, `relay-pid1` starts processes. Before, the container engine did, in a way that no worker follows now.
 """
+NO_GID = -1
+"""Group id in the handle of an execution that has no process in a container; no process can have it."""
 FIRST_OF_PID1 = 2
 """The first version whose processes relay-pid1 starts."""
 

@@ -1,12 +1,15 @@
-"""Events: numbered without gaps per operation and per workspace (`store.global_events`: in one order over all)."""
+"""Events: numbered without gaps per operation and per workspace (`store.global_events`: in one order over all).
+
+Events of a project belong to no workspace; they have an order only in their operation and over all events.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, String, Uuid, bindparam, select, text
+from sqlalchemy import Boolean, Connection, String, Uuid, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from relay_core.domain.events import EventKind
@@ -23,9 +26,11 @@ class EventRow:
         terminal: whether it is the last event of its operation.
     """
 
-    cursor: int
-    """Position among the events of the workspace, 1..n without gaps."""
-    workspace_id: UUID
+    cursor: int | None
+    """Position among the events of the workspace, 1..n without gaps; None for an event of a project."""
+    workspace_id: UUID | None
+    project_id: UUID | None
+    """The project of an event that belongs to no workspace; None for others."""
     operation_id: UUID | None
     sequence: int | None
     kind: str
@@ -55,6 +60,13 @@ _APPEND = text(
     bindparam("payload", type_=JSONB),
 )
 """Adds an event in one statement, as a short execution has four of them."""
+
+
+class Place(NamedTuple):
+    """The owner of an execution's events: a workspace, or the project that the execution clones."""
+
+    workspace_id: UUID | None
+    project_id: UUID | None
 
 
 def append(
@@ -90,6 +102,55 @@ def append(
         "payload": dict(payload or {}),
     }
     return int(connection.execute(_APPEND, values).scalar_one())
+
+
+def append_to_project(
+    connection: Connection,
+    project_id: UUID,
+    kind: EventKind,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    operation_id: UUID | None = None,
+    terminal: bool = False,
+) -> None:
+    """Add an event of a project that belongs to none of its workspaces; the arguments are those of `append`."""
+    connection.execute(
+        insert(Event).values(
+            project_id=project_id,
+            operation_id=operation_id,
+            sequence=_next_sequence(connection, operation_id),
+            kind=kind,
+            terminal=terminal,
+            payload=dict(payload or {}),
+        )
+    )
+
+
+def append_to_execution(
+    connection: Connection,
+    execution_id: UUID,
+    place: Place,
+    kind: EventKind,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    terminal: bool = False,
+) -> None:
+    """Add an event of an execution, to its workspace or, if it has none, to its project (`append`)."""
+    if place.workspace_id is not None:
+        append(connection, place.workspace_id, kind, payload, operation_id=execution_id, terminal=terminal)
+    elif place.project_id is not None:
+        append_to_project(connection, place.project_id, kind, payload, operation_id=execution_id, terminal=terminal)
+
+
+def _next_sequence(connection: Connection, operation_id: UUID | None) -> int | None:
+    if operation_id is None:
+        return None
+    return connection.scalar(
+        update(ExecutionProcess)
+        .where(ExecutionProcess.id == operation_id)
+        .values(event_sequence=ExecutionProcess.event_sequence + 1)
+        .returning(ExecutionProcess.event_sequence)
+    )
 
 
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
@@ -132,6 +193,7 @@ def as_event(row: Any) -> EventRow:
     return EventRow(
         row["workspace_seq"],
         row["workspace_id"],
+        row["project_id"],
         row["operation_id"],
         row["sequence"],
         row["kind"],

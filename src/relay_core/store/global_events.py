@@ -1,4 +1,4 @@
-"""The events of all workspaces in one order, by `position`. A reader of that order misses no event.
+"""The events of all workspaces and projects in one order, by `position`. A reader of that order misses no event.
 
 An event gets its position after its transaction has committed, from a transaction that gives positions under a lock.
 So an event that is visible later always has a greater position, and an open transaction holds up nothing but its own
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relay_core.store.events import EventRow, as_event
 from relay_core.store.outage import is_read_only
-from relay_core.store.schema.tables import Event, Workspace
+from relay_core.store.schema.tables import Event, Project, Workspace
 from relay_core.store.transaction import Database
 
 _BATCH = 10_000
@@ -58,17 +58,22 @@ def page(database: Database, after: int, limit: int = 500, created_by: str | Non
         database: where the events are.
         after: the cursor of the page before; 0: from the first event.
         limit: most events on a page.
-        created_by: owner whose workspaces are shown; None: all. The cursor also passes the events of other owners.
+        created_by: owner whose workspaces and projects are shown; None: all. The cursor also passes the events of
+            other owners.
     """
     give_positions(database)
-    statement = select(Event).where(Event.position > after).order_by(Event.position).limit(limit)
-    if created_by is not None:
+    statements = [select(Event).where(Event.position > after).order_by(Event.position).limit(limit)]
+    if created_by is not None:  # two statements, so that Postgres can begin with the owner in each
         mine = select(Workspace.id).where(Workspace.created_by == created_by)
-        statement = statement.where(Event.workspace_id.in_(mine))
+        own = select(Project.id).where(Project.created_by == created_by)
+        [all_of_them] = statements
+        of_projects = all_of_them.where(Event.project_id.is_not(None), Event.project_id.in_(own))
+        statements = [all_of_them.where(Event.workspace_id.in_(mine)), of_projects]
     with database.connect() as connection:
         # Read before the page: a later read could pass an event that the page does not have yet.
         last = _newest(connection)
-        rows: Sequence[Any] = connection.execute(statement).mappings().all()
+        found = [row for statement in statements for row in connection.execute(statement).mappings()]
+    rows: Sequence[Any] = sorted(found, key=lambda row: row["position"] or 0)[:limit]
     if len(rows) == limit:
         return GlobalPage([as_event(row) for row in rows], rows[-1]["position"])
     return GlobalPage([as_event(row) for row in rows], max(after, last, *(row["position"] for row in rows[-1:])))

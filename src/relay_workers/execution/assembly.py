@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
@@ -17,6 +18,7 @@ from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.partial_evidence import PartialEvidence
+from relay_workers.execution.project_clone import ProjectClone
 from relay_workers.execution.runner import Runner, Step
 from relay_workers.execution.running_step import StepOutputs
 from relay_workers.execution.secret_refresh import SecretRefresh
@@ -60,8 +62,13 @@ def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
         seconds = context.settings.dev_server_start_seconds
         return DevServerSession(parts, claimed, control, context.forwarder, context.retry_while_silent, seconds).run()
 
+    prepare, clone_project = make_workspace_preparation(context), make_project_clone(context)
+
+    def run_clone(claimed: Claimed, control: ExecutionControl) -> Outcome:
+        return (clone_project if claimed.in_workspace is None else prepare).run(claimed, control)
+
     return dict.fromkeys(RunReason, run_step) | {
-        RunReason.CLONE: make_workspace_preparation(context).run,
+        RunReason.CLONE: run_clone,
         RunReason.DEV_SERVER: run_dev_server,
         **dict.fromkeys(GIT_ACTS, make_git_acts(context).run),
     }
@@ -84,14 +91,32 @@ def make_step_parts(context: WorkerContext) -> StepParts:
     )
 
 
+def make_project_clone(context: WorkerContext) -> ProjectClone:
+    """Build the part that carries out `clone` executions of projects, without a workspace."""
+
+    def open_log(claimed: Claimed, control: ExecutionControl) -> StepLog:
+        return _step_log(context, claimed, control, Limits().log_bytes)
+
+    return ProjectClone(context.database, _mirrors(context), open_log)
+
+
+def _mirrors(context: WorkerContext) -> MirrorFetches:
+    return MirrorFetches(context.database, context.git, context.claimant.node_id)
+
+
+def _step_log(context: WorkerContext, claimed: Claimed, control: ExecutionControl, log_bytes: int) -> StepLog:
+    ids = (claimed.execution_id, claimed.fence)
+    return StepLog(context.logs, context.live_logs, *ids, log_bytes=log_bytes, lost=control.lost)
+
+
 def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
-    """Build the part that carries out `clone` executions."""
+    """Build the part that carries out `clone` executions of workspaces."""
     settings, containers = context.settings, context.containers
     return WorkspacePreparation(
         _workspaces(context),
         context.git,
         Choice(
-            MirrorFetches(context.database, context.git, context.claimant.node_id),
+            _mirrors(context),
             JobFiles(settings, context.database, context.git, containers),
             Images(settings, containers, context.tool),
         ),
@@ -112,14 +137,7 @@ def _open_log(context: WorkerContext) -> OpenLog:
     """Return the function that opens the log of an execution to which the worker itself writes."""
 
     def open_log(claimed: Claimed, row: WorkspaceRow, control: ExecutionControl) -> StepLog:
-        return StepLog(
-            context.logs,
-            context.live_logs,
-            claimed.execution_id,
-            claimed.fence,
-            log_bytes=row.limits.log_bytes,
-            lost=control.lost,
-        )
+        return _step_log(context, claimed, control, row.limits.log_bytes)
 
     return open_log
 

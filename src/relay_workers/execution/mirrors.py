@@ -2,7 +2,7 @@
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.projects import mirrors
+from relay_core.store.projects import mirrors, state
 from relay_core.store.projects.mirrors import MirrorPlace
 from relay_core.store.transaction import Database
 from relay_workers.git.port import FetchedRemote, FetchRequest, Git, StartPointMissing
@@ -46,3 +46,6 @@ class MirrorFetches:
     def _end(self, place: MirrorPlace, error: str | None = None) -> None:
         with self._database.begin() as connection:
             mirrors.end_fetch(connection, place, error)
+        if error is None:  # the end of the execution settles a failure
+            with self._database.begin() as connection:
+                state.settle(connection, place.project_id)

@@ -51,7 +51,8 @@ class PartialEvidence:
             truncated: whether its process may have written more output than is stored; the log is then marked
                 incomplete.
         """
-        return Evidence(self.heads(claimed.workspace_id), self.log_ends(claimed.execution_id, truncated=truncated))
+        heads = {} if claimed.in_workspace is None else self.heads(claimed.in_workspace)
+        return Evidence(heads, self.log_ends(claimed.execution_id, truncated=truncated))
 
     def heads(self, workspace_id: UUID) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the columns of HEAD by repository id; an empty dict if the repositories cannot be read."""

@@ -152,7 +152,7 @@ def _log_context(claimed: Claimed) -> Iterator[None]:
     """Add the execution's ids to every line that this thread logs within the block."""
     with structlog.contextvars.bound_contextvars(
         execution_id=str(claimed.execution_id),
-        workspace_id=str(claimed.workspace_id),
+        workspace_id=str(claimed.in_workspace or ""),
         run_reason=claimed.run_reason,
         fence=claimed.fence,
     ):

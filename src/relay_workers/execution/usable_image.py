@@ -1,10 +1,10 @@
 """Pulls the image of a workspace, and checks before the clone that the workspace's steps can run in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Event
 
-from relay_core.domain.agents.executors import check_executor
+from relay_core.domain.agents.executors import ExecutorChoice, check_executor
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
@@ -75,8 +75,7 @@ class Images:
 
     def _check_programs(self, row: WorkspaceRow, image: ImageInfo, uid: int, stop: Event) -> None:
         """Check that the image has the programs that every step and the executor need, and remember those found."""
-        choice = check_executor(row.executor.as_json())
-        required = (*programs.EVERY_STEP, *get_executor(choice.name).required_programs(TurnRequest.of(choice, "")))
+        required = (*programs.EVERY_STEP, *_of_executor(row.executor))
         unknown = [program for program in required if (image.id, program) not in _SEEN]
         if not unknown:
             return
@@ -98,6 +97,14 @@ class Images:
             raise StepFailed(Reason.PROGRAM_MISSING, _no_shell(row, image, self._containers.platform()[0]))
         programs.require(row.image, found.output)
         _SEEN.update((image.id, program) for program in unknown)
+
+
+def _of_executor(executor: ExecutorChoice) -> Iterable[str]:
+    """Return the programs that the executor of a workspace needs; none if it has no executor yet."""
+    if not executor.name:
+        return ()
+    choice = check_executor(executor.as_json())
+    return get_executor(choice.name).required_programs(TurnRequest.of(choice, ""))
 
 
 def _check_volumes(row: WorkspaceRow, image: ImageInfo) -> None:

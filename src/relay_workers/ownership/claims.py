@@ -94,6 +94,10 @@ class Claims:
             adopted = adopt(connection, execution_id, attempt, self._claimant, is_gone)
         if isinstance(adopted, NotClaimed):
             return NotClaimed(f"{refusal.why}; {adopted.why}")
-        facts = {"workspace_id": str(adopted.workspace_id), "run_reason": adopted.run_reason, "fence": adopted.fence}
+        facts = {
+            "workspace_id": str(adopted.in_workspace or ""),
+            "run_reason": adopted.run_reason,
+            "fence": adopted.fence,
+        }
         log.info("adopted", execution_id=str(execution_id), **facts)
         return adopted

@@ -11,6 +11,8 @@ from sqlalchemy.pool import NullPool
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.nodes import runtime_nodes
+from relay_core.store.projects import mirrors
+from relay_core.store.projects.mirrors import MirrorPlace
 from relay_core.store.schema import revision
 from relay_core.store.schema.tables import Base, Workspace, WorkspaceRepo
 from relay_core.store.transaction import Database
@@ -242,7 +244,9 @@ def test_a_deleted_project_is_hidden_with_its_workspaces(api: Api, database: Dat
 def test_a_failed_mirror_says_why(api: Api, database: Database):
     project = api.post("/v1/projects", {"name": "p", "repos": [RUN["repos"][0]]}).json()
     with database.begin() as connection:
-        connection.execute(text("UPDATE project_repos SET state = 'failed', clone_error = 'no route'"))
+        runtime_nodes.heartbeat(connection, NODE, pool="default", client_version="1", capabilities={})
+        place = MirrorPlace(NODE, UUID(project["id"]), RUN["repos"][0]["url"], "/mirrors/x.git")
+        mirrors.end_fetch(connection, place, "no route")
     shown = api.get(f"/v1/projects/{project['id']}").json()["repos"][0]
     assert (shown["state"], shown["clone_error"]) == ("failed", "no route")
 

@@ -105,7 +105,9 @@ def test_only_quiet_workspaces_are_pruned(api, relay, redis_url):
 def test_a_project_is_made_shown_and_deleted_by_its_name(api, relay):
     assert "created project shop" in relay("project", "create", "shop", "--repo", URL, "--image", "node:22").stderr
     (found,) = json.loads(relay("project", "list", "--json").stdout)
-    assert re.search(rf"^{found['id'][:8]}  shop +app +node:22 +\d+s$", relay("project", "list").stdout, re.MULTILINE)
+    assert re.search(
+        rf"^{found['id'][:8]}  shop +app +node:22 +cloning +\d+s$", relay("project", "list").stdout, re.MULTILINE
+    )
     assert f"repositories  app from {URL}, " in relay("project", "show", "shop").stdout
     assert "add --yes" in str(relay("project", "rm", "shop", code=2).exception)
     assert "deleted project shop" in relay("project", "rm", "shop", "--yes").stderr

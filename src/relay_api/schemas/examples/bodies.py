@@ -16,6 +16,7 @@ BODIES: dict[str, Any] = {
     "PushIn": {"branch": "parser-test"},
     "ResetIn": {"before_execution": "5e70b1c2"},
     "RetryIn": {"run_agent_again": True},
+    "WorkspaceIn": {"project_id": "shop", "title": "Try the new parser"},
     "ProjectIn": {
         "name": "shop",
         "default_image": "relay-claude-code:latest",

@@ -35,6 +35,7 @@ _EXECUTION: dict[str, Any] = {
     "run_id": ids.RUN,
     "workspace_id": ids.WORKSPACE,
     "session_id": ids.SESSION,
+    "project_id": None,
     "group_id": ids.GROUP,
     "run_reason": "coding_agent",
     "repo": None,

@@ -10,6 +10,7 @@ def _event(cursor: int, sequence: int, kind: EventKind, created_at: str, payload
     return {
         "cursor": cursor,
         "workspace_id": ids.WORKSPACE,
+        "project_id": None,
         "operation_id": ids.AGENT,
         "sequence": sequence,
         "kind": kind.value,

@@ -68,6 +68,8 @@ _PROJECT: dict[str, Any] = {
     "name": "app",
     "default_image": None,
     "default_for": ids.URL,
+    "state": "ready",
+    "clone_error": None,
     "created_by": "ann",
     "created_at": ids.CREATED,
     "updated_at": ids.CREATED,

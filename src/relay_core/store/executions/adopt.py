@@ -56,8 +56,16 @@ def held_executions(connection: Connection, by: Claimant) -> list[HeldExecution]
     """Return the running executions of the claimant's node, of all owners, the oldest first."""
     expired = _expired(by.lease_seconds).label("expired")
     statement = (
-        select(E.id, E.attempt, E.run_reason, E.owner, E.node_id, Workspace.pool, expired)
-        .join(Workspace, Workspace.id == E.workspace_id)
+        select(
+            E.id,
+            E.attempt,
+            E.run_reason,
+            E.owner,
+            E.node_id,
+            func.coalesce(Workspace.pool, E.pool).label("pool"),
+            expired,
+        )
+        .outerjoin(Workspace, Workspace.id == E.workspace_id)
         .where(E.status == Status.RUNNING, E.node_id == by.node_id)
         .order_by(E.started_at, E.id)
     )
@@ -122,10 +130,7 @@ def adopt(
         is_dead: whether an incarnation provably does nothing more for the execution. An owner that may still do
             something keeps the execution until its lease ends.
     """
-    workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
-    if workspace_id is None:
-        return NotClaimed("unknown")
-    lane.lock(connection, workspace_id)
+    lane.lock_of(connection, execution_id)
     found = _running(connection, execution_id, attempt, by)
     if found is None:
         return NotClaimed("neither queued nor running here")
@@ -141,7 +146,7 @@ def adopt(
         return NotClaimed(f"{owner} holds it")
     claimed = _take_over(connection, row, handle, by, seconds_running=float(found["seconds_running"]))
     payload = {"from": owner, "by": by.owner, "why": why}
-    events.append(connection, row.workspace_id, EventKind.EXECUTION_ADOPTED, payload, operation_id=row.id)
+    events.append_to_execution(connection, row.id, row.place, EventKind.EXECUTION_ADOPTED, payload)
     return claimed
 
 
@@ -180,8 +185,8 @@ def _take_over(
     log_store.open_streams(connection, row.id, fence)
     return Claimed(
         row.id,
-        row.workspace_id,
-        row.session_id,
+        row.in_workspace,
+        row.in_session,
         row.run_reason,
         row.action.step,
         row.attempt,
@@ -191,5 +196,6 @@ def _take_over(
         kill_requested=row.kill_requested_at is not None,
         seconds_running=seconds_running,
         run_id=row.run_id,
+        project_id=row.project_id,
         taken_at=mark_of_lease(connection, by),
     )

@@ -5,6 +5,7 @@ All transactions take locks in one order: lane, execution, workspace, node.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, func, or_, select, text, update
@@ -13,17 +14,18 @@ from relay_core.domain import execution as machine
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
-from relay_core.domain.process_handle import ProcessHandle
+from relay_core.domain.process_handle import NO_GID, ProcessHandle
 from relay_core.domain.step import Step
 from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions import leases
-from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.executions.execution_row import ExecutionRow, existing
 from relay_core.store.executions.finish import end_queued
 from relay_core.store.executions.handle_json import handle_to_json
 from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
+from relay_core.store.projects import clones
 from relay_core.store.runs import state
 from relay_core.store.schema.tables import ExecutionProcess, Run, RuntimeNode, Workspace
 from relay_core.store.workspaces import condition, lane
@@ -48,8 +50,9 @@ class Claimed:
     """An execution that the claimant owns now, with the values that running it needs."""
 
     execution_id: UUID
-    workspace_id: UUID
-    session_id: UUID
+    in_workspace: UUID | None
+    """None: it clones the project `project_id` without a workspace."""
+    in_session: UUID | None
     run_reason: RunReason
     step: Step
     attempt: int
@@ -71,11 +74,23 @@ class Claimed:
     """Seconds since the first claim, on the clock of Postgres."""
     run_id: UUID | None = None
     """The run to which the execution belongs; None for a dev server, which belongs to none."""
+    project_id: UUID | None = None
+    """The project that it clones; None for an execution of a workspace."""
     taken_at: datetime | None = None
     """Mark of the owner's lease at the claim (`leases.Renewal.taken_at`).
 
     As long as the mark stays the same, no execution was taken from the owner.
     """
+
+    @property
+    def workspace_id(self) -> UUID:
+        """Its workspace; only for an execution that has one."""
+        return existing(self.in_workspace)
+
+    @property
+    def session_id(self) -> UUID:
+        """Its session; only for an execution that has one."""
+        return existing(self.in_session)
 
     @property
     def gid(self) -> int:
@@ -135,6 +150,8 @@ def claim(
     ).one_or_none()
     if row is None:
         return NotClaimed("unknown")
+    if row.workspace_id is None:
+        return _claim_of_project(connection, execution_id, attempt, by, full, row.taken_at)
     reason = RunReason(row.run_reason)
     holder = lane.lock(connection, row.workspace_id)
     queued = select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
@@ -158,6 +175,28 @@ def claim(
         mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
         why = None if mine_first else "lane is busy"
     return _take(connection, mine, workspace, by, row.taken_at) if why is None else NotClaimed(why)
+
+
+def _claim_of_project(
+    connection: Connection, execution_id: UUID, attempt: int, by: Claimant, full: str | None, taken_at: datetime | None
+) -> Claimed | NotClaimed:
+    """Claim the clone of a project: it has no lane, and takes no place of a node."""
+    queued = select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
+    found = connection.execute(queued).mappings().one_or_none()
+    if found is None:
+        return NotClaimed("not queued", ended=_ended_unstarted(connection, execution_id, attempt))
+    row = ExecutionRow.from_row(found)
+    gone = row.project_id and clones.why_gone(connection, row.project_id)
+    if gone:
+        refused = machine.refused(Reason.WORKSPACE_GONE, gone)
+        end_queued(connection, execution_id, refused)
+        return NotClaimed(gone, refused)
+    if no_room := full or placement.why_draining(connection, by.node_id):
+        [message] = messages_of(connection, [execution_id])
+        return NotClaimed(f"the node takes no clone: {no_room}", waits=message)
+    handle = ProcessHandle(NO_GID)
+    taken = _write_claim(connection, row.id, by, handle)
+    return _claimed(connection, row, by, handle, taken, taken_at)
 
 
 def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -> Transition | None:
@@ -238,9 +277,32 @@ def _take(
     """
     timeout = None if row.run_reason is RunReason.DEV_SERVER else workspace.limits.timeout_seconds
     handle = ProcessHandle(workspace.next_gid)
+    deadline = None if timeout is None else func.now() + text(f"interval '{timeout} seconds'")
+    taken = _write_claim(connection, row.id, by, handle, deadline_at=deadline)
+    connection.execute(
+        update(Workspace)
+        .where(Workspace.id == workspace.id)
+        .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
+    )
+    if row.run_reason.moves_task:
+        lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
+    state.settle(connection, row.run_id)
+    return _claimed(connection, row, by, handle, taken, taken_at)
+
+
+class _Taken(NamedTuple):
+    """The fence of a claim, and how long the execution was queued."""
+
+    fence: int
+    queued_seconds: float
+
+
+def _write_claim(
+    connection: Connection, execution_id: UUID, by: Claimant, handle: ProcessHandle, **more: Any
+) -> _Taken:
     taken = connection.execute(
         update(E)
-        .where(E.id == row.id, E.status == Status.QUEUED)
+        .where(E.id == execution_id, E.status == Status.QUEUED)
         .values(
             status=machine.claimed().target,
             started_at=func.clock_timestamp(),
@@ -248,31 +310,36 @@ def _take(
             node_id=by.node_id,
             fence=E.fence + 1,
             handle=handle_to_json(handle),
-            deadline_at=None if timeout is None else func.now() + text(f"interval '{timeout} seconds'"),
+            **more,
         )
         .returning(E.fence, func.extract("epoch", E.started_at - E.created_at).label("queued"))
     ).one()
-    connection.execute(
-        update(Workspace)
-        .where(Workspace.id == workspace.id)
-        .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
-    )
-    log_store.open_streams(connection, row.id, taken.fence)
-    if row.run_reason.moves_task:
-        lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
+    log_store.open_streams(connection, execution_id, taken.fence)
+    return _Taken(taken.fence, float(taken.queued))
+
+
+def _claimed(
+    connection: Connection,
+    row: ExecutionRow,
+    by: Claimant,
+    handle: ProcessHandle,
+    taken: _Taken,
+    taken_at: datetime | None,
+) -> Claimed:
+    """Append the event of a claim and return what the owner needs."""
     payload = {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
-    state.settle(connection, row.run_id)
-    events.append(connection, workspace.id, EventKind.EXECUTION_STARTED, payload, operation_id=row.id)
+    events.append_to_execution(connection, row.id, row.place, EventKind.EXECUTION_STARTED, payload)
     return Claimed(
         row.id,
-        workspace.id,
-        row.session_id,
+        row.in_workspace,
+        row.in_session,
         row.run_reason,
         row.action.step,
         row.attempt,
         taken.fence,
         handle,
-        seconds_queued=float(taken.queued),
+        seconds_queued=taken.queued_seconds,
         run_id=row.run_id,
+        project_id=row.project_id,
         taken_at=taken_at or mark_of_lease(connection, by),
     )

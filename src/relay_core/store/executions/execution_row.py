@@ -10,8 +10,20 @@ from relay_core.domain.chain import Action
 from relay_core.domain.message import task_id
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.domain.vocabulary import Reason, RunReason, Status
+from relay_core.store.events import Place
 from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.executions.handle_json import handle_from_json
+
+
+def existing(found: UUID | None) -> UUID:
+    """Return the workspace or session of an execution that has one.
+
+    Raises:
+        RuntimeError: it has none: it is the clone of a project, which the caller must treat by itself.
+    """
+    if found is None:
+        raise RuntimeError("this execution clones a project; it has no workspace and no session")
+    return found
 
 
 @dataclass(frozen=True)
@@ -19,8 +31,12 @@ class ExecutionRow:
     """One row of `execution_processes` as it was read; `from_row` makes it."""
 
     id: UUID
-    workspace_id: UUID
-    session_id: UUID
+    in_workspace: UUID | None
+    """None: it clones the project `project_id` without a workspace."""
+    in_session: UUID | None
+    """None if and only if `in_workspace` is."""
+    project_id: UUID | None
+    """The project that it clones; None for an execution of a workspace."""
     run_id: UUID | None
     """The run that it is part of; None for dev servers and archive scripts."""
     run_reason: RunReason
@@ -65,8 +81,9 @@ class ExecutionRow:
         """Make the value from a row of `select(ExecutionProcess)`; additional columns of the row are ignored."""
         return cls(
             id=row["id"],
-            workspace_id=row["workspace_id"],
-            session_id=row["session_id"],
+            in_workspace=row["workspace_id"],
+            in_session=row["session_id"],
+            project_id=row["project_id"],
             run_id=row["run_id"],
             run_reason=RunReason(row["run_reason"]),
             action=action_from_json(row["executor_action"]),
@@ -89,6 +106,21 @@ class ExecutionRow:
             kill_requested_by=row["kill_requested_by"],
             retry_of=row["retry_of"],
         )
+
+    @property
+    def place(self) -> Place:
+        """Workspace or project that its events belong to."""
+        return Place(self.in_workspace, self.project_id)
+
+    @property
+    def workspace_id(self) -> UUID:
+        """Its workspace; only for an execution that has one."""
+        return existing(self.in_workspace)
+
+    @property
+    def session_id(self) -> UUID:
+        """Its session; only for an execution that has one."""
+        return existing(self.in_session)
 
     @property
     def task_id(self) -> str:

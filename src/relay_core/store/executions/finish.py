@@ -18,6 +18,7 @@ from relay_core.domain.execution import Transition, evidence_state
 from relay_core.domain.vocabulary import EvidenceState, RunReason, Status
 from relay_core.store import events
 from relay_core.store.logs import log_store
+from relay_core.store.projects import clones
 from relay_core.store.runs import state
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
 from relay_core.store.transaction import send_after_commit
@@ -48,12 +49,18 @@ class Evidence:
 
 
 class _Place(NamedTuple):
-    """Workspace, step group, run reason and run of an execution that ends."""
+    """Workspace or project, step group, run reason and run of an execution that ends."""
 
-    workspace_id: UUID
+    workspace_id: UUID | None
+    project_id: UUID | None
     group_id: UUID
     run_reason: str
     run_id: UUID | None
+
+    @property
+    def subject(self) -> events.Place:
+        """Workspace or project that its events belong to."""
+        return events.Place(self.workspace_id, self.project_id)
 
 
 def finish(
@@ -89,7 +96,7 @@ def finish(
     """
     evidence = evidence or Evidence()
     row = _place(connection, execution_id)
-    lane.lock(connection, row.workspace_id)  # a kill request waits from now on, or was made before and is seen below
+    _lock(connection, execution_id, row)  # a kill request waits from now on, or was made before and is seen below
     kill_asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
     if kill_asked and left_on is None:  # `killed` states that every process is gone
         transition = machine.heeding_kill(transition)
@@ -104,7 +111,7 @@ def finish(
         turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
         connection.execute(turn.values(**evidence.turn))
     for kind, payload in evidence.events:
-        events.append(connection, row.workspace_id, kind, payload, operation_id=execution_id)
+        events.append_to_execution(connection, execution_id, row.subject, kind, payload)
     _after_the_end(connection, execution_id, row, transition)
     return transition
 
@@ -116,7 +123,7 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
         True if it was ended here; False if a worker had claimed it or it had ended before.
     """
     row = _place(connection, execution_id)
-    lane.lock(connection, row.workspace_id)
+    _lock(connection, execution_id, row)
     if not _write_end(connection, execution_id, transition, fence=None):
         return False
     _after_the_end(connection, execution_id, row, transition)
@@ -124,8 +131,16 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
 
 
 def _place(connection: Connection, execution_id: UUID) -> _Place:
-    columns = (E.workspace_id, E.group_id, E.run_reason, E.run_id)
+    columns = (E.workspace_id, E.project_id, E.group_id, E.run_reason, E.run_id)
     return _Place(*connection.execute(select(*columns).where(E.id == execution_id)).one())
+
+
+def _lock(connection: Connection, execution_id: UUID, place: _Place) -> None:
+    """Lock the lane of an execution, or the execution itself if it has none."""
+    if place.workspace_id is not None:
+        lane.lock(connection, place.workspace_id)
+    else:
+        connection.execute(select(E.id).where(E.id == execution_id).with_for_update())
 
 
 def _write_end(
@@ -181,7 +196,7 @@ def _record_after_states(
 def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:
     """Append the terminal event, pass the lane on, and write the state of the run.
 
-    If a clone did not complete, its workspace becomes `failed`.
+    If a clone did not complete, its workspace becomes `failed`; a clone without a workspace settles its project.
     """
     payload = {
         "status": transition.target,
@@ -190,7 +205,11 @@ def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, tr
         "error_reason": transition.error_reason,
     }
     kind = TERMINAL[transition.target]
-    events.append(connection, place.workspace_id, kind, payload, operation_id=execution_id, terminal=True)
+    events.append_to_execution(connection, execution_id, place.subject, kind, payload, terminal=True)
+    if place.workspace_id is None:
+        if place.project_id is not None:
+            clones.ended(connection, place.project_id, execution_id, transition)
+        return
     if place.run_reason == RunReason.CLONE and transition.target is not Status.COMPLETED:
         preparation.preparation_failed(connection, place.workspace_id, transition)
     in_lane = RunReason(place.run_reason).in_lane

@@ -57,7 +57,7 @@ def kill(connection: Connection, ids: Sequence[UUID], by: str) -> int:
         NotFound: one of them does not exist.
     """
     if len(ids) > 1:
-        lane.lock(connection, connection.execute(select(E.workspace_id).where(E.id == ids[0])).scalar_one())
+        lane.lock_of(connection, ids[0])
         lock_executions(connection, select(E.id).where(E.id.in_(ids)))
     rows = [request_kill(connection, execution_id, by) for execution_id in ids]
     running = [row.task_id for row in rows if row.status is Status.RUNNING]
@@ -81,21 +81,18 @@ def request_kill(connection: Connection, execution_id: UUID, by: str) -> Executi
     Raises:
         NotFound: there is no such execution.
     """
-    found = connection.execute(select(E.workspace_id).where(E.id == execution_id)).scalar_one_or_none()
+    lane.lock_of(connection, execution_id)
+    locked = select(E).where(E.id == execution_id).with_for_update()
+    found = connection.execute(locked).mappings().one_or_none()
     if found is None:
         raise NotFound(f"there is no execution {execution_id}")
-    lane.lock(connection, found)
-    locked = select(E).where(E.id == execution_id).with_for_update()
-    row = ExecutionRow.from_row(connection.execute(locked).mappings().one())
+    row = ExecutionRow.from_row(found)
     if row.status is Status.QUEUED:
         end_queued(connection, execution_id, machine.cancelled(f"killed by {by} before it started"))
     elif row.status is Status.RUNNING and row.kill_requested_at is None:
         connection.execute(
             update(E).where(E.id == execution_id).values(kill_requested_at=func.now(), kill_requested_by=by)
         )
-        payload = {"by": by}
-        events.append(
-            connection, row.workspace_id, EventKind.EXECUTION_KILL_REQUESTED, payload, operation_id=execution_id
-        )
+        events.append_to_execution(connection, execution_id, row.place, EventKind.EXECUTION_KILL_REQUESTED, {"by": by})
         notify(connection, [row.owner or ""])
     return row

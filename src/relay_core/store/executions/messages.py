@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from relay_core.domain.message import MessageDescription, QueueMessage
 from relay_core.domain.vocabulary import RunReason, Status
-from relay_core.store.schema.tables import ExecutionProcess, Task, Workspace, WorkspaceRepo
+from relay_core.store.schema.tables import ExecutionProcess, Project, ProjectRepo, Repo, Task, Workspace, WorkspaceRepo
 
 E = ExecutionProcess
 
@@ -53,6 +53,7 @@ def messages_admitted_at_once(
         .outerjoin(E, admitted)
         .outerjoin(Workspace, Workspace.id == E.workspace_id)
         .outerjoin(Task, Task.id == Workspace.task_id)
+        .outerjoin(Project, Project.id == E.project_id)
         .order_by(E.created_at, E.id)
     )
     rows = connection.execute(statement).all()
@@ -62,8 +63,10 @@ def messages_admitted_at_once(
 def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueMessage]:
     statement = (
         _described()
-        .join(Workspace, Workspace.id == E.workspace_id)
-        .join(Task, Task.id == Workspace.task_id)
+        .select_from(E)
+        .outerjoin(Workspace, Workspace.id == E.workspace_id)
+        .outerjoin(Task, Task.id == Workspace.task_id)
+        .outerjoin(Project, Project.id == E.project_id)
         .where(which)
         .order_by(E.created_at, E.id)
     )
@@ -77,9 +80,21 @@ def _described() -> Select[Any]:
         .where(WorkspaceRepo.workspace_id == E.workspace_id)
         .scalar_subquery()
     )
+    remotes = (
+        select(func.array_agg(aggregate_order_by(Repo.path, Repo.name, Repo.id)))
+        .join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
+        .where(ProjectRepo.project_id == E.project_id)
+        .scalar_subquery()
+    )
     made_of_prompt = func.strpos(func.coalesce(Task.description, ""), func.rtrim(Task.title, "…")) > 0
-    columns = (E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.pool, Workspace.node_id)
-    return select(*columns, urls.label("urls"), case((made_of_prompt, None), else_=Task.title).label("title"))
+    columns = (E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.node_id)
+    title = func.coalesce(Task.title, Project.name)
+    return select(
+        *columns,
+        func.coalesce(Workspace.pool, E.pool).label("pool"),
+        func.coalesce(urls, remotes).label("urls"),
+        case((made_of_prompt, None), else_=title).label("title"),
+    )
 
 
 def _message(row: Row[Any]) -> QueueMessage:
@@ -95,10 +110,10 @@ def _message(row: Row[Any]) -> QueueMessage:
 
 _STARTABLE = """
     FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
-    JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
+    LEFT JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
     WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
-      AND w.state <> 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
-      AND (e.run_reason = 'dev_server' OR (
+      AND w.state IS DISTINCT FROM 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
+      AND (e.run_reason = 'dev_server' OR e.workspace_id IS NULL OR (
         (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
             AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)))
@@ -156,7 +171,7 @@ def undispatched(connection: Connection, older_than_seconds: float, limit_per_qu
           SELECT id, queue, old, count(*) OVER (PARTITION BY queue) AS startable,
             row_number() OVER (PARTITION BY queue, old ORDER BY created_at, id) AS place
           FROM (
-            SELECT e.id, e.created_at, coalesce('node ' || w.node_id, 'pool ' || w.pool) AS queue,
+            SELECT e.id, e.created_at, coalesce('node ' || w.node_id, 'pool ' || coalesce(w.pool, e.pool)) AS queue,
               coalesce(e.published_at, e.created_at) < now() - make_interval(secs => :age) AS old
             {_STARTABLE} AND {_ADMITTED}) AS could_start) AS placed
         WHERE old AND place <= :limit

@@ -30,7 +30,8 @@ class LostExecution:
     """A running execution that the reaper has taken from an offline node, to be ended with the fence `fence`."""
 
     execution_id: UUID
-    workspace_id: UUID
+    workspace_id: UUID | None
+    """None: it cloned a project without a workspace, and left no process."""
     run_reason: RunReason
     node_id: str
     fence: int
@@ -110,8 +111,11 @@ def end(connection: Connection, lost: LostExecution, log_ends: Mapping[str, log_
     Raises:
         Stale: another worker ended the execution or took it over.
     """
-    lane.lock(connection, lost.workspace_id)  # a kill request waits from now on, or was made before and is seen below
+    lane.lock_of(
+        connection, lost.execution_id
+    )  # a kill request waits from now on, or was made before and is seen below
     asked_by = connection.scalar(select(E.kill_requested_by).where(E.id == lost.execution_id))
     transition = end_of_lost_run(lost.node_id, asked_by)
     evidence = Evidence(log_ends=log_ends)
-    finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=lost.node_id)
+    left_on = None if lost.workspace_id is None else lost.node_id
+    finish(connection, lost.execution_id, lost.fence, transition, evidence, left_on=left_on)

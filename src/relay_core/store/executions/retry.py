@@ -21,6 +21,7 @@ from relay_core.domain.vocabulary import RunKind, RunReason, Status, WorkspaceSt
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.projects import clones
 from relay_core.store.runs import state
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -53,13 +54,17 @@ def retry_execution(
     Raises:
         NotFound: there is no such execution.
         Conflict: `execution_not_ended`, `execution_completed`, `already_retried`, `agent_not_confirmed`,
-            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`, `follow_up_queued`.
+            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`, `follow_up_queued`; for
+            the clone of a project `project_cloning`, `project_gone`.
     """
-    found = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
-    if found is None:
+    lane.lock_of(connection, execution_id)
+    mapping = connection.execute(select(E).where(E.id == execution_id)).mappings().one_or_none()
+    if mapping is None:
         raise NotFound(f"there is no execution {execution_id}")
-    lane.lock(connection, found)
-    row = ExecutionRow.from_row(connection.execute(select(E).where(E.id == execution_id)).mappings().one())
+    row = ExecutionRow.from_row(mapping)
+    if row.in_workspace is None:
+        return _clone_project_again(connection, row, mapping["pool"], by)
+    found = row.in_workspace
     workspace = condition.read(connection, found)
     _refuse_workspace(workspace, row.run_reason)
     _refuse_state(connection, row)
@@ -120,6 +125,13 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
     new = _repeat(connection, [row], [action], by, run_id)
     send_after_commit(connection, [new])
     return new
+
+
+def _clone_project_again(connection: Connection, row: ExecutionRow, pool: str, by: str) -> UUID:
+    _refuse_state(connection, row)
+    if row.project_id is None or clones.why_gone(connection, row.project_id):
+        raise Conflict("the project was deleted", code="project_gone")
+    return clones.start_clone(connection, row.project_id, pool, by, retry_of=row.id)
 
 
 def _to_repeat(connection: Connection, row: ExecutionRow) -> tuple[Sequence[ExecutionRow], Sequence[Action]]:

@@ -68,6 +68,12 @@ def why_refused(connection: Connection, node_id: str, workspace: WorkspaceCondit
     return why_no_room(load_of(connection, node_id), capacity, _demand(workspace.limits))
 
 
+def why_draining(connection: Connection, node_id: str) -> str | None:
+    """Return why a node takes no clone of a project, which needs none of its promised capacity; None if it does."""
+    draining = connection.scalar(select(N.draining).where(N.node_id == node_id))
+    return "it is draining" if draining else None
+
+
 def why_no_growth(connection: Connection, node_id: str, before: Limits, after: Limits) -> str | None:
     """Return why a node cannot give a workspace of its own other limits; None if it can.
 

@@ -1,21 +1,20 @@
-"""Projects with their repos, scripts and agent profiles.
-
-Creating a project clones nothing: the first run that needs a repo clones it.
-"""
+"""Projects with their repos, scripts and agent profiles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.agents import profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
-from relay_core.store.projects import repos, secrets
-from relay_core.store.schema.tables import Project, ProjectRepo, Repo, Task, Workspace
+from relay_core.domain.vocabulary import CloneState
+from relay_core.store.executions.kill import kill
+from relay_core.store.projects import clones, repos, secrets
+from relay_core.store.schema.tables import Mirror, Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
@@ -73,6 +72,8 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
     """
     project_id = uuid4()
     values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
+    if not project.repos:
+        values["state"] = CloneState.READY
     made = upsert(Project).values(id=project_id, implicit_key=project.default_for, **values)
     if not connection.scalar(made.on_conflict_do_nothing().returning(Project.id)):
         raise _taken(connection, project, principal)
@@ -154,6 +155,8 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     marked = connection.scalar(statement.values(deleted_at=func.now(), updated_at=func.now()).returning(Project.id))
     if marked is not None:
         secrets.remove_all(connection, project_id)
+        for execution_id in clones.active(connection, project_id):
+            kill(connection, [execution_id], principal.owner)
     return marked is not None
 
 
@@ -241,6 +244,8 @@ def _projects(principal: Principal) -> Select[Any]:
         Project.name,
         Project.default_image,
         Project.implicit_key.label("default_for"),
+        Project.state,
+        Project.clone_error,
         Project.created_by,
         Project.created_at,
         Project.updated_at,
@@ -258,12 +263,32 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
         ProjectRepo.setup_script,
         ProjectRepo.cleanup_script,
         ProjectRepo.parallel_setup_script,
-        ProjectRepo.state,
-        ProjectRepo.clone_error,
+        *_mirror_columns(),
     )
     ids = [view["id"] for view in views]
     statement = select(*columns).join(Repo, Repo.id == ProjectRepo.repo_id).where(ProjectRepo.project_id.in_(ids))
     repos: dict[UUID, list[Mapping[str, Any]]] = {}
     for row in connection.execute(statement.order_by(Repo.name, Repo.id)).mappings():
-        repos.setdefault(row["project_id"], []).append(dict(row))
+        repos.setdefault(row["project_id"], []).append(_repo_view(row))
     return [{**view, "repos": repos.get(view["id"], [])} for view in views]
+
+
+def _mirror_columns() -> list[Any]:
+    """Return columns that tell what the nodes have of a repo: whether one has fetched it, and how the last fetch ended.
+
+    The query that they are part of selects from `ProjectRepo` and `Repo`.
+    """
+    mine = (Mirror.project_id == ProjectRepo.project_id, Mirror.remote == Repo.path)
+    latest = [
+        select(column).where(*mine).order_by(Mirror.updated_at.desc()).limit(1).correlate(ProjectRepo, Repo)
+        for column in (Mirror.state, Mirror.error)
+    ]
+    fetched = select(Mirror.id).where(*mine, Mirror.fetched_at.is_not(None)).correlate(ProjectRepo, Repo).exists()
+    state, error = (query.scalar_subquery() for query in latest)
+    return [fetched.label("fetched"), state.label("latest"), error.label("clone_error")]
+
+
+def _repo_view(row: RowMapping) -> View:
+    view = dict(row)
+    fetched, latest = view.pop("fetched"), view.pop("latest")
+    return {**view, "state": CloneState.READY if fetched else latest or CloneState.CLONING}

@@ -17,8 +17,12 @@ class ExecutionProcess(Base):
     __tablename__ = "execution_processes"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id"))
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
+    session_id: Mapped[UUID | None] = mapped_column(ForeignKey("sessions.id"))
+    workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
+    project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", name="execution_project_exists"))
+    """The project that it clones; only a clone without workspace and session names one."""
+    pool: Mapped[str | None]
+    """Pool whose nodes may take it; null: that of its workspace."""
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", name="execution_run_exists"))
     """The run that it is part of; null for dev servers and archive scripts, which belong to the workspace."""
     run_reason: Mapped[str]
@@ -87,12 +91,19 @@ class ExecutionProcess(Base):
         CheckConstraint("status NOT IN ('running', 'completed') OR started_at IS NOT NULL", name="execution_started"),
         CheckConstraint("(status IN ('failed', 'killed')) = (reason IS NOT NULL)", name="execution_has_reason"),
         CheckConstraint("status <> 'running' OR owner IS NOT NULL", name="execution_owned"),
+        CheckConstraint(
+            "CASE WHEN workspace_id IS NULL THEN run_reason = 'clone' AND project_id IS NOT NULL AND pool IS NOT NULL "
+            "AND session_id IS NULL AND run_id IS NULL "
+            "ELSE session_id IS NOT NULL AND project_id IS NULL AND pool IS NULL END",
+            name="execution_place",
+        ),
         ForeignKeyConstraint(
             ["workspace_id", "lane_group_id"], ["lanes.workspace_id", "lanes.group_id"], name="execution_holds_lane"
         ),
         Index("execution_workspace", "workspace_id", "created_at", "id"),
         Index("execution_run", "run_id", "created_at", postgresql_where=text("run_id IS NOT NULL")),
         Index("execution_session", "session_id"),
+        Index("execution_of_project", "project_id", "created_at", postgresql_where=text("project_id IS NOT NULL")),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),
         Index("execution_of_owner", "owner", "kill_requested_at", postgresql_where=text("status = 'running'")),
         Index("execution_newest", "created_at", "id"),

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from relay_core.domain.vocabulary import CloneState, TaskStatus
@@ -28,12 +28,18 @@ class Project(Base):
 
     All such runs of an owner share this project, and so its git mirror. Null for a project that runs must name.
     """
+    state: Mapped[str] = mapped_column(server_default=CloneState.CLONING)
+    """Follows from the mirrors of its repositories (`domain.project_state`)."""
+    clone_error: Mapped[str | None]
+    """Why its latest clone failed, without credentials; null unless the state is `failed`."""
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
+        one_of("state", CloneState, "projects_state"),
+        CheckConstraint("(state = 'failed') = (clone_error IS NOT NULL)", name="projects_clone_error"),
         Index(
             "projects_implicit_key",
             "created_by",
@@ -90,7 +96,7 @@ class Repo(Base):
 
 
 class ProjectRepo(Base):
-    """A repo in a project, and the state of its git mirror."""
+    """A repo in a project; `Mirror` tells what the nodes have of it."""
 
     __tablename__ = "project_repos"
 
@@ -100,11 +106,6 @@ class ProjectRepo(Base):
     cleanup_script: Mapped[str | None]
     copy_files: Mapped[str | None]
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
-    state: Mapped[str] = mapped_column(server_default=CloneState.CLONING)
-    clone_error: Mapped[str | None]
-    local_path: Mapped[str | None]
-
-    __table_args__ = (one_of("state", CloneState, "project_repos_state"),)
 
 
 class Task(Base):

@@ -19,8 +19,10 @@ class Event(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     position: Mapped[int | None]
     """Position among the events of all workspaces, given after the commit; null until then."""
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"))
-    workspace_seq: Mapped[int]
+    workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
+    workspace_seq: Mapped[int | None]
+    project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", name="events_project_exists"))
+    """The project of an event that belongs to no workspace; null for events of workspaces."""
     operation_id: Mapped[UUID | None]
     sequence: Mapped[int | None]
     kind: Mapped[str]
@@ -29,10 +31,16 @@ class Event(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
     __table_args__ = (
+        CheckConstraint(
+            "CASE WHEN workspace_id IS NULL THEN workspace_seq IS NULL AND project_id IS NOT NULL "
+            "ELSE workspace_seq IS NOT NULL AND project_id IS NULL END",
+            name="events_subject",
+        ),
         UniqueConstraint("workspace_id", "workspace_seq", name="events_workspace_seq"),
         UniqueConstraint("operation_id", "sequence", name="events_operation_sequence"),
         Index("events_one_terminal", "operation_id", unique=True, postgresql_where=text("terminal")),
         Index("events_position", "position", unique=True),
+        Index("events_of_project", "project_id", "position", postgresql_where=text("project_id IS NOT NULL")),
         Index("events_without_position", "id", postgresql_where=text("position IS NULL")),
     )
 

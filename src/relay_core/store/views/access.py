@@ -1,13 +1,14 @@
 """Access checks: an admin sees all workspaces, any other principal those that it created."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.store.executions.execution_row import ExecutionRow
-from relay_core.store.schema.tables import ExecutionProcess, Run, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Project, Run, Workspace
 from relay_core.store.tokens import Principal
 
 E = ExecutionProcess
@@ -36,8 +37,11 @@ def require_execution(connection: Connection, execution_id: UUID, principal: Pri
     Raises:
         NotFound: there is no such execution, or it belongs to another owner.
     """
-    statement = select(E).join(Workspace, Workspace.id == E.workspace_id)
-    row = connection.execute(of_owner(statement, principal).where(E.id == execution_id)).mappings().one_or_none()
+    statement = select(E).outerjoin(Workspace, Workspace.id == E.workspace_id)
+    statement = statement.outerjoin(Project, Project.id == E.project_id).where(E.id == execution_id)
+    if principal.only is not None:
+        statement = statement.where(func.coalesce(Workspace.created_by, Project.created_by) == principal.only)
+    row = connection.execute(statement).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no execution {execution_id}")
     return ExecutionRow.from_row(row)
@@ -56,6 +60,18 @@ def require_run(connection: Connection, run_id: UUID, principal: Principal) -> U
     if workspace_id is None:
         raise NotFound(f"there is no run {run_id}")
     return workspace_id
+
+
+def executions_of(principal: Principal) -> Sequence[Select[Any]]:
+    """Return statements that together select the executions that the principal may see, each of them once.
+
+    For an owner there are two, of its workspaces and of its projects, so that Postgres can begin with the owner.
+    """
+    if principal.only is None:
+        return [select(E)]
+    of_workspaces = of_owner(select(E).join(Workspace, Workspace.id == E.workspace_id), principal)
+    of_projects = select(E).join(Project, Project.id == E.project_id).where(Project.created_by == principal.only)
+    return [of_workspaces, of_projects.where(E.project_id.is_not(None))]
 
 
 def of_owner(statement: Select[Any], principal: Principal) -> Select[Any]:

@@ -20,7 +20,7 @@ from relay_core.store.schema.tables import (
     WorkspaceRepo,
 )
 from relay_core.store.tokens import Principal
-from relay_core.store.views.access import of_owner, require_execution, require_workspace
+from relay_core.store.views.access import executions_of, of_owner, require_execution, require_workspace
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 from relay_core.store.views.waiting import queues_of
 
@@ -41,18 +41,21 @@ class ExecutionFilter:
 def list_executions(
     connection: Connection, principal: Principal, conditions: ExecutionFilter, page: PageRequest
 ) -> Page:
-    """Return a page of executions over all workspaces, newest first.
+    """Return a page of executions over all workspaces and projects, newest first.
 
     Executions of deleted workspaces are included.
     """
-    statement = of_owner(select(E).join(Workspace, Workspace.id == E.workspace_id), principal)
-    if conditions.status:
-        statement = statement.where(E.status.in_(conditions.status))
-    if conditions.run_reason:
-        statement = statement.where(E.run_reason.in_(conditions.run_reason))
-    if conditions.workspace_id is not None:
-        statement = statement.where(E.workspace_id == conditions.workspace_id)
-    return _execution_page(connection, statement, page, newest_first=True)
+    rows: list[RowMapping] = []
+    for statement in executions_of(principal):
+        if conditions.status:
+            statement = statement.where(E.status.in_(conditions.status))  # noqa: PLW2901
+        if conditions.run_reason:
+            statement = statement.where(E.run_reason.in_(conditions.run_reason))  # noqa: PLW2901
+        if conditions.workspace_id is not None:
+            statement = statement.where(E.workspace_id == conditions.workspace_id)  # noqa: PLW2901
+        rows += connection.execute(paged(statement, E.created_at, E.id, page, newest_first=True)).mappings()
+    rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    return _as_page(connection, rows[: page.limit + 1], page)
 
 
 def workspace_executions(connection: Connection, workspace_id: UUID, principal: Principal, page: PageRequest) -> Page:
@@ -122,18 +125,24 @@ def count_active(connection: Connection) -> dict[tuple[Status, RunReason], int]:
 
 def _execution_page(connection: Connection, statement: Select[Any], page: PageRequest, *, newest_first: bool) -> Page:
     ordered = paged(statement, E.created_at, E.id, page, newest_first=newest_first)
-    found = cut([_execution_view(ExecutionRow.from_row(row)) for row in connection.execute(ordered).mappings()], page)
+    return _as_page(connection, connection.execute(ordered).mappings().all(), page)
+
+
+def _as_page(connection: Connection, rows: Sequence[RowMapping], page: PageRequest) -> Page:
+    found = cut([_execution_view(ExecutionRow.from_row(row)) for row in rows], page)
     return Page(_with_evidence(connection, found.items), found.next_cursor)
 
 
 def _execution_view(row: ExecutionRow) -> View:
     step = row.action.step
     names = (
-        "id run_id workspace_id session_id group_id run_reason status reason error_reason exit_code attempt node_id "
+        "id run_id project_id group_id run_reason status reason error_reason exit_code attempt node_id "
         "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
     )
     return {
         **{name: getattr(row, name) for name in names.split()},
+        "workspace_id": row.in_workspace,
+        "session_id": row.in_session,
         "repo": step.repo,
         "executor": step.executor.name if isinstance(step, AgentStep) else None,
         "dev_server": {"url": row.dev_server_url} if row.run_reason is RunReason.DEV_SERVER else None,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, cast, literal, null, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, cast, func, literal, null, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute
 
 from relay_core.domain.short_id import IdRange
@@ -134,11 +134,14 @@ def _runs(principal: Principal) -> Select[Any]:
 
 
 def _executions(principal: Principal) -> Select[Any]:
-    gone = Workspace.deleted_at.is_not(None)
-    above = {"session": E.session_id, "run": E.run_id, **_IN_WORKSPACE}
+    gone = func.coalesce(Workspace.deleted_at, Project.deleted_at).is_not(None)
+    project_id = func.coalesce(Task.project_id, E.project_id)
+    above = {"session": E.session_id, "run": E.run_id, **_IN_WORKSPACE, "project": project_id}
     columns = _columns(Kind.EXECUTION, E.id, E.run_reason, E.created_at, gone, **above)
-    statement = select(*columns).join(Workspace, Workspace.id == E.workspace_id)
-    return _only(statement.join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+    statement = select(*columns).select_from(E).outerjoin(Workspace, Workspace.id == E.workspace_id)
+    statement = statement.outerjoin(Task, Task.id == Workspace.task_id).outerjoin(Project, Project.id == E.project_id)
+    owner = func.coalesce(Workspace.created_by, Project.created_by)
+    return statement if principal.only is None else statement.where(owner == principal.only)
 
 
 _IN_WORKSPACE = {"workspace": Workspace.id, "task": Workspace.task_id, "project": Task.project_id}

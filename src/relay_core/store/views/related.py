@@ -62,6 +62,7 @@ _SCOPES: Mapping[Kind, InstrumentedAttribute[Any]] = {
     Kind.WORKSPACE: E.workspace_id,
     Kind.SESSION: E.session_id,
     Kind.RUN: E.run_id,
+    Kind.PROJECT: E.project_id,
 }
 _RUN_SCOPES: Mapping[Kind, InstrumentedAttribute[UUID]] = {
     Kind.WORKSPACE: Run.workspace_id,

@@ -69,8 +69,8 @@ def events_of(connection: Connection, run_id: UUID, after: int, limit: int) -> R
     workspace_id, completed, cursor = _head(connection, run_id)
     rows = of_run(connection, workspace_id, run_id, after, limit)
     if len(rows) == limit:
-        return RunEvents(rows, workspace_id, rows[-1].cursor, last=False)
-    seen = max(after, cursor, *(row.cursor for row in rows[-1:]))
+        return RunEvents(rows, workspace_id, rows[-1].cursor or after, last=False)
+    seen = max(after, cursor, *(row.cursor or 0 for row in rows[-1:]))
     return RunEvents(rows, workspace_id, seen, completed)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from relay_core.domain.agents import profiles as agent_profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.chain import Action, RepoScripts
-from relay_core.domain.errors import Conflict
+from relay_core.domain.errors import Conflict, InvalidInput
 from relay_core.domain.run_notes import NO_NOTES, RunNotes
 from relay_core.domain.step import AgentStep, DevServerStep
 from relay_core.domain.vocabulary import RunReason, WorkspaceState
@@ -49,6 +49,8 @@ def add_step(
     lane.lock(connection, workspace_id)
     if request.executor is None:
         executor = sessions.latest_executor(connection, workspace_id)
+        if request.run_reason is RunReason.CODING_AGENT and not executor.name:
+            raise InvalidInput("the workspace has no executor yet; name one", field="executor")
     else:
         layers = projects.profiles_over(connection, deployment, projects.of_workspace(connection, workspace_id))
         executor = agent_profiles.choose(layers, request.executor)

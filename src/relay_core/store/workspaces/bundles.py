@@ -56,6 +56,8 @@ def of_execution(connection: Connection, execution_id: UUID, repo: str | None) -
         NoBundle: nothing is recorded or changed, or no bundle could be kept.
     """
     workspace_id = connection.execute(select(E.workspace_id).where(E.id == execution_id)).scalar_one()
+    if workspace_id is None:
+        raise NoBundle("the clone of a project records no state")
     return _of_state(connection, workspace_id, repo, [E.id == execution_id])
 
 

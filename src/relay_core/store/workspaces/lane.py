@@ -48,6 +48,13 @@ def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
     ).scalar_one_or_none()
 
 
+def lock_of(connection: Connection, execution_id: UUID) -> None:
+    """Lock the lane's row of an execution's workspace; nothing for the clone of a project, which has no lane."""
+    workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
+    if workspace_id is not None:
+        lock(connection, workspace_id)
+
+
 def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: int, holder: UUID | None) -> bool:
     """Give the lane to a step group, if it may start. The caller has locked the lane.
 

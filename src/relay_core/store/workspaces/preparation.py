@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, true, update
+from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
-from relay_core.domain.vocabulary import CloneState, Reason, Status, WorkspaceState
+from relay_core.domain.vocabulary import CloneState, Status, WorkspaceState
 from relay_core.store import events
-from relay_core.store.schema.tables import ExecutionProcess, Mirror, ProjectRepo, Task, Workspace, WorkspaceRepo
+from relay_core.store.projects import state as project_state
+from relay_core.store.schema.tables import ExecutionProcess, Mirror, Task, Workspace, WorkspaceRepo
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 
@@ -76,34 +77,21 @@ def preparation_failed(connection: Connection, workspace_id: UUID, why: Transiti
 
     Args:
         connection: the transaction that ends the clone.
-        workspace_id: the clone's workspace; if it is deleted, nothing is written.
+        workspace_id: the clone's workspace; if it is deleted, only its mirrors are written.
         why: the end of the clone.
     """
-    project_id = connection.scalar(
-        select(Task.project_id)
-        .join(Workspace, Workspace.task_id == Task.id)
-        .where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
-    )
-    if project_id is None:
-        return
+    found = select(Task.project_id, Workspace.deleted_at).join(Workspace, Workspace.task_id == Task.id)
+    project_id, deleted_at = connection.execute(found.where(Workspace.id == workspace_id)).one()
     message = why.error_reason or f"the clone ended as {why.target}"
-    set_state(connection, workspace_id, WorkspaceState.FAILED, message)
-    its_own_fault = why.reason in {Reason.CLONE_FAILED, Reason.CLONE_TIMEOUT}
+    if deleted_at is None:
+        set_state(connection, workspace_id, WorkspaceState.FAILED, message)
     unfinished = select(WorkspaceRepo.url).where(WorkspaceRepo.workspace_id == workspace_id)
     node_id = select(Workspace.node_id).where(Workspace.id == workspace_id).scalar_subquery()
     fetching = (Mirror.project_id == project_id) & (Mirror.node_id == node_id) & (Mirror.state == CloneState.CLONING)
     connection.execute(
         update(Mirror).where(fetching, Mirror.remote.in_(unfinished)).values(state=CloneState.FAILED, error=message)
     )
-    mirrors = (
-        select(ProjectRepo.repo_id)
-        .join(WorkspaceRepo, WorkspaceRepo.repo_id == ProjectRepo.repo_id)
-        .where(WorkspaceRepo.workspace_id == workspace_id, ProjectRepo.project_id == project_id)
-        .where(true() if its_own_fault else ProjectRepo.state == CloneState.CLONING)
-        .order_by(ProjectRepo.repo_id)
-    )
-    for repo_id in connection.scalars(mirrors).all():  # all transactions use this order
-        set_clone_state(connection, project_id, repo_id, CloneState.FAILED, error=message)
+    project_state.settle(connection, project_id, message, of_run=True)
 
 
 def clone_completed(connection: Connection, execution_id: UUID) -> bool:
@@ -124,7 +112,7 @@ def record_clone(
     base_commit: str,
     branch: str | None,
 ) -> None:
-    """Store the result of a clone: its base commit and branch, and its git mirror with the state `ready`.
+    """Store the result of a clone: its base commit and branch, and the path of its git mirror.
 
     Args:
         connection: one transaction.
@@ -138,33 +126,4 @@ def record_clone(
         update(WorkspaceRepo)
         .where(WorkspaceRepo.workspace_id == workspace.id, WorkspaceRepo.repo_id == repo_id)
         .values(base_commit=base_commit, mirror_path=mirror_path, target_branch=branch)
-    )
-    set_clone_state(connection, workspace.project_id, repo_id, CloneState.READY, local_path=mirror_path)
-
-
-def set_clone_state(
-    connection: Connection,
-    project_id: UUID,
-    repo_id: UUID,
-    state: CloneState,
-    *,
-    local_path: str | None = None,
-    error: str | None = None,
-) -> None:
-    """Write the state of a project's git mirror of one repo.
-
-    Args:
-        connection: one transaction.
-        project_id: the project.
-        repo_id: the repo.
-        state: the new state.
-        local_path: directory of the mirror on the node; None keeps the stored one, so a failed fetch does not remove
-            it.
-        error: why the clone failed; None removes a stored error.
-    """
-    values: dict[str, Any] = {"state": state, "clone_error": error}
-    if local_path is not None:
-        values["local_path"] = local_path
-    connection.execute(
-        update(ProjectRepo).where(ProjectRepo.project_id == project_id, ProjectRepo.repo_id == repo_id).values(**values)
     )

@@ -201,7 +201,10 @@ def submit_run(
     session_id = uuid4()
     connection.execute(
         insert(Session).values(
-            id=session_id, workspace_id=workspace_id, executor=run.executor.name, executor_config=run.executor.as_json()
+            id=session_id,
+            workspace_id=workspace_id,
+            executor=run.executor.name or None,
+            executor_config=run.executor.as_json() if run.executor.name else None,
         )
     )
     action = plan_run(scripts, run.executor, run.prompt)

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import text, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
-from relay_core.store.schema.tables import ProjectRepo, Workspace
+from relay_core.store.schema.tables import Workspace
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
 from tests.support.workspace_acts import ask, newest, node_acts, not_claimed, retried, started, steps, workspace
@@ -191,12 +191,11 @@ def test_a_clone_that_was_killed_before_it_began_can_be_repeated(api, worker):
         (machine.completed(0), "cloning"),
     ],
 )
-def test_every_end_of_a_clone_but_success_fails_workspace_and_mirror(api, worker, end, mirror):
+def test_every_end_of_a_clone_but_success_fails_workspace_and_project(api, worker, end, mirror):
     made = api.run()
     worker.finish(worker.claim(made["execution_id"]), end)
-    with api.database.connect() as connection:
-        states = connection.execute(select(ProjectRepo.state, ProjectRepo.clone_error)).all()
-    assert states == [(mirror, end.error_reason)]
+    project = api.get(f"/v1/projects/{made['project_id']}").json()
+    assert (project["state"], project["clone_error"]) == (mirror, end.error_reason)
     assert workspace(api, made)["state"] == ("failed" if mirror == "failed" else "starting")
 
 

@@ -1,0 +1,95 @@
+"""Workspaces that are made on a project, without a run: its repositories are cloned and its setup scripts run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.limits import Limits
+from relay_core.domain.vocabulary import CloneState
+from relay_core.settings import Settings
+from relay_core.store.schema.tables import Project, ProjectRepo, Repo
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
+
+
+@dataclass(frozen=True)
+class NewWorkspace:
+    """A workspace as `POST /v1/workspaces` asks for it, validated.
+
+    Attributes:
+        title: title of its task; None: named after the project.
+        image: None: that of the project, else the server's default.
+        user: user id of its processes; None: the user of the image, or the node's default.
+    """
+
+    project_id: UUID
+    limits: Limits
+    title: str | None = None
+    image: str | None = None
+    user: int | None = None
+
+
+def create_on_project(connection: Connection, wanted: NewWorkspace, principal: Principal, settings: Settings) -> UUID:
+    """Insert a workspace with all repositories of a project, and queue its clone. It has no executor.
+
+    Args:
+        connection: one transaction of `Database`; the message of the clone is sent after its commit.
+        wanted: the workspace.
+        principal: owner of the new rows.
+        settings: settings of the server.
+
+    Returns:
+        Id of the workspace.
+
+    Raises:
+        NotFound: the project does not exist, is deleted, or belongs to another owner.
+        Conflict: `project_not_ready`: the project is being cloned, or could not be cloned; no row is made.
+        InvalidInput: the project has no repositories, or the image is not allowed.
+    """
+    project = select(Project.name, Project.state, Project.clone_error)
+    project = project.where(Project.id == wanted.project_id, Project.deleted_at.is_(None)).with_for_update(read=True)
+    if principal.only is not None:
+        project = project.where(Project.created_by == principal.only)
+    found = connection.execute(project).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no project {wanted.project_id}")
+    if found.state != CloneState.READY:
+        why = f"could not be cloned ({found.clone_error}); clone it again" if found.clone_error else "is being cloned"
+        message = f"the project is {found.state}: it {why}"
+        raise Conflict(message, code="project_not_ready")
+    run = RunInput(
+        repos=_repos(connection, wanted.project_id),
+        prompt="",
+        executor=ExecutorChoice(""),
+        limits=wanted.limits,
+        image=wanted.image,
+        project_id=wanted.project_id,
+        title=wanted.title or f"Workspace of {found.name}",
+        user=wanted.user,
+    )
+    return submit_run(connection, run, principal, settings).workspace_id
+
+
+def _repos(connection: Connection, project_id: UUID) -> Sequence[RepoInput]:
+    scripts = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
+    rows = connection.execute(
+        select(Repo.path, *scripts)
+        .join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
+        .where(ProjectRepo.project_id == project_id)
+        .order_by(Repo.name, Repo.id)
+    ).all()
+    if not rows:
+        raise InvalidInput("the project has no repositories, so there is nothing to clone", field="project_id")
+    return [
+        RepoInput(
+            row.path,
+            setup_script=row.setup_script,
+            cleanup_script=row.cleanup_script,
+            parallel_setup_script=row.parallel_setup_script,
+        )
+        for row in rows
+    ]

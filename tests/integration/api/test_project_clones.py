@@ -1,0 +1,184 @@
+"""Projects that are cloned without a workspace, as clients see them; a test plays the worker."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from relay_core.domain import execution as machine
+from relay_core.domain.vocabulary import Reason, Stream
+from relay_core.store.logs.log_store import Append, StreamEnd
+from relay_core.store.projects import mirrors, state
+from relay_core.store.projects.mirrors import MirrorPlace
+from relay_core.store.schema.tables import Workspace
+from relay_core.store.transaction import Database
+from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
+from tests.support.log_fixtures import append_one
+
+URL = RUN["repos"][0]["url"]
+
+
+@pytest.fixture
+def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
+    with api_in_process(database, settings_for(database_url, redis_url)) as api:
+        yield api
+
+
+@pytest.fixture
+def worker(database: Database) -> Worker:
+    return Worker(database)
+
+
+def make(api: Api, name: str = "shop", *, repos: bool = True, status: int = 202) -> dict:
+    answer = api.post("/v1/projects", {"name": name, "repos": [{"url": URL}] if repos else []})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def clone_of(api: Api, project: dict) -> dict:
+    return api.get(f"/v1/executions/{project['id']}").json()
+
+
+def cloned(api: Api, worker: Worker, project: dict, error: str | None = None) -> None:
+    """The worker's part: the row of the mirror, a log, and the end."""
+    claimed = worker.claim(clone_of(api, project)["id"])
+    append_one(worker.logs, Append(claimed.execution_id, claimed.fence, Stream.STDOUT, 0, b"relay: cloning\n"))
+    with api.database.begin() as connection:
+        mirrors.end_fetch(connection, MirrorPlace(NODE, UUID(project["id"]), URL, "/mirrors/x.git"), error)
+    with api.database.begin() as connection:
+        state.settle(connection, UUID(project["id"]))
+    end = machine.failed(Reason.CLONE_FAILED, error) if error else machine.completed(0)
+    ends = {stream: StreamEnd(15, "0" * 64, truncated=False) for stream in (Stream.STDOUT, Stream.ALL)}
+    worker.finish(claimed, end, log_ends=ends)
+
+
+def test_a_project_with_repositories_is_accepted_and_cloned(api: Api, worker: Worker) -> None:
+    """T000-01."""
+    project = make(api)
+    assert (project["state"], project["clone_error"]) == ("cloning", None)
+    assert api.get("/v1/workspaces").json()["items"] == []
+    cloned(api, worker, project)
+    shown = api.get("/v1/projects/shop").json()
+    assert (shown["state"], shown["repos"][0]["state"]) == ("ready", "ready")
+
+
+def test_a_project_without_repositories_is_created(api: Api) -> None:
+    project = make(api, repos=False, status=201)
+    assert project["state"] == "ready"
+    assert api.get("/v1/executions").json()["items"] == []
+    assert api.get(f"/v1/executions/{project['id']}").status_code == 404
+
+
+def test_a_clone_is_shown_like_every_execution(api: Api, worker: Worker) -> None:
+    project = make(api)
+    queued = clone_of(api, project)
+    assert (queued["run_reason"], queued["status"], queued["project_id"]) == ("clone", "queued", project["id"])
+    assert (queued["workspace_id"], queued["session_id"], queued["run_id"]) == (None, None, None)
+    assert queued["links"]["workspace"] is None
+    assert queued["queue"] == {"ahead": 0, "waits_for": [], "waits": None} | queued["queue"]
+    cloned(api, worker, project)
+
+    path = f"/v1/executions/{queued['id']}"
+    assert [each["id"] for each in api.get("/v1/executions").json()["items"]] == [queued["id"]]
+    assert [each["id"] for each in api.get("/v1/executions?run_reason=clone").json()["items"]] == [queued["id"]]
+    assert api.get(f"/v1/executions/{queued['id'][:8]}").json()["status"] == "completed"
+    assert api.get(f"{path}/logs?stream=stdout").content == b"relay: cloning\n"
+    events = api.get(f"{path}/events").json()["items"]
+    assert [event["kind"] for event in events] == ["execution.queued", "execution.started", "execution.completed"]
+    assert {(event["workspace_id"], event["cursor"], event["project_id"]) for event in events} == {
+        (None, None, project["id"])
+    }
+    assert [event["sequence"] for event in events] == [1, 2, 3]
+    assert api.get(f"{path}/diff").json()["items"] == []
+    assert problem_of(api.get(f"{path}/bundle"))[:2] == (404, "no_bundle")
+    assert api.get(f"{path}/conversation").status_code == 200
+    assert problem_of(api.post(f"{path}/retry"))[:2] == (409, "execution_completed")
+    assert problem_of(api.get(f"/v1/workspaces/{queued['id']}"))[:2] == (404, "not_found")
+    assert problem_of(api.get(f"/v1/runs/{queued['id']}"))[:2] == (404, "not_found")
+
+
+def test_a_clone_and_its_events_are_its_owners(api: Api, worker: Worker) -> None:
+    project = make(api)
+    clone = clone_of(api, project)
+    cloned(api, worker, project)
+
+    assert api.get(f"/v1/executions/{clone['id']}", "bob").status_code == 404
+    assert api.get("/v1/executions", "bob").json()["items"] == []
+    assert api.get("/v1/events", "bob").json()["items"] == []
+    assert api.post(f"/v1/executions/{clone['id']}/kill", who="bob").status_code == 404
+    for who in ("ann", "admin"):
+        assert [each["id"] for each in api.get("/v1/executions", who).json()["items"]] == [clone["id"]]
+        kinds = [event["kind"] for event in api.get("/v1/events", who).json()["items"]]
+        assert kinds == [
+            "execution.queued",
+            "execution.started",
+            "project.state_changed",
+            "execution.completed",
+        ]
+
+
+def test_a_failed_clone_says_why_and_is_repeated(api: Api, worker: Worker) -> None:
+    project = make(api)
+    first = clone_of(api, project)
+    assert problem_of(api.post("/v1/projects/shop/clone"))[:2] == (409, "project_cloning")
+    cloned(api, worker, project, "cannot clone it: no route")
+    shown = api.get("/v1/projects/shop").json()
+    assert (shown["state"], shown["clone_error"]) == ("failed", "cannot clone it: no route")
+
+    again = api.post(f"/v1/executions/{first['id']}/retry").json()
+    assert (again["retry_of"], again["project_id"], again["workspace_id"]) == (first["id"], project["id"], None)
+    assert api.post(f"/v1/executions/{again['id']}/kill").json()["status"] == "killed"
+    third = api.post("/v1/projects/shop/clone")
+    assert third.status_code == 202
+    assert clone_of(api, project)["id"] == third.json()["id"]
+
+
+def test_no_workspace_is_made_before_the_project_is_ready(api: Api, worker: Worker) -> None:
+    """T000-04."""
+    project = make(api)
+    wanted = {"project_id": "shop", "title": "Look around"}
+    assert problem_of(api.post("/v1/workspaces", wanted))[:2] == (409, "project_not_ready")
+    cloned(api, worker, project, "no route")
+    refused = api.post("/v1/workspaces", wanted)
+    assert problem_of(refused)[:2] == (409, "project_not_ready")
+    assert "no route" in refused.json()["detail"]
+    with api.database.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Workspace)) == 0
+
+    assert api.post("/v1/projects/shop/clone").status_code == 202
+    cloned(api, worker, project)
+    made = api.post("/v1/workspaces", wanted)
+    assert made.status_code == 202
+    workspace = made.json()
+    assert (workspace["state"], workspace["task"]["title"]) == ("starting", "Look around")
+    steps = api.get(workspace["links"]["executions"]).json()["items"]
+    assert [step["run_reason"] for step in steps] == ["clone"]
+    worker.finish(worker.claim(steps[0]["id"]))
+    worker.ready(workspace["id"])
+    agent = {"run_reason": "coding_agent", "prompt": "go"}
+    path = f"/v1/workspaces/{workspace['id']}/executions"
+    assert problem_of(api.post(path, agent)) == (422, "invalid_input", ["executor"])
+    named = agent | {"executor": {"name": "shell", "command": "true"}}
+    assert api.post(path, named).status_code == 202
+
+
+def test_a_run_in_a_project_that_is_being_cloned_is_not_refused(api: Api) -> None:
+    make(api)
+    assert api.run(project_id="shop")["run_id"]
+
+
+def test_a_bad_workspace_is_refused(api: Api) -> None:
+    make(api, repos=False, status=201)
+    assert problem_of(api.post("/v1/workspaces", {"project_id": "none"}))[:2] == (404, "not_found")
+    assert problem_of(api.post("/v1/workspaces", {"project_id": "shop"}))[0] == 422
+    assert problem_of(api.post("/v1/workspaces", {"project_id": "shop"}, who="reader"))[0] == 403
+
+
+def test_a_deleted_project_takes_its_clone_along(api: Api) -> None:
+    project = make(api)
+    clone = clone_of(api, project)
+    assert api.delete("/v1/projects/shop").status_code == 202
+    ended = api.get(f"/v1/executions/{clone['id']}").json()
+    assert ended["status"] == "killed"
+    assert problem_of(api.post(f"/v1/executions/{clone['id']}/retry"))[:2] == (409, "project_gone")
