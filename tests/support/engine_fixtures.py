@@ -18,7 +18,14 @@ from relay_workers.containers.docker.client import connect
 from relay_workers.containers.docker.docker_containers import DockerContainers
 from relay_workers.containers.pid1.install import install_programs
 from relay_workers.containers.pid1.record import Record, is_held
-from relay_workers.containers.port import ContainerLimits, ContainerSpec, KillResult, StepStart, identity_labels
+from relay_workers.containers.port import (
+    ContainerLimits,
+    ContainerSpec,
+    KillResult,
+    StepStart,
+    TerminalSize,
+    identity_labels,
+)
 from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from tests.support.machine import NETWORK
@@ -89,13 +96,14 @@ class Workspace:
         stdin: bytes = b"",
         uid: int | None = None,
         env: Mapping[str, str] | None = None,
+        terminal: TerminalSize | None = None,
     ) -> StepStart:
         """The request to start a step, whose files are made."""
         files = RunFiles(self.spec.programs_dir.parent, uuid4(), 1)
         files.create()
         content = script.encode() if isinstance(script, str) else script
         uid = self.uid if uid is None else uid
-        return StepStart(files, uid, gid, "/workspace", content, env or {}, stdin)
+        return StepStart(files, uid, gid, "/workspace", content, env or {}, stdin, terminal=terminal)
 
     def start(self, script: str | bytes, gid: int = 20001, **more) -> Step:
         """Start a step."""

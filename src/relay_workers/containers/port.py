@@ -24,6 +24,7 @@ from relay_workers.containers.answers import (
 )
 from relay_workers.containers.pid1.answers import ExecutionStatus
 from relay_workers.containers.pid1.messages import Key
+from relay_workers.containers.pid1.step import TerminalSize
 from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.specs import (
     CA_BUNDLE,
@@ -64,6 +65,7 @@ __all__ = [
     "PullTerms",
     "StepStart",
     "Storage",
+    "TerminalSize",
     "container_name",
     "identity_labels",
 ]
@@ -157,6 +159,21 @@ class Containers(Protocol):
         Raises:
             StepFailed: ``container_missing``: the container is gone or does not run.
         """
+
+    def pty(self, container_id: str, key: Key) -> int:
+        """Return the descriptor of the master of a step's terminal, nonblocking, which the caller closes.
+
+        What is written to it is typed on the terminal. The step's output is in its log; do not read it here.
+        Raises at once if the container's first process gives no answer.
+
+        Raises:
+            StepFailed: ``container_missing``: the container is gone or does not run.
+            Conflict: ``no_terminal``: the step has none. ``not_running``: it has ended.
+            NotFound: it was never started.
+        """
+
+    def resize(self, container_id: str, key: Key, size: TerminalSize) -> None:
+        """Change the size of a step's terminal. Raises as `pty` does."""
 
     def status(self, container_id: str, key: Key) -> ExecutionStatus:
         """Return the state of an execution in a running container.

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event
 
+from relay_workers.containers.pid1.step import TerminalSize
 from relay_workers.containers.run_files import RunFiles
 
 WORKSPACE = "/workspace"
@@ -122,6 +123,8 @@ class StepStart:
     env: Mapping[str, str]
     """Added to the environment of the container."""
     stdin: bytes = b""
-    """The content of the step's standard input."""
+    """The content of the step's standard input; empty if the step has a terminal."""
     deadline_seconds: float | None = None
     """Seconds after which relay-pid1 itself kills the step if no worker has done so; None for no such limit."""
+    terminal: TerminalSize | None = None
+    """The size of the terminal that the step gets. Its whole output is then the log of stdout. None gives it pipes."""

@@ -13,7 +13,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_workers.containers.docker.failure import classify_failure
 from relay_workers.containers.docker.pull import explain, unavailable
 from relay_workers.containers.pid1.answers import ExecutionStatus, How
-from relay_workers.containers.pid1.errors import AlreadyStarted, StartForbidden, UnknownExecution
+from relay_workers.containers.pid1.errors import AlreadyStarted, NotRunning, StartForbidden, UnknownExecution
 from relay_workers.containers.pid1.messages import Key
 from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.port import (
@@ -29,15 +29,19 @@ from relay_workers.containers.port import (
     PullTerms,
     StepStart,
     Storage,
+    TerminalSize,
 )
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.testing.fake_container import FakeContainer
 from relay_workers.testing.fake_step import FakeProcess, FakeStep
+from relay_workers.testing.fake_terminal import FakeTerminal
 from relay_workers.testing.faults import Faults
 
 T = TypeVar("T")
 PROGRAM_DIR = "/usr/bin"
-BY_CHANNEL = frozenset({"start", "forbid", "leftover_names", "kill_execution", "probe", "answers", "status", "watch"})
+BY_CHANNEL = frozenset(
+    {"start", "forbid", "leftover_names", "kill_execution", "probe", "answers", "status", "watch", "pty", "resize"}
+)
 """The verbs that a container's first process answers, without the engine."""
 
 
@@ -156,6 +160,8 @@ class FakeContainers:
             if not (container.has_shell or step.script.startswith(b"#!")):
                 message = "failed while executing its program: No such file or directory"
                 raise StepFailed(Reason.START_FAILED, message)
+            if step.terminal and step.stdin:
+                raise StepFailed(Reason.START_FAILED, "a step with a terminal has no other standard input")
             container.steps[key] = FakeStep(step)
             container.begun[step.gid] += 1
 
@@ -172,6 +178,14 @@ class FakeContainers:
             return True
 
         return self._serve_with_retry("forbid", rule_out)
+
+    def pty(self, container_id: str, key: Key) -> int:
+        """Return the descriptor of the master of a step's terminal (`Containers.pty`)."""
+        return self._serve("pty", lambda: self._terminal(container_id, key).master())
+
+    def resize(self, container_id: str, key: Key, size: TerminalSize) -> None:
+        """Change the size of a step's terminal (`Containers.resize`)."""
+        self._serve("resize", lambda: self._terminal(container_id, key).resize(size))
 
     def status(self, container_id: str, key: Key) -> ExecutionStatus:
         """Return the state of an execution in a running container (`Containers.status`)."""
@@ -329,6 +343,14 @@ class FakeContainers:
         if found is None:
             raise classify_failure(404, f"No such container: {container_id}")
         return found
+
+    def _terminal(self, container_id: str, key: Key) -> FakeTerminal:
+        step = self._step(container_id, key)
+        if step.over:
+            raise NotRunning("the step has ended", code="not_running")
+        if step.terminal is None:
+            raise NotRunning("the step has no terminal", code="no_terminal")
+        return step.terminal
 
     def _step(self, container_id: str, key: Key) -> FakeStep:
         step = self._running(container_id).steps.get(key)

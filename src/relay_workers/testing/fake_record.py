@@ -40,6 +40,10 @@ class FakeRecord:
         while data:
             data = data[os.write(fd, data) :]
 
+    def write_stdout(self, data: bytes) -> None:
+        """Write output of the step's terminal."""
+        self.write(Stream.STDOUT, data)
+
     def end(self, how: How, value: int, flags: EndFlag = NO_FLAGS, oom_kills: int = 0) -> None:
         """Record the end of the step's process; its log may still be written."""
         times = (time.monotonic_ns(), time.time_ns())

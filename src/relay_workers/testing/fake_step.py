@@ -9,6 +9,7 @@ from relay_workers.containers.pid1.messages import Stage
 from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.port import StepStart
 from relay_workers.testing.fake_record import NO_FLAGS, FakeRecord
+from relay_workers.testing.fake_terminal import FakeTerminal
 from relay_workers.testing.scripted_step import FLED_GID, ScriptedStep
 
 TERM_CODE, KILL_CODE = 143, 137
@@ -57,9 +58,10 @@ class FakeStep:
         if script.flees:
             self.processes.append(FakeProcess("sleep", FLED_GID))
         self._record.start()
+        self.terminal = FakeTerminal(start.terminal, self._record.write_stdout) if start.terminal else None
         for stream, text in ((Stream.STDOUT, script.stdout), (Stream.STDERR, script.stderr)):
             if text:
-                self._record.write(stream, text.encode())
+                self.write(text.encode(), stream)
         if script.exit_code is not None:
             self.exit(script.exit_code)
 
@@ -81,7 +83,10 @@ class FakeStep:
 
     def write(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
         """Make the step write ``data`` to its output."""
-        self._record.write(stream, data)
+        if self.terminal:
+            self.terminal.write(data)
+        else:
+            self._record.write(stream, data)
 
     def exit(self, code: int) -> None:
         """Make the script exit by itself; processes that it started in the background survive."""
@@ -133,6 +138,7 @@ class FakeStep:
         """Kill all processes of the step because its container was stopped; no end is recorded."""
         self.processes.clear()
         self.over = True
+        self._close_terminal()
         self._record.close()
 
     def _remove(self, process: FakeProcess, how: How, value: int, flags: EndFlag = NO_FLAGS) -> None:
@@ -143,9 +149,14 @@ class FakeStep:
             self._end()
 
     def _end(self) -> None:
+        self._close_terminal()
         self._record.drain()
         self.over = True
         self._tell()
+
+    def _close_terminal(self) -> None:
+        if self.terminal:
+            self.terminal.close()
 
     def _note_end(self, how: How, value: int, flags: EndFlag) -> None:
         self._how, self._value, self._flags = how, value, flags

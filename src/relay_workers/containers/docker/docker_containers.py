@@ -37,6 +37,7 @@ from relay_workers.containers.port import (
     PullTerms,
     StepStart,
     Storage,
+    TerminalSize,
 )
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 
@@ -104,6 +105,14 @@ class DockerContainers:
         except AlreadyStarted:
             return False
         return True
+
+    def pty(self, container_id: str, key: Key) -> int:
+        """Return the descriptor of the master of a step's terminal (`Containers.pty`)."""
+        return self._channels.call(container_id, lambda found: found.pid1.pty(key))
+
+    def resize(self, container_id: str, key: Key, size: TerminalSize) -> None:
+        """Change the size of a step's terminal (`Containers.resize`)."""
+        self._channels.call(container_id, lambda found: found.pid1.resize(key, size))
 
     def status(self, container_id: str, key: Key) -> ExecutionStatus:
         """Return the state of an execution in a running container (`Containers.status`)."""

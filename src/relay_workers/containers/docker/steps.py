@@ -2,6 +2,7 @@
 
 import errno
 from contextlib import ExitStack
+from dataclasses import replace
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
@@ -22,6 +23,8 @@ def start_step(running: Running, start: StepStart) -> None:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             reason = Reason.DISK_PRESSURE if full else Reason.INTERNAL_ERROR
             raise StepFailed(reason, f"the log files of the step cannot be opened: {error.strerror}") from error
+        if start.terminal:
+            files = replace(files, stderr=None)
         try:
             running.pid1.start(step_of(running, start), files)
         except InvalidInput as error:
@@ -34,6 +37,8 @@ def start_step(running: Running, start: StepStart) -> None:
 
 def step_of(running: Running, start: StepStart) -> Step:
     """Return the step as relay-pid1 gets it."""
+    if start.terminal and start.stdin:
+        raise InvalidInput("a step with a terminal reads what is typed on it, and has no other standard input")
     own_interpreter = _interpreter(start.script) is not None
     return Step(
         key=start.files.key,
@@ -46,6 +51,7 @@ def step_of(running: Running, start: StepStart) -> Step:
         stdin=start.stdin or None,
         deadline_seconds=start.deadline_seconds,
         grace_seconds=10.0,
+        terminal=start.terminal,
         root_capabilities=start.uid == 0,
         watch=False,
     )
