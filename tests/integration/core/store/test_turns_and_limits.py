@@ -287,3 +287,15 @@ def test_a_run_that_is_admitted_keeps_its_place_until_it_is_completed_and_a_retr
     claimed = claim(db, agent.execution_id)
     assert isinstance(claimed, Claimed)
     assert [message.execution_id for message in finish(db, claimed)] == [second.execution_id]
+
+
+def test_submissions_of_one_repository_do_not_wait_for_each_other(db: Database) -> None:
+    """Only the first one of all, which makes the project and the repository, keeps others waiting."""
+    submit(db)
+    run = RunInput((REPO,), "do it", ExecutorChoice("shell", "true"), Limits())
+    with db.begin() as slow:
+        submit_run(slow, run, ME, Settings())
+        with ThreadPoolExecutor(3) as pool:
+            others = [pool.submit(submit, db) for _ in range(3)]
+            assert all(one.result(timeout=20).project_id for one in others)
+    assert len(sent(db)) == 5
