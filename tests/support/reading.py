@@ -87,6 +87,8 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/projects/{project_id}": ({},),
     "/v1/projects/{project_id}/secrets": ({},),
     "/v1/projects/{project_id}/agents": ({},),
+    "/v1/projects/{project_id}/events": ({}, {"after": "{newest}"}),
+    "/v1/operations/{operation_id}/events": ({},),
     "/v1/tasks": (
         {},
         FAR,
@@ -109,7 +111,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/runs/{run_id}/changes": ({}, {"whole": "1"}),
 }
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
-NO_ROWS_OF_RUNS = {"/healthz", "/v1/limits", "/v1/tokens"}
+NO_ROWS_OF_RUNS = {"/healthz", "/v1/limits", "/v1/mirrors", "/v1/nodes/{node_id}/events", "/v1/tokens"}
 """Paths that read nothing that grows with the number of runs."""
 
 
@@ -138,7 +140,7 @@ def places(database: Database, owner: str) -> Places:
     with database.connect() as connection:
         found = text(
             """
-            SELECT r.id AS run_id, e.id AS execution_id, r.workspace_id, r.session_id, r.project_id,
+            SELECT r.id AS run_id, e.id AS execution_id, e.id AS operation_id, r.workspace_id, r.session_id, r.project_id,
               r.project_id AS project, p.name AS project_name, w.task_id, r.created_at
             FROM (
               SELECT * FROM runs WHERE owner = :owner AND status = 'completed' ORDER BY created_at

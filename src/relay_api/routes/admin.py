@@ -31,7 +31,12 @@ def create_token(body: TokenIn, principal: Admin, creating: Creating) -> JSONRes
 
     def create(connection: Connection) -> Created:
         info, text = tokens.create(
-            connection, name=body.name, owner=body.owner, scopes=body.scopes, expires_at=expires_at
+            connection,
+            name=body.name,
+            owner=body.owner,
+            scopes=body.scopes,
+            expires_at=expires_at,
+            by=principal.owner,
         )
         # The stored answer lacks the token's text, because only a hash of the text may be stored.
         return Created(NewToken(**vars(info), token=text), kept=NewToken(**vars(info), token=None))
@@ -58,13 +63,13 @@ TokenId = Annotated[
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=problems(404), summary="Revoke a token")
-def revoke_token(token_id: TokenId, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
+def revoke_token(token_id: TokenId, services: ServicesDep, principal: Admin) -> Response:
     """Make the server refuse the token from the next request on. Needs the scope `admin`.
 
     Revoking a token again changes nothing.
     """
     with services.database.begin() as connection:
-        tokens.revoke(connection, tokens.resolve(connection, token_id, "path.token_id"))
+        tokens.revoke(connection, tokens.resolve(connection, token_id, "path.token_id"), principal.owner)
     return Response(status_code=204)
 
 
@@ -79,20 +84,20 @@ NodeId = Annotated[str, Path(max_length=200, pattern=NODE)]
 
 
 @router.post("/nodes/{node_id}/drain", responses=problems(404), summary="Let a node take no new workspaces")
-def drain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+def drain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:
     """Give the node no new workspaces. Needs the scope `admin`.
 
     Workspaces that the node has already continue, and further steps in them still run.
     """
-    return _set_draining(services, node_id, draining=True)
+    return _set_draining(services, node_id, principal.owner, draining=True)
 
 
 @router.post("/nodes/{node_id}/undrain", responses=problems(404), summary="Let a node take new workspaces again")
-def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:  # noqa: ARG001 - asks for the scope
+def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:
     """Let a drained node take new workspaces again. Needs the scope `admin`."""
-    return _set_draining(services, node_id, draining=False)
+    return _set_draining(services, node_id, principal.owner, draining=False)
 
 
-def _set_draining(services: Services, node_id: str, *, draining: bool) -> NodeOut:
+def _set_draining(services: Services, node_id: str, by: str, *, draining: bool) -> NodeOut:
     with services.database.begin() as connection:
-        return answers.node(runtime_nodes.set_draining(connection, node_id, draining=draining))
+        return answers.node(runtime_nodes.set_draining(connection, node_id, draining=draining, by=by))

@@ -1,23 +1,27 @@
 """Routes of events: as lists, and as event streams that a client can resume."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from relay_api.dependencies import Reader, ServicesDep
+from relay_api.dependencies import Admin, Reader, ServicesDep
 from relay_api.http.responses import problems, raw
-from relay_api.ids import WorkspaceId
+from relay_api.ids import ProjectId, WorkspaceId
 from relay_api.schemas import answers
-from relay_api.schemas.executions import EventOut, GlobalEventList, WorkspaceEventList
-from relay_api.schemas.patterns import CURSOR, GLOBAL_CURSOR, GLOBAL_START, NOW
+from relay_api.schemas.executions import EventList, EventOut, GlobalEventList, WorkspaceEventList
+from relay_api.schemas.patterns import CURSOR, GLOBAL_CURSOR, GLOBAL_START, NODE, NOW
 from relay_api.services import Services
 from relay_api.streaming import sse
+from relay_core.domain.errors import NotFound
 from relay_core.store import events, global_events
+from relay_core.store.events import EventRow
 from relay_core.store.global_events import GlobalPage
+from relay_core.store.projects import projects
 from relay_core.store.transaction import Database
 from relay_core.store.views.access import require_workspace
 
@@ -26,6 +30,7 @@ router = APIRouter(prefix="/v1", tags=["events"])
 PAGE = 500
 MAX_CURSOR = 2**62
 
+NodeId = Annotated[str, Path(max_length=200, pattern=NODE)]
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="Most events on a page.")]
 After = Annotated[int, Query(ge=0, le=MAX_CURSOR, description="Cursor of the last event that the client has.")]
 GlobalAfter = Annotated[
@@ -89,11 +94,15 @@ async def stream_workspace_events(
     return sse.response(_workspace_frames(services, workspace_id, start), services, principal)
 
 
-@router.get("/events", responses=problems(), summary="List events of all workspaces")
+@router.get("/events", responses=problems(), summary="List all events")
 def list_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0", limit: Limit = PAGE
 ) -> GlobalEventList:
-    """Return events of all workspaces after a cursor. Events that become visible later always come after the cursor."""
+    """Return events of all workspaces and other subjects after a cursor.
+
+    Events that become visible later always come after the cursor. Events of projects and credentials are shown to their
+    owner, those of nodes and orphan containers to the scope `admin`.
+    """
     database = services.database
     if after == NOW:
         return GlobalEventList(items=[], next_after=str(global_events.newest(database)))
@@ -105,12 +114,12 @@ def list_events(
     "/events/stream",
     response_class=StreamingResponse,
     responses={**problems(), **_STREAM},
-    summary="Follow events of all workspaces",
+    summary="Follow all events",
 )
 async def stream_events(
     services: ServicesDep, principal: Reader, after: GlobalAfter = "0", last_event_id: GlobalLastEventId = None
 ) -> StreamingResponse:
-    """Stream the events of all workspaces after the cursor, then each event as it happens.
+    """Stream all events after the cursor, then each event as it happens.
 
     Without `after` and `Last-Event-ID` the stream begins at the oldest event. With `after=now` it begins at the moment
     of the request and sends only events that happen later.
@@ -119,6 +128,49 @@ async def stream_events(
     """
     start = await run_in_threadpool(_position, services.database, last_event_id or after)
     return sse.response(_global_frames(services, start, principal.only), services, principal)
+
+
+@router.get("/projects/{project_id}/events", responses=problems(404), summary="List a project's events")
+def list_project_events(
+    project_id: ProjectId, services: ServicesDep, principal: Reader, after: After = 0, limit: Limit = PAGE
+) -> WorkspaceEventList:
+    """Return the events about the project itself after a cursor, in order; those of its workspaces are not among them.
+
+    This also works for a deleted project.
+    """
+    with services.database.connect() as connection:
+        projects.require(connection, project_id, principal)
+    return _of_subject(services.database, partial(events.of_project, project_id=project_id), after, limit)
+
+
+@router.get("/nodes/{node_id}/events", responses=problems(), summary="List a node's events")
+def list_node_events(
+    node_id: NodeId,
+    services: ServicesDep,
+    principal: Admin,  # noqa: ARG001 - asks for the scope
+    after: After = 0,
+    limit: Limit = PAGE,
+) -> WorkspaceEventList:
+    """Return the events about the node after a cursor, in order. Needs the scope `admin`."""
+    return _of_subject(services.database, partial(events.of_node, node_id=node_id), after, limit)
+
+
+@router.get("/operations/{operation_id}/events", responses=problems(404), summary="List an operation's events")
+def list_operation_events(operation_id: UUID, services: ServicesDep, principal: Reader) -> EventList:
+    """Return all events of an operation, by sequence: of an execution, or of another act with an outcome."""
+    with services.database.connect() as connection:
+        rows = events.of_operation(connection, operation_id, principal.only)
+    if not rows:
+        raise NotFound(f"there is no operation {operation_id}")
+    return EventList(items=answers.events(rows))
+
+
+def _of_subject(database: Database, read: Callable[..., list[EventRow]], after: int, limit: int) -> WorkspaceEventList:
+    global_events.give_positions(database)
+    with database.connect() as connection:
+        rows = read(connection, after=after, limit=limit)
+    last = rows[-1].position if rows else None
+    return WorkspaceEventList(items=answers.events(rows), next_after=last or after)
 
 
 async def _workspace_frames(services: Services, workspace_id: UUID, after: int) -> AsyncIterator[bytes]:

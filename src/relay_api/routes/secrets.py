@@ -54,4 +54,4 @@ def delete_secret(project_id: ProjectId, name: Name, services: ServicesDep, prin
     """
     with services.database.begin() as connection:
         projects.get(connection, project_id, principal)
-        secrets.remove(connection, project_id, name)
+        secrets.remove(connection, project_id, name, principal.owner)

@@ -12,6 +12,7 @@ from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
 from relay_api.schemas.shapes import EventPayload, Shaped, StepAction, WorkTreeSummary
 from relay_core.domain.admission import LimitKind, WaitKind
 from relay_core.domain.events import EventKind
+from relay_core.domain.operations import SubjectKind
 from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
 
@@ -233,14 +234,16 @@ class DiffList(Output):
 
 
 class EventOut(Output):
-    """An event of a workspace, of a project or of an execution."""
+    """An event of an operation, such as an execution, and of its subject, such as a workspace."""
 
     cursor: int | None = Field(
-        description="Position among the workspace's events, 1..n without gap; null for an event of a project."
+        description="Position among the workspace's events, 1..n without gap; null for an event without a workspace."
     )
-    workspace_id: UUID | None = Field(description="Null for an event of a project.")
-    project_id: UUID | None = Field(description="Of an event that belongs to no workspace; null for all others.")
-    operation_id: UUID | None = Field(description="The execution it belongs to.")
+    workspace_id: UUID | None = Field(description="Null: the event is about something else, its subject.")
+    project_id: UUID | None = Field(description="Of an event that is about a project; null for all others.")
+    subject_kind: SubjectKind = Field(description="What the event is about.")
+    subject_id: str
+    operation_id: UUID | None = Field(description="The execution, or other operation, that it belongs to.")
     sequence: int | None = Field(description="Position among the operation's events, 1..n without gap.")
     kind: str = Field(description="What happened.", json_schema_extra={"enum": list(EventKind)})
     terminal: bool = Field(
@@ -263,6 +266,6 @@ class WorkspaceEventList(EventList):
 
 
 class GlobalEventList(EventList):
-    """Events of all workspaces in order, with the cursor of the last one."""
+    """Events of all subjects in order, with the cursor of the last one."""
 
     next_after: str = Field(description="Pass it as `after` to go on.")

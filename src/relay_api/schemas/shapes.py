@@ -125,21 +125,25 @@ class EventPayload(Shape):
         None, description="Of `execution.queued`, `execution.evidence_problem` and `execution.locks_removed`: its name."
     )
     node_id: str | None = Field(
-        None, description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`."
+        None,
+        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`, and of "
+        "events of nodes and orphans.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     from_: str | None = Field(None, alias="from", description="Of `execution.adopted`: the worker that had it.")
     by: str | None = Field(
         None,
         description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
-        "`workspace.state_requested` and `workspace.deleted`: who asked.",
+        "`workspace.state_requested`, `workspace.deleted`, and events of projects, nodes and credentials: who asked.",
     )
-    why: str | None = Field(None, description="Of `execution.adopted` and `workspace.container_restarted`.")
+    why: str | None = Field(
+        None, description="Of `execution.adopted`, `workspace.container_restarted` and `.request_dropped`."
+    )
     found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
     message: str | None = Field(
         None,
-        description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem` and `.conversation_begun_anew`: a "
-        "sentence for people.",
+        description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem`, `.conversation_begun_anew` and "
+        "`orphan.found`: a sentence for people.",
     )
     omitted: list[dict[str, str]] | None = Field(
         None, description="Of `execution.evidence_problem`: changed paths without content, as `path` and `why`."
@@ -177,3 +181,8 @@ class EventPayload(Shape):
     )
     repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
     task_id: UUID | None = Field(None, description="Of `task.status_changed`.")
+    name: str | None = Field(None, description="Of events of projects and of `credential.changed`.")
+    change: str | None = Field(
+        None, description="Of `credential.changed`: `created`, `revoked`, `stored` or `removed`."
+    )
+    pool: str | None = Field(None, description="Of `node.attached`.")

@@ -65,8 +65,8 @@ def line(event: Mapping[str, Any]) -> str:
         if value not in (None, "", [], {}) and _plain(value)
     )
     step = short(event["operation_id"])
-    of = short(event["workspace_id"] or event["project_id"])
-    head = f"{local_time(event['created_at'])}  {of}  {step:<8}  {event['kind']:<24}"
+    subject = short(event["workspace_id"] or event["subject_id"])
+    head = f"{local_time(event['created_at'])}  {subject:<8}  {step:<8}  {event['kind']:<24}"
     return safe_line(f"{head}  {told}").rstrip()
 
 

@@ -63,10 +63,28 @@ class EventKind(StrEnum):
     """The workspace was marked as deleted. Payload: `by`."""
     WORKSPACE_REMOVED = "workspace.removed"
     """Container and directory of a deleted workspace are gone. Payload: `node_id`."""
+    WORKSPACE_REQUEST_DROPPED = "workspace.request_dropped"
+    """A stop or a resume that was not carried out, because of a later request. Payload: `why`."""
 
-    # events of a project; `workspace_id` is null
+    # events of projects, nodes and credentials, and of containers that belong to no row; `workspace_id` is null
     PROJECT_STATE_CHANGED = "project.state_changed"
     """The project is in another state. Payload: `project_id`, `state`, `clone_error`."""
+    PROJECT_CREATED = "project.created"
+    """The project was created. Payload: `name`, `by`."""
+    PROJECT_DELETED = "project.deleted"
+    """The project was marked as deleted; its workspaces follow. Payload: `name`, `by`."""
+    NODE_ATTACHED = "node.attached"
+    """A worker of a new node has registered the node. Payload: `node_id`, `pool`."""
+    NODE_DRAINED = "node.drained"
+    """An operator told the node to take no new workspaces. Payload: `node_id`, `by`."""
+    NODE_UNDRAINED = "node.undrained"
+    """An operator told the node to take new workspaces again. Payload: `node_id`, `by`."""
+    ORPHAN_FOUND = "orphan.found"
+    """A node has a container that no workspace needs. Payload: `node_id`, `message`."""
+    ORPHAN_REMOVED = "orphan.removed"
+    """That container is gone from the node. Payload: `node_id`."""
+    CREDENTIAL_CHANGED = "credential.changed"
+    """A token or a secret was stored, replaced, removed or revoked. Payload: `change`, `name`, `by`."""
 
     # events of a task
     TASK_STATUS_CHANGED = "task.status_changed"

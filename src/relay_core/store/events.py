@@ -1,6 +1,6 @@
 """Events: numbered without gaps per operation and per workspace (`store.global_events`: in one order over all).
 
-Events of a project belong to no workspace; they have an order only in their operation and over all events.
+An event is about a workspace, or about another subject (`store.operations`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, String, Uuid, bindparam, insert, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Insert,
+    String,
+    Uuid,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from relay_core.domain.events import EventKind
-from relay_core.store.schema.tables import Event, ExecutionProcess, Workspace
+from relay_core.domain.operations import SubjectKind
+from relay_core.store.schema.tables import Event, ExecutionProcess, Project, Workspace
 
 
 @dataclass(frozen=True)
@@ -21,16 +34,16 @@ class EventRow:
     """An event as it was read.
 
     Attributes:
-        operation_id: the execution that the event belongs to; None for events of a workspace or task.
+        operation_id: the execution, or other operation, that the event belongs to; None: none.
         sequence: position among the events of the operation, 1..n without gaps; None without an operation.
         terminal: whether it is the last event of its operation.
     """
 
     cursor: int | None
-    """Position among the events of the workspace, 1..n without gaps; None for an event of a project."""
+    """Position among the events of the workspace, 1..n without gaps; None for an event without a workspace."""
     workspace_id: UUID | None
     project_id: UUID | None
-    """The project of an event that belongs to no workspace; None for others."""
+    """The project that the event is about; None for an event about something else."""
     operation_id: UUID | None
     sequence: int | None
     kind: str
@@ -38,7 +51,9 @@ class EventRow:
     payload: Mapping[str, Any]
     created_at: datetime
     position: int | None
-    """Position among the events of all workspaces, 1..n; None until one is given (`global_events.give_positions`)."""
+    """Position among all events, 1..n; None until one is given (`global_events.give_positions`)."""
+    subject_kind: SubjectKind
+    subject_id: str
 
 
 # The operation's row is locked before the workspace's, as everywhere: the second update reads the result of the first.
@@ -153,6 +168,62 @@ def _next_sequence(connection: Connection, operation_id: UUID | None) -> int | N
     )
 
 
+class About(NamedTuple):
+    """The columns of an event that name its subject."""
+
+    workspace_id: UUID | None
+    """The workspace in whose list the event is; None: none."""
+    project_id: UUID | None = None
+    """The project that it is about; None: none."""
+    subject_kind: SubjectKind | None = None
+    """None: the subject is the workspace or the project."""
+    subject_id: str | None = None
+    owner: str | None = None
+
+
+class Numbered(NamedTuple):
+    """The place of an event in its operation."""
+
+    operation_id: UUID | None
+    sequence: int | None
+    terminal: bool
+
+
+def add(
+    connection: Connection,
+    about: About,
+    kind: EventKind,
+    payload: Mapping[str, Any],
+    numbered: Numbered,
+    beside: Insert | None = None,
+) -> int | None:
+    """Insert an event whose place in its operation is known, in the caller's transaction.
+
+    Args:
+        connection: the transaction that makes the change which the event reports.
+        about: its subject.
+        kind: the kind of event.
+        payload: its fields, see `EventKind`.
+        numbered: its operation, and its place there.
+        beside: an insert that the same statement carries out.
+
+    Returns:
+        The event's cursor in its workspace; None without a workspace.
+    """
+    cursor = None
+    if about.workspace_id is not None:
+        cursor = connection.execute(
+            update(Workspace)
+            .where(Workspace.id == about.workspace_id)
+            .values(event_seq=Workspace.event_seq + 1)
+            .returning(Workspace.event_seq)
+        ).scalar_one()
+    own = {"workspace_seq": cursor, "kind": kind, "payload": dict(payload)}
+    statement = insert(Event).values({**about._asdict(), **numbered._asdict(), **own})
+    connection.execute(statement if beside is None else statement.add_cte(beside.cte("beside")))
+    return cursor
+
+
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
     """Return events of one workspace after the cursor ``after`` (0: from the first), in order."""
     statement = (
@@ -176,9 +247,40 @@ def of_run(connection: Connection, workspace_id: UUID, run_id: UUID, after: int,
     return [as_event(row) for row in connection.execute(statement).mappings()]
 
 
-def of_operation(connection: Connection, operation_id: UUID) -> list[EventRow]:
-    """Return all events of one execution, by sequence."""
+def of_operation(connection: Connection, operation_id: UUID, owner: str | None = None) -> list[EventRow]:
+    """Return all events of one execution or other operation, by sequence.
+
+    Args:
+        connection: any transaction.
+        operation_id: the operation.
+        owner: only events that this owner may read; None: all.
+    """
     statement = select(Event).where(Event.operation_id == operation_id).order_by(Event.sequence)
+    if owner is not None:
+        statement = statement.where(readable_by(owner))
+    return [as_event(row) for row in connection.execute(statement).mappings()]
+
+
+def readable_by(owner: str) -> ColumnElement[bool]:
+    """Return the condition of the events that an owner may read: of its workspaces, projects and credentials."""
+    mine = select(Workspace.id).where(Workspace.created_by == owner)
+    own = select(Project.id).where(Project.created_by == owner)
+    return Event.workspace_id.in_(mine) | Event.project_id.in_(own) | (Event.owner == owner)
+
+
+def of_project(connection: Connection, project_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
+    """Return events about a project itself after a position (`global_events`), in order."""
+    return _of(connection, Event.project_id == project_id, after, limit)
+
+
+def of_node(connection: Connection, node_id: str, after: int, limit: int = 500) -> list[EventRow]:
+    """Return events about a node after a position (`global_events`), in order."""
+    about = (Event.subject_kind == SubjectKind.NODE) & (Event.subject_id == node_id)
+    return _of(connection, about, after, limit)
+
+
+def _of(connection: Connection, which: ColumnElement[bool], after: int, limit: int) -> list[EventRow]:
+    statement = select(Event).where(which, Event.position > after).order_by(Event.position).limit(limit)
     return [as_event(row) for row in connection.execute(statement).mappings()]
 
 
@@ -201,4 +303,13 @@ def as_event(row: Any) -> EventRow:
         row["payload"],
         row["created_at"],
         row["position"],
+        *_subject(row),
     )
+
+
+def _subject(row: Any) -> tuple[SubjectKind, str]:
+    if row["workspace_id"] is not None:
+        return SubjectKind.WORKSPACE, str(row["workspace_id"])
+    if row["project_id"] is not None:
+        return SubjectKind.PROJECT, str(row["project_id"])
+    return SubjectKind(row["subject_kind"]), row["subject_id"]

@@ -1,4 +1,4 @@
-"""The events of all workspaces and projects in one order, by `position`. A reader of that order misses no event.
+"""All events in one order, by `position`. A reader of that order misses no event.
 
 An event gets its position after its transaction has committed, from a transaction that gives positions under a lock.
 So an event that is visible later always has a greater position, and an open transaction holds up nothing but its own
@@ -58,17 +58,18 @@ def page(database: Database, after: int, limit: int = 500, created_by: str | Non
         database: where the events are.
         after: the cursor of the page before; 0: from the first event.
         limit: most events on a page.
-        created_by: owner whose workspaces and projects are shown; None: all. The cursor also passes the events of
-            other owners.
+        created_by: owner whose workspaces, projects and credentials are shown; None: all. The cursor also passes the
+            events of other owners.
     """
     give_positions(database)
     statements = [select(Event).where(Event.position > after).order_by(Event.position).limit(limit)]
-    if created_by is not None:  # two statements, so that Postgres can begin with the owner in each
+    if created_by is not None:  # several statements, so that Postgres can begin with the owner in each
         mine = select(Workspace.id).where(Workspace.created_by == created_by)
         own = select(Project.id).where(Project.created_by == created_by)
         [all_of_them] = statements
         of_projects = all_of_them.where(Event.project_id.is_not(None), Event.project_id.in_(own))
-        statements = [all_of_them.where(Event.workspace_id.in_(mine)), of_projects]
+        of_credentials = all_of_them.where(Event.owner == created_by)
+        statements = [all_of_them.where(Event.workspace_id.in_(mine)), of_projects, of_credentials]
     with database.connect() as connection:
         # Read before the page: a later read could pass an event that the page does not have yet.
         last = _newest(connection)

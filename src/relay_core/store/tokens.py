@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,8 +10,12 @@ from uuid import UUID
 from sqlalchemy import Connection, create_engine, func, insert, or_, select, update
 
 from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
+from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind, SubjectKind
 from relay_core.domain.short_id import MIN_DIGITS, id_range
 from relay_core.domain.vocabulary import Scope
+from relay_core.store import operations
+from relay_core.store.operations import Subject
 from relay_core.store.schema.tables import Token
 
 PREFIX = "relay_"
@@ -61,7 +65,13 @@ class TokenInfo:
 
 
 def create(
-    connection: Connection, *, name: str, owner: str, scopes: Sequence[str], expires_at: datetime | None = None
+    connection: Connection,
+    *,
+    name: str,
+    owner: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
+    by: str | None = None,
 ) -> tuple[TokenInfo, str]:
     """Insert a new token; return its row and its text, which is stored nowhere.
 
@@ -71,6 +81,7 @@ def create(
         owner: owner of everything that is created with the token.
         scopes: `Scope` values.
         expires_at: when the token stops being valid; None: never.
+        by: who creates it; told by its event. None: the owner of the server.
 
     Raises:
         InvalidInput: a scope that does not exist, or no scope, name or owner.
@@ -92,7 +103,14 @@ def create(
             Token.id, Token.name, Token.owner, Token.scopes, Token.created_at, Token.expires_at, Token.revoked_at
         )
     ).one()
+    _note(connection, row.id, owner, {"change": "created", "name": name, "by": by})
     return TokenInfo(*row), text
+
+
+def _note(connection: Connection, token_id: UUID, owner: str, payload: Mapping[str, str | None]) -> None:
+    """Append the event of a change of a token, which its owner may read."""
+    subject = Subject(SubjectKind.TOKEN, str(token_id), owner)
+    operations.record(connection, OperationKind.CREDENTIAL_CHANGE, subject, EventKind.CREDENTIAL_CHANGED, payload)
 
 
 def create_token(database_url: str, owner: str, scopes: Sequence[str], name: str = "local") -> str:
@@ -164,16 +182,22 @@ def resolve(connection: Connection, text: str, field: str) -> UUID:
     return found_id
 
 
-def revoke(connection: Connection, token_id: UUID) -> None:
+def revoke(connection: Connection, token_id: UUID, by: str | None = None) -> None:
     """Revoke a token: it is refused from now on. Revoking it again changes nothing.
+
+    Args:
+        connection: one transaction.
+        token_id: the token.
+        by: who revokes it; told by the event.
 
     Raises:
         NotFound: there is no such token.
     """
-    done = connection.execute(
-        update(Token).where(Token.id == token_id).values(revoked_at=func.coalesce(Token.revoked_at, func.now()))
-    )
-    if done.rowcount == 0:
+    valid = update(Token).where(Token.id == token_id, Token.revoked_at.is_(None)).values(revoked_at=func.now())
+    row = connection.execute(valid.returning(Token.name, Token.owner)).one_or_none()
+    if row is not None:
+        _note(connection, token_id, row.owner, {"change": "revoked", "name": row.name, "by": by})
+    elif connection.scalar(select(Token.id).where(Token.id == token_id)) is None:
         raise NotFound(f"there is no token {token_id}")
 
 

@@ -38,6 +38,10 @@ class Divergence:
     """Checks again whether the difference still exists, and repairs it if so."""
     grace_seconds: float = 0.0
     """Seconds for which the difference must last before the divergence sweep repairs it."""
+    on_found: Callable[[], None] | None = None
+    """Called when a sweep finds it for the first time; None: nothing is."""
+    on_gone: Callable[[], None] | None = None
+    """Called when a sweep does not find it any more; None: nothing is."""
 
 
 class DivergenceFinder:
@@ -92,7 +96,17 @@ class DivergenceFinder:
                 message = f"container {container.name} carries this node's label, but {why}"
                 repair = partial(self._repairs.remove_unwanted_container, container.id, workspace_id)
                 kind = "container_without_workspace"
-                divergences.append(Divergence(kind, container.id, message, repair, CONTAINER_GRACE_SECONDS))
+                divergences.append(
+                    Divergence(
+                        kind,
+                        container.id,
+                        message,
+                        repair,
+                        CONTAINER_GRACE_SECONDS,
+                        on_found=partial(self._repairs.note_orphan, container.id, message),
+                        on_gone=partial(self._repairs.note_orphan_removed, container.id),
+                    )
+                )
         return divergences
 
     def _vanished_containers(self, present: Collection[str], rows: Collection[NodeWorkspace]) -> list[Divergence]:

@@ -5,13 +5,16 @@ from pathlib import Path
 from uuid import UUID
 
 from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind, SubjectKind
 from relay_core.domain.vocabulary import WorkspaceState
-from relay_core.store import events
+from relay_core.store import operations
 from relay_core.store.nodes import node_workspaces
 from relay_core.store.nodes.node_workspaces import NodeWorkspace
+from relay_core.store.operations import Subject
 from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation
+from relay_core.store.workspaces.delete import note_removal
 from relay_workers.containers.port import Containers, container_name
 from relay_workers.containers.run_files import remove_files
 from relay_workers.git.port import Git
@@ -63,6 +66,25 @@ class DivergenceRepairs:
             if is_unwanted(row):
                 self._containers.remove(container_id)
 
+    def note_orphan(self, container_id: str, message: str) -> None:
+        """Append the event that the node has a container that no workspace needs, unless it was told already."""
+        with self._database.begin() as connection:
+            operation_id = operations.begin(connection, OperationKind.ORPHAN, self._orphan(container_id))
+            if operation_id is not None:
+                payload = {"node_id": self._node_id, "message": message}
+                operations.append(connection, operation_id, EventKind.ORPHAN_FOUND, payload)
+
+    def note_orphan_removed(self, container_id: str) -> None:
+        """Append the event that such a container is gone."""
+        with self._database.begin() as connection:
+            operation_id = operations.open_of(connection, [OperationKind.ORPHAN], self._orphan(container_id))
+            if operation_id is not None:
+                payload = {"node_id": self._node_id}
+                operations.append(connection, operation_id, EventKind.ORPHAN_REMOVED, payload, terminal=True)
+
+    def _orphan(self, container_id: str) -> Subject:
+        return Subject(SubjectKind.CONTAINER, container_id)
+
     def remove_raw_files(self, execution_id: UUID) -> None:
         """Remove the log files of an execution that has ended."""
         remove_files(self._data_dir, execution_id)
@@ -83,7 +105,7 @@ class DivergenceRepairs:
             preparation.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
             preparation.set_state(connection, row.id, WorkspaceState.STOPPED)
             secrets.forget_given(connection, row.id)
-            events.append(connection, row.id, EventKind.WORKSPACE_REMOVED, {"node_id": self._node_id})
+            note_removal(connection, row.id, self._node_id)
 
     def _workspace_dir(self, workspace_id: UUID) -> Path:
         return self._data_dir / "workspaces" / str(workspace_id)

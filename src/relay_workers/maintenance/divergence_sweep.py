@@ -1,6 +1,7 @@
 """Repairs the differences between this node and Postgres once each has lasted for its grace period."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -17,6 +18,7 @@ class DivergenceSweep:
         self._finder = finder
         self._metrics = metrics
         self._found_at: dict[tuple[str, str], float] = {}
+        self._on_gone: dict[tuple[str, str], Callable[[], None]] = {}
 
     def sweep(self) -> None:
         """Find the differences once, and repair those whose grace period is over."""
@@ -33,8 +35,15 @@ class DivergenceSweep:
                     subject=divergence.subject,
                     message=divergence.message,
                 )
+            if key not in before and divergence.on_found is not None:
+                divergence.on_found()
+            if divergence.on_gone is not None:
+                self._on_gone[key] = divergence.on_gone
             if now - self._found_at[key] >= divergence.grace_seconds and repair(divergence):
                 self._metrics.swept(divergence.kind)
+        for key in self._on_gone.keys() - self._found_at.keys():
+            self._on_gone[key]()
+            del self._on_gone[key]
 
 
 def repair(divergence: Divergence) -> bool:

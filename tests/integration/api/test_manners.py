@@ -89,7 +89,7 @@ def test_head_is_there_wherever_get_is(api: Api, database: Database):
     ids = {name: value for name, value in made.items() if name.endswith("_id")}
     tried = 0
     for path in [path for path, each in paths.items() if "get" in each]:
-        url = path.format(**{**ids, "name": "A"})
+        url = path.format(**{**ids, "name": "A", "node_id": "n1", "operation_id": made["execution_id"]})
         if path.endswith("/stream"):
             answer = api.client.head(url, headers=api.as_("admin"))
             assert (answer.status_code, answer.headers["allow"]) == (405, "GET")

@@ -11,6 +11,8 @@ def _event(cursor: int, sequence: int, kind: EventKind, created_at: str, payload
         "cursor": cursor,
         "workspace_id": ids.WORKSPACE,
         "project_id": None,
+        "subject_kind": "workspace",
+        "subject_id": ids.WORKSPACE,
         "operation_id": ids.AGENT,
         "sequence": sequence,
         "kind": kind.value,

@@ -120,6 +120,7 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
     if not prepared:
         values["node_id"] = None
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**values, updated_at=func.now()))
+    stop_resume.drop_request(connection, workspace_id, "the workspace is prepared again")
     payload = {"state": WorkspaceState.STARTING, "error_reason": None}
     events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, payload)
     new = _repeat(connection, [row], [action], by, run_id)

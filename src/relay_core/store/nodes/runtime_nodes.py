@@ -4,16 +4,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import NotFound
+from relay_core.domain.events import EventKind
 from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load, WorkerSlots, worker_slots
+from relay_core.domain.operations import OperationKind, SubjectKind
 from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_core.store import operations
 from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.nodes import placement
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.nodes.slots import told_slots, used_slots
+from relay_core.store.operations import Subject
 from relay_core.store.schema.tables import RuntimeNode
 from relay_core.store.transaction import admit_next
 
@@ -27,6 +31,9 @@ Time in which no worker ran the presence sweep (an outage of Relay or of Postgre
 a node has one heartbeat interval to send a heartbeat.
 """
 
+_DRAINS = (OperationKind.NODE_DRAIN, EventKind.NODE_DRAINED)
+_UNDRAINS = (OperationKind.NODE_UNDRAIN, EventKind.NODE_UNDRAINED)
+
 
 def register(
     connection: Connection, node_id: str, pool: str, capacity: Capacity, declares: Collection[str] = ()
@@ -38,7 +45,16 @@ def register(
     """
     said = {**asdict(capacity), "declares": sorted(set(declares))}
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
-    connection.execute(row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said))
+    made = row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said)
+    is_new = connection.scalar(made.returning(literal_column("xmax = 0")))
+    if is_new:
+        payload = {"node_id": node_id, "pool": pool}
+        operations.record(connection, OperationKind.NODE_ATTACH, subject_of(node_id), EventKind.NODE_ATTACHED, payload)
+
+
+def subject_of(node_id: str) -> Subject:
+    """Return a node as the subject of events, which admins may read."""
+    return Subject(SubjectKind.NODE, node_id)
 
 
 def heartbeat(
@@ -139,14 +155,24 @@ class ListedNode:
         return placement.why_no_new(self.node, self.promised)
 
 
-def set_draining(connection: Connection, node_id: str, *, draining: bool) -> ListedNode:
+def set_draining(connection: Connection, node_id: str, *, draining: bool, by: str | None = None) -> ListedNode:
     """Tell a node to take no new workspaces, or to take them again. Its present workspaces are not affected.
+
+    Args:
+        connection: one transaction.
+        node_id: the node.
+        draining: whether it takes no new workspaces from now on.
+        by: who asks; told by the event of a change.
 
     Raises:
         NotFound: there is no such node.
     """
-    node = update(RuntimeNode).where(RuntimeNode.node_id == node_id)
-    if connection.execute(node.values(draining=draining)).rowcount == 0:
+    node = update(RuntimeNode).where(RuntimeNode.node_id == node_id, RuntimeNode.draining != draining)
+    if connection.execute(node.values(draining=draining)).rowcount:
+        payload = {"node_id": node_id, "by": by}
+        kind, event = _DRAINS if draining else _UNDRAINS
+        operations.record(connection, kind, subject_of(node_id), event, payload)
+    elif connection.scalar(select(RuntimeNode.node_id).where(RuntimeNode.node_id == node_id)) is None:
         raise NotFound(f"there is no node {node_id}")
     if not draining:
         admit_next(connection)

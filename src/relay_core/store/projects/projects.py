@@ -11,8 +11,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from relay_core.domain.agents import profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind, SubjectKind
 from relay_core.domain.vocabulary import CloneState
+from relay_core.store import operations
 from relay_core.store.executions.kill import kill
+from relay_core.store.operations import Subject
 from relay_core.store.projects import clones, repos, secrets
 from relay_core.store.schema.tables import Mirror, Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.store.tokens import Principal
@@ -84,7 +88,20 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
             raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
         given = {key: value for key, value in vars(repo).items() if key != "url"}
         connection.execute(insert(ProjectRepo).values(project_id=project_id, repo_id=repo_ids[repo.url], **given))
+    note_created(connection, project_id, project.name, principal)
     return project_id
+
+
+def note_created(connection: Connection, project_id: UUID, name: str, principal: Principal) -> None:
+    """Append the event of a new project."""
+    payload = {"name": name, "by": principal.owner}
+    subject = subject_of(project_id, principal.owner)
+    operations.record(connection, OperationKind.PROJECT_CREATE, subject, EventKind.PROJECT_CREATED, payload)
+
+
+def subject_of(project_id: UUID, owner: str) -> Subject:
+    """Return a project as the subject of events, which its owner may read."""
+    return Subject(SubjectKind.PROJECT, str(project_id), owner)
 
 
 def _taken(connection: Connection, project: ProjectInput, principal: Principal) -> Conflict:
@@ -105,6 +122,19 @@ def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
     if row is None:
         raise NotFound(f"there is no project {project_id}")
     return _with_repos(connection, [dict(row)])[0]
+
+
+def require(connection: Connection, project_id: UUID, principal: Principal) -> None:
+    """Raise an error unless the principal may see the project, which may be deleted.
+
+    Raises:
+        NotFound: there is no such project, or it belongs to another owner.
+    """
+    found = select(Project.id).where(Project.id == project_id)
+    if principal.only is not None:
+        found = found.where(Project.created_by == principal.only)
+    if connection.scalar(found) is None:
+        raise NotFound(f"there is no project {project_id}")
 
 
 def listed(connection: Connection, principal: Principal, page: PageRequest, *, default_for: str | None = None) -> Page:
@@ -152,12 +182,17 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
     if principal.only is not None:
         statement = statement.where(Project.created_by == principal.only)
-    marked = connection.scalar(statement.values(deleted_at=func.now(), updated_at=func.now()).returning(Project.id))
-    if marked is not None:
-        secrets.remove_all(connection, project_id)
-        for execution_id in clones.active(connection, project_id):
-            kill(connection, [execution_id], principal.owner)
-    return marked is not None
+    values = {"deleted_at": func.now(), "updated_at": func.now()}
+    marked = connection.execute(statement.values(values).returning(Project.name, Project.created_by)).one_or_none()
+    if marked is None:
+        return False
+    secrets.remove_all(connection, project_id)
+    for execution_id in clones.active(connection, project_id):
+        kill(connection, [execution_id], principal.owner)
+    payload = {"name": marked.name, "by": principal.owner}
+    subject = subject_of(project_id, marked.created_by)
+    operations.record(connection, OperationKind.PROJECT_DELETE, subject, EventKind.PROJECT_DELETED, payload)
+    return True
 
 
 def _delete_some(connection: Connection, project_id: UUID, principal: Principal) -> int | None:

@@ -12,7 +12,11 @@ from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.errors import InvalidInput, NotFound
-from relay_core.store.schema.tables import GivenSecret, ProjectSecret, Task, Workspace, WorkspaceSecret
+from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind, SubjectKind
+from relay_core.store import operations
+from relay_core.store.operations import Subject
+from relay_core.store.schema.tables import GivenSecret, Project, ProjectSecret, Task, Workspace, WorkspaceSecret
 
 MAX_SECRET_BYTES = 65536
 """Most bytes of the value of one secret."""
@@ -58,6 +62,15 @@ def put(connection: Connection, project_id: UUID, name: str, ciphertext: bytes, 
             set_={"ciphertext": made.excluded.ciphertext, "updated_at": func.now()},
         )
     )
+    _note(connection, project_id, name, "stored", by)
+
+
+def _note(connection: Connection, project_id: UUID, name: str, change: str, by: str) -> None:
+    """Append the event of a change of a secret, which the project's owner may read. It never has a value."""
+    owner = connection.scalar(select(Project.created_by).where(Project.id == project_id))
+    subject = Subject(SubjectKind.SECRET, f"{project_id}/{name}", owner)
+    payload = {"change": change, "name": name, "by": by}
+    operations.record(connection, OperationKind.CREDENTIAL_CHANGE, subject, EventKind.CREDENTIAL_CHANGED, payload)
 
 
 def listed(connection: Connection, project_id: UUID) -> list[Mapping[str, Any]]:
@@ -67,8 +80,14 @@ def listed(connection: Connection, project_id: UUID) -> list[Mapping[str, Any]]:
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def remove(connection: Connection, project_id: UUID, name: str) -> None:
+def remove(connection: Connection, project_id: UUID, name: str, by: str) -> None:
     """Delete one secret of a project.
+
+    Args:
+        connection: one transaction.
+        project_id: the project.
+        name: name of the secret.
+        by: who deletes it; told by the event.
 
     Raises:
         NotFound: the project has no secret of that name.
@@ -76,6 +95,7 @@ def remove(connection: Connection, project_id: UUID, name: str) -> None:
     statement = delete(ProjectSecret).where(ProjectSecret.project_id == project_id, ProjectSecret.name == name)
     if not connection.execute(statement).rowcount:
         raise NotFound(f"project {project_id} has no secret {name}")
+    _note(connection, project_id, name, "removed", by)
 
 
 def remove_all(connection: Connection, project_id: UUID) -> None:

@@ -10,10 +10,11 @@ from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
 from relay_core.domain.git.branch_name import branch_name
 from relay_core.domain.images import check_allowed
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.step import AgentStep, CloneStep
 from relay_core.domain.vocabulary import Priority, RunKind, RunReason, RunStatus
 from relay_core.settings import Settings
-from relay_core.store import events
+from relay_core.store import operations
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.executions.retry import retry_execution
@@ -144,7 +145,8 @@ def _new_attempt(connection: Connection, first: ExecutionRow, principal: Princip
     session = session.where(Session.id == first.session_id)
     connection.execute(insert(Session).from_select(["id", "workspace_id", "executor", "executor_config"], session))
     payload = {"image": old.resolved_image, "title": title}
-    events.append(connection, workspace_id, EventKind.WORKSPACE_CREATED, payload)
+    subject = operations.of_workspace(workspace_id)
+    operations.record(connection, OperationKind.WORKSPACE_CREATE, subject, EventKind.WORKSPACE_CREATED, payload)
     level = connection.scalar(select(Run.priority).where(Run.id == first.run_id))
     priority = Priority.NORMAL if level is None else list(Priority)[level]
     new = NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner, priority=priority)

@@ -2,13 +2,14 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from relay_core.domain.operations import OperationKind, SubjectKind
 from relay_core.domain.vocabulary import Stream
-from relay_core.store.schema.base import Base, one_of
+from relay_core.store.schema.base import Base, created, one_of
 
 
 class Event(Base):
@@ -18,11 +19,17 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     position: Mapped[int | None]
-    """Position among the events of all workspaces, given after the commit; null until then."""
+    """Position among all events, given after the commit; null until then."""
     workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
+    """Null: the event is about something else, its subject."""
     workspace_seq: Mapped[int | None]
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", name="events_project_exists"))
-    """The project of an event that belongs to no workspace; null for events of workspaces."""
+    """The project that the event is about; null for events about something else."""
+    subject_kind: Mapped[str | None]
+    """A `SubjectKind`; null: the subject is the workspace or the project."""
+    subject_id: Mapped[str | None]
+    owner: Mapped[str | None]
+    """Of an event about a credential: the owner who may read it; null for events about something else."""
     operation_id: Mapped[UUID | None]
     sequence: Mapped[int | None]
     kind: Mapped[str]
@@ -31,17 +38,55 @@ class Event(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
     __table_args__ = (
-        CheckConstraint(
-            "CASE WHEN workspace_id IS NULL THEN workspace_seq IS NULL AND project_id IS NOT NULL "
-            "ELSE workspace_seq IS NOT NULL AND project_id IS NULL END",
-            name="events_subject",
-        ),
         UniqueConstraint("workspace_id", "workspace_seq", name="events_workspace_seq"),
         UniqueConstraint("operation_id", "sequence", name="events_operation_sequence"),
+        CheckConstraint(
+            "(workspace_id IS NULL) = (workspace_seq IS NULL) AND (subject_kind IS NULL) = (subject_id IS NULL) "
+            "AND num_nonnulls(workspace_id, project_id, subject_kind) = 1",
+            name="events_subject",
+        ),
+        Index(
+            "events_of_subject",
+            "subject_kind",
+            "subject_id",
+            "position",
+            postgresql_where=text("subject_kind IS NOT NULL"),
+        ),
+        Index("events_owner", "owner", "position", postgresql_where=text("owner IS NOT NULL")),
         Index("events_one_terminal", "operation_id", unique=True, postgresql_where=text("terminal")),
         Index("events_position", "position", unique=True),
         Index("events_of_project", "project_id", "position", postgresql_where=text("project_id IS NOT NULL")),
         Index("events_without_position", "id", postgresql_where=text("position IS NULL")),
+    )
+
+
+class Operation(Base):
+    """An act with an outcome that is no execution; its events are numbered 1..n, and the last one ends it."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    kind: Mapped[str]
+    subject_kind: Mapped[str]
+    subject_id: Mapped[str]
+    workspace_id: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
+    owner: Mapped[str | None]
+    """Of an operation without a workspace: the owner who may read it; null: only admins."""
+    event_sequence: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = created()
+    completed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("kind", OperationKind, "operations_kind"),
+        one_of("subject_kind", SubjectKind, "operations_subject_kind"),
+        Index(
+            "operations_open",
+            "subject_kind",
+            "subject_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("completed_at IS NULL"),
+        ),
     )
 
 

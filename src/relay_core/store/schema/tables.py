@@ -15,7 +15,7 @@ from relay_core.store.schema.execution_tables import (
 from relay_core.store.schema.mirror_tables import Mirror
 from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
-from relay_core.store.schema.record_tables import Event, LogChunk, LogStream
+from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
 from relay_core.store.schema.workspace_tables import (
     GivenSecret,
@@ -42,6 +42,7 @@ __all__ = [
     "LogChunk",
     "LogStream",
     "Mirror",
+    "Operation",
     "PageSession",
     "PresenceSweep",
     "Project",

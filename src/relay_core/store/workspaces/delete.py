@@ -9,12 +9,13 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain.events import EventKind
-from relay_core.domain.vocabulary import ACTIVE
-from relay_core.store import events
+from relay_core.domain.operations import OperationKind
+from relay_core.domain.vocabulary import ACTIVE, Status
+from relay_core.store import events, operations
 from relay_core.store.executions.kill import kill
 from relay_core.store.executions.locks import lock_executions
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
-from relay_core.store.workspaces import lane
+from relay_core.store.workspaces import lane, stop_resume
 
 E = ExecutionProcess
 
@@ -49,7 +50,29 @@ def _delete(connection: Connection, workspace_id: UUID, by: str) -> int:
     )
     if marked is None:
         return 0
-    events.append(connection, workspace_id, EventKind.WORKSPACE_DELETED, {"by": by})
+    stop_resume.drop_request(connection, workspace_id, "the workspace was deleted")
+    operation_id = operations.begin(connection, OperationKind.WORKSPACE_DELETE, operations.of_workspace(workspace_id))
+    if operation_id is not None:
+        over = not _on_a_node(connection, workspace_id)
+        operations.append(connection, operation_id, EventKind.WORKSPACE_DELETED, {"by": by}, terminal=over)
     # The last in the queue is killed first, or the end of a step would start another that is to be killed.
     active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
     return kill(connection, list(connection.scalars(active)), by)
+
+
+def _on_a_node(connection: Connection, workspace_id: UUID) -> bool:
+    """Return whether a node has, or may soon have, files of the workspace, and will record their removal."""
+    running = select(E.id).where(E.workspace_id == workspace_id, E.status == Status.RUNNING).exists()
+    there = select(Workspace.container_ref.is_not(None) | running).where(Workspace.id == workspace_id)
+    return bool(connection.scalar(there))
+
+
+def note_removal(connection: Connection, workspace_id: UUID, node_id: str) -> None:
+    """Record that the container and the files of a deleted workspace are gone; this ends the deletion."""
+    payload = {"node_id": node_id}
+    subject = operations.of_workspace(workspace_id)
+    open_one = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
+    if open_one is None:  # an earlier version of Relay has deleted it
+        events.append(connection, workspace_id, EventKind.WORKSPACE_REMOVED, payload)
+    else:
+        operations.append(connection, open_one, EventKind.WORKSPACE_REMOVED, payload, terminal=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text, update
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import CloneState, Status, WorkspaceState
-from relay_core.store import events
+from relay_core.store import events, operations
 from relay_core.store.projects import state as project_state
 from relay_core.store.schema.tables import ExecutionProcess, Mirror, Task, Workspace, WorkspaceRepo
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
@@ -48,7 +48,14 @@ def reserve_uid(
     return uid
 
 
-def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState, error: str | None = None) -> None:
+def set_state(
+    connection: Connection,
+    workspace_id: UUID,
+    state: WorkspaceState,
+    error: str | None = None,
+    *,
+    operation_id: UUID | None = None,
+) -> None:
     """Write the state and error of a workspace, and append an event. Nothing is written if it has the state already.
 
     Args:
@@ -56,6 +63,8 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
         workspace_id: the workspace.
         state: the new state.
         error: why the workspace failed, as a sentence for people; None removes a stored one.
+        operation_id: operation that ends with this state, and gets the event also if the workspace has the state; None:
+            none.
     """
     changed = connection.scalar(
         update(Workspace)
@@ -63,10 +72,11 @@ def set_state(connection: Connection, workspace_id: UUID, state: WorkspaceState,
         .values(state=state, error_reason=error, updated_at=func.now())
         .returning(Workspace.id)
     )
-    if changed is not None:
-        events.append(
-            connection, workspace_id, EventKind.WORKSPACE_STATE_CHANGED, {"state": state, "error_reason": error}
-        )
+    kind, payload = EventKind.WORKSPACE_STATE_CHANGED, {"state": state, "error_reason": error}
+    if operation_id is not None:
+        operations.append(connection, operation_id, kind, payload, terminal=True)
+    elif changed is not None:
+        events.append(connection, workspace_id, kind, payload)
 
 
 def preparation_failed(connection: Connection, workspace_id: UUID, why: Transition) -> None:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, exists, func, select, text, update
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import RunReason, Status, WorkspaceState
-from relay_core.store import events
+from relay_core.store import operations
 from relay_core.store.executions.kill import kill
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.transaction import send_after_commit
@@ -19,6 +20,11 @@ from relay_core.store.workspaces import condition, lane, preparation
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E = ExecutionProcess
+_KINDS = {
+    WorkspaceState.STOPPED: OperationKind.WORKSPACE_STOP,
+    WorkspaceState.RUNNING: OperationKind.WORKSPACE_RESUME,
+}
+"""Kind of the operation that leads to a requested state."""
 
 
 def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
@@ -111,7 +117,8 @@ def settle(connection: Connection, request: StateRequest) -> None:
     lane.lock(connection, request.workspace_id)
     if not _answered(connection, request):
         return
-    preparation.set_state(connection, request.workspace_id, request.state)
+    open_one = _open_request(connection, request.workspace_id)
+    preparation.set_state(connection, request.workspace_id, request.state, operation_id=open_one)
     if request.state is WorkspaceState.RUNNING:
         send_due_steps(connection, request.workspace_id)
 
@@ -122,7 +129,9 @@ def give_up(connection: Connection, request: StateRequest, why: str) -> None:
     Nothing happens if another state was requested meanwhile.
     """
     if _answered(connection, request):
-        preparation.set_state(connection, request.workspace_id, WorkspaceState.FAILED, why)
+        open_one = _open_request(connection, request.workspace_id)
+        failed = WorkspaceState.FAILED
+        preparation.set_state(connection, request.workspace_id, failed, why, operation_id=open_one)
 
 
 def send_due_steps(connection: Connection, workspace_id: UUID) -> None:
@@ -152,9 +161,31 @@ def _refuse_unprepared(found: WorkspaceCondition, done: str) -> None:
 
 
 def _request(connection: Connection, workspace_id: UUID, state: WorkspaceState, by: str) -> None:
+    drop_request(connection, workspace_id, f"{state} was requested after it")
     workspace = update(Workspace).where(Workspace.id == workspace_id)
     connection.execute(workspace.values(requested_state=state, updated_at=func.now()))
-    events.append(connection, workspace_id, EventKind.WORKSPACE_STATE_REQUESTED, {"state": state, "by": by})
+    operation_id = operations.begin(connection, _KINDS[state], operations.of_workspace(workspace_id))
+    if operation_id is not None:
+        payload = {"state": state, "by": by}
+        operations.append(connection, operation_id, EventKind.WORKSPACE_STATE_REQUESTED, payload)
+
+
+def drop_request(connection: Connection, workspace_id: UUID, why: str) -> None:
+    """End the operation of a stop or resume that will not be carried out; do nothing if there is none.
+
+    Args:
+        connection: one transaction, which holds the workspace's lane.
+        workspace_id: the workspace.
+        why: the reason, as a text for people.
+    """
+    open_one = _open_request(connection, workspace_id)
+    if open_one is not None:
+        payload = {"why": why}
+        operations.append(connection, open_one, EventKind.WORKSPACE_REQUEST_DROPPED, payload, terminal=True)
+
+
+def _open_request(connection: Connection, workspace_id: UUID) -> UUID | None:
+    return operations.open_of(connection, tuple(_KINDS.values()), operations.of_workspace(workspace_id))
 
 
 def _answered(connection: Connection, request: StateRequest) -> bool:

@@ -27,10 +27,11 @@ from relay_core.domain.job_settings import (
     JobTerms,
 )
 from relay_core.domain.limits import Limits
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.run import title_of
 from relay_core.domain.vocabulary import Priority, RunKind, RunReason
 from relay_core.settings import Settings
-from relay_core.store import events
+from relay_core.store import operations
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.nodes import placement
 from relay_core.store.projects import projects, repos, secrets
@@ -277,7 +278,9 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
     while (found := connection.execute(shared).one_or_none()) is None:
         # The loop ends: this request or another one inserts the project, and only a deletion can remove it again.
         values = {"id": uuid4(), "name": name, "implicit_key": key, "created_by": principal.owner}
-        connection.execute(upsert(Project).values(**values).on_conflict_do_nothing())
+        made = upsert(Project).values(**values).on_conflict_do_nothing()
+        if (project_id := connection.scalar(made.returning(Project.id))) is not None:
+            projects.note_created(connection, project_id, name, principal)
         name = f"{repo_name_from_url(key)}-{uuid4().hex[:8]}"  # needed if another project has the name
     return found
 
@@ -307,9 +310,9 @@ def _workspace(connection: Connection, run: RunInput[E], settings: Settings, col
                 workspace_id=workspace_id, name=name, value=given.value, secret=given.secret
             )
         )
-    events.append(
-        connection, workspace_id, EventKind.WORKSPACE_CREATED, {"image": columns["resolved_image"], "title": title}
-    )
+    payload = {"image": columns["resolved_image"], "title": title}
+    subject = operations.of_workspace(workspace_id)
+    operations.record(connection, OperationKind.WORKSPACE_CREATE, subject, EventKind.WORKSPACE_CREATED, payload)
     return workspace_id
 
 

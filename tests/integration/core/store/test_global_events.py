@@ -139,10 +139,13 @@ def test_a_cursor_is_good_after_a_dump_and_a_restore_into_another_server(
 
 
 def test_events_of_an_earlier_version_keep_their_order(db: Database, database_url: str) -> None:
-    """The migration down and up: by transaction, then by id; a cursor of that version leads to the same event."""
+    """The migration down and up: by transaction, then by id; a cursor of that version leads to the same event.
+
+    That version has no events but those of workspaces.
+    """
     submit(db)
     submit(db)
-    before = global_events.page(db, 0).events
+    before = [event for event in global_events.page(db, 0).events if event.workspace_id is not None]
     with create_engine(database_url).connect() as connection:
         config = migrate._config(connection)
         command.downgrade(config, "0015")

@@ -1,0 +1,33 @@
+"""The kinds of operations beside executions, and what they are about: the closed sets of words that the API shows."""
+
+from enum import StrEnum
+
+
+class OperationKind(StrEnum):
+    """The kind of an operation: an act with an outcome that is no execution."""
+
+    WORKSPACE_CREATE = "workspace.create"
+    WORKSPACE_STOP = "workspace.stop"
+    WORKSPACE_RESUME = "workspace.resume"
+    WORKSPACE_DELETE = "workspace.delete"
+    PROJECT_CREATE = "project.create"
+    PROJECT_DELETE = "project.delete"
+    NODE_ATTACH = "node.attach"
+    NODE_DRAIN = "node.drain"
+    NODE_UNDRAIN = "node.undrain"
+    ORPHAN = "orphan"
+    """A container of a node that no workspace needs, from its discovery to its removal."""
+    CREDENTIAL_CHANGE = "credential.change"
+
+
+class SubjectKind(StrEnum):
+    """The kind of thing that an event is about."""
+
+    WORKSPACE = "workspace"
+    PROJECT = "project"
+    NODE = "node"
+    CONTAINER = "container"
+    """A container that belongs to none of Relay's rows; the subject's id is the engine's id of it."""
+    TOKEN = "token"  # noqa: S105 - a word, no token
+    SECRET = "secret"  # noqa: S105 - a word, no secret
+    """A secret of a project; the subject's id is the project's id, a slash and the name of the secret."""
