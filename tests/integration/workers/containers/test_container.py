@@ -132,6 +132,11 @@ def test_kill_9_of_everything_does_not_end_the_container(workspace, docker_engin
     assert workspace.run("echo next").log() == b"next\n"
 
 
+def test_no_step_of_root_is_faster_than_its_supervisor_gives_up_its_rights(workspace):
+    steps = [workspace.start("kill -9 $PPID; exit 4", gid=20001 + number, uid=0) for number in range(50)]
+    assert {step.verdict().exit_code for step in steps} == {4}
+
+
 def test_root_can_neither_trace_nor_write_pid_1(workspace):
     step = workspace.run("cat /proc/1/maps || echo no maps; (echo x >/proc/1/mem) || echo no mem", uid=0)
     assert step.log() == b"no maps\nno mem\n"

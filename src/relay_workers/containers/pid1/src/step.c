@@ -22,7 +22,7 @@ static long become_user(const struct start_request *request) {
     long failed = syscall(SYS_setgroups, (size_t)request->group_count, request->groups);
     if (failed == 0) failed = syscall(SYS_setresgid, request->gid, request->gid, request->gid);
     if (failed == 0) failed = syscall(SYS_setresuid, request->uid, request->uid, request->uid);
-    prctl(PR_SET_DUMPABLE, 0); /* a change of user may have set it, and this memory is also the supervisor's */
+    prctl(PR_SET_DUMPABLE, 0); /* a change of user may have set it, and this memory is a copy of PID 1's */
     return failed;
 }
 

@@ -4,13 +4,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "relay.h"
-
-static volatile struct failure failed; /* written by the step's process, whose memory is ours until it executes */
 
 static void tell(uint32_t slot, enum report_kind kind, int value, enum stage stage) {
     struct report report = {slot, kind, value, (int32_t)stage};
@@ -29,15 +28,31 @@ static bool drop_privileges(void) {
     return dropped && prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-static pid_t make_step(const struct launch *launch) {
-    pid_t step = vfork();
+/* Makes the step's process, which waits until this one has no right left: else a step of root could kill it before. */
+static pid_t make_step(const struct launch *launch, int talk[2]) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) != 0) return -1;
+    /* Not fork(), which takes locks that other threads of PID 1 may have held. */
+    pid_t step = (pid_t)syscall(SYS_clone, (unsigned long)SIGCHLD, 0, 0, 0, 0);
     if (step == 0) {
+        char go;
+        close(talk[0]);
+        if (read(talk[1], &go, 1) != 1) _exit(127);
         struct failure failure = step_become(launch);
-        failed.stage = failure.stage;
-        failed.number = failure.number;
-        _exit(127);
+        _exit(write(talk[1], &failure, sizeof failure) < 0 ? 126 : 127);
     }
+    int number = errno;
+    close(talk[1]);
+    errno = number;
     return step;
+}
+
+/* Lets it become the step; returns why it did not. The end of the connection means that it executes its program. */
+static struct failure let_go(int talk) {
+    struct failure failure = {.stage = STAGE_NONE};
+    bool told = write(talk, "", 1) == 1 && read(talk, &failure, sizeof failure) == (ssize_t)sizeof failure;
+    if (!told) failure.stage = STAGE_NONE;
+    close(talk);
+    return failure;
 }
 
 /* Ends once no descendant is left, which the kernel says by ECHILD. */
@@ -58,15 +73,16 @@ void supervisor_run(const struct launch *launch) {
         tell(launch->slot, REPORT_FAILED, errno, STAGE_SUPERVISOR);
         _exit(1);
     }
-    pid_t step = make_step(launch);
-    int number = step < 0 ? errno : failed.number;
-    enum stage stage = step < 0 ? STAGE_STEP : failed.stage;
+    int talk[2];
+    pid_t step = make_step(launch, talk);
+    struct failure failure = {.stage = STAGE_STEP, .number = errno};
     bool dropped = drop_privileges();
     for (int fd = 0; fd < LOW_DESCRIPTORS; fd++)
         if (fd != REPORT_FD) close(fd);
     if (!dropped) _exit(1); /* PID 1 ends the step: supervisor_lost */
-    if (stage != STAGE_NONE) {
-        tell(launch->slot, REPORT_FAILED, number, stage);
+    if (step > 0) failure = let_go(talk[0]);
+    if (failure.stage != STAGE_NONE) {
+        tell(launch->slot, REPORT_FAILED, failure.number, (enum stage)failure.stage);
         while (waitpid(-1, NULL, 0) > 0) continue;
         _exit(0);
     }
