@@ -49,16 +49,20 @@ class StepSignals:
             MalformedMessage: the file is no record.
         """
         before = self._state()
-        held = self._is_held()  # before the read: what is not held does not change any more
+        was_started = self.started.is_set()
+        # In this order: before the start nothing holds the record, and after its holder's end it changes no more.
+        released = was_started and not self._is_held()
         record = decode(os.pread(self.fd, SIZE, 0))
         if record.started or record.ended:
             self.started.set()
         if record.ended and not self.exited.is_set():
             self._exited_at = time.monotonic()
             self.exited.set()
-        if record.drained or (not held and self.started.is_set()):
+        if record.drained or released:
             self.dead.set()
         self.heard.set()
+        if self.started.is_set() and not was_started:
+            self.read()  # the holder may have ended already
         return self._state() != before
 
     def hear(self, status: ExecutionStatus) -> None:

@@ -1,6 +1,8 @@
 """Start, exit and end of a step, as its record and the lock on it tell them."""
 
+import os
 import time
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -38,6 +40,34 @@ def test_a_record_that_is_not_held_is_no_end_before_the_start(files):
 
 def test_a_record_that_is_not_held_is_the_end_after_the_start(files):
     found = signals(files, started=True)
+    assert found.read()
+    assert state(found) == (True, False, True)
+    found.close()
+
+
+def test_a_start_during_a_read_is_no_end(files, monkeypatch):
+    """The record is free when the read begins, and has a start, and a holder, when it is read."""
+    found, records = signals(files), []
+
+    def pread(*arguments: int) -> bytes:
+        if not records:
+            records.append(FakeRecord(files))
+            records[0].start()
+        return os.pread(*arguments)
+
+    monkeypatch.setattr("relay_workers.capture.step_signals.os", SimpleNamespace(pread=pread, close=os.close))
+    assert found.read()
+    assert state(found) == (True, False, False)
+    records[0].close()
+    assert found.read()
+    assert state(found) == (True, False, True)
+    found.close()
+
+
+def test_the_end_of_the_container_right_after_the_start_is_seen_at_once(files):
+    found, record = signals(files), FakeRecord(files)
+    record.start()
+    record.close()
     assert found.read()
     assert state(found) == (True, False, True)
     found.close()
