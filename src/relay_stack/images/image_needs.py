@@ -55,9 +55,7 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
         StackProblem: the image misses a requirement; the message says which agent has it, and what to do.
     """
     try:
-        output: bytes = client.containers.run(
-            image, ["-c", _PROBE], entrypoint="/bin/sh", user="0", network_mode="none", remove=True, stderr=False
-        )
+        output = _output_of(client, image)
     except docker.errors.APIError as error:
         raise StackProblem(f"The image {image} has no /bin/sh that runs, which every step needs: {error}") from error
     facts = read_facts(output.decode(errors="replace"))
@@ -66,6 +64,18 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
     for name, effect in (("git", "agents cannot commit"), ("certificates", "some agents cannot verify TLS")):
         if name not in facts:
             note(f"The image {image} has no {name}: {effect} until it does")
+
+
+def _output_of(client: docker.DockerClient, image: str) -> bytes:
+    """Return what the probe prints in a container of an image, which is removed even if it does not start."""
+    container = client.containers.create(image, ["-c", _PROBE], entrypoint="/bin/sh", user="0", network_mode="none")
+    try:
+        container.start()
+        container.wait()
+        printed: bytes = container.logs(stdout=True, stderr=False)
+    finally:
+        container.remove(force=True)
+    return printed
 
 
 def read_facts(output: str) -> dict[str, Version]:

@@ -42,7 +42,7 @@ def image_of(client, tag, dockerfile):
         entry.size = len(dockerfile)
         archive.addfile(entry, io.BytesIO(dockerfile.encode()))
     context.seek(0)
-    client.images.build(fileobj=context, custom_context=True, tag=tag)
+    client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True, forcerm=True)
 
 
 EXPECTED = "git make gcc curl jq rg python python3 pip node npm npx ssh unzip"
@@ -64,6 +64,7 @@ def test_an_image_that_lacks_something_is_refused_before_anything_is_built(clien
     image_of(client, f"{made}-below", "FROM scratch\nCOPY Dockerfile /\nCMD x\n")
     with pytest.raises(StackProblem, match="has no /bin/sh that runs"):
         build_agents_image(client, ["codex"], tmp_path, below=f"{made}-below", tag=made)
+    assert client.containers.list(all=True, filters={"ancestor": f"{made}-below"}) == []
     with pytest.raises(StackProblem, match=r"nowhere:1 is not there yet; get it first \(docker pull"):
         build_agents_image(client, ["codex"], tmp_path, below="nowhere:1", tag=made)
     with pytest.raises(StackProblem, match="another name with --tag"):

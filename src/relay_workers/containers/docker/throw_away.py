@@ -22,9 +22,18 @@ def output_of(configured: str | None, image: str, command: Sequence[str]) -> str
     """
     client = connect_high_level(configured)
     try:
-        printed = client.containers.run(image, list(command), entrypoint=[], network_mode="none", remove=True)
+        container = client.containers.create(image, list(command), entrypoint=[], network_mode="none")
+        try:  # `containers.run(remove=True)` would leave a container that does not start
+            container.start()
+            code = container.wait()["StatusCode"]
+            printed = container.logs(stdout=True, stderr=False)
+        finally:
+            container.remove(force=True)
     except (DockerException, requests.RequestException) as error:
         raise RelayError(f"the image {image} cannot be examined: {error}") from error
     finally:
         client.close()
-    return bytes(printed).decode(errors="replace")
+    text = bytes(printed).decode(errors="replace")
+    if code:
+        raise RelayError(f"the image {image} cannot be examined: exit code {code}: {text[-500:]}")
+    return text
