@@ -84,7 +84,7 @@ class OwnNetwork:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """What this thread starts in the block is in this network, and stays there."""
+        """Put this thread, and each process that it starts in the block, into this network; the processes stay there."""
         _enter(self._inside)
         try:
             yield

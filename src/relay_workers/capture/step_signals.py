@@ -1,12 +1,12 @@
 """Reads the start and the end of a step from its record, which relay-pid1 writes and holds under a lock."""
 
-import fcntl
 import os
 import threading
 import time
 
 from relay_workers.containers.pid1.answers import ExecutionStatus, How
 from relay_workers.containers.pid1.record import SIZE, decode
+from relay_workers.host_files.file_lock import is_open_file_locked
 
 
 class StepSignals:
@@ -51,7 +51,7 @@ class StepSignals:
         before = self._state()
         was_started = self.started.is_set()
         # In this order: before the start nothing holds the record, and after its holder's end it changes no more.
-        released = was_started and not self._is_held()
+        released = was_started and not is_open_file_locked(self.fd)
         record = decode(os.pread(self.fd, SIZE, 0))
         if record.started or record.ended:
             self.started.set()
@@ -80,11 +80,3 @@ class StepSignals:
 
     def _state(self) -> tuple[bool, ...]:
         return tuple(event.is_set() for event in (self.started, self.exited, self.dead, self.heard))
-
-    def _is_held(self) -> bool:
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
-        return False

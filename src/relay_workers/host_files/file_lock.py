@@ -13,10 +13,16 @@ def is_locked(path: Path) -> bool:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
+        return is_open_file_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def is_open_file_locked(fd: int) -> bool:
+    """Return whether another open file holds an exclusive lock of the file that a descriptor has open."""
+    try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    else:
-        return False
-    finally:
-        os.close(fd)  # also releases the lock
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False

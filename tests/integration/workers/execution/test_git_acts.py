@@ -117,7 +117,7 @@ def dies(node: FakeNode, execution_id: UUID) -> None:
     """The worker is killed here: it writes nothing more, and its lease ends."""
     node.workers[0].control(execution_id).let_go()
     node.expire(execution_id)
-    raise StepFailed("engine_error", "nobody hears of this")
+    raise StepFailed("engine_error", "its worker is dead")
 
 
 @pytest.mark.parametrize("moment", Moment)

@@ -83,7 +83,7 @@ def test_a_hook_of_the_remote_that_refuses_is_quoted(workspace, bare, served):
 
 
 def test_commits_of_others_are_kept_and_the_text_says_so(workspace, bare, remote, served):
-    other = remote.commit({"README": "by somebody else\n"})
+    other = remote.commit({"README": "by another author\n"})
     git(remote.path, "push", "-q", str(bare.path), f"{other}:refs/heads/{BRANCH}")
     text = refused(workspace, served, Reason.PUSH_REJECTED)
     assert "the branch has commits that the workspace does not have" in text
