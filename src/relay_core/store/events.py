@@ -56,25 +56,14 @@ class EventRow:
     subject_id: str
 
 
-# The operation's row is locked before the workspace's, as everywhere: the second update reads the result of the first.
-_APPEND = text(
-    "WITH operation AS ("
-    "UPDATE execution_processes SET event_sequence = event_sequence + 1 WHERE id = :operation_id "
-    "RETURNING event_sequence"
-    "), place AS ("
-    "UPDATE workspaces SET event_seq = event_seq + 1 "
-    "WHERE id = :workspace_id AND (SELECT count(*) FROM operation) >= 0 RETURNING event_seq"
-    ") INSERT INTO events (workspace_id, workspace_seq, operation_id, sequence, kind, terminal, payload) "
-    "SELECT :workspace_id, place.event_seq, :operation_id, operation.event_sequence, :kind, :terminal, :payload "
-    "FROM place LEFT JOIN operation ON true RETURNING workspace_seq"
-).bindparams(
+_APPEND = text("SELECT append_event(:workspace_id, :operation_id, :kind, :terminal, :payload)").bindparams(
     bindparam("workspace_id", type_=Uuid),
     bindparam("operation_id", type_=Uuid),
     bindparam("kind", type_=String),
     bindparam("terminal", type_=Boolean),
     bindparam("payload", type_=JSONB),
 )
-"""Adds an event in one statement, as a short execution has four of them."""
+"""Adds an event in one request with a kept plan, as a short execution has four of them."""
 
 
 class Place(NamedTuple):

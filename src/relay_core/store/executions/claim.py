@@ -5,10 +5,10 @@ All transactions take locks in one order: lane, execution, workspace, node.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, or_, select, text, update
+from sqlalchemy import Connection, func, select, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.events import EventKind
@@ -16,9 +16,10 @@ from relay_core.domain.execution import Transition
 from relay_core.domain.message import QueueMessage, task_id
 from relay_core.domain.process_handle import NO_GID, ProcessHandle
 from relay_core.domain.step import Step
-from relay_core.domain.vocabulary import Reason, RunReason, Status, TaskStatus, WorkspaceState
+from relay_core.domain.vocabulary import Reason, RunReason, Status, WorkspaceState
 from relay_core.store import events
-from relay_core.store.executions import leases
+from relay_core.store.executions import claim_statements, leases
+from relay_core.store.executions.claim_statements import Full, NewClaim, Queued, Taken
 from relay_core.store.executions.execution_row import ExecutionRow, existing
 from relay_core.store.executions.finish import end_queued
 from relay_core.store.executions.handle_json import handle_to_json
@@ -26,9 +27,7 @@ from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
 from relay_core.store.projects import clones
-from relay_core.store.runs import state
-from relay_core.store.schema.tables import ExecutionProcess, Run, RuntimeNode, Workspace
-from relay_core.store.workspaces import condition, lane
+from relay_core.store.schema.tables import ExecutionProcess
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E = ExecutionProcess
@@ -128,53 +127,40 @@ def claim(
     Lane, workspace and admission are checked again here, although a message is only sent for what may start. If the
     workspace was deleted, archived or could not be prepared, the execution ends as `failed` (`workspace_gone`).
 
+    Two requests to Postgres do it (`claim_statements`), as claims of one node wait for each other.
+
     Args:
-        connection: one transaction of `Database`.
+        connection: one transaction of `Database`, which the caller commits at once.
         execution_id: from the message.
         attempt: from the message.
         by: the worker.
         full: why the worker's disk can take no new workspace; None: it can. (The other capacity of the node is checked
             here, under the lock of the node's row.)
     """
-    row = connection.execute(
-        select(
-            E.workspace_id,
-            E.run_reason,
-            E.group_id,
-            E.lane_position,
-            or_(E.run_id.is_(None), Run.admitted_at.is_not(None)).label("admitted"),
-            leases.valid_mark(by.owner).label("taken_at"),
-        )
-        .outerjoin(Run, Run.id == E.run_id)
-        .where(E.id == execution_id)
-    ).one_or_none()
-    if row is None:
+    locked = claim_statements.lock(connection, execution_id, attempt, by.owner, by.node_id)
+    if locked is None:
         return NotClaimed("unknown")
-    if row.workspace_id is None:
-        return _claim_of_project(connection, execution_id, attempt, by, full, row.taken_at)
-    reason = RunReason(row.run_reason)
-    holder = lane.lock(connection, row.workspace_id)
-    queued = select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
-    found = connection.execute(queued).mappings().one_or_none()
-    if found is None:
+    if locked.in_workspace is None:
+        return _claim_of_project(connection, execution_id, attempt, by, full, locked.taken_at)
+    if locked.queued is None:
         return NotClaimed("not queued", ended=_ended_unstarted(connection, execution_id, attempt))
-    mine = ExecutionRow.from_row(found)
-    workspace = condition.lock(connection, row.workspace_id)
-    gone = _why_gone(workspace, reason)
+    return _claim_of_workspace(connection, locked.queued, by, full, locked.taken_at)
+
+
+def _claim_of_workspace(
+    connection: Connection, found: Queued, by: Claimant, full: str | None, taken_at: datetime | None
+) -> Claimed | NotClaimed:
+    execution_id = found.execution.id
+    gone = _why_gone(found.workspace, found.execution.run_reason)
     if gone:
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         end_queued(connection, execution_id, refused)
         return NotClaimed(gone, refused)
-    why = _why_elsewhere(connection, workspace, by) or _why_held(connection, row.workspace_id, by)
-    if why is None and (no_room := _why_no_room(connection, workspace, by, full)):
-        [message] = messages_of(connection, [execution_id])
-        return NotClaimed(f"the node has no room: {no_room}", waits=message)
-    if why is None and not row.admitted:
-        why = "its run is not admitted yet"
-    if why is None and reason.in_lane:
-        mine_first = lane.take(connection, row.workspace_id, row.group_id, row.lane_position, holder)
-        why = None if mine_first else "lane is busy"
-    return _take(connection, mine, workspace, by, row.taken_at) if why is None else NotClaimed(why)
+    if why := _why_elsewhere(found, by) or _why_held(found) or _why_not_next(found):
+        return NotClaimed(why)
+    if found.workspace.node_id is None and full is not None:
+        return _waiting(connection, execution_id, full)
+    return _take(connection, found, by, taken_at)
 
 
 def _claim_of_project(
@@ -196,6 +182,7 @@ def _claim_of_project(
         return NotClaimed(f"the node takes no clone: {no_room}", waits=message)
     handle = ProcessHandle(NO_GID)
     taken = _write_claim(connection, row.id, by, handle)
+    events.append_to_execution(connection, row.id, row.place, EventKind.EXECUTION_STARTED, _started(row, by))
     return _claimed(connection, row, by, handle, taken, taken_at)
 
 
@@ -215,32 +202,43 @@ def _ended_unstarted(connection: Connection, execution_id: UUID, attempt: int) -
     return machine.refused(Reason(row.reason), row.error_reason)
 
 
-def _why_elsewhere(connection: Connection, workspace: WorkspaceCondition, by: Claimant) -> str | None:
-    if workspace.requested_state is not None or workspace.state is WorkspaceState.STOPPED:
+def _why_elsewhere(found: Queued, by: Claimant) -> str | None:
+    workspace = found.workspace
+    if workspace.stopped:
         return "the workspace is stopped"
     if workspace.node_id not in (None, by.node_id):
         return "placed on another node"
-    if workspace.needs:
-        declared = connection.scalar(select(RuntimeNode.declares).where(RuntimeNode.node_id == by.node_id))
-        missing = sorted(workspace.needs - set(declared or ()))
-        return f"the node does not declare {' and '.join(missing)}" if missing else None
-    return None
+    missing = sorted(workspace.needs - found.declares)
+    return f"the node does not declare {' and '.join(missing)}" if missing else None
 
 
-def _why_held(connection: Connection, workspace_id: UUID, by: Claimant) -> str | None:
+def _why_held(found: Queued) -> str | None:
     """Return why the workspace cannot start a step yet; None if it can.
 
     While processes of an ended execution may still run on the node, no step of the workspace starts.
     """
-    left = select(E.id).where(E.workspace_id == workspace_id, E.leftover_on == by.node_id)
-    first = connection.scalar(left.limit(1))
-    return None if first is None else f"processes of execution {first} may still run"
+    return None if found.leftover is None else f"processes of execution {found.leftover} may still run"
 
 
-def _why_no_room(connection: Connection, workspace: WorkspaceCondition, by: Claimant, full: str | None) -> str | None:
-    if workspace.node_id is None and full is not None:
-        return full
-    return placement.why_refused(connection, by.node_id, workspace)
+def _why_not_next(found: Queued) -> str | None:
+    """Return why it is not the turn of the execution; None if it is.
+
+    Its run has to be admitted. In the lane, its step group has to hold the lane, or to be the first one of a free lane.
+    """
+    row = found.execution
+    if not found.admitted:
+        return "its run is not admitted yet"
+    if not row.run_reason.in_lane:
+        return None
+    if found.holder is not None:
+        return None if found.holder == row.group_id else "lane is busy"
+    first = found.first_position
+    return "lane is busy" if first is not None and first < row.lane_position else None
+
+
+def _waiting(connection: Connection, execution_id: UUID, no_room: str) -> NotClaimed:
+    [message] = messages_of(connection, [execution_id])
+    return NotClaimed(f"the node has no room: {no_room}", waits=message)
 
 
 def _why_gone(workspace: WorkspaceCondition, reason: RunReason) -> str | None:
@@ -259,47 +257,36 @@ def mark_of_lease(connection: Connection, by: Claimant) -> datetime:
     return mark or leases.renew(connection, by.owner, by.node_id, by.lease_seconds).taken_at
 
 
-def _take(
-    connection: Connection,
-    row: ExecutionRow,
-    workspace: WorkspaceCondition,
-    by: Claimant,
-    taken_at: datetime | None,
-) -> Claimed:
-    """Write the claim: owner, fence, gid, node, log streams and the event `execution.started`.
+def _take(connection: Connection, found: Queued, by: Claimant, taken_at: datetime | None) -> Claimed | NotClaimed:
+    """Write the claim, if the node has room.
 
     Args:
         connection: the transaction of the claim.
-        row: the execution, locked.
-        workspace: its workspace, locked.
+        found: the execution and its workspace, locked.
         by: the new owner.
         taken_at: mark of its lease; None: the lease is over, and is renewed here.
     """
-    timeout = None if row.run_reason is RunReason.DEV_SERVER else workspace.limits.timeout_seconds
+    row, workspace = found.execution, found.workspace
     handle = ProcessHandle(workspace.next_gid)
-    deadline = None if timeout is None else func.now() + text(f"interval '{timeout} seconds'")
-    taken = _write_claim(connection, row.id, by, handle, deadline_at=deadline)
-    connection.execute(
-        update(Workspace)
-        .where(Workspace.id == workspace.id)
-        .values(node_id=by.node_id, next_gid=Workspace.next_gid + 1)
+    new = NewClaim(
+        handle_to_json(handle),
+        None if row.run_reason is RunReason.DEV_SERVER else workspace.limits.timeout_seconds,
+        row.run_reason.in_lane and found.holder is None,
+        row.run_reason.moves_task,
+        _started(row, by),
     )
-    if row.run_reason.moves_task:
-        lane.set_task_status(connection, workspace.id, TaskStatus.INPROGRESS)
-    state.settle(connection, row.run_id)
+    taken = claim_statements.take(connection, found, by.owner, by.node_id, new)
+    if isinstance(taken, Full):
+        return _waiting(connection, row.id, placement.why_full(taken.load, taken.capacity, workspace, taken.draining))
     return _claimed(connection, row, by, handle, taken, taken_at)
 
 
-class _Taken(NamedTuple):
-    """The fence of a claim, and how long the execution was queued."""
-
-    fence: int
-    queued_seconds: float
+def _started(row: ExecutionRow, by: Claimant) -> dict[str, Any]:
+    """Return the payload of the event `execution.started`."""
+    return {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
 
 
-def _write_claim(
-    connection: Connection, execution_id: UUID, by: Claimant, handle: ProcessHandle, **more: Any
-) -> _Taken:
+def _write_claim(connection: Connection, execution_id: UUID, by: Claimant, handle: ProcessHandle) -> Taken:
     taken = connection.execute(
         update(E)
         .where(E.id == execution_id, E.status == Status.QUEUED)
@@ -310,12 +297,11 @@ def _write_claim(
             node_id=by.node_id,
             fence=E.fence + 1,
             handle=handle_to_json(handle),
-            **more,
         )
         .returning(E.fence, func.extract("epoch", E.started_at - E.created_at).label("queued"))
     ).one()
     log_store.open_streams(connection, execution_id, taken.fence)
-    return _Taken(taken.fence, float(taken.queued))
+    return Taken(taken.fence, float(taken.queued))
 
 
 def _claimed(
@@ -323,12 +309,10 @@ def _claimed(
     row: ExecutionRow,
     by: Claimant,
     handle: ProcessHandle,
-    taken: _Taken,
+    taken: Taken,
     taken_at: datetime | None,
 ) -> Claimed:
-    """Append the event of a claim and return what the owner needs."""
-    payload = {"run_reason": row.run_reason, "node_id": by.node_id, "attempt": row.attempt}
-    events.append_to_execution(connection, row.id, row.place, EventKind.EXECUTION_STARTED, payload)
+    """Return what the owner needs."""
     return Claimed(
         row.id,
         row.in_workspace,

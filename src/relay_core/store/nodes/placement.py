@@ -51,21 +51,11 @@ def load_of(connection: Connection, node_id: str) -> Load:
     return loads(connection, node_id).get(node_id, Load(0, 0))
 
 
-def why_refused(connection: Connection, node_id: str, workspace: WorkspaceCondition) -> str | None:
-    """Return why a step of a workspace may not start on a node now; None if it may. Called in the claim's transaction.
-
-    The node's row is locked until the end of the transaction, so of two claims the second sees the capacity that the
-    first took. If the node has already promised capacity to the workspace (a step of it runs, or its chain is between
-    two steps), nothing is checked.
-    """
-    if _has_room(connection, node_id, workspace.id):
-        return None
-    columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
-    node = connection.execute(select(*columns).where(N.node_id == node_id).with_for_update(key_share=True)).one()
-    if workspace.node_id is None and node.draining:
+def why_full(load: Load, capacity: Capacity, workspace: WorkspaceCondition, draining: bool) -> str:  # noqa: FBT001
+    """Return why a node had no room for a step of a workspace, from what the claim found (`claim_statements.Full`)."""
+    if draining:
         return "it is draining"
-    capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
-    return why_no_room(load_of(connection, node_id), capacity, _demand(workspace.limits))
+    return why_no_room(load, capacity, _demand(workspace.limits)) or "it has none"
 
 
 def why_draining(connection: Connection, node_id: str) -> str | None:
@@ -179,11 +169,6 @@ class _Fleet:
         if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
             return f"{node.node_id} is short of disk space"
         return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))
-
-
-def _has_room(connection: Connection, node_id: str, workspace_id: UUID) -> bool:
-    mine = select(E.id).where(E.workspace_id == workspace_id, _PROMISED, E.node_id == node_id).limit(1)
-    return connection.scalar(mine) is not None
 
 
 def _demand(limits: Limits) -> Demand:

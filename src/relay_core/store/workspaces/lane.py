@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
-from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
-from relay_core.store import events
 from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.executions.create import NewGroup, create_group
-from relay_core.store.schema.tables import ExecutionProcess, Lane, Task, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Lane, Workspace
 
 E = ExecutionProcess
+_MOVE_TASK = text("SELECT move_task(:workspace, :status)")
 _IN_LANE = E.run_reason != RunReason.DEV_SERVER
 
 
@@ -53,32 +52,6 @@ def lock_of(connection: Connection, execution_id: UUID) -> None:
     workspace_id = connection.scalar(select(E.workspace_id).where(E.id == execution_id))
     if workspace_id is not None:
         lock(connection, workspace_id)
-
-
-def take(connection: Connection, workspace_id: UUID, group_id: UUID, position: int, holder: UUID | None) -> bool:
-    """Give the lane to a step group, if it may start. The caller has locked the lane.
-
-    A group may start if it holds the lane already, or if the lane is free and no other group is before it in the queue.
-
-    Args:
-        connection: one transaction.
-        workspace_id: the lane's workspace.
-        group_id: the group that wants to start.
-        position: its place in the queue.
-        holder: the group that holds the lane, from `lock`.
-
-    Returns:
-        Whether the group holds the lane now.
-    """
-    if holder is not None:
-        return holder == group_id
-    first = connection.scalar(
-        select(func.min(E.lane_position)).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
-    )
-    if first is not None and first < position:
-        return False
-    connection.execute(update(Lane).where(Lane.workspace_id == workspace_id).values(group_id=group_id))
-    return True
 
 
 def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UUID]:
@@ -129,19 +102,7 @@ def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStat
 
     A cancelled task stays cancelled.
     """
-    changed = connection.scalar(
-        update(Task)
-        .where(
-            Task.id == select(Workspace.task_id).where(Workspace.id == workspace_id).scalar_subquery(),
-            Task.status.not_in([status, TaskStatus.CANCELLED]),
-        )
-        .values(status=status, updated_at=func.now())
-        .returning(Task.id)
-    )
-    if changed is not None:
-        events.append(
-            connection, workspace_id, EventKind.TASK_STATUS_CHANGED, {"task_id": str(changed), "status": status}
-        )
+    connection.execute(_MOVE_TASK, {"workspace": workspace_id, "status": status})
 
 
 def head(connection: Connection, workspace_id: UUID) -> list[UUID]:

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, text, update
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
@@ -101,6 +101,22 @@ def test_ten_claims_at_once_promise_no_more_processes_than_the_host_can_have(one
     assert all(waits(one_node, run.execution_id) for run in refused)
 
 
+def test_a_claim_is_two_requests_and_waits_for_no_node_that_has_promised_its_room(one_node):
+    asked: list[str] = []
+    event.listen(one_node.engine, "before_cursor_execute", lambda *values: asked.append(values[2]))
+    [agent] = finish(one_node, claim(one_node, submit(one_node).execution_id))
+    asked.clear()
+    with one_node.begin() as other:
+        other.execute(text("SELECT FROM runtime_nodes FOR NO KEY UPDATE"))
+        with one_node.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert isinstance(claims.claim(connection, agent.execution_id, 1, WORKER), Claimed)
+    assert [statement.partition("FROM ")[2].partition("(")[0] for statement in asked[2:]] == [
+        "lock_for_claim",
+        "take_claim",
+    ]
+
+
 def test_a_workspace_between_two_steps_keeps_its_room(one_node):
     capacity(one_node, max_workspaces=1)
     first, second = submit(one_node), submit(one_node)
@@ -121,10 +137,26 @@ def test_a_further_step_of_an_idle_workspace_waits_for_room_too(one_node):
     added = add_step(one_node, first)
     refused = claim(one_node, added)
     assert isinstance(refused, NotClaimed)
-    assert refused.waits.queue == "node.node-1"
+    assert (refused.why, refused.waits) == ("its run is not admitted yet", None), "its admission sends its message"
     assert waits(one_node, added) == "no node has room (1 of 1 workspaces are at work)"
     to_the_end(one_node, finish(one_node, other))
     assert column(one_node, added, "status") == "completed", "it was admitted when the other one ended"
+
+
+def test_an_admitted_step_of_an_idle_workspace_waits_for_memory_too(one_node):
+    capacity(one_node, memory_bytes=3 * GIB)
+    first = submit(one_node)
+    to_the_end(one_node, one_node.publisher.take())
+    make_ready(one_node)
+    other = claim(one_node, submit(one_node).execution_id)
+    added = add_step(one_node, first)
+    refused = claim(one_node, added)
+    assert isinstance(refused, NotClaimed)
+    assert refused.waits.queue == "node.node-1"
+    assert refused.why == "the node has no room: 2.0 of 3.0 GiB promised, 2.0 GiB more asked for"
+    assert column(one_node, added, "fence") == 0, "a refused claim writes nothing"
+    to_the_end(one_node, finish(one_node, other))
+    assert isinstance(claim(one_node, added), Claimed)
 
 
 def test_an_empty_node_takes_a_workspace_larger_than_itself(one_node):
