@@ -19,7 +19,7 @@ Name = Annotated[
     str,
     Path(
         min_length=1,
-        max_length=200,
+        max_length=255,
         pattern=NO_NUL,
         description="Id of a project, an owner, a pool; `*`: each one without a limit of its own.",
     ),
@@ -27,13 +27,17 @@ Name = Annotated[
 
 
 @router.get("/limits", responses=problems(), summary="List limits on concurrent runs")
-def list_limits(services: ServicesDep, principal: Reader) -> RunLimitList:  # noqa: ARG001 - asks for the scope
-    """List the limits on concurrent runs. Those of nodes are settings of the nodes."""
+def list_limits(services: ServicesDep, principal: Reader) -> RunLimitList:
+    """List the limits on concurrent runs. Those of nodes are settings of the nodes.
+
+    Limits of other owners, and of their projects, are shown to the scope `admin` only.
+    """
     with services.database.connect() as connection:
-        return RunLimitList(items=[RunLimitOut.model_validate(vars(one)) for one in run_limits.listed(connection)])
+        found = run_limits.listed(connection, principal)
+    return RunLimitList(items=[RunLimitOut.model_validate(vars(one)) for one in found])
 
 
-@router.put("/limits/{kind}/{name}", responses=problems(body=True), summary="Limit concurrent runs")
+@router.put("/limits/{kind}/{name:path}", responses=problems(body=True), summary="Limit concurrent runs")
 def put_limit(kind: Kind, name: Name, body: RunLimitIn, services: ServicesDep, principal: Admin) -> RunLimitOut:  # noqa: ARG001 - asks for the scope
     """Set how many runs of a project, an owner or a pool may be at work at once. Needs the scope `admin`.
 
@@ -43,7 +47,7 @@ def put_limit(kind: Kind, name: Name, body: RunLimitIn, services: ServicesDep, p
         return RunLimitOut.model_validate(vars(run_limits.put(connection, LimitKind(kind), name, body.max_runs)))
 
 
-@router.delete("/limits/{kind}/{name}", status_code=204, responses=problems(404), summary="Remove a limit")
+@router.delete("/limits/{kind}/{name:path}", status_code=204, responses=problems(404), summary="Remove a limit")
 def remove_limit(kind: Kind, name: Name, services: ServicesDep, principal: Admin) -> Response:  # noqa: ARG001 - asks for the scope
     """Remove a limit on concurrent runs. Needs the scope `admin`."""
     with services.database.begin() as connection:

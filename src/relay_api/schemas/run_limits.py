@@ -19,6 +19,7 @@ class RunLimitOut(Output):
     kind: Literal["project", "owner", "pool"]
     name: str = Field(description="Id of a project, an owner, a pool; `*`: each one without a limit of its own.")
     max_runs: int
+    project_name: str | None = Field(None, description="Name of the project; null for other kinds, and for `*`.")
 
 
 class RunLimitList(Output):

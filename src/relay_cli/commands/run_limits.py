@@ -1,8 +1,10 @@
 """`relay limits list | set | remove`: limits on concurrent runs."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import typer
 
@@ -11,6 +13,9 @@ from relay_cli.client import connect
 from relay_cli.output import Json
 from relay_core.console.output import note
 from relay_core.console.terminal_text import safe_line
+
+EACH = "*"
+"""Name of the limit for each project, owner or pool that has none of its own."""
 
 limits = typer.Typer(help="Limits on concurrent runs of projects, owners and pools.", no_args_is_help=True)
 
@@ -35,7 +40,9 @@ Name = Annotated[
 @limits.command("list")
 def list_limits(as_json: Json = False) -> None:
     """List the limits. Limits of nodes are settings of the nodes: RELAY_NODE_MAX_WORKSPACES."""
-    output.show_list(connect().all_items("/v1/limits"), ("kind", "name", "max_runs"), as_json=as_json)
+    items = connect().all_items("/v1/limits")
+    shown = items if as_json else [{**item, "name": _shown(item)} for item in items]
+    output.show_list(shown, ("kind", "name", "max_runs"), as_json=as_json)
 
 
 @limits.command("set")
@@ -53,7 +60,9 @@ def set_limit(
     if as_json:
         output.show(answer, as_json=True)
     else:
-        note(f"at most {max_runs} runs of the {kind} {safe_line(answer['name'])} are at work at once")
+        of_each = f"each {kind} without a limit of its own"
+        which = of_each if name == EACH else f"the {kind} {safe_line(_shown(answer))}"
+        note(f"at most {max_runs} runs of {which} are at work at once")
 
 
 @limits.command("remove")
@@ -63,10 +72,24 @@ def remove_limit(kind: KindWord, name: Name) -> None:
     Example: relay limits remove owner '*'
     """
     connect().call("DELETE", _path(kind, name))
-    note(f"the {kind} {safe_line(name)} has no limit of its own any more")
+    of_each = f"there is no limit for each {kind} any more"
+    note(of_each if name == EACH else f"the {kind} {safe_line(name)} has no limit of its own any more")
 
 
 def _path(kind: Kind, name: str) -> str:
-    if kind is Kind.PROJECT and name != "*":
+    if kind is Kind.PROJECT and name != EACH and not _is_id(name):  # the id of a deleted project is found as it is
         name = str(connect().call("GET", f"/v1/projects/{quote(name, safe='')}")["id"])
     return f"/v1/limits/{kind}/{quote(name, safe='')}"
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(limit: Mapping[str, Any]) -> str:
+    """Return the name of a limit for people: that of the project, not its id."""
+    return str(limit.get("project_name") or limit["name"])

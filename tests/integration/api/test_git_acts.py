@@ -101,6 +101,9 @@ def test_force_is_for_the_workspaces_own_branch(api, made):
     ("verb", "body", "code"),
     [
         ("push", {"branch": "-x"}, "branch_invalid"),
+        ("push", {"branch": ""}, "validation_failed"),
+        ("push", {"branch": "refs/heads/main"}, "branch_invalid"),
+        ("push", {"branch": "b" * 201}, "branch_invalid"),
         ("push", {"repo": "other"}, "invalid_input"),
         ("reset", {}, "target_ambiguous"),
         ("reset", {"commit": "0123456", "before_execution": "0123456789"}, "not_found"),

@@ -299,3 +299,26 @@ def test_without_an_api_there_is_nothing_to_complete(monkeypatch, tmp_path):
     monkeypatch.setenv("RELAY_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RELAY_TOKEN", "x")
     assert completion.projects("") == []
+
+
+@pytest.mark.parametrize("who", ["admin"])
+def test_a_limit_is_set_seen_where_a_run_waits_and_removed(api, relay):
+    relay("project", "create", "shop")
+    text = relay("limits", "set", "project", "shop", "0").stderr
+    assert text.splitlines()[-1] == "relay: at most 0 runs of the project shop are at work at once"
+    each = relay("limits", "set", "owner", "*", "8").stderr
+    assert each.splitlines()[-1] == "relay: at most 8 runs of each owner without a limit of its own are at work at once"
+    listed = [row.split() for row in relay("limits", "list").stdout.splitlines()]
+    assert listed == [["kind", "name", "max_runs"], ["owner", "*", "8"], ["project", "shop", "0"]]
+    run = api.run("admin", project_id="shop")
+    waits = "the project shop has 0 of 0 runs at work"
+    for words in (("ps",), ("show", run["run_id"]), ("show", run["execution_id"])):
+        assert waits in relay(*words).stdout, words
+    project = json.loads(relay("limits", "list", "--json").stdout)[1]
+    assert project["project_name"] == "shop"
+    relay("project", "rm", "shop", "--yes")
+    relay("limits", "remove", "project", project["name"])
+    assert "no limit for each owner any more" in relay("limits", "remove", "owner", "*").stderr
+    assert json.loads(relay("limits", "list", "--json").stdout) == []
+    refused = str(relay("limits", "set", "project", "shoop", "2", code=2).exception)
+    assert "shoop" in refused

@@ -1,16 +1,22 @@
 """The facts on which an admission is decided, read with a fixed number of queries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
 from relay_core.domain.admission import LimitKind, Limits, NodePlaces, Situation, WaitingRun
 from relay_core.domain.vocabulary import Priority
 
 MOST_OF_A_GROUP = 100
-"""Most waiting runs of one pool, project, owner and priority that are read at once, the oldest ones."""
+"""Most waiting runs of one group that are read at once, the oldest ones.
+
+A group is the runs with the same pool, node, needs, project, owner and priority: what holds back one of them holds back
+all younger ones. With a wider group, 100 runs that cannot start would hold back others that can.
+"""
 EACH = "*"
 """Name of the limit for each project, owner or pool that has none of its own."""
 
@@ -19,12 +25,13 @@ _WAITING = text(
     SELECT * FROM (
       SELECT run_id, project_id, owner, pool, node_id, needs, priority, workspace_id,
         extract(epoch FROM now() - min(created_at))::float8 AS waited,
-        row_number() OVER (PARTITION BY pool, project_id, owner, priority ORDER BY min(created_at), run_id) AS place
+        row_number() OVER (
+          PARTITION BY pool, node_id, needs, project_id, owner, priority ORDER BY min(created_at), run_id) AS place
       FROM waiting_executions
       GROUP BY run_id, project_id, owner, pool, node_id, needs, priority, workspace_id) AS w
-    WHERE w.place <= :most
+    WHERE w.place <= :most OR w.run_id = ANY(:also)
     """
-)
+).bindparams(bindparam("also", type_=ARRAY(PG_UUID(as_uuid=True))))
 _NODES = text(
     """
     SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
@@ -47,9 +54,14 @@ _TURNS = text(
 )
 
 
-def waiting(connection: Connection) -> list[WaitingRun]:
-    """Return the runs that wait for their admission and for nothing else; of large groups, the oldest ones."""
-    rows = connection.execute(_WAITING, {"most": MOST_OF_A_GROUP})
+def waiting(connection: Connection, also: Sequence[UUID] = ()) -> list[WaitingRun]:
+    """Return the runs that wait for their admission and for nothing else.
+
+    Args:
+        connection: any transaction.
+        also: runs that are returned even if their group (`MOST_OF_A_GROUP`) has too many older ones.
+    """
+    rows = connection.execute(_WAITING, {"most": MOST_OF_A_GROUP, "also": list(also)})
     return [
         WaitingRun(
             row.run_id,

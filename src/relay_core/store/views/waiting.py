@@ -66,7 +66,7 @@ def _not_admitted(connection: Connection, execution_ids: Sequence[UUID]) -> Mapp
     rows = connection.execute(unadmitted.where(E.id.in_(execution_ids), Run.admitted_at.is_(None))).all()
     if not rows:
         return {}
-    runs = facts.waiting(connection)
+    runs = facts.waiting(connection, [row.run_id for row in rows])
     waits = decide(runs, facts.situation(connection, runs)).waits
     return _with_names(connection, {row.id: waits[row.run_id] for row in rows if row.run_id in waits})
 

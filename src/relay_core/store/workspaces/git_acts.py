@@ -54,13 +54,21 @@ def add_push(connection: Connection, workspace_id: UUID, request: PushRequest, p
     condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
     repo = pick_repo(request.repo, repo_scripts(connection, workspace_id))
-    if request.branch is not None and not is_valid_branch(request.branch):
-        raise InvalidInput("branch is not a name that git takes for a branch", code="branch_invalid", field="branch")
+    if request.branch is not None:
+        _check_branch(request.branch)
     own = connection.scalar(select(Workspace.branch).where(Workspace.id == workspace_id))
     if request.force and request.branch not in (None, own):
         message = f"force is for the workspace's own branch, {own}; without it, commits can be added to any branch"
         raise InvalidInput(message, code="force_not_allowed", field="force")
     return queue_step(connection, workspace_id, Action(PushStep(repo.name, request.branch, request.force)), principal)
+
+
+def _check_branch(branch: str) -> None:
+    if branch.startswith("refs/"):
+        message = "branch is the full name of a ref; give the name of the branch without refs/heads/"
+        raise InvalidInput(message, code="branch_invalid", field="branch")
+    if not is_valid_branch(branch):
+        raise InvalidInput("branch is not a name that git takes for a branch", code="branch_invalid", field="branch")
 
 
 def add_reset(connection: Connection, workspace_id: UUID, request: ResetRequest, principal: Principal) -> UUID:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 
 from relay_core.domain.admission import LimitKind
 from relay_core.domain.agents.executors import ExecutorChoice
@@ -17,7 +17,7 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity
 from relay_core.domain.vocabulary import Priority, RunReason, Scope
 from relay_core.settings import Settings
-from relay_core.store.admission import admit, run_limits
+from relay_core.store.admission import admit, facts, run_limits
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
 from relay_core.store.executions.kill import kill
 from relay_core.store.nodes import runtime_nodes
@@ -299,3 +299,26 @@ def test_submissions_of_one_repository_do_not_wait_for_each_other(db: Database) 
             others = [pool.submit(submit, db) for _ in range(3)]
             assert all(one.result(timeout=20).project_id for one in others)
     assert len(sent(db)) == 5
+
+
+def test_many_runs_that_cannot_start_hold_back_no_other_of_their_owner(db: Database, monkeypatch) -> None:
+    monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 3)
+    needy = [submit(db, needs=["gpu"]) for _ in range(4)]
+    plain = submit(db)
+    assert sent(db) == [plain.execution_id]
+    wait = waits_for(db, needy[-1])
+    assert wait is not None, "a run behind the ones that are read at once waits for the same"
+    assert wait["capabilities"] == ["gpu"]
+
+
+def test_runs_for_a_full_node_hold_back_none_for_another_node(db: Database, monkeypatch) -> None:
+    monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 1)
+    limit(db, LimitKind.OWNER, ME.owner, 0)
+    runs = [submit(db) for _ in range(3)]
+    with db.begin() as connection:
+        runtime_nodes.register(connection, "node-1", "default", Capacity(0, None))
+        for run, node in zip(runs, ("node-1", "node-1", "node-2"), strict=True):
+            connection.execute(update(Workspace).where(Workspace.id == run.workspace_id).values(node_id=node))
+    with db.begin() as connection:
+        run_limits.remove(connection, LimitKind.OWNER, ME.owner)
+    assert sent(db) == [runs[2].execution_id]
