@@ -13,7 +13,7 @@ _TOKEN = {
     "expires_at": "2026-02-01T08:00:00Z",
     "revoked_at": None,
 }
-_LIMIT: dict[str, Any] = {"kind": "owner", "name": "ann", "max_runs": 4}
+_LIMIT: dict[str, Any] = {"kind": "owner", "name": "ann", "max_runs": 4, "project_name": None}
 _NODE: dict[str, Any] = {
     "node_id": ids.NODE,
     "pool": "default",
