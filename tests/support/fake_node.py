@@ -333,5 +333,15 @@ class FakeNode:
         return [] if step is None else [*step.processes, *([step] if step.running else [])]
 
 
+@pytest.fixture(scope="module")
+def fake_node(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNode]:
+    """A node with two workers for all cases of a module."""
+    made = FakeNode.make(module_database_url, tmp_path_factory.mktemp("node"))
+    for name in ("w1", "w2"):
+        made.add_worker(name)
+    yield made
+    made.close()
+
+
 def final(row: dict[str, Any]) -> bool:
     return row["status"] in FINAL

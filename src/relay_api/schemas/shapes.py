@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
 
+from relay_core.domain.git.fetch_progress import FetchPhase
 from relay_core.domain.vocabulary import Reason, RunReason
 
 _COMPONENTS = "#/components/schemas/"
@@ -130,6 +131,13 @@ class EventPayload(Shape):
         "events of nodes and orphans.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
+    remote: str | None = Field(None, description="Of `execution.progress`: the URL of the repository that is fetched.")
+    phase: FetchPhase | None = Field(None, description="Of `execution.progress`: which part of the fetch is under way.")
+    objects: int | None = Field(None, description="Of `execution.progress`: objects that are received or resolved.")
+    total: int | None = Field(None, description="Of `execution.progress`: objects that there are in all.")
+    bytes: int | None = Field(
+        None, description="Of `execution.progress`: bytes received so far; null while they are not known."
+    )
     from_: str | None = Field(None, alias="from", description="Of `execution.adopted`: the worker that had it.")
     by: str | None = Field(
         None,

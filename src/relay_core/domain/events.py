@@ -18,6 +18,11 @@ class EventKind(StrEnum):
     """A worker has claimed the execution. Payload: `run_reason`, `node_id`, `attempt`."""
     EXECUTION_ADOPTED = "execution.adopted"
     """Another worker has taken the execution over. Payload: `from`, `by`, `why`."""
+    EXECUTION_PROGRESS = "execution.progress"
+    """How far the fetch of a clone has come; at most one a second, and none if Postgres is slow.
+
+    Payload: `remote`, `phase` (`FetchPhase`), `objects`, `total`, `bytes`.
+    """
     EXECUTION_KILL_REQUESTED = "execution.kill_requested"
     """A kill of the running execution was requested. Payload: `by`."""
     EXECUTION_CONVERSATION_BEGUN_ANEW = "execution.conversation_begun_anew"

@@ -62,7 +62,8 @@ def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
         seconds = context.settings.dev_server_start_seconds
         return DevServerSession(parts, claimed, control, context.forwarder, context.retry_while_silent, seconds).run()
 
-    prepare, clone_project = make_workspace_preparation(context), make_project_clone(context)
+    mirrors = make_mirrors(context)
+    prepare, clone_project = make_workspace_preparation(context, mirrors), make_project_clone(context, mirrors)
 
     def run_clone(claimed: Claimed, control: ExecutionControl) -> Outcome:
         return (clone_project if claimed.in_workspace is None else prepare).run(claimed, control)
@@ -91,16 +92,17 @@ def make_step_parts(context: WorkerContext) -> StepParts:
     )
 
 
-def make_project_clone(context: WorkerContext) -> ProjectClone:
+def make_project_clone(context: WorkerContext, mirrors: MirrorFetches) -> ProjectClone:
     """Build the part that carries out `clone` executions of projects, without a workspace."""
 
     def open_log(claimed: Claimed, control: ExecutionControl) -> StepLog:
         return _step_log(context, claimed, control, Limits().log_bytes)
 
-    return ProjectClone(context.database, _mirrors(context), open_log)
+    return ProjectClone(context.database, mirrors, open_log)
 
 
-def _mirrors(context: WorkerContext) -> MirrorFetches:
+def make_mirrors(context: WorkerContext) -> MirrorFetches:
+    """Build the part that fetches into mirrors; all clones of a worker share it."""
     return MirrorFetches(context.database, context.git, context.claimant.node_id)
 
 
@@ -109,14 +111,14 @@ def _step_log(context: WorkerContext, claimed: Claimed, control: ExecutionContro
     return StepLog(context.logs, context.live_logs, *ids, log_bytes=log_bytes, lost=control.lost)
 
 
-def make_workspace_preparation(context: WorkerContext) -> WorkspacePreparation:
+def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -> WorkspacePreparation:
     """Build the part that carries out `clone` executions of workspaces."""
     settings, containers = context.settings, context.containers
     return WorkspacePreparation(
         _workspaces(context),
         context.git,
         Choice(
-            _mirrors(context),
+            mirrors,
             JobFiles(settings, context.database, context.git, containers),
             Images(settings, containers, context.tool),
         ),

@@ -30,6 +30,7 @@ from relay_workers.execution.outcome import (
     as_failure,
     end_of,
 )
+from relay_workers.execution.progress_events import Tell
 from relay_workers.execution.step_log import StepLog
 from relay_workers.execution.usable_image import Images
 from relay_workers.execution.workspace import Workspaces
@@ -94,9 +95,9 @@ class WorkspacePreparation:
             Stale: another worker owns the execution.
         """
         row = self._workspaces.row(claimed.workspace_id)
-        with self._open_log(claimed, row, control) as log:
+        with self._open_log(claimed, row, control) as log, self._mirrors.progress_of(claimed) as tell:
             try:
-                return self._prepare(claimed, row, control, log)
+                return self._prepare(claimed, row, control, log, tell)
             except (OwnershipLost, Stale):
                 raise
             except Exception as error:
@@ -104,12 +105,14 @@ class WorkspacePreparation:
                     raise
                 return self._failed(row, control, log, as_failure(error))
 
-    def _prepare(self, claimed: Claimed, row: WorkspaceRow, control: ExecutionControl, log: StepLog) -> Outcome:
+    def _prepare(
+        self, claimed: Claimed, row: WorkspaceRow, control: ExecutionControl, log: StepLog, tell: Tell
+    ) -> Outcome:
         self._workspaces.store_place(row)
         left_open = self._job_files.left_open(claimed)
         if left_open is None or left_open.settings.requested:
             self._check_image(row, control, log)
-        remotes = [self._fetch(row, repo, control, log) for repo in row.repos]
+        remotes = [self._fetch(row, repo, control, log, tell) for repo in row.repos]
         check_wanted(control)
         row, settings = self._job_files.complete(claimed, row, left_open, remotes, log)
         image = self._images.ensure(row, control.stop, log.write)
@@ -198,11 +201,12 @@ class WorkspacePreparation:
             pool.shutdown(wait=False)  # do not wait for the engine: it may hang, and a kill must not
 
     def _fetch(
-        self, row: WorkspaceRow, repo: WorkspaceRepoRow, control: ExecutionControl, log: StepLog
+        self, row: WorkspaceRow, repo: WorkspaceRepoRow, control: ExecutionControl, log: StepLog, tell: Tell
     ) -> FetchedRemote:
         check_wanted(control)
         log.say(f"cloning {repo.url}")
-        request = FetchRequest(row.project_id, repo.url, repo.target_branch, log.write, control.stop, repo.ref)
+        branch, on_progress = repo.target_branch, partial(tell, repo.url)
+        request = FetchRequest(row.project_id, repo.url, branch, log.write, control.stop, repo.ref, on_progress)
         return self._mirrors.fetch(request)
 
     def _clone(

@@ -1,10 +1,14 @@
 """Fetches into the mirrors of this node, and records in Postgres how each fetch ended."""
 
+from contextlib import AbstractContextManager
+
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.executions.claim import Claimed
 from relay_core.store.projects import mirrors, state
 from relay_core.store.projects.mirrors import MirrorPlace
 from relay_core.store.transaction import Database
+from relay_workers.execution.progress_events import ProgressEvents, Tell
 from relay_workers.git.port import FetchedRemote, FetchRequest, Git, StartPointMissing
 
 
@@ -21,6 +25,11 @@ class MirrorFetches:
         self._database = database
         self._git = git
         self._node_id = node_id
+        self._progress = ProgressEvents(database)
+
+    def progress_of(self, claimed: Claimed) -> AbstractContextManager[Tell]:
+        """Return a block in which the progress of an execution is written (`ProgressEvents.of`)."""
+        return self._progress.of(claimed)
 
     def fetch(self, request: FetchRequest) -> FetchedRemote:
         """Update the mirror of a remote, or make it (`Git.fetch`); record the start and the end of the fetch.

@@ -5,6 +5,7 @@ over fetches again.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale, StepFailed
@@ -16,6 +17,7 @@ from relay_core.store.projects import clones
 from relay_core.store.transaction import Database
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome, as_failure, end_of
+from relay_workers.execution.progress_events import Tell
 from relay_workers.execution.step_log import StepLog
 from relay_workers.git.port import FetchRequest
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
@@ -45,9 +47,9 @@ class ProjectClone:
             OwnershipLost: another worker owns the execution, or this worker shuts down.
             Stale: another worker owns the execution.
         """
-        with self._open_log(claimed, control) as log:
+        with self._open_log(claimed, control) as log, self._mirrors.progress_of(claimed) as tell:
             try:
-                self._fetch_all(claimed, control, log)
+                self._fetch_all(claimed, control, log, tell)
             except (OwnershipLost, Stale):
                 raise
             except Exception as error:
@@ -58,7 +60,7 @@ class ProjectClone:
                 transition = machine.completed(0)
             return Outcome(transition, Evidence(log_ends=log.ends()), gone=True)
 
-    def _fetch_all(self, claimed: Claimed, control: ExecutionControl, log: StepLog) -> None:
+    def _fetch_all(self, claimed: Claimed, control: ExecutionControl, log: StepLog, tell: Tell) -> None:
         if claimed.project_id is None:
             raise TypeError("the execution names no project")
         with self._database.connect() as connection:
@@ -71,7 +73,8 @@ class ProjectClone:
                 raise StepFailed(Reason.USER, "killed while the project was being cloned")
             log.say(f"cloning {remote}")
             try:
-                self._mirrors.fetch(FetchRequest(project.id, remote, None, log.write, control.stop))
+                on_progress = partial(tell, remote)
+                self._mirrors.fetch(FetchRequest(project.id, remote, None, log.write, control.stop, None, on_progress))
             except StepFailed as failure:
                 if failure.reason == Reason.USER:
                     raise

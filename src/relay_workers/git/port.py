@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.git.fetch_progress import FetchProgress
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 
@@ -33,6 +34,8 @@ class FetchRequest:
     """Another thread sets this event to cancel the fetch."""
     ref: str | None = None
     """Branch, tag, commit id or full ref name from which the branch starts; None for the target branch."""
+    on_progress: Callable[[FetchProgress], None] | None = None
+    """Called with each state of git's progress, maybe thousands a second; it must not block. None: not called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,10 @@ class FetchedRemote:
 
 @dataclass(frozen=True, slots=True)
 class CommittedFile:
-    """A path in a commit."""
+    """A path in a commit, and its content, cut one byte after the limit; None if the path is no regular file."""
 
     path: str
     content: bytes | None
-    """The content, cut one byte after the limit that was asked for; None if the path is no regular file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +314,7 @@ class Git(Protocol):
         Args:
             remote: what `fetch` returned.
             paths: relative to the root of the repository.
-            max_bytes: the most bytes that are wanted of a file; a longer one is returned with one byte more.
+            max_bytes: most bytes of a file; a longer one is returned with one byte more.
 
         Raises:
             StepFailed: reason ``clone_failed``: git cannot read the commit.
@@ -321,8 +323,7 @@ class Git(Protocol):
     def clone(self, request: CloneRequest) -> CloneResult:
         """Make a clone in a workspace; update the mirror of the remote first, unless the request holds its state.
 
-        If a complete clone exists, it stays unchanged; an incomplete one is replaced. After a failure, no part of a new
-        clone is left.
+        A complete clone stays unchanged; an incomplete one is replaced. After a failure, no part of a new one is left.
 
         Raises:
             InvalidInput: the URL is not allowed (any more), or a name is not valid.
@@ -352,8 +353,7 @@ class Git(Protocol):
     def heads(self, workspace_dir: Path, names: Iterable[str]) -> dict[str, Head]:
         """Return the commit and branch of each clone's HEAD, by the name of the clone.
 
-        Only reads files and runs no git (1 ms per clone). Never raises because of a clone's content: `Head.problem`
-        explains why something could not be read.
+        Runs no git (1 ms per clone). Never raises because of a clone's content: `Head.problem` says what is not known.
         """
 
     def after_state(self, request: AfterStateRequest) -> AfterState:

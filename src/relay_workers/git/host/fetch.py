@@ -10,6 +10,7 @@ from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.settings import Settings
 from relay_workers.git.host.mirror import Mirrors
 from relay_workers.git.host.process import Deadline
+from relay_workers.git.host.progress import ProgressLog
 from relay_workers.git.port import FetchedRemote, FetchRequest
 
 _ANY_REMOTE = RemotePolicy(allow_http=True, allow_git_protocol=True, allow_file=True, allow_private_hosts=True)
@@ -31,7 +32,8 @@ class Fetcher:
         if request.ref is not None:
             check_ref(request.ref, "ref")
         deadline = Deadline.within(self._settings.clone_timeout_seconds, request.cancelled)
-        mirror = self._mirrors.fetch(request.project_id, url, request.on_output, deadline, request.ref)
+        progress = ProgressLog(request.on_output, on_state=request.on_progress)
+        mirror = self._mirrors.fetch(request.project_id, url, progress, deadline, request.ref)
         start = mirror.start_point(branch)
         target = mirror.heads.get(start.branch or "", start.commit)
         return FetchedRemote(mirror.path, mirror.default_branch, start.branch, target, start.commit)

@@ -82,7 +82,7 @@ class Mirrors:
         self,
         project_id: UUID,
         url: GitUrl,
-        on_output: Callable[[bytes], None],
+        progress: ProgressLog,
         deadline: Deadline,
         ref: str | None = None,
     ) -> FetchedMirror:
@@ -95,7 +95,7 @@ class Mirrors:
         Args:
             project_id: the project to which the mirror belongs.
             url: the remote.
-            on_output: called with git's progress and messages for the log.
+            progress: gets git's progress and messages, and is ended here.
             deadline: the time limit, and the event that cancels the fetch.
             ref: a branch, tag, commit id or full ref name whose commit is looked up, too; None: none is.
 
@@ -105,7 +105,6 @@ class Mirrors:
         """
         path = self.path(project_id, url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        progress = ProgressLog(on_output)
         try:
             with _locked(path.with_suffix(".lock"), deadline):
                 fetch = _Fetch(url, connect(url, self._settings, deadline), progress.write, deadline)
@@ -144,8 +143,11 @@ class Mirrors:
         partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
         # Containers read the objects as other users, so the files must be readable to all, for any umask of the worker.
         shape = ("--bare", "--template=", "--no-local", "-c", "core.sharedRepository=0644")
-        quiet = ("--quiet", "--progress", "--no-recurse-submodules")
-        argv = ("clone", *shape, *quiet, *fetch.connection.options, "--", fetch.connection.url, str(partial))
+        told = (
+            "--progress",
+            "--no-recurse-submodules",
+        )  # not --quiet: git then tells nothing of the objects it receives
+        argv = ("clone", *shape, *told, *fetch.connection.options, "--", fetch.connection.url, str(partial))
         try:
             remote = self._visit(argv, path, fetch)
             if remote.head is not None:  # `git clone` does not write this ref, unlike a later fetch

@@ -1,7 +1,6 @@
 """Clones of projects: executions without a workspace, and the state of the project that follows from its mirrors."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,18 +21,16 @@ from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Work
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
-from tests.support.fake_node import ME, FakeNode, module_database_url  # noqa: F401 - a fixture
+from tests.support.fake_node import ME, FakeNode
+
+pytest_plugins = ["tests.support.fake_node"]
 
 BOB = Principal("bob", frozenset({Scope.WRITE}))
 
 
 @pytest.fixture(scope="module")
-def node(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNode]:  # noqa: F811
-    made = FakeNode.make(module_database_url, tmp_path_factory.mktemp("node"))
-    for name in ("w1", "w2"):
-        made.add_worker(name)
-    yield made
-    made.close()
+def node(fake_node: FakeNode) -> FakeNode:
+    return fake_node
 
 
 def remote(node: FakeNode) -> str:

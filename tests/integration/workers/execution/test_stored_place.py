@@ -1,6 +1,5 @@
 """The place of a workspace is in its row before its directory is made, so that a cleanup always finds it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,14 @@ from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from relay_workers.maintenance.clocks import divergence_finder
 from relay_workers.maintenance.divergence_sweep import repair
 from relay_workers.ownership.live_executions import OwnershipLost
-from tests.support.fake_node import ME, FakeNode, module_database_url  # noqa: F401 - a fixture
+from tests.support.fake_node import ME, FakeNode
+
+pytest_plugins = ["tests.support.fake_node"]
 
 
 @pytest.fixture(scope="module")
-def node(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNode]:  # noqa: F811
-    made = FakeNode.make(module_database_url, tmp_path_factory.mktemp("node"))
-    for name in ("w1", "w2"):
-        made.add_worker(name)
-    yield made
-    made.close()
+def node(fake_node: FakeNode) -> FakeNode:
+    return fake_node
 
 
 def test_a_worker_that_dies_while_it_prepares_leaves_a_place_that_is_found(node: FakeNode) -> None:

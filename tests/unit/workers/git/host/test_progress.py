@@ -33,3 +33,13 @@ def test_a_line_without_an_end_is_not_kept():
     told: list[bytes] = []
     ProgressLog(told.append).write(b"x" * 70_000)
     assert len(b"".join(told)) == 70_000
+
+
+def test_each_state_of_a_fetch_is_told_and_no_directory_of_the_node():
+    told: list[bytes] = []
+    states: list[int] = []
+    progress = ProgressLog(told.append, clock=lambda: 0.0, on_state=lambda state: states.append(state.objects))
+    progress.write(b"Cloning into bare repository '/data/mirrors/x'...\nReceiving objects:  33% (1/3)\rReceiving obj")
+    progress.write(b"ects:  66% (2/3)\rReceiving objects: 100% (3/3), done.\n")
+    assert states == [1, 2, 3]
+    assert b"".join(told) == b"Receiving objects: 100% (3/3), done.\n"
