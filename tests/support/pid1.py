@@ -20,7 +20,7 @@ from relay_workers.containers.pid1.channel import BOOTSTRAP, BootstrapListener
 from relay_workers.containers.pid1.memfd import sealed
 from tests.support.waiting import eventually
 
-CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL"]
+CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL", "SYS_NICE"]
 START, STATUS, FORBID, SIGNAL, KILL, LEFTOVERS, DIAL, PTY, RESIZE = range(1, 10)
 EXITED, DRAINED = 0x4001, 0x4002
 TTY, ROOT_CAPABILITIES, WATCH, STDOUT, STDERR, STDIN, SCRIPT = 1, 2, 4, 0x10, 0x20, 0x40, 0x80

@@ -19,6 +19,7 @@ CAPABILITIES = (
     "SETGID",  # apt downloads as an unprivileged account; su and service scripts switch accounts
     "SETUID",
     "KILL",  # relay-pid1 kills the processes of every account; no step gets it
+    "SYS_NICE",  # relay-pid1 goes before the processes of the container, however many there are; no step gets it
     # Docker's default set also has AUDIT_WRITE, MKNOD, NET_BIND_SERVICE (any user may bind ports below 1024 in a
     # container since 20.10), NET_RAW (could forge packets on the shared bridge), SETFCAP, SETPCAP and SYS_CHROOT.
     # They are left out.

@@ -66,24 +66,6 @@ def test_another_execution_goes_on(workspace):
     assert workspace.kill(other).remaining == 0
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize("ignore", ["", "trap '' TERM;"])
-def test_a_fork_bomb_at_the_pids_limit_is_ended(workspace, ignore):
-    other = workspace.start("exec sleep 60", gid=20002)
-    started_at = workspace.containers.inspect(workspace.container).started_at
-    bomb = workspace.start(f"#!/bin/bash\n{ignore} bomb() {{ bomb | bomb & }}; bomb; wait; sleep 60", gid=20001)
-    limit = workspace.spec.limits.pids
-    eventually(lambda: len(workspace.processes()) >= limit * 0.9, "the limit is reached")
-    result = workspace.kill(bomb)
-    assert (result.remaining, result.restarted) == (0, False)
-    assert workspace.processes(bomb.gid) == []
-    assert other.over() is None
-    found = workspace.api.inspect_container(workspace.container)
-    assert found["HostConfig"]["PidsLimit"] == limit, "as before"
-    assert workspace.containers.inspect(workspace.container).started_at == started_at
-    assert workspace.run("echo next", gid=20003).log() == b"next\n"
-
-
 def test_a_thread_that_outlives_its_leader_is_ended(workspace):
     script = """import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()

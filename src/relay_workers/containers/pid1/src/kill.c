@@ -3,7 +3,7 @@
 
 #include "relay.h"
 
-enum { GRACE_LOOK_MS = 50, FIRST_WAIT_MS = 1, LONGEST_WAIT_MS = 50, EMPTY_LOOKS = 3, STRAYS_EVERY_MS = 5000 };
+enum { GRACE_LOOK_MS = 50, FIRST_WAIT_MS = 1, LONGEST_WAIT_MS = 50, EMPTY_LOOKS = 3, PAUSE_PER_LOOK = 2, STRAYS_EVERY_MS = 5000 };
 
 static uint64_t strays_ns;
 static uint32_t strays;
@@ -70,6 +70,12 @@ static uint32_t strike(struct execution *execution, const struct process *all, s
     return alive;
 }
 
+/* A look at thousands of processes takes long; between two looks those that were killed need the processor to end. */
+static uint64_t after_pause(uint64_t began, uint64_t least_ms) {
+    uint64_t now = now_ns(), pause = (now - began) * PAUSE_PER_LOOK;
+    return pause > least_ms * 1000000u ? now + pause : after_ms(now, least_ms);
+}
+
 static void look(struct execution *execution, const struct process *all, size_t count, uint64_t now) {
     struct killing *killing = &execution->killing;
     bool force = now >= killing->force_ns;
@@ -83,11 +89,11 @@ static void look(struct execution *execution, const struct process *all, size_t 
     killing->empty = alive == 0 ? killing->empty + 1 : 0;
     if (force && killing->empty > EMPTY_LOOKS) kill(execution->supervisor, SIGKILL); /* it was kept from ending */
     if (!force) {
-        killing->next_ns = after_ms(now, GRACE_LOOK_MS);
+        killing->next_ns = after_pause(now, GRACE_LOOK_MS);
         if (killing->next_ns > killing->force_ns) killing->next_ns = killing->force_ns;
         return;
     }
-    killing->next_ns = after_ms(now_ns(), killing->wait_ms);
+    killing->next_ns = after_pause(now, killing->wait_ms);
     if (killing->wait_ms < LONGEST_WAIT_MS) killing->wait_ms *= 2;
 }
 

@@ -18,7 +18,7 @@
 
 #include "relay.h"
 
-enum { EVENTS = 64, HOUSEKEEPING_MS = 5000 };
+enum { EVENTS = 64, HOUSEKEEPING_MS = 5000, NICENESS = -20 };
 
 int null_fd = -1;
 int proc_fd = -1;
@@ -179,6 +179,8 @@ int main(int count, char **arguments) {
     fds[LOOP_STREAMS] = copier_begin(); /* threads count against the pids limit, so they come before the first start */
     fds[LOOP_RECORDS] = record_begin();
     fds[LOOP_LISTENER] = bootstrap(arguments[1], reap);
+    /* This thread and the supervisors: a thousand busy processes of a step would leave them no time to kill and reap. */
+    setpriority(PRIO_PROCESS, 0, NICENESS);
     for (enum loop_kind kind = LOOP_SIGNAL; kind <= LOOP_LISTENER; kind++) loop_add(fds[kind], EPOLLIN, kind, 0);
     for (;;) {
         int ready = epoll_wait(poll_fd, events, EVENTS, patience(now_ns()));

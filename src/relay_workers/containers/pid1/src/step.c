@@ -26,7 +26,7 @@ static long become_user(const struct start_request *request) {
     return failed;
 }
 
-/* CAP_KILL goes in any case. With no_new_privs an exec by root regains no capability that its caller does not have. */
+/* CAP_KILL and CAP_SYS_NICE go in any case. With no_new_privs an exec by root regains no capability that its caller does not have. */
 static long limit_capabilities(const struct start_request *request) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
     struct __user_cap_data_struct sets[2];
@@ -34,7 +34,7 @@ static long limit_capabilities(const struct start_request *request) {
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (request->uid == 0 && (request->flags & START_ROOT_CAPABILITIES)) {
         if (syscall(SYS_capget, &header, sets) < 0) return -1;
-        sets[0].permitted &= ~(1u << CAP_KILL);
+        sets[0].permitted &= ~(1u << CAP_KILL | 1u << CAP_SYS_NICE);
         for (int i = 0; i < 2; i++) {
             sets[i].effective = sets[i].permitted;
             sets[i].inheritable = 0;

@@ -111,7 +111,7 @@ def test_another_worker_adopts_what_runs(pid1: Pid1, worker: Worker, tmp_path: P
 def test_kill_and_leftovers(worker: Worker) -> None:
     key = worker.start("trap '' TERM; (setsid sleep 1000 &); echo up; while :; do sleep 0.05; done")
     eventually(lambda: worker.output(key))
-    assert "sleep" in {each.name for each in worker.client.leftovers(key).listed}
+    eventually(lambda: "sleep" in {each.name for each in worker.client.leftovers(key).listed})
     began = time.monotonic()
     killed = worker.client.kill(key, grace_seconds=0.2, seconds=PATIENCE_SECONDS)
     assert time.monotonic() - began >= 0.2

@@ -78,6 +78,15 @@ def test_root_has_no_cap_kill_and_only_asked_capabilities(pid1: Pid1) -> None:
     assert int(without.out.split()[1], 16) == 0
 
 
+def test_pid_1_goes_before_its_steps(pid1: Pid1) -> None:
+    step = pid1.run(
+        "cut -d ' ' -f 19 /proc/$$/stat; renice -n -1 $$", uid=0, flags=WATCH | STDOUT | STDERR | ROOT_CAPABILITIES
+    )
+    assert step.out == b"5\n"
+    assert b"ermi" in step.err, "root of the container may not raise it"
+    assert os.getpriority(os.PRIO_PROCESS, pid1.init) == -20
+
+
 def test_a_step_has_no_descriptor_but_its_own(pid1: Pid1) -> None:
     step = pid1.run("ls -l /proc/self/fd | awk '{print $9, $11}'; ls -l /proc/$$/fd | awk '{print $9, $11}'")
     found = dict(line.split(" ", 1) for line in step.out.decode().split("\n") if line.strip())

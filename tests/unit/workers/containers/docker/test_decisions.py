@@ -65,7 +65,7 @@ def test_the_create_request_is_exactly_this():
             ],
             "NetworkMode": "relay",
             "CapDrop": ["ALL"],
-            "CapAdd": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL"],
+            "CapAdd": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "KILL", "SYS_NICE"],
             "SecurityOpt": ["no-new-privileges"],
             "Privileged": False,
             "PublishAllPorts": False,
