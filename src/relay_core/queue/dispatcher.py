@@ -72,7 +72,7 @@ def _length(client: Any, queue: str) -> int:
 
 
 class CeleryDispatcher:
-    """Sends messages through Celery, and records in Postgres that they were sent."""
+    """Sends messages through Celery, and records in Postgres which of them it has sent again."""
 
     def __init__(self, app: Celery, database: Engine) -> None:
         self._app = app
@@ -90,7 +90,7 @@ class CeleryDispatcher:
             waiting = self._waiting(queue.queue)
             if waiting is not None:
                 lost = queue.messages[: max(0, queue.startable - waiting)]
-                self.dispatch(lost)
+                self._note(self._send(lost))
                 dispatched += len(lost)
         return dispatched
 
@@ -105,10 +105,13 @@ class CeleryDispatcher:
             return None
 
     def dispatch(self, messages: Iterable[QueueMessage]) -> None:
-        """Send the messages and record in Postgres which were sent.
+        """Send messages that the transaction of their executions noted as sent.
 
         The first failure is logged and ends the sending; a worker sends the remaining messages later.
         """
+        self._send(messages)
+
+    def _send(self, messages: Iterable[QueueMessage]) -> list[UUID]:
         sent = []
         for message in messages:
             try:
@@ -121,8 +124,7 @@ class CeleryDispatcher:
                 )
                 break
             sent.append(message.execution_id)
-        if sent:
-            self._note(sent)
+        return sent
 
     def revoke(self, task_ids: Sequence[str]) -> None:
         """Ask all workers to kill these Celery tasks.
@@ -135,6 +137,8 @@ class CeleryDispatcher:
             log.warning("the queue is away; workers see the kill when they renew their leases", error=str(error))
 
     def _note(self, sent: Sequence[UUID]) -> None:
+        if not sent:
+            return
         try:
             with self._database.begin() as connection:
                 mark_published(connection, sent)

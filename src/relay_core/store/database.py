@@ -3,7 +3,9 @@
 `Connection` and `Engine` are SQLAlchemy's, for signatures of other packages: only the store imports SQLAlchemy.
 """
 
+import select
 import time
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
@@ -17,7 +19,13 @@ from relay_core.store.outage import is_read_only
 __all__ = ["Connection", "Engine", "make_database", "probe", "server_time"]
 
 TRUSTED_SECONDS = 1.0
-"""A connection that was used this many seconds ago is used again without asking Postgres whether it still answers."""
+"""A connection that was used this many seconds ago is used again without a look at it."""
+SILENT_SECONDS = 10.0
+"""A connection that was used this many seconds ago is used again if nothing has arrived on its socket.
+
+A server that ends a connection says so there. Only after a longer time it is asked whether it still answers, because
+a network may have forgotten the connection in silence.
+"""
 _USED_AT = "relay_used_at"
 
 
@@ -62,14 +70,15 @@ def _note_use(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -
 
 
 def _check(database: Engine, connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """Ask Postgres whether a connection still works, unless it was used a moment ago.
+    """Ask Postgres whether a connection still works, unless it was used a short time ago and its socket is silent.
 
-    The pool's own check would ask each time, which is a tenth of all requests of a short execution.
+    The pool's own check would ask each time, with two more requests to leave autocommit afterwards.
 
     Raises:
         InvalidatePoolError: it does not; the pool then opens new connections.
     """
-    if time.monotonic() - entry.info.get(_USED_AT, 0.0) < TRUSTED_SECONDS:
+    idle = time.monotonic() - entry.info.get(_USED_AT, 0.0)
+    if idle < TRUSTED_SECONDS or (idle < SILENT_SECONDS and _is_silent(connection)):
         return
     try:
         database.dialect.do_ping(connection)
@@ -77,6 +86,15 @@ def _check(database: Engine, connection: DBAPIConnection, entry: ConnectionPoolE
         if not database.dialect.is_disconnect(error, connection, None):
             raise
         raise InvalidatePoolError from error
+
+
+def _is_silent(connection: Any) -> bool:
+    """Return whether the connection is open, and neither bytes nor the end of the stream wait on its socket."""
+    if connection.closed:
+        return False
+    looks = select.poll()
+    looks.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    return not looks.poll(0)
 
 
 def _limit(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:

@@ -2,6 +2,7 @@
 
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.settings import Settings
+from relay_core.store.executions import messages
 from relay_core.store.nodes import placement
 from relay_core.store.transaction import Database
 from relay_workers.ownership.admission import Admission, why_disk_full
@@ -14,4 +15,7 @@ def sweep(settings: Settings, node_id: str, database: Database, queues: Admissio
     """
     with database.begin() as connection:
         full = placement.why_closed(connection, node_id)
-    dispatcher.dispatch(queues.follow(full or why_disk_full(settings)))
+    if due := queues.follow(full or why_disk_full(settings)):
+        with database.begin() as connection:
+            messages.mark_published(connection, [message.execution_id for message in due])
+        dispatcher.dispatch(due)

@@ -114,6 +114,7 @@ def _admit(connection: Connection, raise_seconds: float) -> list[QueueMessage]:
     connection.execute(_SERVE, {"ids": done})
     places = {run_id: place for place, run_id in enumerate(ids)}
     due = messages.messages_of_runs(connection, done)
+    messages.mark_published(connection, [message.execution_id for message in due])
     return sorted(due, key=lambda message: places[_run(message)])
 
 

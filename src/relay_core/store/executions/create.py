@@ -42,7 +42,9 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
         Ids of the executions, in the order of the actions.
     """
     group_id = uuid4()
-    position = group.lane_position or connection.scalar(text("SELECT nextval('lane_positions')"))
+    position = group.lane_position
+    if position is None and len(group.actions) > 1:
+        position = connection.scalar(text("SELECT nextval('lane_positions')"))
     ids = []
     for action in group.actions:
         step = action.step
@@ -60,7 +62,7 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
                 task_id=UUID(task_id(execution_id, FIRST_ATTEMPT)),
                 created_at=func.clock_timestamp(),
                 group_id=group_id,
-                lane_position=position,
+                lane_position=text("DEFAULT") if position is None else position,
                 node_id=group.node_id,
             )
         )

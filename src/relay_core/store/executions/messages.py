@@ -5,32 +5,43 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Uuid, case, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy import Connection, Row, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from relay_core.domain.message import MessageDescription, QueueMessage
-from relay_core.domain.vocabulary import RunReason, Status
-from relay_core.store.schema.tables import ExecutionProcess, Project, ProjectRepo, Repo, Task, Workspace, WorkspaceRepo
+from relay_core.domain.vocabulary import RunReason
 
-E = ExecutionProcess
+_COLUMNS = "m.id, m.attempt, m.run_reason, m.workspace_id, m.run_id, m.node_id, m.pool, m.urls, m.title"
+_ANY = bindparam("ids", type_=ARRAY(Uuid()))
+_OF_EXECUTIONS = text(
+    f"SELECT {_COLUMNS} FROM message_of m JOIN execution_processes e ON e.id = m.id "  # noqa: S608 - of no client
+    "WHERE e.id = ANY(:ids) ORDER BY e.created_at, e.id"
+).bindparams(_ANY)
+_OF_RUNS = text(
+    f"SELECT {_COLUMNS} FROM message_of m JOIN execution_processes e ON e.id = m.id "  # noqa: S608 - of no client
+    "WHERE e.run_id = ANY(:ids) AND e.status = 'queued' ORDER BY e.created_at, e.id"
+).bindparams(_ANY)
+_NOTE = text("SELECT note_published(:ids)").bindparams(_ANY)
+_ADMIT = text(f"SELECT {_COLUMNS} FROM admit_at_once(:ids, :freed) AS m").bindparams(_ANY)  # noqa: S608 - of no client
 
 
 def messages_of(connection: Connection, ids: Sequence[UUID]) -> list[QueueMessage]:
     """Return the messages of some executions, in the order in which the executions were created."""
-    return _messages(connection, E.id.in_(ids))
+    return [_message(row) for row in connection.execute(_OF_EXECUTIONS, {"ids": list(ids)})]
 
 
 def messages_of_runs(connection: Connection, run_ids: Sequence[UUID]) -> list[QueueMessage]:
     """Return the messages of the queued executions of some runs, in the order in which they were created."""
-    return _messages(connection, E.run_id.in_(run_ids) & (E.status == Status.QUEUED))
+    return [_message(row) for row in connection.execute(_OF_RUNS, {"ids": list(run_ids)})]
 
 
 def messages_admitted_at_once(
     connection: Connection, ids: Sequence[UUID], *, freed: bool
 ) -> tuple[list[QueueMessage], bool]:
-    """Admit the runs of some executions if no other run waits, and return the messages of those that are admitted.
+    """Admit the run of an execution if no other run can compete with it, and return the messages of admitted runs.
 
-    Executions that are not queued are left out. This is one statement.
+    Executions that are not queued are left out. The messages are noted as sent, because the caller sends them after the
+    commit. All this is one request.
 
     Args:
         connection: the transaction, whose last lock this takes.
@@ -43,58 +54,8 @@ def messages_admitted_at_once(
     """
     if not ids and not freed:
         return [], False
-    asked = literal(list(dict.fromkeys(ids)), ARRAY(Uuid()))
-    answer = func.admit_at_once(asked, freed).table_valued("execution_id", "admitted", name="answer")
-    admitted = (answer.c.execution_id == E.id) & answer.c.admitted & (E.status == Status.QUEUED)
-    statement = (
-        _described()
-        .add_columns(answer.c.execution_id.label("answered"))
-        .select_from(answer)
-        .outerjoin(E, admitted)
-        .outerjoin(Workspace, Workspace.id == E.workspace_id)
-        .outerjoin(Task, Task.id == Workspace.task_id)
-        .outerjoin(Project, Project.id == E.project_id)
-        .order_by(E.created_at, E.id)
-    )
-    rows = connection.execute(statement).all()
-    return [_message(row) for row in rows if row.id is not None], any(row.answered is None for row in rows)
-
-
-def _messages(connection: Connection, which: ColumnElement[bool]) -> list[QueueMessage]:
-    statement = (
-        _described()
-        .select_from(E)
-        .outerjoin(Workspace, Workspace.id == E.workspace_id)
-        .outerjoin(Task, Task.id == Workspace.task_id)
-        .outerjoin(Project, Project.id == E.project_id)
-        .where(which)
-        .order_by(E.created_at, E.id)
-    )
-    return [_message(row) for row in connection.execute(statement)]
-
-
-def _described() -> Select[Any]:
-    """Return the columns of a message, without the joins that they need."""
-    urls = (
-        select(func.array_agg(aggregate_order_by(WorkspaceRepo.url, WorkspaceRepo.position)))
-        .where(WorkspaceRepo.workspace_id == E.workspace_id)
-        .scalar_subquery()
-    )
-    remotes = (
-        select(func.array_agg(aggregate_order_by(Repo.path, Repo.name, Repo.id)))
-        .join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
-        .where(ProjectRepo.project_id == E.project_id)
-        .scalar_subquery()
-    )
-    made_of_prompt = func.strpos(func.coalesce(Task.description, ""), func.rtrim(Task.title, "…")) > 0
-    columns = (E.id, E.attempt, E.run_reason, E.workspace_id, E.run_id, Workspace.node_id)
-    title = func.coalesce(Task.title, Project.name)
-    return select(
-        *columns,
-        func.coalesce(Workspace.pool, E.pool).label("pool"),
-        func.coalesce(urls, remotes).label("urls"),
-        case((made_of_prompt, None), else_=title).label("title"),
-    )
+    rows = connection.execute(_ADMIT, {"ids": list(dict.fromkeys(ids)), "freed": freed}).all()
+    return [_message(row) for row in rows if row.id is not None], any(row.id is None for row in rows)
 
 
 def _message(row: Row[Any]) -> QueueMessage:
@@ -187,10 +148,8 @@ def undispatched(connection: Connection, older_than_seconds: float, limit_per_qu
 
 
 def mark_published(connection: Connection, ids: Sequence[UUID]) -> None:
-    """Record that the messages of some executions were sent now.
+    """Record that the messages of some queued executions are sent now, so that they count as lost only some time later.
 
-    It is not known whether they have arrived.
+    It is not known whether they arrive. Executions that another transaction has locked are left out.
     """
-    connection.execute(
-        update(E).where(E.id.in_(ids)).values(published_at=func.now(), publish_count=E.publish_count + 1)
-    )
+    connection.execute(_NOTE, {"ids": list(ids)})

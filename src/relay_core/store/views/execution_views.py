@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, select
 from relay_core.domain.chain import next_group
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
+from relay_core.store.executions.action_json import step_to_json
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
 from relay_core.store.schema.tables import (
@@ -84,22 +85,27 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
         NotFound: there is no such execution, or it belongs to another owner.
     """
     row = require_execution(connection, execution_id, principal)
-    view = _with_evidence(connection, [_execution_view(row)])[0]
-    turn = connection.execute(
-        select(
-            CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
-        ).where(CodingAgentTurn.execution_process_id == execution_id)
-    )
-    queue = queues_of(connection, [row.id])[row.id] if row.status is Status.QUEUED else None
+    queued = row.status is Status.QUEUED
+    queue = queues_of(connection, [row.id])[row.id] if queued else None
     following = next_group(row.action) if row.status in ACTIVE else []
     return {
-        **view,
-        "action": connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id)),
+        **(_unstarted(_execution_view(row)) if queued else _with_evidence(connection, [_execution_view(row)])[0]),
+        "action": step_to_json(row.action.step) if queued else _stored_step(connection, execution_id),
         "next": [{"run_reason": action.step.run_reason, "repo": action.step.repo} for action in following],
-        "turn": next((dict(found) for found in turn.mappings()), None),
+        "turn": _turn(connection, execution_id) if isinstance(row.action.step, AgentStep) else None,
         "waits_for": queue.pop("because") if queue else None,
         "queue": queue,
     }
+
+
+def _turn(connection: Connection, execution_id: UUID) -> View | None:
+    columns = (CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage)
+    turn = connection.execute(select(*columns).where(CodingAgentTurn.execution_process_id == execution_id))
+    return next((dict(found) for found in turn.mappings()), None)
+
+
+def _stored_step(connection: Connection, execution_id: UUID) -> Any:
+    return connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id))
 
 
 def end_of(connection: Connection, execution_id: UUID, stream: Stream) -> View:
@@ -147,6 +153,11 @@ def _execution_view(row: ExecutionRow) -> View:
         "executor": step.executor.name if isinstance(step, AgentStep) else None,
         "dev_server": {"url": row.dev_server_url} if row.run_reason is RunReason.DEV_SERVER else None,
     }
+
+
+def _unstarted(view: View) -> View:
+    """Return the view of an execution that no worker has claimed yet, so that it has neither git states nor a log."""
+    return {**view, "repo_states": [], "logs": {stream.value: _log(None, view) for stream in Stream}}
 
 
 def _with_evidence(connection: Connection, views: list[View]) -> list[View]:

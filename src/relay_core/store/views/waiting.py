@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import aliased
 
 from relay_core.domain.admission import LimitKind, Wait, WaitKind, decide
@@ -16,6 +16,8 @@ from relay_core.store.schema.tables import ExecutionProcess, Lane, Project, Run
 
 E = ExecutionProcess
 View = dict[str, Any]
+_STARTS = text("SELECT starts_at_once(:execution)")
+"""Answers for most new executions what else takes ten queries."""
 
 
 def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, View]:
@@ -27,6 +29,8 @@ def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUI
     """
     if not execution_ids:
         return {}
+    if len(execution_ids) == 1 and connection.scalar(_STARTS, {"execution": execution_ids[0]}):
+        return {execution_ids[0]: {"ahead": 0, "waits_for": [], "waits": None, "because": None}}
     ahead = _ahead(connection, execution_ids)
     holders = _holders(connection, execution_ids)
     first = [one for one in execution_ids if not ahead.get(one) and not holders.get(one)]

@@ -3,6 +3,7 @@
 It is queued behind the steps that hold or wait for the workspace's lane.
 """
 
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -21,6 +22,7 @@ from relay_core.store.schema.tables import Session, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces import condition, dev_servers, lane, sessions
+from relay_core.store.workspaces.condition import WorkspaceCondition
 from relay_core.store.workspaces.step_request import StepRequest, plan
 
 
@@ -45,8 +47,8 @@ def add_step(
             or no script can be chosen.
         Conflict: the workspace accepts no such step now (see `queue_step`), or `dev_server_running`.
     """
-    condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
+    found = condition.read_for(connection, workspace_id, principal)
     if request.executor is None:
         executor = sessions.latest_executor(connection, workspace_id)
         if request.run_reason is RunReason.CODING_AGENT and not executor.name:
@@ -59,7 +61,7 @@ def add_step(
         dev_servers.refuse_second_server(connection, workspace_id, step)
     if isinstance(step, AgentStep):  # a follow-up (follow_up.py) keeps its session
         sessions.open_session(connection, workspace_id, executor)
-    return queue_step(connection, workspace_id, Action(step), principal, notes=request.notes)
+    return _queue(connection, found, NewStep(Action(step), principal, notes=request.notes))
 
 
 def queue_step(
@@ -92,6 +94,21 @@ def queue_step(
             workspace is being prepared, `conflict`.
     """
     found = condition.read_for(connection, workspace_id, principal)
+    return _queue(connection, found, NewStep(action, principal, session_id, notes))
+
+
+class NewStep(NamedTuple):
+    """A planned step to queue; the fields are the arguments of `queue_step`."""
+
+    action: Action
+    principal: Principal
+    session_id: UUID | None = None
+    notes: RunNotes = NO_NOTES
+
+
+def _queue(connection: Connection, found: WorkspaceCondition, new: NewStep) -> UUID:
+    action, principal, session_id, notes = new
+    workspace_id = found.id
     if found.state is WorkspaceState.FAILED:
         raise Conflict(f"the workspace could not be prepared: {found.error_reason}", code="workspace_failed")
     if found.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:

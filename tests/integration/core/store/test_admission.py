@@ -15,7 +15,7 @@ from relay_core.store.executions import claim as claims
 from relay_core.store.executions import messages
 from relay_core.store.executions.claim import Claimed, NotClaimed
 from relay_core.store.nodes import placement, runtime_nodes
-from relay_core.store.schema.tables import RuntimeNode, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Workspace
 from relay_core.store.transaction import Database
 from relay_core.store.views import execution_views
 from relay_core.store.workspaces.add_step import queue_step
@@ -214,8 +214,10 @@ def test_a_lost_message_is_found_behind_a_long_queue(one_node):
     (lost,) = finish(one_node, claim(one_node, first.execution_id))
     waiting = [submit(one_node) for _ in range(12)]
     with one_node.begin() as connection:
-        connection.execute(update(messages.E).values(published_at=None, created_at="2020-01-01"))
-        connection.execute(update(messages.E).where(messages.E.id == lost.execution_id).values(created_at="2020-01-02"))
+        connection.execute(update(ExecutionProcess).values(published_at=None, created_at="2020-01-01"))
+        connection.execute(
+            update(ExecutionProcess).where(ExecutionProcess.id == lost.execution_id).values(created_at="2020-01-02")
+        )
         undispatched = {one.queue: one for one in messages.undispatched(connection, 15, limit_per_queue=5)}
     assert [message.execution_id for message in undispatched["node.node-1"].messages] == [lost.execution_id]
     assert (undispatched["pool.default"].startable, len(undispatched["pool.default"].messages)) == (len(waiting), 5)

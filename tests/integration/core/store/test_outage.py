@@ -9,6 +9,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from relay_core.settings import Settings
+from relay_core.store import database as database_module
 from relay_core.store.database import make_database
 from relay_core.store.outage import is_away, is_conflict, is_of_the_data, sqlstate
 from relay_core.store.transaction import Database
@@ -156,3 +157,19 @@ def test_many_threads_get_their_turn_at_a_small_pool(database_url: str) -> None:
         connection.close()
     small.dispose()
     assert [is_away(error) for error in errors] == [True]
+
+
+def test_a_pooled_connection_that_its_server_ended_is_replaced_before_it_is_used(
+    relay: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with relay.begin() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    monkeypatch.setattr(database_module, "TRUSTED_SECONDS", 0.0)
+    with relay.begin() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) == pid, "its socket is silent"
+    other = create_engine(relay.engine.url)
+    with other.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    other.dispose()
+    with relay.begin() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid

@@ -322,3 +322,29 @@ def test_runs_for_a_full_node_hold_back_none_for_another_node(db: Database, monk
     with db.begin() as connection:
         run_limits.remove(connection, LimitKind.OWNER, ME.owner)
     assert sent(db) == [runs[2].execution_id]
+
+
+def test_a_submission_asks_no_more_when_others_wait_and_there_is_no_place(db: Database) -> None:
+    limit(db, LimitKind.POOL, "default", 1)
+    asked: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *values: asked.append(values[2]))
+    counts = []
+    for _ in range(4):
+        asked.clear()
+        submit(db)
+        counts.append(len(asked))
+    assert len(sent(db)) == 1
+    assert len(set(counts[1:])) == 1
+    assert counts[1] <= counts[0], "the first one inserts project and repository"
+
+
+def test_a_message_is_noted_as_sent_in_the_transaction_that_sends_it(db: Database) -> None:
+    limit(db, LimitKind.POOL, "default", 1)
+    first, second = submit(db), submit(db)
+    noted = select(E.id).where(E.published_at.is_not(None), E.publish_count == 1)
+    with db.connect() as connection:
+        assert list(connection.scalars(noted)) == [first.execution_id]
+    with db.begin() as connection:
+        kill(connection, [first.execution_id], "someone")
+    with db.connect() as connection:
+        assert set(connection.scalars(noted)) == {first.execution_id, second.execution_id}
