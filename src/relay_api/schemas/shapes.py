@@ -127,8 +127,8 @@ class EventPayload(Shape):
     )
     node_id: str | None = Field(
         None,
-        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`, and of "
-        "events of nodes and orphans.",
+        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`, of ends "
+        "of clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress`: the URL of the repository that is fetched.")
@@ -169,12 +169,14 @@ class EventPayload(Shape):
     )
     project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
     clone_error: str | None = Field(None, description="Of `project.state_changed`: why the latest clone failed.")
-    reason: Reason | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
+    reason: Reason | None = Field(
+        None, description="Of `execution.completed`, `.failed` and `.killed`, and of `project.clone_failed`."
+    )
     exit_code: int | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
     error_reason: str | None = Field(
         None,
-        description="Of `execution.completed`, `.failed` and `.killed`, and of `workspace.state_changed`: the reason "
-        "as a sentence for people.",
+        description="Of `execution.completed`, `.failed` and `.killed`, of `workspace.state_changed` and of "
+        "`project.clone_failed`: the reason as a sentence for people.",
     )
     url: str | None = Field(None, description="Of `dev_server.ready`: address on the node's loopback.")
     image: str | None = Field(None, description="Of `workspace.created`.")
@@ -185,7 +187,9 @@ class EventPayload(Shape):
         "`project.state_changed`: the project's.",
     )
     execution_id: UUID | None = Field(
-        None, description="Of `workspace.leftovers_ended` and `workspace.evidence_recorded`."
+        None,
+        description="Of `workspace.leftovers_ended` and `workspace.evidence_recorded`, and of events of the clone of a "
+        "project; of `project.clone_repeated`: the new one.",
     )
     repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
     task_id: UUID | None = Field(None, description="Of `task.status_changed`.")

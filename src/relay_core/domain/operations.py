@@ -11,6 +11,8 @@ class OperationKind(StrEnum):
     WORKSPACE_RESUME = "workspace.resume"
     WORKSPACE_DELETE = "workspace.delete"
     PROJECT_CREATE = "project.create"
+    PROJECT_CLONE = "project.clone"
+    """From the request to clone a project to the end of the last execution that does it."""
     PROJECT_DELETE = "project.delete"
     NODE_ATTACH = "node.attach"
     NODE_DRAIN = "node.drain"

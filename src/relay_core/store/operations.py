@@ -39,6 +39,11 @@ def of_workspace(workspace_id: UUID) -> Subject:
     return Subject(SubjectKind.WORKSPACE, str(workspace_id))
 
 
+def of_project(project_id: UUID, owner: str) -> Subject:
+    """Return a project as a subject, whose events its owner may read."""
+    return Subject(SubjectKind.PROJECT, str(project_id), owner)
+
+
 def record(
     connection: Connection, kind: OperationKind, subject: Subject, event: EventKind, payload: Mapping[str, Any]
 ) -> UUID:

@@ -112,10 +112,12 @@ def test_a_clone_and_its_events_are_its_owners(api: Api, worker: Worker) -> None
         kinds = [event["kind"] for event in api.get("/v1/events", who).json()["items"] if event["project_id"]]
         assert kinds == [
             "project.created",
+            "project.clone_started",
             "execution.queued",
             "execution.started",
             "project.state_changed",
             "execution.completed",
+            "project.cloned",
         ]
 
 

@@ -4,6 +4,7 @@ They fetch every repository of the project into the mirrors of one node.
 """
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -13,16 +14,19 @@ from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
 from relay_core.domain.execution import Transition
 from relay_core.domain.message import task_id
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.step import CloneStep
-from relay_core.domain.vocabulary import ACTIVE, CloneState, Status
-from relay_core.store import events
+from relay_core.domain.vocabulary import ACTIVE, CloneState, Reason, Status
+from relay_core.store import events, operations
 from relay_core.store.executions.action_json import action_to_json
 from relay_core.store.projects import state
-from relay_core.store.schema.tables import ExecutionProcess, Mirror, Project, ProjectRepo, Repo
+from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Project, ProjectRepo, Repo
 from relay_core.store.transaction import send_after_commit
 
 E = ExecutionProcess
 FIRST_ATTEMPT = 1
+MOST_REPEATS = 3
+"""Most times that the loss of a node makes another one repeat a clone."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ProjectRow:
 
 
 def start_clone(connection: Connection, project_id: UUID, pool: str, by: str, *, retry_of: UUID | None = None) -> UUID:
-    """Queue a clone of a project; its message is sent after the commit.
+    """Queue a clone of a project; its message is sent after the commit. It is an operation of the project.
 
     Args:
         connection: one transaction of `Database`.
@@ -54,11 +58,16 @@ def start_clone(connection: Connection, project_id: UUID, pool: str, by: str, *,
     Raises:
         Conflict: `project_cloning`: a clone of the project is queued or running.
     """
-    connection.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+    locked = select(Project.created_by).where(Project.id == project_id).with_for_update(key_share=True)
+    owner = connection.execute(locked).scalar_one()
     busy = connection.scalar(select(E.id).where(E.project_id == project_id, E.status.in_(ACTIVE)).limit(1))
     if busy is not None:
         raise Conflict(f"execution {busy} clones the project already", code="project_cloning")
     execution_id = uuid4()
+    operation = operations.begin(connection, OperationKind.PROJECT_CLONE, operations.of_project(project_id, owner))
+    if operation is not None:
+        asked = {"execution_id": str(execution_id), "by": by}
+        operations.append(connection, operation, EventKind.PROJECT_CLONE_STARTED, asked)
     step = CloneStep()
     connection.execute(
         insert(E).values(
@@ -84,20 +93,49 @@ def start_clone(connection: Connection, project_id: UUID, pool: str, by: str, *,
 def ended(connection: Connection, project_id: UUID, execution_id: UUID, transition: Transition) -> None:
     """Write what the end of a clone of a project means for the project.
 
+    If its node was lost, another node repeats it, up to `MOST_REPEATS` times.
+
     Args:
-        connection: the transaction that ends the clone, after its row was written.
+        connection: the transaction of `Database` that ends the clone, after its row was written.
         project_id: the project.
         execution_id: the clone.
         transition: its end.
     """
+    project = connection.execute(select(Project.created_by, Project.deleted_at).where(Project.id == project_id)).one()
+    row = connection.execute(select(E.node_id, E.pool, E.created_by).where(E.id == execution_id)).one()
+    subject = operations.of_project(project_id, project.created_by)
+    operation = operations.open_of(connection, [OperationKind.PROJECT_CLONE], subject)
+    end: dict[str, Any] = {"execution_id": str(execution_id), "node_id": row.node_id}
     if transition.target is Status.COMPLETED:
         state.settle(connection, project_id)
+        _append(connection, operation, EventKind.PROJECT_CLONED, end, terminal=True)
         return
     error = transition.error_reason or f"the clone ended as {transition.target}"
-    node_id = select(E.node_id).where(E.id == execution_id).scalar_subquery()
-    unfinished = (Mirror.project_id == project_id) & (Mirror.node_id == node_id) & (Mirror.state == CloneState.CLONING)
+    unfinished = (Mirror.project_id == project_id) & (Mirror.node_id == row.node_id)
+    unfinished &= Mirror.state == CloneState.CLONING
     connection.execute(update(Mirror).where(unfinished).values(state=CloneState.FAILED, error=error))
+    lost = transition.reason == Reason.NODE_LOST and project.deleted_at is None
+    if lost and operation is not None and _repeats(connection, operation) < MOST_REPEATS:
+        new = start_clone(connection, project_id, row.pool, row.created_by, retry_of=execution_id)
+        payload = {"execution_id": str(new), "node_id": row.node_id}
+        _append(connection, operation, EventKind.PROJECT_CLONE_REPEATED, payload)
+        return
     state.settle(connection, project_id, error)
+    end |= {"reason": transition.reason, "error_reason": transition.error_reason}
+    _append(connection, operation, EventKind.PROJECT_CLONE_FAILED, end, terminal=True)
+
+
+def _append(
+    connection: Connection, operation: UUID | None, kind: EventKind, payload: dict[str, Any], *, terminal: bool = False
+) -> None:
+    """Add an event of the operation; a clone that began before clones were operations has none."""
+    if operation is not None:
+        operations.append(connection, operation, kind, payload, terminal=terminal)
+
+
+def _repeats(connection: Connection, operation: UUID) -> int:
+    repeated = (Event.operation_id == operation) & (Event.kind == EventKind.PROJECT_CLONE_REPEATED)
+    return connection.scalar(select(func.count()).select_from(Event).where(repeated)) or 0
 
 
 def active(connection: Connection, project_id: UUID) -> list[UUID]:

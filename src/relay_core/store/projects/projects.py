@@ -12,11 +12,10 @@ from relay_core.domain.agents import profiles
 from relay_core.domain.agents.profiles import Profiles
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.events import EventKind
-from relay_core.domain.operations import OperationKind, SubjectKind
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import CloneState
 from relay_core.store import operations
 from relay_core.store.executions.kill import kill
-from relay_core.store.operations import Subject
 from relay_core.store.projects import clones, repos, secrets
 from relay_core.store.schema.tables import Mirror, Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.store.tokens import Principal
@@ -95,13 +94,8 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
 def note_created(connection: Connection, project_id: UUID, name: str, principal: Principal) -> None:
     """Append the event of a new project."""
     payload = {"name": name, "by": principal.owner}
-    subject = subject_of(project_id, principal.owner)
+    subject = operations.of_project(project_id, principal.owner)
     operations.record(connection, OperationKind.PROJECT_CREATE, subject, EventKind.PROJECT_CREATED, payload)
-
-
-def subject_of(project_id: UUID, owner: str) -> Subject:
-    """Return a project as the subject of events, which its owner may read."""
-    return Subject(SubjectKind.PROJECT, str(project_id), owner)
 
 
 def _taken(connection: Connection, project: ProjectInput, principal: Principal) -> Conflict:
@@ -190,7 +184,7 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     for execution_id in clones.active(connection, project_id):
         kill(connection, [execution_id], principal.owner)
     payload = {"name": marked.name, "by": principal.owner}
-    subject = subject_of(project_id, marked.created_by)
+    subject = operations.of_project(project_id, marked.created_by)
     operations.record(connection, OperationKind.PROJECT_DELETE, subject, EventKind.PROJECT_DELETED, payload)
     return True
 

@@ -17,7 +17,7 @@ from relay_core.store.executions import messages, reap
 from relay_core.store.executions.retry import retry_execution
 from relay_core.store.projects import clones, mirrors, projects, state
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
-from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Workspace
+from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Operation, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
@@ -240,23 +240,80 @@ def test_another_worker_takes_a_clone_over_and_ends_it_once(node: FakeNode) -> N
     assert shown(node, project_id)["state"] == "ready"
 
 
-def test_a_clone_of_a_lost_node_ends_and_leaves_nothing_behind(node: FakeNode) -> None:
-    project_id, clone = make(node, remote(node))
+def lose(node: FakeNode, project_id: UUID, clone: UUID, url: str) -> None:
+    """The node of a running clone is lost, and the reaper ends the clone."""
     with node.database.begin() as connection:
         connection.execute(
             update(ExecutionProcess)
             .where(ExecutionProcess.id == clone)
             .values(status="running", started_at=func.now(), node_id="node", owner="gone@node#1", fence=1)
         )
-        lost = reap.LostExecution(clone, None, RunReason.CLONE, "node", 1)
-        place = mirrors.MirrorPlace("node", project_id, shown(node, project_id)["repos"][0]["url"], "/x")
-        mirrors.begin_fetch(connection, place)
+        mirrors.begin_fetch(connection, mirrors.MirrorPlace("node", project_id, url, "/x"))
     with node.database.begin() as connection:
-        reap.end(connection, lost, {})
+        reap.end(connection, reap.LostExecution(clone, None, RunReason.CLONE, "node", 1), {})
+
+
+def operation(node: FakeNode, project_id: UUID) -> list[tuple[int, str, bool]]:
+    """The events of the newest operation that clones a project."""
+    clone = (Operation.subject_id == str(project_id)) & (Operation.kind == "project.clone")
+    newest = select(Operation.id).where(clone).order_by(Operation.created_at.desc()).limit(1).scalar_subquery()
+    told = select(Event.sequence, Event.kind, Event.terminal).where(Event.operation_id == newest)
+    with node.database.connect() as connection:
+        return [tuple(row) for row in connection.execute(told.order_by(Event.sequence))]
+
+
+def newest(node: FakeNode, project_id: UUID) -> dict[str, Any]:
+    mine = select(ExecutionProcess).where(ExecutionProcess.project_id == project_id)
+    with node.database.connect() as connection:
+        rows = connection.execute(mine.order_by(ExecutionProcess.created_at.desc())).mappings()
+        return dict(rows.first() or {})
+
+
+def test_a_clone_of_a_lost_node_is_repeated_by_another_one(node: FakeNode) -> None:
+    url = remote(node)
+    project_id, clone = make(node, url)
+    node.database.publisher.take()
+    lose(node, project_id, clone, url)
     row = node.row(clone)
     assert (row["status"], row["reason"], row["leftover_on"]) == ("failed", "node_lost", None)
+    assert node.events(clone)[-1] == ("execution.failed", True)
+    again = newest(node, project_id)
+    assert (again["status"], again["retry_of"], again["node_id"]) == ("queued", clone, None)
+    assert [message.execution_id for message in node.database.publisher.take()] == [again["id"]]
+    assert shown(node, project_id)["state"] == "cloning"
+
+    node.workers[0].run(again["id"])
+    assert (shown(node, project_id)["state"], states(node, project_id)) == ("ready", [("ready", None)])
+    kinds = ("project.clone_started", "project.clone_repeated", "project.cloned")
+    assert operation(node, project_id) == [(n, kind, n == 3) for n, kind in enumerate(kinds, 1)]
+
+
+def test_a_clone_that_loses_every_node_fails_in_the_end(node: FakeNode) -> None:
+    url = remote(node)
+    project_id, clone = make(node, url)
+    for _ in range(clones.MOST_REPEATS + 1):
+        assert shown(node, project_id)["state"] == "cloning"
+        lose(node, project_id, newest(node, project_id)["id"], url)
     project = shown(node, project_id)
     assert (project["state"], project["repos"][0]["state"]) == ("failed", "failed")
+    kinds = [kind for _, kind, _ in operation(node, project_id)]
+    repeated = ["project.clone_repeated"] * clones.MOST_REPEATS
+    assert kinds == ["project.clone_started", *repeated, "project.clone_failed"]
+    assert operation(node, project_id)[-1][2]
+    assert newest(node, project_id)["status"] == "failed"
+    assert clone != newest(node, project_id)["id"]
+
+
+def test_a_lost_clone_that_was_to_be_killed_is_not_repeated(node: FakeNode) -> None:
+    url = remote(node)
+    project_id, clone = make(node, url)
+    with node.database.begin() as connection:
+        asked = {"kill_requested_at": func.now(), "kill_requested_by": "someone"}
+        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == clone).values(asked))
+    lose(node, project_id, clone, url)
+    assert (node.row(clone)["status"], newest(node, project_id)["id"]) == ("killed", clone)
+    assert shown(node, project_id)["state"] == "failed"
+    assert [kind for _, kind, _ in operation(node, project_id)] == ["project.clone_started", "project.clone_failed"]
 
 
 def test_a_lost_message_of_a_clone_is_sent_again(node: FakeNode) -> None:
