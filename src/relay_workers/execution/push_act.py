@@ -1,6 +1,6 @@
 """Pushes the commits of one clone to its remote."""
 
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import PushStep
 from relay_core.domain.vocabulary import Reason
 from relay_workers.execution.git_work import GitWork, States
@@ -34,7 +34,10 @@ def push(work: GitWork, step: PushStep) -> States:
         force=step.force,
         mask=work.mask,
     )
-    pushed = work.git.push(request)
+    try:
+        pushed = work.git.push(request)
+    except InvalidInput as error:  # the settings of the node allow the remote no more
+        raise StepFailed(Reason.PUSH_FAILED, str(error)) from error
     work.log.say(f"branch {branch}: {pushed.commit} {_how(pushed)}")
     return {repo.repo_id: after_state_columns(state, work.mask)}
 

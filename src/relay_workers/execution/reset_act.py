@@ -1,4 +1,4 @@
-"""Resets clones of a workspace, each to one commit: all of them, or none."""
+"""Resets clones of a workspace, each to one commit, after a check that all of them can be reset."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from relay_core.store.executions import owned
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.execution.git_work import GitWork, States
 from relay_workers.execution.repo_states import after_state_columns
-from relay_workers.git.port import ResetRequest
+from relay_workers.git.port import AfterState, ResetRequest
 from relay_workers.git.sandbox.locks import remove_dead_locks
 from relay_workers.ownership.leases import Leases
 
@@ -40,7 +40,10 @@ def reset(work: GitWork, step: ResetStep, leases: Leases) -> States:
         leases.confirm(work.control)  # another worker may own the execution now, and steps may follow it
         _reset_clone(work, requests[repo.repo_id])
         work.log.say(f"{repo.name} is reset to {commits[repo.repo_id]} on branch {work.workspace.row.branch}")
-        states[repo.repo_id] = after_state_columns(work.record(repo), work.mask)
+        state = work.record(repo)
+        if state.dirty:
+            work.log.say(f"{repo.name}: changes stay that a reset does not touch: {_why(work, state)}")
+        states[repo.repo_id] = after_state_columns(state, work.mask)
     return states
 
 
@@ -82,13 +85,25 @@ def _refuse_changes(work: GitWork, repo: WorkspaceRepoRow, *, discard: bool) -> 
     if state.dirty is False:
         return
     if not discard:
-        paths = [work.mask.text(path) for path in state.summary.get("paths", [])]
-        named = ", ".join(paths[:_PATHS_NAMED]) + (" and more" if len(paths) > _PATHS_NAMED else "")
+        named = _paths(work, state)
         found = f"has changes ({named})" if named else "may have changes"
         message = f"repos/{repo.name} {found} that are not committed; commit them, or reset with discard_changes"
         raise StepFailed(Reason.RESET_FAILED, message)
-    if state.pinned_commit is not None:
+    if state.pinned_commit is None or state.problem is not None:
+        work.log.say(f"{repo.name}: not all discarded changes are kept: {_why(work, state)}")
+    else:
         work.log.say(f"{repo.name}: the discarded changes are kept on the node as commit {state.pinned_commit}")
+
+
+def _why(work: GitWork, state: AfterState) -> str:
+    """Return why a state could not be recorded completely, or else the paths that were changed."""
+    return work.mask.text(state.problem) if state.problem else _paths(work, state) or "their paths are not known"
+
+
+def _paths(work: GitWork, state: AfterState) -> str:
+    """Return the first changed paths of a state; an empty text if they are not known."""
+    paths = [work.mask.text(path) for path in state.summary.get("paths", [])]
+    return ", ".join(paths[:_PATHS_NAMED]) + (" and more" if len(paths) > _PATHS_NAMED else "")
 
 
 def _reset_clone(work: GitWork, request: ResetRequest) -> None:

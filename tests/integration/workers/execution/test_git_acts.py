@@ -1,12 +1,13 @@
 """Push and reset as executions, on fakes of engine and git: their ends, and a worker that takes them over."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.schema.tables import ExecutionProcessRepoState, Workspace
 from relay_core.store.workspaces.git_acts import PushRequest, ResetRequest, add_push, add_reset
@@ -202,3 +203,43 @@ def test_git_acts_leave_the_status_of_the_task(node, made):
     before = node.kinds(made.id).count("task.status_changed")
     node.workers[0].run(made.push())
     assert node.kinds(made.id).count("task.status_changed") == before
+
+
+def test_discarded_changes_that_cannot_be_kept_are_not_said_to_be_kept(node, made, monkeypatch):
+    """A clone with changes that are too large is recorded with HEAD in their place."""
+    (made.clone / "README").write_text("not committed\n")
+    record = node.git.after_state
+
+    def too_large(request):
+        state = record(request)
+        if not state.dirty:
+            return state
+        return replace(state, pinned_commit=state.after_head, problem="the changed files have 9 bytes, too many to keep")
+
+    monkeypatch.setattr(node.git, "after_state", too_large)
+    thrown = made.reset(commit=made.base, discard_changes=True)
+    node.workers[0].run(thrown)
+    assert node.row(thrown)["status"] == "completed"
+    log = node.log(thrown)
+    assert b"are kept on the node" not in log
+    assert b"remote: not all discarded changes are kept: the changed files have 9 bytes" in log
+
+
+def test_a_clone_that_is_not_clean_after_a_reset_says_why(node, made, monkeypatch):
+    record = node.git.after_state
+    why = "not all changes are kept: inner/: a git repository of its own"
+    monkeypatch.setattr(node.git, "after_state", lambda request: replace(record(request), dirty=True, problem=why))
+    back = made.reset(commit=made.base, discard_changes=True)
+    node.workers[0].run(back)
+    assert f"remote: changes stay that a reset does not touch: {why}".encode() in node.log(back)
+
+
+def test_a_push_to_a_remote_that_is_not_allowed_any_more_says_so(node, made, monkeypatch):
+    def not_allowed(_request):
+        raise InvalidInput("this server clones over https, ssh, not file", code="git_scheme_not_allowed")
+
+    monkeypatch.setattr(node.git, "push", not_allowed)
+    pushed = made.push()
+    node.workers[0].run(pushed)
+    row = node.row(pushed)
+    assert (row["reason"], row["error_reason"]) == ("push_failed", "this server clones over https, ssh, not file")

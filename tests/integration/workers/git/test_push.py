@@ -148,3 +148,28 @@ def test_git_gets_no_credentials_in_its_arguments_or_configuration(workspace, be
     assert str(key) in job.env["GIT_SSH_COMMAND"]
     assert not any(str(key) in text for text in (*job.argv, *job.config.values()))
     assert "remote" not in (job.git_dir / "config").read_text()
+
+
+def test_commits_on_top_of_a_shallow_remote_arrive(bench, remote, bare, tmp_path):
+    """Relay has the commits since the boundary only, and looks for secrets in those that it pushes."""
+    for number in range(3):
+        remote.commit({"README": f"{number}\n"})
+    git(tmp_path, "clone", "-q", "--bare", "--depth=2", "--template=", remote.url, str(tmp_path / "shallow.git"))
+    shallow = Remote(tmp_path / "shallow.git")
+    made = bench.clone(shallow.url)
+    write(made.clone / "new")
+    made.commit = made.after("new").committed or ""
+    made.service.push(push_request(made, shallow.url, mask=SecretMask([b"sesame-sesame"])))
+    assert at(shallow.path, BRANCH) == made.commit
+
+
+def test_a_branch_below_one_that_exists_is_rejected(workspace, bare, monkeypatch):
+    monkeypatch.setattr(push, "_BUSY_SECONDS", 0)
+    text = refused(workspace, bare.url, Reason.PUSH_REJECTED, branch="main/below")
+    assert "branch main/below" in text
+
+
+def test_a_branch_may_have_any_name_that_git_takes(workspace, bare):
+    for branch in ("zweig/ü/日本", "a'b\"c$(x)", "+x", "x" * 200):
+        assert workspace.service.push(push_request(workspace, bare.url, branch=branch)).changed
+        assert at(bare.path, branch) == workspace.commit

@@ -4,7 +4,7 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from tests.support.git_bench import BRANCH, Workspace, git, reset_request, write
+from tests.support.git_bench import BRANCH, Remote, Workspace, git, reset_request, write
 
 pytest_plugins = ["tests.support.git_fixtures"]
 pytestmark = pytest.mark.docker
@@ -96,3 +96,25 @@ def test_links_of_the_clone_lead_nowhere(workspace, tmp_path):
     assert target.read_text() == "untouched\n"
     assert (workspace.clone / "README").read_text() == "hello\n"
     assert (workspace.clone / "src/a.py").read_text() == "print(1)\n"
+
+
+def test_a_repository_within_the_clone_stays(workspace):
+    """Its files are in no commit of the clone, and so nothing has kept them."""
+    (workspace.clone / "inner").mkdir()
+    git(workspace.clone / "inner", "init", "-q")
+    write(workspace.clone / "inner/file", "its own\n")
+    workspace.service.reset(reset_request(workspace, workspace.base))
+    assert (workspace.clone / "inner/file").exists()
+    state = workspace.after()
+    assert (state.dirty, state.after_head) == (True, workspace.base)
+    assert "a git repository of its own" in (state.problem or "")
+
+
+def test_a_reset_of_a_shallow_clone_and_to_its_boundary(bench, remote, tmp_path):
+    for number in range(3):
+        remote.commit({"README": f"{number}\n"})
+    git(tmp_path, "clone", "-q", "--bare", "--depth=2", "--template=", remote.url, str(tmp_path / "shallow.git"))
+    made = bench.clone(Remote(tmp_path / "shallow.git").url)
+    boundary = git(made.clone, "rev-list", "HEAD").split()[-1]
+    assert made.service.reset(reset_request(made, boundary)) == boundary
+    assert (made.clone / "README").read_text() == "1\n"
