@@ -214,7 +214,9 @@ def test_discarded_changes_that_cannot_be_kept_are_not_said_to_be_kept(node, mad
         state = record(request)
         if not state.dirty:
             return state
-        return replace(state, pinned_commit=state.after_head, problem="the changed files have 9 bytes, too many to keep")
+        return replace(
+            state, pinned_commit=state.after_head, problem="the changed files have 9 bytes, too many to keep"
+        )
 
     monkeypatch.setattr(node.git, "after_state", too_large)
     thrown = made.reset(commit=made.base, discard_changes=True)
