@@ -18,6 +18,7 @@ from relay_api.http.links import Links
 from relay_api.http.middleware import Counting, HostAllowList, SecurityHeaders
 from relay_api.metrics import Metrics
 from relay_api.page import router as page
+from relay_api.page.unknown_path import unknown_path
 from relay_api.routes import (
     admin,
     agents,
@@ -114,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         # what no router here has: a further prefix, dependencies, defaults.
         app.router.routes.extend(router.routes)
     _name_operations(app)
-    problems.install(app, app.routes)
+    problems.install(app, app.routes, unknown_path)
     openapi.install(app, settings)
     # Order matters: the middleware that is added last handles a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)

@@ -10,6 +10,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from relay_api.http.field_errors import field_errors
@@ -55,22 +56,29 @@ def problem(
     return JSONResponse(_storable(body), status, headers={**SECURITY_HEADERS, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+def install(
+    app: FastAPI, routes: Sequence[BaseRoute], unknown_path: Callable[[Request], Awaitable[Response | None]]
+) -> None:
     """Make the app answer every error as problem+json.
 
     Args:
         app: the application.
         routes: all routes of the app, from which the header `Allow` of a 405 answer is made.
+        unknown_path: makes another answer to a request for a path without a route; it returns None for problem+json.
     """
     own = [route for route in routes if isinstance(route, Route)]
 
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404 and not isinstance(error, ApiError):
+            answer = await unknown_path(request)
+            if answer is not None:
+                return answer
         if error.status_code == 405:
             # Starlette lists only the methods of the first route that matches the path.
             error.headers = {"Allow": ", ".join(allowed_methods(own, request.url.path))}
         return await _http_error(request, error)
 
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
         RelayError: _relay_error,
         RequestValidationError: _validation_error,
         HTTPException: http_error,

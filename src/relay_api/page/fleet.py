@@ -17,6 +17,7 @@ from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views
 from relay_core.store.views.execution_views import ExecutionFilter
 from relay_core.store.views.paging import PageRequest
+from relay_core.store.views.waiting import queues_of
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -63,6 +64,7 @@ def _steps(connection: Connection, principal: Principal, status: Status) -> tupl
     )
     steps = [{**view, "url": f"/executions/{view['id']}"} for view in page.items]
     if status is Status.QUEUED:
+        queues = queues_of(connection, [step["id"] for step in steps])
         for step in steps:
-            step["why"] = why_waits(execution_views.execution(connection, step["id"], principal)["queue"])
+            step["why"] = why_waits(queues[step["id"]])
     return steps, page.next_cursor is not None

@@ -133,6 +133,11 @@ def _error(request: Request, error: Exception) -> Response:
     status, text = _described(error)
     if status >= 500 and not (isinstance(error, SQLAlchemyError) and is_away(error)):
         raise error
+    return error_page(request, status, text)
+
+
+def error_page(request: Request, status: int, text: str) -> Response:
+    """Return an error as a page, or for htmx, which shows no errors, as a status without a body."""
     if "hx-request" in request.headers:
         return Response(status_code=status)
     values = {"status": status, "text": text, "path": request.url.path}

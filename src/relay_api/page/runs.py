@@ -15,7 +15,7 @@ from relay_api.dependencies import ServicesDep
 from relay_api.page.browser import Elsewhere, Posted, SignedIn
 from relay_api.page.rendering import HEADERS, PageRoute, render
 from relay_api.page.run_notes import notes_of
-from relay_api.page.steps import shown_step, why_waits
+from relay_api.page.steps import shown_step, waits_for
 from relay_api.services import Services
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Conclusion, RunStatus
@@ -62,7 +62,8 @@ def load_run(connection: Connection, services: Services, principal: Principal, r
         queue = run["queue"] if waiting and waiting["execution_id"] == view["id"] else None
         steps.append(shown_step({**view, "queue": queue}, services.settings.flower_url))
     run["timings"] = _timings_by_now(run)
-    run["waits_because"] = why_waits(run["queue"]) if run["queue"] else None
+    why = waits_for(run["queue"]) if run["queue"] else None
+    run["waits_because"] = why and why[:1].upper() + why[1:]
     return OfRun(run, steps)
 
 
@@ -137,7 +138,7 @@ def _row(run: dict[str, Any]) -> dict[str, Any]:
     known = [value for value in timings.values() if value is not None]
     note = run["message"] if run["conclusion"] not in {None, Conclusion.SUCCESS} else None
     if run["queue"]:
-        note = f"waits {why_waits(run['queue'])}"
+        note = waits_for(run["queue"])
     return {**run, "note": note, "took": sum(known) if known else None}
 
 

@@ -33,6 +33,12 @@ def flower_link(flower_url: str | None, execution_id: UUID, attempt: int) -> str
     return f"{flower_url.rstrip('/')}/task/{task_id(execution_id, attempt)}" if flower_url else None
 
 
+def waits_for(queue: Mapping[str, Any]) -> str:
+    """Return that a queued step waits, and why, as one sentence: `waits for …`, or `waits: …` before a clause."""
+    why = why_waits(queue)
+    return f"waits {why}" if why.startswith("for ") else f"waits: {why}"
+
+
 def why_waits(queue: Mapping[str, Any] | None) -> str:
     """Return why a queued step waits, as a sentence for people."""
     if not queue:
