@@ -1,5 +1,7 @@
 """The page's answer to a browser that asks for a path which this server does not have."""
 
+from contextlib import suppress
+
 from fastapi import Request
 from starlette.responses import Response
 
@@ -20,8 +22,6 @@ async def unknown_path(request: Request) -> Response | None:
     path = request.url.path
     if path == _API or path.startswith(f"{_API}/") or "text/html" not in request.headers.get("accept", ""):
         return None
-    try:
+    with suppress(Elsewhere, ApiError, SQLAlchemyError):  # a page for a browser that is not signed in has no navigation
         await signed_in(request)
-    except (Elsewhere, ApiError, SQLAlchemyError):
-        pass  # the page then has no navigation
     return error_page(request, 404, "there is nothing here")
