@@ -113,7 +113,7 @@ class FleetProcess:
     def renew(self, node_id: str) -> None:
         """Renew the lease of a node's worker."""
         renewal = self._database.transact(
-            lambda connection: leases.renew(
+            lambda connection: leases.renew_alone(
                 connection, owner_of(node_id), node_id, LEASE_SECONDS, turn_seconds=TURN_SECONDS
             )
         )

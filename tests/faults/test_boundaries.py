@@ -121,7 +121,7 @@ def test_between_the_terminal_transaction_and_the_message_for_the_next_step(stac
     stack.relay.kill_9("worker")
     stack.valkey.start()
     with stack.relay.database.begin() as connection:  # as if it had waited for the sweep's turn
-        connection.execute(text("UPDATE execution_processes SET created_at = created_at - interval '1 minute'"))
+        connection.execute(text("UPDATE execution_processes SET published_at = published_at - interval '1 minute'"))
     stack.relay.start("worker")
     cleanup = stack.relay.wait_step(run, "cleanup_script", {"completed"})
     must_have_run_once(stack, agent["id"])

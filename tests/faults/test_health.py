@@ -106,7 +106,7 @@ def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay,
         whole.agent(run, {"completed"})
         with relay.database.begin() as connection:  # due at once: the clock of messages has something to send
             connection.execute(
-                text("UPDATE execution_processes SET created_at = now() - interval '1 hour' WHERE status = 'queued'")
+                text("UPDATE execution_processes SET published_at = now() - interval '1 hour' WHERE status = 'queued'")
             )
         relay.until(lambda: clock_ages(url)["messages"] > 9, 40, "the clock of messages waits")
         assert {name: age for name, age in clock_ages(url).items() if name in VITAL and age > 8} == {}

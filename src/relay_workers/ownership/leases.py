@@ -112,7 +112,7 @@ class Leases:
         by = self._claimant
 
         def work(connection: Connection) -> _Granted:
-            renewal = leases.renew(connection, by.owner, by.node_id, by.lease_seconds, turn_seconds=TURN_SECONDS)
+            renewal = leases.renew_alone(connection, by.owner, by.node_id, by.lease_seconds, turn_seconds=TURN_SECONDS)
             doubtful = [control.execution_id for control in live if control.taken_at != renewal.taken_at]
             return _Granted(renewal, leases.still_owned(connection, by.owner, doubtful) if doubtful else {})
 

@@ -48,7 +48,7 @@ def _expired(lease_seconds: float) -> ColumnElement[bool]:
     After a restart of Postgres every owner gets the length of one lease to renew its lease first.
     """
     lease = text(f"interval '{float(lease_seconds)} seconds'")
-    grace_is_over = literal_column("pg_postmaster_start_time()") + lease < func.now()
+    grace_is_over = literal_column(leases.STARTED) + lease < func.now()
     return ~leases.is_held() & grace_is_over
 
 

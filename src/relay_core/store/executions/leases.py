@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, bindparam, func, select, text
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, TextClause, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
 from relay_core.domain.vocabulary import Status
@@ -26,7 +26,13 @@ FORGET_HOURS = 24
 FORGOTTEN_AT_ONCE = 1000
 
 OWNERS = bindparam("owners", type_=ARRAY(TEXT))
+STARTED = "greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp())"
+"""SQL expression: when Postgres started or, if it was a standby before, got the last commit of the server before it."""
 _RENEW = text("SELECT taken_at, killed, swept FROM renew_lease(:owner, :seconds, :turn)")
+_RENEW_ALONE = text(
+    "SELECT taken_at, killed, swept, set_config('synchronous_commit', 'off', true) "
+    "FROM renew_lease(:owner, :seconds, :turn)"
+)
 _INSERT = text(
     """
     INSERT INTO incarnations (owner, node_id, lease_until, taken_at)
@@ -35,13 +41,13 @@ _INSERT = text(
     """
 )
 _TAKE = text(
-    """
+    f"""
     INSERT INTO incarnations AS i (owner, lease_until, taken_at)
     SELECT o, to_timestamp(0), clock_timestamp() FROM unnest(:owners) AS o ORDER BY o
     ON CONFLICT (owner) DO UPDATE SET taken_at = clock_timestamp()
-    WHERE :dead OR (i.lease_until < now() AND pg_postmaster_start_time() + make_interval(secs => :grace) < now())
+    WHERE :dead OR (i.lease_until < now() AND {STARTED} + make_interval(secs => :grace) < now())
     RETURNING owner
-    """
+    """  # noqa: S608 - nothing of a client's
 ).bindparams(OWNERS)
 _FORGET = text(
     """
@@ -69,23 +75,49 @@ class Renewal:
     """Sweeps of which a worker took the turn less than `turn_seconds` ago."""
 
 
+def renew_alone(
+    connection: Connection, owner: str, node_id: str, seconds: float, *, turn_seconds: float = 0.0
+) -> Renewal:
+    """Renew the lease of an incarnation as `renew` does, in a transaction whose commit does not wait for the disk.
+
+    If Postgres crashes, the renewals of the last moment may be lost: then the lease looks older than it is, never
+    newer. An adopter takes nothing because of it: after a start of Postgres no lease counts as over before the length
+    of a lease has passed (`take_from`), and by then each lost renewal is over as well, or was followed by another. The
+    reaper does not wait so long, but it acts only on a node that has sent no heartbeat for a minute.
+
+    Args:
+        connection: a transaction that does nothing but this, as all that it writes can be lost.
+        owner: the incarnation.
+        node_id: its node.
+        seconds: length of the lease from now, on the clock of Postgres.
+        turn_seconds: age up to which the turn of a sweep counts as taken (`sweep_turns`).
+    """
+    return _renew(connection, _RENEW_ALONE, owner, node_id, seconds, turn_seconds)
+
+
 def renew(connection: Connection, owner: str, node_id: str, seconds: float, *, turn_seconds: float = 0.0) -> Renewal:
     """Renew the lease of an incarnation; this writes one row, and makes it if it is missing.
 
     The statement is a function in Postgres, which keeps its plan: planning took longer than the rest of a renewal.
 
     Args:
-        connection: any transaction.
+        connection: any transaction; its commit waits for the disk.
         owner: the incarnation.
         node_id: its node.
         seconds: length of the lease from now, on the clock of Postgres.
         turn_seconds: age up to which the turn of a sweep counts as taken (`sweep_turns`).
     """
+    return _renew(connection, _RENEW, owner, node_id, seconds, turn_seconds)
+
+
+def _renew(
+    connection: Connection, statement: TextClause, owner: str, node_id: str, seconds: float, turn_seconds: float
+) -> Renewal:
     values = {"owner": owner, "seconds": float(seconds), "turn": float(turn_seconds)}
-    row = connection.execute(_RENEW, values).one_or_none()
+    row = connection.execute(statement, values).one_or_none()
     if row is None:
         connection.execute(_INSERT, {"owner": owner, "node": node_id, "seconds": seconds})
-        row = connection.execute(_RENEW, values).one()
+        row = connection.execute(statement, values).one()
     return Renewal(row.taken_at, frozenset(row.killed), frozenset(row.swept))
 
 

@@ -68,8 +68,11 @@ def heartbeat(
 ) -> None:
     """Store a node's heartbeat, which makes the node online. Inserts the row if it is missing.
 
+    The commit does not wait for the disk. If Postgres crashes, the heartbeats of the last moment may be lost; then the
+    node looks silent for longer than it is until its next heartbeat, which comes before it counts as offline.
+
     Args:
-        connection: any transaction.
+        connection: a transaction that writes nothing but this, as all that it writes can be lost.
         node_id: stable id of the node.
         pool: pool whose queue the node's workers consume.
         client_version: version of Relay that its worker runs.
@@ -81,7 +84,8 @@ def heartbeat(
         said["capabilities"] = dict(capabilities)
     lives = {**said, "liveness": Liveness.ONLINE, "last_heartbeat_at": func.now()}
     statement = insert(RuntimeNode).values(node_id=node_id, **lives)
-    connection.execute(statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=lives))
+    written = statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=lives)
+    connection.execute(written.returning(func.set_config("synchronous_commit", "off", True)))  # noqa: FBT003
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,20 @@ from uuid import UUID
 
 import pytest
 from alembic import command
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, event, select, text, update
 
 from relay_core.store.executions import leases, notices, overdue
 from relay_core.store.executions.adopt import adopt, held_executions, orphans
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed
 from relay_core.store.executions.kill import request_kill
+from relay_core.store.nodes import runtime_nodes
 from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.outage import is_away
 from relay_core.store.schema.migrate import _config, upgrade
 from relay_core.store.schema.tables import ExecutionProcess, Incarnation
 from relay_core.store.transaction import Database
 from tests.support.presence_acts import expire_leases
-from tests.support.store_acts import OTHER, WORKER, claim, column, submit
+from tests.support.store_acts import OTHER, WORKER, claim, column, finish, submit
 
 BEFORE = "0018"
 """The revision before that of the leases."""
@@ -230,3 +231,38 @@ def test_what_runs_during_the_upgrade_keeps_its_owner_and_lease(db: Database, da
     assert isinstance(_adopt(db, live.execution_id), NotClaimed)
     assert isinstance(_adopt(db, live.execution_id, dead=True), Claimed)
     assert isinstance(_adopt(db, orphan.execution_id, dead=True), Claimed)
+
+
+@pytest.fixture
+def flushing(db: Database) -> list[str]:
+    """The values of `synchronous_commit` at the commits of transactions, on a server that flushes by default."""
+    event.listen(db.engine, "begin", lambda connection: connection.exec_driver_sql("SET LOCAL synchronous_commit = on"))
+    found: list[str] = []
+
+    def look(connection: Connection) -> None:
+        found.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar_one())
+
+    event.listen(db.engine, "commit", look)
+    return found
+
+
+def test_only_renewals_and_heartbeats_commit_without_waiting_for_the_disk(db: Database, flushing: list[str]) -> None:
+    submitted, other = submit(db), submit(db)
+    with db.begin() as connection:
+        leases.renew_alone(connection, WORKER.owner, WORKER.node_id, 30)
+    with db.begin() as connection:
+        leases.renew_alone(connection, WORKER.owner, WORKER.node_id, 30)
+    with db.begin() as connection:
+        runtime_nodes.heartbeat(connection, WORKER.node_id, pool="default", client_version="1")
+    assert flushing == ["on", "on", "off", "off", "off"]
+    flushing.clear()
+    claimed = claim(db, submitted.execution_id)
+    with db.begin() as connection:
+        expire_leases(connection)
+    assert isinstance(claim(db, other.execution_id), Claimed), "this one renews the lease, too"
+    assert isinstance(_adopt(db, claimed.execution_id, dead=True), Claimed)
+    with db.begin() as connection:
+        claimed = adopt(connection, claimed.execution_id, 1, WORKER, lambda _: True)
+    assert isinstance(claimed, Claimed)
+    finish(db, claimed)
+    assert flushing == ["on"] * 6

@@ -179,7 +179,9 @@ def test_what_is_queued_for_a_lost_node_waits_and_what_is_not_placed_goes_elsewh
     silent(at_work, "node-1", 61)
     sweep_and_reap(context)
     with at_work.begin() as connection:
-        connection.execute(update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'")))
+        connection.execute(
+            update(ExecutionProcess).values(created_at=text("now() - interval '1 hour'"), published_at=None)
+        )
         dispatched = [
             message.execution_id for queue in messages.undispatched(connection, 15) for message in queue.messages
         ]

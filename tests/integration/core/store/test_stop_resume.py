@@ -107,7 +107,9 @@ def test_what_is_queued_in_a_stopped_workspace_waits_for_the_resume(api, worker)
         "workspace_stopped",
     )
     with api.database.begin() as connection:
-        connection.execute(text("UPDATE execution_processes SET created_at = now() - interval '1 hour'"))
+        connection.execute(
+            text("UPDATE execution_processes SET created_at = now() - interval '1 hour', published_at = NULL")
+        )
         assert messages.undispatched(connection, 15) == []
     ask(api, made, "resume")
     assert node_acts(api) == [UUID(waiting["id"])]

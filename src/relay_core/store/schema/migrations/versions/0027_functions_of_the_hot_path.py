@@ -243,7 +243,7 @@ $$
 """
 
 # Notes that the messages of executions whose runs are admitted are sent now. Rows that another transaction has locked
-# are left out: whoever holds the lock of the admission waits for nothing.
+# are left out: the holder of the admission's lock waits for nothing.
 NOTE = """
 CREATE FUNCTION note_published(ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
