@@ -96,12 +96,12 @@ def sweep(connection: Connection, raise_seconds: float) -> list[QueueMessage]:
     connection.execute(_LOCK)
     connection.execute(_WITHDRAW)
     connection.execute(_UNPLACE)
-    return _admit(connection, raise_seconds)
+    return _admit(connection, raise_seconds, thorough=True)
 
 
-def _admit(connection: Connection, raise_seconds: float) -> list[QueueMessage]:
-    """Decide about all waiting runs. The caller holds the lock."""
-    runs = facts.waiting(connection)
+def _admit(connection: Connection, raise_seconds: float, *, thorough: bool = False) -> list[QueueMessage]:
+    """Decide about the waiting runs (`facts.waiting`). The caller holds the lock."""
+    runs = facts.waiting(connection, thorough=thorough)
     if not runs:
         return []
     admitted = decide(runs, facts.situation(connection, runs), raise_seconds).admitted

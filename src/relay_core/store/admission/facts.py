@@ -17,21 +17,38 @@ MOST_OF_A_GROUP = 100
 A group is the runs with the same pool, node, needs, project, owner and priority: what holds back one of them holds back
 all younger ones. With a wider group, 100 runs that cannot start would hold back others that can.
 """
+MANY = 1000
+"""Above so many waiting runs, not each one is looked at to find the groups.
+
+The index has a run's group as it was when the run was created; only the node may have changed since. The sweep always
+looks at all runs.
+"""
 EACH = "*"
 """Name of the limit for each project, owner or pool that has none of its own."""
 
-_WAITING = text(
-    """
-    SELECT * FROM (
-      SELECT run_id, project_id, owner, pool, node_id, needs, priority, workspace_id,
-        extract(epoch FROM now() - min(created_at))::float8 AS waited,
-        row_number() OVER (
-          PARTITION BY pool, node_id, needs, project_id, owner, priority ORDER BY min(created_at), run_id) AS place
-      FROM waiting_executions
-      GROUP BY run_id, project_id, owner, pool, node_id, needs, priority, workspace_id) AS w
+_COLUMNS = "run_id, project_id, owner, pool, node_id, needs, priority"
+_OF_RUNS = f"""
+    SELECT {_COLUMNS}, min(created_at) AS since FROM waiting_executions WHERE run_id = ANY(:also) GROUP BY {_COLUMNS}
+    """  # noqa: S608 - nothing of a client's
+_AMONG_ALL = text(
+    f"""
+    SELECT {_COLUMNS}, extract(epoch FROM now() - since)::float8 AS waited FROM (
+      SELECT {_COLUMNS}, min(created_at) AS since, row_number() OVER (
+        PARTITION BY pool, node_id, needs, project_id, owner, priority ORDER BY min(created_at), run_id) AS place
+      FROM waiting_executions GROUP BY {_COLUMNS}) AS w
     WHERE w.place <= :most OR w.run_id = ANY(:also)
-    """
-).bindparams(bindparam("also", type_=ARRAY(PG_UUID(as_uuid=True))))
+    """  # noqa: S608 - nothing of a client's
+)
+_BY_INDEX = text(
+    f"""
+    SELECT {_COLUMNS}, extract(epoch FROM now() - since)::float8 AS waited FROM (
+      SELECT {_COLUMNS}, since FROM oldest_waiting_runs(:most) UNION {_OF_RUNS}) AS w
+    """  # noqa: S608 - nothing of a client's
+)
+_IDS = bindparam("also", type_=ARRAY(PG_UUID(as_uuid=True)))
+_ANY_MORE = text(
+    "SELECT EXISTS (SELECT 1 FROM runs WHERE admitted_at IS NULL AND status <> 'completed' OFFSET :many LIMIT 1)"
+)
 _NODES = text(
     """
     SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
@@ -54,14 +71,17 @@ _TURNS = text(
 )
 
 
-def waiting(connection: Connection, also: Sequence[UUID] = ()) -> list[WaitingRun]:
+def waiting(connection: Connection, also: Sequence[UUID] = (), *, thorough: bool = False) -> list[WaitingRun]:
     """Return the runs that wait for their admission and for nothing else.
 
     Args:
         connection: any transaction.
         also: runs that are returned even if their group (`MOST_OF_A_GROUP`) has too many older ones.
+        thorough: whether all waiting runs are looked at, however many they are (`MANY`).
     """
-    rows = connection.execute(_WAITING, {"most": MOST_OF_A_GROUP, "also": list(also)})
+    few = thorough or not connection.scalar(_ANY_MORE, {"many": MANY})
+    statement = (_AMONG_ALL if few else _BY_INDEX).bindparams(_IDS)
+    rows = connection.execute(statement, {"most": MOST_OF_A_GROUP, "also": list(also)})
     return [
         WaitingRun(
             row.run_id,

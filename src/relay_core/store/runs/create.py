@@ -72,6 +72,9 @@ def create_run(connection: Connection, new: NewRun) -> UUID:
         "priority": _level(new),
         "rerun_of": literal(new.rerun_of, Run.id.type),
         "created_by": literal(new.created_by),
+        "admission_group": func.concat_ws(
+            " ", Workspace.pool, func.array_to_string(Workspace.needs, ","), Workspace.node_id
+        ),
         "created_at": func.clock_timestamp(),
     }
     source = select(*values.values()).join(Task, Task.id == Workspace.task_id).where(Workspace.id == new.workspace_id)

@@ -50,6 +50,11 @@ class Run(Base):
 
     Null: it waits, or was never admitted. Only the admission and `runs.state` write it.
     """
+    admission_group: Mapped[str] = mapped_column(server_default=text("''"))
+    """Pool, needs and node that its workspace had when the run was created.
+
+    Of large groups of waiting runs only the oldest ones are read (`store.admission.facts`).
+    """
     created_at: Mapped[datetime] = created()
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
@@ -62,7 +67,16 @@ class Run(Base):
         CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="runs_completed"),
         CheckConstraint("(deciding_execution_id IS NOT NULL) = (conclusion <> 'success')", name="runs_decided"),
         CheckConstraint("priority BETWEEN 0 AND 2", name="runs_priority"),
-        Index("runs_waiting", "created_at", postgresql_where=text("admitted_at IS NULL AND status <> 'completed'")),
+        Index(
+            "runs_waiting",
+            "admission_group",
+            "project_id",
+            "owner",
+            "priority",
+            "created_at",
+            "id",
+            postgresql_where=text("admitted_at IS NULL AND status <> 'completed'"),
+        ),
         Index(
             "runs_admitted",
             "project_id",

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import pytest
 from sqlalchemy import event, select, text, update
 
 from relay_core.domain.admission import LimitKind
@@ -301,8 +302,10 @@ def test_submissions_of_one_repository_do_not_wait_for_each_other(db: Database) 
     assert len(sent(db)) == 5
 
 
-def test_many_runs_that_cannot_start_hold_back_no_other_of_their_owner(db: Database, monkeypatch) -> None:
+@pytest.mark.parametrize("many", [0, 1000])
+def test_many_runs_that_cannot_start_hold_back_no_other_of_their_owner(db: Database, monkeypatch, many: int) -> None:
     monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 3)
+    monkeypatch.setattr(facts, "MANY", many)
     needy = [submit(db, needs=["gpu"]) for _ in range(4)]
     plain = submit(db)
     assert sent(db) == [plain.execution_id]
@@ -348,3 +351,20 @@ def test_a_message_is_noted_as_sent_in_the_transaction_that_sends_it(db: Databas
         kill(connection, [first.execution_id], "someone")
     with db.connect() as connection:
         assert set(connection.scalars(noted)) == {first.execution_id, second.execution_id}
+
+
+def test_however_many_runs_wait_the_oldest_of_each_group_are_found_by_the_index(db: Database, monkeypatch) -> None:
+    limit(db, LimitKind.OWNER, ANN.owner, 0)
+    limit(db, LimitKind.OWNER, BOB.owner, 0)
+    shop = project(db, "shop")
+    for number in range(12):
+        submit(db, (ANN, BOB)[number % 2], priority=list(Priority)[number % 3], needs=["gpu"] if number > 8 else [])
+        submit(db, ANN, project_id=shop)
+    monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 2)
+    with db.connect() as connection:
+        all_of_them = facts.waiting(connection, thorough=True)
+        monkeypatch.setattr(facts, "MANY", 3)
+        by_index = facts.waiting(connection)
+    assert 10 < len(by_index) < 24
+    assert {run.id for run in by_index} == {run.id for run in all_of_them}
+    assert sorted(by_index, key=lambda run: run.id) == sorted(all_of_them, key=lambda run: run.id)
