@@ -13,18 +13,19 @@ GROUP = "concat_ws(' ', w.pool, array_to_string(w.needs, ','), w.node_id)"
 
 # The oldest waiting runs of each group, at most `most` of each. The groups are found one after the other in the index
 # runs_waiting. A plan that reads all waiting runs to sort or to hash them is kept out.
-OLDEST = f"""
+OLDEST = """
 CREATE FUNCTION oldest_waiting_runs(most bigint)
 RETURNS TABLE (
   run_id uuid, project_id uuid, owner text, pool text, node_id text, needs text[], priority bigint, since timestamptz
 ) LANGUAGE sql STABLE
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_sort = off AS $$
   WITH RECURSIVE groups AS (
-    (SELECT r.admission_group, r.project_id, r.owner, r.priority FROM runs r WHERE {WAITING}
-      ORDER BY 1, 2, 3, 4 LIMIT 1)
+    (SELECT r.admission_group, r.project_id, r.owner, r.priority FROM runs r
+      WHERE r.admitted_at IS NULL AND r.status <> 'completed' ORDER BY 1, 2, 3, 4 LIMIT 1)
     UNION ALL
     SELECT following.* FROM groups g CROSS JOIN LATERAL (
-      SELECT r.admission_group, r.project_id, r.owner, r.priority FROM runs r WHERE {WAITING}
+      SELECT r.admission_group, r.project_id, r.owner, r.priority FROM runs r
+      WHERE r.admitted_at IS NULL AND r.status <> 'completed'
         AND (r.admission_group, r.project_id, r.owner, r.priority)
           > (g.admission_group, g.project_id, g.owner, g.priority)
       ORDER BY 1, 2, 3, 4 LIMIT 1) AS following
@@ -33,8 +34,8 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SE
     SELECT mine.* FROM runs r CROSS JOIN LATERAL (
       SELECT w.run_id, w.project_id, w.owner, w.pool, w.node_id, w.needs, w.priority, min(w.created_at) AS since
       FROM waiting_executions w WHERE w.run_id = r.id GROUP BY 1, 2, 3, 4, 5, 6, 7) AS mine
-    WHERE r.admitted_at IS NULL AND r.status <> 'completed' AND r.admission_group = g.admission_group AND r.project_id = g.project_id
-      AND r.owner = g.owner AND r.priority = g.priority
+    WHERE r.admitted_at IS NULL AND r.status <> 'completed' AND r.admission_group = g.admission_group
+      AND r.project_id = g.project_id AND r.owner = g.owner AND r.priority = g.priority
     ORDER BY r.created_at, r.id LIMIT most) AS oldest
 $$
 """
