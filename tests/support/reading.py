@@ -54,6 +54,8 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"status": "queued"},
         {"status": "killed"},
         {"status": "failed", **FAR},
+        {"without_workspace": "true"},
+        {"without_workspace": "true", "status": "running"},
         {"run_reason": "coding_agent"},
         {"run_reason": "dev_server"},
         {"run_reason": "archive_script"},

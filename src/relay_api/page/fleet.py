@@ -13,6 +13,7 @@ from relay_core.domain.nodes import slots_text
 from relay_core.domain.vocabulary import Liveness, NodeHealth, Status
 from relay_core.store.database import Connection
 from relay_core.store.nodes import runtime_nodes
+from relay_core.store.projects import projects
 from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views
 from relay_core.store.views.execution_views import ExecutionFilter
@@ -62,7 +63,10 @@ def _steps(connection: Connection, principal: Principal, status: Status) -> tupl
     page = execution_views.list_executions(
         connection, principal, ExecutionFilter(status=[status]), PageRequest(limit=MOST)
     )
-    steps = [{**view, "url": f"/executions/{view['id']}"} for view in page.items]
+    names = projects.names(connection, [view["project_id"] for view in page.items if view["project_id"]])
+    steps = [
+        {**view, "url": f"/executions/{view['id']}", "project": names.get(view["project_id"])} for view in page.items
+    ]
     if status is Status.QUEUED:
         queues = queues_of(connection, [step["id"] for step in steps])
         for step in steps:

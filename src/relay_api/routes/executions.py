@@ -34,9 +34,13 @@ def list_executions(
         list[RunReason] | None,
         Query(max_length=len(RunReason), description="Only executions of one of these kinds."),
     ] = None,
+    *,
+    without_workspace: Annotated[bool, Query(description="Only clones of projects, which need no workspace.")] = False,
 ) -> ExecutionPage:
     """List the executions of all workspaces. Those of deleted workspaces are included, as a record of what happened."""
-    conditions = execution_views.ExecutionFilter(status or (), run_reason or (), workspace_id)
+    conditions = execution_views.ExecutionFilter(
+        status or (), run_reason or (), workspace_id, without_workspace=without_workspace
+    )
     with services.database.connect() as connection:
         found = execution_views.list_executions(connection, principal, conditions, page)
     return answers.execution_page(found, services.links)

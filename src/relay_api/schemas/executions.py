@@ -12,6 +12,7 @@ from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
 from relay_api.schemas.shapes import EventPayload, Shaped, StepAction, WorkTreeSummary
 from relay_core.domain.admission import LimitKind, WaitKind
 from relay_core.domain.events import EventKind
+from relay_core.domain.git.fetch_progress import FetchPhase
 from relay_core.domain.operations import SubjectKind
 from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
 
@@ -94,6 +95,20 @@ class DevServerAddress(Output):
     url: str | None = Field(description="URL on the node's loopback address; null while the port does not answer.")
 
 
+class ProgressOut(Output):
+    """How far the fetch of a running clone has come; see the event `execution.progress`."""
+
+    remote: str = Field(description="URL of the repository that is fetched.")
+    phase: FetchPhase = Field(
+        description="`receiving`: objects arrive. `resolving`: those that arrived as differences are completed."
+    )
+    objects: int = Field(description="Objects of this phase that are done.")
+    total: int = Field(description="Objects of this phase.")
+    bytes: int | None = Field(description="Bytes received so far; null while they are not known.")
+    percent: int = Field(description="`objects` of `total`, rounded down.")
+    message: str = Field(description="The progress as a clause for people.")
+
+
 class ExecutionOut(Output):
     """One execution: one step of a workspace (clone, script, agent or dev server), or the clone of a project."""
 
@@ -121,6 +136,7 @@ class ExecutionOut(Output):
     repo_states: list[RepoStateOut]
     logs: LogsOut
     dev_server: DevServerAddress | None = Field(description="Of a dev server.")
+    progress: ProgressOut | None = Field(description="Of a running clone that has told its progress.")
     links: ExecutionLinks
 
 

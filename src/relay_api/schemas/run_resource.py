@@ -7,14 +7,14 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import NextCursor, Output
-from relay_api.schemas.executions import QueueOut, WaitOut
+from relay_api.schemas.executions import ProgressOut, QueueOut, WaitOut
 from relay_api.schemas.links import RunLinks
 from relay_api.schemas.measures import StatOut, UsageOut
 from relay_core.domain.vocabulary import Conclusion, Priority, Reason, RunKind, RunReason, RunStatus, Status
 
 
-class CurrentStepOut(Output):
-    """The step of a run that runs now, or is the next to start."""
+class _StepOut(Output):
+    """A step of a run."""
 
     execution_id: UUID
     run_reason: RunReason
@@ -22,7 +22,13 @@ class CurrentStepOut(Output):
     status: Status
 
 
-class FailedStepOut(CurrentStepOut):
+class CurrentStepOut(_StepOut):
+    """The step of a run that runs now, or is the next to start."""
+
+    progress: ProgressOut | None = Field(description="Of a running clone that has told its progress.")
+
+
+class FailedStepOut(_StepOut):
     """The step that decided the conclusion of a run that was no success."""
 
     reason: Reason

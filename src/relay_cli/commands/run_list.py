@@ -16,12 +16,15 @@ from relay_cli.commands.ids import id_option
 from relay_cli.errors import CommandFailed
 from relay_cli.outage import until_answered
 from relay_cli.output import Json, show_list
-from relay_cli.rendering.run_table import run_lines, step_lines
+from relay_cli.rendering.names import short
+from relay_cli.rendering.run_table import clone_lines, run_lines, step_lines
 from relay_cli.rendering.style import style_of
 
 WATCH_SECONDS = 2.0
 """Seconds between two updates of `relay ps --watch`."""
 DEFAULT_LIMIT = 20
+MOST_CLONES = 20
+"""Most clones of projects that are listed, the newest ones."""
 _STATUSES = ("queued", "running", "completed")
 _CONCLUSIONS = {
     **{word: word for word in ("success", "failure", "cancelled", "timed_out", "lost")},
@@ -86,7 +89,9 @@ def ps(
         if as_json:
             show_list(rows, (), as_json=True)
         else:
-            _print(rows, steps=workspace is not None, clear=watch)
+            unfiltered = workspace is None and not any(filters[name] for name in filters if name != "project")
+            clones = until_answered(api, "relay ps", partial(_clones, api, project)) if unfiltered else []
+            _print(rows, clones, steps=workspace is not None, clear=watch)
         if not watch:
             return
         time.sleep(WATCH_SECONDS)
@@ -108,9 +113,32 @@ def _runs(api: Api, filters: dict[str, Any], limit: int | None) -> list[dict[str
     return sorted(known.values(), key=lambda run: str(run["created_at"]), reverse=True)
 
 
-def _print(rows: list[dict[str, Any]], *, steps: bool, clear: bool) -> None:
+def _clones(api: Api, project: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the clones of projects that have not ended, with the names of the projects.
+
+    Args:
+        api: the client.
+        project: name or id of the only project that counts; None: all do.
+    """
+    words: dict[str, Any] = {"without_workspace": True, "status": ["queued", "running"]}
+    found = []
+    for execution in api.items("/v1/executions", MOST_CLONES, **words):
+        name = _project_name(api, execution["project_id"])
+        if project in {None, name, execution["project_id"]}:
+            found.append((name, execution))
+    return found
+
+
+def _project_name(api: Api, project_id: str) -> str:
+    try:
+        return str(api.call("GET", f"/v1/projects/{project_id}")["name"])
+    except CommandFailed:  # it was deleted, and its clone is about to end
+        return short(project_id)
+
+
+def _print(rows: list[dict[str, Any]], clones: list[tuple[str, dict[str, Any]]], *, steps: bool, clear: bool) -> None:
     style = style_of(sys.stdout)
-    lines = (step_lines if steps else run_lines)(rows, datetime.now(UTC), style)
+    lines = (step_lines if steps else run_lines)(rows, datetime.now(UTC), style) + clone_lines(clones, style)
     before = _CLEAR if clear and sys.stdout.isatty() else ""
     print(before + "\n".join(lines), flush=True)
 

@@ -89,6 +89,28 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | 
     return widths
 
 
+def clone_lines(clones: Iterable[tuple[str, Mapping[str, Any]]], style: Style) -> list[str]:
+    """Return a line for each clone of a project that has not ended.
+
+    Args:
+        clones: the name of the project, and the execution as the API returns it.
+        style: colours and width.
+    """
+    found = []
+    for project, step in clones:
+        progress = step.get("progress")
+        how = f"{step['status']}, {progress['message']}" if progress else step["status"]
+        found.append(style.paint(safe_line(f"clone of project {project}: {how} ({short(step['id'])})"), "yellow"))
+    return found
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    """Return the kind of a step; with its part and percentage, while it is a clone that tells them."""
+    progress = step.get("progress")
+    more = f" {progress['phase']} {progress['percent']}%" if progress else ""
+    return safe_line(f"{step.get('run_reason') or '-'}{more}")
+
+
 def _run_cells(run: Mapping[str, Any], now: datetime) -> list[str]:
     step = run.get("failed_step") or run.get("current_step") or {}
     began = run.get("started_at")
@@ -96,7 +118,7 @@ def _run_cells(run: Mapping[str, Any], now: datetime) -> list[str]:
         short(run["id"]),
         safe_line(run["title"] or "-"),
         repo_names(run),
-        safe_line(step.get("run_reason") or "-"),
+        _step(step),
         state_word(run),
         age(seconds_between(run["created_at"], None, now)),
         duration(seconds_between(began, run.get("completed_at"), now)) if began else "-",
@@ -108,7 +130,7 @@ def _step_cells(step: Mapping[str, Any], now: datetime) -> list[str]:
     code = step.get("exit_code")
     return [
         short(step["id"]),
-        safe_line(step["run_reason"]),
+        _step(step),
         safe_line(step.get("repo") or "-"),
         safe_line(step["status"]),
         "-" if code is None else str(code),

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason, Stream
+from relay_core.store.executions.progress import append_progress
 from relay_core.store.logs.log_store import Append, StreamEnd
 from relay_core.store.projects import mirrors, state
 from relay_core.store.projects.mirrors import MirrorPlace
@@ -96,6 +97,30 @@ def test_a_clone_is_shown_like_every_execution(api: Api, worker: Worker) -> None
     assert problem_of(api.post(f"{path}/retry"))[:2] == (409, "execution_completed")
     assert problem_of(api.get(f"/v1/workspaces/{queued['id']}"))[:2] == (404, "not_found")
     assert problem_of(api.get(f"/v1/runs/{queued['id']}"))[:2] == (404, "not_found")
+
+
+def test_the_progress_of_a_clone_is_shown_while_it_runs(api: Api, worker: Worker) -> None:
+    """Of a project, and of a run as its current step; also on the page's fleet."""
+    project, run = make(api), api.run()
+    of_project, of_run = clone_of(api, project)["id"], api.get(f"/v1/runs/{run['run_id']}").json()["current_step"]
+    assert (of_run["progress"], clone_of(api, project)["progress"]) == (None, None)
+    state = {"remote": URL, "phase": "receiving", "objects": 450, "total": 1000, "bytes": 3 << 19}
+    taken = [worker.claim(one) for one in (of_project, of_run["execution_id"])]
+    for claimed in taken:
+        for objects in (1, 450):
+            with api.database.begin() as connection:
+                told = state | {"objects": objects}
+                assert append_progress(connection, claimed.execution_id, claimed.fence, told)
+    message = "receiving 45% of 1,000 objects, 1.5 MiB"
+    shown = clone_of(api, project)["progress"]
+    assert shown == state | {"percent": 45, "message": message}
+    assert api.get(f"/v1/runs/{run['run_id']}").json()["current_step"]["progress"] == shown
+    listed = api.get("/v1/executions?without_workspace=true&status=running").json()["items"]
+    assert [(each["id"], each["progress"]) for each in listed] == [(of_project, shown)]
+    for claimed in taken:
+        worker.finish(claimed)
+    assert clone_of(api, project)["progress"] is None
+    assert api.get("/v1/executions?without_workspace=true&status=running").json()["items"] == []
 
 
 def test_a_clone_and_its_events_are_its_owners(api: Api, worker: Worker) -> None:

@@ -20,6 +20,7 @@ from relay_cli.errors import CommandFailed
 from relay_cli.main import app
 from relay_core.domain.process_handle import ProcessHandle
 from relay_core.store.executions.owned import store_handle
+from relay_core.store.executions.progress import append_progress
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.projects import mirrors
 from relay_core.store.projects.mirrors import MirrorPlace
@@ -322,3 +323,26 @@ def test_a_limit_is_set_seen_where_a_run_waits_and_removed(api, relay):
     assert json.loads(relay("limits", "list", "--json").stdout) == []
     refused = str(relay("limits", "set", "project", "shoop", "2", code=2).exception)
     assert "shoop" in refused
+
+
+def test_ps_shows_clones_of_projects_and_how_far_clones_have_come(api: Api, worker: Worker, relay: Relay):
+    run = api.run()
+    project = api.post("/v1/projects", {"name": "shop", "repos": [{"url": URL}]}).json()
+    assert api.post("/v1/projects", {"name": "other", "repos": [{"url": URL}]}).status_code == 202
+    clone = api.get(f"/v1/executions/{project['id']}").json()["id"]
+    first = api.get(f"/v1/runs/{run['run_id']}").json()["current_step"]["execution_id"]
+    state = {"remote": URL, "phase": "receiving", "objects": 450, "total": 1000, "bytes": None}
+    for execution in (clone, first):
+        claimed = worker.claim(execution)
+        with api.database.begin() as connection:
+            assert append_progress(connection, claimed.execution_id, claimed.fence, state)
+    heading, row, *clones = relay("ps").stdout.splitlines()
+    assert re.search(r" clone receiving 45% +running ", row)
+    assert clones[0].startswith("clone of project other: queued (")
+    assert clones[1:] == [f"clone of project shop: running, receiving 45% of 1,000 objects ({clone[:8]})"]
+    assert relay("ps", "--project", "shop").stdout.splitlines()[1:] == clones[1:]
+    assert relay("ps", "--status", "failure").stdout.splitlines() == ["ID  TITLE  REPO  STEP  STATUS  AGE  TOOK"]
+    assert [each["id"] for each in json.loads(relay("ps", "--json").stdout)] == [run["run_id"]]
+    assert api.delete("/v1/projects/shop").status_code == 202
+    assert f"clone of project {project['id'][:8]}: running" in relay("ps").stdout, "until the worker has ended it"
+    assert heading.startswith("ID")

@@ -83,6 +83,7 @@ _EXECUTION: dict[str, Any] = {
     ],
     "logs": {"stdout": _LOG, "stderr": _NO_LOG, "all": _LOG},
     "dev_server": None,
+    "progress": None,
     "links": _LINKS,
 }
 

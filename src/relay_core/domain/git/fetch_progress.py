@@ -37,6 +37,11 @@ class FetchProgress:
     bytes: int | None = None
     """Bytes that have arrived, as exactly as git tells them; None while git does not."""
 
+    @property
+    def percent(self) -> int:
+        """The part that is done, rounded down."""
+        return 100 * self.objects // self.total if self.total else 100
+
 
 def read_progress(line: bytes) -> FetchProgress | None:
     """Return the progress that a line of git's tells; None for any other line, also for one that the remote sent."""
@@ -45,3 +50,9 @@ def read_progress(line: bytes) -> FetchProgress | None:
         return None
     amount = None if found["amount"] is None else int(float(found["amount"]) * _UNITS[found["unit"]])
     return FetchProgress(_PHASES[found["label"]], int(found["done"]), int(found["total"]), amount)
+
+
+def clause(state: FetchProgress) -> str:
+    """Return a state for people: `receiving 45% of 5,000 objects, 1.5 MiB`."""
+    size = "" if state.bytes is None else f", {state.bytes / (1 << 20):,.1f} MiB"
+    return f"{state.phase} {state.percent}% of {state.total:,} objects{size}"

@@ -118,6 +118,12 @@ def get(connection: Connection, project_id: UUID, principal: Principal) -> View:
     return _with_repos(connection, [dict(row)])[0]
 
 
+def names(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the names of projects by id, also of deleted ones."""
+    rows = connection.execute(select(Project.id, Project.name).where(Project.id.in_(ids))) if ids else ()
+    return {row.id: row.name for row in rows}
+
+
 def require(connection: Connection, project_id: UUID, principal: Principal) -> None:
     """Raise an error unless the principal may see the project, which may be deleted.
 

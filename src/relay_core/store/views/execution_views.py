@@ -22,6 +22,7 @@ from relay_core.store.schema.tables import (
 )
 from relay_core.store.tokens import Principal
 from relay_core.store.views.access import executions_of, of_owner, require_execution, require_workspace
+from relay_core.store.views.clone_progress import progress_of
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 from relay_core.store.views.waiting import queues_of
 
@@ -37,6 +38,8 @@ class ExecutionFilter:
     status: Sequence[Status] = ()
     run_reason: Sequence[RunReason] = ()
     workspace_id: UUID | None = None
+    without_workspace: bool = False
+    """Whether only clones of projects are wanted."""
 
 
 def list_executions(
@@ -54,6 +57,8 @@ def list_executions(
             statement = statement.where(E.run_reason.in_(conditions.run_reason))  # noqa: PLW2901
         if conditions.workspace_id is not None:
             statement = statement.where(E.workspace_id == conditions.workspace_id)  # noqa: PLW2901
+        if conditions.without_workspace:
+            statement = statement.where(E.project_id.is_not(None), E.workspace_id.is_(None))  # noqa: PLW2901
         rows += connection.execute(paged(statement, E.created_at, E.id, page, newest_first=True)).mappings()
     rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
     return _as_page(connection, rows[: page.limit + 1], page)
@@ -152,6 +157,7 @@ def _execution_view(row: ExecutionRow) -> View:
         "repo": step.repo,
         "executor": step.executor.name if isinstance(step, AgentStep) else None,
         "dev_server": {"url": row.dev_server_url} if row.run_reason is RunReason.DEV_SERVER else None,
+        "progress": None,
     }
 
 
@@ -182,8 +188,11 @@ def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
     for row in connection.execute(statement).mappings():
         states.setdefault(row["execution_process_id"], []).append(_state_view(row))
     stored = stream_infos(connection, ids)
+    cloning = [view for view in views if view["run_reason"] is RunReason.CLONE and view["status"] is Status.RUNNING]
+    progress = progress_of(connection, [view["id"] for view in cloning])
     for view in views:
         view["repo_states"] = states.get(view["id"], [])
+        view["progress"] = progress.get(view["id"])
         view["logs"] = {stream.value: _log(stored.get((view["id"], stream)), view) for stream in Stream}
     return views
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from relay_core.domain.run import ADVICE
 from relay_core.domain.vocabulary import Priority, Reason, RunKind, RunReason, Status
 from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRepoState, WorkspaceRepo
+from relay_core.store.views.clone_progress import progress_of
 from relay_core.store.views.waiting import queues_of
 
 E = ExecutionProcess
@@ -48,6 +49,7 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
         view["project"] = {"id": view.pop("project_id"), "name": view.pop("project_name")}
         view["pull_request"] = None
     _add_queues(connection, views)
+    _add_progress(connection, views)
     return views
 
 
@@ -113,6 +115,15 @@ def _add_queues(connection: Connection, views: Sequence[View]) -> None:
         view["queue"] = queues.get(view["current_step"]["execution_id"]) if view["current_step"] else None
         view["waits_for"] = view["queue"].pop("because") if view["queue"] else None
         view["priority"] = list(Priority)[view["priority"]]
+
+
+def _add_progress(connection: Connection, views: Sequence[View]) -> None:
+    """Add how far the fetches of current steps have come; None for all steps but running clones."""
+    current = [view["current_step"] for view in views if view["current_step"]]
+    cloning = [step for step in current if step["run_reason"] == RunReason.CLONE and step["status"] == Status.RUNNING]
+    progress = progress_of(connection, [step["execution_id"] for step in cloning])
+    for step in current:
+        step["progress"] = progress.get(step["execution_id"])
 
 
 def _agent(steps: Sequence[Step]) -> Step | None:

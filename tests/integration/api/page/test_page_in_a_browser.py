@@ -11,6 +11,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.agents.conversation import Entry, EntryKind, Tool, ToolStatus
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import conversations
+from relay_core.store.executions.progress import append_progress
 from relay_core.store.logs.log_store import StreamEnd
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
@@ -330,6 +331,23 @@ def test_the_fleet_shows_the_slots_of_each_worker(api: Api, worker: Worker, brow
     for each in ("w1 0 of 100", "w2 0 of 100", "worker 1 of 100"):
         expect(row).to_contain_text(each)
     page.context.close()
+
+
+def test_the_fleet_shows_the_clone_of_a_project_and_how_far_it_has_come(api: Api, worker: Worker, browser: Browser):
+    wanted = {"name": "the-shop", "repos": [{"url": RUN["repos"][0]["url"]}]}
+    project = api.post("/v1/projects", wanted).json()
+    claimed = worker.claim(api.get(f"/v1/executions/{project['id']}").json()["id"])
+    state = {"remote": "r", "phase": "receiving", "objects": 450, "total": 1000, "bytes": None}
+    with api.database.begin() as connection:
+        assert append_progress(connection, claimed.execution_id, claimed.fence, state)
+    page = page_of(browser, api)
+    page.goto("/fleet")
+    row = page.locator("#fleet li").filter(has_text="clone of project the-shop")
+    expect(row).to_contain_text("receiving 45% of 1,000 objects")
+    row.get_by_role("link").click()
+    page.wait_for_url(f"**/executions/{claimed.execution_id}")
+    page.context.close()
+    worker.finish(claimed)
 
 
 def test_a_follow_up_is_sent_and_a_one_time_link_signs_in(api: Api, worker: Worker, browser: Browser):
