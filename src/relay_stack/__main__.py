@@ -2,7 +2,7 @@
 
 `supervise DATA_DIR DOCKER_HOST FD`  runs the stack; reports the progress of its start on the inherited file descriptor
                                      FD
-`prepare`                            for the tests: starts or installs engine, images, browser and busybox if they are
+`prepare`                            for the tests: starts or installs engine, images, browser, busybox and bindfs if
                                      missing, and prints the engine's address
 `remember`                           records Relay's containers that exist now
 `release`                            removes containers that were created after `remember` and mount a folder that no
@@ -24,10 +24,10 @@ from relay_stack.down import take_down
 from relay_stack.errors import StackProblem
 from relay_stack.files.local_settings import data_dir_of_settings
 from relay_stack.machine.browser import ensure_browser
-from relay_stack.machine.busybox import ensure_busybox
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.container_engine import Engine, find_engine
 from relay_stack.machine.leftovers import remember_present, remove_new
+from relay_stack.machine.programs_of_tests import ensure_test_programs
 from relay_stack.services.supervisor import StartReporter, supervise
 from relay_stack.start import prepare_machine
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 def _prepare(data_dir: Path, consent: Consent) -> str:
     machine = prepare_machine(data_dir, consent, common_names=True)
-    for ensure in (ensure_browser, ensure_busybox):
+    for ensure in (ensure_browser, ensure_test_programs):
         try:
             ensure(data_dir, consent)
         except StackProblem as problem:  # without it, only the tests that need it fail

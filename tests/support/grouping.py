@@ -26,7 +26,7 @@ TOGETHER = {
     ),
     "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
     "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py", "acceptance/test_docs.py"),
-    "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py"),
+    "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py", "faults/test_hanging_disk.py"),
     "runs": (
         "acceptance/test_main_job.py",
         "acceptance/test_stop_resume_retry.py",

@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 SETTLE_LOOK_SECONDS = 1.0
 """Seconds between two checks whether the worker shuts down, because the shutdown does not set the capture's `wake`
 event."""
+UNSEEN_SECONDS = 5.0
+"""Seconds without a look of the pump at the files after which nothing is known about them; it looks every second."""
+HUNG_SECONDS = 2.0
+"""Seconds after which a look at the files counts as one that the disk held up."""
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 _GONE = {CaptureState.LOST, CaptureState.RELEASED, CaptureState.SETTLED}
 
@@ -83,11 +87,16 @@ class CaptureHandle:
 
     @property
     def last_output(self) -> float:
-        """The monotonic time in seconds at which the log last grew; before any output, the time of the attach."""
-        with suppress(OSError):  # the files were closed meanwhile
-            if self.reader.has_changed():
-                return time.monotonic()  # the file has grown and was not read yet, because Postgres is away
-        return max(stream.last_growth for stream in self.reader.streams.values())
+        """The monotonic time in seconds at which the log last grew; before any output, the time of the attach.
+
+        This counts output that is not read yet, because Postgres is away. It asks for no file: the disk may hang, and
+        kills must go on. If the pump has not looked for `UNSEEN_SECONDS`, it is unknown whether there was output, and
+        the answer is now.
+        """
+        now = time.monotonic()
+        if self.reader.unread or now - self.reader.looked_at > UNSEEN_SECONDS:
+            return now
+        return max(self.reader.grown_at, *(stream.last_growth for stream in self.reader.streams.values()))
 
     @property
     def seconds_exited(self) -> float:
@@ -117,11 +126,20 @@ class CaptureHandle:
     def await_over(self, tail_seconds: float) -> bool:
         """Wait until nothing more is written to the log, at most ``tail_seconds`` after the step's exit.
 
-        If no exit is known, the time counts from this call. Return whether the log is over.
+        If no exit is known, the time counts from this call. Return whether the log is over. A disk that does not let
+        the log be read holds this up until it answers; then relay-pid1 has ``tail_seconds`` to write the rest.
+
+        Raises:
+            Stale: another worker owns the execution, or this worker shuts down.
         """
         exited_at = self.reader.signals.exited_at
         began = time.monotonic() if exited_at is None else exited_at
-        return self.over.wait(max(0.0, began + tail_seconds - time.monotonic()))
+        if self.over.wait(max(0.0, began + tail_seconds - time.monotonic())):
+            return True
+        asked = time.monotonic()
+        self._await_look()
+        hung = time.monotonic() - asked > HUNG_SECONDS
+        return self.over.wait(tail_seconds if hung else 0)
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
         """Read the log to its end; return its sizes and digests once Postgres has it on disk.
@@ -152,6 +170,19 @@ class CaptureHandle:
             if gone or self.reader.state is CaptureState.SETTLED:
                 return
             wake.wait(SETTLE_LOOK_SECONDS)
+
+    def _await_look(self) -> None:
+        """Wait until the pump has asked the disk for the files."""
+        looked = threading.Event()
+
+        def look() -> None:
+            with suppress(OSError):  # the files were closed
+                self.reader.has_changed()
+            looked.set()
+
+        self._call(look)
+        while not looked.wait(SETTLE_LOOK_SECONDS):
+            self._check_ours()
 
     def _await_stored(self) -> None:
         """Wait until Postgres has all bytes on disk; store again the bytes that a crash of Postgres lost."""

@@ -185,6 +185,7 @@ class LogPump:
                 reader.moved()
         for watch in events.changed | events.moved:
             if reader := self._by_watch.get(watch):
+                reader.grown_at = time.monotonic()
                 self._ready[reader] = None
 
     def _run_calls(self) -> None:

@@ -1,6 +1,7 @@
 """Reads the raw files of one capture and produces the bytes to store. Only the pump's thread changes its state."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from enum import Enum, auto
@@ -66,6 +67,10 @@ class CaptureReader:
         """The reason why no more of the log can be stored; None if it can. While it is set, nothing is read."""
         self.faults = 0
         """The number of times that reading raised an unexpected error."""
+        self.looked_at = time.monotonic()
+        """The monotonic time in seconds of the last look whether the files have grown."""
+        self.grown_at = 0.0
+        """The monotonic time at which the kernel last reported that they grew; 0 before."""
         self.batches_under_way = 0
         """The number of batches with bytes of this capture that are not stored yet."""
         self.digests = None if sizes[Stream.ALL].bytes else Digests()
@@ -96,7 +101,14 @@ class CaptureReader:
 
     def has_changed(self) -> bool:
         """Return whether the files have grown or changed since they were last read."""
-        return self.reads and any(stream.has_changed() for stream in self.streams.values())
+        changed = self.reads and any(stream.has_changed() for stream in self.streams.values())
+        self.looked_at = time.monotonic()
+        return changed
+
+    @property
+    def unread(self) -> bool:
+        """Whether the last look at the files found bytes that are not read yet. Asks for no file."""
+        return any(stream.seen > stream.read for stream in self.streams.values())
 
     def backlog(self) -> Backlog:
         """Return the number of unread bytes and the size of the raw files. Any thread may call it."""

@@ -35,6 +35,8 @@ class CapturedStream:
         self.truncated = False
         """Whether the process wrote more bytes than are stored."""
         self.last_growth = time.monotonic()
+        self.seen = stored
+        """The size of the raw file at the last look."""
         self._secrets = secrets
         self._line_since: float | None = None
         """The monotonic time at which an incomplete line was first seen; None if there is none."""
@@ -72,7 +74,7 @@ class CapturedStream:
         Raises:
             TamperedFile: the file is shorter than the bytes read, was removed, or has another link.
         """
-        status = os.fstat(self.fd)
+        status = self._status()
         if status.st_size < self.read:
             raise TamperedFile(f"{self.name} was cut from {self.read} to {status.st_size} bytes")
         if status.st_nlink != 1:
@@ -81,8 +83,13 @@ class CapturedStream:
 
     def has_changed(self) -> bool:
         """Return whether the file has grown or changed since it was read; cheap enough for the scan of all files."""
-        status = os.fstat(self.fd)
+        status = self._status()
         return status.st_size != self.read or status.st_nlink != 1
+
+    def _status(self) -> os.stat_result:
+        status = os.fstat(self.fd)
+        self.seen = status.st_size
+        return status
 
     def take(self, end: int, *, whole_lines: bool = False) -> bytes:
         """Read the next bytes up to the raw offset ``end`` and return them masked.

@@ -1,8 +1,6 @@
 """A disk of the node that does not answer, below the logs of a step: its end, kills and other starts go on."""
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +14,7 @@ from relay_workers.containers.port import StepStart
 from relay_workers.containers.run_files import RunFiles
 from relay_workers.execution.exit_verdict import ExitVerdict, judge_end
 from tests.support.engine_fixtures import Step, Workspace
+from tests.support.hanging_disk import FrozenDisk, HangingDisk, frozen_disk, hanging, stopped_disk
 
 pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
@@ -24,33 +23,15 @@ SOON = 10
 LOUD = "while :; do head -c 65536 /dev/zero; done"
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(params=[frozen_disk, stopped_disk], ids=["writes hang", "all hangs"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HangingDisk]:
     """A small file system of its own."""
-    image, directory = tmp_path / "disk.img", tmp_path / "disk"
-    with image.open("wb") as file:
-        file.truncate(256 << 20)
-    directory.mkdir()
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
+    with request.param(tmp_path / "disk") as made:
+        yield made
 
 
-@contextmanager
-def blocked(disk: Path) -> Iterator[None]:
-    """Let no write to the file system return while the context lasts."""
-    subprocess.run(["fsfreeze", "--freeze", disk], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["fsfreeze", "--unfreeze", disk], check=True)
-
-
-def prepared_on(disk: Path, workspace: Workspace, script: str, gid: int = 20001) -> StepStart:
-    files = RunFiles(disk, uuid4(), 1)
+def prepared_on(disk: HangingDisk, workspace: Workspace, script: str, gid: int = 20001) -> StepStart:
+    files = RunFiles(disk.directory, uuid4(), 1)
     files.create()
     return replace(workspace.prepare(script, gid), files=files)
 
@@ -65,13 +46,14 @@ def test_the_end_of_a_step_is_heard_of_while_its_record_cannot_be_written(disk, 
     start = prepared_on(disk, workspace, "while [ ! -e /workspace/go ]; do sleep 0.02; done; exit 3")
     workspace.containers.start(workspace.container, start)
     heard = watched(workspace, start)
-    with blocked(disk):
+    with hanging(disk):
         (workspace.spec.workspace_dir / "go").touch()
         status = heard.get(timeout=SOON)
         assert (status.how, status.value) == (How.EXITED, 3)
-        record = start.files.read_record()
-        assert record is not None
-        assert record.ended is None
+        if isinstance(disk, FrozenDisk):
+            record = start.files.read_record()
+            assert record is not None
+            assert record.ended is None
         assert judge_end(told(status), over=False) == ExitVerdict(3, "exit_code")
     assert heard.get(timeout=SOON).state is State.DRAINED
     assert Step(start.files, start.gid).verdict().exit_code == 3
@@ -81,9 +63,10 @@ def test_kills_and_starts_go_on_and_no_byte_that_was_copied_is_lost(disk, worksp
     start = prepared_on(disk, workspace, LOUD)
     workspace.containers.start(workspace.container, start)
     heard = watched(workspace, start)
-    with blocked(disk):
-        other = workspace.start("exit 4", 20002)
-        assert other.exited().ended.value == 4
+    with hanging(disk):
+        other = workspace.prepare("exit 4", 20002)
+        workspace.containers.start(workspace.container, other)
+        assert watched(workspace, other).get(timeout=SOON).value == 4
         result = workspace.containers.kill_execution(workspace.container, start.files.key, grace_seconds=0)
         assert (result.remaining, result.restarted) == (0, False)
         assert heard.get(timeout=SOON).how is How.SIGNALLED

@@ -1,4 +1,7 @@
-/* One thread copies the outputs of all steps into their files, so that a disk that blocks stops nothing else. */
+/* One thread copies the outputs of all steps into their files, so that a disk that blocks stops nothing else.
+
+   A splice into a file holds the lock of its pipe while the disk blocks, and no process that writes to that pipe, or has
+   it open and ends, can be killed then. So the bytes go from the step's pipe, without a wait, into one of our own. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -14,6 +17,7 @@ static struct stream *added; /* under the lock */
 static int poll_fd;
 static int wake_fd;
 static int told_fd;
+static int middle[2]; /* empty between two calls of copy() */
 
 static void tell(int fd) {
     uint64_t one = 1;
@@ -39,7 +43,7 @@ static void register_source(struct stream *stream) {
     end(stream);
 }
 
-/* A pipe holds at most 1 MiB, which is one splice, or 16 reads. */
+/* A pipe holds at most 1 MiB, which is 16 splices or reads. */
 static void finish(struct stream *stream) {
     for (int i = 0; i < 32 && !atomic_load(&stream->ended); i++) copy(stream);
     if (!atomic_load(&stream->ended)) end(stream);
@@ -101,19 +105,44 @@ static void copy_plainly(struct stream *stream) {
     else if (got == 0 || (errno != EAGAIN && errno != EINTR)) end(stream); /* EIO: no process holds the terminal */
 }
 
+/* Takes bytes out of our pipe that cannot be spliced into the file. */
+static void empty_middle(struct stream *stream, size_t size) {
+    static char buffer[CHUNK];
+    while (size > 0) {
+        ssize_t got = read(middle[0], buffer, size < sizeof buffer ? size : sizeof buffer);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) fatal("its own pipe");
+        store(stream, buffer, (size_t)got);
+        size -= (size_t)got;
+    }
+}
+
+static void store_middle(struct stream *stream, size_t size) {
+    while (size > 0 && !stream->plain && atomic_load(&stream->error) == 0) {
+        off_t offset = (off_t)atomic_load(&stream->copied);
+        ssize_t moved = splice(middle[0], NULL, stream->target, &offset, size, 0);
+        if (moved > 0) {
+            atomic_fetch_add(&stream->copied, (uint64_t)moved);
+            size -= (size_t)moved;
+        } else if (moved < 0 && errno == EINVAL) {
+            stream->plain = true;
+        } else if (moved == 0 || errno != EINTR) {
+            fail(stream, moved == 0 ? EIO : errno);
+        }
+    }
+    empty_middle(stream, size);
+}
+
 static void copy(struct stream *stream) {
     if (stream->terminal || stream->plain || atomic_load(&stream->error) != 0) {
         copy_plainly(stream);
         return;
     }
-    off_t offset = (off_t)atomic_load(&stream->copied);
-    ssize_t moved = splice(stream->source, NULL, stream->target, &offset, 1 << 20, SPLICE_F_NONBLOCK);
+    ssize_t moved = splice(stream->source, NULL, middle[1], NULL, 1 << 20, SPLICE_F_NONBLOCK);
     if (moved > 0) {
-        atomic_fetch_add(&stream->copied, (uint64_t)moved);
+        store_middle(stream, (size_t)moved);
     } else if (moved == 0) {
         end(stream);
-    } else if (errno == EINVAL) {
-        stream->plain = true;
     } else if (errno != EAGAIN && errno != EINTR) {
         fail(stream, errno);
     }
@@ -139,6 +168,7 @@ int copier_begin(void) {
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     told_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (pipe2(middle, O_CLOEXEC) < 0) fatal("a pipe");
     if (poll_fd < 0 || wake_fd < 0 || told_fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, wake_fd, &event) < 0) fatal("epoll");
     pthread_t thread;
     if (pthread_create(&thread, NULL, run, NULL) != 0) fatal("the copier's thread");
