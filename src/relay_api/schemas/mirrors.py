@@ -24,9 +24,10 @@ class MirrorOut(Output):
     fetched_at: datetime | None = Field(description="When a fetch last succeeded; null: never.")
     workspaces: int = Field(description="Workspaces of the node whose clones use its objects; it stays as long.")
     purge_requested_at: datetime | None = Field(description="When its removal was requested; null: it was not.")
-    purge_waits_for: Literal["node", "offline", "workspaces"] | None = Field(
+    purge_waits_for: Literal["node", "offline", "clone", "workspaces"] | None = Field(
         description="What a requested removal waits for: `node`: the node does it within seconds; `offline`: the node "
-        "is away and does it when it is back; `workspaces`: workspaces began to use it after the request."
+        "is away and does it when it is back; `clone`: the node is cloning the project; `workspaces`: workspaces began "
+        "to use it after the request."
     )
     created_at: datetime
     updated_at: datetime

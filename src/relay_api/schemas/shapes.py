@@ -131,7 +131,7 @@ class EventPayload(Shape):
         "of clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
-    remote: str | None = Field(None, description="Of `execution.progress`: the URL of the repository that is fetched.")
+    remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
     phase: FetchPhase | None = Field(None, description="Of `execution.progress`: which part of the fetch is under way.")
     objects: int | None = Field(None, description="Of `execution.progress`: objects that are received or resolved.")
     total: int | None = Field(None, description="Of `execution.progress`: objects that there are in all.")
@@ -145,7 +145,8 @@ class EventPayload(Shape):
         "`workspace.state_requested`, `workspace.deleted`, and events of projects, nodes and credentials: who asked.",
     )
     why: str | None = Field(
-        None, description="Of `execution.adopted`, `workspace.container_restarted` and `.request_dropped`."
+        None,
+        description="Of `execution.adopted`, `workspace.container_restarted`, `.request_dropped` and `mirror.purged`.",
     )
     found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
     message: str | None = Field(

@@ -27,6 +27,7 @@ Node = Annotated[
 ]
 _WAITS = {
     "node": "is removed by its node within seconds",
+    "clone": "is removed once the clone of its project has ended",
     "offline": "is removed once its node is back: the node is offline",
     "workspaces": "is removed once no workspace uses it",
 }

@@ -86,6 +86,8 @@ class EventKind(StrEnum):
     """The clone failed or was killed. Payload: `execution_id`, `node_id`, `reason`, `error_reason`."""
     PROJECT_DELETED = "project.deleted"
     """The project was marked as deleted; its workspaces follow. Payload: `name`, `by`."""
+    MIRROR_PURGED = "mirror.purged"
+    """A node has removed a git mirror of the project. Payload: `node_id`, `remote`, `why`."""
     NODE_ATTACHED = "node.attached"
     """A worker of a new node has registered the node. Payload: `node_id`, `pool`."""
     NODE_DRAINED = "node.drained"

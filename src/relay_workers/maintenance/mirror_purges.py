@@ -1,4 +1,4 @@
-"""Removes the git mirrors of this node whose removal was requested, unless a workspace uses them."""
+"""Removes the git mirrors of this node that are to go, by request or with their project, unless a clone uses them."""
 
 from relay_core.store.projects import mirrors
 from relay_core.store.projects.mirrors import MirrorPurge
@@ -24,7 +24,7 @@ class MirrorPurges:
     def sweep(self) -> int:
         """Remove every mirror that is due; return how many were removed.
 
-        A mirror that is being fetched, or that a workspace has begun to use, stays; the next sweep looks again.
+        A mirror that is being fetched, or that a clone has begun to use, stays; the next sweep looks again.
         """
         with self._database.connect() as connection:
             found = mirrors.due_purges(connection, self._node_id)

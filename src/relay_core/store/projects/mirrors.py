@@ -1,7 +1,8 @@
 """The git mirrors of nodes: what the worker that fetches writes, lists, and requests to remove a mirror.
 
-A node removes a mirror on request once no workspace of the node uses it. These rows are facts about a node's disk,
-written under the file lock of the mirror, so they do not depend on who owns the execution that fetches.
+A node removes a mirror on request, or after the deletion of its project, once no clone of the node uses it. These rows
+are facts about a node's disk, written under the file lock of the mirror, so they do not depend on who owns the
+execution that fetches.
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,23 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, sel
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.errors import Ambiguous, Candidate, Conflict, InvalidInput, NotFound
+from relay_core.domain.events import EventKind
 from relay_core.domain.short_id import MIN_DIGITS, id_range
-from relay_core.domain.vocabulary import CloneState, Liveness, WorkspaceState
-from relay_core.store.schema.tables import Mirror, Project, RuntimeNode, Task, Workspace, WorkspaceRepo
+from relay_core.domain.vocabulary import CloneState, Liveness, Status, WorkspaceState
+from relay_core.store import events
+from relay_core.store.schema.tables import (
+    ExecutionProcess,
+    Mirror,
+    Project,
+    RuntimeNode,
+    Task,
+    Workspace,
+    WorkspaceRepo,
+)
 from relay_core.store.tokens import Principal
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
-M = Mirror
+E, M = ExecutionProcess, Mirror
 View = dict[str, Any]
 """Fields of `relay_api.schemas.mirrors.MirrorOut`."""
 _KEY = (M.node_id, M.project_id, M.credential, M.remote)
@@ -153,26 +164,45 @@ def request_purge(connection: Connection, mirror_id: UUID, principal: Principal)
 
 
 def due_purges(connection: Connection, node_id: str) -> list[MirrorPurge]:
-    """Return the mirrors that a node is to remove and that no workspace of it uses."""
-    asked = (M.node_id == node_id) & M.purge_requested_at.is_not(None)
-    found = select(M.id, M.project_id, M.remote, M.fetched_at).where(asked, ~_used().exists())
+    """Return the mirrors that a node is to remove and that no clone of it uses."""
+    found = select(M.id, M.project_id, M.remote, M.fetched_at).where(M.node_id == node_id, _due())
     return [MirrorPurge(*row) for row in connection.execute(found.order_by(M.created_at))]
 
 
 def is_due(connection: Connection, purge: MirrorPurge) -> bool:
-    """Return whether a mirror is still to be removed, and no workspace uses it.
+    """Return whether a mirror is still to be removed, and no clone uses it.
 
-    The caller holds the mirror's file lock. A clone stores the place of its workspace before it fetches, and fetches
-    under that lock; so if this returns true, no clone uses what the mirror has now.
+    The caller holds the mirror's file lock. A clone stores the place of its workspace, or is claimed if it has none,
+    before it fetches, and fetches under that lock; so if this returns true, no clone uses what the mirror has now.
     """
-    asked = (M.id == purge.id) & M.purge_requested_at.is_not(None)
-    return connection.scalar(select(M.id).where(asked, ~_used().exists())) is not None
+    return connection.scalar(select(M.id).where(M.id == purge.id, _due())) is not None
 
 
 def purged(connection: Connection, purge: MirrorPurge) -> None:
-    """Remove the row of a mirror whose files are gone; it stays if the mirror was fetched again since."""
+    """Remove the row of a mirror whose files are gone, with an event; nothing if it was fetched again since."""
     same = M.fetched_at.is_not_distinct_from(purge.fetched)
-    connection.execute(delete(M).where(M.id == purge.id, M.purge_requested_at.is_not(None), same))
+    gone = delete(M).where(M.id == purge.id, _wanted_gone(), same).returning(M.node_id, M.purge_requested_at)
+    row = connection.execute(gone).one_or_none()
+    if row is not None:
+        why = "the project was deleted" if row.purge_requested_at is None else "its removal was requested"
+        payload = {"node_id": row.node_id, "remote": purge.remote, "why": why}
+        events.append_to_project(connection, purge.project_id, EventKind.MIRROR_PURGED, payload)
+
+
+def _due() -> ColumnElement[bool]:
+    """Whether the mirror `M` of the query is to be removed, and no clone uses it."""
+    return _wanted_gone() & ~_used().exists() & ~_cloning()
+
+
+def _wanted_gone() -> ColumnElement[bool]:
+    deleted = select(Project.id).where(Project.id == M.project_id, Project.deleted_at.is_not(None)).correlate(M)
+    return M.purge_requested_at.is_not(None) | deleted.exists()
+
+
+def _cloning() -> ColumnElement[bool]:
+    """Whether a clone of the project of the mirror `M` of the query runs on its node, without a workspace."""
+    running = (E.project_id == M.project_id) & (E.node_id == M.node_id) & (E.status == Status.RUNNING)
+    return select(E.id).where(running).correlate(M).exists()
 
 
 def _used(what: Any = Workspace.id) -> Select[Any]:
@@ -204,7 +234,13 @@ def _views(principal: Principal) -> Select[Any]:
     names = "id node_id project_id credential remote state error fetched_at purge_requested_at created_at updated_at"
     columns = [getattr(M, name) for name in names.split()]
     statement = (
-        select(*columns, used.label("workspaces"), RuntimeNode.liveness, Project.name.label("project"))
+        select(
+            *columns,
+            used.label("workspaces"),
+            _cloning().label("cloning"),
+            RuntimeNode.liveness,
+            Project.name.label("project"),
+        )
         .join(RuntimeNode, RuntimeNode.node_id == M.node_id)
         .join(Project, Project.id == M.project_id)
     )
@@ -213,8 +249,8 @@ def _views(principal: Principal) -> Select[Any]:
 
 def _view(row: Any) -> View:
     view = dict(row)
-    away = view.pop("liveness") == Liveness.OFFLINE
+    away, cloning = view.pop("liveness") == Liveness.OFFLINE, view.pop("cloning")
     waits = None
     if view["purge_requested_at"] is not None:
-        waits = "workspaces" if view["workspaces"] else "offline" if away else "node"
+        waits = "workspaces" if view["workspaces"] else "offline" if away else "clone" if cloning else "node"
     return {**view, "purge_waits_for": waits}

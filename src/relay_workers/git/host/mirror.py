@@ -135,7 +135,10 @@ class Mirrors:
                 path.rename(doomed)  # if this process dies now, the next fetch makes the mirror anew and removes this
             for left_over in path.parent.glob(f"{path.name}.partial-*"):
                 shutil.rmtree(left_over)
-            return True
+            path.with_suffix(".lock").unlink()  # a fetch that waits for it looks again
+        with suppress(OSError):  # the project has other mirrors
+            path.parent.rmdir()
+        return True
 
     def _create(self, path: Path, fetch: _Fetch) -> Advertisement:
         for left_over in path.parent.glob(f"{path.name}.partial-*"):
@@ -339,14 +342,19 @@ def _locked(path: Path, deadline: Deadline) -> Iterator[None]:
 
 @contextmanager
 def _try_locked(path: Path) -> Iterator[bool]:
-    """Hold the file lock of `_locked` if it is free; yield False if another thread or worker holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the file lock of `_locked` if it is free; yield False if another thread or worker holds or removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # the directory was removed with the last mirror of the project
+        yield False
+        return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
-            yield True
+            yield os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """The rows of a node's git mirrors, and their removal on request, which never takes what a clone uses."""
 
+import fcntl
 import subprocess
 import threading
 from collections.abc import Callable
@@ -9,17 +10,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
+from relay_core.domain import execution as machine
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import Conflict, NotFound, StepFailed
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Scope
 from relay_core.settings import Settings
+from relay_core.store.executions.finish import finish
 from relay_core.store.nodes import runtime_nodes
-from relay_core.store.projects import mirrors
+from relay_core.store.projects import clones, mirrors, projects
 from relay_core.store.projects.mirrors import MirrorFilter
-from relay_core.store.schema.tables import Mirror, RuntimeNode, Workspace
+from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
+from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, RuntimeNode, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views.paging import PageRequest
@@ -82,6 +86,11 @@ class Bench:
         with self.database.connect() as connection:
             found = connection.execute(select(Mirror.__table__).where(Mirror.remote == (url or self.url)))
             return dict(found.mappings().one())
+
+    def purge_events(self) -> list[tuple[UUID, dict[str, Any]]]:
+        told = select(Event.project_id, Event.payload).where(Event.kind == "mirror.purged").order_by(Event.id)
+        with self.database.connect() as connection:
+            return [tuple(row) for row in connection.execute(told)]
 
     def list(self, principal: Principal = ME, **conditions: Any) -> list[dict[str, Any]]:
         with self.database.connect() as connection:
@@ -276,6 +285,66 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_sweep(bench: Bench
     assert bench.purges.sweep() == 1
     assert not path.exists()
     assert bench.list() == []
+
+
+def test_the_mirrors_of_a_deleted_project_are_removed_once_nothing_uses_them(bench: Bench) -> None:
+    workspace_id, project_id = bench.workspace()
+    bench.place(workspace_id)
+    path = bench.fetch(project_id)
+    other_workspace, other = bench.workspace(f"{bench.url}/.git")
+    kept = bench.fetch(other, f"{bench.url}/.git")
+    projects.delete(bench.database, project_id, ME)
+    assert bench.purges.sweep() == 0, "the files of the workspace are still on the node"
+    assert path.is_dir()
+
+    bench.remove(workspace_id)
+    assert bench.purges.sweep() == 1
+    assert not path.parent.exists(), "no lock is left, and no empty directory"
+    assert kept.is_dir()
+    payload = {"node_id": NODE, "remote": bench.url, "why": "the project was deleted"}
+    assert bench.purge_events() == [(project_id, payload)]
+    assert bench.purges.sweep() == 0
+    bench.remove(other_workspace)
+
+
+def test_a_mirror_stays_while_a_clone_of_its_project_runs_on_the_node(bench: Bench) -> None:
+    with bench.database.begin() as connection:
+        wanted = ProjectInput("shop", repos=[ProjectRepoInput(bench.url)])
+        project_id = projects.create(connection, wanted, ME)
+        clone = clones.start_clone(connection, project_id, "default", ME.owner)
+        running = {"status": "running", "node_id": NODE, "owner": "w@node-1#1", "started_at": func.now()}
+        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == clone).values(running))
+    path = bench.fetch(project_id)
+    assert bench.ask()["purge_waits_for"] == "clone"
+    assert bench.purges.sweep() == 0
+    assert path.is_dir()
+    with bench.database.begin() as connection:
+        finish(connection, clone, 0, machine.completed(0))
+    assert bench.list()[0]["purge_waits_for"] == "node"
+    assert bench.purges.sweep() == 1
+    assert not path.exists()
+    payload = {"node_id": NODE, "remote": bench.url, "why": "its removal was requested"}
+    assert bench.purge_events() == [(project_id, payload)]
+
+
+def test_a_fetch_that_waits_for_the_lock_of_a_removed_mirror_takes_a_new_lock(bench: Bench) -> None:
+    """The lock file goes with the mirror: one that was opened before excludes nobody."""
+    _, project_id = bench.workspace()
+    path = bench.fetch(project_id)
+    lock = path.with_suffix(".lock")
+    before = lock.stat().st_ino
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not bench.git.remove_mirror(project_id, bench.url, lambda: True)
+        fetched: list[Path] = []
+        clone = threading.Thread(target=lambda: fetched.append(bench.fetch(project_id)))
+        clone.start()
+        clone.join(0.3)  # nothing says that it waits for the lock
+        lock.unlink()
+    clone.join(30)
+    assert fetched == [path]
+    assert lock.stat().st_ino != before or lock.stat().st_nlink == 1
+    assert bench.git.remove_mirror(project_id, bench.url, lambda: True)
 
 
 def _slow(bench: Bench, looked: threading.Event, go_on: threading.Event) -> MirrorPurges:
