@@ -72,7 +72,8 @@ ensure_environment() {
   # builds once more, with an error message, what failed here.
   build_pid1 >/dev/null 2>&1 </dev/null &
   note "Installing the locked packages into $root/.venv (a minute or two the first time)"
-  install_packages --require-hashes -r "$lock"
+  # Tests write the bytecode of what they use themselves; compiling all of it takes as long as the download.
+  install_packages ${1:+--no-compile} --require-hashes -r "$lock"
   install_packages --no-deps --no-build-isolation -e "$root" # with the locked setuptools
   # What development needs is more than what running needs, so its environment is good for both.
   [ -z "${1:-}" ] || wanted="$wanted $(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)"

@@ -7,9 +7,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WAIT_SECONDS = 60.0
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.3
-_PAUSE_PER_LOOK = 12
-"""Pause after a look, as a multiple of its duration: the looks of a waiting test take a thirteenth of a processor at most.
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.4
+_PAUSE_PER_LOOK = 20
+"""Pause after a look, as a multiple of its duration: the looks of a waiting test take a twenty-first of a processor at most.
 
 Several tests wait beside each other, and each look at a whole Relay takes time of the API and of Postgres."""
 
