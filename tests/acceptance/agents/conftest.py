@@ -26,7 +26,10 @@ FOUND: dict[str, dict[str, str]] = {}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "agent" in metafunc.fixturenames:
-        names = wanted(AGENTS)
+        needed = [ability for mark in metafunc.definition.iter_markers("agents_that") for ability in mark.args]
+        names = [name for name in wanted(AGENTS) if all(getattr(AGENTS[name], ability) for ability in needed)]
+        for name in set(wanted(AGENTS)) - set(names):
+            FOUND.setdefault(name, {})[_behaviour(metafunc.definition)] = "does not apply"
         metafunc.parametrize("agent", [AGENTS[name] for name in names], ids=names, scope="session")
 
 
@@ -37,10 +40,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     callspec = getattr(item, "callspec", None)
     if callspec is None or "agent" not in callspec.params or (report.when != "call" and report.passed):
         return
-    behaviour = item.originalname.removeprefix("test_")  # type: ignore[attr-defined]
     name = next(key for key, agent in AGENTS.items() if agent is callspec.params["agent"])
-    result = "does not apply" if report.skipped else ("ok" if report.passed else "FAILED")
-    FOUND.setdefault(name, {})[behaviour] = result
+    FOUND.setdefault(name, {})[_behaviour(item)] = "ok" if report.passed else "FAILED"
+
+
+def _behaviour(item: pytest.Item) -> str:
+    name: str = item.originalname  # type: ignore[attr-defined]
+    return name.removeprefix("test_")
 
 
 def pytest_collection_finish() -> None:

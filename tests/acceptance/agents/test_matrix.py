@@ -51,9 +51,8 @@ def test_edits_and_commits(desk: Desk):
     nothing_left(desk, run)
 
 
+@pytest.mark.agents_that("streams")
 def test_text_grows_while_the_model_says_it(desk: Desk, tmp_path: Path):
-    if not desk.agent.streams:
-        pytest.skip("it prints a message when that is complete")
     run = desk.submit("Please [[say: First words.]] [[wait]] [[say: Last words.]]")
     agent = desk.relay.wait_step(run, "coding_agent", {"running"})
     with desk.followed(run, tmp_path / "shown") as shown:
@@ -167,9 +166,8 @@ def test_a_turn_outlives_its_worker(desk: Desk):
     nothing_left(desk, run)
 
 
+@pytest.mark.agents_that("resumes")
 def test_unknown_session(desk: Desk):
-    if not desk.agent.resumes:
-        pytest.skip("it has no sessions")
     run, first = desk.turn(f"Please {desk.agent.says('first')}")
     session = session_ok(desk, first)
     unknown = desk.agent.unknown_session(session)
