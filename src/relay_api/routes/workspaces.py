@@ -12,7 +12,6 @@ from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
 from relay_api.schemas.workspaces import Deleted, WorkspaceIn, WorkspaceOut, WorkspacePage
-from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
 from relay_core.store.executions import retry
@@ -22,7 +21,7 @@ from relay_core.store.views.lookup import Kind, resolve
 from relay_core.store.workspaces import stop_resume
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.dev_servers import kill_dev_servers
-from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
+from relay_core.store.workspaces.on_project import create_on_project
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
@@ -51,7 +50,10 @@ def list_workspaces(
     summary="Make a workspace on a project",
 )
 def create_workspace(body: WorkspaceIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
-    """Make a workspace with all repositories of a project, and run the project's setup scripts in it. No agent runs.
+    """Make a workspace with all repositories of a project, and run their setup scripts in it. No agent runs.
+
+    What the request leaves open of image, limits, scripts and working directories comes from the job files of the
+    repositories (`relay.toml`), then from the project. An executor in a job file is left aside.
 
     A project that is `cloning` or `failed` gets none: 409 `project_not_ready`. Add steps to the workspace with
     `POST /v1/workspaces/{id}/executions`.
@@ -59,8 +61,7 @@ def create_workspace(body: WorkspaceIn, services: ServicesDep, principal: Writer
 
     def create(connection: Connection) -> WorkspaceOut:
         project_id = resolve(connection, Kind.PROJECT, body.project_id, principal, field="project_id")
-        limits = Limits.from_request(body.limits.model_dump(exclude_unset=True), inputs.maxima(services.settings))
-        wanted = NewWorkspace(project_id, limits, body.title, body.image, body.user)
+        wanted = inputs.workspace(body, project_id, services.settings, services.secrets)
         new = create_on_project(connection, wanted, principal, services.settings)
         return answers.workspace(workspace_views.workspace(connection, new, principal), services.links)
 

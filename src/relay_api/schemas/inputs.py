@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
+from relay_api.schemas.workspaces import WorkspaceIn
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.environment import check_environment
@@ -20,6 +21,7 @@ from relay_core.domain.vocabulary import Priority, RunReason
 from relay_core.domain.working_dir import normal_working_dir
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
+from relay_core.store.workspaces.on_project import NewWorkspace
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput
 
@@ -94,6 +96,30 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
     )
 
 
+def workspace(body: WorkspaceIn, project_id: UUID, settings: Settings, secrets: SecretBox) -> NewWorkspace:
+    """Return the workspace on a project that a request asks for; arguments and errors as for `run`."""
+    env = {name: _env(name, given) for name, given in body.env.items()}
+    check_environment({name: given.value for name, given in env.items()})
+    wanted = body.limits.model_dump(exclude_unset=True)
+    named = _secrets(body)
+    if named:
+        secrets.check()
+    return NewWorkspace(
+        project_id,
+        Limits.from_request(wanted, maxima(settings)),
+        body.title,
+        body.image,
+        body.user,
+        env=env,
+        secrets=named,
+        secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
+        needs=body.needs,
+        named_limits=sorted(wanted),
+        maxima=maxima(settings),
+        job_file=body.job_file,
+    )
+
+
 def step(body: StepIn) -> StepRequest:
     """Return the further step that a request asks for; its executor contains the fields of the request."""
     executor = None if body.executor is None else body.executor.model_dump()
@@ -119,7 +145,7 @@ def _env(name: str, given: str | EnvIn) -> EnvValue:
     return EnvValue(value, is_secret(name, value) if secret is None else secret)
 
 
-def _secrets(body: RunIn) -> dict[str, str]:
+def _secrets(body: RunIn | WorkspaceIn) -> dict[str, str]:
     named = body.secrets if isinstance(body.secrets, dict) else {name: name for name in body.secrets}
     both = sorted(named.keys() & body.env.keys())
     if both:

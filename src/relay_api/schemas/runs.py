@@ -104,6 +104,8 @@ EnvText = Annotated[str, StringConstraints(max_length=65536, pattern=NO_NUL)]
 SecretMapping = Annotated[
     dict[EnvName, SecretName], Field(max_length=50, json_schema_extra={"additionalProperties": False})
 ]
+Env = dict[EnvName, EnvText | EnvIn]
+Secrets = Annotated[list[SecretName], Field(max_length=50)] | SecretMapping
 SecretReader = Literal["setup_script", "coding_agent", "dev_server", "cleanup_script", "archive_script"]
 
 
@@ -147,7 +149,7 @@ class RunIn(Input):
         description="Container image; null: that of the job file, the project's, `relay-AGENT:latest` if the node has "
         "it, then the server's default.",
     )
-    env: dict[EnvName, EnvText | EnvIn] = Field(
+    env: Env = Field(
         default_factory=dict,
         max_length=200,
         description="Environment of every process of the workspace. Write-only. A plain string is secret where its "
@@ -155,7 +157,7 @@ class RunIn(Input):
         "letters) says so; the answer's `masked_env` names those that are. To decide it yourself: `{value, secret}`.",
         json_schema_extra={"additionalProperties": False},
     )
-    secrets: Annotated[list[SecretName], Field(max_length=50)] | SecretMapping = Field(
+    secrets: Secrets = Field(
         default_factory=list,
         description="Secrets of the project: their names, or an object of environment variable and name. An execution "
         "gets the values that are stored when it starts.",

@@ -8,7 +8,7 @@ from pydantic import Field
 from relay_api.schemas.common import GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
-from relay_api.schemas.runs import MAX_UID, LimitsIn
+from relay_api.schemas.runs import MAX_UID, Capability, Env, LimitsIn, SecretReader, Secrets
 from relay_core.domain.vocabulary import CloneState, Status, TaskStatus, WorkspaceState
 
 
@@ -18,6 +18,23 @@ class WorkspaceIn(Input):
     project_id: ShortText = Field(description="The project's name or id, or the first 4 or more characters of the id.")
     title: ShortText | None = Field(None, description="Null: named after the project.")
     image: ImageText | None = Field(None, description="Null: the image of the project, then the server's default.")
+    env: Env = Field(
+        default_factory=dict,
+        max_length=200,
+        description="As in `POST /v1/runs`.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    secrets: Secrets = Field(default_factory=list, description="Secrets of the project, as in `POST /v1/runs`.")
+    secrets_in: list[SecretReader] = Field(
+        ["coding_agent"], min_length=1, max_length=5, description="Which executions get the secrets."
+    )
+    needs: list[Capability] = Field(
+        default_factory=list, max_length=20, description="Capabilities that the node has to declare."
+    )
+    job_file: bool = Field(
+        default=True,
+        description="Read `relay.toml` of each repository for what this request leaves open; not its executor.",
+    )
     limits: LimitsIn = Field(default_factory=LimitsIn)
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."

@@ -92,7 +92,7 @@ def complete(settings: JobSettings, terms: JobTerms, files: Sequence[JobFile | N
     """Return the settings of a run, completed by the job files of its repositories.
 
     Scripts and working directory of a repository come from its own file; image, limits and executor from the file of
-    the first repository.
+    the first repository. Where the settings have no executor, because no agent is to run, a file adds none.
 
     Args:
         settings: the settings as the request and the project give them.
@@ -148,6 +148,8 @@ def _with_scripts(repo: RepoScripts, file: JobFile, sources: dict[str, str]) -> 
 def _executor(
     present: ExecutorChoice, terms: JobTerms, file: JobFile, prompt: str, sources: dict[str, str]
 ) -> ExecutorChoice:
+    if not present.name:  # a workspace without an agent
+        return present
     given = {name: value for name, value in terms.executor.items() if value is not None}
     if not file.executor or given.get("name") not in (None, file.executor["name"]):
         return present

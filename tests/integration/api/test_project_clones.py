@@ -1,5 +1,6 @@
 """Projects that are cloned without a workspace, as clients see them; a test plays the worker."""
 
+import base64
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -12,17 +13,18 @@ from relay_core.store.executions.progress import append_progress
 from relay_core.store.logs.log_store import Append, StreamEnd
 from relay_core.store.projects import mirrors, state
 from relay_core.store.projects.mirrors import MirrorPlace
-from relay_core.store.schema.tables import Workspace
+from relay_core.store.schema.tables import Workspace, WorkspaceSecret
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
 from tests.support.log_fixtures import append_one
 
+KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 URL = RUN["repos"][0]["url"]
 
 
 @pytest.fixture
 def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
-    with api_in_process(database, settings_for(database_url, redis_url)) as api:
+    with api_in_process(database, settings_for(database_url, redis_url, secret_keys=KEY)) as api:
         yield api
 
 
@@ -189,6 +191,34 @@ def test_no_workspace_is_made_before_the_project_is_ready(api: Api, worker: Work
     assert problem_of(api.post(path, agent)) == (422, "invalid_input", ["executor"])
     named = agent | {"executor": {"name": "shell", "command": "true"}}
     assert api.post(path, named).status_code == 202
+
+
+def test_a_workspace_takes_environment_and_secrets_as_a_run_does(api: Api, worker: Worker) -> None:
+    cloned(api, worker, make(api))
+    secret = {"value": "a-secret-value"}
+    stored = api.client.put("/v1/projects/shop/secrets/TOKEN", json=secret, headers=api.as_("ann"))
+    assert stored.status_code == 204, stored.text
+    wanted = {
+        "project_id": "shop",
+        "env": {"MODE": "fast", "API_KEY": "sk-0123456789"},
+        "secrets": ["TOKEN"],
+        "secrets_in": ["setup_script"],
+        "limits": {"pids": 99},
+    }
+    made = api.post("/v1/workspaces", wanted)
+    assert made.status_code == 202, made.text
+    assert made.json()["masked_env"] == ["API_KEY"]
+    with api.database.connect() as connection:
+        used = connection.execute(select(WorkspaceSecret.env_name, WorkspaceSecret.secret_name)).all()
+        secrets_in = connection.scalars(select(Workspace.secrets_in)).one()
+    assert ([tuple(row) for row in used], secrets_in) == ([("TOKEN", "TOKEN")], ["setup_script"])
+    assert made.json()["sources"]["limits.pids"] == "request"
+
+    assert problem_of(api.post("/v1/workspaces", wanted | {"secrets": ["GONE"]}))[0] == 422
+    twice = wanted | {"secrets": {"MODE": "TOKEN"}}
+    assert problem_of(api.post("/v1/workspaces", twice)) == (422, "env_given_twice", ["secrets"])
+    no_agent = wanted | {"executor": {"name": "shell", "command": "true"}}
+    assert problem_of(api.post("/v1/workspaces", no_agent))[0] == 422
 
 
 def test_a_run_in_a_project_that_is_being_cloned_is_not_refused(api: Api) -> None:

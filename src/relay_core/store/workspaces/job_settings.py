@@ -95,10 +95,11 @@ def settle(connection: Connection, execution_id: UUID, fence: int, settings: Job
     workspace_id, _ = _hold(connection, execution_id, fence)
     row = connection.execute(select(E.session_id, E.executor_action).where(E.id == execution_id)).one()
     planned = action_from_json(row.executor_action)
-    if planned.following is not None:
+    if planned.following is not None or not settings.executor.name:
         action = action_to_json(settings.plan(planned))
         connection.execute(update(E).where(E.id == execution_id).values(executor_action=action))
-    executor = {"executor": settings.executor.name, "executor_config": settings.executor.as_json()}
+    named = settings.executor.name
+    executor = {"executor": named or None, "executor_config": settings.executor.as_json() if named else None}
     connection.execute(update(Session).where(Session.id == row.session_id).values(executor))
     workspace = {"resolved_image": settings.image, "sources": dict(settings.sources), "job_terms": None}
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(workspace))

@@ -1,19 +1,23 @@
 """Workspaces that are made on a project, without a run: its repositories are cloned and its setup scripts run."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
+from relay_core.domain.git.branch_name import repo_name_from_url, unique_names
+from relay_core.domain.job_file import ServerRules
+from relay_core.domain.job_settings import PROJECT, REQUEST, SCRIPT_FIELDS, JobTerms
 from relay_core.domain.limits import Limits
-from relay_core.domain.vocabulary import CloneState
+from relay_core.domain.vocabulary import CloneState, RunReason
 from relay_core.settings import Settings
+from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import Project, ProjectRepo, Repo
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
+from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput, submit_run
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class NewWorkspace:
         title: title of its task; None: named after the project.
         image: None: that of the project, else the server's default.
         user: user id of its processes; None: the user of the image, or the node's default.
+        env, secrets, secrets_in, needs, named_limits, maxima: as in `RunInput`.
+        job_file: whether job files of the repositories are read.
     """
 
     project_id: UUID
@@ -31,6 +37,13 @@ class NewWorkspace:
     title: str | None = None
     image: str | None = None
     user: int | None = None
+    env: Mapping[str, EnvValue] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets_in: Sequence[RunReason] = (RunReason.CODING_AGENT,)
+    needs: Collection[str] = ()
+    named_limits: Collection[str] = ()
+    maxima: Mapping[str, float] = field(default_factory=dict)
+    job_file: bool = True
 
 
 def create_on_project(connection: Connection, wanted: NewWorkspace, principal: Principal, settings: Settings) -> UUID:
@@ -48,7 +61,8 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
     Raises:
         NotFound: the project does not exist, is deleted, or belongs to another owner.
         Conflict: `project_not_ready`: the project is being cloned, or could not be cloned; no row is made.
-        InvalidInput: the project has no repositories, or the image is not allowed.
+        InvalidInput: the project has no repositories, the image is not allowed, `limits.cpus` is above every node's, or
+            a secret is unknown or too large.
     """
     project = select(Project.name, Project.state, Project.clone_error)
     project = project.where(Project.id == wanted.project_id, Project.deleted_at.is_(None)).with_for_update(read=True)
@@ -61,8 +75,11 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         why = f"could not be cloned ({found.clone_error}); clone it again" if found.clone_error else "is being cloned"
         message = f"the project is {found.state}: it {why}"
         raise Conflict(message, code="project_not_ready")
+    if "cpus" in wanted.named_limits:
+        placement.check_cpus(connection, settings.pool, wanted.limits.cpus)
+    repos = _repos(connection, wanted.project_id)
     run = RunInput(
-        repos=_repos(connection, wanted.project_id),
+        repos=repos,
         prompt="",
         executor=ExecutorChoice(""),
         limits=wanted.limits,
@@ -70,8 +87,22 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         project_id=wanted.project_id,
         title=wanted.title or f"Workspace of {found.name}",
         user=wanted.user,
+        env=wanted.env,
+        secrets=wanted.secrets,
+        secrets_in=wanted.secrets_in,
+        needs=wanted.needs,
+        job_terms=JobTerms(ServerRules(wanted.maxima, settings.allowed_images), read_files=wanted.job_file),
+        sources=_sources(wanted, repos),
     )
     return submit_run(connection, run, principal, settings).workspace_id
+
+
+def _sources(wanted: NewWorkspace, repos: Sequence[RepoInput]) -> dict[str, str]:
+    """Return which values come from the request and from the project."""
+    sources = {f"limits.{name}": REQUEST for name in wanted.named_limits}
+    names = unique_names([repo_name_from_url(repo.url) for repo in repos])
+    given = [(name, key) for name, repo in zip(names, repos, strict=True) for key in SCRIPT_FIELDS if vars(repo)[key]]
+    return sources | {f"repos.{name}.{key}": PROJECT for name, key in given}
 
 
 def _repos(connection: Connection, project_id: UUID) -> Sequence[RepoInput]:

@@ -13,8 +13,11 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Reason, RunReason
 from relay_core.store.executions import retry
 from relay_core.store.nodes import placement
+from relay_core.store.projects import clones, projects
+from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
 from relay_core.store.projects.repos import ensure
-from relay_core.store.schema.tables import Project, ProjectRepo, Session, Workspace, WorkspaceRepo
+from relay_core.store.schema.tables import ExecutionProcess, Project, ProjectRepo, Session, Workspace, WorkspaceRepo
+from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
 from relay_core.store.workspaces.submit import RepoInput, RunInput, start_run
 from tests.support.fake_node import ME, FakeNode
 
@@ -100,6 +103,58 @@ def test_a_file_completes_the_run(node: FakeNode, path: str):
     assert f"{path} of main at ".encode() in node.log(ended["id"])
     node.workers[0].run(setup["id"])
     assert node.row(setup["id"])["status"] == "completed"
+
+
+def on_project(node: FakeNode, files: dict[str, str], setup: str | None = None, **wanted: Any) -> UUID:
+    """Make a workspace on a project whose repository has these files; return its id."""
+    url = f"{node.url}/{uuid4().hex}"
+    node.git.add_remote(url, "main", {"README": b"hello\n"} | {name: text.encode() for name, text in files.items()})
+    repo = ProjectRepoInput(url, setup_script=setup)
+    with node.database.begin() as connection:
+        project_id = projects.create(connection, ProjectInput(uuid4().hex, repos=[repo]), ME)
+        cloned = clones.start_clone(connection, project_id, "default", ME.owner)
+    node.workers[0].run(cloned)
+    new = NewWorkspace(project_id, wanted.pop("limits", Limits()), **wanted)
+    with node.database.begin() as connection:
+        return create_on_project(connection, new, ME, node.settings)
+
+
+@pytest.mark.parametrize("setup", [None, "true # setup of the project"])
+def test_a_file_completes_a_workspace_that_has_no_agent(node: FakeNode, setup: str | None):
+    file = FULL + '[executor]\nname = "codex"\n'
+    workspace_id = on_project(node, {"relay.toml": file, "app/README": ""}, setup)
+    ended = clone(node, workspace_id)
+    assert (ended["status"], ended["error_reason"]) == ("completed", None)
+    assert steps(ended["executor_action"]) == [("setup_script", "true # setup of the file")]
+    row = stored(node, workspace_id)
+    assert (row["resolved_image"], row["limits"]["memory_bytes"], row["job_terms"]) == ("of-the-file", 3 << 30, None)
+    assert (row["working_dir"], row["dev_server_script"]) == ("app", "serve")
+    assert (row["executor"], row["executor_config"]) == (None, None)
+    assert row["sources"]["limits.pids"] == row["sources"][f"repos.{row['name']}.setup_script"] == "relay.toml"
+    assert "executor" not in row["sources"]
+    node.workers[0].run(node.newest(workspace_id, RunReason.SETUP_SCRIPT)["id"])
+    with node.database.connect() as connection:
+        reasons = select(ExecutionProcess.run_reason).where(ExecutionProcess.workspace_id == workspace_id)
+        assert set(connection.scalars(reasons)) == {"clone", "setup_script"}
+
+
+def test_the_request_for_a_workspace_goes_over_the_file(node: FakeNode):
+    limits = {"limits": Limits(pids=99), "named_limits": ["pids"]}
+    workspace_id = on_project(node, {"relay.toml": FULL, "app/README": ""}, image="mine", **limits)
+    assert clone(node, workspace_id)["status"] == "completed"
+    row = stored(node, workspace_id)
+    assert (row["resolved_image"], row["limits"]["pids"], row["limits"]["memory_bytes"]) == ("mine", 99, 3 << 30)
+    assert row["sources"]["limits.pids"] == "request"
+
+
+def test_a_workspace_can_leave_the_file_alone_and_a_fault_of_it_fails_its_clone(node: FakeNode):
+    faulty = {"relay.toml": "nonsense = 1\n"}
+    alone = on_project(node, faulty, "true # setup of the project", job_file=False)
+    assert steps(clone(node, alone)["executor_action"]) == [("setup_script", "true # setup of the project")]
+    assert stored(node, alone)["sources"][f"repos.{stored(node, alone)['name']}.setup_script"] == "project"
+    ended = clone(node, on_project(node, faulty))
+    assert (ended["status"], ended["reason"]) == ("failed", Reason.JOB_FILE_INVALID)
+    assert "relay.toml" in ended["error_reason"]
 
 
 def test_a_request_goes_over_the_file(node: FakeNode):
