@@ -14,7 +14,7 @@ from relay_core.store.operations import Subject
 from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation
-from relay_core.store.workspaces.delete import note_removal
+from relay_core.store.workspaces.removal import note_removal
 from relay_workers.containers.port import Containers, container_name
 from relay_workers.containers.run_files import remove_files
 from relay_workers.git.port import Git

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
+from relay_core.domain import execution as machine
 from relay_core.domain.events import EventKind
 from relay_core.domain.nodes import Capacity
 from relay_core.domain.operations import OperationKind, SubjectKind
@@ -17,7 +18,7 @@ from relay_core.store.operations import Subject, append, begin, open_of
 from relay_core.store.schema.tables import Operation, Workspace
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import stop_resume
-from relay_core.store.workspaces.delete import note_removal
+from relay_core.store.workspaces.removal import note_removal
 from relay_core.store.workspaces.stop_resume import StateRequest
 from tests.support.api_fixtures import Api, Worker, api_in_process, settings_for
 
@@ -136,6 +137,31 @@ def test_a_deletion_of_what_no_node_has_is_over_at_once(api):
     created, deleted = own(of_workspace(api, workspace))
     assert (created["terminal"], deleted["terminal"]) == (True, True)
     assert created["operation_id"] != deleted["operation_id"]
+    check_operations(api)
+
+
+def test_a_deletion_ends_with_a_clone_that_had_not_begun_to_write_files(api, worker):
+    """Its node has nothing to remove, and so would never end the operation."""
+    made = api.run()
+    claimed = worker.claim(UUID(made["execution_id"]))
+    api.delete(f"/v1/workspaces/{made['workspace_id']}")
+    deleted = own(of_workspace(api, made["workspace_id"]))[-1]
+    assert (deleted["kind"], deleted["terminal"]) == ("workspace.deleted", False)
+    worker.finish(claimed, machine.killed("killed"))
+    removed = own(of_workspace(api, made["workspace_id"]))[-1]
+    assert (removed["kind"], removed["operation_id"]) == ("workspace.removed", deleted["operation_id"])
+    assert removed["terminal"]
+    check_operations(api)
+
+
+def test_a_removal_that_is_noted_twice_is_one_event(api, worker):
+    """Two workers of a node may remove the same files."""
+    workspace = ready(api, worker)
+    api.delete(f"/v1/workspaces/{workspace}")
+    for _ in range(2):
+        with api.database.begin() as connection:
+            note_removal(connection, UUID(workspace), "n1")
+    assert kinds(of_workspace(api, workspace)).count("workspace.removed") == 1
     check_operations(api)
 
 

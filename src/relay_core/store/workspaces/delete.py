@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import ACTIVE, Status
-from relay_core.store import events, operations
+from relay_core.store import operations
 from relay_core.store.executions.kill import kill
 from relay_core.store.executions.locks import lock_executions
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
@@ -65,14 +65,3 @@ def _on_a_node(connection: Connection, workspace_id: UUID) -> bool:
     running = select(E.id).where(E.workspace_id == workspace_id, E.status == Status.RUNNING).exists()
     there = select(Workspace.container_ref.is_not(None) | running).where(Workspace.id == workspace_id)
     return bool(connection.scalar(there))
-
-
-def note_removal(connection: Connection, workspace_id: UUID, node_id: str) -> None:
-    """Record that the container and the files of a deleted workspace are gone; this ends the deletion."""
-    payload = {"node_id": node_id}
-    subject = operations.of_workspace(workspace_id)
-    open_one = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
-    if open_one is None:  # an earlier version of Relay has deleted it
-        events.append(connection, workspace_id, EventKind.WORKSPACE_REMOVED, payload)
-    else:
-        operations.append(connection, open_one, EventKind.WORKSPACE_REMOVED, payload, terminal=True)

@@ -12,6 +12,7 @@ from relay_core.domain.vocabulary import CloneState, Status, WorkspaceState
 from relay_core.store import events, operations
 from relay_core.store.projects import state as project_state
 from relay_core.store.schema.tables import ExecutionProcess, Mirror, Task, Workspace, WorkspaceRepo
+from relay_core.store.workspaces.removal import end_deletion
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
 
 
@@ -87,14 +88,18 @@ def preparation_failed(connection: Connection, workspace_id: UUID, why: Transiti
 
     Args:
         connection: the transaction that ends the clone.
-        workspace_id: the clone's workspace; if it is deleted, only its mirrors are written.
+        workspace_id: the clone's workspace; if it is deleted, only its mirrors are written, and the end of its
+            deletion if its node has no file of it.
         why: the end of the clone.
     """
-    found = select(Task.project_id, Workspace.deleted_at).join(Workspace, Workspace.task_id == Task.id)
-    project_id, deleted_at = connection.execute(found.where(Workspace.id == workspace_id)).one()
+    columns = (Task.project_id, Workspace.deleted_at, Workspace.container_ref, Workspace.node_id.label("node"))
+    found = select(*columns).join(Workspace, Workspace.task_id == Task.id).where(Workspace.id == workspace_id)
+    project_id, deleted_at, place, node = connection.execute(found).one()
     message = why.error_reason or f"the clone ended as {why.target}"
     if deleted_at is None:
         set_state(connection, workspace_id, WorkspaceState.FAILED, message)
+    elif place is None:  # the clone ended before it wrote a file, so its node will not find anything to remove
+        end_deletion(connection, workspace_id, node)
     unfinished = select(WorkspaceRepo.url).where(WorkspaceRepo.workspace_id == workspace_id)
     node_id = select(Workspace.node_id).where(Workspace.id == workspace_id).scalar_subquery()
     fetching = (Mirror.project_id == project_id) & (Mirror.node_id == node_id) & (Mirror.state == CloneState.CLONING)
