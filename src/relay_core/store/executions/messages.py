@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from relay_core.domain.message import MessageDescription, QueueMessage
 from relay_core.domain.vocabulary import RunReason
+from relay_core.store.projects.clone_turns import MAY_START
 
 _COLUMNS = "m.id, m.attempt, m.run_reason, m.workspace_id, m.run_id, m.node_id, m.pool, m.urls, m.title"
 _ANY = bindparam("ids", type_=ARRAY(Uuid()))
@@ -81,8 +82,9 @@ _STARTABLE = """
     """
 
 
-_ADMITTED = """(e.run_id IS NULL OR EXISTS (
-        SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.admitted_at IS NOT NULL))"""
+_ADMITTED = f"""(e.run_id IS NULL OR EXISTS (
+        SELECT 1 FROM runs r WHERE r.id = e.run_id AND r.admitted_at IS NOT NULL))
+      AND (e.project_id IS NULL OR e.id IN ({MAY_START}))"""  # noqa: S608 - nothing of a client's
 
 
 def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:

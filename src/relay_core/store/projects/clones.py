@@ -19,7 +19,7 @@ from relay_core.domain.step import CloneStep
 from relay_core.domain.vocabulary import ACTIVE, CloneState, Reason, Status
 from relay_core.store import events, operations
 from relay_core.store.executions.action_json import action_to_json
-from relay_core.store.projects import state
+from relay_core.store.projects import clone_turns, state
 from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Project, ProjectRepo, Repo
 from relay_core.store.transaction import send_after_commit
 
@@ -43,7 +43,9 @@ class ProjectRow:
 
 
 def start_clone(connection: Connection, project_id: UUID, pool: str, by: str, *, retry_of: UUID | None = None) -> UUID:
-    """Queue a clone of a project; its message is sent after the commit. It is an operation of the project.
+    """Queue a clone of a project, which is an operation of the project.
+
+    Its message is sent after the commit, or when its turn comes (`clone_turns`).
 
     Args:
         connection: one transaction of `Database`.
@@ -86,12 +88,12 @@ def start_clone(connection: Connection, project_id: UUID, pool: str, by: str, *,
     payload = {"run_reason": step.run_reason, "repo": None}
     events.append_to_project(connection, project_id, EventKind.EXECUTION_QUEUED, payload, operation_id=execution_id)
     state.settle(connection, project_id)
-    send_after_commit(connection, [execution_id])
+    send_after_commit(connection, [one for one in clone_turns.due(connection, by, pool) if one == execution_id])
     return execution_id
 
 
 def ended(connection: Connection, project_id: UUID, execution_id: UUID, transition: Transition) -> None:
-    """Write what the end of a clone of a project means for the project.
+    """Write what the end of a clone of a project means for the project, and let the owner's next clone start.
 
     If its node was lost, another node repeats it, up to `MOST_REPEATS` times.
 
@@ -109,6 +111,7 @@ def ended(connection: Connection, project_id: UUID, execution_id: UUID, transiti
     if transition.target is Status.COMPLETED:
         state.settle(connection, project_id)
         _append(connection, operation, EventKind.PROJECT_CLONED, end, terminal=True)
+        send_after_commit(connection, clone_turns.due(connection, row.created_by, row.pool))
         return
     error = transition.error_reason or f"the clone ended as {transition.target}"
     unfinished = (Mirror.project_id == project_id) & (Mirror.node_id == row.node_id)
@@ -123,6 +126,7 @@ def ended(connection: Connection, project_id: UUID, execution_id: UUID, transiti
     state.settle(connection, project_id, error)
     end |= {"reason": transition.reason, "error_reason": transition.error_reason}
     _append(connection, operation, EventKind.PROJECT_CLONE_FAILED, end, terminal=True)
+    send_after_commit(connection, clone_turns.due(connection, row.created_by, row.pool))
 
 
 def _append(

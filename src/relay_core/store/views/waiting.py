@@ -12,6 +12,7 @@ from relay_core.domain.admission import LimitKind, Wait, WaitKind, decide
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.admission import facts
 from relay_core.store.nodes import placement
+from relay_core.store.projects import clone_turns
 from relay_core.store.schema.tables import ExecutionProcess, Lane, Project, Run
 
 E = ExecutionProcess
@@ -34,7 +35,8 @@ def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUI
     ahead = _ahead(connection, execution_ids)
     holders = _holders(connection, execution_ids)
     first = [one for one in execution_ids if not ahead.get(one) and not holders.get(one)]
-    nodes, admission = placement.why_each_waits(connection, first), _not_admitted(connection, first)
+    nodes = placement.why_each_waits(connection, first)
+    admission = {**_not_admitted(connection, first), **clone_turns.waits(connection, first)}
     found = {}
     for one in execution_ids:
         wait = _lane(ahead.get(one, 0), holders.get(one, [])) or _because(nodes.get(one), admission.get(one))
