@@ -6,22 +6,23 @@ group.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.events import TERMINAL, EventKind
 from relay_core.domain.execution import Transition, evidence_state
-from relay_core.domain.vocabulary import EvidenceState, RunReason, Status
+from relay_core.domain.vocabulary import EvidenceState, RunReason, Status, TaskStatus
 from relay_core.store import events
+from relay_core.store.executions import end_statements
+from relay_core.store.executions.end_statements import Ending, NewEnd
 from relay_core.store.logs import log_store
 from relay_core.store.projects import clones
-from relay_core.store.runs import state
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
-from relay_core.store.transaction import send_after_commit
+from relay_core.store.transaction import admit_next, send_after_commit
 from relay_core.store.workspaces import lane, preparation
 
 E = ExecutionProcess
@@ -46,21 +47,6 @@ class Evidence:
     """Columns of `CodingAgentTurn`; None if the execution is no agent's turn."""
     events: Sequence[EvidenceEvent] = ()
     """Events to append before the terminal event."""
-
-
-class _Place(NamedTuple):
-    """Workspace or project, step group, run reason and run of an execution that ends."""
-
-    workspace_id: UUID | None
-    project_id: UUID | None
-    group_id: UUID
-    run_reason: str
-    run_id: UUID | None
-
-    @property
-    def subject(self) -> events.Place:
-        """Workspace or project that its events belong to."""
-        return events.Place(self.workspace_id, self.project_id)
 
 
 def finish(
@@ -92,27 +78,23 @@ def finish(
         The end that was written.
 
     Raises:
-        Stale: the execution has ended, or another worker owns it; nothing was written.
+        Stale: the execution has ended, or another worker owns it; the transaction has to be rolled back.
     """
     evidence = evidence or Evidence()
-    row = _place(connection, execution_id)
-    _lock(connection, execution_id, row)  # a kill request waits from now on, or was made before and is seen below
-    kill_asked = connection.scalar(select(E.kill_requested_at).where(E.id == execution_id)) is not None
-    if kill_asked and left_on is None:  # `killed` states that every process is gone
+    ending = end_statements.lock(connection, execution_id)  # a kill request waits from now on, or was made before
+    if ending.kill_asked and left_on is None:  # `killed` states that every process is gone
         transition = machine.heeding_kill(transition)
-    if not _write_end(connection, execution_id, transition, fence=fence, leftover_on=left_on):
-        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     _record_after_states(connection, execution_id, evidence.repo_states, known=left_on is None)
-    ends = evidence.log_ends
-    if ends:
-        cut = {name: end._replace(truncated=True) for name, end in ends.items()}
-        log_store.close(connection, execution_id, fence, ends if left_on is None else cut)
     if evidence.turn:
         turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
         connection.execute(turn.values(**evidence.turn))
     for kind, payload in evidence.events:
-        events.append_to_execution(connection, execution_id, row.subject, kind, payload)
-    _after_the_end(connection, execution_id, row, transition)
+        events.append_to_execution(connection, execution_id, ending.subject, kind, payload)
+    ends = evidence.log_ends
+    if left_on is not None:
+        ends = {name: end._replace(truncated=True) for name, end in ends.items()}
+    if not _end(connection, ending, transition, fence=fence, left_on=left_on, log_ends=ends):
+        raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     return transition
 
 
@@ -122,25 +104,80 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
     Returns:
         True if it was ended here; False if a worker had claimed it or it had ended before.
     """
-    row = _place(connection, execution_id)
-    _lock(connection, execution_id, row)
-    if not _write_end(connection, execution_id, transition, fence=None):
+    ending = end_statements.lock(connection, execution_id)
+    return _end(connection, ending, transition, fence=None, left_on=None, log_ends={})
+
+
+def _end(
+    connection: Connection,
+    ending: Ending,
+    transition: Transition,
+    *,
+    fence: int | None,
+    left_on: str | None,
+    log_ends: Mapping[str, "log_store.StreamEnd"],
+) -> bool:
+    """Write an end, if the execution has the expected status and fence; return whether it has.
+
+    Args:
+        connection: one transaction of `Database`.
+        ending: the execution, whose lane is locked.
+        transition: the change of status.
+        fence: expected fence; None: any, for an execution without an owner.
+        left_on: node on which processes of it may still run.
+        log_ends: sizes and checksums of the streams to close.
+
+    Raises:
+        Stale: a stream cannot be closed (`log_store.close`).
+    """
+    if ending.subject.workspace_id is None:
+        return _end_of_project(connection, ending, transition, fence=fence, left_on=left_on, log_ends=log_ends)
+    after = lane.after_end(ending, transition)
+    clone_failed = ending.run_reason is RunReason.CLONE and transition.target is not Status.COMPLETED
+    new = NewEnd(
+        fence,
+        left_on,
+        log_ends,
+        after.releases,
+        after.setup_done,
+        after.moves_task and not clone_failed,
+        after.chain_over,
+        ending.run_after(transition, goes_on=bool(after.following)),
+    )
+    written = end_statements.write(connection, ending.id, transition, new)
+    if written is None:
         return False
-    _after_the_end(connection, execution_id, row, transition)
+    log_store.check_closed(ending.id, fence, log_ends, written.closed)
+    if clone_failed:  # its event comes before that of the task
+        preparation.preparation_failed(connection, ending.subject.workspace_id, transition)
+        if after.moves_task:
+            lane.set_task_status(connection, ending.subject.workspace_id, TaskStatus.INREVIEW)
+    due = lane.create_next(connection, ending, after.following) if after.following else written.next_ids
+    send_after_commit(connection, due)
+    if written.run_completed:
+        admit_next(connection)
     return True
 
 
-def _place(connection: Connection, execution_id: UUID) -> _Place:
-    columns = (E.workspace_id, E.project_id, E.group_id, E.run_reason, E.run_id)
-    return _Place(*connection.execute(select(*columns).where(E.id == execution_id)).one())
-
-
-def _lock(connection: Connection, execution_id: UUID, place: _Place) -> None:
-    """Lock the lane of an execution, or the execution itself if it has none."""
-    if place.workspace_id is not None:
-        lane.lock(connection, place.workspace_id)
-    else:
-        connection.execute(select(E.id).where(E.id == execution_id).with_for_update())
+def _end_of_project(
+    connection: Connection,
+    ending: Ending,
+    transition: Transition,
+    *,
+    fence: int | None,
+    left_on: str | None,
+    log_ends: Mapping[str, "log_store.StreamEnd"],
+) -> bool:
+    """Write the end of the clone of a project, which has no lane and no run, and settle the project."""
+    if not _write_end(connection, ending.id, transition, fence=fence, leftover_on=left_on):
+        return False
+    if log_ends and fence is not None:
+        log_store.close(connection, ending.id, fence, log_ends)
+    kind, payload = TERMINAL[transition.target], end_statements.payload_of(transition)
+    events.append_to_execution(connection, ending.id, ending.subject, kind, payload, terminal=True)
+    if ending.subject.project_id is not None:
+        clones.ended(connection, ending.subject.project_id, ending.id, transition)
+    return True
 
 
 def _write_end(
@@ -191,27 +228,3 @@ def _record_after_states(
             state.execution_process_id == execution_id, state.after_state == EvidenceState.PENDING
         )
         connection.execute(pending.values(after_state=EvidenceState.UNAVAILABLE))
-
-
-def _after_the_end(connection: Connection, execution_id: UUID, place: _Place, transition: Transition) -> None:
-    """Append the terminal event, pass the lane on, and write the state of the run.
-
-    If a clone did not complete, its workspace becomes `failed`; a clone without a workspace settles its project.
-    """
-    payload = {
-        "status": transition.target,
-        "reason": transition.reason,
-        "exit_code": transition.exit_code,
-        "error_reason": transition.error_reason,
-    }
-    kind = TERMINAL[transition.target]
-    events.append_to_execution(connection, execution_id, place.subject, kind, payload, terminal=True)
-    if place.workspace_id is None:
-        if place.project_id is not None:
-            clones.ended(connection, place.project_id, execution_id, transition)
-        return
-    if place.run_reason == RunReason.CLONE and transition.target is not Status.COMPLETED:
-        preparation.preparation_failed(connection, place.workspace_id, transition)
-    in_lane = RunReason(place.run_reason).in_lane
-    send_after_commit(connection, lane.leave(connection, place.workspace_id, place.group_id) if in_lane else [])
-    state.settle(connection, place.run_id)

@@ -5,7 +5,7 @@ has two offsets: one in `stdout` or `stderr`, and one in `all`, which has both i
 `log_streams` are always locked in the order (execution, stream).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -144,7 +144,12 @@ def close(connection: Connection, execution_id: UUID, fence: int, ends: Mapping[
             "truncated": [ends[name].truncated for name in names],
         },
     )
-    for stream in sorted(set(names) - set(closed)):
+    check_closed(execution_id, fence, ends, frozenset(closed))
+
+
+def check_closed(execution_id: UUID, fence: int | None, ends: Mapping[str, StreamEnd], closed: Collection[str]) -> None:
+    """Raise `Stale`, as `close` does, if not all streams were closed."""
+    for stream in sorted(set(ends) - set(closed)):
         raise Stale(
             f"{stream} of execution {execution_id} is not closed: it is no longer owned with fence {fence}, "
             f"or no longer has the {ends[stream].bytes} bytes that were hashed"

@@ -7,33 +7,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, select, text
 
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
+from relay_core.domain.execution import Transition
 from relay_core.domain.vocabulary import RunReason, Status, TaskStatus
-from relay_core.store.executions.action_json import action_from_json
 from relay_core.store.executions.create import NewGroup, create_group
-from relay_core.store.schema.tables import ExecutionProcess, Lane, Workspace
+from relay_core.store.executions.end_statements import Ending
+from relay_core.store.executions.execution_row import existing
+from relay_core.store.schema.tables import ExecutionProcess, Lane
 
 E = ExecutionProcess
 _MOVE_TASK = text("SELECT move_task(:workspace, :status)")
 _IN_LANE = E.run_reason != RunReason.DEV_SERVER
-
-
-class Member(NamedTuple):
-    """One execution of a step group, with the values that the lane needs."""
-
-    id: UUID
-    run_reason: RunReason
-    status: Status
-    session_id: UUID
-    run_id: UUID | None
-    action: Action
-    lane_position: int
-    created_by: str
-    kill_asked: bool
-    """Whether a kill was requested. The status may still be `failed`, if not all processes could be killed."""
 
 
 def lock(connection: Connection, workspace_id: UUID) -> UUID | None:
@@ -54,47 +41,54 @@ def lock_of(connection: Connection, execution_id: UUID) -> None:
         lock(connection, workspace_id)
 
 
-def leave(connection: Connection, workspace_id: UUID, group_id: UUID) -> list[UUID]:
-    """Pass the lane on after an execution of a step group has ended. The caller has locked the lane.
+class AfterEnd(NamedTuple):
+    """The consequences of the end of an execution for its lane."""
 
-    Nothing happens while another execution of the group is queued or running. Once all have ended, the next group of
-    the chain is created in this transaction. At the end of the chain the task's status becomes `inreview` (a git act
-    does not change it), and the next chain in the queue may start.
+    releases: bool = False
+    """Whether its step group has ended and leaves the lane."""
+    setup_done: bool = False
+    """Whether the last setup script has completed, and all of its group."""
+    following: Sequence[Action] = ()
+    """The actions of the next step group of the chain; empty: the chain is over, or the group goes on."""
+    chain_over: bool = False
+    """Whether the next chain in the queue may start."""
+    moves_task: bool = False
+    """Whether the status of the task becomes `inreview`; a git act does not change it."""
 
-    Args:
-        connection: one transaction.
-        workspace_id: the lane's workspace.
-        group_id: the step group of the execution that has ended.
 
-    Returns:
-        Executions that may start now.
+def after_end(ending: Ending, transition: Transition) -> AfterEnd:
+    """Return the consequences of an end for the lane, which the caller has locked.
+
+    Nothing happens while another execution of the group is queued or running, or if another group holds the lane: then
+    this one ended while it was still queued. A dev server is not in the lane.
     """
-    members = _members(connection, workspace_id, group_id)
-    if any(not member.status.final for member in members):
-        return []
-    release = update(Lane).where(Lane.workspace_id == workspace_id, Lane.group_id == group_id).values(group_id=None)
-    connection.execute(release)
-    if lock(connection, workspace_id) is not None:
-        return []  # another group holds it: this one ended while it was still queued
-    first = members[0]
-    if first.run_reason is RunReason.SETUP_SCRIPT:
-        _note_setup(connection, workspace_id, members)
-    actions = chain.next_group(first.action)
+    members = ending.group_after(transition)
+    if not ending.run_reason.in_lane or not all(member.status.final for member in members):
+        return AfterEnd()
+    if ending.holder not in {None, ending.group_id}:
+        return AfterEnd()
+    actions = chain.next_group(ending.action)
+    more_setup = bool(actions) and actions[0].step.run_reason is RunReason.SETUP_SCRIPT
+    completed = all(member.status is Status.COMPLETED for member in members)
+    setup_done = ending.run_reason is RunReason.SETUP_SCRIPT and completed and not more_setup
     killed = any(member.kill_asked for member in members)
     if actions and not killed and chain.goes_on([(member.run_reason, member.status) for member in members]):
-        group = NewGroup(
-            first.session_id,
-            workspace_id,
-            actions,
-            first.created_by,
-            first.run_id,
-            lane_position=first.lane_position,
-            node_id=connection.scalar(select(Workspace.node_id).where(Workspace.id == workspace_id)),
-        )
-        return create_group(connection, group)
-    if first.run_reason.moves_task:
-        set_task_status(connection, workspace_id, TaskStatus.INREVIEW)
-    return head(connection, workspace_id)
+        return AfterEnd(releases=True, setup_done=setup_done, following=actions)
+    return AfterEnd(releases=True, setup_done=setup_done, chain_over=True, moves_task=ending.run_reason.moves_task)
+
+
+def create_next(connection: Connection, ending: Ending, actions: Sequence[Action]) -> list[UUID]:
+    """Create the next step group of a chain after the end of an execution of a workspace; return its executions."""
+    group = NewGroup(
+        existing(ending.session_id),
+        existing(ending.subject.workspace_id),
+        actions,
+        ending.created_by,
+        ending.run_id,
+        lane_position=ending.lane_position,
+        node_id=ending.node_id,
+    )
+    return create_group(connection, group)
 
 
 def set_task_status(connection: Connection, workspace_id: UUID, status: TaskStatus) -> None:
@@ -110,43 +104,3 @@ def head(connection: Connection, workspace_id: UUID) -> list[UUID]:
     queued = select(E.id, E.group_id).where(E.workspace_id == workspace_id, E.status == Status.QUEUED, _IN_LANE)
     rows = connection.execute(queued.order_by(E.lane_position, E.created_at, E.id)).all()
     return [row.id for row in rows if row.group_id == rows[0].group_id]
-
-
-def _members(connection: Connection, workspace_id: UUID, group_id: UUID) -> Sequence[Member]:
-    asked = E.kill_requested_at.is_not(None).label("kill_asked")
-    statement = (
-        select(
-            E.id,
-            E.run_reason,
-            E.status,
-            E.session_id,
-            E.run_id,
-            E.executor_action,
-            E.lane_position,
-            E.created_by,
-            asked,
-        )
-        .where(E.workspace_id == workspace_id, E.group_id == group_id)
-        .order_by(E.created_at, E.id)
-    )
-    return [
-        Member(
-            row.id,
-            RunReason(row.run_reason),
-            Status(row.status),
-            row.session_id,
-            row.run_id,
-            action_from_json(row.executor_action),
-            row.lane_position,
-            row.created_by,
-            row.kill_asked,
-        )
-        for row in connection.execute(statement)
-    ]
-
-
-def _note_setup(connection: Connection, workspace_id: UUID, members: Sequence[Member]) -> None:
-    following = chain.next_group(members[0].action)
-    done = not following or following[0].step.run_reason is not RunReason.SETUP_SCRIPT
-    if done and all(member.status is Status.COMPLETED for member in members):
-        connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(setup_completed_at=func.now()))

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from relay_core.domain import execution as machine
@@ -32,6 +32,15 @@ def test_a_chain_runs_step_by_step_and_ends_in_review(db):
     ran = [reason for reason, _ in run_to_end(db, db.publisher.take())]
     assert ran == ["clone", "setup_script", "coding_agent", "cleanup_script"]
     assert task_status(db, submitted) == "inreview"
+
+
+def test_an_end_without_evidence_is_two_requests_and_that_of_its_message(db):
+    claimed = claim(db, submit(db).execution_id)
+    asked: list[str] = []
+    event.listen(db.engine, "before_cursor_execute", lambda *values: asked.append(values[2]))
+    assert len(finish(db, claimed)) == 1
+    functions = [statement.partition(" FROM ")[2].partition("(") for statement in asked if "(" in statement]
+    assert [name for name, found, _ in functions if found] == ["lock_for_end", "write_end", "admit_at_once"]
 
 
 def test_the_task_is_in_progress_while_a_step_runs(db):
