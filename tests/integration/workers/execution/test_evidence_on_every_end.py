@@ -1,5 +1,6 @@
 """HEAD of every repository is recorded before and after a step, however the step ended."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.store import events
 from relay_core.store.schema.tables import Event, ExecutionProcessRepoState
 from relay_workers.maintenance.clocks import make_leftovers
+from relay_workers.maintenance.disk_limits import DiskLimits
+from relay_workers.maintenance.disk_meter import DiskMeter
+from relay_workers.maintenance.disk_pressure import DiskPressure
 from tests.support.presence_acts import silent, sweep_and_reap, watched
 from tests.support.worker_fixtures import Node
 
@@ -39,21 +43,58 @@ def begun(node: Node, workspace_id: UUID) -> UUID:
     return agent
 
 
+def over_its_disk_limit(node: Node) -> None:
+    """Measure the workspace until its limit is exceeded, as the worker's clock does."""
+    context = node.context
+    limits = DiskLimits(context.live, DiskMeter(context.containers), context.metrics)
+
+    def ended() -> bool:
+        limits.sweep()
+        return all(control.ended_by is not None for control in context.live.all())
+
+    node.until(ended, "the measurement that is over the limit")
+
+
+def under_disk_pressure(node: Node) -> None:
+    """Look at the disk as a node does that has to keep more free than there is."""
+    context = node.context
+    settings = context.settings.model_copy(update={"node_pressure_bytes": 1 << 62})
+    pressure = DiskPressure(settings, context.live, DiskMeter(context.containers), context.pump, context.metrics)
+
+    def ended() -> bool:
+        pressure.sweep()
+        return all(control.ended_by is not None for control in context.live.all())
+
+    node.until(ended, "the choice of the workspace")
+
+
+ACTS: dict[str, Callable[[Node], None]] = {
+    "disk_limit": over_its_disk_limit,
+    "disk_pressure": under_disk_pressure,
+}
+"""What the clocks of a worker do for the end of a step; this worker has none."""
+
+
 @pytest.mark.parametrize(
     ("command", "limits", "reason"),
     [
+        ("exec tail /dev/zero", at_once(memory_bytes=100_000_000), "oom"),
+        ("head -c 200M /dev/zero >~/large; sleep 987", at_once(disk_bytes=100_000_000), "disk_limit"),
+        ("sleep 987", at_once(), "disk_pressure"),
         ("sleep 987", at_once(), "user"),
         ("sleep 987", at_once(timeout_seconds=3), "timeout"),
         ("sleep 987", at_once(no_output_seconds=2), "no_output"),
         ("while :; do echo more; done", at_once(log_bytes=65536), "log_limit"),
         ("exit 3", at_once(), "exit_code"),
     ],
-    ids=["kill", "timeout", "no_output", "log_limit", "exit_code"],
+    ids=["oom", "disk_limit", "disk_pressure", "kill", "timeout", "no_output", "log_limit", "exit_code"],
 )
 def test_the_commit_of_a_step_that_was_ended_is_recorded(node: Node, command: str, limits: Limits, reason: str) -> None:
     agent = begun(node, node.submit(command=COMMIT + command, limits=limits))
     if reason == "user":
         node.kill(agent)
+    elif reason in ACTS:
+        ACTS[reason](node)
     assert node.wait_final(agent)["reason"] == reason
     seen = state(node, agent)
     assert seen["after_state"] == "recorded"
