@@ -19,6 +19,7 @@ from relay_core.domain.step import CloneStep
 from relay_core.domain.vocabulary import ACTIVE, CloneState, Reason, Status
 from relay_core.store import events, operations
 from relay_core.store.executions.action_json import action_to_json
+from relay_core.store.executions.locks import lock_executions
 from relay_core.store.projects import clone_turns, state
 from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Project, ProjectRepo, Repo
 from relay_core.store.transaction import send_after_commit
@@ -140,6 +141,11 @@ def _append(
 def _repeats(connection: Connection, operation: UUID) -> int:
     repeated = (Event.operation_id == operation) & (Event.kind == EventKind.PROJECT_CLONE_REPEATED)
     return connection.scalar(select(func.count()).select_from(Event).where(repeated)) or 0
+
+
+def lock_active(connection: Connection, project_id: UUID) -> None:
+    """Lock the clones of a project that are queued or running."""
+    lock_executions(connection, select(E.id).where(E.project_id == project_id, E.status.in_(ACTIVE)))
 
 
 def active(connection: Connection, project_id: UUID) -> list[UUID]:

@@ -182,6 +182,7 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
     if principal.only is not None:
         statement = statement.where(Project.created_by == principal.only)
+    clones.lock_active(connection, project_id)  # the end of a clone locks the clone before the project, too
     values = {"deleted_at": func.now(), "updated_at": func.now()}
     marked = connection.execute(statement.values(values).returning(Project.name, Project.created_by)).one_or_none()
     if marked is None:

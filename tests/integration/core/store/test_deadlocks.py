@@ -9,20 +9,23 @@ from sqlalchemy import Connection, text
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import NotFound
+from relay_core.domain.execution import failed
 from relay_core.domain.limits import Limits
-from relay_core.domain.vocabulary import Scope
+from relay_core.domain.vocabulary import Reason, Scope
 from relay_core.settings import Settings
 from relay_core.store import transaction
 from relay_core.store.database import make_database
 from relay_core.store.executions import leases
 from relay_core.store.executions.claim import Claimant, Claimed, claim
+from relay_core.store.executions.finish import finish
 from relay_core.store.nodes import runtime_nodes
-from relay_core.store.projects import projects
+from relay_core.store.projects import clones, projects
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from tests.support.published import Published
+from tests.support.waiting import eventually
 
 ANN = Principal("ann", frozenset({Scope.WRITE}))
 URLS = [f"https://example.org/{name}.git" for name in "abcd"]
@@ -120,6 +123,32 @@ def test_deleting_a_project_and_renewing_its_leases_do_not_meet(database: Databa
                 deleted.set()
 
         _beside_each_other(renew, delete)
+
+
+@pytest.mark.usefixtures("once")
+def test_deleting_a_project_waits_for_the_end_of_its_clone_without_a_deadlock(database: Database) -> None:
+    wanted = projects.ProjectInput("p", repos=[projects.ProjectRepoInput(URLS[0])])
+    with database.begin() as connection:
+        project_id = projects.create(connection, wanted, ANN)
+        execution_id = clones.start_clone(connection, project_id, "default", "ann")
+    with database.begin() as connection:
+        claimed = claim(connection, execution_id, 1, WORKER)
+        assert isinstance(claimed, Claimed)
+    deleted: list[int] = []
+    delete = threading.Thread(target=lambda: deleted.append(projects.delete(database, project_id, ANN)))
+    with database.begin() as connection:
+        connection.execute(text("SELECT 1 FROM execution_processes WHERE id = :id FOR UPDATE"), {"id": execution_id})
+        delete.start()
+        eventually(lambda: _waiting_for_locks(database) == 1)
+        finish(connection, execution_id, claimed.fence, failed(Reason.CLONE_FAILED, "the remote is gone"))
+    delete.join(20)
+    assert deleted == [0]
+
+
+def _waiting_for_locks(database: Database) -> int:
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.connect() as connection:
+        return int(connection.scalar(text(waits)) or 0)
 
 
 def test_a_deletion_that_was_interrupted_goes_on_when_it_is_asked_for_again(
