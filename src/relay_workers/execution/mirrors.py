@@ -2,7 +2,8 @@
 
 from contextlib import AbstractContextManager
 
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.git.url import redact
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.projects import mirrors, state
@@ -35,7 +36,16 @@ class MirrorFetches:
         """Update the mirror of a remote, or make it (`Git.fetch`); record the start and the end of the fetch.
 
         A fetch that was cancelled is left as it is in the row: the end of its execution settles that.
+
+        Raises:
+            StepFailed: as `Git.fetch`; `clone_failed` also if the settings of the node do not allow the remote.
         """
+        try:
+            return self._fetch(request)
+        except InvalidInput as error:
+            raise StepFailed(Reason.CLONE_FAILED, f"cannot clone {redact(request.url)}: {error}") from error
+
+    def _fetch(self, request: FetchRequest) -> FetchedRemote:
         path = str(self._git.mirror_path(request.project_id, request.url))
         place = MirrorPlace(self._node_id, request.project_id, request.url, path)
         with self._database.begin() as connection:
