@@ -383,20 +383,3 @@ def test_only_a_clone_of_a_project_has_no_workspace(node: FakeNode, changed: dic
     _, clone = make(node, remote(node))
     with pytest.raises(IntegrityError), node.database.begin() as connection:
         connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == clone).values(changed))
-
-
-def test_a_remote_that_the_node_does_not_allow_is_a_failure_with_that_reason(node, monkeypatch):
-    """The settings of a node may be others than those of the API."""
-
-    def not_allowed(_request):
-        raise InvalidInput("this server clones over https, ssh, not file", code="git_scheme_not_allowed")
-
-    url = remote(node)
-    _, clone = make(node, url)
-    monkeypatch.setattr(node.git, "fetch", not_allowed)
-    node.workers[0].run(clone)
-    row = node.row(clone)
-    assert (row["reason"], row["error_reason"]) == (
-        "clone_failed",
-        f"cannot clone {url}: this server clones over https, ssh, not file",
-    )
