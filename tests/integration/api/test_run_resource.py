@@ -52,6 +52,7 @@ def test_a_new_run_says_that_it_is_queued_and_whether_it_waits(api: Api, worker:
         "run_reason": "clone",
         "repo": None,
         "status": "queued",
+        "progress": None,
     }
     assert found["queue"] == {"ahead": 0, "waits_for": [], "waits": None}
     assert (found["title"], found["labels"], found["metadata"]) == ("Say hello", {}, {})
