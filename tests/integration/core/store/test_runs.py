@@ -47,13 +47,15 @@ def retry(db: Database, execution_id: UUID) -> UUID:
 
 
 def runs(db: Database) -> Mapping[frozenset[UUID], tuple[Any, ...]]:
-    """Everything about each run but its id and the time of its admission, by its executions."""
+    """Everything about each run but its id and what concerns its admission, by its executions."""
     found = {}
     with db.connect() as connection:
         for row in connection.execute(select(Run)).mappings():
             members = frozenset(connection.scalars(select(E.id).where(E.run_id == row["id"])))
             found[members] = tuple(
-                value for name, value in row.items() if name not in {"id", "created_at", "admitted_at"}
+                value
+                for name, value in row.items()
+                if name not in {"id", "created_at", "admitted_at", "admission_group"}
             )
     return found
 
