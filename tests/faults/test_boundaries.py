@@ -1,5 +1,6 @@
 """kill -9 of the worker at each boundary of a step: one end, once. The boundary is held open by a lock of the test's."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from relay_workers.containers.pid1.record import decode
+from relay_workers.containers.pid1.record import decode, is_held
 from tests.support.fault_stack import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -67,6 +68,24 @@ def test_before_anything_was_prepared(stack: Stack):
     must_have_run_once(stack, step)
 
 
+def test_while_the_container_has_not_answered_a_start(stack: Stack):
+    """The request, with the node's files, waits in the socket of a frozen container; then nobody waits for the answer."""
+    run = ready(stack)
+    container = stack.relay.container(run)
+    with locked(stack, "LOCK TABLE execution_process_repo_states IN EXCLUSIVE MODE"):
+        step = next_step(stack, run, ONCE)
+        stack.relay.until(lambda: waiting(stack))
+        container.pause()
+    record = stack.relay.data_dir / "executions" / step / "1" / "record"
+    try:
+        stack.relay.until(lambda: busy(lambda: record.exists() and is_held(record)), what="the start is asked for")
+        stack.relay.kill_9("worker")
+    finally:
+        container.unpause()
+    stack.relay.start("worker")
+    must_have_run_once(stack, step)
+
+
 def test_as_soon_as_it_has_started(stack: Stack):
     run = ready(stack)
     step = next_step(stack, run, f"sleep 1; {ONCE}")
@@ -98,6 +117,44 @@ def test_when_it_has_ended_and_its_log_is_not_stored(stack: Stack):
         stack.relay.kill_9("worker")
     stack.relay.start("worker")
     must_have_run_once(stack, step)
+
+
+def test_between_term_and_the_kill_that_follows(stack: Stack):
+    """The next worker ends what the first began: the step, which holds on, is told again and then killed."""
+    script = "trap 'echo term' TERM; echo up; while :; do sleep 0.1; done"
+    run = stack.relay.submit(stack.repo, script, limits={"kill_grace_seconds": 3})
+    agent = stack.agent(run, {"running"})
+    stack.wait_log(agent["id"], len("up\n"))
+    stack.relay.kill(agent["id"])
+    stack.wait_log(agent["id"], len("up\nterm\n"))
+    die_and_come_back(stack)
+    ended = stack.agent(run)
+    assert (ended["status"], ended["reason"]) == ("killed", "user")
+    assert "/bin/sh" not in stack.relay.processes_in(run)
+    assert stack.relay.log(ended["id"], "stdout").startswith(b"up\nterm\n")
+    stack.must_be_whole(ended["id"])
+
+
+def test_while_the_state_after_it_is_recorded(stack: Stack):
+    """In git's container, which commits what the step left: one commit, whoever records it."""
+    script = "until [ -e /workspace/go ]; do sleep 0.05; done; echo new >new; echo once"
+    run = stack.relay.submit(stack.repo, script)
+    agent = stack.agent(run, {"running"})
+    label = f"relay.workspace_id={run['workspace_id']}"
+    client = stack.relay.docker_client()
+    heard = client.events(decode=True, filters={"label": [label, "relay.tool=1"], "event": "start"})
+    (stack.relay.data_dir / "workspaces" / run["workspace_id"] / "go").touch()
+    next(heard)
+    stack.relay.kill_9("worker")
+    heard.close()
+    client.close()
+    stack.relay.start("worker")
+    must_have_run_once(stack, agent["id"])
+    (state,) = stack.agent(run)["repo_states"]
+    assert (state["problem"], state["dirty"]) == (None, False)
+    clone = next((stack.relay.data_dir / "workspaces" / run["workspace_id"]).rglob(".git")).parent
+    log = ["git", "-c", "safe.directory=*", "-C", clone, "rev-list", f"{state['before_head_commit']}..HEAD"]
+    assert subprocess.check_output(log, text=True).split() == [state["after_head_commit"]]
 
 
 def test_in_the_terminal_transaction(stack: Stack):
