@@ -65,6 +65,12 @@ class Bench:
 def working(bench: Bench) -> Iterator[Bench]:
     """With a worker, from its first heartbeat on where its events are listened to."""
     with start_worker(
-        bench.app, pool="threads", concurrency=1, perform_ping_check=False, task_events=True, without_heartbeat=False
+        bench.app,
+        pool="threads",
+        concurrency=1,
+        perform_ping_check=False,
+        shutdown_timeout=30,  # three times Celery's, as the tests' limits of time: the processes share the processors
+        task_events=True,
+        without_heartbeat=False,
     ):
         yield bench
