@@ -51,7 +51,14 @@ def start_bench_worker(relay: Relay, module: str) -> None:
         command = [sys.executable, "-m", module, "--worker"]
         environment = {**relay.environment, "RELAY_API_PUBLIC_URL": relay.api_url}
         relay.processes["worker"] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    relay.until(lambda: "ready." in relay.log_of("worker"), seconds=60, what="worker ready")
+
+    def takes_work() -> bool:
+        log = relay.log_of("worker")
+        if relay.processes["worker"].poll() is not None:
+            sys.exit(f"the worker of the bench ended:\n{log[-4000:]}")
+        return "ready." in log
+
+    relay.until(takes_work, seconds=60, what="worker ready")
 
 
 def environment(root: Path, database_url: str, redis_url: str) -> dict[str, str]:
