@@ -32,10 +32,14 @@ class Sizes(NamedTuple):
     seconds: float
     """Time of each loop of rows 5 and 6."""
     idle: int
-    """Idle runs in row 7."""
+    """Idle runs on real containers in row 7."""
+    idle_on_fake: int
+    """Idle runs on the fake container engine in row 7."""
+    idle_seconds: float
+    """Time of each measurement in row 7."""
 
 
-FULL, QUICK = Sizes(10, 100, 20, 200), Sizes(3, 10, 4, 10)
+FULL, QUICK = Sizes(10, 100, 20, 200, 1000, 60), Sizes(3, 10, 4, 10, 50, 10)
 
 
 def main() -> None:
@@ -86,10 +90,13 @@ def short_rows(sizes: Sizes, _: str) -> Iterator[Row]:
 
 
 def idle_rows(sizes: Sizes, _: str) -> Iterator[Row]:
-    """Measure row 7, on real containers."""
-    idle = idle_runs(sizes.idle, 10 if sizes is QUICK else 60)
-    yield Row(f"memory of a worker with {sizes.idle} idle runs (MB)", idle.memory_mb, None, "", "< 200")
-    yield Row("processor time of it (% of a core)", idle.core_percent, None, "", "< 10")
+    """Measure row 7, on the fake container engine and on real containers."""
+    for count, fake in ((sizes.idle_on_fake, True), (sizes.idle, False)):
+        idle = idle_runs(count, sizes.idle_seconds, fake=fake)
+        runs = f"{count} idle runs, {'fake' if fake else 'real'} containers"
+        for name, load in (("no run", idle.without), (runs, idle.with_runs)):
+            yield Row(f"memory of a worker, {name} (MB)", load.memory_mb, None, "", "< 200")
+            yield Row(f"processor time of it, {name} (% of a core)", load.core_percent, None, "", "< 10")
 
 
 def shown(row: Row) -> str:

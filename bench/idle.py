@@ -28,7 +28,7 @@ SETTLE_SECONDS = 10.0
 
 
 class Load(NamedTuple):
-    """Memory and processor time of a worker."""
+    """Memory of a worker, and processor time of it and of the processes that it starts."""
 
     memory_mb: float
     core_percent: float
@@ -83,12 +83,11 @@ def idle_runs(count: int, seconds: float, *, fake: bool) -> Idle:
 
 
 def load_of(worker: psutil.Process, seconds: float) -> Load:
-    """Measure a process for some time, after `SETTLE_SECONDS`."""
+    """Measure a process for some time, after `SETTLE_SECONDS`, with the processes that it starts, such as `du`."""
     time.sleep(SETTLE_SECONDS)
-    before = worker.cpu_times()
+    before = sum(worker.cpu_times()[:4])  # user and system, its own and that of ended children
     time.sleep(seconds)
-    after = worker.cpu_times()
-    used = after.user + after.system - before.user - before.system
+    used = sum(worker.cpu_times()[:4]) - before
     return Load(worker.memory_info().rss / 1e6, used / seconds * 100)
 
 
