@@ -107,7 +107,7 @@ class FleetProcess:
     def heartbeat(self, node_id: str) -> None:
         """Send the heartbeat of a node."""
         with self._database.begin() as connection:
-            runtime_nodes.is_draining(connection, node_id)
+            runtime_nodes.closed_by_operator(connection, node_id)
             runtime_nodes.heartbeat(connection, node_id, pool=POOL, client_version="fleet")
 
     def renew(self, node_id: str) -> None:

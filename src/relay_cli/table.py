@@ -167,4 +167,10 @@ ENTRIES = (
     ),
     Entry("limits", f"{_AT}run_limits:limits", "Limits on concurrent runs of projects, owners and pools.", _SETTINGS),
     Entry("undrain", f"{_AT}nodes:undrain", "Let a node take new workspaces again.", _SETTINGS),
+    Entry(
+        "revoke",
+        f"{_AT}nodes:revoke",
+        "Stop a node from starting anything, also in its own workspaces. Steps that run there go on.",
+        _SETTINGS,
+    ),
 )

@@ -268,3 +268,21 @@ def test_a_node_is_drained_from_the_command_line(relay: Relay):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert node_id in done.stderr
         assert own_node(relay)["draining"] is draining
+
+
+def test_a_revoked_node_starts_nothing_until_it_is_restored(relay: Relay, repo):
+    """The worker goes on with the step that it runs, says why it takes no other, and starts it after the restoration."""
+    node_id = own_node(relay)["node_id"]
+    run = relay.submit(repo, "until test -f /tmp/go; do sleep 0.1; done", cleanup_script="echo cleaned")
+    agent = relay.wait_step(run, "coding_agent", {"running"})
+    assert "starts no step" in subprocess_note(relay, "revoke", node_id)
+    try:
+        assert relay.container(run).exec_run(["touch", "/tmp/go"]).exit_code == 0
+        assert ended(relay, agent["id"])["status"] == "completed"
+        after = relay.wait_step(run, "cleanup_script", {"queued"})
+        wait = relay.get(f"/v1/executions/{after['id']}")["waits_for"]
+        assert wait["message"] == f"its node {node_id} is revoked"
+        relay.until(lambda: "this node is revoked" in relay.log_of("worker"), 30, "the error of the worker")
+    finally:
+        subprocess_note(relay, "revoke", node_id, "--undo")
+    assert {step["status"] for step in relay.wait_chain(run)} == {"completed"}

@@ -42,7 +42,9 @@ def _node(listed: runtime_nodes.ListedNode) -> dict[str, Any]:
     state = str(node.liveness)
     if node.liveness is Liveness.ONLINE:
         state = "draining" if node.draining else str(node.reported_health)
-    fine = node.liveness is Liveness.ONLINE and node.reported_health is NodeHealth.OK
+    if node.revoked_at is not None:
+        state = "revoked"
+    fine = node.revoked_at is None and node.liveness is Liveness.ONLINE and node.reported_health is NodeHealth.OK
     return {
         "node_id": node.node_id,
         "pool": node.pool,

@@ -15,7 +15,7 @@ from relay_api.services import Services
 from relay_core.domain.short_id import PATTERN
 from relay_core.store import tokens
 from relay_core.store.database import Connection
-from relay_core.store.nodes import runtime_nodes
+from relay_core.store.nodes import revocation, runtime_nodes
 
 router = APIRouter(prefix="/v1", tags=["admin"])
 
@@ -92,10 +92,31 @@ def drain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> Node
     return _set_draining(services, node_id, principal.owner, draining=True)
 
 
-@router.post("/nodes/{node_id}/undrain", responses=problems(404), summary="Let a node take new workspaces again")
+@router.post("/nodes/{node_id}/undrain", responses=problems(404, 409), summary="Let a node take new workspaces again")
 def undrain_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:
-    """Let a drained node take new workspaces again. Needs the scope `admin`."""
+    """Let a drained node take new workspaces again. Needs the scope `admin`.
+
+    For a revoked node it answers 409 `node_revoked`: restore that.
+    """
     return _set_draining(services, node_id, principal.owner, draining=False)
+
+
+@router.post("/nodes/{node_id}/revoke", responses=problems(404), summary="Let a node start nothing more")
+def revoke_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:
+    """Let the node start no step any more, also in the workspaces that it has. Needs the scope `admin`.
+
+    Steps that run there go on to their end; kill them if they must not. Steps that wait for the node say so in
+    `waits_for`. If the worker of a running step ends, the step fails with `node_lost`.
+    """
+    with services.database.begin() as connection:
+        return answers.node(revocation.revoke(connection, node_id, principal.owner))
+
+
+@router.post("/nodes/{node_id}/restore", responses=problems(404), summary="Let a revoked node take work again")
+def restore_node(node_id: NodeId, services: ServicesDep, principal: Admin) -> NodeOut:
+    """Let a revoked node take work again, new workspaces too. Needs the scope `admin`."""
+    with services.database.begin() as connection:
+        return answers.node(revocation.restore(connection, node_id, principal.owner))
 
 
 def _set_draining(services: Services, node_id: str, by: str, *, draining: bool) -> NodeOut:

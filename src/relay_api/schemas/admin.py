@@ -79,7 +79,10 @@ class NodeOut(Output):
     client_version: str | None
     capabilities: Annotated[dict[str, Any], Shaped(Capabilities)]
     declares: list[str] = Field(description="Capabilities that runs may need (`RELAY_NODE_CAPABILITIES`).")
-    draining: bool = Field(description="Whether the node was told to take no new workspaces.")
+    draining: bool = Field(
+        description="Whether the node was told to take no new workspaces; also true if it is revoked."
+    )
+    revoked_at: datetime | None = Field(description="Since when it starts no step; null: it is not revoked.")
     max_workspaces: int | None = Field(
         description="Most workspaces at work on the node at once; null: no limit is known."
     )

@@ -1,4 +1,4 @@
-"""`relay nodes | drain`: the nodes of the fleet."""
+"""`relay nodes | drain | undrain | revoke`: the nodes of the fleet."""
 
 import sys
 from typing import Annotated
@@ -48,9 +48,30 @@ def undrain(node: Node, as_json: Json = False) -> None:
     _request(node, "undrain", as_json=as_json)
 
 
+def revoke(
+    node: Node,
+    undo: Annotated[bool, typer.Option("--undo", help="Let the node take work again, new workspaces too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop a node from starting anything, also in its own workspaces. Steps that run there go on.
+
+    Example: relay revoke node-0123456789ab
+    """
+    _request(node, "restore" if undo else "revoke", as_json=as_json)
+
+
+_SAID = {
+    "drain": "takes no new workspaces",
+    "undrain": "takes new workspaces",
+    "revoke": "is revoked: it starts no step any more",
+    "restore": "takes work again",
+}
+"""The message for each request that was carried out."""
+
+
 def _request(node: str, verb: str, *, as_json: bool) -> None:
     answer = connect().call("POST", f"/v1/nodes/{node}/{verb}")
     if as_json:
         output.show(answer, as_json=True)
     else:
-        note(f"{node} takes {'' if verb == 'undrain' else 'no '}new workspaces")
+        note(f"{node} {_SAID[verb]}")

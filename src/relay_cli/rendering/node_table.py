@@ -26,7 +26,12 @@ def node_lines(nodes: Iterable[Mapping[str, Any]], style: Style) -> list[str]:
 
 
 def state_of(node: Mapping[str, Any]) -> str:
-    """Return the state of a node in one word: its liveness if it is silent, else whether it drains, else its health."""
+    """Return the state of a node in one word.
+
+    That it is revoked comes first, then its liveness if it is silent, whether it drains, and its health.
+    """
+    if node.get("revoked_at"):  # a server of an earlier version does not say it
+        return "revoked"
     if node["liveness"] != "online":
         return str(node["liveness"])
     return "draining" if node["draining"] else str(node["reported_health"])

@@ -92,6 +92,8 @@ class NodePlaces:
     declares: frozenset[str] = frozenset()
     takes_new: bool = True
     """Whether it takes workspaces that are on no node yet."""
+    revoked: bool = False
+    """Whether it starts nothing, not even in the workspaces that it has."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,8 @@ class _Room:
         node = self._nodes.get(node_id)
         if node is None:
             return Wait(WaitKind.NODE, f"its node {node_id} is offline")
+        if node.revoked:
+            return Wait(WaitKind.NODE, f"its node {node_id} is revoked")
         return Admitted(run, None) if self._free(node) else self._full(LimitKind.NODE, node_id, [node])
 
     def _capable(self, run: WaitingRun, nodes: Sequence[NodePlaces]) -> Admitted | Wait:

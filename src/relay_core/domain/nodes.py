@@ -59,16 +59,25 @@ def health(*, engine_answers: bool, draining: bool, free_bytes: int, min_free_by
     return NodeHealth.DRAINING if draining else NodeHealth.OK
 
 
-def end_of_lost_run(node_id: str, kill_requested_by: str | None) -> Transition:
-    """Return the end of a running execution whose node is offline.
+def closed_by_operator(*, draining: bool, revoked: bool) -> str | None:
+    """Return the word for what an operator told a node: `revoked`, else `draining`; None: it takes work."""
+    if revoked:
+        return "revoked"
+    return "draining" if draining else None
+
+
+def end_of_lost_run(node_id: str, kill_requested_by: str | None, *, revoked: bool = False) -> Transition:
+    """Return the end of a running execution whose node is offline, or is revoked and has lost the worker that ran it.
 
     Args:
         node_id: the node.
         kill_requested_by: who requested a kill before; the execution is then `killed`. None: it fails with `node_lost`.
+        revoked: whether the node lives, but is revoked.
     """
+    lost = f"node {node_id} is revoked, and its worker ended" if revoked else f"node {node_id} fell silent"
     if kill_requested_by is not None:
-        return machine.killed(f"killed by {kill_requested_by}; node {node_id} fell silent before it could say so")
-    return machine.failed(Reason.NODE_LOST, f"node {node_id} fell silent while it ran, so how it went on is not known")
+        return machine.killed(f"killed by {kill_requested_by}; {lost} before it could say so")
+    return machine.failed(Reason.NODE_LOST, f"{lost} while it ran, so how it went on is not known")
 
 
 @dataclass(frozen=True)

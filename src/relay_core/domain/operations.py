@@ -17,6 +17,8 @@ class OperationKind(StrEnum):
     NODE_ATTACH = "node.attach"
     NODE_DRAIN = "node.drain"
     NODE_UNDRAIN = "node.undrain"
+    NODE_REVOKE = "node.revoke"
+    NODE_RESTORE = "node.restore"
     ORPHAN = "orphan"
     """A container of a node that no workspace needs, from its discovery to its removal."""
     CREDENTIAL_CHANGE = "credential.change"

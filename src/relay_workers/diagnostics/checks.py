@@ -105,6 +105,9 @@ def judge_node(listed: ListedNode) -> Check:
     beat = "it has never sent a heartbeat" if age is None else f"its last heartbeat is {age:.0f} s old"
     promised = nodes.load_text(listed.promised.workspaces, listed.promised.memory_bytes, node.capacity)
     facts = f"{node.node_id} is {node.liveness}, reports {node.reported_health}; {beat}; {promised} are promised"
+    if node.revoked_at is not None:
+        advice = "let it work again with `relay revoke NODE --undo`, or stop its workers"
+        return Check("node", "warning", f"{facts}; it is revoked and starts no step", advice)
     if node.liveness is not Liveness.ONLINE:
         return Check("node", "warning", facts, "start a worker there, or see its log")
     if node.reported_health in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:

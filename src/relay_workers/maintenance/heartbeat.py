@@ -41,6 +41,7 @@ class Heartbeat:
         self._containers = containers
         self._capabilities: dict[str, Any] | None = None
         self._engine_answers = True
+        self._revoked = False
 
     def ask_engine(self) -> None:
         """Ask the container engine for its version and resources. The next heartbeat writes the answer."""
@@ -67,9 +68,10 @@ class Heartbeat:
         if known is not None:
             known = {**known, "workers": living_workers(settings.data_dir, node_id)}
         with self._database.begin() as connection:
+            closed = runtime_nodes.closed_by_operator(connection, node_id)
             health = nodes.health(
                 engine_answers=self._engine_answers,
-                draining=runtime_nodes.is_draining(connection, node_id),
+                draining=closed is not None,
                 free_bytes=shutil.disk_usage(settings.data_dir).free,
                 min_free_bytes=settings.node_min_free_bytes,
             )
@@ -81,3 +83,16 @@ class Heartbeat:
                 capabilities=known,
                 health=health,
             )
+        self._tell_revoked(revoked=closed == "revoked")
+
+    def _tell_revoked(self, *, revoked: bool) -> None:
+        """Log that the node is revoked, or is so no longer, once for each change."""
+        if revoked and not self._revoked:
+            log.error(
+                "this node is revoked: its workers start no step and take none over; "
+                "restore it with `relay revoke NODE --undo`, or stop its workers",
+                node=self._claimant.node_id,
+            )
+        elif self._revoked and not revoked:
+            log.info("this node is restored: its workers take work again", node=self._claimant.node_id)
+        self._revoked = revoked

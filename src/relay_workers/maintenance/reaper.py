@@ -1,4 +1,4 @@
-"""Ends the executions of nodes that are offline."""
+"""Ends the executions of nodes that are offline, or revoked without the worker that ran them."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,7 +21,7 @@ LEASE_SECONDS = 300.0
 
 
 class Reaper:
-    """Takes over the executions of offline nodes and ends them, each in one transaction.
+    """Takes over the executions of offline and revoked nodes and ends them, each in one transaction.
 
     Args:
         database: stores nodes and executions; after a commit it sends the messages of executions that may start next.
@@ -46,7 +46,7 @@ class Reaper:
         self._live_logs = live_logs
 
     def sweep(self) -> int:
-        """End the executions of all offline nodes whose leases have expired; return how many were ended.
+        """End the executions of all offline and revoked nodes whose leases have expired; return how many were ended.
 
         This reads the whole log of each execution and can take long, so it runs on its own clock.
         """
@@ -68,5 +68,7 @@ class Reaper:
         ended.append(execution.execution_id)
         self._live_logs.end(execution.execution_id)
         log.warning(
-            "ended an execution of an offline node", execution_id=str(execution.execution_id), node=execution.node_id
+            "ended an execution of an offline or revoked node",
+            execution_id=str(execution.execution_id),
+            node=execution.node_id,
         )

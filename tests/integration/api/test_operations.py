@@ -20,7 +20,7 @@ from relay_core.store.transaction import Database
 from relay_core.store.workspaces import stop_resume
 from relay_core.store.workspaces.removal import note_removal
 from relay_core.store.workspaces.stop_resume import StateRequest
-from tests.support.api_fixtures import Api, Worker, api_in_process, settings_for
+from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
 
 
 @pytest.fixture
@@ -220,6 +220,27 @@ def test_events_of_nodes_are_for_admins(api):
     assert api.get("/v1/nodes/n1/events").status_code == 403
     assert "node.attached" not in kinds(events(api, "ann"))
     assert api.post("/v1/nodes/n2/drain", who="admin").status_code == 404
+    check_operations(api)
+
+
+def test_a_revocation_and_a_restoration_are_operations_for_admins(api):
+    with api.database.begin() as connection:
+        runtime_nodes.register(connection, "n1", "default", Capacity(1, 1, 1))
+    assert api.post("/v1/nodes/n1/revoke").status_code == 403
+    assert api.post("/v1/nodes/n2/revoke", who="admin").status_code == 404
+    for _ in range(2):
+        revoked = api.post("/v1/nodes/n1/revoke", who="admin").json()
+    assert (revoked["draining"], revoked["closed"], revoked["revoked_at"] is None) == (True, "it is revoked", False)
+    waiting = api.get(f"/v1/runs/{api.run()['run_id']}").json()["waits_for"]
+    assert (waiting["kind"], waiting["message"]) == ("node", "no node has room (n1 is revoked)")
+    refused = problem_of(api.post("/v1/nodes/n1/undrain", who="admin"))
+    assert refused[:2] == (409, "node_revoked")
+    for _ in range(2):
+        restored = api.post("/v1/nodes/n1/restore", who="admin").json()
+    assert (restored["draining"], restored["closed"], restored["revoked_at"]) == (False, None, None)
+    found = api.get("/v1/nodes/n1/events", "admin").json()["items"]
+    assert kinds(found) == ["node.attached", "node.revoked", "node.restored"]
+    assert [event["payload"]["by"] for event in found[1:]] == ["root", "root"]
     check_operations(api)
 
 

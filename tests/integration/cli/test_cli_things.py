@@ -266,7 +266,7 @@ def test_the_text_of_a_token_is_said_to_be_shown_once(relay):
 
 
 @pytest.mark.parametrize("who", ["admin"])
-def test_nodes_are_listed_drained_and_undrained(api, relay):
+def test_nodes_are_listed_drained_and_revoked(api, relay):
     Worker(api.database)
     with api.database.begin() as connection:
         told = {"slots_per_worker": 100, "workers": ["w1@test-node"]}
@@ -278,6 +278,10 @@ def test_nodes_are_listed_drained_and_undrained(api, relay):
     assert "takes no new workspaces" in relay("drain", "test-node").stderr
     assert relay("nodes").stdout.splitlines()[-1] == "test-node takes no new workspace: it is draining"
     assert "takes new workspaces" in relay("undrain", "test-node").stderr
+    assert "starts no step any more" in relay("revoke", "test-node").stderr
+    assert relay("nodes").stdout.splitlines()[1].split()[2] == "revoked"
+    assert relay("nodes").stdout.splitlines()[-1] == "test-node takes no new workspace: it is revoked"
+    assert "takes work again" in relay("revoke", "test-node", "--undo").stderr
 
 
 def test_ids_names_and_labels_are_completed_from_the_api(api, relay):

@@ -36,6 +36,7 @@ _NODE: dict[str, Any] = {
     },
     "declares": ["gpu"],
     "draining": False,
+    "revoked_at": None,
     "max_workspaces": 8,
     "memory_bytes": 30198988800,
     "promised": {"workspaces": 1, "memory_bytes": 4294967296},

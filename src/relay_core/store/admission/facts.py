@@ -53,7 +53,8 @@ _NODES = text(
     """
     SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
       n.liveness = 'offline' AS gone,
-      NOT n.draining AND n.reported_health NOT IN ('disk_pressure', 'engine_unavailable') AS takes_new
+      NOT n.draining AND n.reported_health NOT IN ('disk_pressure', 'engine_unavailable') AS takes_new,
+      n.revoked_at IS NOT NULL AS revoked
     FROM runtime_nodes n ORDER BY n.node_id
     """
 )
@@ -115,7 +116,13 @@ def situation(connection: Connection, runs: list[WaitingRun]) -> Situation:
     return Situation(
         nodes=[
             NodePlaces(
-                row.node_id, row.pool, row.places, taken.get(row.node_id, 0), frozenset(row.declares), row.takes_new
+                row.node_id,
+                row.pool,
+                row.places,
+                taken.get(row.node_id, 0),
+                frozenset(row.declares),
+                row.takes_new,
+                row.revoked,
             )
             for row in found
             if not row.gone

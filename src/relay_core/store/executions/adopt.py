@@ -18,6 +18,7 @@ from relay_core.store.executions import leases
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed, mark_of_lease
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs import log_store
+from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.workspaces import lane
 
@@ -120,7 +121,8 @@ def adopt(
 ) -> Claimed | NotClaimed:
     """Make a worker the owner of a running execution of its node, if the present owner is gone.
 
-    Of several workers that try, one succeeds. The owner before it can write no more.
+    Of several workers that try, one succeeds. The owner before it can write no more. On a revoked node no worker takes
+    over what another one ran: the reaper ends it.
 
     Args:
         connection: one transaction.
@@ -136,6 +138,8 @@ def adopt(
         return NotClaimed("neither queued nor running here")
     row = ExecutionRow.from_row(found)
     owner = row.owner or ""
+    if owner != by.owner and placement.is_revoked(connection, by.node_id):
+        return NotClaimed("the node takes nothing over: it is revoked")
     handle = row.handle
     if handle is None:
         return NotClaimed("its row names no process")

@@ -177,7 +177,7 @@ def _claim_of_project(
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         end_queued(connection, execution_id, refused)
         return NotClaimed(gone, refused)
-    if no_room := full or placement.why_draining(connection, by.node_id):
+    if no_room := full or placement.why_closed_by_operator(connection, by.node_id):
         [message] = messages_of(connection, [execution_id])
         return NotClaimed(f"the node takes no clone: {no_room}", waits=message)
     handle = ProcessHandle(NO_GID)
@@ -277,7 +277,8 @@ def _take(connection: Connection, found: Queued, by: Claimant, taken_at: datetim
     )
     taken = claim_statements.take(connection, found, by.owner, by.node_id, new)
     if isinstance(taken, Full):
-        return _waiting(connection, row.id, placement.why_full(taken.load, taken.capacity, workspace, taken.draining))
+        closed = placement.why_closed_by_operator(connection, by.node_id) if taken.closed else None
+        return _waiting(connection, row.id, closed or placement.why_full(taken.load, taken.capacity, workspace))
     return _claimed(connection, row, by, handle, taken, taken_at)
 
 

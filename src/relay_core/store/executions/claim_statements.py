@@ -83,7 +83,8 @@ class Taken(NamedTuple):
 class Full(NamedTuple):
     """The node of a claim for which it has no room; nothing was written."""
 
-    draining: bool
+    closed: bool
+    """Whether an operator told the node to take no new workspaces, or revoked it, and the claim is against that."""
     load: Load
     capacity: Capacity
 

@@ -75,6 +75,7 @@ _STARTABLE = """
     LEFT JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
     WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
       AND w.state IS DISTINCT FROM 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
+      AND n.revoked_at IS NULL
       AND (e.run_reason = 'dev_server' OR e.workspace_id IS NULL OR (
         (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
@@ -91,7 +92,7 @@ def startable(connection: Connection, older_than_seconds: float, limit: int = 20
     """Return executions that wait for nothing but a worker, or for free capacity on a node.
 
     Left out are executions behind another step group, those of a stopped workspace, and those of a node that is offline
-    (no worker would take their messages).
+    or revoked (no worker would take their messages).
 
     Args:
         connection: any transaction.

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from relay_core.domain.nodes import Capacity
+from relay_core.domain.nodes import Capacity, closed_by_operator
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 
 
@@ -28,7 +28,9 @@ class NodeRow:
     declares: Sequence[str]
     """Capabilities that its operator declares, for runs that need them."""
     draining: bool
-    """Whether an operator told the node to take no new workspaces."""
+    """Whether an operator told the node to take no new workspaces; also true if it is revoked."""
+    revoked_at: datetime | None
+    """Since when it starts nothing and takes nothing over; None: it is not revoked."""
     max_workspaces: int | None
     """Most workspaces in which steps may run at once; None: no limit is known."""
     memory_bytes: int | None
@@ -52,12 +54,18 @@ class NodeRow:
             capabilities=row["capabilities"],
             declares=row["declares"],
             draining=row["draining"],
+            revoked_at=row["revoked_at"],
             max_workspaces=row["max_workspaces"],
             memory_bytes=row["memory_bytes"],
             pids=row["pids"],
             epoch=row["epoch"],
             created_at=row["created_at"],
         )
+
+    @property
+    def closed_by_operator(self) -> str | None:
+        """The word for what an operator told the node, `draining` or `revoked`; None: it takes work."""
+        return closed_by_operator(draining=self.draining, revoked=self.revoked_at is not None)
 
     @property
     def capacity(self) -> Capacity:

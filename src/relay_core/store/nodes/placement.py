@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.limits import Limits
-from relay_core.domain.nodes import Capacity, Demand, Load, why_no_room
+from relay_core.domain.nodes import Capacity, Demand, Load, closed_by_operator, why_no_room
 from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Workspace
@@ -51,17 +51,26 @@ def load_of(connection: Connection, node_id: str) -> Load:
     return loads(connection, node_id).get(node_id, Load(0, 0))
 
 
-def why_full(load: Load, capacity: Capacity, workspace: WorkspaceCondition, draining: bool) -> str:  # noqa: FBT001
+def why_full(load: Load, capacity: Capacity, workspace: WorkspaceCondition) -> str:
     """Return why a node had no room for a step of a workspace, from what the claim found (`claim_statements.Full`)."""
-    if draining:
-        return "it is draining"
     return why_no_room(load, capacity, _demand(workspace.limits)) or "it has none"
 
 
-def why_draining(connection: Connection, node_id: str) -> str | None:
-    """Return why a node takes no clone of a project, which needs none of its promised capacity; None if it does."""
-    draining = connection.scalar(select(N.draining).where(N.node_id == node_id))
-    return "it is draining" if draining else None
+def why_closed_by_operator(connection: Connection, node_id: str) -> str | None:
+    """Return that an operator told a node to take no new workspaces, or nothing at all; None if neither.
+
+    The node is not revoked before the end of the transaction, if it is not revoked already.
+    """
+    columns = (N.draining, N.revoked_at)
+    found = select(*columns).where(N.node_id == node_id).with_for_update(read=True, key_share=True)
+    row = connection.execute(found).one()
+    word = closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
+    return f"it is {word}" if word else None
+
+
+def is_revoked(connection: Connection, node_id: str) -> bool:
+    """Return whether a node is revoked. If it is not, it is not revoked before the end of the transaction either."""
+    return why_closed_by_operator(connection, node_id) == "it is revoked"
 
 
 def why_no_growth(connection: Connection, node_id: str, before: Limits, after: Limits) -> str | None:
@@ -81,8 +90,8 @@ def why_no_growth(connection: Connection, node_id: str, before: Limits, after: L
 
 def why_no_new(node: NodeRow, load: Load) -> str | None:
     """Return why a node with this load takes no new workspace with default limits; None if it does."""
-    if node.draining:
-        return "it is draining"
+    if node.closed_by_operator:
+        return f"it is {node.closed_by_operator}"
     if node.reported_health is NodeHealth.DISK_PRESSURE:
         return "it is short of disk space"
     if node.reported_health is NodeHealth.ENGINE_UNAVAILABLE:
@@ -107,10 +116,10 @@ def check_cpus(connection: Connection, pool: str, cpus: float) -> None:
 
 def why_closed(connection: Connection, node_id: str) -> str | None:
     """Return why a node takes no workspace with default limits at present; None if it does."""
-    columns = (N.draining, N.max_workspaces, N.memory_bytes, N.pids)
+    columns = (N.draining, N.revoked_at, N.max_workspaces, N.memory_bytes, N.pids)
     node = connection.execute(select(*columns).where(N.node_id == node_id)).one()
-    if node.draining:
-        return "it is draining"
+    if word := closed_by_operator(draining=node.draining, revoked=node.revoked_at is not None):
+        return f"it is {word}"
     capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
     return why_no_room(load_of(connection, node_id), capacity, _demand(Limits()))
 
@@ -156,6 +165,8 @@ class _Fleet:
         nodes = [node for node in self.living if (node.node_id == own if own else node.pool == workspace.pool)]
         if not nodes:
             return f"its node {own} is offline" if own else f"no node of the pool {workspace.pool} is online"
+        if own and nodes[0].revoked_at is not None:
+            return f"its node {own} is revoked"
         if reserved:
             return None
         whys = [self._why_not_there(node, workspace) for node in nodes]
@@ -164,8 +175,8 @@ class _Fleet:
         return f"no node has room ({'; '.join(dict.fromkeys(why for why in whys if why is not None))})"
 
     def _why_not_there(self, node: NodeRow, workspace: WorkspaceCondition) -> str | None:
-        if workspace.node_id is None and node.draining:
-            return f"{node.node_id} is draining"
+        if workspace.node_id is None and node.closed_by_operator:
+            return f"{node.node_id} is {node.closed_by_operator}"
         if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
             return f"{node.node_id} is short of disk space"
         return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from relay_core.domain.errors import NotFound
+from relay_core.domain import nodes
+from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load, WorkerSlots, worker_slots
 from relay_core.domain.operations import OperationKind, SubjectKind
@@ -170,22 +171,41 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool, by: st
 
     Raises:
         NotFound: there is no such node.
+        Conflict: `node_revoked`: it is revoked, so it cannot take new workspaces.
     """
-    node = update(RuntimeNode).where(RuntimeNode.node_id == node_id, RuntimeNode.draining != draining)
+    allowed = (RuntimeNode.draining != draining) & RuntimeNode.revoked_at.is_(None)
+    node = update(RuntimeNode).where(RuntimeNode.node_id == node_id, allowed)
     if connection.execute(node.values(draining=draining)).rowcount:
         payload = {"node_id": node_id, "by": by}
         kind, event = _DRAINS if draining else _UNDRAINS
         operations.record(connection, kind, subject_of(node_id), event, payload)
-    elif connection.scalar(select(RuntimeNode.node_id).where(RuntimeNode.node_id == node_id)) is None:
-        raise NotFound(f"there is no node {node_id}")
+    elif not draining and closed_by_operator(connection, node_id) == "revoked":
+        message = f"node {node_id} is revoked: restore it (`relay revoke {node_id} --undo`), which ends a drain, too"
+        raise Conflict(message, code="node_revoked")
     if not draining:
         admit_next(connection)
-    return next(listed for listed in list_nodes(connection) if listed.node.node_id == node_id)
+    return listed(connection, node_id)
 
 
-def is_draining(connection: Connection, node_id: str) -> bool:
-    """Return whether a node was told to take no new workspaces."""
-    return bool(connection.scalar(select(RuntimeNode.draining).where(RuntimeNode.node_id == node_id)))
+def closed_by_operator(connection: Connection, node_id: str) -> str | None:
+    """Return the word for what an operator told a node, `revoked` or `draining`; None: it takes work or is unknown."""
+    columns = (RuntimeNode.draining, RuntimeNode.revoked_at)
+    row = connection.execute(select(*columns).where(RuntimeNode.node_id == node_id)).one_or_none()
+    if row is None:
+        return None
+    return nodes.closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
+
+
+def listed(connection: Connection, node_id: str) -> ListedNode:
+    """Return one node as `list_nodes` does.
+
+    Raises:
+        NotFound: there is no such node.
+    """
+    for found in list_nodes(connection):
+        if found.node.node_id == node_id:
+            return found
+    raise NotFound(f"there is no node {node_id}")
 
 
 def list_nodes(connection: Connection) -> list[ListedNode]:

@@ -27,6 +27,9 @@ class RuntimeNode(Base):
     declares: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     """Capabilities that its operator declares, for runs that need them."""
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether it takes no new workspaces; also true if it is revoked."""
+    revoked_at: Mapped[datetime | None]
+    """Since when it starts nothing and takes nothing over; null: it is not revoked."""
     max_workspaces: Mapped[int | None]
     """Most workspaces in which steps may run at once, written by a worker at its start; null: no limit is known."""
     memory_bytes: Mapped[int | None]
@@ -41,6 +44,7 @@ class RuntimeNode(Base):
     __table_args__ = (
         one_of("reported_health", NodeHealth, "runtime_nodes_reported_health"),
         one_of("liveness", Liveness, "runtime_nodes_liveness"),
+        CheckConstraint("draining OR revoked_at IS NULL", name="runtime_nodes_revoked"),
         {"postgresql_with": {"fillfactor": 50}},
     )
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from relay_core.store.nodes import revocation, runtime_nodes
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, api_in_process, problem_of, settings_for
 
@@ -79,3 +80,14 @@ def test_a_browser_gets_a_page_for_a_path_that_does_not_exist(api: Api, signed_i
 )
 def test_other_clients_and_the_api_answer_json_for_it(api: Api, path: str, headers: dict[str, str]):
     assert problem_of(api.client.get(path, headers=headers))[:2] == (404, "not_found")
+
+
+def test_the_fleet_shows_that_a_node_is_revoked(api: Api):
+    with api.database.begin() as connection:
+        runtime_nodes.heartbeat(connection, "n1", pool="default", client_version="1")
+        revocation.revoke(connection, "n1")
+    api.run()
+    sign_in(api)
+    text = plain(api.client.get("/fleet"))
+    assert " revoked default " in text
+    assert "no node has room (n1 is revoked)" in text

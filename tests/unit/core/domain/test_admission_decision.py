@@ -211,3 +211,11 @@ def test_a_pool_queue_holds_no_more_than_the_pool_can_start() -> None:
     decision = decide([run(number) for number in range(9)], Situation(nodes, unplaced={"default": 1}))
     assert names(decision) == [0, 1]
     assert {wait.message for wait in decision.waits.values()} == {"no node has room (4 of 4 workspaces are at work)"}
+
+
+def test_a_run_on_a_revoked_node_waits_for_it_and_takes_no_place() -> None:
+    revoked = node("n1", takes_new=False, revoked=True)
+    decision = decide([run(1, node_id="n1"), run(2)], Situation([revoked, node("n2")]))
+    assert names(decision) == [2]
+    (wait,) = decision.waits.values()
+    assert (wait.kind, wait.message) == (WaitKind.NODE, "its node n1 is revoked")

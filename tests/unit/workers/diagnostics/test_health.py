@@ -2,6 +2,7 @@
 
 import math
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_the_doctor_tells_a_limit_of_open_files_that_is_too_low():
 def test_a_disk_below_one_bound_is_a_warning_and_below_both_an_error():
     levels = [judge_disk("/data", free, min_free=20, pressure=10).level for free in (20, 19, 10, 9)]
     assert levels == ["ok", "warning", "warning", "error"]
+
+
+def test_a_revoked_node_is_a_warning_with_the_way_out():
+    row = dict.fromkeys(NodeRow.__dataclass_fields__)
+    says = {"node_id": "n", "liveness": Liveness.ONLINE, "reported_health": NodeHealth.DRAINING}
+    found = judge_node(ListedNode(NodeRow(**row | says | {"revoked_at": datetime.now(UTC)}), 1.0, Load(0, 0)))
+    assert found.level == "warning"
+    assert "it is revoked and starts no step" in found.message
+    assert "relay revoke NODE --undo" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from relay_core.domain.nodes import Bounds, end_of_lost_run, health
+from relay_core.domain.nodes import Bounds, closed_by_operator, end_of_lost_run, health
 from relay_core.domain.vocabulary import Liveness, NodeHealth, Reason, Status
 from relay_core.settings import Settings
 
@@ -44,3 +44,14 @@ def test_a_lost_run_failed_unless_somebody_had_asked_for_its_end():
     assert (lost.target, lost.reason) == (Status.FAILED, Reason.NODE_LOST)
     assert (killed.target, killed.reason) == (Status.KILLED, Reason.USER)
     assert "ann" in killed.error_reason
+
+
+def test_a_run_that_a_revoked_node_lost_says_so():
+    lost = end_of_lost_run("n1", None, revoked=True)
+    assert (lost.target, lost.reason) == (Status.FAILED, Reason.NODE_LOST)
+    assert "node n1 is revoked, and its worker ended" in lost.error_reason
+
+
+def test_revoked_says_more_than_draining():
+    told = [closed_by_operator(draining=draining, revoked=revoked) for draining, revoked in ((0, 0), (1, 0), (1, 1))]
+    assert told == [None, "draining", "revoked"]
