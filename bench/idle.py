@@ -17,6 +17,8 @@ from tests.support.relay import Relay, make_repo
 from relay_workers.testing.scripted_step import ScriptedStep
 
 SMALL = {"memory_bytes": 32 << 20, "pids": 64}
+MOST_SLOTS = 1000
+"""The largest `RELAY_WORKER_CONCURRENCY`, and so the largest number of runs."""
 COUNTED = """
 SELECT count(*) FILTER (WHERE run_reason = 'coding_agent' AND status = 'running'),
     count(*) FILTER (WHERE status IN ('failed', 'killed'))
@@ -67,7 +69,8 @@ def idle_runs(count: int, seconds: float, *, fake: bool) -> Idle:
         seconds: the duration of each measurement.
         fake: whether the runs are on the fake container engine.
     """
-    with running("idle", {"RELAY_WORKER_CONCURRENCY": str(count + 10)}, worker=not fake) as relay:
+    slots = min(count + 10, MOST_SLOTS)
+    with running("idle", {"RELAY_WORKER_CONCURRENCY": str(slots)}, worker=not fake) as relay:
         if fake:
             start_bench_worker(relay, "bench.fake_worker")
             url, command = REMOTE, ScriptedStep(exit_code=None).script()

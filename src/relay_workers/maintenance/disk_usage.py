@@ -51,22 +51,41 @@ def directory_usage(
     Returns:
         The sum over all directories; None if `du` fails or takes longer than ``timeout_seconds``.
     """
-    size = _du("--block-size=1", directories, timeout_seconds)
-    files = None if size is None else _du("--inodes", directories, timeout_seconds)
-    if size is None or files is None:
+    (usage,) = directory_usages([directories], timeout_seconds)
+    if usage is None:
         log.warning("a workspace cannot be measured", directory=str(directories[0]))
-        return None
-    return DiskUsage(size, files)
+    return usage
 
 
-def _du(count: str, directories: Sequence[Path], timeout_seconds: float) -> int | None:
-    command = ["du", "--summarize", "--total", "--one-file-system", count, "--", *map(str, directories)]
+def directory_usages(groups: Sequence[Sequence[Path]], timeout_seconds: float) -> list[DiskUsage | None]:
+    """Measure several groups of directories, with the same processes for all of them.
+
+    No file may have links in two groups: it would count for one of them only. Workspaces are mounted into their
+    containers separately, so no container can link a file of another one.
+
+    Returns:
+        For each group the sum over its directories; None if no directory of it could be measured. All are None if `du`
+        takes longer than ``timeout_seconds``.
+    """
+    directories = [directory for group in groups for directory in group]
+    sizes = _du("--block-size=1", directories, timeout_seconds)
+    files = _du("--inodes", directories, timeout_seconds) if sizes else {}
+    return [
+        DiskUsage(sum(sizes[one] for one in found), sum(files[one] for one in found)) if found else None
+        for found in ([one for one in group if one in sizes and one in files] for group in groups)
+    ]
+
+
+def _du(count: str, directories: Sequence[Path], timeout_seconds: float) -> dict[Path, int]:
+    """Return what `du` counts, by directory, without those that it could not measure."""
+    command = ["du", "--summarize", "--null", "--one-file-system", count, "--", *map(str, directories)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=timeout_seconds, check=False)
-        lines = done.stdout.splitlines()  # `du` fails for a file that was removed meanwhile, but its total is right
-        return int(lines[-1].split(b"\t", 1)[0]) if len(lines) > 1 else None
+        # `du` fails for a file that was removed meanwhile, but what it prints is right
+        lines = [line.split(b"\t", 1) for line in done.stdout.split(b"\0") if line]
+        return {Path(os.fsdecode(path)): int(size) for size, path in lines}
     except (subprocess.TimeoutExpired, ValueError):
-        return None
+        return {}
 
 
 def processes_by_container(proc: Path = _PROC) -> dict[str, list[int]]:

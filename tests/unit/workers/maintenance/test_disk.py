@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from relay_workers.maintenance import disk_pressure
-from relay_workers.maintenance.disk_meter import Sample, growth
+from relay_workers.maintenance import disk_limits, disk_pressure
+from relay_workers.maintenance.disk_limits import QUICK_SECONDS, TOGETHER_SECONDS, DiskLimits
+from relay_workers.maintenance.disk_meter import LiveWorkspace, Sample, growth
 from relay_workers.maintenance.disk_pressure import (
     GREW_MOST,
     LARGEST_RAW_LOG,
@@ -20,7 +21,14 @@ from relay_workers.maintenance.disk_pressure import (
     floor_after_relief,
     to_end_under_pressure,
 )
-from relay_workers.maintenance.disk_usage import DiskUsage, directory_usage, processes_by_container, unlinked_file_usage
+from relay_workers.maintenance.disk_usage import (
+    DiskUsage,
+    directory_usage,
+    directory_usages,
+    processes_by_container,
+    unlinked_file_usage,
+)
+from relay_workers.ownership.disk_cap import DiskCap
 
 ONE, TWO = Path("/one"), Path("/two")
 MIB = 1 << 20
@@ -50,6 +58,20 @@ def test_directories_are_added_up(tmp_path):
 
 def test_what_is_gone_cannot_be_measured(tmp_path):
     assert directory_usage([tmp_path / "gone"]) is None
+
+
+def test_of_several_groups_each_has_its_own_sum(tmp_path):
+    for name in ("a", "b", "c\n1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * MIB)
+    os.link(tmp_path / "a" / "file", tmp_path / "b" / "again")
+    gone = tmp_path / "gone"
+    first, none, last = directory_usages([[tmp_path / "a", gone, tmp_path / "b"], [gone], [tmp_path / "c\n1"]], 60)
+    assert first is not None
+    assert last is not None
+    assert none is None
+    assert (first, last) == (directory_usage([tmp_path / "a", tmp_path / "b"]), directory_usage([tmp_path / "c\n1"]))
+    assert first.files == 4, "the file with two links counts once"
 
 
 def test_a_file_without_a_name_counts_once_and_neither_memory_nor_a_named_one(tmp_path):
@@ -106,6 +128,66 @@ def test_a_process_belongs_to_the_container_whose_cgroup_it_is_in(tmp_path):
 )
 def test_a_limit_is_on_bytes_and_on_the_files_that_go_with_them(limit, use, exceeded):
     assert use.exceeds(limit) is exceeded
+
+
+class Clocked:
+    """A meter of workspaces that takes the given time for each and notes what it measured at once."""
+
+    def __init__(self, seconds: dict[Path, float], use: dict[Path, int]) -> None:
+        self.now = 100.0
+        self.seconds = seconds
+        self.use = use
+        self.measured: list[list[Path]] = []
+
+    def forget_others(self, caps) -> None:
+        list(caps)
+
+    def measure(self, cap, processes):
+        return self.measure_together([cap], processes, 1000)[0]
+
+    def measure_together(self, caps, _processes, timeout_seconds):
+        directories = [cap.directory for cap in caps]
+        self.measured.append(directories)
+        seconds = sum(self.seconds[directory] for directory in directories)
+        self.now += min(seconds, timeout_seconds + 0.001)
+        return [DiskUsage(self.use[one], 1) if seconds <= timeout_seconds else None for one in directories]
+
+
+def test_small_workspaces_are_measured_together_and_a_large_one_alone(monkeypatch):
+    three = Path("/three")
+    meter = Clocked({ONE: 0.01, TWO: 0.01, three: QUICK_SECONDS * 2}, {ONE: 5, TWO: 5, three: 5})
+    ended: list[Path] = []
+    workspaces = {
+        path: LiveWorkspace(
+            DiskCap(path, str(path), 10),
+            [SimpleNamespace(ask_end=lambda _reason, path=path: ended.append(path))],
+        )
+        for path in (ONE, TWO, three)
+    }
+    monkeypatch.setattr(disk_limits, "live_workspaces", lambda _live: workspaces)
+    monkeypatch.setattr(disk_limits, "processes_by_container", dict)
+    monkeypatch.setattr(disk_limits.time, "monotonic", lambda: meter.now)
+    limits = DiskLimits(None, meter, SimpleNamespace(swept=lambda _kind: None))
+
+    def measured_by_sweep() -> list[list[Path]]:
+        meter.measured.clear()
+        meter.now += 60
+        limits.sweep()
+        return list(meter.measured)
+
+    assert measured_by_sweep() == [[ONE], [TWO], [three]], "nothing is known of them"
+    meter.use[TWO] = 11
+    assert measured_by_sweep() == [[ONE, TWO], [three]]
+    assert ended == [TWO], "measured together, each has its own limit"
+    meter.seconds[ONE] = TOGETHER_SECONDS * 2
+    meter.use[TWO] = 5
+    measured_by_sweep()
+    assert measured_by_sweep() == [[ONE], [TWO], [three]], "they took too long together"
+    assert measured_by_sweep() == [[TWO], [ONE], [three]]
+    meter.measured.clear()
+    limits.sweep()
+    assert [ONE] not in meter.measured, "it is paused for ten times its duration"
+    assert ended == [TWO]
 
 
 def test_growth_is_since_the_smallest_sample_and_unknown_of_one():
