@@ -29,6 +29,8 @@ BAD_DESCRIPTOR, NOT_RUNNING, NO_TERMINAL, DIAL_FAILED, RESERVED_USER = 9, 10, 11
 PATIENCE_SECONDS = 30
 SHELL = ("/bin/sh", "/proc/self/fd/63")
 ENV = ("PATH=/usr/local/bin:/usr/bin:/bin",)
+EMULATOR = os.environ.get("RELAY_TEST_PID1_EMULATOR", "")
+"""The static program that executes relay-pid1, if it is one for another machine (scripts/pid1-aarch64)."""
 
 
 class Answer(NamedTuple):
@@ -281,23 +283,24 @@ class Pid1:
 
 
 @contextmanager
-def running(program: Path, image: str, *, pids: int = 512, **changes: Any) -> Iterator[Pid1]:
-    """A container with relay-pid1, removed afterwards."""
+def running(program: Path, image: str, *, pids: int = 512, seccomp: str = "", **changes: Any) -> Iterator[Pid1]:
+    """A container with relay-pid1, removed afterwards; ``seccomp`` is a profile in place of the engine's."""
     folder = Path(tempfile.mkdtemp(prefix="relay-pid1-"))
     visible = folder / "visible"
     visible.mkdir()
     shutil.copy(program, visible / "relay-pid1")
     listener = BootstrapListener(visible)
     client = docker.from_env()
+    emulation = {EMULATOR: {"bind": "/emulator", "mode": "ro"}} if EMULATOR else {}
     container = client.containers.create(
         image,
         [],
-        entrypoint=["/relay/relay-pid1", f"/relay/{BOOTSTRAP}"],
+        entrypoint=[*(["/emulator"] if EMULATOR else []), "/relay/relay-pid1", f"/relay/{BOOTSTRAP}"],
         user="0:0",
-        volumes={str(visible): {"bind": "/relay", "mode": "ro"}, **changes.pop("volumes", {})},
+        volumes={str(visible): {"bind": "/relay", "mode": "ro"}, **emulation, **changes.pop("volumes", {})},
         cap_drop=["ALL"],
         cap_add=CAPABILITIES,
-        security_opt=["no-new-privileges"],
+        security_opt=["no-new-privileges", *([f"seccomp={seccomp}"] if seccomp else [])],
         pids_limit=pids,
         network_mode="none",
         **changes,

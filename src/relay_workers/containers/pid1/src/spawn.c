@@ -19,17 +19,18 @@
 #define UNSHARE 2u /* CLOSE_RANGE_UNSHARE: copy the descriptors below the range, and leave the table to the others */
 
 static atomic_uint *apart; /* in memory shared with the child: 1 once it has descriptors of its own */
-static bool can_unshare;
+static bool has_close_range;
+static bool shares; /* the child begins with our descriptors, not with a copy of them */
 
 void spawn_prepare(void) {
     apart = mmap(NULL, sizeof *apart, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (apart == MAP_FAILED) fatal("shared memory");
-    can_unshare = syscall(SYS_close_range, ~0u, ~0u, 0u) == 0; /* Linux 5.9 */
+    shares = has_close_range = syscall(SYS_close_range, ~0u, ~0u, 0u) == 0; /* Linux 5.9 */
 }
 
 static void close_others(void) {
-    if (can_unshare) {
-        if (syscall(SYS_close_range, (unsigned)LOW_DESCRIPTORS, ~0u, UNSHARE) != 0) _exit(1);
+    if (has_close_range) {
+        if (syscall(SYS_close_range, (unsigned)LOW_DESCRIPTORS, ~0u, shares ? UNSHARE : 0u) != 0) _exit(1);
         atomic_store(apart, 1);
         syscall(SYS_futex, apart, FUTEX_WAKE, 1, NULL, NULL, 0);
         return;
@@ -63,19 +64,28 @@ static void clear(void) {
     errno = number;
 }
 
+/* Linux takes CLONE_FILES; qemu-user answers EINVAL. The child then begins with a copy of all descriptors, and closes
+   those of the node before it does anything else, as before Linux 5.9: a step gets none of them either way. The copy
+   costs one thing: a disk of the node that hangs can hold the child while it closes a file, and so its start and kill. */
+static pid_t make_child(void) {
+    pid_t child = (pid_t)syscall(SYS_clone, (unsigned long)SIGCHLD | (shares ? CLONE_FILES : 0), 0, 0, 0, 0);
+    if (child >= 0 || !shares || errno != EINVAL) return child;
+    shares = false;
+    return (pid_t)syscall(SYS_clone, (unsigned long)SIGCHLD, 0, 0, 0, 0);
+}
+
 pid_t spawn(const struct launch *launch, const int stdio[3], int script) {
     if (!place(stdio, script)) {
         clear();
         return -1;
     }
     atomic_store(apart, 0);
-    unsigned long flags = SIGCHLD | (can_unshare ? CLONE_FILES : 0);
-    pid_t child = (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+    pid_t child = make_child();
     if (child == 0) {
         close_others();
         supervisor_run(launch);
     }
-    if (child > 0 && can_unshare) wait_apart(child);
+    if (child > 0 && shares) wait_apart(child);
     clear();
     return child;
 }

@@ -11,9 +11,9 @@ from tests.support.odd_images import built, loaded
 APPLETS = ("sh", "cat", "id", "setsid", "sleep")
 
 
-def test_an_image_of_one_static_program(program: Path) -> None:
+def test_an_image_of_one_static_program(program: Path, machine_program: Path) -> None:
     """No shell, library, passwd file or /tmp: a step of words alone."""
-    with loaded({"bin/tool": program.read_bytes()}) as image, support.running(program, image) as pid1:
+    with loaded({"bin/tool": machine_program.read_bytes()}) as image, support.running(program, image) as pid1:
         step = pid1.start(["tool", "--version"], env=("PATH=/bin",), uid=1234, gid=20100)
         assert (step.drained().value, step.out) == (0, b"relay-pid1, protocol 1\n")
         script = pid1.start(script="echo unseen")

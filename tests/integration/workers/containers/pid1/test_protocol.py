@@ -1,11 +1,5 @@
-"""The answers of relay-pid1 to messages, without a container: in a pid namespace of its own.
+"""The answers of relay-pid1 to messages, without a container: in a pid namespace of its own."""
 
-RELAY_TEST_PID1 names another program than this machine's, with its words: scripts/pid1-aarch64 runs these tests on the
-one for aarch64.
-"""
-
-import os
-import shlex
 import socket
 import struct
 import subprocess
@@ -20,7 +14,7 @@ from relay_workers.containers.pid1.channel import BOOTSTRAP, BootstrapListener
 from relay_workers.containers.pid1.client import Pid1Client
 from relay_workers.containers.pid1.errors import DialFailed, Pid1Gone, UnknownExecution
 from relay_workers.containers.pid1.messages import Key
-from tests.support.pid1 import MALFORMED, STATUS, UNKNOWN_VERB, Connection
+from tests.support.pid1 import EMULATOR, MALFORMED, STATUS, UNKNOWN_VERB, Connection
 
 APART = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 OWN_STATE = struct.pack("<24xII", 0, 0)
@@ -35,7 +29,7 @@ def bare(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     """The channel of a relay-pid1 that is the first process of a pid namespace, and its pid."""
     folder = tmp_path_factory.mktemp("bare")
     (folder / "visible").mkdir()
-    words = shlex.split(os.environ.get("RELAY_TEST_PID1", "")) or [str(program)]
+    words = [*([EMULATOR] if EMULATOR else []), str(program)]
     with BootstrapListener(folder / "visible") as listener:
         outer = subprocess.Popen([*APART, *words, str(folder / "visible" / BOOTSTRAP)])
         try:

@@ -1,13 +1,19 @@
 """Starting, output, ends and records of steps under relay-pid1."""
 
+import errno
 import hashlib
+import json
 import os
+import re
+import signal
 import struct
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from relay_workers.containers.pid1.memfd import sealed
+from tests.support import pid1 as support
 from tests.support.pid1 import (
     BAD_DESCRIPTOR,
     EXISTS,
@@ -28,6 +34,17 @@ from tests.support.pid1 import (
 from tests.support.waiting import eventually
 
 EXITED, SIGNALLED, LOST, NOT_STARTED = 1, 2, 3, 4
+CLONE_FILES = 0x400
+
+
+def assert_own_descriptors(pid1: Pid1) -> None:
+    """Assert that neither a step's shell nor a program of it has descriptors that the step was not given."""
+    step = pid1.run("ls -l /proc/self/fd; ls -l /proc/$$/fd")
+    found = dict(re.findall(r"(\d+) -> (.*)", step.out.decode()))
+    assert found.keys() <= {"0", "1", "2", "3", "10", "63"}, found  # 3: of ls; 10: the shell's script
+    assert found["0"] == "/dev/null"
+    assert found["1"].startswith("pipe:")
+    assert found["63"].startswith("/memfd:")
 
 
 def test_output_exit_code_and_record(pid1: Pid1) -> None:
@@ -88,12 +105,21 @@ def test_pid_1_goes_before_its_steps(pid1: Pid1) -> None:
 
 
 def test_a_step_has_no_descriptor_but_its_own(pid1: Pid1) -> None:
-    step = pid1.run("ls -l /proc/self/fd | awk '{print $9, $11}'; ls -l /proc/$$/fd | awk '{print $9, $11}'")
-    found = dict(line.split(" ", 1) for line in step.out.decode().split("\n") if line.strip())
-    assert found.keys() <= {"0", "1", "2", "3", "10", "63"}, found  # 3: of ls; 10: the shell's script
-    assert found["0"] == "/dev/null"
-    assert found["1"].startswith("pipe:")
-    assert found["63"].startswith("/memfd:")
+    assert_own_descriptors(pid1)
+
+
+def test_a_step_has_no_descriptor_but_its_own_where_a_clone_cannot_share_them(program: Path, debian: str) -> None:
+    """The engine's filter refuses what qemu-user refuses."""
+    rule = {
+        "names": ["clone"],
+        "action": "SCMP_ACT_ERRNO",
+        "errnoRet": errno.EINVAL,
+        "args": [{"index": 0, "value": CLONE_FILES | signal.SIGCHLD, "op": "SCMP_CMP_EQ"}],
+    }
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    with support.running(program, debian, seccomp=profile) as pid1:
+        assert_own_descriptors(pid1)
+        assert_own_descriptors(pid1)  # the second start does not try again
 
 
 def test_output_devices_can_be_opened_by_a_user(pid1: Pid1) -> None:
