@@ -34,6 +34,8 @@ class StepSignals:
         self.told: ExecutionStatus | None = None
         """The state that relay-pid1 told at the end, which its record may not say yet; None before that."""
         self._exited_at = 0.0
+        self._data = b""
+        """The record at the last read; empty before that."""
         if started:
             self.started.set()
 
@@ -48,11 +50,15 @@ class StepSignals:
         Raises:
             MalformedMessage: the file is no record.
         """
-        before = self._state()
         was_started = self.started.is_set()
         # In this order: before the start nothing holds the record, and after its holder's end it changes no more.
         released = was_started and not is_open_file_locked(self.fd)
-        record = decode(os.pread(self.fd, SIZE, 0))
+        data = os.pread(self.fd, SIZE, 0)
+        if data == self._data and not released:
+            return False  # the pump reads the record of every live step once a second
+        before = self._state()
+        record = decode(data)
+        self._data = data
         if record.started or record.ended:
             self.started.set()
         if record.ended and not self.exited.is_set():

@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from relay_workers.capture import step_signals
 from relay_workers.capture.step_signals import StepSignals
 from relay_workers.containers.pid1.answers import How
 from relay_workers.containers.pid1.messages import MalformedMessage
+from relay_workers.containers.pid1.record import decode
 from relay_workers.containers.run_files import RunFiles
 from relay_workers.testing.fake_record import FakeRecord
 
@@ -110,4 +112,19 @@ def test_a_damaged_record_is_no_record(files):
     found = signals(files)
     with pytest.raises(MalformedMessage):
         found.read()
+    found.close()
+
+
+def test_a_record_that_has_not_changed_is_not_decoded_again_and_the_lock_still_tells_of_the_end(files, monkeypatch):
+    found, record = signals(files), FakeRecord(files)
+    record.start()
+    assert found.read()
+    decoded = []
+    monkeypatch.setattr(step_signals, "decode", lambda data: decoded.append(data) or decode(data))
+    assert not found.read()
+    assert decoded == []
+    record.close()
+    assert found.read()
+    assert state(found) == (True, False, True)
+    assert len(decoded) == 1
     found.close()
