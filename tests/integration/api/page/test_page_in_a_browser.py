@@ -1,6 +1,5 @@
 """The page in a headless Chromium: each view at two widths, a hostile run, a large log, and a run followed live."""
 
-import time
 from functools import partial
 
 import zstandard
@@ -220,15 +219,15 @@ def big_log(database: Database, execution_id: str, worker: Worker, lines: int) -
     return size
 
 
-def test_a_log_of_200_mb_opens_at_its_end_within_a_second(api: Api, worker: Worker, browser: Browser):
+def test_a_log_of_200_mb_opens_at_its_end_without_the_rest(api: Api, worker: Worker, browser: Browser):
     made = api.run()
     execution = made["execution_id"]
     size = big_log(api.database, execution, worker, 200_000)
     page = page_of(browser, api)
-    begun = time.monotonic()
     page.goto(f"/executions/{execution}")
     page.locator(".row", has_text="line 0199999").wait_for()
-    assert time.monotonic() - begun < 1
+    fetched = page.evaluate("performance.getEntriesByType('resource').map(one => one.transferSize)")
+    assert 0 < sum(fetched) < 2_000_000  # bytes, as a time would be that of the machine
     assert page.evaluate(
         "(log => log.scrollTop + log.clientHeight >= log.scrollHeight - 4)(document.querySelector('.log'))"
     )
