@@ -25,7 +25,7 @@ def project(tmp_path_factory):
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", SDIST, "-d", root]
     subprocess.run(command, check=True, capture_output=True, timeout=180)
     # By a program: `tarfile` has its safe filter since Python 3.11.4 only, and Debian 12 has 3.11.2.
-    subprocess.run(["tar", "-xzf", next(root.glob("*.tar.gz")), "-C", root], check=True)
+    subprocess.run(["tar", "-xzf", next(root.glob("*.tar.gz")), "--no-same-owner", "-C", root], check=True)
     repo = next(path for path in root.iterdir() if path.is_dir())
     git("init", "-q", "-b", "main", ".", cwd=repo)
     git("add", "-A", cwd=repo)
