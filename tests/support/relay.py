@@ -157,7 +157,7 @@ class Relay:
         done = lambda: self.get(f"/v1/tasks/{run['task_id']}")["status"] == "inreview"  # noqa: E731
         self.until(done, seconds, "the end of the chain")
         steps = [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
-        for step in [one for one in steps if one["status"] != "completed"]:  # shown with a failure of the test
+        for step in [one for one in steps if one["status"] == "failed"]:  # shown with a failure of the test
             print(
                 step["run_reason"], step["status"], step["reason"], step["error_reason"], self.log(step["id"])[-2000:]
             )
