@@ -69,7 +69,7 @@ def test_before_anything_was_prepared(stack: Stack):
 
 
 def test_while_the_container_has_not_answered_a_start(stack: Stack):
-    """The request, with the node's files, waits in the socket of a frozen container; then nobody waits for the answer."""
+    """The request, with the node's files, waits in the socket of a frozen container after the worker that sent it has died."""
     run = ready(stack)
     container = stack.relay.container(run)
     with locked(stack, "LOCK TABLE execution_process_repo_states IN EXCLUSIVE MODE"):
@@ -136,7 +136,7 @@ def test_between_term_and_the_kill_that_follows(stack: Stack):
 
 
 def test_while_the_state_after_it_is_recorded(stack: Stack):
-    """In git's container, which commits what the step left: one commit, whoever records it."""
+    """In git's container, which commits what the step left: one commit, also if another worker records it."""
     script = "until [ -e /workspace/go ]; do sleep 0.05; done; echo new >new; echo once"
     run = stack.relay.submit(stack.repo, script)
     agent = stack.agent(run, {"running"})

@@ -72,7 +72,7 @@ ACTS: dict[str, Callable[[Node], None]] = {
     "disk_limit": over_its_disk_limit,
     "disk_pressure": under_disk_pressure,
 }
-"""What the clocks of a worker do for the end of a step; this worker has none."""
+"""Sweeps that the clocks of a worker start; the worker of these tests has no clocks."""
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,7 @@ def test_a_mirror_stays_while_a_clone_of_its_project_runs_on_the_node(bench: Ben
 
 
 def test_a_fetch_that_waits_for_the_lock_of_a_removed_mirror_takes_a_new_lock(bench: Bench) -> None:
-    """The lock file goes with the mirror: one that was opened before excludes nobody."""
+    """The lock file goes with the mirror: one that was opened before locks nothing."""
     _, project_id = bench.workspace()
     path = bench.fetch(project_id)
     lock = path.with_suffix(".lock")
