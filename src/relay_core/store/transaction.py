@@ -118,6 +118,7 @@ class Database:
         self.publisher = publisher
         self._raise_seconds = raise_seconds
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def connect(self) -> Connection:
         """Return a connection for reading: all that is read before it is closed is of one moment (one snapshot).
@@ -125,6 +126,13 @@ class Database:
         Postgres refuses writes on it.
         """
         return self._reading.connect()
+
+    def connect_for_single_statements(self) -> Connection:
+        """Return a connection on which each statement is a transaction of its own, which is one request to Postgres.
+
+        A transaction of one statement is three requests otherwise. No message can be collected on it.
+        """
+        return self._single.connect()
 
     def raw_connection(self) -> PoolProxiedConnection:
         """Return a connection of the driver itself, for COPY."""

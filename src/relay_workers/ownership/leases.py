@@ -9,7 +9,6 @@ from uuid import UUID
 import structlog
 
 from relay_core.retry import Backoff, until_available
-from relay_core.store.database import Connection
 from relay_core.store.executions import leases
 from relay_core.store.executions.claim import Claimant
 from relay_core.store.executions.leases import Renewal
@@ -111,12 +110,11 @@ class Leases:
         asked_at = boottime_seconds()
         by = self._claimant
 
-        def work(connection: Connection) -> _Granted:
+        with database.connect_for_single_statements() as connection:
             renewal = leases.renew_alone(connection, by.owner, by.node_id, by.lease_seconds, turn_seconds=TURN_SECONDS)
             doubtful = [control.execution_id for control in live if control.taken_at != renewal.taken_at]
-            return _Granted(renewal, leases.still_owned(connection, by.owner, doubtful) if doubtful else {})
-
-        granted = database.transact(work)
+            owned = leases.still_owned(connection, by.owner, doubtful) if doubtful else {}
+        granted = _Granted(renewal, owned)
         for control in live:
             _tell(control, granted)
         with self._lock:

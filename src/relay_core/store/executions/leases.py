@@ -78,7 +78,7 @@ class Renewal:
 def renew_alone(
     connection: Connection, owner: str, node_id: str, seconds: float, *, turn_seconds: float = 0.0
 ) -> Renewal:
-    """Renew the lease of an incarnation as `renew` does, in a transaction whose commit does not wait for the disk.
+    """Renew the lease of an incarnation as `renew` does, with a commit that does not wait for the disk.
 
     If Postgres crashes, the renewals of the last moment may be lost: then the lease looks older than it is, never
     newer. An adopter takes nothing because of it: after a start of Postgres no lease counts as over before the length
@@ -86,7 +86,8 @@ def renew_alone(
     reaper does not wait so long, but it acts only on a node that has sent no heartbeat for a minute.
 
     Args:
-        connection: a transaction that does nothing but this, as all that it writes can be lost.
+        connection: for single statements, or a transaction that does nothing but this, as all that it writes can be
+            lost.
         owner: the incarnation.
         node_id: its node.
         seconds: length of the lease from now, on the clock of Postgres.

@@ -73,7 +73,8 @@ def heartbeat(
     node looks silent for longer than it is until its next heartbeat, which comes before it counts as offline.
 
     Args:
-        connection: a transaction that writes nothing but this, as all that it writes can be lost.
+        connection: for single statements, or a transaction that writes nothing but this, as all that it writes can be
+            lost.
         node_id: stable id of the node.
         pool: pool whose queue the node's workers consume.
         client_version: version of Relay that its worker runs.

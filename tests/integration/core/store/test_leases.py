@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from alembic import command
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from sqlalchemy import Connection, event, select, text, update
 
 from relay_core.store.executions import leases, notices, overdue
@@ -266,3 +267,19 @@ def test_only_renewals_and_heartbeats_commit_without_waiting_for_the_disk(db: Da
     assert isinstance(claimed, Claimed)
     finish(db, claimed)
     assert flushing == ["on"] * 6
+
+
+def test_a_renewal_and_a_heartbeat_leave_no_transaction_open(db: Database) -> None:
+    with db.connect_for_single_statements() as connection:
+        for _ in range(2):
+            leases.renew_alone(connection, WORKER.owner, WORKER.node_id, 30)
+            runtime_nodes.heartbeat(connection, WORKER.node_id, pool="default", client_version="1")
+            assert _status(connection) == TRANSACTION_STATUS_IDLE, "each statement is committed with its own request"
+    assert WORKER.owner in _leases(db)
+    with db.begin() as connection:
+        leases.renew(connection, WORKER.owner, WORKER.node_id, 30)
+        assert _status(connection) == TRANSACTION_STATUS_INTRANS, "the pool gives the next user a transaction again"
+
+
+def _status(connection: Connection) -> int:
+    return connection.connection.dbapi_connection.info.transaction_status
