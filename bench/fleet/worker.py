@@ -106,13 +106,13 @@ class FleetProcess:
 
     def heartbeat(self, node_id: str) -> None:
         """Send the heartbeat of a node."""
-        with self._database.connect_for_single_statements() as connection:
+        with self._database.single_statements() as connection:
             runtime_nodes.closed_by_operator(connection, node_id)
             runtime_nodes.heartbeat(connection, node_id, pool=POOL, client_version="fleet")
 
     def renew(self, node_id: str) -> None:
         """Renew the lease of a node's worker."""
-        with self._database.connect_for_single_statements() as connection:
+        with self._database.single_statements() as connection:
             owner = owner_of(node_id)
             renewal = leases.renew_alone(connection, owner, node_id, LEASE_SECONDS, turn_seconds=TURN_SECONDS)
         if "sweeps" not in renewal.swept:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -118,7 +118,6 @@ class Database:
         self.publisher = publisher
         self._raise_seconds = raise_seconds
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def connect(self) -> Connection:
         """Return a connection for reading: all that is read before it is closed is of one moment (one snapshot).
@@ -127,12 +126,21 @@ class Database:
         """
         return self._reading.connect()
 
-    def connect_for_single_statements(self) -> Connection:
-        """Return a connection on which each statement is a transaction of its own, which is one request to Postgres.
+    @contextmanager
+    def single_statements(self) -> Iterator[Connection]:
+        """Open a connection on which each statement is a transaction of its own, which is one request to Postgres.
 
-        A transaction of one statement is three requests otherwise. No message can be collected on it.
+        A transaction of one statement is three requests otherwise, and SQLAlchemy's isolation level AUTOCOMMIT adds two
+        requests for each use. No message can be collected on this connection.
         """
-        return self._single.connect()
+        with self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
 
     def raw_connection(self) -> PoolProxiedConnection:
         """Return a connection of the driver itself, for COPY."""

@@ -67,7 +67,7 @@ class Heartbeat:
         known = self._capabilities
         if known is not None:
             known = {**known, "workers": living_workers(settings.data_dir, node_id)}
-        with self._database.connect_for_single_statements() as connection:
+        with self._database.single_statements() as connection:
             closed = runtime_nodes.closed_by_operator(connection, node_id)
             health = nodes.health(
                 engine_answers=self._engine_answers,

@@ -110,7 +110,7 @@ class Leases:
         asked_at = boottime_seconds()
         by = self._claimant
 
-        with database.connect_for_single_statements() as connection:
+        with database.single_statements() as connection:
             renewal = leases.renew_alone(connection, by.owner, by.node_id, by.lease_seconds, turn_seconds=TURN_SECONDS)
             doubtful = [control.execution_id for control in live if control.taken_at != renewal.taken_at]
             owned = leases.still_owned(connection, by.owner, doubtful) if doubtful else {}

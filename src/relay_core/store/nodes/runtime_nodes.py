@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, literal_column, select, text, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from relay_core.domain import nodes
 from relay_core.domain.errors import Conflict, NotFound
@@ -34,6 +35,26 @@ a node has one heartbeat interval to send a heartbeat.
 
 _DRAINS = (OperationKind.NODE_DRAIN, EventKind.NODE_DRAINED)
 _UNDRAINS = (OperationKind.NODE_UNDRAIN, EventKind.NODE_UNDRAINED)
+
+
+def _heartbeat_statement(*told: str) -> ReturningInsert[tuple[str]]:
+    """Return the statement of a heartbeat that also writes some columns, each from the parameter `to_…`."""
+    said = {
+        "pool": bindparam("to_pool"),
+        "client_version": bindparam("to_version"),
+        "reported_health": bindparam("to_health"),
+        **{column: bindparam(f"to_{column}") for column in told},
+        "liveness": Liveness.ONLINE,
+        "last_heartbeat_at": func.now(),
+    }
+    statement = insert(RuntimeNode).values(node_id=bindparam("to_node"), **said)
+    written = statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said)
+    return written.returning(func.set_config("synchronous_commit", "off", True))  # noqa: FBT003
+
+
+_HEARTBEAT = _heartbeat_statement()
+_HEARTBEAT_WITH_CAPABILITIES = _heartbeat_statement("capabilities")
+_CLOSED = select(RuntimeNode.draining, RuntimeNode.revoked_at).where(RuntimeNode.node_id == bindparam("of_node"))
 
 
 def register(
@@ -81,13 +102,11 @@ def heartbeat(
         capabilities: properties of its container engine; None keeps the stored ones.
         health: health that the node reports.
     """
-    said: dict[str, Any] = {"pool": pool, "client_version": client_version, "reported_health": health}
-    if capabilities is not None:
-        said["capabilities"] = dict(capabilities)
-    lives = {**said, "liveness": Liveness.ONLINE, "last_heartbeat_at": func.now()}
-    statement = insert(RuntimeNode).values(node_id=node_id, **lives)
-    written = statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=lives)
-    connection.execute(written.returning(func.set_config("synchronous_commit", "off", True)))  # noqa: FBT003
+    said: dict[str, Any] = {"to_node": node_id, "to_pool": pool, "to_version": client_version, "to_health": health}
+    if capabilities is None:
+        connection.execute(_HEARTBEAT, said)
+    else:
+        connection.execute(_HEARTBEAT_WITH_CAPABILITIES, {**said, "to_capabilities": dict(capabilities)})
 
 
 @dataclass(frozen=True)
@@ -190,8 +209,7 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool, by: st
 
 def closed_by_operator(connection: Connection, node_id: str) -> str | None:
     """Return the word for what an operator told a node, `revoked` or `draining`; None: it takes work or is unknown."""
-    columns = (RuntimeNode.draining, RuntimeNode.revoked_at)
-    row = connection.execute(select(*columns).where(RuntimeNode.node_id == node_id)).one_or_none()
+    row = connection.execute(_CLOSED, {"of_node": node_id}).one_or_none()
     if row is None:
         return None
     return nodes.closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)

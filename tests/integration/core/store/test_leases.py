@@ -270,7 +270,7 @@ def test_only_renewals_and_heartbeats_commit_without_waiting_for_the_disk(db: Da
 
 
 def test_a_renewal_and_a_heartbeat_leave_no_transaction_open(db: Database) -> None:
-    with db.connect_for_single_statements() as connection:
+    with db.single_statements() as connection:
         for _ in range(2):
             leases.renew_alone(connection, WORKER.owner, WORKER.node_id, 30)
             runtime_nodes.heartbeat(connection, WORKER.node_id, pool="default", client_version="1")
