@@ -1,5 +1,6 @@
 """Real services for the tests: one Postgres and one Valkey per session, a fresh database per test."""
 
+import gc
 import os
 import shutil
 import signal
@@ -26,12 +27,16 @@ from tests.support.relay import Relay
 
 ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
+PLUGINS = ("containers_port", "engine_fixtures", "fake_node", "git_fixtures", "git_port", "worker_fixtures")
+"""Modules of tests/support that test modules both import from and name in `pytest_plugins`."""
 NICENESS = 5
 """Of the processes for small tests, while others run whole stacks."""
 
 
 def pytest_configure() -> None:
     """A developer's own RELAY_* settings have no say in a test."""
+    gc.disable()  # until the tests are collected: what they are made of stays
+    pytest.register_assert_rewrite(*(f"tests.support.{name}" for name in PLUGINS))
     for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
         del os.environ[name]
     get_settings.cache_clear()
@@ -57,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             _give_time(item)
     items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
+
+
+def pytest_collection_finish() -> None:
+    """Leaves the modules and the tests out of what the garbage collector walks through again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def _leave_time_to_stacks() -> None:

@@ -2,11 +2,13 @@
 
 import copy
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from fastapi.routing import APIRoute
 
 from relay_api.app import create_app
 from relay_api.schemas.examples import EXAMPLES
@@ -15,9 +17,21 @@ from relay_core.domain import events
 from relay_core.domain.events import EventKind
 from relay_core.settings import Settings
 
-DOCUMENT = create_app(Settings(database_url="postgresql://127.0.0.1/none", redis_url="redis://127.0.0.1:1")).openapi()
-SCHEMAS = DOCUMENT["components"]["schemas"]
-OPERATIONS = {one["operationId"]: one for methods in DOCUMENT["paths"].values() for one in methods.values()}
+APP = create_app(Settings(database_url="postgresql://127.0.0.1/none", redis_url="redis://127.0.0.1:1"))
+ROUTES = [route for route in APP.routes if isinstance(route, APIRoute) and route.include_in_schema]
+
+
+def document() -> dict[str, Any]:
+    return APP.openapi()
+
+
+def schemas() -> dict[str, Any]:
+    return document()["components"]["schemas"]
+
+
+@cache
+def operations() -> dict[str, Any]:
+    return {one["operationId"]: one for methods in document()["paths"].values() for one in methods.values()}
 
 
 def contents(operation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,11 +48,11 @@ def kind_of(content: dict[str, Any]) -> str:
 
 def closed() -> dict[str, Any]:
     """The document's schemas, which allow no property that they do not name."""
-    schemas = copy.deepcopy(SCHEMAS)
-    for schema in schemas.values():
+    copied = copy.deepcopy(schemas())
+    for schema in copied.values():
         if "properties" in schema:
             schema["additionalProperties"] = schema.get("additionalProperties", False)
-    return schemas
+    return copied
 
 
 def check(example: Any, name: str) -> None:
@@ -46,17 +60,21 @@ def check(example: Any, name: str) -> None:
     jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(example)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_route_is_in_the_document():
+    assert {route.unique_id for route in ROUTES} == operations().keys()
+
+
+@pytest.mark.parametrize("name", sorted({route.unique_id for route in ROUTES}))
 def test_every_body_and_answer_has_a_right_example(name: str):
-    for content in contents(OPERATIONS[name]):
+    for content in contents(operations()[name]):
         kind = kind_of(content)
-        example = content.get("example") or SCHEMAS[kind].get("examples", [None])[0]
+        example = content.get("example") or schemas()[kind].get("examples", [None])[0]
         assert example, f"write an example of {kind} in relay_api/schemas/examples"
         check(example, kind)
 
 
 def test_every_example_is_shown_by_an_operation():
-    shown = {kind_of(content) for one in OPERATIONS.values() for content in contents(one)}
+    shown = {kind_of(content) for one in operations().values() for content in contents(one)}
     assert EXAMPLES.keys() - shown == {"Problem"}
     check(EXAMPLES["Problem"], "Problem")
 
@@ -72,9 +90,9 @@ def test_every_example_is_shown_by_an_operation():
     ],
 )
 def test_objects_of_a_known_shape_have_it_in_the_document(schema: str, field: str, shape: str):
-    described = SCHEMAS[schema]["properties"][field]
+    described = schemas()[schema]["properties"][field]
     assert {"$ref": f"#/components/schemas/{shape}"}.items() <= described.get("anyOf", [described])[0].items()
-    assert SCHEMAS[shape]["properties"]
+    assert schemas()[shape]["properties"]
 
 
 def test_every_field_that_an_event_is_documented_with_is_in_the_shape_of_payloads():
@@ -84,13 +102,13 @@ def test_every_field_that_an_event_is_documented_with_is_in_the_shape_of_payload
         for name in re.findall(r"`([a-z_]+)`", text)
     }
     assert len(documented) > 20
-    assert documented == SCHEMAS["EventPayload"]["properties"].keys()
-    assert SCHEMAS["EventOut"]["properties"]["kind"]["enum"] == list(EventKind)
+    assert documented == schemas()["EventPayload"]["properties"].keys()
+    assert schemas()["EventOut"]["properties"]["kind"]["enum"] == list(EventKind)
 
 
 def test_objects_of_any_shape_say_so_with_an_example():
     found = []
-    for name, schema in SCHEMAS.items():
+    for name, schema in schemas().items():
         for field, described in schema.get("properties", {}).items():
             kinds = described.get("anyOf", [described])
             if any(kind.get("type") == "object" and kind.get("additionalProperties") in (True, None) for kind in kinds):
@@ -102,19 +120,19 @@ def test_objects_of_any_shape_say_so_with_an_example():
 
 
 def test_fields_of_bodies_have_their_defaults_in_words():
-    bodies = {name for name in SCHEMAS if name.endswith("In")} | {"RunChange"}
+    bodies = {name for name in schemas() if name.endswith("In")} | {"RunChange"}
     assert not [
         (name, field)
         for name in bodies
-        for field, one in SCHEMAS[name].get("properties", {}).items()
+        for field, one in schemas()[name].get("properties", {}).items()
         if "default" in one
     ]
-    assert SCHEMAS["RunIn"]["properties"]["auto_commit"]["description"].endswith("work tree. Default: `true`.")
-    assert "Default: `" in SCHEMAS["LimitsIn"]["properties"]["pids"]["description"]
+    assert schemas()["RunIn"]["properties"]["auto_commit"]["description"].endswith("work tree. Default: `true`.")
+    assert "Default: `" in schemas()["LimitsIn"]["properties"]["pids"]["description"]
 
 
 def test_an_error_about_any_pattern_has_words():
-    patterns = patterns_in(DOCUMENT)
+    patterns = patterns_in(document())
     assert len(patterns) > 8
     assert patterns <= WORDS.keys()
 
@@ -131,5 +149,5 @@ def patterns_in(part: Any) -> set[str]:
 
 def test_what_answers_bytes_or_text_is_not_described_as_json():
     for name in ("workspace_bundle", "run_bundle", "execution_bundle"):
-        content = OPERATIONS[name]["responses"]["200"]["content"]
+        content = operations()[name]["responses"]["200"]["content"]
         assert list(content) == ["application/x-git-bundle", "application/octet-stream"]
