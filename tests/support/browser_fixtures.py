@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 def open_page(browser: Browser, url: str, viewport: dict[str, int] = WIDE, **options: object) -> Page:
     """A page of a new context that fails its test if a script of another is refused or breaks."""
     page = browser.new_context(viewport=viewport, base_url=url, **options).new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     return page
 
 
