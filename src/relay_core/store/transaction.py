@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.admission import RAISE_SECONDS
 from relay_core.domain.message import QueueMessage
+from relay_core.store.admission import raising
 from relay_core.store.admission.admit import admitted_messages
 from relay_core.store.outage import is_conflict
 
@@ -116,8 +117,10 @@ class Database:
     def __init__(self, engine: Engine, publisher: Publisher, *, raise_seconds: float = RAISE_SECONDS) -> None:
         self.engine = engine
         self.publisher = publisher
-        self._raise_seconds = raise_seconds
-        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._options = {raising.OPTION: raise_seconds}
+        self._reading = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True, **self._options
+        )
 
     def connect(self) -> Connection:
         """Return a connection for reading: all that is read before it is closed is of one moment (one snapshot).
@@ -154,11 +157,9 @@ class Database:
         """
         collected = _AfterCommit()
         with self.engine.begin() as connection:
-            connection.execution_options(**{_OPTION: collected})
+            connection.execution_options(**{_OPTION: collected}, **self._options)
             yield connection
-            due = admitted_messages(
-                connection, collected.execution_ids, freed=collected.freed, raise_seconds=self._raise_seconds
-            )
+            due = admitted_messages(connection, collected.execution_ids, freed=collected.freed)
         if due:
             self.publisher.dispatch(due)
         if collected.task_ids:

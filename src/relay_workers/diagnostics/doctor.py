@@ -92,7 +92,9 @@ def _worker_parts(settings: Settings) -> Iterator[WorkerContext]:
     identity = NodeIdentity(node_id, f"doctor@{node_id}", f"doctor@{node_id}#", -1)
     with service_facts.connected(settings) as engine:
         dispatcher = CeleryDispatcher(make_app(settings, node_id), engine)
-        context = make_context(settings, identity, Database(engine, dispatcher), dispatcher)
+        context = make_context(
+            settings, identity, Database(engine, dispatcher, raise_seconds=settings.priority_raise_seconds), dispatcher
+        )
         context.retry_while_silent.stop()  # report an engine that does not answer, do not wait for it
         yield context
 

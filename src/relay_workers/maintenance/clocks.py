@@ -86,7 +86,7 @@ def _database_clocks(context: WorkerContext, turns: SweepTurns) -> list[Ticker]:
     refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
     upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
     return [
-        turns.clock("messages", partial(requeue.sweep, database, dispatcher, metrics, settings.priority_raise_seconds)),
+        turns.clock("messages", partial(requeue.sweep, database, dispatcher, metrics)),
         turns.clock("reaper", lambda: metrics.swept("lost_run", reaper.sweep())),
         turns.clock("upkeep", upkeep),
         Ticker("watchdog", pump_watchdog.WATCHDOG_SECONDS, partial(pump_watchdog.check, context.pump)),

@@ -1,6 +1,5 @@
 """Admits waiting runs for which there is a place, and sends messages again that seem to be lost."""
 
-from relay_core.domain.admission import RAISE_SECONDS
 from relay_core.queue.dispatcher import Dispatcher
 from relay_core.store.admission import admit
 from relay_core.store.advisory_lock import try_sweep_lock
@@ -12,13 +11,13 @@ SEND_AGAIN_SECONDS = 15.0
 """Age of a message at which it may be lost. An extra message does no harm: the claim ignores it."""
 
 
-def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics, raise_seconds: float = RAISE_SECONDS) -> None:
+def sweep(database: Database, dispatcher: Dispatcher, metrics: Metrics) -> None:
     """Admit waiting runs, and send messages older than `SEND_AGAIN_SECONDS` again.
 
     One worker at a time does this, for all nodes.
     """
     with database.begin() as connection:
-        admitted = admit.sweep(connection, raise_seconds) if try_sweep_lock(connection, "admission") else []
+        admitted = admit.sweep(connection) if try_sweep_lock(connection, "admission") else []
     dispatcher.dispatch(admitted)
     with database.begin() as connection:
         mine = try_sweep_lock(connection, "messages")

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 
-from relay_core.domain.admission import RAISE_SECONDS, Admitted, decide
+from relay_core.domain.admission import Admitted, decide
 from relay_core.domain.message import QueueMessage
 from relay_core.store.admission import facts
+from relay_core.store.admission.raising import raise_seconds
 from relay_core.store.executions import messages
 
 _IDS = bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True)))
@@ -72,9 +73,7 @@ _UNPLACE = text(
 )
 
 
-def admitted_messages(
-    connection: Connection, execution_ids: Sequence[UUID], *, freed: bool, raise_seconds: float = RAISE_SECONDS
-) -> list[QueueMessage]:
+def admitted_messages(connection: Connection, execution_ids: Sequence[UUID], *, freed: bool) -> list[QueueMessage]:
     """Admit runs, and return the messages to send after the commit. It has to be the last act of the transaction.
 
     Without contention this is one statement, which decides and returns the messages; else the decision is made here.
@@ -83,13 +82,12 @@ def admitted_messages(
         connection: the transaction.
         execution_ids: executions that may start as far as lane and workspace are concerned.
         freed: whether a place became free in this transaction, so that waiting runs may be admitted.
-        raise_seconds: seconds of waiting that raise a run by one level.
     """
     due, undecided = messages.messages_admitted_at_once(connection, execution_ids, freed=freed)
-    return due + (_admit(connection, raise_seconds) if undecided else [])
+    return due + (_admit(connection) if undecided else [])
 
 
-def sweep(connection: Connection, raise_seconds: float) -> list[QueueMessage]:
+def sweep(connection: Connection) -> list[QueueMessage]:
     """Admit all waiting runs for which there is a place now, and return their messages.
 
     It repairs what ends of executions do not see: a node that came back, a row that was locked, time that raised a
@@ -99,15 +97,15 @@ def sweep(connection: Connection, raise_seconds: float) -> list[QueueMessage]:
     connection.execute(_LOCK)
     connection.execute(_WITHDRAW)
     connection.execute(_UNPLACE)
-    return _admit(connection, raise_seconds, thorough=True)
+    return _admit(connection, thorough=True)
 
 
-def _admit(connection: Connection, raise_seconds: float, *, thorough: bool = False) -> list[QueueMessage]:
+def _admit(connection: Connection, *, thorough: bool = False) -> list[QueueMessage]:
     """Decide about the waiting runs (`facts.waiting`). The caller holds the lock."""
     runs = facts.waiting(connection, thorough=thorough)
     if not runs:
         return []
-    admitted = decide(runs, facts.situation(connection, runs), raise_seconds).admitted
+    admitted = decide(runs, facts.situation(connection, runs), raise_seconds(connection)).admitted
     ids = _placed(connection, admitted)
     if not ids:
         return []

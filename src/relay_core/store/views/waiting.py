@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from relay_core.domain.admission import LimitKind, Wait, WaitKind, decide
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.admission import facts
+from relay_core.store.admission.raising import raise_seconds
 from relay_core.store.nodes import placement
 from relay_core.store.projects import clone_turns
 from relay_core.store.schema.tables import ExecutionProcess, Lane, Project, Run
@@ -73,7 +74,7 @@ def _not_admitted(connection: Connection, execution_ids: Sequence[UUID]) -> Mapp
     if not rows:
         return {}
     runs = facts.waiting(connection, [row.run_id for row in rows])
-    waits = decide(runs, facts.situation(connection, runs)).waits
+    waits = decide(runs, facts.situation(connection, runs), raise_seconds(connection)).waits
     return _with_names(connection, {row.id: waits[row.run_id] for row in rows if row.run_id in waits})
 
 

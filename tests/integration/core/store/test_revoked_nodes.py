@@ -99,7 +99,7 @@ def test_a_run_that_waits_for_a_revoked_node_gives_its_place_back_and_is_admitte
     finish(db, claim(db, submitted.execution_id))
     revoke(db)
     with db.begin() as connection:
-        admit.sweep(connection, 600)
+        admit.sweep(connection)
     after = next_of(db, submitted)
     assert claim(db, after).why == "its run is not admitted yet"
     assert because(db, after)["message"] == "its node node-1 is revoked"

@@ -59,7 +59,7 @@ def sent(db: Database) -> list[UUID]:
 
 def sweep(db: Database) -> list[UUID]:
     with db.begin() as connection:
-        return [message.execution_id for message in admit.sweep(connection, 600)]
+        return [message.execution_id for message in admit.sweep(connection)]
 
 
 def project(db: Database, name: str) -> UUID:
@@ -182,6 +182,19 @@ def test_a_limit_that_is_raised_or_removed_lets_waiting_runs_in_at_once(db: Data
     with db.begin() as connection:
         run_limits.remove(connection, LimitKind.OWNER, ME.owner)
     assert sent(db) == [second.execution_id]
+
+
+def test_why_a_run_waits_is_told_by_the_setting_for_raised_priorities(db: Database) -> None:
+    quick = Database(db.engine, db.publisher, raise_seconds=100)
+    limit(db, LimitKind.OWNER, ME.owner, 0)
+    old, fresh = submit(db, priority=Priority.LOW), submit(db)
+    with db.begin() as connection:
+        back = text("UPDATE execution_processes SET created_at = created_at - interval '250 s' WHERE id = :id")
+        connection.execute(back, {"id": old.execution_id})
+        connection.execute(text("UPDATE run_limits SET max_runs = 1"))
+    assert (waits_for(db, old) is None, waits_for(db, fresh) is None) == (False, True)
+    assert (waits_for(quick, old) is None, waits_for(quick, fresh) is None) == (True, False)
+    assert sweep(quick) == [old.execution_id]
 
 
 def test_the_kill_of_a_waiting_or_of_a_working_run_leaves_no_place_unused(db: Database) -> None:
