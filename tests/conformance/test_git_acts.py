@@ -7,7 +7,7 @@ import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.port import Pushed
+from relay_workers.git.act_requests import Pushed
 from tests.support.git_bench import BRANCH, Workspace, push_request, reset_request, write
 
 pytest_plugins = ["tests.support.git_port"]
@@ -48,13 +48,30 @@ def test_other_commits_of_the_branch_are_kept_without_force(port, workspace):
     assert caught.value.reason == Reason.PUSH_REJECTED
     assert BRANCH in str(caught.value)
     assert port.bench.clone(port.url, BRANCH).result.head_commit == other.commit
-    assert pushed_to(port, workspace, force=True) == Pushed(workspace.commit, BRANCH, changed=True, replaced=True)
+    lease = workspace.service.branch_at(push_request(workspace, port.url))
+    assert lease == other.commit
+    with pytest.raises(StepFailed) as caught:
+        pushed_to(port, workspace, lease=port.head)
+    assert caught.value.reason == Reason.PUSH_REJECTED
+    assert "the branch has moved since this push began" in str(caught.value)
+    assert pushed_to(port, workspace, lease=lease) == Pushed(workspace.commit, BRANCH, changed=True, replaced=True)
+    assert pushed_to(port, workspace, lease=lease) == Pushed(workspace.commit, BRANCH, changed=False)
     assert port.bench.clone(port.url, BRANCH).result.head_commit == workspace.commit
 
 
-def test_a_remote_that_is_gone_is_a_failure(port, workspace):
+def test_a_branch_that_did_not_exist_is_not_replaced_once_it_does(port, workspace):
+    assert workspace.service.branch_at(push_request(workspace, port.url)) == ""
+    assert pushed_to(port, workspace, lease="", commit=port.head).changed
     with pytest.raises(StepFailed) as caught:
-        workspace.service.push(push_request(workspace, f"{port.url}-gone"))
+        pushed_to(port, workspace, lease="")
+    assert caught.value.reason == Reason.PUSH_REJECTED
+    assert "it did not exist then" in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", ["push", "branch_at"])
+def test_a_remote_that_is_gone_is_a_failure(port, workspace, verb):
+    with pytest.raises(StepFailed) as caught:
+        getattr(workspace.service, verb)(push_request(workspace, f"{port.url}-gone"))
     assert caught.value.reason == Reason.PUSH_FAILED
     assert "cannot push to" in str(caught.value)
 

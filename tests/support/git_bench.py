@@ -16,8 +16,9 @@ from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
+from relay_workers.git.act_requests import PushRequest, ResetRequest
 from relay_workers.git.host.store import Store
-from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult, PushRequest, ResetRequest
+from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
 from relay_workers.git.service import GitService
 
 UID = os.geteuid() or 1000

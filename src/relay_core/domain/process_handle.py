@@ -17,8 +17,8 @@ FIRST_OF_PID1 = 2
 class ProcessHandle:
     """The place of one process in the workspace's container.
 
-    It is stored with the claim (only `gid`), before the process starts (with `fence`), and for a dev server once its
-    port answers.
+    It is stored with the claim (only `gid`), before the process starts (with `fence`), for a dev server once its port
+    answers, and for a forced push before it (with `replaces`).
 
     Attributes:
         gid: group id of all processes of the execution, and of no other process in the workspace.
@@ -26,6 +26,8 @@ class ProcessHandle:
             and the directory of its log and record on the node. None: no process was prepared yet.
         port: port in the container on which a dev server answers. None: it does not answer yet, or is no dev server.
         forward_port: port on the node's loopback address that is forwarded to ``port``.
+        replaces: commit of the remote's branch that a forced push may replace, found by its first owner; empty: there
+            was none. None: it was not asked, or the execution is no forced push.
         version: format of the handle; a worker does not take over an execution whose handle is newer than its
             `VERSION`.
     """
@@ -34,6 +36,7 @@ class ProcessHandle:
     fence: int | None = None
     port: int | None = None
     forward_port: int | None = None
+    replaces: str | None = None
     version: int = VERSION
 
     @property

@@ -1,6 +1,6 @@
 """One git act of a workspace while this worker carries it out: the execution, its workspace, and its log."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -69,6 +69,23 @@ class GitWork:
         claimed = self.claimed
         with self.database.begin() as connection:
             owned.record_before_heads(connection, claimed.execution_id, claimed.fence, commits, claimed.handle)
+
+    def lease(self, ask: Callable[[], str]) -> str:
+        """Return the commit that a forced push may replace, which its first owner has asked for and stored.
+
+        It is stored before the first push, so a worker that takes the push over replaces nothing else.
+
+        Raises:
+            Stale: the execution has ended, or another worker owns it.
+        """
+        claimed = self.claimed
+        if claimed.handle.replaces is not None:
+            return claimed.handle.replaces
+        found = ask()
+        with self.database.begin() as connection:
+            handle = replace(claimed.handle, replaces=found)
+            owned.store_handle(connection, claimed.execution_id, claimed.fence, handle)
+        return found
 
     def record(self, repo: WorkspaceRepoRow, pin: UUID | None = None) -> AfterState:
         """Record the state of a clone in its store, without a commit.

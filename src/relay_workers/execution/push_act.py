@@ -1,11 +1,14 @@
 """Pushes the commits of one clone to its remote."""
 
+from dataclasses import replace
+from functools import partial
+
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import PushStep
 from relay_core.domain.vocabulary import Reason
 from relay_workers.execution.git_work import GitWork, States
 from relay_workers.execution.repo_states import after_state_columns
-from relay_workers.git.port import Pushed, PushRequest
+from relay_workers.git.act_requests import Pushed, PushRequest
 
 
 def push(work: GitWork, step: PushStep) -> States:
@@ -31,15 +34,22 @@ def push(work: GitWork, step: PushStep) -> States:
         branch=branch,
         on_output=work.log.write,
         cancelled=work.control.stop,
-        force=step.force,
         mask=work.mask,
     )
     try:
+        if step.force:
+            request = replace(request, lease=work.lease(partial(work.git.branch_at, request)))
+            work.log.say(f"branch {branch} {_found(request.lease)}; nothing else is replaced")
+            work.check_wanted()
         pushed = work.git.push(request)
     except InvalidInput as error:  # the settings of the node allow the remote no more
         raise StepFailed(Reason.PUSH_FAILED, str(error)) from error
     work.log.say(f"branch {branch}: {pushed.commit} {_how(pushed)}")
     return {repo.repo_id: after_state_columns(state, work.mask)}
+
+
+def _found(lease: str | None) -> str:
+    return f"was at {lease}" if lease else "did not exist"
 
 
 def _how(pushed: Pushed) -> str:

@@ -11,7 +11,8 @@ from relay_core.store.executions import owned
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.execution.git_work import GitWork, States
 from relay_workers.execution.repo_states import after_state_columns
-from relay_workers.git.port import AfterState, ResetRequest
+from relay_workers.git.act_requests import ResetRequest
+from relay_workers.git.port import AfterState
 from relay_workers.git.sandbox.locks import remove_dead_locks
 from relay_workers.ownership.leases import Leases
 

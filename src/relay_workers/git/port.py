@@ -11,6 +11,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.fetch_progress import FetchProgress
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
+from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
 
 
 class StartPointMissing(StepFailed):
@@ -238,62 +239,6 @@ class AfterState:
     """Why the state is only partly recorded; None if it is complete."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """Request to push a commit that `Git.after_state` recorded to a branch of the clone's remote."""
-
-    workspace_id: UUID
-    name: str
-    """Name of the clone's directory below ``repos/``."""
-    url: str
-    commit: str
-    """Id of the commit; the after-state of the clone was recorded with it as HEAD."""
-    base_commit: str
-    """The commit from which the workspace's branch started."""
-    branch: str
-    """Branch of the remote."""
-    on_output: Callable[[bytes], None]
-    """Called with progress and messages for the log, with secrets masked."""
-    cancelled: Event
-    """Another thread sets this event to cancel the push."""
-    force: bool = False
-    """Whether other commits of the branch may be replaced."""
-    mask: SecretMask = field(default_factory=SecretMask)
-    """Knows the secrets that the pushed commits and all texts must not contain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """A branch of a remote that points to the pushed commit now."""
-
-    commit: str
-    branch: str
-    changed: bool
-    """Whether this push has moved or made the branch; if not, it pointed to the commit before."""
-    replaced: bool = False
-    """Whether the branch pointed to a commit that is no ancestor of the pushed one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResetRequest:
-    """Request to reset a clone: HEAD is on the workspace's branch, at a commit, and index and files are those of it."""
-
-    workspace_dir: Path
-    name: str
-    """Name of the clone's directory below ``repos/``."""
-    mirror_path: Path
-    branch: str
-    """The workspace's branch."""
-    commit: str
-    """Id of the commit, or the first seven or more characters of it."""
-    uid: int
-    """User as which git runs in the clone."""
-    gid: int
-    """Group as which git runs in the clone."""
-    cancelled: Event
-    """Another thread sets this event to cancel the reset."""
-
-
 class Git(Protocol):
     """Operations on the clones of workspaces. Thread-safe; any call may be repeated, for example after a crash."""
 
@@ -362,6 +307,14 @@ class Git(Protocol):
         Never raises because of the clone's content: `AfterState.problem` explains what could not be recorded.
         """
 
+    def branch_at(self, request: PushRequest) -> str:
+        """Return the commit to which the branch of a push points at the remote; empty if there is no such branch.
+
+        Raises:
+            InvalidInput: as `push`.
+            StepFailed: as `push`, but never ``push_rejected``.
+        """
+
     def push(self, request: PushRequest) -> Pushed:
         """Push a commit to a branch of the remote, with the credentials of the node.
 
@@ -369,7 +322,8 @@ class Git(Protocol):
 
         Raises:
             InvalidInput: the URL is not allowed (any more), or the branch is no valid name.
-            StepFailed: reason ``push_rejected``: the remote has other commits in the branch, or refused it.
+            StepFailed: reason ``push_rejected``: the remote has other commits in the branch than those that may be
+                replaced, or refused it.
                 ``push_failed``: the remote cannot be reached or written, or a secret is in the commits. ``timeout``;
                 ``user`` if the request was cancelled.
         """

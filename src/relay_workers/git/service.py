@@ -11,6 +11,7 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
 from relay_workers.git.host.committed_files import files_in_commit
 from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.mirror import Mirrors
@@ -24,9 +25,6 @@ from relay_workers.git.port import (
     FetchedRemote,
     FetchRequest,
     Head,
-    Pushed,
-    PushRequest,
-    ResetRequest,
 )
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.after_state import Recorder
@@ -80,6 +78,10 @@ class GitService:
     def after_state(self, request: AfterStateRequest) -> AfterState:
         """Record the state of a clone after a step, after a commit if one is requested; see `Git.after_state`."""
         return self._recorder.record(request)
+
+    def branch_at(self, request: PushRequest) -> str:
+        """Return the commit of a push's branch at the remote; see `Git.branch_at`."""
+        return self._pusher.branch_at(request)
 
     def push(self, request: PushRequest) -> Pushed:
         """Push a commit to a branch of the remote; see `Git.push`."""

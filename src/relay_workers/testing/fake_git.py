@@ -16,6 +16,8 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
+from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
+from relay_workers.git.host.push import moved
 from relay_workers.git.port import (
     AfterState,
     AfterStateRequest,
@@ -26,9 +28,6 @@ from relay_workers.git.port import (
     FetchRequest,
     Head,
     Patch,
-    Pushed,
-    PushRequest,
-    ResetRequest,
 )
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.testing.faults import Faults
@@ -69,6 +68,10 @@ class FakeGit:
         """Return the branches of a remote: the id of the commit by name."""
         return dict(self._remotes[url])
 
+    def move_branch(self, url: str, branch: str, commit: str) -> None:
+        """Let a branch of a remote point to a commit, as if another person had pushed it."""
+        self._remotes[url][branch] = commit
+
     def fetch(self, request: FetchRequest) -> FetchedRemote:
         """Return where a clone of a remote starts (`Git.fetch`)."""
         return self._serve("fetch", lambda: self._fetch(request))
@@ -98,6 +101,10 @@ class FakeGit:
     def after_state(self, request: AfterStateRequest) -> AfterState:
         """Return the git state of a clone after a step, and commit its changes if asked to (`Git.after_state`)."""
         return self._serve("after_state", lambda: self._after_state(request))
+
+    def branch_at(self, request: PushRequest) -> str:
+        """Return the commit of a branch of a remote (`Git.branch_at`)."""
+        return self._serve("branch_at", lambda: self._branches(request).get(request.branch, ""))
 
     def push(self, request: PushRequest) -> Pushed:
         """Move a branch of a remote (`Git.push`)."""
@@ -198,18 +205,24 @@ class FakeGit:
         return commit
 
     def _push(self, request: PushRequest) -> Pushed:
-        branches = self._remotes.get(request.url)
-        if request.cancelled.is_set():
-            raise StepFailed(Reason.USER, "the push was cancelled")
-        if branches is None:
-            raise StepFailed(Reason.PUSH_FAILED, f"cannot push to {request.url}: there is no git repository")
+        branches = self._branches(request)
         before = branches.get(request.branch)
         replaced = before is not None and before not in self._line(request.commit)
-        if replaced and not request.force:
-            message = f"cannot push to {request.url}: branch {request.branch}: the branch has other commits"
-            raise StepFailed(Reason.PUSH_REJECTED, message)
+        place = f"cannot push to {request.url}: branch {request.branch}"
+        if request.lease is not None and before != request.commit and (before or "") != request.lease:
+            raise StepFailed(Reason.PUSH_REJECTED, f"{place}: {moved(request.lease)}")
+        if replaced and request.lease is None:
+            raise StepFailed(Reason.PUSH_REJECTED, f"{place}: the branch has other commits")
         branches[request.branch] = request.commit
         return Pushed(request.commit, request.branch, changed=before != request.commit, replaced=replaced)
+
+    def _branches(self, request: PushRequest) -> dict[str, str]:
+        if request.cancelled.is_set():
+            raise StepFailed(Reason.USER, "the push was cancelled")
+        branches = self._remotes.get(request.url)
+        if branches is None:
+            raise StepFailed(Reason.PUSH_FAILED, f"cannot push to {request.url}: there is no git repository")
+        return branches
 
     def _line(self, commit: str) -> list[str]:
         """Return the commit and its ancestors."""

@@ -32,5 +32,6 @@ def handle_from_json(stored: Mapping[str, Any]) -> ProcessHandle:
         fence,
         stored.get("port"),
         stored.get("forward_port"),
+        stored.get("replaces"),
         stored.get("version", WITHOUT_VERSION),
     )

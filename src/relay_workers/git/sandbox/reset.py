@@ -4,7 +4,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.port import ResetRequest
+from relay_workers.git.act_requests import ResetRequest
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import ContainerUser, ResetPlan, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head

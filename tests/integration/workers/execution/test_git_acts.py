@@ -17,6 +17,8 @@ from tests.support.fake_node import ME, FakeNode
 
 pytest_plugins = ["tests.support.fake_node"]
 
+VERBS = ["after_state", "branch_at", "push"]
+
 
 @pytest.fixture(scope="module")
 def node(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeNode]:
@@ -133,6 +135,41 @@ def test_a_push_is_repeated_by_the_worker_that_takes_it_over(node, made, verb, m
     assert remote(node)[made.branch] == made.commit
     assert [kind for kind, terminal in node.events(pushed) if terminal] == ["execution.completed"]
     assert made.evidence(pushed) == (made.commit, made.commit, False)
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_forced_push_is_repeated_by_the_worker_that_takes_it_over(node, made, verb, moment):
+    other = Made(node)
+    node.workers[0].run(other.push(branch=made.branch))
+    pushed = made.push(force=True)
+    node.git.faults.at(verb, moment, lambda: dies(node, pushed))
+    node.workers[0].run(pushed)
+    node.workers[1].run(pushed)
+    assert node.row(pushed)["status"] == "completed", node.row(pushed)["error_reason"]
+    assert remote(node)[made.branch] == made.commit
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_a_forced_push_that_is_taken_over_keeps_what_was_pushed_in_between(node, made, moment):
+    other, third = Made(node), Made(node)
+    node.workers[0].run(other.push(branch=made.branch))
+    pushed = made.push(force=True)
+
+    def others_push_and_it_dies() -> None:
+        node.git.move_branch(node.url, made.branch, third.commit)
+        dies(node, pushed)
+
+    node.git.faults.at("push", moment, others_push_and_it_dies)
+    node.workers[0].run(pushed)
+    node.workers[1].run(pushed)
+    row = node.row(pushed)
+    assert (row["status"], row["reason"]) == ("failed", "push_rejected")
+    assert f"the branch has moved since this push began; it was at {other.commit} then" in row["error_reason"]
+    assert remote(node)[made.branch] == third.commit
+    again = made.push(force=True)
+    node.workers[0].run(again)
+    assert remote(node)[made.branch] == made.commit
 
 
 def test_a_push_that_is_killed_ends_as_killed(node, made):

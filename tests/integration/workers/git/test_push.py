@@ -90,6 +90,22 @@ def test_commits_of_others_are_kept_and_the_text_says_so(workspace, bare, remote
     assert at(bare.path, BRANCH) == other
 
 
+def test_a_forced_push_replaces_the_commit_that_was_seen_and_no_other(workspace, bare, remote, served):
+    other = remote.commit({"README": "by another author\n"})
+    git(remote.path, "push", "-q", str(bare.path), f"{other}:refs/heads/{BRANCH}")
+    git(bare.path, "update-ref", f"refs/elsewhere/refs/heads/{BRANCH}", git(bare.path, "rev-parse", "main"))
+    seen = workspace.service.branch_at(push_request(workspace, served))
+    assert seen == other
+    later = remote.commit({"README": "by a third author\n"})
+    git(remote.path, "push", "-q", str(bare.path), f"{later}:refs/heads/{BRANCH}")
+    text = refused(workspace, served, Reason.PUSH_REJECTED, lease=seen)
+    assert f"[rejected] (stale info): the branch has moved since this push began; it was at {seen} then" in text
+    assert at(bare.path, BRANCH) == later
+    assert workspace.service.push(push_request(workspace, served, lease=later)).replaced
+    assert not workspace.service.push(push_request(workspace, served, lease=later)).changed, "a repeat finds it done"
+    assert at(bare.path, BRANCH) == workspace.commit
+
+
 def test_a_server_that_takes_no_pushes_is_a_failure(workspace, bare, served):
     git(bare.path, "config", "daemon.receivepack", "false")
     assert "cannot push to git://127.0.0.1" in refused(workspace, served, Reason.PUSH_FAILED)
@@ -109,6 +125,8 @@ def test_hooks_and_programs_of_a_local_remote_never_run(workspace, bare, tmp_pat
     (bare.path / "hooks/post-receive").unlink()
     git(bare.path, "config", "core.alternateRefsCommand", f"touch {tmp_path}/ran")
     assert "names programs" in refused(workspace, bare.url, Reason.PUSH_FAILED)
+    with pytest.raises(StepFailed, match="names programs"):
+        workspace.service.branch_at(push_request(workspace, bare.url))
     assert not (tmp_path / "ran").exists()
     assert at(bare.path, BRANCH) == ""
 

@@ -12,6 +12,7 @@ RUN_DIR = "/workspace/runs/0f9d6a8e-7f2c-4c5e-9a51-0d4b1c1f2a3b/7"
     ("handle", "stored"),
     [
         (ProcessHandle(20001), {"version": VERSION, "gid": 20001}),
+        (ProcessHandle(20001, replaces=""), {"version": VERSION, "gid": 20001, "replaces": ""}),
         (
             ProcessHandle(20001, 7, 3001, 40001),
             {
