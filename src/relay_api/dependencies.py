@@ -1,6 +1,6 @@
 """Parameters that routes share: the token's owner (principal), the page of a list, and idempotent creation."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,14 +12,14 @@ from starlette.responses import JSONResponse
 from relay_api.http.problems import ApiError
 from relay_api.http.query import check_query
 from relay_api.schemas import patterns
-from relay_api.services import Services, services
+from relay_api.services import Services, services_of
 from relay_core.domain.vocabulary import Scope
 from relay_core.store import idempotency
 from relay_core.store.database import Connection
 from relay_core.store.tokens import Principal, find_principal
 from relay_core.store.views import paging
 
-ServicesDep = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="token", description="A token of `POST /v1/tokens` or `relay token create`."
@@ -32,7 +32,7 @@ def _any(request: Request, services: ServicesDep, credentials: Credentials) -> P
     if credentials is None:
         detail = "send a token: Authorization: Bearer relay_… (`relay token create` makes one)"
         raise ApiError(401, "token_missing", detail, challenge)
-    with services.database.connect() as connection:
+    with services.database.single_statements() as connection:
         principal = find_principal(connection, credentials.credentials)
     if principal is None:
         raise ApiError(401, "token_invalid", "this token is unknown, expired or revoked", challenge)
@@ -44,8 +44,8 @@ AnyPrincipal = Annotated[Principal, Depends(_any)]
 """The owner of the token, whatever its scopes are: every token may at least read."""
 
 
-def _with_scope(scope: Scope) -> Callable[[Principal], Principal]:
-    def allowed(principal: AnyPrincipal) -> Principal:
+def _with_scope(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
+    async def allowed(principal: AnyPrincipal) -> Principal:
         if not principal.may(scope):
             raise ApiError(403, "scope_missing", f"this token lacks the scope {scope}")
         return principal
@@ -58,7 +58,7 @@ Writer = Annotated[Principal, Depends(_with_scope(Scope.WRITE))]
 Admin = Annotated[Principal, Depends(_with_scope(Scope.ADMIN))]
 
 
-def _page(
+async def _page(
     limit: Annotated[int, Query(ge=1, le=200, description="Most items on a page.")] = 50,
     cursor: Annotated[
         str | None,
@@ -103,7 +103,7 @@ class Created:
 class Creation:
     """Executes a creating request once, even if the client repeats it with the same `Idempotency-Key`."""
 
-    def __init__(self, request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> None:
+    def __init__(self, request: Request, services: Services, idempotency_key: str | None) -> None:
         self._request = request
         self._services = services
         self._key = idempotency_key
@@ -148,7 +148,11 @@ class Creation:
         return idempotency.CreatingRequest(principal.owner, self._key, hashed)
 
 
-Creating = Annotated[Creation, Depends()]
+async def _creation(request: Request, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> Creation:
+    return Creation(request, services, idempotency_key)
+
+
+Creating = Annotated[Creation, Depends(_creation)]
 
 
 def _json(answer: BaseModel) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from relay_api.dependencies import AnyPrincipal, ServicesDep
 from relay_api.schemas.patterns import NO_NUL
 from relay_core.domain.errors import NotFound
 from relay_core.domain.short_id import PATTERN, id_range
-from relay_core.store.views.lookup import Aim, Kind, resolve
+from relay_core.store.views.lookup import Aim, Kind, exact, resolve
 
 _SHORT = "Its id, the first characters of it (4 or more), or the id of something related"
 _MAX_LENGTH = 36
@@ -29,6 +29,10 @@ def _in_path(kind: Kind, related: str, aim: Aim | None = Aim.AGENT) -> Callable[
         services: ServicesDep,
         principal: AnyPrincipal,
     ) -> UUID:
+        with services.database.single_statements() as connection:
+            itself = exact(connection, kind, text, principal)
+        if itself is not None:
+            return itself
         with services.database.connect() as connection:
             return resolve(connection, kind, text, principal, aim=aim, field=f"path.{name}")
 

@@ -44,3 +44,8 @@ class Services:
 def services(connection: HTTPConnection) -> Services:
     """Return the services of the application that received the request."""
     return cast("Services", connection.app.state.services)
+
+
+async def services_of(connection: HTTPConnection) -> Services:
+    """Return `services`, as a dependency. FastAPI would call a plain function in another thread, which costs more."""
+    return services(connection)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, create_engine, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, create_engine, func, insert, or_, select, update
 
 from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
 from relay_core.domain.events import EventKind
@@ -20,6 +20,12 @@ from relay_core.store.schema.tables import Token
 
 PREFIX = "relay_"
 """Prefix by which secret scanners and people recognise a token of Relay."""
+
+_PRINCIPAL = select(Token.owner, Token.scopes, Token.id).where(
+    Token.token_hash == bindparam("hash"),
+    Token.revoked_at.is_(None),
+    or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+)
 
 
 @dataclass(frozen=True)
@@ -139,13 +145,7 @@ def is_known(database_url: str, text: str) -> bool:
 
 def find_principal(connection: Connection, text: str) -> Principal | None:
     """Return the principal of a token's text; None if the token is unknown, expired or revoked."""
-    row = connection.execute(
-        select(Token.owner, Token.scopes, Token.id).where(
-            Token.token_hash == _hash(text),
-            Token.revoked_at.is_(None),
-            or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
-        )
-    ).one_or_none()
+    row = connection.execute(_PRINCIPAL, {"hash": _hash(text)}).one_or_none()
     return Principal(row.owner, frozenset(row.scopes), row.id) if row else None
 
 

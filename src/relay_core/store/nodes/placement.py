@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Float, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Float, bindparam, cast, func, select
 from sqlalchemy.orm import aliased
 
 from relay_core.domain.errors import InvalidInput
@@ -28,6 +28,41 @@ They are running steps, and queued steps that continue a chain: the node of thos
 """
 
 
+def _limit(name: str) -> ColumnElement[int]:
+    return cast(W.limits[name].as_string(), BigInteger)
+
+
+# Built once: building such a statement costs more than carrying it out.
+_HELD = (
+    select(E.node_id, E.workspace_id)
+    .where(_PROMISED)
+    .union(select(E.leftover_on, E.workspace_id).where(E.leftover_on.is_not(None)))  # processes that may still run
+    .subquery()
+)
+_LOADS = (
+    select(
+        _HELD.c.node_id,
+        func.count(),
+        *(func.coalesce(func.sum(_limit(name)), 0) for name in ("memory_bytes", "pids")),
+    )
+    .join(W, W.id == _HELD.c.workspace_id)
+    .group_by(_HELD.c.node_id)
+)
+_LOADS_OF = _LOADS.where(_HELD.c.node_id.in_(bindparam("only", expanding=True)))
+_NODES = select(N).order_by(N.node_id)
+_AT_WORK = aliased(E)
+_RESERVED = (
+    select(_AT_WORK.id)
+    .where(_AT_WORK.status.in_(ACTIVE), _AT_WORK.node_id == W.node_id, _AT_WORK.workspace_id == W.id)
+    .exists()
+)
+_WAITING = (
+    select(W, E.id.label("execution_id"), _RESERVED.label("reserved"))
+    .join(E, E.workspace_id == W.id)
+    .where(E.id.in_(bindparam("ids", expanding=True)))
+)
+
+
 def loads(connection: Connection, *only: str) -> dict[str, Load]:
     """Return the capacity that nodes have promised, by node. A node that has promised nothing is left out.
 
@@ -35,14 +70,7 @@ def loads(connection: Connection, *only: str) -> dict[str, Load]:
         connection: any transaction.
         only: ids of nodes; without any, all nodes.
     """
-    at_work = select(E.node_id, E.workspace_id).where(_PROMISED)
-    left = select(E.leftover_on, E.workspace_id).where(E.leftover_on.is_not(None))  # processes that may still run
-    held = at_work.union(left).subquery()
-    memory, pids = (func.coalesce(func.sum(_limit(name)), 0) for name in ("memory_bytes", "pids"))
-    statement = select(held.c.node_id, func.count(), memory, pids).join(W, W.id == held.c.workspace_id)
-    if only:
-        statement = statement.where(held.c.node_id.in_(only))
-    rows = connection.execute(statement.group_by(held.c.node_id))
+    rows = connection.execute(_LOADS_OF, {"only": only}) if only else connection.execute(_LOADS)
     return {node_id: Load(*(int(number) for number in numbers)) for node_id, *numbers in rows}
 
 
@@ -131,17 +159,10 @@ def why_each_waits(connection: Connection, execution_ids: Sequence[UUID]) -> dic
     """
     if not execution_ids:
         return {}
-    nodes = [NodeRow.from_row(row) for row in connection.execute(select(N).order_by(N.node_id)).mappings()]
+    nodes = [NodeRow.from_row(row) for row in connection.execute(_NODES).mappings()]
     living = [node for node in nodes if node.liveness is not Liveness.OFFLINE]
     fleet = _Fleet(living, loads(connection))
-    at_work = aliased(E)
-    reserved = (
-        select(at_work.id)
-        .where(at_work.status.in_(ACTIVE), at_work.node_id == W.node_id, at_work.workspace_id == W.id)
-        .exists()
-    )
-    found = select(W, E.id.label("execution_id"), reserved.label("reserved")).join(E, E.workspace_id == W.id)
-    rows = connection.execute(found.where(E.id.in_(execution_ids))).mappings()
+    rows = connection.execute(_WAITING, {"ids": execution_ids}).mappings()
     return {row["execution_id"]: fleet.why(WorkspaceCondition.from_row(row), row["reserved"]) for row in rows}
 
 
@@ -184,7 +205,3 @@ class _Fleet:
 
 def _demand(limits: Limits) -> Demand:
     return Demand(int(limits.memory_bytes), int(limits.pids))
-
-
-def _limit(name: str) -> ColumnElement[int]:
-    return cast(W.limits[name].as_string(), BigInteger)

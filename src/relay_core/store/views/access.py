@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.store.executions.execution_row import ExecutionRow
@@ -12,6 +12,13 @@ from relay_core.store.schema.tables import ExecutionProcess, Project, Run, Works
 from relay_core.store.tokens import Principal
 
 E = ExecutionProcess
+# Built once: building these statements costs more than carrying them out.
+_EXECUTION = select(E).where(E.id == bindparam("execution"))
+_OWN_EXECUTION = (
+    _EXECUTION.outerjoin(Workspace, Workspace.id == E.workspace_id)
+    .outerjoin(Project, Project.id == E.project_id)
+    .where(func.coalesce(Workspace.created_by, Project.created_by) == bindparam("owner"))
+)
 
 
 def require_workspace(
@@ -37,11 +44,11 @@ def require_execution(connection: Connection, execution_id: UUID, principal: Pri
     Raises:
         NotFound: there is no such execution, or it belongs to another owner.
     """
-    statement = select(E).outerjoin(Workspace, Workspace.id == E.workspace_id)
-    statement = statement.outerjoin(Project, Project.id == E.project_id).where(E.id == execution_id)
-    if principal.only is not None:
-        statement = statement.where(func.coalesce(Workspace.created_by, Project.created_by) == principal.only)
-    row = connection.execute(statement).mappings().one_or_none()
+    if principal.only is None:
+        found = connection.execute(_EXECUTION, {"execution": execution_id})
+    else:
+        found = connection.execute(_OWN_EXECUTION, {"execution": execution_id, "owner": principal.only})
+    row = found.mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no execution {execution_id}")
     return ExecutionRow.from_row(row)

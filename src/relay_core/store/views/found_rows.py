@@ -4,10 +4,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Uuid, cast, func, literal, null, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    SQLColumnExpression,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from relay_core.domain.short_id import IdRange
@@ -17,6 +33,9 @@ from relay_core.store.tokens import Principal
 E = ExecutionProcess
 MOST = 20
 """Most rows of one kind that are read: if there are more, the id is ambiguous anyway."""
+Owner = str | BindParameter[str] | None
+"""The owner to whose rows a statement is limited, or a parameter for it; None: no limit."""
+_OWNER: BindParameter[str] = bindparam("owner")
 
 
 class Kind(StrEnum):
@@ -53,20 +72,34 @@ class Found:
 
 def in_range(connection: Connection, ids: IdRange, principal: Principal) -> list[Found]:
     """Return the rows of all kinds whose ids are in the range, at most `MOST` of each kind."""
-    parts = [
-        of_kind(principal).where(column.between(ids.first, ids.last)).order_by(column).limit(MOST).subquery()
-        for column, of_kind in _branches().values()
-    ]
-    return read(connection, union_all(*(select(part) for part in parts)))
+    statement = _in_range(limited=principal.only is not None)
+    return read(connection, statement, first=ids.first, last=ids.last, owner=principal.only)
 
 
 def with_id(connection: Connection, kind: Kind, row_id: UUID, principal: Principal) -> Found | None:
     """Return the row of one kind with this id; None if the principal sees none. Costs far less than `in_range`."""
+    statement = _with_id(kind, limited=principal.only is not None)
+    return next(iter(read(connection, statement, row_id=row_id, owner=principal.only)), None)
+
+
+# Built once for each process: building these statements costs more than carrying them out.
+@cache
+def _in_range(*, limited: bool) -> CompoundSelect[Any]:
+    between: tuple[BindParameter[UUID], BindParameter[UUID]] = bindparam("first"), bindparam("last")
+    parts = [
+        of_kind(_OWNER if limited else None).where(column.between(*between)).order_by(column).limit(MOST).subquery()
+        for column, of_kind in _branches().values()
+    ]
+    return union_all(*(select(part) for part in parts))
+
+
+@cache
+def _with_id(kind: Kind, *, limited: bool) -> Select[Any]:
     column, of_kind = _branches()[kind]
-    return next(iter(read(connection, of_kind(principal).where(column == row_id))), None)
+    return of_kind(_OWNER if limited else None).where(column == bindparam("row_id"))
 
 
-def _branches() -> Mapping[Kind, tuple[InstrumentedAttribute[UUID], Callable[[Principal], Select[Any]]]]:
+def _branches() -> Mapping[Kind, tuple[InstrumentedAttribute[UUID], Callable[[Owner], Select[Any]]]]:
     return {
         Kind.PROJECT: (Project.id, projects),
         Kind.TASK: (Task.id, _tasks),
@@ -77,15 +110,15 @@ def _branches() -> Mapping[Kind, tuple[InstrumentedAttribute[UUID], Callable[[Pr
     }
 
 
-def read(connection: Connection, statement: Any) -> list[Found]:
-    """Return the rows of a statement that is made of the statements of this module."""
+def read(connection: Connection, statement: Any, **values: Any) -> list[Found]:
+    """Return the rows of a statement that is made of the statements of this module, with values of its parameters."""
     return [
         Found(
             **{name: row[name] for name in ("id", "title", "created_at", "gone")},
             kind=Kind(row["kind"]),
             above={kind: row[f"{kind}_id"] for kind in _ABOVE if row[f"{kind}_id"] is not None},
         )
-        for row in connection.execute(statement).mappings()
+        for row in connection.execute(statement, values).mappings()
     ]
 
 
@@ -98,54 +131,53 @@ def _columns(kind: Kind, row_id: Any, title: Any, created_at: Any, gone: Any, **
     return [*own, created_at.label("created_at"), gone.label("gone"), *parents]
 
 
-def projects(principal: Principal) -> Select[Any]:
-    """Return a statement that selects the projects that a principal may see, for `read`."""
+def projects(owner: Owner) -> Select[Any]:
+    """Return a statement that selects the projects that an owner may see, for `read`; None: all of them."""
     columns = _columns(Kind.PROJECT, Project.id, Project.name, Project.created_at, Project.deleted_at.is_not(None))
-    return _only(select(*columns), Project.created_by, principal)
+    return _only(select(*columns), Project.created_by, owner)
 
 
-def _tasks(principal: Principal) -> Select[Any]:
+def _tasks(owner: Owner) -> Select[Any]:
     gone = Project.deleted_at.is_not(None)
     columns = _columns(Kind.TASK, Task.id, Task.title, Task.created_at, gone, project=Task.project_id)
-    return _only(select(*columns).join(Project, Project.id == Task.project_id), Task.created_by, principal)
+    return _only(select(*columns).join(Project, Project.id == Task.project_id), Task.created_by, owner)
 
 
-def workspaces(principal: Principal) -> Select[Any]:
-    """Return a statement that selects the workspaces that a principal may see, for `read`."""
+def workspaces(owner: Owner) -> Select[Any]:
+    """Return a statement that selects the workspaces that an owner may see, for `read`; None: all of them."""
     gone = Workspace.deleted_at.is_not(None)
     above = {"task": Workspace.task_id, "project": Task.project_id}
     columns = _columns(Kind.WORKSPACE, Workspace.id, Workspace.name, Workspace.created_at, gone, **above)
-    return _only(select(*columns).join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+    return _only(select(*columns).join(Task, Task.id == Workspace.task_id), Workspace.created_by, owner)
 
 
-def _sessions(principal: Principal) -> Select[Any]:
+def _sessions(owner: Owner) -> Select[Any]:
     gone = Workspace.deleted_at.is_not(None)
     columns = _columns(Kind.SESSION, Session.id, Session.executor, Session.created_at, gone, **_IN_WORKSPACE)
     statement = select(*columns).join(Workspace, Workspace.id == Session.workspace_id)
-    return _only(statement.join(Task, Task.id == Workspace.task_id), Workspace.created_by, principal)
+    return _only(statement.join(Task, Task.id == Workspace.task_id), Workspace.created_by, owner)
 
 
-def _runs(principal: Principal) -> Select[Any]:
+def _runs(owner: Owner) -> Select[Any]:
     gone = Workspace.deleted_at.is_not(None)
     above = {"session": Run.session_id, **_IN_WORKSPACE}
     columns = _columns(Kind.RUN, Run.id, Run.title, Run.created_at, gone, **above)
     statement = select(*columns).join(Workspace, Workspace.id == Run.workspace_id)
-    return _only(statement.join(Task, Task.id == Workspace.task_id), Run.owner, principal)
+    return _only(statement.join(Task, Task.id == Workspace.task_id), Run.owner, owner)
 
 
-def _executions(principal: Principal) -> Select[Any]:
+def _executions(owner: Owner) -> Select[Any]:
     gone = func.coalesce(Workspace.deleted_at, Project.deleted_at).is_not(None)
     project_id = func.coalesce(Task.project_id, E.project_id)
     above = {"session": E.session_id, "run": E.run_id, **_IN_WORKSPACE, "project": project_id}
     columns = _columns(Kind.EXECUTION, E.id, E.run_reason, E.created_at, gone, **above)
     statement = select(*columns).select_from(E).outerjoin(Workspace, Workspace.id == E.workspace_id)
     statement = statement.outerjoin(Task, Task.id == Workspace.task_id).outerjoin(Project, Project.id == E.project_id)
-    owner = func.coalesce(Workspace.created_by, Project.created_by)
-    return statement if principal.only is None else statement.where(owner == principal.only)
+    return _only(statement, func.coalesce(Workspace.created_by, Project.created_by), owner)
 
 
 _IN_WORKSPACE = {"workspace": Workspace.id, "task": Workspace.task_id, "project": Task.project_id}
 
 
-def _only(statement: Select[Any], owner: InstrumentedAttribute[str], principal: Principal) -> Select[Any]:
-    return statement if principal.only is None else statement.where(owner == principal.only)
+def _only(statement: Select[Any], column: SQLColumnExpression[str], owner: Owner) -> Select[Any]:
+    return statement if owner is None else statement.where(column == owner)

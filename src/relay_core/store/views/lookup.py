@@ -14,7 +14,7 @@ from relay_core.store.tokens import Principal
 from relay_core.store.views.found_rows import MOST, Found, Kind, in_range, projects, read, with_id
 from relay_core.store.views.related import Aim, meant_by
 
-__all__ = ["Aim", "Kind", "resolve"]
+__all__ = ["Aim", "Kind", "exact", "resolve"]
 
 
 def resolve(
@@ -49,8 +49,8 @@ def resolve(
             return _one(text, {project.id: project for project in named})
     if ids is None:
         raise _unusable(wanted, text, field)
-    if ids.is_whole and (itself := with_id(connection, wanted, ids.first, principal)) and not itself.gone:
-        return itself.id
+    if itself := exact(connection, wanted, text, principal):
+        return itself
     found = in_range(connection, ids, principal)
     meant: dict[UUID, Found] = {}
     for row in [row for row in found if not row.gone] or found:
@@ -61,9 +61,21 @@ def resolve(
     return _one(text, meant)
 
 
+def exact(connection: Connection, kind: str, text: str, principal: Principal) -> UUID | None:
+    """Return the id that ``text`` is, if there is such a resource: the usual case, which takes one statement at most.
+
+    None: use `resolve`.
+    """
+    ids = id_range(text)
+    if ids is None or not ids.is_whole:
+        return None
+    found = with_id(connection, Kind(kind), ids.first, principal)
+    return None if found is None or found.gone else found.id
+
+
 def _named(connection: Connection, name: str, principal: Principal) -> list[Found]:
     """Return the projects with this name: the principal's own, else those of others that it may see."""
-    named = projects(principal).where(Project.name == name, Project.deleted_at.is_(None)).limit(MOST)
+    named = projects(principal.only).where(Project.name == name, Project.deleted_at.is_(None)).limit(MOST)
     return read(connection, named.where(Project.created_by == principal.owner)) or read(connection, named)
 
 

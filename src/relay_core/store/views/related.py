@@ -71,7 +71,7 @@ _RUN_SCOPES: Mapping[Kind, InstrumentedAttribute[UUID]] = {
 
 
 def _attempts(connection: Connection, task_id: UUID, principal: Principal) -> list[Found]:
-    found = read(connection, workspaces(principal).where(Workspace.task_id == task_id).limit(MOST))
+    found = read(connection, workspaces(principal.only).where(Workspace.task_id == task_id).limit(MOST))
     return [attempt for attempt in found if not attempt.gone] or found
 
 
