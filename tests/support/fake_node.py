@@ -5,16 +5,14 @@ Its workers are objects of one process. Each has its own live executions and pum
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.pool import NullPool
+from sqlalchemy import select, text
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action, RepoScripts, script_step
@@ -33,7 +31,6 @@ from relay_core.store.schema.tables import Event, ExecutionProcess
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
-from relay_stack.services.postgres import EmbeddedPostgres
 from relay_workers.capture.pump import LogPump
 from relay_workers.celery.intake import Intake
 from relay_workers.containers.port import container_name
@@ -56,16 +53,10 @@ from tests.support.published import Published
 
 
 @pytest.fixture(scope="module")
-def module_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+def module_database_url(new_database: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     """A migrated database for all cases of a module."""
-    name = f"test_{uuid4().hex}"
-    template = make_url(postgres_server.url)
-    admin = create_engine(template.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template.database}" STRATEGY file_copy'))
-    yield template.set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    with new_database() as url:
+        yield url
 
 
 ME = Principal("someone", frozenset({Scope.WRITE}))
