@@ -144,9 +144,9 @@ def remove_files(data_dir: Path, execution_id: UUID) -> None:
 
 def executions_with_files(data_dir: Path) -> list[UUID]:
     """Return the executions that have files on this node."""
-    folder = data_dir / FOLDER
     found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(ValueError):
-            found.append(UUID(path.name))
+    with suppress(FileNotFoundError):
+        for name in os.listdir(data_dir / FOLDER):  # noqa: PTH208 - each sweep lists up to a thousand names
+            with suppress(ValueError):
+                found.append(UUID(name))
     return found

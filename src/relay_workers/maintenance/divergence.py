@@ -3,13 +3,13 @@
 Finding changes nothing: `relay doctor` shows the same list that `divergence_sweep` repairs.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.nodes import node_workspaces
 from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.transaction import Database
@@ -22,6 +22,8 @@ CONTAINER_GRACE_SECONDS = 600.0
 """Seconds between the report of an unwanted container and its removal, so that an operator can inspect it."""
 VANISHED_GRACE_SECONDS = 10.0
 """Seconds for which a container must be missing before its workspace is marked as failed."""
+FIRST_EDITION_SECONDS = 60.0
+"""Seconds between two looks for log files that the first edition of Relay kept in workspaces; there are no new ones."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class DivergenceFinder:
         self._database = database
         self._containers = containers
         self._repairs = repairs
+        self._first_edition_at = 0.0
 
     def find_all(self) -> list[Divergence]:
         """Return all differences at this moment.
@@ -75,23 +78,26 @@ class DivergenceFinder:
             for container in self._containers.list_ours(self._node_id)
         }
         with self._database.connect() as connection:
-            named = [workspace_id for _, workspace_id in containers.values()]
-            rows = node_workspaces.workspaces_of(connection, self._node_id, named)
+            named = {container.id: workspace_id for container, workspace_id in containers.values()}
+            rows = node_workspaces.differing(connection, self._node_id, named)
+            lost_all = len(rows.missing) > 1 and len(rows.missing) == node_workspaces.idle_count(
+                connection, self._node_id
+            )
         return [
-            *self._unwanted_containers(containers.values(), rows),
-            *self._vanished_containers(containers, rows.values()),
+            *self._unwanted_containers(containers.values(), rows.unneeded),
+            *self._vanished_containers(rows.missing, lost_all=lost_all),
             *self._raw_files(),
-            *self._deleted_workspaces(rows.values()),
+            *self._deleted_workspaces(rows.deleted),
         ]
 
     def _unwanted_containers(
-        self, containers: Collection[tuple[OurContainer, UUID]], rows: Mapping[UUID, NodeWorkspace]
+        self, containers: Collection[tuple[OurContainer, UUID]], rows: Mapping[UUID, NodeWorkspace | None]
     ) -> list[Divergence]:
         """Return a difference for each container with this node's label that no workspace needs any more."""
         divergences = []
         for container, workspace_id in containers:
             row = rows.get(workspace_id)
-            if is_unwanted(row):
+            if workspace_id in rows and is_unwanted(row):
                 why = "there is no such workspace" if row is None else f"its workspace is {row.state}"
                 message = f"container {container.name} carries this node's label, but {why}"
                 repair = partial(self._repairs.remove_unwanted_container, container.id, workspace_id)
@@ -109,17 +115,12 @@ class DivergenceFinder:
                 )
         return divergences
 
-    def _vanished_containers(self, present: Collection[str], rows: Collection[NodeWorkspace]) -> list[Divergence]:
+    def _vanished_containers(self, missing: Collection[NodeWorkspace], *, lost_all: bool) -> list[Divergence]:
         """Return a difference for each idle workspace whose container is gone. A running step reports the loss itself.
 
         If the engine lacks the containers of all idle workspaces (more than one), it is probably another engine or has
         lost its data: the operator then gets `CONTAINER_GRACE_SECONDS` to correct that.
         """
-        idle = [
-            row for row in rows if row.state is WorkspaceState.RUNNING and not (row.busy or row.deleted or row.asked)
-        ]
-        missing = [row for row in idle if row.container_id not in present]
-        lost_all = len(missing) > 1 and len(missing) == len(idle)
         hint = "; this engine has no container of this node: is it the right one?" if lost_all else ""
         return [
             Divergence(
@@ -141,7 +142,7 @@ class DivergenceFinder:
             execution_id: partial(self._repairs.remove_raw_files, execution_id)
             for execution_id in executions_with_files(self._data_dir)
         }
-        for workspace_id, execution_id in runs_of_first_edition(self._data_dir / "workspaces"):
+        for workspace_id, execution_id in self._runs_of_first_edition():
             repairs.setdefault(execution_id, partial(self._repairs.remove_runs, workspace_id, execution_id))
         with self._database.connect() as connection:
             finished = node_workspaces.finished(connection, repairs)
@@ -155,6 +156,14 @@ class DivergenceFinder:
             for execution_id in sorted(finished)
         ]
 
+    def _runs_of_first_edition(self) -> Iterable[tuple[UUID, UUID]]:
+        """Return the runs of the first edition, for which every workspace is opened; none in between two looks."""
+        now = time.monotonic()
+        if now < self._first_edition_at:
+            return ()
+        self._first_edition_at = now + FIRST_EDITION_SECONDS
+        return runs_of_first_edition(self._data_dir / "workspaces")
+
     def _deleted_workspaces(self, rows: Collection[NodeWorkspace]) -> list[Divergence]:
         """Return a difference for each deleted workspace that is idle and whose container or files are still here."""
         return [
@@ -165,7 +174,6 @@ class DivergenceFinder:
                 partial(self._repairs.remove_deleted_workspace, row),
             )
             for row in rows
-            if row.deleted and not row.busy and row.there
         ]
 
 
