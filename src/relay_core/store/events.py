@@ -56,6 +56,17 @@ class EventRow:
     subject_id: str
 
 
+# Built once: building these statements costs more than carrying them out.
+_OF_OPERATION = select(Event).where(Event.operation_id == bindparam("operation")).order_by(Event.sequence)
+_OF_WORKSPACE = (
+    select(Event)
+    .where(Event.workspace_id == bindparam("workspace"), Event.workspace_seq > bindparam("after"))
+    .order_by(Event.workspace_seq)
+    .limit(bindparam("most"))
+)
+_OF_RUN = _OF_WORKSPACE.where(
+    Event.operation_id.in_(select(ExecutionProcess.id).where(ExecutionProcess.run_id == bindparam("run")))
+)
 _APPEND = text("SELECT append_event(:workspace_id, :operation_id, :kind, :terminal, :payload)").bindparams(
     bindparam("workspace_id", type_=Uuid),
     bindparam("operation_id", type_=Uuid),
@@ -215,25 +226,14 @@ def add(
 
 def of_workspace(connection: Connection, workspace_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
     """Return events of one workspace after the cursor ``after`` (0: from the first), in order."""
-    statement = (
-        select(Event)
-        .where(Event.workspace_id == workspace_id, Event.workspace_seq > after)
-        .order_by(Event.workspace_seq)
-        .limit(limit)
-    )
-    return [as_event(row) for row in connection.execute(statement).mappings()]
+    values = {"workspace": workspace_id, "after": after, "most": limit}
+    return [as_event(row) for row in connection.execute(_OF_WORKSPACE, values).mappings()]
 
 
 def of_run(connection: Connection, workspace_id: UUID, run_id: UUID, after: int, limit: int = 500) -> list[EventRow]:
     """Return events of the executions of one run after the cursor ``after`` of its workspace, in order."""
-    operations = select(ExecutionProcess.id).where(ExecutionProcess.run_id == run_id)
-    statement = (
-        select(Event)
-        .where(Event.workspace_id == workspace_id, Event.workspace_seq > after, Event.operation_id.in_(operations))
-        .order_by(Event.workspace_seq)
-        .limit(limit)
-    )
-    return [as_event(row) for row in connection.execute(statement).mappings()]
+    values = {"workspace": workspace_id, "run": run_id, "after": after, "most": limit}
+    return [as_event(row) for row in connection.execute(_OF_RUN, values).mappings()]
 
 
 def of_operation(connection: Connection, operation_id: UUID, owner: str | None = None) -> list[EventRow]:
@@ -244,10 +244,8 @@ def of_operation(connection: Connection, operation_id: UUID, owner: str | None =
         operation_id: the operation.
         owner: only events that this owner may read; None: all.
     """
-    statement = select(Event).where(Event.operation_id == operation_id).order_by(Event.sequence)
-    if owner is not None:
-        statement = statement.where(readable_by(owner))
-    return [as_event(row) for row in connection.execute(statement).mappings()]
+    statement = _OF_OPERATION if owner is None else _OF_OPERATION.where(readable_by(owner))
+    return [as_event(row) for row in connection.execute(statement, {"operation": operation_id}).mappings()]
 
 
 def readable_by(owner: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import Connection, Engine, exc, func, select, text
+from sqlalchemy import Connection, Engine, bindparam, exc, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import RelayError, Stale
@@ -156,14 +156,23 @@ def check_closed(execution_id: UUID, fence: int | None, ends: Mapping[str, Strea
         )
 
 
+_STREAM_INFOS = select(
+    LogStream.execution_id,
+    LogStream.stream,
+    LogStream.bytes,
+    LogStream.sha256,
+    LogStream.truncated,
+    LogStream.closed,
+).where(LogStream.execution_id.in_(bindparam("executions", expanding=True)))
+
+
 def stream_infos(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], StreamInfo]:
     """Return sizes and states of the stored streams of some executions, by (execution, stream).
 
     An execution that never started has no entry.
     """
-    columns = (LogStream.bytes, LogStream.sha256, LogStream.truncated, LogStream.closed)
-    statement = select(LogStream.execution_id, LogStream.stream, *columns).where(LogStream.execution_id.in_(ids))
-    return {(row.execution_id, row.stream): StreamInfo(*row[2:]) for row in connection.execute(statement)}
+    rows = connection.execute(_STREAM_INFOS, {"executions": ids})
+    return {(row.execution_id, row.stream): StreamInfo(*row[2:]) for row in rows}
 
 
 class LogStore:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select
 
 from relay_core.domain.chain import next_group
 from relay_core.domain.step import AgentStep
@@ -26,9 +26,43 @@ from relay_core.store.views.clone_progress import progress_of
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 from relay_core.store.views.waiting import queues_of
 
-E = ExecutionProcess
+E, State = ExecutionProcess, ExecutionProcessRepoState
 View = dict[str, Any]
 """Fields of `relay_api.schemas.executions.ExecutionOut` or `ExecutionDetail`, without their links."""
+
+_STATE_FIELDS = (
+    "before_head_commit",
+    "after_head_commit",
+    "merge_commit",
+    "after_state",
+    "branch",
+    "dirty",
+    "summary",
+    "pinned_commit",
+    "committed",
+    "problem",
+    "stat",
+)
+# Built once: building these statements costs more than carrying them out.
+_STATES = (
+    select(
+        State.execution_process_id,
+        State.repo_id,
+        WorkspaceRepo.name,
+        *(getattr(State, name) for name in _STATE_FIELDS),
+    )
+    .join(E, E.id == State.execution_process_id)
+    .join(
+        WorkspaceRepo,
+        (WorkspaceRepo.workspace_id == E.workspace_id) & (WorkspaceRepo.repo_id == State.repo_id),
+    )
+    .where(State.execution_process_id.in_(bindparam("executions", expanding=True)))
+    .order_by(WorkspaceRepo.position)
+)
+_TURN = select(
+    CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
+).where(CodingAgentTurn.execution_process_id == bindparam("execution"))
+_STEP = select(E.executor_action["step"]).where(E.id == bindparam("execution"))
 
 
 @dataclass(frozen=True)
@@ -104,13 +138,12 @@ def execution(connection: Connection, execution_id: UUID, principal: Principal) 
 
 
 def _turn(connection: Connection, execution_id: UUID) -> View | None:
-    columns = (CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage)
-    turn = connection.execute(select(*columns).where(CodingAgentTurn.execution_process_id == execution_id))
+    turn = connection.execute(_TURN, {"execution": execution_id})
     return next((dict(found) for found in turn.mappings()), None)
 
 
 def _stored_step(connection: Connection, execution_id: UUID) -> Any:
-    return connection.scalar(select(E.executor_action["step"]).where(E.id == execution_id))
+    return connection.scalar(_STEP, {"execution": execution_id})
 
 
 def end_of(connection: Connection, execution_id: UUID, stream: Stream) -> View:
@@ -168,24 +201,8 @@ def _unstarted(view: View) -> View:
 
 def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
     ids = [view["id"] for view in views]
-    state = ExecutionProcessRepoState
-    statement = (
-        select(
-            state.execution_process_id,
-            state.repo_id,
-            WorkspaceRepo.name,
-            *(getattr(state, name) for name in _STATE_FIELDS),
-        )
-        .join(E, E.id == state.execution_process_id)
-        .join(
-            WorkspaceRepo,
-            (WorkspaceRepo.workspace_id == E.workspace_id) & (WorkspaceRepo.repo_id == state.repo_id),
-        )
-        .where(state.execution_process_id.in_(ids))
-        .order_by(WorkspaceRepo.position)
-    )
     states: dict[UUID, list[View]] = {}
-    for row in connection.execute(statement).mappings():
+    for row in connection.execute(_STATES, {"executions": ids}).mappings():
         states.setdefault(row["execution_process_id"], []).append(_state_view(row))
     stored = stream_infos(connection, ids)
     cloning = [view for view in views if view["run_reason"] is RunReason.CLONE and view["status"] is Status.RUNNING]
@@ -195,21 +212,6 @@ def _with_evidence(connection: Connection, views: list[View]) -> list[View]:
         view["progress"] = progress.get(view["id"])
         view["logs"] = {stream.value: _log(stored.get((view["id"], stream)), view) for stream in Stream}
     return views
-
-
-_STATE_FIELDS = (
-    "before_head_commit",
-    "after_head_commit",
-    "merge_commit",
-    "after_state",
-    "branch",
-    "dirty",
-    "summary",
-    "pinned_commit",
-    "committed",
-    "problem",
-    "stat",
-)
 
 
 def _state_view(row: RowMapping) -> View:

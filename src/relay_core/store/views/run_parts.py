@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, select, text
+from sqlalchemy import Connection, RowMapping, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from relay_core.domain.run import ADVICE
@@ -13,10 +13,59 @@ from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRep
 from relay_core.store.views.clone_progress import progress_of
 from relay_core.store.views.waiting import queues_of
 
-E = ExecutionProcess
+E, State = ExecutionProcess, ExecutionProcessRepoState
 View = dict[str, Any]
 Step = RowMapping
 COUNTS = ("files", "insertions", "deletions")
+
+# Built once: building these statements costs more than carrying them out.
+_OF_RUNS = E.run_id.in_(bindparam("runs", expanding=True))
+_STEPS = (
+    select(
+        E.id.label("execution_id"),
+        E.run_id,
+        E.session_id,
+        E.run_reason,
+        E.status,
+        E.reason,
+        E.exit_code,
+        E.error_reason.label("message"),
+        E.created_at,
+        E.started_at,
+        E.completed_at,
+        E.executor_action[("step", "repo")].as_string().label("repo"),
+    )
+    .where(_OF_RUNS)
+    .order_by(E.created_at, E.id)
+)
+_OF_REPO = ("name", "url", "target_branch", "ref", "base_commit")
+_REPOS = (
+    select(WorkspaceRepo.workspace_id, WorkspaceRepo.repo_id, *(getattr(WorkspaceRepo, name) for name in _OF_REPO))
+    .where(WorkspaceRepo.workspace_id.in_(bindparam("workspaces", expanding=True)))
+    .order_by(WorkspaceRepo.position)
+)
+_STARTS = (
+    select(E.run_id, State.repo_id, State.before_head_commit)
+    .ext(distinct_on(E.run_id, State.repo_id))
+    .join(E, E.id == State.execution_process_id)
+    .where(_OF_RUNS, State.before_head_commit.is_not(None))
+    .order_by(E.run_id, State.repo_id, E.created_at, E.id)
+)
+_STATS = (
+    select(E.run_id, State.repo_id, State.stat)
+    .ext(distinct_on(E.run_id, State.repo_id))
+    .join(E, E.id == State.execution_process_id)
+    .where(_OF_RUNS, func.jsonb_typeof(State.stat) == "object")
+    .order_by(E.run_id, State.repo_id, E.completed_at.desc(), E.id)
+)
+_USAGE = text(
+    """
+    SELECT e.run_id, used.key, sum(used.value::float8) AS total FROM execution_processes e
+    JOIN coding_agent_turns t ON t.execution_process_id = e.id,
+    jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
+    WHERE e.run_id = ANY(:ids) GROUP BY e.run_id, used.key ORDER BY e.run_id, used.key
+    """
+)
 
 
 def completed(connection: Connection, views: list[View]) -> list[View]:
@@ -54,23 +103,8 @@ def completed(connection: Connection, views: list[View]) -> list[View]:
 
 
 def _steps(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
-    repo = E.executor_action[("step", "repo")].as_string().label("repo")
-    columns = (
-        E.id.label("execution_id"),
-        E.run_id,
-        E.session_id,
-        E.run_reason,
-        E.status,
-        E.reason,
-        E.exit_code,
-        E.error_reason.label("message"),
-        E.created_at,
-        E.started_at,
-        E.completed_at,
-        repo,
-    )
     found: dict[UUID, list[Step]] = {}
-    rows = connection.execute(select(*columns).where(E.run_id.in_(run_ids)).order_by(E.created_at, E.id))
+    rows = connection.execute(_STEPS, {"runs": run_ids})
     for row in rows.mappings():
         found.setdefault(row["run_id"], []).append(row)
     return found
@@ -151,27 +185,16 @@ def _seconds(start: Any, end: Any) -> float | None:
 
 
 def _repos(connection: Connection, workspace_ids: Sequence[UUID]) -> dict[UUID, list[tuple[UUID, View]]]:
-    names = ("name", "url", "target_branch", "ref", "base_commit")
-    columns = (WorkspaceRepo.workspace_id, WorkspaceRepo.repo_id, *(getattr(WorkspaceRepo, name) for name in names))
-    statement = select(*columns).where(WorkspaceRepo.workspace_id.in_(workspace_ids)).order_by(WorkspaceRepo.position)
     found: dict[UUID, list[tuple[UUID, View]]] = {}
-    for row in connection.execute(statement).mappings():
-        repo = {name: row[name] for name in names}
+    for row in connection.execute(_REPOS, {"workspaces": workspace_ids}).mappings():
+        repo = {name: row[name] for name in _OF_REPO}
         found.setdefault(row["workspace_id"], []).append((row["repo_id"], repo))
     return found
 
 
 def _starts(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], str]:
     """Return the commit of HEAD before the first step of each run, by run and repo."""
-    state = ExecutionProcessRepoState
-    statement = (
-        select(E.run_id, state.repo_id, state.before_head_commit)
-        .ext(distinct_on(E.run_id, state.repo_id))
-        .join(E, E.id == state.execution_process_id)
-        .where(E.run_id.in_(run_ids), state.before_head_commit.is_not(None))
-        .order_by(E.run_id, state.repo_id, E.created_at, E.id)
-    )
-    rows = connection.execute(statement) if run_ids else ()
+    rows = connection.execute(_STARTS, {"runs": run_ids}) if run_ids else ()
     return {(row.run_id, row.repo_id): row.before_head_commit for row in rows}
 
 
@@ -183,15 +206,8 @@ def _source(view: View, repo: View, start: str | None) -> View:
 
 def _stats(connection: Connection, run_ids: Sequence[UUID]) -> dict[tuple[UUID, UUID], View]:
     """Return the size of the diff of each run after its latest step that recorded one, by run and repo."""
-    state = ExecutionProcessRepoState
-    statement = (
-        select(E.run_id, state.repo_id, state.stat)
-        .ext(distinct_on(E.run_id, state.repo_id))
-        .join(E, E.id == state.execution_process_id)
-        .where(E.run_id.in_(run_ids), func.jsonb_typeof(state.stat) == "object")
-        .order_by(E.run_id, state.repo_id, E.completed_at.desc(), E.id)
-    )
-    rows = [(row.run_id, row.repo_id, row.stat.get("run", row.stat)) for row in connection.execute(statement)]
+    found = connection.execute(_STATS, {"runs": run_ids})
+    rows = [(row.run_id, row.repo_id, row.stat.get("run", row.stat)) for row in found]
     return {
         (run_id, repo_id): {name: counts[name] for name in COUNTS}
         for run_id, repo_id, counts in rows
@@ -206,17 +222,7 @@ def _sum(stats: Sequence[Mapping[str, int] | None]) -> View | None:
 
 def _usage(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, dict[str, float]]:
     """Return totals over the agent turns of each run, by name of the measure (tokens, cost_usd, …)."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT e.run_id, used.key, sum(used.value::float8) AS total FROM execution_processes e
-            JOIN coding_agent_turns t ON t.execution_process_id = e.id,
-            jsonb_each_text(CASE jsonb_typeof(t.usage) WHEN 'object' THEN t.usage ELSE '{}' END) used
-            WHERE e.run_id = ANY(:ids) GROUP BY e.run_id, used.key ORDER BY e.run_id, used.key
-            """
-        ),
-        {"ids": list(run_ids)},
-    )
+    rows = connection.execute(_USAGE, {"ids": list(run_ids)})
     found: dict[UUID, dict[str, float]] = {}
     for row in rows:
         found.setdefault(row.run_id, {})[row.key] = row.total

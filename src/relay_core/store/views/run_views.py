@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, or_, select
+from sqlalchemy import Connection, Select, bindparam, or_, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.domain.vocabulary import Conclusion, RunStatus
@@ -38,35 +38,9 @@ class RunFilter:
     workspace_id: UUID | None = None
 
 
-def list_runs(connection: Connection, principal: Principal, conditions: RunFilter, page: PageRequest) -> Page:
-    """Return a page of runs, newest first. Runs of deleted workspaces are included, as a record of what happened."""
-    statement = _filtered(connection, _runs(principal), conditions, principal)
-    rows: list[View] = []
-    if conditions.q is not None:
-        near = run_titles.among_newest(statement, conditions.q, page)
-        rows = [dict(row) for row in connection.execute(near).mappings()]
-        statement = run_titles.containing(statement, conditions.q)
-    if len(rows) <= page.limit:
-        ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
-        rows = [dict(row) for row in connection.execute(ordered).mappings()]
-    found = cut(rows, page)
-    return Page(run_parts.completed(connection, found.items), found.next_cursor)
-
-
-def run(connection: Connection, run_id: UUID, principal: Principal) -> View:
-    """Return one run.
-
-    Raises:
-        NotFound: there is no such run, or it belongs to another owner.
-    """
-    row = connection.execute(_runs(principal).where(Run.id == run_id)).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no run {run_id}")
-    return run_parts.completed(connection, [dict(row)])[0]
-
-
-def _runs(principal: Principal) -> Select[Any]:
-    columns = (
+# Built once: building these statements costs more than carrying them out.
+_RUNS = (
+    select(
         Run.id,
         Run.kind,
         Run.title,
@@ -92,13 +66,44 @@ def _runs(principal: Principal) -> Select[Any]:
         Workspace.resolved_image.label("image"),
         Session.executor,
     )
-    statement = (
-        select(*columns)
-        .join(Workspace, Workspace.id == Run.workspace_id)
-        .join(Project, Project.id == Run.project_id)
-        .join(Session, Session.id == Run.session_id)
-    )
-    return statement if principal.only is None else statement.where(Run.owner == principal.only)
+    .join(Workspace, Workspace.id == Run.workspace_id)
+    .join(Project, Project.id == Run.project_id)
+    .join(Session, Session.id == Run.session_id)
+)
+_RUN = _RUNS.where(Run.id == bindparam("run"))
+_OWN_RUN = _RUN.where(Run.owner == bindparam("of_owner"))
+
+
+def list_runs(connection: Connection, principal: Principal, conditions: RunFilter, page: PageRequest) -> Page:
+    """Return a page of runs, newest first. Runs of deleted workspaces are included, as a record of what happened."""
+    statement = _filtered(connection, _runs(principal), conditions, principal)
+    rows: list[View] = []
+    if conditions.q is not None:
+        near = run_titles.among_newest(statement, conditions.q, page)
+        rows = [dict(row) for row in connection.execute(near).mappings()]
+        statement = run_titles.containing(statement, conditions.q)
+    if len(rows) <= page.limit:
+        ordered = paged(statement, Run.created_at, Run.id, page, newest_first=True)
+        rows = [dict(row) for row in connection.execute(ordered).mappings()]
+    found = cut(rows, page)
+    return Page(run_parts.completed(connection, found.items), found.next_cursor)
+
+
+def run(connection: Connection, run_id: UUID, principal: Principal) -> View:
+    """Return one run.
+
+    Raises:
+        NotFound: there is no such run, or it belongs to another owner.
+    """
+    statement = _RUN if principal.only is None else _OWN_RUN
+    row = connection.execute(statement, {"run": run_id, "of_owner": principal.only}).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no run {run_id}")
+    return run_parts.completed(connection, [dict(row)])[0]
+
+
+def _runs(principal: Principal) -> Select[Any]:
+    return _RUNS if principal.only is None else _RUNS.where(Run.owner == principal.only)
 
 
 def _filtered(connection: Connection, statement: Select[Any], wanted: RunFilter, principal: Principal) -> Select[Any]:

@@ -1,10 +1,11 @@
 """Workspaces as the API shows them to one principal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from relay_core.domain.errors import NotFound
 from relay_core.store.schema.tables import Task, Workspace, WorkspaceRepo
@@ -25,6 +26,44 @@ class WorkspaceFilter:
     state: str | None = None
     project_id: UUID | None = None
     task_id: UUID | None = None
+
+
+# Built once: building these statements costs more than carrying them out.
+_COLUMNS: Sequence[Any] = (
+    Workspace.id,
+    Workspace.task_id,
+    Task.project_id,
+    Workspace.name,
+    Workspace.branch,
+    Workspace.state,
+    Workspace.requested_state,
+    Workspace.error_reason,
+    Workspace.archived,
+    Workspace.pinned,
+    Workspace.node_id,
+    Workspace.pool,
+    Workspace.limits,
+    Workspace.sources,
+    Workspace.resolved_image.label("image"),
+    Workspace.image_digest,
+    Workspace.container_id.label("container"),
+    Workspace.setup_completed_at,
+    Workspace.event_seq.label("event_cursor"),
+    Workspace.created_by,
+    Workspace.created_at,
+    Workspace.updated_at,
+    Task.title.label("task_title"),
+    Task.status.label("task_status"),
+)
+_WORKSPACES = select(*_COLUMNS).join(Task, Task.id == Workspace.task_id).where(Workspace.deleted_at.is_(None))
+_WORKSPACE = _WORKSPACES.where(Workspace.id == bindparam("workspace"))
+_OWN_WORKSPACE = _WORKSPACE.where(Workspace.created_by == bindparam("of_owner"))
+_OF_REPO = ("workspace_id", "repo_id", "name", "url", "target_branch", "ref", "working_dir", "base_commit")
+_REPOS = (
+    select(*(getattr(WorkspaceRepo, name) for name in _OF_REPO))
+    .where(WorkspaceRepo.workspace_id.in_(bindparam("workspaces", expanding=True)))
+    .order_by(WorkspaceRepo.position)
+)
 
 
 def list_workspaces(
@@ -49,49 +88,22 @@ def workspace(connection: Connection, workspace_id: UUID, principal: Principal) 
     Raises:
         NotFound: there is no such workspace, it is deleted, or it belongs to another owner.
     """
-    row = connection.execute(_workspaces(principal).where(Workspace.id == workspace_id)).mappings().one_or_none()
+    statement = _WORKSPACE if principal.only is None else _OWN_WORKSPACE
+    values = {"workspace": workspace_id, "of_owner": principal.only}
+    row = connection.execute(statement, values).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no workspace {workspace_id}")
     return _with_repos(connection, [dict(row)])[0]
 
 
 def _workspaces(principal: Principal) -> Select[Any]:
-    columns = (
-        Workspace.id,
-        Workspace.task_id,
-        Task.project_id,
-        Workspace.name,
-        Workspace.branch,
-        Workspace.state,
-        Workspace.requested_state,
-        Workspace.error_reason,
-        Workspace.archived,
-        Workspace.pinned,
-        Workspace.node_id,
-        Workspace.pool,
-        Workspace.limits,
-        Workspace.sources,
-        Workspace.resolved_image.label("image"),
-        Workspace.image_digest,
-        Workspace.container_id.label("container"),
-        Workspace.setup_completed_at,
-        Workspace.event_seq.label("event_cursor"),
-        Workspace.created_by,
-        Workspace.created_at,
-        Workspace.updated_at,
-        Task.title.label("task_title"),
-        Task.status.label("task_status"),
-    )
-    statement = select(*columns).join(Task, Task.id == Workspace.task_id).where(Workspace.deleted_at.is_(None))
-    return of_owner(statement, principal)
+    return of_owner(_WORKSPACES, principal)
 
 
 def _with_repos(connection: Connection, views: list[View]) -> list[View]:
     ids = [view["id"] for view in views]
-    names = ("workspace_id", "repo_id", "name", "url", "target_branch", "ref", "working_dir", "base_commit")
-    statement = select(*(getattr(WorkspaceRepo, name) for name in names)).where(WorkspaceRepo.workspace_id.in_(ids))
     repos: dict[UUID, list[View]] = {}
-    for row in connection.execute(statement.order_by(WorkspaceRepo.position)).mappings():
+    for row in connection.execute(_REPOS, {"workspaces": ids}).mappings():
         repos.setdefault(row["workspace_id"], []).append(dict(row))
     servers = live_dev_servers(connection, ids)
     masked = masked_env(connection, ids)

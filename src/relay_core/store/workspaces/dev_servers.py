@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.step import DevServerStep
@@ -13,6 +13,12 @@ from relay_core.store.executions.kill import kill
 from relay_core.store.schema.tables import ExecutionProcess
 
 E = ExecutionProcess
+_LIVE = (
+    select(E)
+    .where(E.workspace_id.in_(bindparam("workspaces", expanding=True)))
+    .where(E.run_reason == RunReason.DEV_SERVER, E.status.in_(ACTIVE))
+    .order_by(E.created_at.desc(), E.id)
+)
 
 
 def kill_dev_servers(connection: Connection, workspace_id: UUID, by: str) -> list[UUID]:
@@ -28,10 +34,7 @@ def kill_dev_servers(connection: Connection, workspace_id: UUID, by: str) -> lis
 
 def live_dev_servers(connection: Connection, workspace_ids: Sequence[UUID]) -> list[ExecutionRow]:
     """Return the queued and running dev servers of some workspaces, the latest first."""
-    statement = select(E).where(
-        E.workspace_id.in_(workspace_ids), E.run_reason == RunReason.DEV_SERVER, E.status.in_(ACTIVE)
-    )
-    rows = connection.execute(statement.order_by(E.created_at.desc(), E.id)).mappings()
+    rows = connection.execute(_LIVE, {"workspaces": workspace_ids}).mappings()
     return [ExecutionRow.from_row(row) for row in rows]
 
 
