@@ -178,6 +178,8 @@ class NodeHealth(StrEnum):
     DRAINING = "draining"
     """An operator told the node to take no new workspaces."""
     DISK_PRESSURE = "disk_pressure"
+    DISK_UNAVAILABLE = "disk_unavailable"
+    """The disk of the node's data directory does not answer."""
     ENGINE_UNAVAILABLE = "engine_unavailable"
     """The node's container engine does not answer."""
 

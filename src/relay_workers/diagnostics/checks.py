@@ -110,7 +110,7 @@ def judge_node(listed: ListedNode) -> Check:
         return Check("node", "warning", f"{facts}; it is revoked and starts no step", advice)
     if node.liveness is not Liveness.ONLINE:
         return Check("node", "warning", facts, "start a worker there, or see its log")
-    if node.reported_health in {NodeHealth.DISK_PRESSURE, NodeHealth.ENGINE_UNAVAILABLE}:
+    if node.reported_health not in {NodeHealth.OK, NodeHealth.DRAINING}:
         return Check("node", "warning", facts, "run `relay doctor` there")
     closed = f"; it takes no new workspace: {listed.closed}" if listed.closed else ""
     return Check("node", "ok", facts + closed)

@@ -66,7 +66,7 @@ def _vital_clocks(context: WorkerContext, turns: SweepTurns, adopt: Callable[[UU
     dispatcher, metrics = context.dispatcher, context.metrics
     beats = Heartbeat(settings, claimant, database, context.containers)
     adoption = Adoption(orphan_finder(context), context.live, dispatcher, metrics, adopt)
-    follow = partial(pool_queue.sweep, settings, claimant.node_id, database, context.admission, dispatcher)
+    follow = partial(pool_queue.sweep, claimant.node_id, database, context.admission, dispatcher)
     admission = Ticker("admission", SWEEP_SECONDS, follow)
     context.admission.look_soon = admission.call_soon
     return [

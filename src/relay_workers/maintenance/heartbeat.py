@@ -13,6 +13,7 @@ from relay_core.store.executions.claim import Claimant
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.transaction import Database
 from relay_workers.containers.port import Containers, EngineUnavailable
+from relay_workers.host_files.bounded_look import BoundedLook
 from relay_workers.ownership.node_identity import default_concurrency, living_workers
 
 log = structlog.get_logger(__name__)
@@ -24,8 +25,8 @@ CAPABILITIES_SECONDS = 60.0
 class Heartbeat:
     """Writes the heartbeat of a node.
 
-    Two clocks call `beat` and `ask_engine`: a heartbeat waits for Postgres only, so a slow engine does not make the
-    node look dead.
+    Two clocks call `beat` and `ask_engine`: a heartbeat waits for Postgres, and for a moment at most for the disk of
+    the data directory. So neither a slow engine nor a disk that hangs makes the node look dead.
 
     Args:
         settings: data directory, images and number of slots.
@@ -42,6 +43,12 @@ class Heartbeat:
         self._capabilities: dict[str, Any] | None = None
         self._engine_answers = True
         self._revoked = False
+        self._data_dir = BoundedLook("data-dir", self._look)
+
+    def _look(self) -> tuple[int, list[str]]:
+        """Return the free bytes of the data directory, and the names of the workers that live."""
+        data_dir = self._settings.data_dir
+        return shutil.disk_usage(data_dir).free, living_workers(data_dir, self._claimant.node_id)
 
     def ask_engine(self) -> None:
         """Ask the container engine for its version and resources. The next heartbeat writes the answer."""
@@ -64,15 +71,17 @@ class Heartbeat:
     def beat(self) -> None:
         """Write to Postgres that the node lives, its health, its workers, and what its engine reported last."""
         settings, node_id = self._settings, self._claimant.node_id
+        seen = self._data_dir.look()
+        free, workers = seen.value or (None, None)
         known = self._capabilities
         if known is not None:
-            known = {**known, "workers": living_workers(settings.data_dir, node_id)}
+            known = {**known, **({"data_dir_problem": seen.problem} if workers is None else {"workers": workers})}
         with self._database.single_statements() as connection:
             closed = runtime_nodes.closed_by_operator(connection, node_id)
             health = nodes.health(
                 engine_answers=self._engine_answers,
                 draining=closed is not None,
-                free_bytes=shutil.disk_usage(settings.data_dir).free,
+                free_bytes=free,
                 min_free_bytes=settings.node_min_free_bytes,
             )
             runtime_nodes.heartbeat(

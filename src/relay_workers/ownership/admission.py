@@ -18,12 +18,14 @@ import structlog
 from relay_core.domain.message import QueueMessage, pool_queue
 from relay_core.domain.nodes import Capacity
 from relay_core.settings import Settings
+from relay_workers.host_files.bounded_look import BoundedLook
 
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 1000
 """Largest number of refused steps that this worker remembers. The `messages` clock sends the messages of all others."""
-
+FRESH_SECONDS = 0.5
+"""Age up to which the free space of the disk is not asked for again, so that not every claim asks."""
 
 _KERNEL = Path("/proc/sys/kernel")
 
@@ -37,14 +39,6 @@ def capacity_of(settings: Settings) -> Capacity:
 def host_pids(kernel: Path = _KERNEL) -> int:
     """Return the largest number of processes and threads that this host can have at one time."""
     return min(int((kernel / name).read_text()) for name in ("pid_max", "threads-max"))
-
-
-def why_disk_full(settings: Settings) -> str | None:
-    """Return why the disk has too little space for a new workspace; None if it has enough."""
-    free = shutil.disk_usage(settings.data_dir).free
-    if free >= settings.node_min_free_bytes:
-        return None
-    return f"{free} bytes free, RELAY_NODE_MIN_FREE_BYTES is {settings.node_min_free_bytes}"
 
 
 class QueueIntake(Protocol):
@@ -64,18 +58,32 @@ class Admission:
     The node's own queue stays open.
 
     Args:
-        settings: the settings of this worker, which name its pool.
+        settings: the settings of this worker: its pool, its data directory and the space that must stay free there.
         intake: opens and closes the pool's queue.
     """
 
     def __init__(self, settings: Settings, intake: QueueIntake) -> None:
         self._pool = pool_queue(settings.pool)
+        self._min_free_bytes = settings.node_min_free_bytes
+        self._disk = BoundedLook("free-space", lambda: shutil.disk_usage(settings.data_dir).free)
         self._intake = intake
         self._lock = threading.Lock()
         self._waiting: dict[UUID, QueueMessage] = {}
         self._full: str | None = None
         self.look_soon: Callable[[], None] = lambda: None
         """Makes the `admission` clock, which calls `follow`, tick immediately; `maintenance.clocks` sets it."""
+
+    def why_disk_full(self) -> str | None:
+        """Return why the disk can take no new workspace; None if it has enough space.
+
+        It waits a moment at most: a disk that does not answer takes none.
+        """
+        seen = self._disk.look(FRESH_SECONDS)
+        if seen.value is None:
+            return f"the disk of its data directory {seen.problem}"
+        if seen.value >= self._min_free_bytes:
+            return None
+        return f"{seen.value} bytes free, RELAY_NODE_MIN_FREE_BYTES is {self._min_free_bytes}"
 
     def refused(self, message: QueueMessage) -> None:
         """Remember the message of a step for which this node had no free capacity.

@@ -10,7 +10,7 @@ from relay_core.store.executions.adopt import adopt
 from relay_core.store.executions.claim import Claimant, Claimed, NotClaimed, claim
 from relay_core.store.outage import SQLAlchemyError, is_away
 from relay_core.store.transaction import Database
-from relay_workers.ownership.admission import Admission, why_disk_full
+from relay_workers.ownership.admission import Admission
 from relay_workers.ownership.live_executions import LiveExecutions, OwnershipLost
 from relay_workers.ownership.node_identity import is_dead
 
@@ -74,7 +74,7 @@ class Claims:
         return claimed.ended
 
     def _claim(self, execution_id: UUID, attempt: int) -> Claimed | NotClaimed:
-        full = why_disk_full(self._settings)
+        full = self._admission.why_disk_full()
         with self._database.begin() as connection:
             claimed = claim(connection, execution_id, attempt, self._claimant, full=full)
         if isinstance(claimed, Claimed) or claimed.waits is not None or claimed.ended is not None:

@@ -53,7 +53,8 @@ _NODES = text(
     """
     SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
       n.liveness = 'offline' AS gone,
-      NOT n.draining AND n.reported_health NOT IN ('disk_pressure', 'engine_unavailable') AS takes_new,
+      NOT n.draining
+        AND n.reported_health NOT IN ('disk_pressure', 'disk_unavailable', 'engine_unavailable') AS takes_new,
       n.revoked_at IS NOT NULL AS revoked
     FROM runtime_nodes n ORDER BY n.node_id
     """

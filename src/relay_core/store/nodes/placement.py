@@ -122,6 +122,8 @@ def why_no_new(node: NodeRow, load: Load) -> str | None:
         return f"it is {node.closed_by_operator}"
     if node.reported_health is NodeHealth.DISK_PRESSURE:
         return "it is short of disk space"
+    if node.reported_health is NodeHealth.DISK_UNAVAILABLE:
+        return "the disk of its data directory does not answer"
     if node.reported_health is NodeHealth.ENGINE_UNAVAILABLE:
         return "its container engine does not answer"
     return why_no_room(load, node.capacity, _demand(Limits()))
@@ -200,6 +202,8 @@ class _Fleet:
             return f"{node.node_id} is {node.closed_by_operator}"
         if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
             return f"{node.node_id} is short of disk space"
+        if workspace.node_id is None and node.reported_health is NodeHealth.DISK_UNAVAILABLE:
+            return f"the disk of {node.node_id} does not answer"
         return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))
 
 

@@ -75,6 +75,7 @@ def test_a_revoked_node_is_a_warning_with_the_way_out():
         (Liveness.ONLINE, NodeHealth.OK, "ok"),
         (Liveness.ONLINE, NodeHealth.DRAINING, "ok"),  # as it was told
         (Liveness.ONLINE, NodeHealth.ENGINE_UNAVAILABLE, "warning"),
+        (Liveness.ONLINE, NodeHealth.DISK_UNAVAILABLE, "warning"),
         (Liveness.DEGRADED, NodeHealth.OK, "warning"),
         (Liveness.OFFLINE, NodeHealth.OK, "warning"),
     ],

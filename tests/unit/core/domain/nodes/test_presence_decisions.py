@@ -26,6 +26,8 @@ def test_settings_that_do_not_grow_are_refused_by_name():
         (True, False, 10, NodeHealth.OK),
         (True, True, 10, NodeHealth.DRAINING),
         (True, True, 9, NodeHealth.DISK_PRESSURE),
+        (True, True, None, NodeHealth.DISK_UNAVAILABLE),
+        (False, True, None, NodeHealth.ENGINE_UNAVAILABLE),
         (False, True, 9, NodeHealth.ENGINE_UNAVAILABLE),
     ],
 )

@@ -11,7 +11,7 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.settings import Settings
 from relay_workers.celery.intake import Intake
 from relay_workers.celery.message import UnreadableMessage, checked_headers
-from relay_workers.ownership.admission import Admission, capacity_of, host_pids, why_disk_full
+from relay_workers.ownership.admission import Admission, capacity_of, host_pids
 
 GIB = 1 << 30
 ROOMY = Capacity(10, 16 * GIB)
@@ -45,8 +45,11 @@ def test_a_node_says_what_it_may_promise(tmp_path):
     for name, value in (("pid_max", "4194304"), ("threads-max", "190000")):
         (tmp_path / name).write_text(f"{value}\n")
     assert host_pids(tmp_path) == 190_000
-    assert why_disk_full(settings) is None
-    assert "RELAY_NODE_MIN_FREE_BYTES" in why_disk_full(Settings(data_dir=tmp_path, node_min_free_bytes=1 << 60))
+    assert Admission(settings, Intake({})).why_disk_full() is None
+    full = Settings(data_dir=tmp_path, node_min_free_bytes=1 << 60)
+    assert "RELAY_NODE_MIN_FREE_BYTES" in str(Admission(full, Intake({})).why_disk_full())
+    gone = Settings(data_dir=tmp_path / "gone")
+    assert "answers with an error" in str(Admission(gone, Intake({})).why_disk_full())
 
 
 def dispatch(node_id=None) -> QueueMessage:
