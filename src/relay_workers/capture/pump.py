@@ -43,6 +43,12 @@ EMPTY = {stream.value: StreamInfo() for stream in Stream}
 """The stored sizes of a log of which nothing was stored."""
 PAUSE_SECONDS = 0.01
 """The pause in seconds after a small batch, so that many small writes are stored in one transaction."""
+REST_SECONDS = 0.05
+"""The time in seconds for which an execution rests after few of its bytes were collected: nothing of it is collected.
+
+So a process that writes a line every few milliseconds is stored at most twenty times a second, instead of a hundred
+times. The first line after a longer silence, and the end of a log, are collected at once.
+"""
 
 
 class LogPump:
@@ -64,8 +70,8 @@ class LogPump:
         self._ready: dict[CaptureReader, None] = {}
         """The readers that may have bytes to collect, in order; a dict serves as an ordered set."""
         self._later: dict[CaptureReader, float] = {}
-        """The readers that hold back an incomplete line, with the monotonic time at which to collect from them
-        again."""
+        """The readers that rest or hold back an incomplete line, with the monotonic time at which to collect from
+        them again."""
         self._under_way: deque[set[CaptureReader]] = deque()
         """For each batch that the writer holds, oldest first: the readers whose bytes it contains."""
         self._next_scan = 0.0
@@ -214,12 +220,18 @@ class LogPump:
         while self._ready and size < BATCH_BYTES:
             reader = next(iter(self._ready))
             del self._ready[reader]
+            if reader.rests:
+                self._later[reader] = reader.rests_until
+                continue
             collected = self._collect(reader)
             if collected.appends and reader not in in_batch:
                 in_batch.add(reader)
                 reader.sent()
+            collected_bytes = sum(len(append.data) for append in collected.appends)
+            if 0 < collected_bytes < SMALL_BATCH_BYTES:
+                reader.rests_until = time.monotonic() + REST_SECONDS
             batch += collected.appends
-            size += sum(len(append.data) for append in collected.appends)
+            size += collected_bytes
             if collected.more:
                 self._ready[reader] = None
             if collected.again_at is not None:

@@ -71,6 +71,8 @@ class CaptureReader:
         """The monotonic time in seconds of the last look whether the files have grown."""
         self.grown_at = 0.0
         """The monotonic time at which the kernel last reported that they grew; 0 before."""
+        self.rests_until = 0.0
+        """The monotonic time until which nothing is collected while the process runs; see the pump's `REST_SECONDS`."""
         self.batches_under_way = 0
         """The number of batches with bytes of this capture that are not stored yet."""
         self.digests = None if sizes[Stream.ALL].bytes else Digests()
@@ -98,6 +100,11 @@ class CaptureReader:
         """Whether bytes may be read: the log is not full, tampered with, lost or complete."""
         open_states = {CaptureState.READING, CaptureState.ENDING, CaptureState.DRAINED}
         return self.stopped_reason is None and self.state in open_states
+
+    @property
+    def rests(self) -> bool:
+        """Whether bytes were collected a moment ago, and the end of the log was not requested yet."""
+        return self.state is CaptureState.READING and time.monotonic() < self.rests_until
 
     def has_changed(self) -> bool:
         """Return whether the files have grown or changed since they were last read."""

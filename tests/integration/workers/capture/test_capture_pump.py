@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.store.transaction import Database
+from relay_workers.capture.pump import REST_SECONDS
 from tests.support.capture_checks import MIB, TAIL, check_end
 from tests.support.log_fixtures import Bench, Owned, running_execution
 from tests.support.waiting import eventually
@@ -178,6 +179,25 @@ def last_transaction(database: Database, of: Owned) -> int:
     statement = text("SELECT max(xmin::text::bigint) FROM log_chunks WHERE execution_id = :id")
     with database.connect() as connection:
         return int(connection.execute(statement, {"id": of.id}).scalar_one())
+
+
+def test_a_process_that_writes_all_the_time_is_stored_twenty_times_a_second(
+    bench: Bench, database: Database, owned: Owned
+) -> None:
+    run = bench.run()
+    capture = bench.attach(owned, run)
+    run.begin()
+    began = time.monotonic()
+    for number in range(200):
+        run.write("stdout", b"%d\n" % number)
+        time.sleep(0.003)  # the process's own pause
+    seconds = time.monotonic() - began
+    run.end()
+    written = b"".join(b"%d\n" % number for number in range(200))
+    check_end(bench, owned, capture.finish(TAIL), {"stdout": written, "stderr": b""})
+    counted = text("SELECT count(DISTINCT xmin::text) FROM log_chunks WHERE execution_id = :id")
+    with database.connect() as connection:
+        assert 2 <= connection.execute(counted, {"id": owned.id}).scalar_one() <= seconds / REST_SECONDS + 2
 
 
 def test_idle_runs_cost_next_to_nothing(bench: Bench, database: Database) -> None:
