@@ -1,14 +1,18 @@
 """A client of the API that repeats a call until it is answered. Its methods are generators that yield to wait."""
 
+import time
 from collections.abc import Generator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 from bench.chaos.world import World
+from tests.support.rows import ENDED, STATE, STEP_OR_ALL_ENDED
 
 FINAL = frozenset({"completed", "failed", "killed"})
 SERVER_ERROR = 500
+ASK_SECONDS = 2.0
+"""Longest time between two requests of a wait, whatever Postgres says: the API is asked during each fault, too."""
 
 Waiting = Generator[None, None, Any]
 
@@ -22,6 +26,7 @@ class Client:
 
     def __init__(self, world: World) -> None:
         self._http = world.api.http
+        self._rows = world.api.rows
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Waiting:
         """Send a request until the API answers with a status below 500; return the JSON of that answer.
@@ -61,7 +66,9 @@ class Client:
         Raises:
             ChainEndedError: all steps in the workspace have ended, so no further one follows.
         """
+        sought = {"workspace_id": workspace_id, "reason": reason, "status": list(status)}
         while True:
+            yield from self._worth_asking(STEP_OR_ALL_ENDED, **sought)
             steps = yield from self.steps(workspace_id)
             found = [step for step in steps if step["run_reason"] == reason]
             if len(found) >= count and found[count - 1]["status"] in status:
@@ -74,14 +81,27 @@ class Client:
 
     def final(self, execution_id: str) -> Waiting:
         """Wait until an execution has ended, and return it."""
-        while (told := (yield from self.execution(execution_id)))["status"] not in FINAL:
+        while True:
+            yield from self._worth_asking(ENDED, execution_id=execution_id)
+            told = yield from self.execution(execution_id)
+            if told["status"] in FINAL:
+                return told
             yield
-        return told
 
     def settled(self, workspace_id: str, state: str) -> Waiting:
         """Wait until a workspace is in this state and no other state is requested, and return it."""
         while True:
+            yield from self._worth_asking(STATE, workspace_id=workspace_id, state=state)
             told = yield from self.call("GET", f"/v1/workspaces/{workspace_id}")
             if (told["state"], told.get("requested_state")) == (state, None):
                 return told
+            yield
+
+    def _worth_asking(self, stored: str, **values: Any) -> Waiting:
+        """Wait until Postgres has what the API is to be asked for, or does not answer, or `ASK_SECONDS` have passed.
+
+        Several requests a second for each run would take as much processor time as the runs themselves.
+        """
+        until = time.monotonic() + ASK_SECONDS
+        while time.monotonic() < until and self._rows.deny(stored, **values):
             yield

@@ -9,6 +9,7 @@ import httpx
 from bench.chaos.client import FINAL, ChainEndedError, Client
 from bench.chaos.world import World
 from tests.support.fault_stack import lines, numbered
+from tests.support.plain_http import PLAIN
 
 LINES, PAUSE = 200, 0.03
 """Lines that a long step writes, and seconds between two lines: the step takes some seven seconds, so that faults occur
@@ -20,16 +21,23 @@ ENDLESS = 20_000
 NOTE = "echo $RELAY_EXECUTION_ID >>/workspace/home/ran\n"
 """Shell command with which each process records that it ran: an execution's id must be in this file exactly once."""
 BROKEN_ONCE = "test -f $HOME/tried || { touch $HOME/tried; echo not yet; exit 7; }\n"
-SERVE = f"""exec python3 -c '
-import http.server, os, threading, time
-handler = http.server.SimpleHTTPRequestHandler
-handler.log_message = lambda *_: None
-server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), handler)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-for n in range({ENDLESS}):
-    os.write(1, b"%d\\n" % n)
-    time.sleep({PAUSE})
-'"""
+SERVE = f"""exec perl -MIO::Socket::INET -MIO::Select -MTime::HiRes=time -e '
+$SIG{{PIPE}} = "IGNORE";
+$port = IO::Socket::INET->new(LocalAddr => $ENV{{HOST}}, LocalPort => $ENV{{PORT}}, Listen => 5, ReuseAddr => 1) or die;
+$ready = IO::Select->new($port);
+for $n (0..{ENDLESS - 1}) {{
+    syswrite STDOUT, "$n\\n";
+    $next = time + {PAUSE};
+    while (($left = $next - time) > 0) {{
+        for ($ready->can_read($left)) {{
+            $client = $port->accept or next;
+            sysread $client, $request, 65536;
+            syswrite $client, "HTTP/1.0 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nyes";
+            close $client;
+        }}
+    }}
+}}'
+"""
 
 Play = Generator[None, None, None]
 
@@ -209,7 +217,7 @@ class DevServer(Job):
         if not url:
             return False
         try:
-            return httpx.get(url, timeout=2).is_success
+            return PLAIN.get(url, timeout=2).is_success
         except httpx.TransportError:
             return False
 

@@ -97,7 +97,7 @@ def made_world() -> Iterator[World]:
         engine = OwnEngine(root / "e")
         undo.callback(engine.end)
         engine.start()
-        engine.load_images(base=True)  # dev servers are written in Python
+        engine.load_images()
         nodes = []
         for name in ("a", "b"):
             (root / name).mkdir()
@@ -121,4 +121,5 @@ def _end_node(node: Relay) -> None:
     for name in list(node.processes):
         node.kill_9(name)
     node.remove_containers()
+    node.rows.close()
     node.database.dispose()

@@ -16,6 +16,7 @@ from relay_stack.images.build import own_ca_bundle
 from relay_stack.machine.consent import Consent
 from relay_stack.machine.packages import install, program
 from tests.support.machine import engine, free_port, remove_containers, remove_networks
+from tests.support.plain_http import PLAIN
 from tests.support.relay import git, make_repo
 from tests.support.waiting import eventually
 
@@ -113,7 +114,7 @@ def api(fleet: Fleet) -> Iterator[httpx.Client]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz").status_code == 200
+        return PLAIN.get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -175,12 +176,12 @@ def test_only_workers_hold_the_engine_and_nothing_but_api_and_flower_is_publishe
 def test_flower_asks_for_a_password(fleet: Fleet):
     url = f"http://127.0.0.1:{fleet.environment['RELAY_FLOWER_PORT']}/"
     eventually(lambda: answers_at_all(url), seconds=120)
-    assert httpx.get(url).status_code == 401
+    assert PLAIN.get(url).status_code == 401
 
 
 def answers_at_all(url: str) -> bool:
     try:
-        httpx.get(url)
+        PLAIN.get(url)
     except httpx.TransportError:
         return False
     return True

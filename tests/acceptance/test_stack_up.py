@@ -21,6 +21,7 @@ import pytest
 from relay_stack.down import take_down
 from relay_stack.files.stack_state import StackState
 from relay_stack.status import current_state
+from tests.support.plain_http import PLAIN
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -153,7 +154,7 @@ def wait_for_others(data_dir: Path, before: dict[str, int | None]) -> None:
 
 def answers(found: StackState) -> bool:
     try:
-        return httpx.get(f"{found.api_url}/healthz", trust_env=False).is_success
+        return PLAIN.get(f"{found.api_url}/healthz").is_success
     except httpx.HTTPError:
         return False
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import docker
-import httpx
 import pytest
 import requests
 
@@ -21,6 +20,7 @@ from tests.support.clock_ages import VITAL, clock_ages
 from tests.support.fault_stack import Stack, fault_relay, lines, numbered
 from tests.support.machine import free_port
 from tests.support.own_engine import OwnEngine
+from tests.support.plain_http import PLAIN
 from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -85,7 +85,7 @@ def test_no_clock_that_matters_waits_for_an_engine_that_is_away(there: Relay, ow
         there.until(lambda: clock_ages(url)["engine"] > 9, 40, "the clock of the engine waits")
         assert {name: age for name, age in clock_ages(url).items() if name in VITAL and age > 8} == {}
         assert clock_ages(url)["messages"] < 8
-        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert PLAIN.get(f"{url}/healthz").status_code == 200
     finally:
         own_engine.start()
     workspace = f"/v1/workspaces/{run['workspace_id']}"

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from sqlalchemy import text
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from tests.support.clock_ages import VITAL, clock_ages
 from tests.support.fault_stack import Stack
 from tests.support.machine import free_port
+from tests.support.plain_http import PLAIN
 from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -58,8 +58,8 @@ def test_health_and_metrics_and_logs_of_a_run(served: tuple[Relay, str], whole: 
     before = len(relay.log_of("worker"))
     run = relay.submit(whole.repo, "printenv WORD", prompt=PROMPT, env={"WORD": SECRET})
     agent = whole.agent(run)
-    assert httpx.get(f"{url}/healthz").json() == {"status": "ok", "stuck": [], "degraded": []}
-    text = httpx.get(f"{url}/metrics").text
+    assert PLAIN.get(f"{url}/healthz").json() == {"status": "ok", "stuck": [], "degraded": []}
+    text = PLAIN.get(f"{url}/metrics").text
     assert 'relay_runs_ended_total{reason="",run_reason="coding_agent",status="completed"}' in text
     assert 'relay_queue_wait_seconds_count{run_reason="clone"}' in text
     assert 'relay_start_seconds_count{run_reason="coding_agent"}' in text
@@ -82,17 +82,17 @@ def test_a_worker_without_its_database_is_stuck_and_without_its_queue_degraded(s
     relay, url = served
     whole.valkey.stop()
     try:
-        answer = httpx.get(f"{url}/healthz")
+        answer = PLAIN.get(f"{url}/healthz")
         assert (answer.status_code, answer.json()["degraded"]) == (200, ["redis"])
     finally:
         whole.valkey.start()
     whole.postgres.stop()
     try:
-        relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 503, 90, "503")
-        assert "heartbeat" in httpx.get(f"{url}/healthz").json()["stuck"]
+        relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 503, 90, "503")
+        assert "heartbeat" in PLAIN.get(f"{url}/healthz").json()["stuck"]
     finally:
         whole.postgres.start()
-    relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 200, 60, "200 again")
+    relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 200, 60, "200 again")
 
 
 def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay, str], whole: Stack):
@@ -110,7 +110,7 @@ def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay,
             )
         relay.until(lambda: clock_ages(url)["messages"] > 9, 40, "the clock of messages waits")
         assert {name: age for name, age in clock_ages(url).items() if name in VITAL and age > 8} == {}
-        answer = httpx.get(f"{url}/healthz")
+        answer = PLAIN.get(f"{url}/healthz")
         assert (answer.status_code, answer.json()["stuck"]) == (200, [])
     finally:
         server.resume()
@@ -119,7 +119,7 @@ def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay,
 
 def test_metrics_tell_slots_in_use(served: tuple[Relay, str], whole: Stack):
     relay, url = served
-    used = lambda: re.search(r"\nrelay_slots_used (\S+)", httpx.get(f"{url}/metrics").text)[1]  # noqa: E731
+    used = lambda: re.search(r"\nrelay_slots_used (\S+)", PLAIN.get(f"{url}/metrics").text)[1]  # noqa: E731
     relay.until(lambda: used() == "0.0", what="an idle worker")
     run = relay.submit(whole.repo, "sleep 1000", limits={"kill_grace_seconds": 0})
     agent = whole.agent(run, {"running"})
@@ -136,11 +136,11 @@ def test_a_worker_whose_database_hangs_is_stuck(served: tuple[Relay, str], whole
     for process in frozen:
         process.suspend()
     try:
-        relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 503, 90, "503")
+        relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 503, 90, "503")
     finally:
         for process in frozen:
             process.resume()
-    relay.until(lambda: httpx.get(f"{url}/healthz").status_code == 200, 60, "200 again")
+    relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 200, 60, "200 again")
 
 
 def test_a_port_that_is_taken_ends_the_start_with_one_line(served: tuple[Relay, str]):

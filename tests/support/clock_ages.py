@@ -2,11 +2,11 @@
 
 import re
 
-import httpx
+from tests.support.plain_http import PLAIN
 
 VITAL = ("heartbeat", "leases", "sweeps", "admission", "adoption")
 
 
 def clock_ages(url: str) -> dict[str, float]:
-    found = re.findall(r'relay_clock_age_seconds\{clock="(\w+)"\} (\S+)', httpx.get(f"{url}/metrics").text)
+    found = re.findall(r'relay_clock_age_seconds\{clock="(\w+)"\} (\S+)', PLAIN.get(f"{url}/metrics").text)
     return {name: float(age) for name, age in found}

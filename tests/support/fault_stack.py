@@ -33,7 +33,7 @@ class Stack:
 
     def wait_log(self, execution_id: str, size: int) -> None:
         """Until so many bytes of the log are stored."""
-        self.relay.until(lambda: self.relay.log_size(execution_id) >= size, what=f"{size} stored bytes")
+        self.relay.wait_log(execution_id, size)
 
     def events(self, execution_id: str) -> list[tuple[str, bool]]:
         """Kind and terminality of an execution's events, by sequence; which has no gap."""

@@ -39,11 +39,7 @@ class Desk:
         return answer.json()
 
     def ended(self, execution_id: str, seconds: float = 90) -> dict[str, Any]:
-        def final() -> dict[str, Any] | None:
-            found = self.relay.get(f"/v1/executions/{execution_id}")
-            return found if found["status"] in {"completed", "failed", "killed"} else None
-
-        return self.relay.until(final, seconds, f"the end of {execution_id}")
+        return self.relay.wait_end(execution_id, seconds)
 
     def busy(self, run: dict[str, Any], command: str) -> None:
         """Wait until it is in the middle of a turn: in a tool call, or where it has none waiting for the model."""

@@ -85,18 +85,15 @@ class OwnEngine:
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.host)
 
-    def load_images(self, *, base: bool = False) -> None:
-        """Copy images from the engine of this machine.
+    def load_images(self) -> None:
+        """Copy the image of git from the engine of this machine.
 
-        Args:
-            base: copy the base image too, which is three times as large. Otherwise the image of git has its name: it
-                has a shell and Perl.
+        It gets the name of the base image, too, which is three times as large: it has a shell and Perl.
         """
-        save = subprocess.Popen(["docker", "save", GIT, *([BASE] if base else [])], stdout=subprocess.PIPE)
+        save = subprocess.Popen(["docker", "save", GIT], stdout=subprocess.PIPE)
         subprocess.run(["docker", "--host", self.host, "load"], stdin=save.stdout, check=True, capture_output=True)
         assert save.wait() == 0
-        if not base:
-            subprocess.run(["docker", "--host", self.host, "tag", GIT, BASE], check=True)
+        subprocess.run(["docker", "--host", self.host, "tag", GIT, BASE], check=True)
 
     def end(self) -> None:
         """Everything of it; dockerd is started once more if it is away."""

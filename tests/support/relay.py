@@ -17,6 +17,7 @@ from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
 from tests.support.machine import engine, free_port, remove_containers, remove_networks
 from tests.support.preloaded import PreloadedProcess
+from tests.support.rows import ENDED, LOG_SIZE, STEP, TASK_IN_REVIEW, Rows
 from tests.support.waiting import eventually
 
 FINAL = {"completed", "failed", "killed"}
@@ -55,6 +56,7 @@ class Relay:
         self.root = root
         self.data_dir = Path(environment["RELAY_DATA_DIR"])
         self.database = create_engine(environment["RELAY_DATABASE_URL"], pool_pre_ping=True)
+        self.rows = Rows(self.database)
         self.token = create_token(environment["RELAY_DATABASE_URL"], owner="tester", scopes=["admin"])
         self.processes: dict[str, subprocess.Popen[bytes] | PreloadedProcess] = {}
         self.http = httpx.Client(
@@ -120,12 +122,24 @@ class Relay:
         code = self.processes[name].poll()
         assert code is None, f"{name} ended with {code}:\n{self.log_of(name)[-4000:]}"
 
-    def until(self, true: Callable[[], Any], seconds: float = 60, what: str = "it") -> Any:
+    def until(self, true: Callable[[], Any], seconds: float = 60, what: str = "it", least_pause: float = 0.01) -> Any:
         """Ask again until it is true: the API is the only thing a client can ask."""
         has_log = (self.root / "worker.log").exists
-        return eventually(
-            true, seconds=seconds, what=lambda: f"{what}\n{self.log_of('worker')[-6000:] if has_log() else ''}"
-        )
+        said = lambda: f"{what}\n{self.log_of('worker')[-6000:] if has_log() else ''}"  # noqa: E731
+        return eventually(true, said, seconds, least_pause)
+
+    def until_stored(self, true: Callable[[], Any], stored: str, *, seconds: float, what: str, **values: Any) -> Any:
+        """As `until`; the API is asked only once Postgres has the rows without which it cannot answer so.
+
+        Args:
+            true: asks the API.
+            stored: a statement of tests/support/rows.py.
+            seconds: how long to wait.
+            what: names the state in the failure.
+            values: those of the statement.
+        """
+        ask = lambda: None if self.rows.deny(stored, **values) else true()  # noqa: E731
+        return self.until(ask, seconds, what, least_pause=0.05)
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self.http.get(path, params=params)
@@ -155,7 +169,7 @@ class Relay:
     def wait_chain(self, run: dict[str, Any], seconds: float = 90) -> list[dict[str, Any]]:
         """The executions once the task is in review."""
         done = lambda: self.get(f"/v1/tasks/{run['task_id']}")["status"] == "inreview"  # noqa: E731
-        self.until(done, seconds, "the end of the chain")
+        self.until_stored(done, TASK_IN_REVIEW, seconds=seconds, what="the end of the chain", task_id=run["task_id"])
         steps = [self.get(f"/v1/executions/{item['id']}") for item in self.executions(run)]
         for step in [one for one in steps if one["status"] == "failed"]:  # shown with a failure of the test
             print(
@@ -170,7 +184,24 @@ class Relay:
             items = [item for item in self.executions(run) if item["run_reason"] == reason]
             return items[-1] if items and items[-1]["status"] in status else None
 
-        return self.until(found, seconds, f"{reason} in {status}")
+        values = {"workspace_id": run["workspace_id"], "reason": reason, "status": list(status)}
+        return self.until_stored(found, STEP, seconds=seconds, what=f"{reason} in {status}", **values)
+
+    def wait_end(self, execution_id: str, seconds: float = 60) -> dict[str, Any]:
+        """An execution that has ended."""
+
+        def final() -> dict[str, Any] | None:
+            found = self.get(f"/v1/executions/{execution_id}")
+            return found if found["status"] in FINAL else None
+
+        what = f"the end of {execution_id}"
+        return self.until_stored(final, ENDED, seconds=seconds, what=what, execution_id=execution_id)
+
+    def wait_log(self, execution_id: str, size: int) -> None:
+        """Until so many bytes of the log are stored."""
+        enough = lambda: self.log_size(execution_id) >= size  # noqa: E731
+        what = f"{size} stored bytes"
+        self.until_stored(enough, LOG_SIZE, seconds=60, what=what, execution_id=execution_id, size=size)
 
     def log(self, execution_id: str, stream: str = "all") -> bytes:
         answer = self.http.get(f"/v1/executions/{execution_id}/logs", params={"stream": stream})
@@ -192,6 +223,7 @@ class Relay:
         for name in list(self.processes):
             self.stop(name)
         self.remove_containers()
+        self.rows.close()
         self.database.dispose()
 
     def docker_client(self) -> docker.DockerClient:
@@ -252,9 +284,7 @@ def step(relay: Relay, run: dict[str, Any], **body: Any) -> dict[str, Any]:
     """A further step, once it has ended."""
     answer = relay.http.post(f"/v1/workspaces/{run['workspace_id']}/executions", json=body)
     assert answer.status_code == 202, answer.text
-    final = {"completed", "failed", "killed"}
-    look = lambda: relay.get(f"/v1/executions/{answer.json()['id']}")  # noqa: E731
-    return relay.until(lambda: one if (one := look())["status"] in final else None, 60, "the end of a step")
+    return relay.wait_end(answer.json()["id"])
 
 
 def adopted(relay: Relay, execution_id: str) -> bool:

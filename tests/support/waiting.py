@@ -14,13 +14,19 @@ _PAUSE_PER_LOOK = 20
 Several tests wait beside each other, and each look at a whole Relay takes time of the API and of Postgres."""
 
 
-def eventually(look: Callable[[], T], what: str | Callable[[], str] = "the state", seconds: float = WAIT_SECONDS) -> T:
+def eventually(
+    look: Callable[[], T],
+    what: str | Callable[[], str] = "the state",
+    seconds: float = WAIT_SECONDS,
+    least_pause: float = _PAUSE_SECONDS,
+) -> T:
     """Return the first true result of ``look``.
 
     Args:
         look: asks for the state; called again and again.
         what: names the state in the failure; a function is called for a longer text.
         seconds: how long to wait.
+        least_pause: seconds between two looks, at least.
 
     Raises:
         AssertionError: the state did not come in time.
@@ -35,4 +41,4 @@ def eventually(look: Callable[[], T], what: str | Callable[[], str] = "the state
             raise AssertionError(
                 f"not within {seconds} s: {what}" if isinstance(what, str) else f"not within {seconds} s: {what()}"
             )
-        time.sleep(min(max(_PAUSE_SECONDS, _PAUSE_PER_LOOK * (now - began)), _LONGEST_PAUSE_SECONDS))
+        time.sleep(min(max(least_pause, _PAUSE_PER_LOOK * (now - began)), _LONGEST_PAUSE_SECONDS))
