@@ -1,15 +1,18 @@
 """Ids in paths and queries: a client may shorten them, or give the id of something related (`store.views.lookup`)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path, Query
+from starlette.concurrency import run_in_threadpool
 
 from relay_api.dependencies import AnyPrincipal, ServicesDep
 from relay_api.schemas.patterns import NO_NUL
+from relay_api.services import Services
 from relay_core.domain.errors import NotFound
 from relay_core.domain.short_id import PATTERN, id_range
+from relay_core.store.tokens import Principal
 from relay_core.store.views.lookup import Aim, Kind, exact, resolve
 
 _SHORT = "Its id, the first characters of it (4 or more), or the id of something related"
@@ -39,19 +42,10 @@ def _in_path(kind: Kind, related: str, aim: Aim | None = Aim.AGENT) -> Callable[
     return found
 
 
-def _in_query(kind: Kind, description: str, name: str) -> Callable[..., UUID | None]:
+def _in_query(kind: Kind, description: str, name: str) -> Callable[..., Awaitable[UUID | None]]:
     """Return a dependency that finds the id that a query parameter means; None if it is not given."""
 
-    def found(
-        services: ServicesDep,
-        principal: AnyPrincipal,
-        text: Annotated[
-            str | None,
-            Query(alias=name, min_length=1, max_length=_NAME_LENGTH, pattern=NO_NUL, description=description),
-        ] = None,
-    ) -> UUID | None:
-        if text is None:
-            return None
+    def look_up(services: Services, principal: Principal, text: str) -> UUID:
         try:
             with services.database.connect() as connection:
                 return resolve(connection, kind, text, principal, field=f"query.{name}")
@@ -60,6 +54,16 @@ def _in_query(kind: Kind, description: str, name: str) -> Callable[..., UUID | N
             if ids is None or not ids.is_whole:
                 raise
             return ids.first  # of an unknown id the list is empty; only a beginning needs something to complete it
+
+    async def found(
+        services: ServicesDep,
+        principal: AnyPrincipal,
+        text: Annotated[
+            str | None,
+            Query(alias=name, min_length=1, max_length=_NAME_LENGTH, pattern=NO_NUL, description=description),
+        ] = None,
+    ) -> UUID | None:
+        return None if text is None else await run_in_threadpool(look_up, services, principal, text)
 
     return found
 

@@ -16,6 +16,7 @@ from relay_core.store.database import probe
 from relay_core.store.outage import SQLAlchemyError
 
 router = APIRouter(tags=["health"])
+_VERSION = version("relay")
 
 
 @router.get("/healthz", response_model=Health, responses={421: problem_doc(421), 503: problem_doc(503)})
@@ -30,7 +31,7 @@ def health(services: ServicesDep) -> Response:
         detail = "the database does not answer"
         return problem(503, "database_unavailable", detail, checks=checks.model_dump(), headers={"Retry-After": "2"})
     status = "ok" if checks.redis.ok else "degraded"
-    return JSONResponse(Health(status=status, checks=checks, version=version("relay")).model_dump())
+    return JSONResponse(Health(status=status, checks=checks, version=_VERSION).model_dump())
 
 
 @router.get(
@@ -51,7 +52,7 @@ def metrics(services: ServicesDep, principal: Reader) -> Response:  # noqa: ARG0
 def _database(services: Services) -> Check:
     # Give no details of the error, because a client without a token gets this answer.
     try:
-        with services.database.connect() as connection:
+        with services.database.single_statements() as connection:
             probe(connection)
     except SQLAlchemyError:
         return Check(ok=False, error="no answer")

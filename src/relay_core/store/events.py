@@ -189,13 +189,24 @@ class Numbered(NamedTuple):
     terminal: bool
 
 
+_OWN = ("workspace_seq", "kind", "payload")
+ADD = insert(Event).values({name: bindparam(f"event_{name}") for name in (*About._fields, *Numbered._fields, *_OWN)})
+"""The insert of an event, whose parameters are named `event_…`."""
+_NEXT_CURSOR = (
+    update(Workspace)
+    .where(Workspace.id == bindparam("workspace"))
+    .values(event_seq=Workspace.event_seq + 1)
+    .returning(Workspace.event_seq)
+)
+
+
 def add(
     connection: Connection,
     about: About,
     kind: EventKind,
     payload: Mapping[str, Any],
     numbered: Numbered,
-    beside: Insert | None = None,
+    beside: tuple[Insert, Mapping[str, Any]] | None = None,
 ) -> int | None:
     """Insert an event whose place in its operation is known, in the caller's transaction.
 
@@ -205,22 +216,18 @@ def add(
         kind: the kind of event.
         payload: its fields, see `EventKind`.
         numbered: its operation, and its place there.
-        beside: an insert that the same statement carries out.
+        beside: `ADD` with an act that the same statement carries out, and the parameters of that act.
 
     Returns:
         The event's cursor in its workspace; None without a workspace.
     """
     cursor = None
     if about.workspace_id is not None:
-        cursor = connection.execute(
-            update(Workspace)
-            .where(Workspace.id == about.workspace_id)
-            .values(event_seq=Workspace.event_seq + 1)
-            .returning(Workspace.event_seq)
-        ).scalar_one()
+        cursor = connection.execute(_NEXT_CURSOR, {"workspace": about.workspace_id}).scalar_one()
     own = {"workspace_seq": cursor, "kind": kind, "payload": dict(payload)}
-    statement = insert(Event).values({**about._asdict(), **numbered._asdict(), **own})
-    connection.execute(statement if beside is None else statement.add_cte(beside.cte("beside")))
+    event = {f"event_{name}": value for name, value in {**about._asdict(), **numbered._asdict(), **own}.items()}
+    statement, values = beside or (ADD, {})
+    connection.execute(statement, {**event, **values})
     return cursor
 
 

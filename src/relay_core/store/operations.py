@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.events import EventKind
@@ -17,6 +17,12 @@ from relay_core.store import events
 from relay_core.store.schema.tables import Operation
 
 OP = Operation
+_COLUMNS = ("id", "kind", "subject_kind", "subject_id", "workspace_id", "owner")
+_OVER = {"event_sequence": 1, "completed_at": func.now()}
+_RECORD = events.ADD.add_cte(
+    insert(OP).values({**{name: bindparam(f"operation_{name}") for name in _COLUMNS}, **_OVER}).cte("beside")
+)
+"""Inserts an operation that is over, and its only event."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,9 @@ def record(
 ) -> UUID:
     """Insert an operation that is over at once, with its only event; return its id."""
     operation_id = uuid4()
-    values = {**_values(operation_id, kind, subject), "event_sequence": 1, "completed_at": func.now()}
+    values = {f"operation_{name}": value for name, value in _values(operation_id, kind, subject).items()}
     numbered = events.Numbered(operation_id, 1, terminal=True)
-    events.add(connection, _about(subject), event, payload, numbered, beside=insert(OP).values(values))
+    events.add(connection, _about(subject), event, payload, numbered, (_RECORD, values))
     return operation_id
 
 

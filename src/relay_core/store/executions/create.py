@@ -33,6 +33,10 @@ class NewGroup:
     """Node of the chain that the group continues; it keeps capacity reserved for the group. None: a new chain."""
 
 
+_AT_A_PLACE = insert(ExecutionProcess).values(created_at=func.clock_timestamp())
+_AT_THE_END = _AT_A_PLACE.values(lane_position=text("DEFAULT"))
+
+
 def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
     """Insert a group's executions as `queued`, each with its first event.
 
@@ -49,25 +53,25 @@ def create_group(connection: Connection, group: NewGroup) -> list[UUID]:
     for action in group.actions:
         step = action.step
         execution_id = uuid4()
-        connection.execute(
-            insert(ExecutionProcess).values(
-                id=execution_id,
-                session_id=group.session_id,
-                workspace_id=group.workspace_id,
-                run_id=group.run_id,
-                run_reason=step.run_reason,
-                executor_action=action_to_json(action),
-                created_by=group.created_by,
-                attempt=FIRST_ATTEMPT,
-                task_id=UUID(task_id(execution_id, FIRST_ATTEMPT)),
-                created_at=func.clock_timestamp(),
-                group_id=group_id,
-                lane_position=text("DEFAULT") if position is None else position,
-                node_id=group.node_id,
-            )
-        )
+        values = {
+            "id": execution_id,
+            "session_id": group.session_id,
+            "workspace_id": group.workspace_id,
+            "run_id": group.run_id,
+            "run_reason": step.run_reason,
+            "executor_action": action_to_json(action),
+            "created_by": group.created_by,
+            "attempt": FIRST_ATTEMPT,
+            "task_id": UUID(task_id(execution_id, FIRST_ATTEMPT)),
+            "group_id": group_id,
+            "node_id": group.node_id,
+        }
+        if position is None:
+            connection.execute(_AT_THE_END, values)
+        else:
+            connection.execute(_AT_A_PLACE, {**values, "lane_position": position})
         if isinstance(step, AgentStep):
-            connection.execute(insert(CodingAgentTurn).values(execution_process_id=execution_id, prompt=step.prompt))
+            connection.execute(insert(CodingAgentTurn), {"execution_process_id": execution_id, "prompt": step.prompt})
         payload = {"run_reason": step.run_reason, "repo": step.repo}
         events.append(connection, group.workspace_id, EventKind.EXECUTION_QUEUED, payload, operation_id=execution_id)
         ids.append(execution_id)

@@ -119,6 +119,8 @@ def use(connection: Connection, workspace_id: UUID, project_id: UUID, wanted: Ma
     Raises:
         InvalidInput: the project has no such secret; the message names it and says how to store it.
     """
+    if not wanted:
+        return 0
     columns = (ProjectSecret.name, func.octet_length(ProjectSecret.ciphertext))
     statement = select(*columns).where(ProjectSecret.project_id == project_id)
     rows = connection.execute(statement.where(ProjectSecret.name.in_(wanted.values())))

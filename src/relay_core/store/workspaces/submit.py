@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import IntegrityError
 
 from relay_core.domain.agents import profiles as agent_profiles
 from relay_core.domain.agents.executors import ExecutorChoice
@@ -183,11 +182,8 @@ def submit_run(
     title = run.title or title_of(run.prompt)
     names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
     task_id = uuid4()
-    connection.execute(
-        insert(Task).values(
-            id=task_id, project_id=project.id, title=title, description=run.prompt, created_by=principal.owner
-        )
-    )
+    task = {"project_id": project.id, "title": title, "description": run.prompt, "created_by": principal.owner}
+    connection.execute(insert(Task), {"id": task_id, **task})
     source = REQUEST if run.image else PROJECT if project.default_image else DEFAULT
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
     columns["sources"] = {"image": source, **run.sources}
@@ -195,19 +191,11 @@ def submit_run(
     _use_secrets(connection, run, workspace_id, project.id)
     repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
     repos.link(connection, project.id, list(repo_ids.values()))
-    scripts = [
-        _link_repo(connection, (workspace_id, position), repo, repo_ids[repo.url], name)
-        for position, (repo, name) in enumerate(zip(run.repos, names, strict=True))
-    ]
+    scripts = _link_repos(connection, run, workspace_id, repo_ids, names)
     session_id = uuid4()
-    connection.execute(
-        insert(Session).values(
-            id=session_id,
-            workspace_id=workspace_id,
-            executor=run.executor.name or None,
-            executor_config=run.executor.as_json() if run.executor.name else None,
-        )
-    )
+    executor = run.executor.as_json() if run.executor.name else None
+    session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
+    connection.execute(insert(Session), {"id": session_id, **session})
     action = plan_run(scripts, run.executor, run.prompt)
     run_id = create_run(
         connection,
@@ -224,7 +212,7 @@ def submit_run(
     )
     ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     send_after_commit(connection, ids)
-    masked = masked_env(connection, [workspace_id]).get(workspace_id, [])
+    masked = masked_env(connection, [workspace_id]).get(workspace_id, []) if run.env else []
     return SubmittedRun(project.id, task_id, workspace_id, session_id, run_id, ids[0], masked)
 
 
@@ -288,28 +276,26 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
 def _workspace(connection: Connection, run: RunInput[E], settings: Settings, columns: Mapping[str, Any]) -> UUID:
     workspace_id = uuid4()
     title = columns["name"]
-    connection.execute(
-        insert(Workspace).values(
-            id=workspace_id,
-            branch=branch_name(settings.branch_prefix, workspace_id, title),
-            pool=settings.pool,
-            requested_image=run.image,
-            requested_uid=run.user,
-            auto_commit=run.auto_commit,
-            secrets_in=list(run.secrets_in),
-            needs=sorted(set(run.needs)),
-            limits=vars(run.limits),
-            job_terms=run.job_terms and run.job_terms.as_json(),
-            **columns,
-        )
-    )
-    connection.execute(insert(Lane).values(workspace_id=workspace_id))
-    for name, given in run.env.items():
-        connection.execute(
-            insert(WorkspaceEnvironment).values(
-                workspace_id=workspace_id, name=name, value=given.value, secret=given.secret
-            )
-        )
+    values = {
+        "id": workspace_id,
+        "branch": branch_name(settings.branch_prefix, workspace_id, title),
+        "pool": settings.pool,
+        "requested_image": run.image,
+        "requested_uid": run.user,
+        "auto_commit": run.auto_commit,
+        "secrets_in": list(run.secrets_in),
+        "needs": sorted(set(run.needs)),
+        "limits": vars(run.limits),
+        "job_terms": run.job_terms and run.job_terms.as_json(),
+    }
+    connection.execute(insert(Workspace), {**values, **columns})
+    connection.execute(insert(Lane), {"workspace_id": workspace_id})
+    environment = [
+        {"workspace_id": workspace_id, "name": name, "value": given.value, "secret": given.secret}
+        for name, given in run.env.items()
+    ]
+    if environment:
+        connection.execute(insert(WorkspaceEnvironment), environment)
     payload = {"image": columns["resolved_image"], "title": title}
     subject = operations.of_workspace(workspace_id)
     operations.record(connection, OperationKind.WORKSPACE_CREATE, subject, EventKind.WORKSPACE_CREATED, payload)
@@ -329,19 +315,23 @@ def _use_secrets(connection: Connection, run: RunInput[E], workspace_id: UUID, p
         )
 
 
-def _link_repo(
-    connection: Connection, place: tuple[UUID, int], repo: RepoInput, repo_id: UUID, name: str
-) -> RepoScripts:
-    workspace_id, position = place
-    given = {key: value for key, value in vars(repo).items() if key != "url"}
-    try:
-        with connection.begin_nested():
-            connection.execute(
-                insert(WorkspaceRepo).values(
-                    workspace_id=workspace_id, repo_id=repo_id, position=position, name=name, url=repo.url, **given
-                )
-            )
-    except IntegrityError as error:
-        raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url") from error
-    del given["target_branch"], given["ref"]
-    return RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given)
+def _link_repos(
+    connection: Connection,
+    run: RunInput[E],
+    workspace_id: UUID,
+    repo_ids: Mapping[str, UUID],
+    names: Sequence[str],
+) -> list[RepoScripts]:
+    rows: list[dict[str, Any]] = []
+    scripts = []
+    for position, (repo, name) in enumerate(zip(run.repos, names, strict=True)):
+        repo_id = repo_ids[repo.url]
+        if any(row["repo_id"] == repo_id for row in rows):
+            raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
+        given = {key: value for key, value in vars(repo).items() if key != "url"}
+        place = {"workspace_id": workspace_id, "repo_id": repo_id, "position": position}
+        rows.append({**place, "name": name, "url": repo.url, **given})
+        del given["target_branch"], given["ref"]
+        scripts.append(RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given))
+    connection.execute(insert(WorkspaceRepo), rows)
+    return scripts
