@@ -26,8 +26,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from acp import PROTOCOL_VERSION, RequestError
 from acp.connection import Connection, StreamDirection, StreamEvent
+from acp.exceptions import RequestError
+from acp.meta import PROTOCOL_VERSION
 
 CHUNK_BYTES = 16 << 20
 """Buffer size of asyncio's streams. The library joins longer lines from pieces of this size; 64 KiB would be slow."""
