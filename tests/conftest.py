@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent
 TEMPLATE = "relay_template"
 PLUGINS = ("containers_port", "engine_fixtures", "fake_node", "git_fixtures", "git_port", "worker_fixtures")
 """Modules of tests/support that test modules both import from and name in `pytest_plugins`."""
+pytest.register_assert_rewrite(*(f"tests.support.{name}" for name in PLUGINS))
 NICENESS = 5
 """Of the processes for small tests, while others run whole stacks."""
 
@@ -36,7 +37,6 @@ NICENESS = 5
 def pytest_configure() -> None:
     """A developer's own RELAY_* settings have no say in a test."""
     gc.disable()  # until the tests are collected: what they are made of stays
-    pytest.register_assert_rewrite(*(f"tests.support.{name}" for name in PLUGINS))
     for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
         del os.environ[name]
     get_settings.cache_clear()

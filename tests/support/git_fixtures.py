@@ -21,10 +21,9 @@ def tool_runner() -> Iterator[DockerToolRunner]:
     client.close()
 
 
-@pytest.fixture
-def bench(tmp_path: Path, tool_runner: DockerToolRunner) -> Bench:
+def make_bench(folder: Path, tool_runner: DockerToolRunner) -> Bench:
     settings = Settings(
-        data_dir=tmp_path / "data",
+        data_dir=folder / "data",
         git_allow_file=True,
         git_allow_http=True,
         git_allow_git_protocol=True,
@@ -38,14 +37,23 @@ def bench(tmp_path: Path, tool_runner: DockerToolRunner) -> Bench:
     return Bench(settings, tool_runner)
 
 
-@pytest.fixture
-def remote(tmp_path: Path) -> Remote:
-    path = tmp_path / "remote"
+def make_remote(folder: Path) -> Remote:
+    path = folder / "remote"
     path.mkdir()
     git(path, "init", "-q", "-b", "main")
     made = Remote(path)
     made.commit({"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"})
     return made
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tool_runner: DockerToolRunner) -> Bench:
+    return make_bench(tmp_path, tool_runner)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    return make_remote(tmp_path)
 
 
 @pytest.fixture

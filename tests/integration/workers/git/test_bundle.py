@@ -7,17 +7,12 @@ import pytest
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.logs.secret_forms import maskable
 from relay_workers.git.port import AfterState
-from tests.support.git_bench import BRANCH, Bench, Remote, Workspace, git, write
+from tests.support.git_bench import BRANCH, Remote, git, write
 
 pytest_plugins = ["tests.support.git_fixtures"]
 pytestmark = pytest.mark.docker
 
 SECRET = "correct-horse-battery"
-
-
-@pytest.fixture
-def workspace(bench: Bench, remote: Remote) -> Workspace:
-    return bench.clone(remote.url)
 
 
 def content(state: AfterState) -> bytes:

@@ -4,15 +4,10 @@ import pytest
 
 from relay_core.settings import Settings
 from relay_workers.git.port import ExcludedPath
-from tests.support.git_bench import Bench, Remote, Workspace, git, write
+from tests.support.git_bench import Workspace, git, write
 
 pytest_plugins = ["tests.support.git_fixtures"]
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture
-def workspace(bench: Bench, remote: Remote) -> Workspace:
-    return bench.clone(remote.url)
 
 
 def changed(workspace: Workspace, commit: str | None) -> list[str]:

@@ -17,11 +17,6 @@ HOOKS = ("pre-commit", "commit-msg", "post-commit", "post-index-change", "refere
 
 
 @pytest.fixture
-def workspace(bench: Bench, remote: Remote) -> Workspace:
-    return bench.clone(remote.url)
-
-
-@pytest.fixture
 def trap(workspace: Workspace, tmp_path: Path) -> str:
     """A command that leaves a mark, on the host and where a container would see it."""
     script = f"#!/bin/sh\ntouch {tmp_path}/ran /workspace/ran {workspace.dir}/ran\ncat\nexit 0\n"
