@@ -26,7 +26,7 @@ from relay_core.store.executions.handle_json import handle_to_json
 from relay_core.store.executions.messages import messages_of
 from relay_core.store.logs import log_store
 from relay_core.store.nodes import placement
-from relay_core.store.projects import clones
+from relay_core.store.projects import clone_turns, clones
 from relay_core.store.schema.tables import ExecutionProcess
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
@@ -166,7 +166,7 @@ def _claim_of_workspace(
 def _claim_of_project(
     connection: Connection, execution_id: UUID, attempt: int, by: Claimant, full: str | None, taken_at: datetime | None
 ) -> Claimed | NotClaimed:
-    """Claim the clone of a project: it has no lane, and takes no place of a node."""
+    """Claim the clone of a project: it has no lane, and takes no place of a node, but a turn of its owner."""
     queued = select(E).where(E.id == execution_id, E.status == Status.QUEUED, E.attempt == attempt).with_for_update()
     found = connection.execute(queued).mappings().one_or_none()
     if found is None:
@@ -180,6 +180,8 @@ def _claim_of_project(
     if no_room := full or placement.why_closed_by_operator(connection, by.node_id):
         [message] = messages_of(connection, [execution_id])
         return NotClaimed(f"the node takes no clone: {no_room}", waits=message)
+    if not clone_turns.may_begin(connection, row.id, row.created_by, found["pool"]):
+        return NotClaimed("its owner has the most clones of projects at work in the pool")
     handle = ProcessHandle(NO_GID)
     taken = _write_claim(connection, row.id, by, handle)
     events.append_to_execution(connection, row.id, row.place, EventKind.EXECUTION_STARTED, _started(row, by))

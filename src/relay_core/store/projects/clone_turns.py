@@ -31,6 +31,11 @@ _WAITING = text(
     f"SELECT id, created_by, pool FROM ({_RANKED}) AS ranked "  # noqa: S608 - nothing of a client's
     f"WHERE place > {MOST_AT_ONCE} AND id = ANY(:ids)"
 ).bindparams(bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True))))
+_RUNNING = text(
+    "SELECT count(*) FROM execution_processes "
+    "WHERE project_id IS NOT NULL AND status = 'running' AND created_by = :owner AND pool = :pool"
+)
+_NOT_SENT = text("UPDATE execution_processes SET published_at = NULL WHERE id = :id")
 _LOCK = text("SELECT pg_advisory_xact_lock(7310028, hashtext(:owner || '/' || :pool))")
 
 
@@ -42,6 +47,19 @@ def due(connection: Connection, owner: str, pool: str) -> list[UUID]:
     """
     connection.execute(_LOCK, {"owner": owner, "pool": pool})
     return list(connection.scalars(_DUE, {"owner": owner, "pool": pool}))
+
+
+def may_begin(connection: Connection, execution_id: UUID, owner: str, pool: str) -> bool:
+    """Return whether a clone may begin, because fewer than `MOST_AT_ONCE` of its owner run in its pool.
+
+    The turns of this owner and pool stay locked until the end of the transaction, which writes the claim. A clone that
+    may not begin counts as not sent, so the end of another one sends its message.
+    """
+    connection.execute(_LOCK, {"owner": owner, "pool": pool})
+    if (connection.scalar(_RUNNING, {"owner": owner, "pool": pool}) or 0) < MOST_AT_ONCE:
+        return True
+    connection.execute(_NOT_SENT, {"id": execution_id})
+    return False
 
 
 def waits(connection: Connection, execution_ids: Sequence[UUID]) -> Mapping[UUID, Wait]:

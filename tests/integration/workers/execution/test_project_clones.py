@@ -17,11 +17,10 @@ from relay_core.domain.vocabulary import ACTIVE, Reason, RunReason, Scope
 from relay_core.store.executions import messages, reap
 from relay_core.store.executions.kill import kill
 from relay_core.store.executions.retry import retry_execution
-from relay_core.store.projects import clone_turns, clones, mirrors, projects, state
+from relay_core.store.projects import clones, mirrors, projects, state
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
 from relay_core.store.schema.tables import Event, ExecutionProcess, Mirror, Operation, Workspace
 from relay_core.store.tokens import Principal
-from relay_core.store.views import execution_views
 from relay_core.store.workspaces.on_project import NewWorkspace, create_on_project
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
 from tests.support.fake_node import ME, FakeNode
@@ -329,35 +328,6 @@ def test_a_lost_clone_that_was_to_be_killed_is_not_repeated(node: FakeNode) -> N
     assert (node.row(clone)["status"], newest(node, project_id)["id"]) == ("killed", clone)
     assert shown(node, project_id)["state"] == "failed"
     assert [kind for _, kind, _ in operation(node, project_id)] == ["project.clone_started", "project.clone_failed"]
-
-
-def test_an_owner_has_four_clones_at_once_and_the_others_wait(node: FakeNode) -> None:
-    def sent() -> list[UUID]:
-        """The messages of the transactions since the last look; they count as published."""
-        ids = [message.execution_id for message in node.database.publisher.take()]
-        with node.database.begin() as connection:
-            messages.mark_published(connection, ids)
-        return ids
-
-    sent()
-    made = [make(node, remote(node))[1] for _ in range(clone_turns.MOST_AT_ONCE + 2)]
-    first, last = made[: clone_turns.MOST_AT_ONCE], made[-1]
-    assert sent() == first
-    with node.database.connect() as connection:
-        waits = execution_views.execution(connection, last, ME)["waits_for"]
-        again = [one.execution_id for each in messages.undispatched(connection, -1) for one in each.messages]
-        assert execution_views.execution(connection, first[0], ME)["waits_for"] is None
-    assert (waits["kind"], waits["limit"], waits["name"], waits["max_runs"]) == ("limit", "owner", ME.owner, 4)
-    assert set(again) & set(made) == set(first)
-
-    node.workers[0].run(first[1])
-    assert sent() == [made[-2]]
-    node.kill(first[0])
-    assert sent() == [last]
-    with node.database.begin() as connection:
-        wanted = ProjectInput(f"p-{uuid4().hex[:8]}", repos=[ProjectRepoInput(remote(node))])
-        of_bob = clones.start_clone(connection, projects.create(connection, wanted, BOB), "default", BOB.owner)
-    assert sent() == [of_bob]
 
 
 def test_a_lost_message_of_a_clone_is_sent_again(node: FakeNode) -> None:
