@@ -26,8 +26,8 @@ class ExecutionSettings(SettingsGroup):
         30,
         gt=0,
         le=600,
-        description="Without effect: relay-pid1 says at once whether a step has begun. It is still read, so that "
-        "existing settings stay valid.",
+        description="Without effect: relay-pid1 says at once whether a step has begun. It is read in this release "
+        "only, so that existing settings stay valid; remove it from yours.",
     )
     last_resort_seconds: float = Field(
         60,

@@ -49,6 +49,19 @@ class Evidence:
     """Events to append before the terminal event."""
 
 
+@dataclass(frozen=True)
+class _Written:
+    """The end to write into the row of an execution, and its condition."""
+
+    transition: Transition
+    fence: int | None
+    """Expected fence; None: any, for an execution without an owner."""
+    left_on: str | None
+    """Node on which processes of the execution may still run."""
+    log_ends: Mapping[str, "log_store.StreamEnd"]
+    """Sizes and checksums of the streams to close."""
+
+
 def finish(
     connection: Connection,
     execution_id: UUID,
@@ -93,7 +106,7 @@ def finish(
     ends = evidence.log_ends
     if left_on is not None:
         ends = {name: end._replace(truncated=True) for name, end in ends.items()}
-    if not _end(connection, ending, transition, fence=fence, left_on=left_on, log_ends=ends):
+    if not _end(connection, ending, _Written(transition, fence, left_on, ends)):
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     return transition
 
@@ -105,39 +118,29 @@ def end_queued(connection: Connection, execution_id: UUID, transition: Transitio
         True if it was ended here; False if a worker had claimed it or it had ended before.
     """
     ending = end_statements.lock(connection, execution_id)
-    return _end(connection, ending, transition, fence=None, left_on=None, log_ends={})
+    return _end(connection, ending, _Written(transition, None, None, {}))
 
 
-def _end(
-    connection: Connection,
-    ending: Ending,
-    transition: Transition,
-    *,
-    fence: int | None,
-    left_on: str | None,
-    log_ends: Mapping[str, "log_store.StreamEnd"],
-) -> bool:
+def _end(connection: Connection, ending: Ending, end: _Written) -> bool:
     """Write an end, if the execution has the expected status and fence; return whether it has.
 
     Args:
         connection: one transaction of `Database`.
         ending: the execution, whose lane is locked.
-        transition: the change of status.
-        fence: expected fence; None: any, for an execution without an owner.
-        left_on: node on which processes of it may still run.
-        log_ends: sizes and checksums of the streams to close.
+        end: the end to write.
 
     Raises:
         Stale: a stream cannot be closed (`log_store.close`).
     """
     if ending.subject.workspace_id is None:
-        return _end_of_project(connection, ending, transition, fence=fence, left_on=left_on, log_ends=log_ends)
+        return _end_of_project(connection, ending, end)
+    transition = end.transition
     after = lane.after_end(ending, transition)
     clone_failed = ending.run_reason is RunReason.CLONE and transition.target is not Status.COMPLETED
     new = NewEnd(
-        fence,
-        left_on,
-        log_ends,
+        end.fence,
+        end.left_on,
+        end.log_ends,
         after.releases,
         after.setup_done,
         after.moves_task and not clone_failed,
@@ -147,7 +150,7 @@ def _end(
     written = end_statements.write(connection, ending.id, transition, new)
     if written is None:
         return False
-    log_store.check_closed(ending.id, fence, log_ends, written.closed)
+    log_store.check_closed(ending.id, end.fence, end.log_ends, written.closed)
     if clone_failed:  # its event comes before that of the task
         preparation.preparation_failed(connection, ending.subject.workspace_id, transition)
         if after.moves_task:
@@ -159,20 +162,13 @@ def _end(
     return True
 
 
-def _end_of_project(
-    connection: Connection,
-    ending: Ending,
-    transition: Transition,
-    *,
-    fence: int | None,
-    left_on: str | None,
-    log_ends: Mapping[str, "log_store.StreamEnd"],
-) -> bool:
+def _end_of_project(connection: Connection, ending: Ending, end: _Written) -> bool:
     """Write the end of the clone of a project, which has no lane and no run, and settle the project."""
-    if not _write_end(connection, ending.id, transition, fence=fence, leftover_on=left_on):
+    transition = end.transition
+    if not _write_end(connection, ending.id, transition, fence=end.fence, leftover_on=end.left_on):
         return False
-    if log_ends and fence is not None:
-        log_store.close(connection, ending.id, fence, log_ends)
+    if end.log_ends and end.fence is not None:
+        log_store.close(connection, ending.id, end.fence, end.log_ends)
     kind, payload = TERMINAL[transition.target], end_statements.payload_of(transition)
     events.append_to_execution(connection, ending.id, ending.subject, kind, payload, terminal=True)
     if ending.subject.project_id is not None:
