@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import ARRAY, Connection, Uuid, bindparam, case, func, select, text
 from sqlalchemy.orm import aliased
 
 from relay_core.domain.admission import LimitKind, Wait, WaitKind, decide
@@ -22,23 +22,34 @@ _STARTS = text("SELECT starts_at_once(:execution)")
 """Answers for most new executions what else takes ten queries."""
 
 # Built once: building a statement, with an alias above all, costs more than carrying it out.
-_ASKED = E.id.in_(bindparam("ids", expanding=True))
 _OTHER = aliased(E)
 _AHEAD = (
-    select(E.id, func.count().label("ahead"))
-    .join(_OTHER, (_OTHER.workspace_id == E.workspace_id) & (_OTHER.lane_position < E.lane_position))
-    .where(_ASKED, E.run_reason != RunReason.DEV_SERVER)
+    select(func.count())
+    .select_from(_OTHER)
+    .where(_OTHER.workspace_id == E.workspace_id, _OTHER.lane_position < E.lane_position)
     .where(_OTHER.status == Status.QUEUED, _OTHER.run_reason != RunReason.DEV_SERVER)
-    .group_by(E.id)
+    .correlate(E)
 )
 _HOLDERS = (
-    select(E.id, _OTHER.id)
-    .join(Lane, (Lane.workspace_id == E.workspace_id) & (Lane.group_id != E.group_id))
+    select(_OTHER.id)
+    .select_from(Lane)
     .join(_OTHER, (_OTHER.workspace_id == Lane.workspace_id) & (_OTHER.group_id == Lane.group_id))
-    .where(_ASKED, E.run_reason != RunReason.DEV_SERVER, _OTHER.status == Status.RUNNING)
+    .where(Lane.workspace_id == E.workspace_id, Lane.group_id != E.group_id, _OTHER.status == Status.RUNNING)
     .order_by(_OTHER.created_at, _OTHER.id)
+    .correlate(E)
 )
-_UNADMITTED = select(E.id, E.run_id).join(Run, Run.id == E.run_id).where(_ASKED, Run.admitted_at.is_(None))
+_IN_LANE = E.run_reason != RunReason.DEV_SERVER
+_ASKED = (
+    select(
+        E.id,
+        E.project_id,
+        case((_IN_LANE, _AHEAD.scalar_subquery()), else_=0).label("ahead"),
+        case((_IN_LANE, func.array(_HOLDERS.scalar_subquery(), type_=ARRAY(Uuid)))).label("holders"),
+        Run.id.label("unadmitted"),
+    )
+    .outerjoin(Run, (Run.id == E.run_id) & Run.admitted_at.is_(None))
+    .where(E.id.in_(bindparam("ids", expanding=True)))
+)
 
 
 def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, View]:
@@ -52,17 +63,19 @@ def queues_of(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUI
         return {}
     if len(execution_ids) == 1 and connection.scalar(_STARTS, {"execution": execution_ids[0]}):
         return {execution_ids[0]: {"ahead": 0, "waits_for": [], "waits": None, "because": None}}
-    ahead = _ahead(connection, execution_ids)
-    holders = _holders(connection, execution_ids)
-    first = [one for one in execution_ids if not ahead.get(one) and not holders.get(one)]
-    nodes = placement.why_each_waits(connection, first)
-    admission = {**_not_admitted(connection, first), **clone_turns.waits(connection, first)}
+    asked = {row.id: row for row in connection.execute(_ASKED, {"ids": execution_ids})}
+    first = [row for row in asked.values() if not row.ahead and not row.holders]
+    nodes = placement.why_each_waits(connection, [row.id for row in first])
+    runs = {row.id: row.unadmitted for row in first if row.unadmitted is not None}
+    clones = [row.id for row in first if row.project_id is not None]
+    admission = {**_not_admitted(connection, runs), **clone_turns.waits(connection, clones)}
     found = {}
-    for one in execution_ids:
-        wait = _lane(ahead.get(one, 0), holders.get(one, [])) or _because(nodes.get(one), admission.get(one))
+    for one, row in asked.items():
+        holders = list(row.holders or ())
+        wait = _lane(row.ahead, holders) or _because(nodes.get(one), admission.get(one))
         found[one] = {
-            "ahead": ahead.get(one, 0),
-            "waits_for": holders.get(one, []),
+            "ahead": row.ahead,
+            "waits_for": holders,
             "waits": None if wait is None or wait.kind is WaitKind.LANE else wait.message,
             "because": None if wait is None else asdict(wait),
         }
@@ -86,14 +99,13 @@ def _because(node: str | None, admission: Wait | None) -> Wait | None:
     return replace(admission, message=node) if nodes_full else admission
 
 
-def _not_admitted(connection: Connection, execution_ids: Sequence[UUID]) -> Mapping[UUID, Wait]:
-    """Return why the runs of executions are not admitted, by execution."""
-    rows = connection.execute(_UNADMITTED, {"ids": execution_ids}).all() if execution_ids else []
-    if not rows:
+def _not_admitted(connection: Connection, unadmitted: Mapping[UUID, UUID]) -> Mapping[UUID, Wait]:
+    """Return why runs are not admitted, by the execution whose run each is."""
+    if not unadmitted:
         return {}
-    runs = facts.waiting(connection, [row.run_id for row in rows])
+    runs = facts.waiting(connection, list(unadmitted.values()))
     waits = decide(runs, facts.situation(connection, runs), raise_seconds(connection)).waits
-    return _with_names(connection, {row.id: waits[row.run_id] for row in rows if row.run_id in waits})
+    return _with_names(connection, {one: waits[run_id] for one, run_id in unadmitted.items() if run_id in waits})
 
 
 def _with_names(connection: Connection, waits: dict[UUID, Wait]) -> dict[UUID, Wait]:
@@ -105,15 +117,4 @@ def _with_names(connection: Connection, waits: dict[UUID, Wait]) -> dict[UUID, W
         for one, wait in waits.items():
             if wait.name == str(row.id):
                 found[one] = replace(wait, message=wait.message.replace(wait.name, row.name))
-    return found
-
-
-def _ahead(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
-    return {row.id: row.ahead for row in connection.execute(_AHEAD, {"ids": execution_ids})}
-
-
-def _holders(connection: Connection, execution_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
-    found: dict[UUID, list[UUID]] = {}
-    for execution_id, holder_id in connection.execute(_HOLDERS, {"ids": execution_ids}):
-        found.setdefault(execution_id, []).append(holder_id)
     return found
