@@ -9,8 +9,11 @@ import pytest
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
+from relay_workers.containers.docker.tool_container import DockerToolRunner
 from relay_workers.git.host import process, push
+from tests.support.copied_clone import MadeClone
 from tests.support.git_bench import BRANCH, Bench, Remote, Workspace, git, push_request, write
+from tests.support.git_fixtures import make_bench
 from tests.support.machine import free_port
 from tests.support.waiting import eventually
 
@@ -18,12 +21,22 @@ pytest_plugins = ["tests.support.git_fixtures"]
 pytestmark = pytest.mark.docker
 
 
+@pytest.fixture(scope="module")
+def made(made_clone: MadeClone, tmp_path_factory: pytest.TempPathFactory, tool_runner: DockerToolRunner) -> MadeClone:
+    """A clone with one commit of a bare copy of the remote."""
+    folder = tmp_path_factory.mktemp("pushed")
+    bench, bare = make_bench(folder, tool_runner), Remote(folder / "bare.git")
+    git(folder, "clone", "-q", "--bare", "--template=", str(made_clone.remote.path), str(bare.path))
+    workspace = bench.clone(bare.url)
+    write(workspace.clone / "README", "changed\n")
+    workspace.commit = workspace.after("a change").committed or ""
+    return MadeClone(bench, bare, workspace)
+
+
 @pytest.fixture
-def bare(remote: Remote) -> Remote:
-    """A bare copy of the remote beside it."""
-    path = remote.path.with_name("bare.git")
-    git(remote.path, "clone", "-q", "--bare", "--template=", str(remote.path), str(path))
-    return Remote(path)
+def bare(made: MadeClone, tmp_path: Path) -> Remote:
+    """A bare copy of the remote."""
+    return made.copy_remote(tmp_path / "bare.git")
 
 
 @pytest.fixture
@@ -44,12 +57,9 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture
-def workspace(bench: Bench, bare: Remote) -> Workspace:
+def workspace(made: MadeClone, bench: Bench, bare: Remote) -> Workspace:
     """A clone with one commit."""
-    made = bench.clone(bare.url)
-    write(made.clone / "README", "changed\n")
-    made.commit = made.after("a change").committed or ""
-    return made
+    return made.copy(bench, bare)
 
 
 def refused(workspace: Workspace, url: str, reason: Reason, **changes: object) -> str:
