@@ -97,12 +97,12 @@ def sweep(connection: Connection) -> list[QueueMessage]:
     connection.execute(_LOCK)
     connection.execute(_WITHDRAW)
     connection.execute(_UNPLACE)
-    return _admit(connection, thorough=True)
+    return _admit(connection)
 
 
-def _admit(connection: Connection, *, thorough: bool = False) -> list[QueueMessage]:
+def _admit(connection: Connection) -> list[QueueMessage]:
     """Decide about the waiting runs (`facts.waiting`). The caller holds the lock."""
-    runs = facts.waiting(connection, thorough=thorough)
+    runs = facts.waiting(connection)
     if not runs:
         return []
     admitted = decide(runs, facts.situation(connection, runs), raise_seconds(connection)).admitted

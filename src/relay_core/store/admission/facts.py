@@ -20,8 +20,7 @@ all younger ones. With a wider group, 100 runs that cannot start would hold back
 MANY = 1000
 """Above so many waiting runs, not each one is looked at to find the groups.
 
-The index has a run's group as it was when the run was created; only the node may have changed since. The sweep always
-looks at all runs.
+Triggers keep the group of a waiting run in the index when its workspace gets a node or loses it.
 """
 EACH = "*"
 """Name of the limit for each project, owner or pool that has none of its own."""
@@ -73,15 +72,14 @@ _TURNS = text(
 )
 
 
-def waiting(connection: Connection, also: Sequence[UUID] = (), *, thorough: bool = False) -> list[WaitingRun]:
+def waiting(connection: Connection, also: Sequence[UUID] = ()) -> list[WaitingRun]:
     """Return the runs that wait for their admission and for nothing else.
 
     Args:
         connection: any transaction.
         also: runs that are returned even if their group (`MOST_OF_A_GROUP`) has too many older ones.
-        thorough: whether all waiting runs are looked at, however many they are (`MANY`).
     """
-    few = thorough or not connection.scalar(_ANY_MORE, {"many": MANY})
+    few = not connection.scalar(_ANY_MORE, {"many": MANY})
     statement = (_AMONG_ALL if few else _BY_INDEX).bindparams(_IDS)
     rows = connection.execute(statement, {"most": MOST_OF_A_GROUP, "also": list(also)})
     return [

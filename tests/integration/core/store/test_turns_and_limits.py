@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, select, text
 
 from relay_core.domain.admission import LimitKind
 from relay_core.domain.agents.executors import ExecutorChoice
@@ -327,19 +327,6 @@ def test_many_runs_that_cannot_start_hold_back_no_other_of_their_owner(db: Datab
     assert wait["capabilities"] == ["gpu"]
 
 
-def test_runs_for_a_full_node_hold_back_none_for_another_node(db: Database, monkeypatch) -> None:
-    monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 1)
-    limit(db, LimitKind.OWNER, ME.owner, 0)
-    runs = [submit(db) for _ in range(3)]
-    with db.begin() as connection:
-        runtime_nodes.register(connection, "node-1", "default", Capacity(0, None))
-        for run, node in zip(runs, ("node-1", "node-1", "node-2"), strict=True):
-            connection.execute(update(Workspace).where(Workspace.id == run.workspace_id).values(node_id=node))
-    with db.begin() as connection:
-        run_limits.remove(connection, LimitKind.OWNER, ME.owner)
-    assert sent(db) == [runs[2].execution_id]
-
-
 def test_a_submission_asks_no_more_when_others_wait_and_there_is_no_place(db: Database) -> None:
     limit(db, LimitKind.POOL, "default", 1)
     asked: list[str] = []
@@ -364,20 +351,3 @@ def test_a_message_is_noted_as_sent_in_the_transaction_that_sends_it(db: Databas
         kill(connection, [first.execution_id], "someone")
     with db.connect() as connection:
         assert set(connection.scalars(noted)) == {first.execution_id, second.execution_id}
-
-
-def test_however_many_runs_wait_the_oldest_of_each_group_are_found_by_the_index(db: Database, monkeypatch) -> None:
-    limit(db, LimitKind.OWNER, ANN.owner, 0)
-    limit(db, LimitKind.OWNER, BOB.owner, 0)
-    shop = project(db, "shop")
-    for number in range(12):
-        submit(db, (ANN, BOB)[number % 2], priority=list(Priority)[number % 3], needs=["gpu"] if number > 8 else [])
-        submit(db, ANN, project_id=shop)
-    monkeypatch.setattr(facts, "MOST_OF_A_GROUP", 2)
-    with db.connect() as connection:
-        all_of_them = facts.waiting(connection, thorough=True)
-        monkeypatch.setattr(facts, "MANY", 3)
-        by_index = facts.waiting(connection)
-    assert 10 < len(by_index) < 24
-    assert {run.id for run in by_index} == {run.id for run in all_of_them}
-    assert sorted(by_index, key=lambda run: run.id) == sorted(all_of_them, key=lambda run: run.id)
