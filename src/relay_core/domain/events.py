@@ -68,6 +68,8 @@ class EventKind(StrEnum):
     """The workspace was marked as deleted. Payload: `by`."""
     WORKSPACE_REMOVED = "workspace.removed"
     """Container and directory of a deleted workspace are gone. Payload: `node_id`."""
+    WORKSPACE_NOT_REMOVED = "workspace.not_removed"
+    """Its node has been silent for so long that it counts as gone, as the reason says. Payload: `node_id`, `reason`."""
     WORKSPACE_REQUEST_DROPPED = "workspace.request_dropped"
     """A stop or a resume that was not carried out, because of a later request. Payload: `why`."""
 
@@ -102,6 +104,8 @@ class EventKind(StrEnum):
     """A node has a container that no workspace needs. Payload: `node_id`, `message`."""
     ORPHAN_REMOVED = "orphan.removed"
     """That container is gone from the node. Payload: `node_id`."""
+    ORPHAN_NOT_REMOVED = "orphan.not_removed"
+    """The node of that container counts as gone, as the reason says. Payload: `node_id`, `reason`."""
     CREDENTIAL_CHANGED = "credential.changed"
     """A token or a secret was stored, replaced, removed or revoked. Payload: `change`, `name`, `by`."""
 

@@ -69,6 +69,13 @@ class NodeSettings(SettingsGroup):
         description="Seconds without a heartbeat after which a node counts as `offline` and its executions are ended "
         "as `node_lost`. Raise it where networks are interrupted for longer.",
     )
+    node_gone_days: float = Field(
+        7,
+        ge=0.01,
+        le=3650,
+        description="Days of silence after which an offline node counts as gone: the deletions that it has not "
+        "carried out end as `node_gone`. If it returns, it carries them out.",
+    )
     node_min_free_bytes: int = Field(
         2 << 30,
         ge=0,

@@ -84,7 +84,7 @@ def _database_clocks(context: WorkerContext, turns: SweepTurns) -> list[Ticker]:
     log_ends = partial(stored_ends, context.logs)
     reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs)
     refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
-    upkeep = partial(database_upkeep.sweep, database, settings.idempotency_ttl_hours, metrics)
+    upkeep = partial(database_upkeep.sweep, database, settings, metrics)
     return [
         turns.clock("messages", partial(requeue.sweep, database, dispatcher, metrics)),
         turns.clock("reaper", lambda: metrics.swept("lost_run", reaper.sweep())),

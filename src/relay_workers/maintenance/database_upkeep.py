@@ -4,10 +4,12 @@ import time
 
 import structlog
 
+from relay_core.settings import Settings
 from relay_core.store import global_events, idempotency
 from relay_core.store.advisory_lock import try_sweep_lock
 from relay_core.store.executions import leases
 from relay_core.store.logs import compaction
+from relay_core.store.nodes import gone
 from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
@@ -15,21 +17,25 @@ from relay_workers.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 FORGET_SECONDS = 3600.0
-"""Time between two removals of the rows of incarnations that are long over."""
+"""Time between two removals of the rows of incarnations that are long over, and between two looks for gone nodes."""
+DAY_SECONDS = 86400.0
 COMPACTION_SECONDS = 1.0
 """Largest number of seconds per round for compaction: a fifth of the interval, so a fifth of a connection's time."""
 
 
-def sweep(database: Database, idempotency_ttl_hours: int, metrics: Metrics) -> None:
-    """Delete old idempotency keys and incarnations, give events positions, and compact finished logs.
+def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
+    """Delete old idempotency keys and incarnations, end what gone nodes left undone, and compact finished logs.
+
+    Events get their positions.
 
     The latter takes up to `COMPACTION_SECONDS`.
 
     This is for the whole database; if rounds of two workers meet, one of them compacts logs.
     """
-    _forget_keys(database, idempotency_ttl_hours)
+    _forget_keys(database, settings.idempotency_ttl_hours)
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
     _forget_incarnations(database)
+    _give_up(database, settings.node_gone_days * DAY_SECONDS)
     with database.begin() as connection:
         compaction.pass_over_short(connection)
     deadline = time.monotonic() + COMPACTION_SECONDS
@@ -56,3 +62,11 @@ def _forget_incarnations(database: Database) -> None:
         forgotten = leases.forget_old(connection) if take_turn(connection, "incarnations", FORGET_SECONDS) else 0
     if forgotten:
         log.info("forgot old incarnations", incarnations=forgotten)
+
+
+def _give_up(database: Database, silent_seconds: float) -> None:
+    with database.begin() as connection:
+        due = take_turn(connection, "gone_nodes", FORGET_SECONDS)
+        ended = gone.give_up(connection, silent_seconds) if due else 0
+    if ended:
+        log.warning("gave up what nodes that are gone have not removed", operations=ended)

@@ -1,0 +1,52 @@
+"""Ends operations that a node has to finish and that has been silent for so long that it will hardly return.
+
+The facts stay as they are: if the node returns, it removes what it has, and says so with an event of its own.
+"""
+
+from sqlalchemy import Connection, text
+
+from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind
+from relay_core.store import operations
+
+MOST_AT_ONCE = 200
+"""Most operations that one call ends."""
+REASON = "node_gone"
+
+_LEFT = text(
+    """
+    WITH gone AS (
+      SELECT node_id FROM runtime_nodes
+      WHERE liveness = 'offline' AND last_heartbeat_at < now() - make_interval(secs => :silent)),
+    undone AS (
+      SELECT o.id, o.kind, g.node_id FROM operations o JOIN workspaces w ON w.id = o.workspace_id
+      JOIN gone g ON g.node_id = w.node_id WHERE o.completed_at IS NULL AND o.kind = 'workspace.delete'
+      UNION
+      SELECT o.id, o.kind, g.node_id FROM operations o
+      JOIN events e ON e.operation_id = o.id AND e.sequence = 1
+      JOIN gone g ON g.node_id = e.payload ->> 'node_id' WHERE o.completed_at IS NULL AND o.kind = 'orphan')
+    SELECT id, kind, node_id FROM undone ORDER BY id LIMIT :most
+    """
+)
+_ENDS = {
+    OperationKind.WORKSPACE_DELETE: EventKind.WORKSPACE_NOT_REMOVED,
+    OperationKind.ORPHAN: EventKind.ORPHAN_NOT_REMOVED,
+}
+
+
+def give_up(connection: Connection, silent_seconds: float) -> int:
+    """End the deletions of workspaces, and the operations of orphan containers, that nodes have left undone.
+
+    Args:
+        connection: one transaction.
+        silent_seconds: silence of an offline node after which it counts as gone.
+
+    Returns:
+        How many operations were ended.
+    """
+    ended = 0
+    for row in connection.execute(_LEFT, {"silent": silent_seconds, "most": MOST_AT_ONCE}).all():
+        payload = {"node_id": row.node_id, "reason": REASON}
+        kind = _ENDS[OperationKind(row.kind)]
+        ended += operations.append(connection, row.id, kind, payload, terminal=True)
+    return ended
