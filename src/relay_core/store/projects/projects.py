@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.agents import profiles
@@ -216,9 +216,12 @@ def _delete_some(connection: Connection, project_id: UUID, principal: Principal)
     return delete_workspaces(connection, ids, principal.owner) if ids else None
 
 
+_PROFILES = select(Project.agent_profiles).where(Project.id == bindparam("project"))
+
+
 def agent_profiles(connection: Connection, project_id: UUID) -> Profiles:
     """Return a project's own agent profiles; empty if it has none, or if there is no such project."""
-    found: Profiles | None = connection.scalar(select(Project.agent_profiles).where(Project.id == project_id))
+    found: Profiles | None = connection.scalar(_PROFILES, {"project": project_id})
     return found or {}
 
 
@@ -235,15 +238,17 @@ def profiles_over(connection: Connection, deployment: Profiles, project_id: UUID
     return profiles.overlay(deployment, agent_profiles(connection, project_id))
 
 
+_IMPLICIT = select(Project.id).where(
+    Project.created_by == bindparam("owner"), Project.implicit_key == bindparam("url"), Project.deleted_at.is_(None)
+)
+
+
 def implicit_project(connection: Connection, url: str, principal: Principal) -> UUID | None:
     """Return the principal's project for runs of a repo that name no project.
 
     None: there is none yet; the next such run creates it.
     """
-    statement = select(Project.id).where(
-        Project.created_by == principal.owner, Project.implicit_key == url, Project.deleted_at.is_(None)
-    )
-    return connection.scalar(statement)
+    return connection.scalar(_IMPLICIT, {"owner": principal.owner, "url": url})
 
 
 def of_workspace(connection: Connection, workspace_id: UUID) -> UUID | None:

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Insert,
+    Integer,
+    String,
+    bindparam,
+    func,
+    insert,
+    select,
+)
 
 from relay_core.domain.run import title_of
 from relay_core.domain.run_notes import RunNotes
@@ -49,34 +60,52 @@ def _title(step: Step) -> str:
     return step.run_reason if step.repo is None else f"{step.run_reason} {step.repo}"
 
 
-def _level(new: NewRun) -> ColumnElement[int]:
-    if new.priority is not None:
-        return literal(new.priority.level)
-    first = select(Run.priority).where(Run.workspace_id == new.workspace_id).order_by(Run.created_at, Run.id).limit(1)
-    return func.coalesce(first.scalar_subquery(), Priority.NORMAL.level)
+def _insert(level: ColumnElement[int]) -> Insert:
+    values = {
+        "id": bindparam("new_id", type_=Run.id.type),
+        "workspace_id": Workspace.id,
+        "session_id": bindparam("new_session", type_=Run.session_id.type),
+        "project_id": Task.project_id,
+        "owner": Workspace.created_by,
+        "kind": bindparam("new_kind", type_=String),
+        "title": bindparam("new_title", type_=String),
+        "labels": bindparam("new_labels", type_=Run.labels.type),
+        "metadata": bindparam("new_metadata", type_=Run.details.type),
+        "priority": level,
+        "rerun_of": bindparam("new_rerun_of", type_=Run.id.type),
+        "created_by": bindparam("new_created_by", type_=String),
+        "admission_group": func.concat_ws(
+            " ", Workspace.pool, func.array_to_string(Workspace.needs, ","), Workspace.node_id
+        ),
+        "created_at": func.clock_timestamp(),
+    }
+    source = select(*values.values()).join(Task, Task.id == Workspace.task_id).where(Workspace.id == _WORKSPACE)
+    return insert(Run).from_select(list(values), source)
+
+
+_WORKSPACE: BindParameter[UUID] = bindparam("new_workspace", type_=Run.workspace_id.type)
+_FIRST = select(Run.priority).where(Run.workspace_id == _WORKSPACE).order_by(Run.created_at, Run.id).limit(1)
+# Built once: building these statements costs more than carrying them out.
+_WITH_PRIORITY = _insert(bindparam("new_priority", type_=Integer))
+_AS_FIRST = _insert(func.coalesce(_FIRST.scalar_subquery(), Priority.NORMAL.level))
 
 
 def create_run(connection: Connection, new: NewRun) -> UUID:
     """Insert a run as `queued`, and return its id. The caller creates its first executions in the same transaction."""
     run_id = uuid4()
     values = {
-        "id": literal(run_id),
-        "workspace_id": Workspace.id,
-        "session_id": literal(new.session_id),
-        "project_id": Task.project_id,
-        "owner": Workspace.created_by,
-        "kind": literal(new.kind.value),
-        "title": literal(new.title),
-        "labels": literal(dict(new.labels), Run.labels.type),
-        "metadata": literal(dict(new.metadata), Run.details.type),
-        "priority": _level(new),
-        "rerun_of": literal(new.rerun_of, Run.id.type),
-        "created_by": literal(new.created_by),
-        "admission_group": func.concat_ws(
-            " ", Workspace.pool, func.array_to_string(Workspace.needs, ","), Workspace.node_id
-        ),
-        "created_at": func.clock_timestamp(),
+        "new_id": run_id,
+        "new_workspace": new.workspace_id,
+        "new_session": new.session_id,
+        "new_kind": new.kind.value,
+        "new_title": new.title,
+        "new_labels": dict(new.labels),
+        "new_metadata": dict(new.metadata),
+        "new_rerun_of": new.rerun_of,
+        "new_created_by": new.created_by,
     }
-    source = select(*values.values()).join(Task, Task.id == Workspace.task_id).where(Workspace.id == new.workspace_id)
-    connection.execute(insert(Run).from_select(list(values), source))
+    if new.priority is None:
+        connection.execute(_AS_FIRST, values)
+    else:
+        connection.execute(_WITH_PRIORITY, {**values, "new_priority": new.priority.level})
     return run_id

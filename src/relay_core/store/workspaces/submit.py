@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.agents import profiles as agent_profiles
@@ -247,6 +247,15 @@ def _sources(run: RunInput[Mapping[str, Any]], filled: Sequence[RepoInput]) -> d
     return sources
 
 
+_SHARED = (
+    select(Project.id, Project.default_image)
+    .where(Project.created_by == bindparam("owner"), Project.implicit_key == bindparam("url"))
+    .where(Project.deleted_at.is_(None))
+    .with_for_update(read=True)
+)
+"""Locks a project as `_project` says, shared with other submissions."""
+
+
 def _project(connection: Connection, run: RunInput[E], principal: Principal) -> Any:
     columns = (Project.id, Project.default_image)
     if run.project_id is not None:
@@ -261,9 +270,8 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
         return found
     key = run.repos[0].url
     name = repo_name_from_url(key)
-    mine = [Project.created_by == principal.owner, Project.implicit_key == key, Project.deleted_at.is_(None)]
-    shared = select(*columns).where(*mine).with_for_update(read=True)  # locked as above, shared with other submissions
-    while (found := connection.execute(shared).one_or_none()) is None:
+    mine = {"owner": principal.owner, "url": key}
+    while (found := connection.execute(_SHARED, mine).one_or_none()) is None:
         # The loop ends: this request or another one inserts the project, and only a deletion can remove it again.
         values = {"id": uuid4(), "name": name, "implicit_key": key, "created_by": principal.owner}
         made = upsert(Project).values(**values).on_conflict_do_nothing()
