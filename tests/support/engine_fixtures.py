@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -153,25 +154,27 @@ def programs_dir() -> Iterator[Path]:
     shutil.rmtree(data_dir)
 
 
+def make_spec(api: docker.APIClient, programs_dir: Path) -> ContainerSpec:
+    """A workspace container of its own, with its directories."""
+    workspace_id = str(uuid4())
+    directory = programs_dir.parent / "workspaces" / workspace_id
+    directory.mkdir(parents=True)
+    os.chown(directory, UID, UID)
+    return ContainerSpec(
+        name=f"relay-test-{workspace_id[:8]}",
+        image=base_image(api),
+        labels=identity_labels("test-node", workspace_id),
+        workspace_dir=directory,
+        programs_dir=programs_dir,
+        channel_dir=programs_dir.parent / "channels" / workspace_id,
+        limits=LIMITS,
+        network=NETWORK,
+    )
+
+
 @pytest.fixture
 def new_spec(docker_api: docker.APIClient, programs_dir: Path) -> Callable[[], ContainerSpec]:
-    def make() -> ContainerSpec:
-        workspace_id = str(uuid4())
-        directory = programs_dir.parent / "workspaces" / workspace_id
-        directory.mkdir(parents=True)
-        os.chown(directory, UID, UID)
-        return ContainerSpec(
-            name=f"relay-test-{workspace_id[:8]}",
-            image=base_image(docker_api),
-            labels=identity_labels("test-node", workspace_id),
-            workspace_dir=directory,
-            programs_dir=programs_dir,
-            channel_dir=programs_dir.parent / "channels" / workspace_id,
-            limits=LIMITS,
-            network=NETWORK,
-        )
-
-    return make
+    return partial(make_spec, docker_api, programs_dir)
 
 
 @pytest.fixture
@@ -193,3 +196,18 @@ def new_workspace(
 @pytest.fixture
 def workspace(new_workspace: Callable[..., Workspace]) -> Workspace:
     return new_workspace()
+
+
+@pytest.fixture(scope="module")
+def module_workspace(docker_api: docker.APIClient, programs_dir: Path) -> Iterator[Workspace]:
+    containers, spec = DockerContainers(docker_api), make_spec(docker_api, programs_dir)
+    workspace = Workspace(containers, docker_api, spec, containers.ensure_container(spec))
+    yield workspace
+    workspace.end()
+
+
+@pytest.fixture
+def calm_workspace(module_workspace: Workspace) -> Iterator[Workspace]:
+    """The module's container, for a test that neither stops nor changes it: each leaves it without a process."""
+    yield module_workspace
+    eventually(lambda: module_workspace.processes() == [], "nothing runs any more")

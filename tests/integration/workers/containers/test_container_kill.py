@@ -19,62 +19,64 @@ def wait_for_output(step, expected: bytes):
     eventually(lambda: expected in step.log(), f"{expected!r} in the log")
 
 
-def test_term_lets_a_step_end_in_its_own_way(workspace):
-    step = workspace.start("trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+def test_term_lets_a_step_end_in_its_own_way(calm_workspace):
+    step = calm_workspace.start("trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
     wait_for_output(step, b"ready")
-    result = workspace.kill(step, grace_seconds=10)
+    result = calm_workspace.kill(step, grace_seconds=10)
     assert (result.remaining, result.restarted) == (0, False)
     assert step.verdict().exit_code == 5
     assert step.log().endswith(b"bye\n")
 
 
-def test_what_ignores_term_is_killed_after_the_grace(workspace):
-    step = workspace.start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
+def test_what_ignores_term_is_killed_after_the_grace(calm_workspace):
+    step = calm_workspace.start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     wait_for_output(step, b"ready")
     started = time.monotonic()
-    result = workspace.kill(step, grace_seconds=0.5)
+    result = calm_workspace.kill(step, grace_seconds=0.5)
     assert time.monotonic() - started >= 0.5
     assert (result.remaining, result.restarted) == (0, False)
     assert step.verdict().exit_code == 137
-    assert workspace.processes(step.gid) == []
+    assert calm_workspace.processes(step.gid) == []
 
 
-def test_what_was_written_before_a_kill_is_in_the_log(workspace):
-    step = workspace.start("head -c 3000000 /dev/zero; echo ready >&2; exec sleep 60")
+def test_what_was_written_before_a_kill_is_in_the_log(calm_workspace):
+    step = calm_workspace.start("head -c 3000000 /dev/zero; echo ready >&2; exec sleep 60")
     eventually(lambda: step.log(Stream.STDERR) == b"ready\n", "the step waits")
-    assert workspace.kill(step).remaining == 0
+    assert calm_workspace.kill(step).remaining == 0
     step.wait()
     assert len(step.log()) == 3_000_000
 
 
-def test_children_of_another_session_and_an_empty_environment_are_found(workspace):
-    step = workspace.start(
+def test_children_of_another_session_and_an_empty_environment_are_found(calm_workspace):
+    step = calm_workspace.start(
         "env -i setsid sh -c 'trap \"\" TERM HUP; (setsid sleep 1000 &) ; exec sleep 1001' >/dev/null 2>&1 & echo ready; exec sleep 1002"
     )
     wait_for_output(step, b"ready")
-    eventually(lambda: len([line for line in workspace.processes(20001) if "sleep" in line]) == 3, "all three sleep")
-    assert workspace.kill(step).remaining == 0
-    assert workspace.processes(20001) == []
+    eventually(
+        lambda: len([line for line in calm_workspace.processes(20001) if "sleep" in line]) == 3, "all three sleep"
+    )
+    assert calm_workspace.kill(step).remaining == 0
+    assert calm_workspace.processes(20001) == []
 
 
-def test_another_execution_goes_on(workspace):
-    other = workspace.start("while :; do echo tick; sleep 0.05; done", gid=20002)
-    step = workspace.start("exec sleep 60", gid=20001)
-    assert workspace.kill(step).remaining == 0
+def test_another_execution_goes_on(calm_workspace):
+    other = calm_workspace.start("while :; do echo tick; sleep 0.05; done", gid=20002)
+    step = calm_workspace.start("exec sleep 60", gid=20001)
+    assert calm_workspace.kill(step).remaining == 0
     seen = len(other.log())
     eventually(lambda: len(other.log()) > seen, "the other execution goes on")
-    assert workspace.kill(other).remaining == 0
+    assert calm_workspace.kill(other).remaining == 0
 
 
-def test_a_thread_that_outlives_its_leader_is_ended(workspace):
+def test_a_thread_that_outlives_its_leader_is_ended(calm_workspace):
     script = """import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()
 print("ready", flush=True)
 ctypes.CDLL(None).pthread_exit(None)
 """
-    step = workspace.start("#!/usr/bin/env python3\n" + script)
+    step = calm_workspace.start("#!/usr/bin/env python3\n" + script)
     wait_for_output(step, b"ready")
-    assert workspace.kill(step).remaining == 0
+    assert calm_workspace.kill(step).remaining == 0
     step.wait()
 
 
@@ -143,8 +145,8 @@ def test_a_container_of_the_first_edition_is_ended_as_a_whole(docker_engine, doc
         docker_api.remove_container(old, force=True)
 
 
-def test_an_easy_kill_takes_less_than_its_grace(workspace):
-    step = workspace.start("exec sleep 60")
+def test_an_easy_kill_takes_less_than_its_grace(calm_workspace):
+    step = calm_workspace.start("exec sleep 60")
     started = time.monotonic()
-    workspace.kill(step, grace_seconds=20)
+    calm_workspace.kill(step, grace_seconds=20)
     assert time.monotonic() - started < 10

@@ -18,8 +18,8 @@ pytest_plugins = ["tests.support.engine_fixtures"]
 pytestmark = pytest.mark.docker
 
 
-def test_a_step_from_start_to_end(workspace):
-    step = workspace.run(
+def test_a_step_from_start_to_end(calm_workspace):
+    step = calm_workspace.run(
         'cat; echo "$GREETING $(id -u) $(id -g) $PWD" >&2; exit 7', stdin=b"in", env={"GREETING": "hi"}
     )
     assert step.log() == b"in"
@@ -38,32 +38,32 @@ def test_a_step_from_start_to_end(workspace):
         ("#!/bin/sh\r\ntrue\r\n", "ends with a carriage return"),
     ],
 )
-def test_a_missing_interpreter_is_named(workspace, script, words):
-    start = workspace.prepare(script)
+def test_a_missing_interpreter_is_named(calm_workspace, script, words):
+    start = calm_workspace.prepare(script)
     with pytest.raises(StepFailed, match=words) as caught:
-        workspace.containers.start(workspace.container, start)
+        calm_workspace.containers.start(calm_workspace.container, start)
     assert caught.value.reason == Reason.START_FAILED
 
 
 @pytest.mark.parametrize("cwd", ["/workspace/absent", "/etc/passwd", "/root"])
-def test_a_directory_that_cannot_be_entered_is_no_start(workspace, cwd):
-    start = replace(workspace.prepare("echo never"), cwd=cwd)
+def test_a_directory_that_cannot_be_entered_is_no_start(calm_workspace, cwd):
+    start = replace(calm_workspace.prepare("echo never"), cwd=cwd)
     with pytest.raises(StepFailed, match="entering its working directory") as caught:
-        workspace.containers.start(workspace.container, start)
+        calm_workspace.containers.start(calm_workspace.container, start)
     assert caught.value.reason == Reason.START_FAILED
     assert Step(start.files, start.gid).log() == b""
 
 
-def test_an_own_interpreter_is_followed(workspace):
-    step = workspace.run("#!/usr/bin/env python3\nimport sys\nprint('py', sys.argv[1:])\nsys.exit(4)\n")
+def test_an_own_interpreter_is_followed(calm_workspace):
+    step = calm_workspace.run("#!/usr/bin/env python3\nimport sys\nprint('py', sys.argv[1:])\nsys.exit(4)\n")
     assert (step.log(), step.verdict().exit_code) == (b"py []\n", 4)
 
 
-def test_a_start_that_was_forbidden_does_not_happen(workspace):
-    start = workspace.prepare("echo never")
-    assert workspace.containers.forbid(workspace.container, start.files.key)
+def test_a_start_that_was_forbidden_does_not_happen(calm_workspace):
+    start = calm_workspace.prepare("echo never")
+    assert calm_workspace.containers.forbid(calm_workspace.container, start.files.key)
     with pytest.raises(Conflict):
-        workspace.containers.start(workspace.container, start)
+        calm_workspace.containers.start(calm_workspace.container, start)
     assert Step(start.files, start.gid).log() == b""
     assert not is_held(start.files.directory / "record")
 
@@ -84,11 +84,11 @@ def test_a_start_that_a_frozen_container_did_not_answer_is_decided_later(workspa
     assert step.log() == b"late\n"
 
 
-def test_another_worker_of_the_node_follows_and_ends_a_step(workspace, docker_api):
-    step = workspace.start("echo begun; exec sleep 1000")
+def test_another_worker_of_the_node_follows_and_ends_a_step(calm_workspace, docker_api):
+    step = calm_workspace.start("echo begun; exec sleep 1000")
     other = DockerContainers(docker_api)
-    assert not other.forbid(workspace.container, step.files.key)
-    assert other.kill_execution(workspace.container, step.files.key, grace_seconds=5).remaining == 0
+    assert not other.forbid(calm_workspace.container, step.files.key)
+    assert other.kill_execution(calm_workspace.container, step.files.key, grace_seconds=5).remaining == 0
     assert step.verdict().exit_code == 143
 
 
@@ -100,30 +100,30 @@ def test_the_end_of_the_container_is_seen_without_the_engine(workspace, docker_a
     assert step.log() == b"begun\n"
 
 
-def test_100_mb_without_a_newline(workspace):
-    step = workspace.run("head -c 100000000 /dev/zero")
+def test_100_mb_without_a_newline(calm_workspace):
+    step = calm_workspace.run("head -c 100000000 /dev/zero")
     assert (step.files.directory / "stdout").stat().st_size == 100_000_000
     assert step.record.drained
 
 
-def test_64_mib_on_both_streams(workspace):
+def test_64_mib_on_both_streams(calm_workspace):
     data = os.urandom(32 << 20)
-    (workspace.spec.workspace_dir / "data").write_bytes(data)
-    step = workspace.run("tee /dev/stderr <data; echo end >/dev/stderr")
+    (calm_workspace.spec.workspace_dir / "data").write_bytes(data)
+    step = calm_workspace.run("tee /dev/stderr <data; echo end >/dev/stderr")
     assert step.log() == data
     assert step.log(Stream.STDERR) == data + b"end\n"
 
 
-def test_root_and_who_it_becomes_write_to_the_same_log(workspace):
-    step = workspace.run(
+def test_root_and_who_it_becomes_write_to_the_same_log(calm_workspace):
+    step = calm_workspace.run(
         "echo root >/dev/stderr; setpriv --reuid 33 --regid 33 --clear-groups sh -c 'echo 33 >&2'", uid=0
     )
     assert step.log(Stream.STDERR) == b"root\n33\n"
     assert step.verdict().exit_code == 0
 
 
-def test_a_step_cannot_kill_what_supervises_it(workspace):
-    step = workspace.run("kill -9 $PPID 2>/dev/null || echo refused; exit 3")
+def test_a_step_cannot_kill_what_supervises_it(calm_workspace):
+    step = calm_workspace.run("kill -9 $PPID 2>/dev/null || echo refused; exit 3")
     assert (step.log(), step.verdict().exit_code) == (b"refused\n", 3)
 
 
@@ -134,23 +134,23 @@ def test_the_kernel_ending_a_step_for_memory_is_oom(workspace):
     assert later.verdict() == ExitVerdict(137, Reason.EXIT_CODE)
 
 
-def test_no_file_of_the_execution_is_in_sight_of_the_step(workspace):
+def test_no_file_of_the_execution_is_in_sight_of_the_step(calm_workspace):
     """Neither as its user nor as root: its descriptors are pipes, a sealed stdin and its own script."""
     look = "ls -l /proc/self/fd /proc/1/fd 2>/dev/null; grep -r executions /proc/self/mountinfo"
     for uid in (UID, 0):
-        step = workspace.run(look, uid=uid, stdin=b"in")
+        step = calm_workspace.run(look, uid=uid, stdin=b"in")
         said = step.log()
         assert b"pipe:" in said
         assert str(step.files.directory).encode() not in said
         assert b"executions" not in said
 
 
-def test_other_executions_of_the_workspace_do_not_see_the_environment(workspace):
-    secret = workspace.start("exec sleep 60", gid=20001, env={"SECRET": "hush"})
+def test_other_executions_of_the_workspace_do_not_see_the_environment(calm_workspace):
+    secret = calm_workspace.start("exec sleep 60", gid=20001, env={"SECRET": "hush"})
     look = "grep -l SECRET=hush /proc/[0-9]*/environ 2>/dev/null | wc -l"
-    assert int(workspace.run(look, gid=20001).log()) >= 1
-    assert workspace.run(look, gid=20002).log() == b"0\n"
-    workspace.kill(secret)
+    assert int(calm_workspace.run(look, gid=20001).log()) >= 1
+    assert calm_workspace.run(look, gid=20002).log() == b"0\n"
+    calm_workspace.kill(secret)
 
 
 def test_a_start_is_not_carried_over_to_the_next_life_of_a_container(workspace, docker_api):

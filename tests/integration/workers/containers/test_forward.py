@@ -43,15 +43,15 @@ def test_a_server_is_reached_wherever_it_listens(workspace, forwarder, address):
         assert all(answer == data for answer in clients.map(lambda url: urlopen(url, timeout=20).read(), urls))
 
 
-def test_nothing_listens_is_said(workspace, forwarder):
-    assert not forwarder.probe(workspace.container, 8000)
-    port = forwarder.open("one", workspace.container, 8000)
+def test_nothing_listens_is_said(calm_workspace, forwarder):
+    assert not forwarder.probe(calm_workspace.container, 8000)
+    port = forwarder.open("one", calm_workspace.container, 8000)
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         assert client.recv(1) == b""
 
 
-def test_only_the_loopback_of_the_node_listens(workspace, forwarder):
-    port = forwarder.open("one", workspace.container, 8000)
+def test_only_the_loopback_of_the_node_listens(calm_workspace, forwarder):
+    port = forwarder.open("one", calm_workspace.container, 8000)
     with Path("/proc/net/tcp").open() as table:
         listening = [line.split()[1] for line in table if line.split()[3] == "0A"]
     assert [where for where in listening if where.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
@@ -80,10 +80,10 @@ def test_closing_ends_connections_and_frees_the_port(workspace, forwarder):
     assert forwarder.open("one", workspace.container, 8000, local_port=port) == port
 
 
-def test_a_wanted_port_that_is_taken_is_replaced(workspace, forwarder):
+def test_a_wanted_port_that_is_taken_is_replaced(calm_workspace, forwarder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
-        assert forwarder.open("one", workspace.container, 8000, local_port=wanted) != wanted
+        assert forwarder.open("one", calm_workspace.container, 8000, local_port=wanted) != wanted
 
 
 def test_both_directions_at_once_through_the_container(workspace, forwarder):
