@@ -116,6 +116,9 @@ class Capabilities(Shape):
     default_image: str | None = None
     git_image: str | None = None
     workers: list[str] = Field(default_factory=list, description="Celery's names of its workers that live.")
+    data_dir_problem: str | None = Field(
+        None, description="Why its data directory does not answer, and for how long it has not; null: it answers."
+    )
 
 
 class EventPayload(Shape):
@@ -127,8 +130,9 @@ class EventPayload(Shape):
     )
     node_id: str | None = Field(
         None,
-        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded` and `.removed`, of ends "
-        "of clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
+        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, `.removed` and "
+        "`.not_removed`, of ends of clones of projects, and of events of nodes and orphans; of "
+        "`project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
@@ -171,7 +175,9 @@ class EventPayload(Shape):
     project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
     clone_error: str | None = Field(None, description="Of `project.state_changed`: why the latest clone failed.")
     reason: Reason | None = Field(
-        None, description="Of `execution.completed`, `.failed` and `.killed`, and of `project.clone_failed`."
+        None,
+        description="Of `execution.completed`, `.failed` and `.killed`, of `project.clone_failed`, and of "
+        "`workspace.not_removed` and `orphan.not_removed`.",
     )
     exit_code: int | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
     error_reason: str | None = Field(

@@ -74,7 +74,7 @@ class NodeSettings(SettingsGroup):
         ge=0.01,
         le=3650,
         description="Days of silence after which an offline node counts as gone: the deletions that it has not "
-        "carried out end as `node_gone`. If it returns, it carries them out.",
+        "carried out end as `node_lost`. If it returns, it carries them out.",
     )
     node_min_free_bytes: int = Field(
         2 << 30,

@@ -7,12 +7,11 @@ from sqlalchemy import Connection, text
 
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
+from relay_core.domain.vocabulary import Reason
 from relay_core.store import operations
 
 MOST_AT_ONCE = 200
 """Most operations that one call ends."""
-REASON = "node_gone"
-
 _LEFT = text(
     """
     WITH gone AS (
@@ -46,7 +45,7 @@ def give_up(connection: Connection, silent_seconds: float) -> int:
     """
     ended = 0
     for row in connection.execute(_LEFT, {"silent": silent_seconds, "most": MOST_AT_ONCE}).all():
-        payload = {"node_id": row.node_id, "reason": REASON}
+        payload = {"node_id": row.node_id, "reason": Reason.NODE_LOST}
         kind = _ENDS[OperationKind(row.kind)]
         ended += operations.append(connection, row.id, kind, payload, terminal=True)
     return ended

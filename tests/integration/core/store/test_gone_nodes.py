@@ -84,7 +84,7 @@ def test_what_a_gone_node_has_not_removed_ends_with_that_reason(db: Database) ->
     silent(db, 8)
     assert (give_up(db), still_open(db)) == (2, 0)
     assert give_up(db) == 0
-    said = {"node_id": WORKER.node_id, "reason": "node_gone"}
+    said = {"node_id": WORKER.node_id, "reason": "node_lost"}
     assert events_of(db, OperationKind.WORKSPACE_DELETE)[1:] == [("workspace.not_removed", said)]
     assert events_of(db, OperationKind.ORPHAN)[1:] == [("orphan.not_removed", said)]
 
