@@ -116,7 +116,7 @@ async def signed_in(request: Request) -> Browser:
     session = request.cookies.get(cookie_name(request, SESSION), "")
 
     def look() -> Principal | None:
-        with parts.database.connect() as connection:
+        with parts.database.single_statements() as connection:
             return page_sessions.principal_of(connection, session)
 
     principal = await run_in_threadpool(look) if session else None

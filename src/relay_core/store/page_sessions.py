@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from relay_core.store.schema.tables import PageSession, SignInCode, Token
 from relay_core.store.tokens import Principal, find_principal
@@ -52,19 +52,22 @@ def sign_in_by_token(connection: Connection, token: str) -> str | None:
     return None if principal is None or principal.token_id is None else _begin(connection, principal.token_id)
 
 
+_PRINCIPAL = (
+    select(Token.owner, Token.scopes, Token.id)
+    .join(PageSession, PageSession.token_id == Token.id)
+    .where(
+        PageSession.session_hash == bindparam("hash"),
+        PageSession.revoked_at.is_(None),
+        PageSession.expires_at > func.now(),
+        Token.revoked_at.is_(None),
+        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+    )
+)
+
+
 def principal_of(connection: Connection, session: str) -> Principal | None:
     """Return the principal of a session's text; None if the session or its token is unknown, over or revoked."""
-    row = connection.execute(
-        select(Token.owner, Token.scopes, Token.id)
-        .join(PageSession, PageSession.token_id == Token.id)
-        .where(
-            PageSession.session_hash == _hash(session),
-            PageSession.revoked_at.is_(None),
-            PageSession.expires_at > func.now(),
-            Token.revoked_at.is_(None),
-            or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
-        )
-    ).one_or_none()
+    row = connection.execute(_PRINCIPAL, {"hash": _hash(session)}).one_or_none()
     return Principal(row.owner, frozenset(row.scopes), row.id) if row else None
 
 
