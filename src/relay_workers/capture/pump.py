@@ -47,7 +47,8 @@ REST_SECONDS = 0.05
 """The time in seconds for which an execution rests after few of its bytes were collected: nothing of it is collected.
 
 So a process that writes a line every few milliseconds is stored at most twenty times a second, instead of a hundred
-times. The first line after a longer silence, and the end of a log, are collected at once.
+times. The first line after a longer silence, and the end of a log, are collected at once. All rests end at multiples of
+this time, so that one transaction stores what many such processes wrote.
 """
 
 
@@ -229,7 +230,8 @@ class LogPump:
                 reader.sent()
             collected_bytes = sum(len(append.data) for append in collected.appends)
             if 0 < collected_bytes < SMALL_BATCH_BYTES:
-                reader.rests_until = time.monotonic() + REST_SECONDS
+                now = time.monotonic()
+                reader.rests_until = now - now % REST_SECONDS + REST_SECONDS
             batch += collected.appends
             size += collected_bytes
             if collected.more:
