@@ -28,13 +28,7 @@ CHOICE = {"name": "claude-code", "command": "sh agent.sh"}
 def follow_up(relay: Relay, run: dict[str, Any], prompt: str) -> dict[str, Any]:
     answer = relay.http.post(f"/v1/sessions/{run['session_id']}/follow-ups", json={"prompt": prompt})
     assert answer.status_code == 202, answer.text
-    where = f"/v1/executions/{answer.json()['id']}"
-
-    def ended() -> dict[str, Any] | None:
-        found = relay.get(where)
-        return found if found["status"] in {"completed", "failed", "killed"} else None
-
-    return relay.until(ended, what=f"the end of the turn {prompt!r}")
+    return relay.wait_end(answer.json()["id"])
 
 
 def entries(relay: Relay, execution: dict[str, Any]) -> list[tuple[str, str]]:

@@ -89,11 +89,7 @@ def test_a_step_that_could_not_start_has_its_heads_too(relay: Relay, repo):
     added = relay.http.post(
         f"/v1/workspaces/{run['workspace_id']}/executions", json={"run_reason": "setup_script", "script": "true"}
     ).json()
-    step = relay.until(
-        lambda: (
-            one if (one := relay.get(f"/v1/executions/{added['id']}"))["status"] not in {"queued", "running"} else None
-        )
-    )
+    step = relay.wait_end(added["id"])
     assert (step["status"], step["reason"]) == ("failed", "container_missing")
     assert [state["after_head_commit"] for state in step["repo_states"]] == [before]
 

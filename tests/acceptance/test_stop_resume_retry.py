@@ -45,11 +45,7 @@ def ask(relay: Relay, run: dict, what: str) -> dict:
 
 
 def settled(relay: Relay, run: dict, state: str) -> dict:
-    def there():
-        seen = workspace(relay, run)
-        return seen if (seen["state"], seen.get("requested_state")) == (state, None) else None
-
-    return relay.until(there, 30, f"the workspace {state}")
+    return relay.wait_state(run, state, 30)
 
 
 def add_step(relay: Relay, run: dict, script: str, reason: str = "cleanup_script") -> dict:
@@ -60,11 +56,7 @@ def add_step(relay: Relay, run: dict, script: str, reason: str = "cleanup_script
 
 
 def ended(relay: Relay, execution_id: str) -> dict:
-    def final():
-        seen = relay.get(f"/v1/executions/{execution_id}")
-        return seen if seen["status"] in {"completed", "failed", "killed"} else None
-
-    return relay.until(final, 60, f"the end of {execution_id}")
+    return relay.wait_end(execution_id)
 
 
 def retried(relay: Relay, execution_id: str, **body) -> dict:

@@ -39,7 +39,7 @@ def next_step(stack: Stack, run: dict[str, str], script: str) -> str:
 
 
 def must_have_run_once(stack: Stack, execution_id: str, output: bytes = b"once\n") -> None:
-    stack.relay.until(lambda: stack.relay.get(f"/v1/executions/{execution_id}")["status"] == "completed", 60)
+    assert stack.relay.wait_end(execution_id)["status"] == "completed"
     assert stack.relay.log(execution_id, "stdout") == output
     stack.must_be_whole(execution_id)
     kinds = [kind for kind, _ in stack.events(execution_id)]

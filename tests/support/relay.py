@@ -17,7 +17,7 @@ from relay_core.store.tokens import create_token
 from relay_stack.images.build import own_ca_bundle
 from tests.support.machine import engine, free_port, remove_containers, remove_networks
 from tests.support.preloaded import PreloadedProcess
-from tests.support.rows import ENDED, LOG_SIZE, STEP, TASK_IN_REVIEW, Rows
+from tests.support.rows import ENDED, LOG_SIZE, STATE, STEP, TASK_IN_REVIEW, Rows
 from tests.support.waiting import eventually
 
 FINAL = {"completed", "failed", "killed"}
@@ -196,6 +196,17 @@ class Relay:
 
         what = f"the end of {execution_id}"
         return self.until_stored(final, ENDED, seconds=seconds, what=what, execution_id=execution_id)
+
+    def wait_state(self, run: dict[str, Any], state: str, seconds: float = 60) -> dict[str, Any]:
+        """The workspace of a run, once it is in this state and no other one is asked for."""
+
+        def there() -> dict[str, Any] | None:
+            seen = self.get(f"/v1/workspaces/{run['workspace_id']}")
+            return seen if (seen["state"], seen.get("requested_state")) == (state, None) else None
+
+        what = f"the workspace {state}"
+        values = {"workspace_id": run["workspace_id"], "state": state}
+        return self.until_stored(there, STATE, seconds=seconds, what=what, **values)
 
     def wait_log(self, execution_id: str, size: int) -> None:
         """Until so many bytes of the log are stored."""
