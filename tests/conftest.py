@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -40,6 +41,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
         del os.environ[name]
     get_settings.cache_clear()
+    _log_as_plain_text()
     Relay.preloads = True
     _let_children_have_signals()
     _leave_time_to_stacks()
@@ -82,6 +84,12 @@ def _give_time(item: pytest.Item) -> None:
     own = item.get_closest_marker("timeout")
     seconds = float(own.args[0] if own else item.config.getini("timeout"))
     item.add_marker(pytest.mark.timeout(3 * seconds), append=False)
+
+
+def _log_as_plain_text() -> None:
+    """Leave tracebacks in colour out of the log: rich takes 20 ms and more for each, and no program of Relay uses it."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 def _let_children_have_signals() -> None:
