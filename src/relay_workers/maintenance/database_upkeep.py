@@ -28,7 +28,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
 
     Events get their positions.
 
-    The latter takes up to `COMPACTION_SECONDS`.
+    Compaction takes up to `COMPACTION_SECONDS`.
 
     This is for the whole database; if rounds of two workers meet, one of them compacts logs.
     """

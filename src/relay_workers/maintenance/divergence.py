@@ -22,7 +22,7 @@ CONTAINER_GRACE_SECONDS = 600.0
 """Seconds between the report of an unwanted container and its removal, so that an operator can inspect it."""
 VANISHED_GRACE_SECONDS = 10.0
 """Seconds for which a container must be missing before its workspace is marked as failed."""
-FIRST_EDITION_SECONDS = 60.0
+FIRST_EDITION_SECONDS = 20.0
 """Seconds between two looks for log files that the first edition of Relay kept in workspaces; there are no new ones."""
 
 
