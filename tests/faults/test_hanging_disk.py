@@ -11,8 +11,8 @@ from tests.support.relay import Relay
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 
-HELD_SECONDS = 2
-"""Of leases and tails of logs on this node: the disk hangs longer."""
+LEASE_SECONDS, TAIL_SECONDS = 2, 5
+"""Of leases and of tails of logs on this node: the disk hangs longer, and afterwards a tail must suffice for the rest."""
 LOUD = "i=0; while :; do echo $i; i=$((i+1)); done"
 QUIET = "until [ -e /workspace/go ]; do sleep 0.05; done; echo behind; exit 3"
 
@@ -26,7 +26,8 @@ def node(whole: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         relay = fault_relay(root, whole.postgres, whole.valkey)
         relay.environment["RELAY_API_PORT"] = whole.relay.environment["RELAY_API_PORT"]
         relay.environment["RELAY_CONTAINER_NETWORK"] += "-hanging"
-        relay.environment["RELAY_LEASE_SECONDS"] = relay.environment["RELAY_LOG_TAIL_SECONDS"] = str(HELD_SECONDS)
+        relay.environment["RELAY_LEASE_SECONDS"] = str(LEASE_SECONDS)
+        relay.environment["RELAY_LOG_TAIL_SECONDS"] = str(TAIL_SECONDS)
         relay.environment["RELAY_LEASE_RENEW_SECONDS"] = "0.5"
         relay.http = whole.relay.http
         relay.start("worker")
@@ -48,7 +49,9 @@ def test_kills_and_ends_go_on_and_logs_are_whole_once_it_answers(node: tuple[Rel
         (relay.data_dir / "workspaces" / quiet["workspace_id"] / "go").touch()
         relay.until(lambda: "/bin/sh" not in relay.processes_in(quiet), 20, what="the other step has ended")
         later = relay.submit(whole.repo, "echo later")
-        whole.relay.until(lambda: time.monotonic() - began > 2 * HELD_SECONDS, what="a lease and a tail are over")
+        whole.relay.until(
+            lambda: time.monotonic() - began > TAIL_SECONDS + LEASE_SECONDS, what="a lease and a tail are over"
+        )
         assert [whole.agent(run, {"running"})["id"] for run in (loud, quiet)] == [killed["id"], ended["id"]]
     done = whole.agent(loud)
     assert (done["status"], done["reason"]) == ("killed", "user"), done

@@ -270,9 +270,12 @@ class Pid1:
         return step
 
     def processes(self) -> list[tuple[int, str]]:
-        """The host's pids and names of all processes in the container but the first."""
-        rows = self.container.top(ps_args="-eo pid,stat,args")["Processes"]
-        return [(int(row[0]), row[2]) for row in rows if int(row[0]) != self.init and not row[1].startswith("Z")]
+        """The host's pids and names of all processes in the container but the first, and but those that are dead.
+
+        A killed process has no memory left a moment before it is a zombie: it runs no code any more.
+        """
+        rows = [(int(row[0]), row[2]) for row in self.container.top(ps_args="-eo pid,args")["Processes"]]
+        return [(pid, args) for pid, args in rows if pid != self.init and _has_memory(pid)]
 
     def has_stopped(self) -> bool:
         """Whether a process in the container is stopped (SIGSTOP)."""
@@ -280,6 +283,13 @@ class Pid1:
 
     def steps(self) -> list[str]:
         return [args for _, args in self.processes() if "relay-pid1" not in args]
+
+
+def _has_memory(pid: int) -> bool:
+    try:
+        return "VmSize:" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @contextmanager
