@@ -120,7 +120,7 @@ def agent_box(executor: str, services_dir: Path, root: Path) -> Iterator[AgentBo
         init=True,
         detach=True,
         user=str(UID),
-        network_mode="none",
+        network_disabled=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         volumes={str(root): {"bind": "/workspace", "mode": "rw"}},

@@ -274,7 +274,7 @@ class Pid1:
 
         A killed process has no memory left a moment before it is a zombie: it runs no code any more.
         """
-        rows = [(int(row[0]), row[2]) for row in self.container.top(ps_args="-eo pid,args")["Processes"]]
+        rows = [(int(row[0]), row[1]) for row in self.container.top(ps_args="-eo pid,args")["Processes"]]
         return [(pid, args) for pid, args in rows if pid != self.init and _has_memory(pid)]
 
     def has_stopped(self) -> bool:
@@ -312,7 +312,7 @@ def running(program: Path, image: str, *, pids: int = 512, seccomp: str = "", **
         cap_add=CAPABILITIES,
         security_opt=["no-new-privileges", *([f"seccomp={seccomp}"] if seccomp else [])],
         pids_limit=pids,
-        network_mode="none",
+        network_disabled=True,
         **changes,
     )
     pid1 = None

@@ -68,7 +68,7 @@ def check_image(client: docker.DockerClient, image: str, agents: Mapping[str, Ne
 
 def _output_of(client: docker.DockerClient, image: str) -> bytes:
     """Return what the probe prints in a container of an image, which is removed even if it does not start."""
-    container = client.containers.create(image, ["-c", _PROBE], entrypoint="/bin/sh", user="0", network_mode="none")
+    container = client.containers.create(image, ["-c", _PROBE], entrypoint="/bin/sh", user="0", network_disabled=True)
     try:
         container.start()
         container.wait()

@@ -22,7 +22,7 @@ def output_of(configured: str | None, image: str, command: Sequence[str]) -> str
     """
     client = connect_high_level(configured)
     try:
-        container = client.containers.create(image, list(command), entrypoint=[], network_mode="none")
+        container = client.containers.create(image, list(command), entrypoint=[], network_disabled=True)
         try:  # `containers.run(remove=True)` would leave a container that does not start
             container.start()
             code = container.wait()["StatusCode"]

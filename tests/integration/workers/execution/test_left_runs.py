@@ -61,7 +61,7 @@ def context(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Any]
         live=LiveExecutions(),
         live_logs=live_logs,
         metrics=Metrics(),
-        admission=SimpleNamespace(room_made=lambda: None),
+        admission=SimpleNamespace(room_made=lambda: None, why_disk_full=lambda: None),
     )
     live_logs.close()
 

@@ -76,7 +76,7 @@ def test_the_channel_refuses_peers_of_the_container(pid1: Pid1, debian: str) -> 
         entrypoint=[],
         user="0:0",
         pid_mode=f"container:{pid1.container.id}",
-        network_mode="none",
+        network_disabled=True,
         volumes={str(pid1.folder): {"bind": "/node", "mode": "rw"}},
         remove=True,
     )
