@@ -88,8 +88,8 @@ def test_a_worker_without_its_database_is_stuck_and_without_its_queue_degraded(s
         whole.valkey.start()
     whole.postgres.stop()
     try:
-        relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 503, 90, "503")
-        assert "heartbeat" in PLAIN.get(f"{url}/healthz").json()["stuck"]
+        relay.until(lambda: "heartbeat" in PLAIN.get(f"{url}/healthz").json()["stuck"], 90, "the heartbeat is stuck")
+        assert PLAIN.get(f"{url}/healthz").status_code == 503
     finally:
         whole.postgres.start()
     relay.until(lambda: PLAIN.get(f"{url}/healthz").status_code == 200, 60, "200 again")
