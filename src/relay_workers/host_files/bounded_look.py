@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 BOUND_SECONDS = 2.0
@@ -27,7 +31,7 @@ class BoundedLook(Generic[T]):
 
     Args:
         name: name of the thread.
-        ask: the question; an OSError counts as no answer.
+        ask: the question; an error counts as no answer.
         bound_seconds: longest time to wait for the answer.
     """
 
@@ -74,5 +78,8 @@ class _Question(Generic[T]):
             self.seen = Seen(self._ask())
         except OSError as error:
             self.seen = Seen(None, f"answers with an error: {error}")
+        except Exception as error:  # top of the thread: without an answer, no later question would ever be asked
+            log.exception("a look broke; the next one asks again", look=threading.current_thread().name)
+            self.seen = Seen(None, f"cannot be asked: {type(error).__name__}")
         finally:
             self._answered.set()

@@ -1,4 +1,4 @@
-"""What a node that never returns has left undone ends, with the reason; a node that returns is believed."""
+"""Operations that a node that never returns has left undone end with the reason; a node that returns is believed."""
 
 from typing import Any
 from uuid import UUID
