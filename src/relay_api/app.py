@@ -35,8 +35,10 @@ from relay_api.routes import (
     run_limits,
     run_records,
     runs,
+    scratch,
     secrets,
     sessions,
+    tags,
     workspaces,
 )
 from relay_api.services import Services
@@ -69,6 +71,8 @@ ROUTERS = (
     projects.router,
     mirrors.router,
     secrets.router,
+    tags.router,
+    scratch.router,
     admin.router,
     run_limits.router,
     health.router,

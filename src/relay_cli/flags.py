@@ -36,6 +36,8 @@ FIELDS: Mapping[str, str] = {
     r"run_reason": "--agent, --script or --root",
     r"script": "--script",
     r"prompt": "PROMPT",
+    r"tag_name": "NAME",
+    r"payload(\..+)?": "PAYLOAD{0}",
     r"(image|user|title|owner|repo|pool|default_for)": "--{0}",
     r"query\.(\w+)": "--{0}",
     r"path\.\w+": "ID",

@@ -157,6 +157,8 @@ ENTRIES = (
     Entry("db", f"{_AT}database:db", "Schema of the database.", _STACK),
     Entry("agents", f"{_AT}agents:agents", "Agents that a run can name, and their variants (profiles).", _SETTINGS),
     Entry("secret", f"{_AT}secrets:secret", "Secrets of a project. Its runs get them by name.", _SETTINGS),
+    Entry("tag", f"{_AT}tags:tag", "Tags: texts that prompts contain as `@NAME`.", _SETTINGS),
+    Entry("scratch", f"{_AT}scratch:scratch", "Drafts, notes and preferences of yours.", _SETTINGS),
     Entry("token", f"{_AT}tokens:tokens", "Bearer tokens for the API.", _SETTINGS),
     Entry("nodes", f"{_AT}nodes:nodes", "List the nodes that run jobs, with their health.", _SETTINGS),
     Entry(

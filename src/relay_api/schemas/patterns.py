@@ -1,6 +1,7 @@
 """Patterns of texts in requests, and what they allow in words: an error has the words, never the pattern."""
 
 from relay_core.domain import short_id
+from relay_core.domain.tags import TAG_NAME
 
 NO_NUL = r"^[^\u0000]*$"
 """A text without NUL, which Postgres cannot store. Pydantic itself refuses lone surrogates."""
@@ -16,6 +17,7 @@ GLOBAL_CURSOR = r"^([0-9]{1,18}-)?[0-9]{1,18}$"
 """A position; or two numbers, the second of which is an event's id: a cursor of an earlier version."""
 COMMIT = r"^[0-9a-f]{7,40}$"
 NOW = "now"
+WEB_URL = r"^https?://[^\s\u0000]+$"
 GLOBAL_START = rf"^({NOW}|([0-9]{{1,18}}-)?[0-9]{{1,18}})$"
 
 _LAST_ID = "must be the id of an event of this stream, a number of up to 18 digits"
@@ -24,6 +26,8 @@ WORDS = {
     IMAGE: "must be the name of an image: letters, digits and . _ : / @ -, and first a letter or digit",
     VARIABLE: "must be a name of letters, digits and _ that does not begin with a digit",
     LABEL: "must have 1 to 63 letters, digits and . _ / -, and first a letter or digit",
+    TAG_NAME: "must have 1 to 63 letters, digits, _ and -, and first a letter or digit",
+    WEB_URL: "must begin with http:// or https://, and have no blanks",
     CAPABILITY: "must have 1 to 64 lower-case letters, digits and . _ -, and first a letter or digit",
     NODE: "must be the name of a node: letters, digits and . _ -, and first a letter or digit",
     KEY: "must have only letters, digits and . _ ~ : / + = -",

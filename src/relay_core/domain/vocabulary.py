@@ -214,6 +214,17 @@ class EvidenceState(StrEnum):
     """It was unavailable at the end and recorded when the node returned, before any other step of the workspace."""
 
 
+class ScratchType(StrEnum):
+    """The type of a draft, a note or a preference; it decides which payload there is."""
+
+    DRAFT_TASK = "draft_task"
+    DRAFT_FOLLOW_UP = "draft_follow_up"
+    DRAFT_WORKSPACE = "draft_workspace"
+    PREVIEW_SETTINGS = "preview_settings"
+    WORKSPACE_NOTES = "workspace_notes"
+    UI_PREFERENCES = "ui_preferences"
+
+
 class Scope(StrEnum):
     """A permission that a token can have."""
 

@@ -7,6 +7,7 @@ from relay_api.schemas.examples.bodies import BODIES
 from relay_api.schemas.examples.executions import EXECUTIONS
 from relay_api.schemas.examples.records import RECORDS
 from relay_api.schemas.examples.runs import RUNS
+from relay_api.schemas.examples.shared import SHARED
 from relay_api.schemas.examples.workspaces import WORKSPACES
 
-EXAMPLES: dict[str, Any] = {**BODIES, **RUNS, **EXECUTIONS, **RECORDS, **WORKSPACES, **ADMINISTRATION}
+EXAMPLES: dict[str, Any] = {**BODIES, **RUNS, **EXECUTIONS, **RECORDS, **WORKSPACES, **ADMINISTRATION, **SHARED}

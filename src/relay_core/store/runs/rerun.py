@@ -118,7 +118,7 @@ def _from_start(connection: Connection, run_id: UUID, principal: Principal, sett
     if isinstance(step, CloneStep):
         return _new_attempt(connection, row, principal, settings)
     if isinstance(step, AgentStep) and step.follow_up:
-        new = add_follow_up(connection, row.session_id, step.prompt, principal)
+        new = add_follow_up(connection, row.session_id, step.prompt, principal, with_tags=True)
     else:
         session_id = row.session_id
         if isinstance(step, AgentStep):

@@ -17,6 +17,7 @@ from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, Runt
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
+from relay_core.store.schema.shared_tables import Scratch, Tag
 from relay_core.store.schema.workspace_tables import (
     GivenSecret,
     Lane,
@@ -52,9 +53,11 @@ __all__ = [
     "Run",
     "RunLimit",
     "RuntimeNode",
+    "Scratch",
     "Session",
     "SignInCode",
     "SweepTurn",
+    "Tag",
     "Task",
     "Token",
     "Workspace",

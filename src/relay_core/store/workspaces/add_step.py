@@ -3,6 +3,7 @@
 It is queued behind the steps that hold or wait for the workspace's lane.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.projects import projects
 from relay_core.store.runs.create import create_run, run_of_step
 from relay_core.store.schema.tables import Session, WorkspaceRepo
+from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces import condition, dev_servers, lane, sessions
@@ -56,6 +58,8 @@ def add_step(
     else:
         layers = projects.profiles_over(connection, deployment, projects.of_workspace(connection, workspace_id))
         executor = agent_profiles.choose(layers, request.executor)
+    if request.prompt is not None:
+        request = replace(request, prompt=tags.expand(connection, request.prompt, principal.owner))
     step = plan(request, repo_scripts(connection, workspace_id), executor)
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, workspace_id, step)

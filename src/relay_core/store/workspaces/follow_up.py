@@ -13,6 +13,7 @@ from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store.executions.action_json import action_from_json, executor_from_json
 from relay_core.store.schema.tables import ExecutionProcess, Session
+from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import lane, sessions
 from relay_core.store.workspaces.add_step import queue_step, repo_scripts
@@ -21,7 +22,13 @@ E = ExecutionProcess
 
 
 def add_follow_up(
-    connection: Connection, session_id: UUID, prompt: str, principal: Principal, notes: RunNotes = NO_NOTES
+    connection: Connection,
+    session_id: UUID,
+    prompt: str,
+    principal: Principal,
+    notes: RunNotes = NO_NOTES,
+    *,
+    with_tags: bool = False,
 ) -> UUID:
     """Queue the next turn of a session behind the steps that hold or wait for the workspace's lane.
 
@@ -31,13 +38,14 @@ def add_follow_up(
         prompt: text for the agent.
         principal: owner of the new execution.
         notes: notes on the run that the turn makes.
+        with_tags: whether the prompt has the contents of its tags already, as that of an earlier turn.
 
     Returns:
         Id of the new execution.
 
     Raises:
         NotFound: there is no such session, or it belongs to another owner.
-        InvalidInput: the prompt is blank, or the notes cannot be stored.
+        InvalidInput: the prompt is blank or with its tags too long, or the notes cannot be stored.
         Conflict: `cannot_resume`: the session's executor cannot continue conversations; `follow_up_queued`: a follow-up
             is queued already; or the workspace accepts no more steps (see `add_step.queue_step`).
     """
@@ -54,7 +62,8 @@ def add_follow_up(
     lane.lock(connection, found["workspace_id"])
     refuse_second_follow_up(connection, session_id)
     executor = executor_from_json(found["executor_config"])
-    step = AgentStep(executor, prompt, _cwd(connection, found), follow_up=True)
+    text = prompt if with_tags else tags.expand(connection, prompt, principal.owner)
+    step = AgentStep(executor, text, _cwd(connection, found), follow_up=True)
     return queue_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id, notes=notes)
 
 

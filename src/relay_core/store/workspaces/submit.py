@@ -36,6 +36,7 @@ from relay_core.store.nodes import placement
 from relay_core.store.projects import projects, repos, secrets
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces.masked_environment import masked_env
@@ -196,7 +197,7 @@ def submit_run(
     executor = run.executor.as_json() if run.executor.name else None
     session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
     connection.execute(insert(Session), {"id": session_id, **session})
-    action = plan_run(scripts, run.executor, run.prompt)
+    action = plan_run(scripts, run.executor, tags.expand(connection, run.prompt, principal.owner))
     run_id = create_run(
         connection,
         NewRun(

@@ -1,6 +1,6 @@
 """The examples of the OpenAPI document are right by their schemas."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -17,7 +17,9 @@ from relay_api.schemas import (
     run_limits,
     run_resource,
     runs,
+    scratch,
     secrets,
+    tags,
     workspaces,
 )
 from relay_api.schemas.examples import EXAMPLES
@@ -33,7 +35,9 @@ MODULES = (
     run_limits,
     run_resource,
     runs,
+    scratch,
     secrets,
+    tags,
     workspaces,
     sign_in,
 )
@@ -55,5 +59,6 @@ def test_every_body_has_an_example():
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, common.Input) and each.__module__ == module.__name__
     }
-    parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn"}
+    parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
+    parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
     assert bodies - parts <= EXAMPLES.keys()

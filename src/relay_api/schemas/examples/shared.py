@@ -1,0 +1,35 @@
+"""Examples of tags and scratch."""
+
+from typing import Any
+
+from relay_api.schemas.examples import ids
+
+_TAG = {
+    "id": "3e9c1b7a-5d2f-4a8e-9c6b-1f0d2e3a4b5c",
+    "tag_name": "careful",
+    "content": "Change as little as possible, and run the tests before you end.",
+    "created_by": "ann",
+    "created_at": ids.CREATED,
+    "updated_at": ids.CREATED,
+}
+_SCRATCH: dict[str, Any] = {
+    "scratch_type": "draft_follow_up",
+    "id": ids.SESSION,
+    "payload": {
+        "type": "draft_follow_up",
+        "prompt": "Now document the option",
+        "executor": {"name": "claude-code", "variant": None},
+    },
+    "created_at": ids.CREATED,
+    "updated_at": ids.COMPLETED,
+}
+
+SHARED: dict[str, Any] = {
+    "TagIn": {"tag_name": "careful", "content": _TAG["content"]},
+    "TagChange": {"content": "Run the tests before you end."},
+    "TagOut": _TAG,
+    "TagPage": {"items": [_TAG], "next_cursor": None},
+    "ScratchIn": {"payload": _SCRATCH["payload"]},
+    "ScratchOut": _SCRATCH,
+    "ScratchPage": {"items": [_SCRATCH], "next_cursor": None},
+}

@@ -1,0 +1,1 @@
+"""Things of an owner that belong to no project: tags and scratch."""
