@@ -5,6 +5,7 @@ import time
 from random import Random
 
 from bench.chaos.client import Client
+from bench.chaos.evidence import evidence
 from bench.chaos.faults import FAULTS, Context
 from bench.chaos.load import KINDS, Job
 from bench.chaos.look import left_running, look_at
@@ -109,7 +110,8 @@ class Chaos:
         for job in late:
             self.report.stuck += 1
             self.report.problems.append(
-                f"{job.kind} {job.workspace_id}: no end {self._quiet_seconds:.0f} s after: {name}"
+                f"{job.kind} {job.workspace_id}: no end {self._quiet_seconds:.0f} s after: {name}\n"
+                f"{evidence(self._world, job.workspace_id)}"
             )
 
     def _must_live(self) -> None:

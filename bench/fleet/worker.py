@@ -107,7 +107,6 @@ class FleetProcess:
     def heartbeat(self, node_id: str) -> None:
         """Send the heartbeat of a node."""
         with self._database.single_statements() as connection:
-            runtime_nodes.closed_by_operator(connection, node_id)
             runtime_nodes.heartbeat(connection, node_id, pool=POOL, client_version="fleet")
 
     def renew(self, node_id: str) -> None:

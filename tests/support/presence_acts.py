@@ -57,9 +57,9 @@ def node(db: Database, node_id: str = "node-1"):
     return vars(listed.node) | {"age_seconds": listed.age_seconds, "promised": listed.promised}
 
 
-def beat(db: Database, node_id: str = "node-1", **more) -> None:
+def beat(db: Database, node_id: str = "node-1", **more) -> str | None:
     with db.begin() as connection:
-        runtime_nodes.heartbeat(connection, node_id, pool="default", client_version="1", **more)
+        return runtime_nodes.heartbeat(connection, node_id, pool="default", client_version="1", **more)
 
 
 def terminal(db: Database, execution_id: UUID) -> list[str]:

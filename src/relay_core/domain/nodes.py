@@ -43,12 +43,11 @@ class Bounds:
             raise ValueError("the seconds to a heartbeat, to degraded and to offline have to grow in this order")
 
 
-def health(*, engine_answers: bool, draining: bool, free_bytes: int | None, min_free_bytes: int) -> NodeHealth:
-    """Return the health that a node reports: the worst of its problems.
+def health(*, engine_answers: bool, free_bytes: int | None, min_free_bytes: int) -> NodeHealth:
+    """Return the health that a node reports: the worst of its problems. A drained node is well; its row tells more.
 
     Args:
         engine_answers: whether the container engine answers.
-        draining: whether an operator told the node to take no new workspaces.
         free_bytes: free disk space of the node's data directory; None: its disk does not answer.
         min_free_bytes: free disk space below which the node reports `disk_pressure`.
     """
@@ -58,7 +57,7 @@ def health(*, engine_answers: bool, draining: bool, free_bytes: int | None, min_
         return NodeHealth.DISK_UNAVAILABLE
     if free_bytes < min_free_bytes:
         return NodeHealth.DISK_PRESSURE
-    return NodeHealth.DRAINING if draining else NodeHealth.OK
+    return NodeHealth.OK
 
 
 def closed_by_operator(*, draining: bool, revoked: bool) -> str | None:

@@ -30,7 +30,7 @@ event."""
 UNSEEN_SECONDS = 5.0
 """Seconds without a look of the pump at the files after which nothing is known about them; it looks every second."""
 HUNG_SECONDS = 2.0
-"""Seconds after which a look at the files counts as one that the disk held up."""
+"""Seconds after which a request to the disk counts as one that the disk held up."""
 BACKOFF = Backoff(first_seconds=0.1, last_seconds=5.0)
 _GONE = {CaptureState.LOST, CaptureState.RELEASED, CaptureState.SETTLED}
 
@@ -45,6 +45,8 @@ class CaptureHandle:
         request: the request of the capture.
         store: stores the log.
         call: runs a function soon in the pump's thread, which then also collects from the reader.
+        answered_at: returns the monotonic time in seconds at which the disk last answered after more than
+            `HUNG_SECONDS`.
 
     Attributes:
         started: set once the step has started.
@@ -57,11 +59,13 @@ class CaptureHandle:
         request: CaptureRequest,
         store: LogStore,
         call: Callable[[CaptureReader, Callable[[], None]], None],
+        answered_at: Callable[[], float],
     ) -> None:
         self.reader = reader
         self._request = request
         self._store = store
         self._call = partial(call, reader)
+        self._answered_at = answered_at
         signals = reader.signals
         self.started: threading.Event = signals.started
         self.exited: threading.Event = signals.exited
@@ -127,19 +131,24 @@ class CaptureHandle:
         """Wait until nothing more is written to the log, at most ``tail_seconds`` after the step's exit.
 
         If no exit is known, the time counts from this call. Return whether the log is over. A disk that does not let
-        the log be read holds this up until it answers; then relay-pid1 has ``tail_seconds`` to write the rest.
+        the log be read or written holds this up until it answers; then relay-pid1 has ``tail_seconds`` to write the
+        rest, even if the disk answered before the time was over.
 
         Raises:
             Stale: another worker owns the execution, or this worker shuts down.
         """
         exited_at = self.reader.signals.exited_at
         began = time.monotonic() if exited_at is None else exited_at
-        if self.over.wait(max(0.0, began + tail_seconds - time.monotonic())):
-            return True
-        asked = time.monotonic()
-        self._await_look()
-        hung = time.monotonic() - asked > HUNG_SECONDS
-        return self.over.wait(tail_seconds if hung else 0)
+        while not self.over.wait(max(0.0, began + tail_seconds - time.monotonic())):
+            asked = time.monotonic()
+            self._await_look()
+            if time.monotonic() - asked > HUNG_SECONDS:
+                began = time.monotonic()
+            elif self._answered_at() > began:
+                began = self._answered_at()
+            else:
+                return False
+        return True
 
     def finish(self, tail_seconds: float) -> CaptureEnd:
         """Read the log to its end; return its sizes and digests once Postgres has it on disk.

@@ -9,7 +9,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import structlog
@@ -20,7 +21,7 @@ from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.live_log.publisher import LiveLogPublisher
 from relay_core.store.logs.log_store import Append, LogStore, StreamInfo
 from relay_workers.capture.file_watcher import FileWatcher, WatchEvents
-from relay_workers.capture.handle import CaptureHandle
+from relay_workers.capture.handle import HUNG_SECONDS, CaptureHandle
 from relay_workers.capture.reader import CaptureReader
 from relay_workers.capture.request import Backlog, CaptureEnd, CaptureRequest, CollectedBytes
 from relay_workers.capture.writer import ChunkWriter
@@ -78,6 +79,9 @@ class LogPump:
         self._next_scan = 0.0
         self._next_round = 0.0
         self._went_round = time.monotonic()
+        self._disk_answered_at = 0.0
+        """The monotonic time at which the disk last answered after more than `HUNG_SECONDS`; 0 if it never took so
+        long."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="log-pump", daemon=True)
 
@@ -114,7 +118,7 @@ class LogPump:
             raise RelayError("this worker shuts down and captures no more executions")
         reader = CaptureReader(request, EMPTY if request.first_owner else self._store.sizes(request.execution_id))
         self._call_for(reader, lambda: self._add(reader))
-        return CaptureHandle(reader, request, self._store, self._call_for)
+        return CaptureHandle(reader, request, self._store, self._call_for, lambda: self._disk_answered_at)
 
     def detach(self, capture: CaptureHandle) -> None:
         """Close the files of a capture; return when no more of its bytes will be stored. A second call does nothing.
@@ -168,10 +172,13 @@ class LogPump:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._take_in(self._watcher.wait(self._seconds_to_wait()))
+                events = self._watcher.wait(self._seconds_to_wait())
+                with self._disk_timed():
+                    self._take_in(events)
                 self._run_calls()
-                self._scan()
-                self._round()
+                with self._disk_timed():
+                    self._scan()
+                    self._round()
                 self._went_round = time.monotonic()
             except Exception:  # top of the thread: an error at one execution must not stop the capture of all others
                 log.exception("the log pump broke; it goes on")
@@ -197,7 +204,17 @@ class LogPump:
 
     def _run_calls(self) -> None:
         while self._calls:
-            self._calls.popleft()()
+            with self._disk_timed():
+                self._calls.popleft()()
+
+    @contextmanager
+    def _disk_timed(self) -> Iterator[None]:
+        """Note when the disk answered, if the requests of this context took so long that it must have hung."""
+        asked = time.monotonic()
+        yield
+        answered = time.monotonic()
+        if answered - asked > HUNG_SECONDS:
+            self._disk_answered_at = answered
 
     def _scan(self) -> None:
         now = time.monotonic()

@@ -76,15 +76,11 @@ class Heartbeat:
         known = self._capabilities
         if known is not None:
             known = {**known, **({"data_dir_problem": seen.problem} if workers is None else {"workers": workers})}
+        health = nodes.health(
+            engine_answers=self._engine_answers, free_bytes=free, min_free_bytes=settings.node_min_free_bytes
+        )
         with self._database.single_statements() as connection:
-            closed = runtime_nodes.closed_by_operator(connection, node_id)
-            health = nodes.health(
-                engine_answers=self._engine_answers,
-                draining=closed is not None,
-                free_bytes=free,
-                min_free_bytes=settings.node_min_free_bytes,
-            )
-            runtime_nodes.heartbeat(
+            closed = runtime_nodes.heartbeat(
                 connection,
                 node_id,
                 pool=self._claimant.pool,

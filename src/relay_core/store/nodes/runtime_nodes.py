@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select, text, update
+from sqlalchemy import Connection, bindparam, case, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -37,8 +38,11 @@ _DRAINS = (OperationKind.NODE_DRAIN, EventKind.NODE_DRAINED)
 _UNDRAINS = (OperationKind.NODE_UNDRAIN, EventKind.NODE_UNDRAINED)
 
 
-def _heartbeat_statement(*told: str) -> ReturningInsert[tuple[str]]:
-    """Return the statement of a heartbeat that also writes some columns, each from the parameter `to_…`."""
+def _heartbeat_statement(*told: str) -> ReturningInsert[tuple[str, bool, datetime | None]]:
+    """Return the statement of a heartbeat that also writes some columns, each from the parameter `to_…`.
+
+    A node that is well, but takes no new workspaces because an operator said so, is stored as `draining`.
+    """
     said = {
         "pool": bindparam("to_pool"),
         "client_version": bindparam("to_version"),
@@ -48,13 +52,17 @@ def _heartbeat_statement(*told: str) -> ReturningInsert[tuple[str]]:
         "last_heartbeat_at": func.now(),
     }
     statement = insert(RuntimeNode).values(node_id=bindparam("to_node"), **said)
-    written = statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said)
-    return written.returning(func.set_config("synchronous_commit", "off", True))  # noqa: FBT003
+    is_closed = or_(RuntimeNode.draining, RuntimeNode.revoked_at.is_not(None))
+    is_well = statement.excluded.reported_health == NodeHealth.OK
+    health = case((is_well & is_closed, NodeHealth.DRAINING), else_=statement.excluded.reported_health)
+    changed = {**said, "reported_health": health}
+    written = statement.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=changed)
+    unflushed = func.set_config("synchronous_commit", "off", True)  # noqa: FBT003
+    return written.returning(unflushed, RuntimeNode.draining, RuntimeNode.revoked_at)
 
 
 _HEARTBEAT = _heartbeat_statement()
 _HEARTBEAT_WITH_CAPABILITIES = _heartbeat_statement("capabilities")
-_CLOSED = select(RuntimeNode.draining, RuntimeNode.revoked_at).where(RuntimeNode.node_id == bindparam("of_node"))
 
 
 def register(
@@ -87,7 +95,7 @@ def heartbeat(
     client_version: str,
     capabilities: Mapping[str, Any] | None = None,
     health: NodeHealth = NodeHealth.OK,
-) -> None:
+) -> str | None:
     """Store a node's heartbeat, which makes the node online. Inserts the row if it is missing.
 
     The commit does not wait for the disk. If Postgres crashes, the heartbeats of the last moment may be lost; then the
@@ -100,13 +108,17 @@ def heartbeat(
         pool: pool whose queue the node's workers consume.
         client_version: version of Relay that its worker runs.
         capabilities: properties of its container engine; None keeps the stored ones.
-        health: health that the node reports.
+        health: health that the node reports. `ok` is stored as `draining` while the node is drained or revoked.
+
+    Returns:
+        What an operator told the node, `revoked` or `draining`; None: it takes work.
     """
     said: dict[str, Any] = {"to_node": node_id, "to_pool": pool, "to_version": client_version, "to_health": health}
     if capabilities is None:
-        connection.execute(_HEARTBEAT, said)
+        row = connection.execute(_HEARTBEAT, said).one()
     else:
-        connection.execute(_HEARTBEAT_WITH_CAPABILITIES, {**said, "to_capabilities": dict(capabilities)})
+        row = connection.execute(_HEARTBEAT_WITH_CAPABILITIES, {**said, "to_capabilities": dict(capabilities)}).one()
+    return nodes.closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
 
 
 @dataclass(frozen=True)
@@ -199,20 +211,12 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool, by: st
         payload = {"node_id": node_id, "by": by}
         kind, event = _DRAINS if draining else _UNDRAINS
         operations.record(connection, kind, subject_of(node_id), event, payload)
-    elif not draining and closed_by_operator(connection, node_id) == "revoked":
+    elif not draining and placement.is_revoked(connection, node_id):
         message = f"node {node_id} is revoked: restore it (`relay revoke {node_id} --undo`), which ends a drain, too"
         raise Conflict(message, code="node_revoked")
     if not draining:
         admit_next(connection)
     return listed(connection, node_id)
-
-
-def closed_by_operator(connection: Connection, node_id: str) -> str | None:
-    """Return the word for what an operator told a node, `revoked` or `draining`; None: it takes work or is unknown."""
-    row = connection.execute(_CLOSED, {"of_node": node_id}).one_or_none()
-    if row is None:
-        return None
-    return nodes.closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
 
 
 def listed(connection: Connection, node_id: str) -> ListedNode:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.nodes import Bounds
+from relay_core.domain.vocabulary import NodeHealth
 from relay_core.store.admission import admit
 from relay_core.store.executions import claim as claims
 from relay_core.store.executions import messages
@@ -175,3 +176,17 @@ def test_a_clone_of_a_project_goes_to_another_node(db):
     revoke(db)
     assert claim(db, clone).why == "the node takes no clone: it is revoked"
     assert isinstance(claim(db, clone, OTHER), Claimed)
+
+
+def test_a_heartbeat_learns_what_an_operator_told_its_node(db: Database):
+    """A drained node that is well reports `draining`; a problem of its own is reported first."""
+    told = lambda **more: (beat(db, **more), node(db)["reported_health"])  # noqa: E731
+    assert told() == (None, "ok")
+    with db.begin() as connection:
+        runtime_nodes.set_draining(connection, "node-1", draining=True)
+    assert told() == ("draining", "draining")
+    assert told(health=NodeHealth.DISK_PRESSURE, capabilities={}) == ("draining", "disk_pressure")
+    revoke(db)
+    assert told() == ("revoked", "draining")
+    restore(db)
+    assert told(capabilities={}) == (None, "ok")

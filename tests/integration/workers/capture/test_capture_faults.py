@@ -3,6 +3,8 @@
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,9 +13,11 @@ from sqlalchemy import text
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.transaction import Database
+from relay_workers.capture import pump
 from relay_workers.capture.stream import CapturedStream
 from tests.support.capture_checks import MIB, TAIL, check_end, finish_later
-from tests.support.log_fixtures import Bench, Owned, cut_connections, running_execution
+from tests.support.hanging_disk import hanging, stopped_disk
+from tests.support.log_fixtures import Bench, Owned, Run, cut_connections, running_execution
 from tests.support.waiting import eventually
 
 
@@ -193,3 +197,26 @@ def test_a_dead_thread_of_the_pump_is_told(bench: Bench, monkeypatch: pytest.Mon
 
 def _exits() -> None:
     raise SystemExit
+
+
+def test_a_disk_that_hangs_during_the_tail_leaves_a_whole_tail_after_its_answer(
+    bench: Bench, owned: Owned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk answers before the tail is over; relay-pid1 writes the rest after the time that was left then."""
+    tail, hung = 2.5, 0.3
+    monkeypatch.setattr(pump, "HUNG_SECONDS", hung)
+    with stopped_disk(tmp_path / "disk") as disk, ThreadPoolExecutor() as runner:
+        run = Run(disk.directory)
+        capture = bench.attach(owned, run)
+        run.begin()
+        run.exit()
+        assert capture.exited.wait(10)
+        over_at = time.monotonic() + tail
+        end = runner.submit(capture.finish, tail)
+        with hanging(disk):
+            eventually(lambda: bench.pump.age_seconds > pump.SCAN_SECONDS + 2 * hung, "a look at the files hangs")
+        assert time.monotonic() < over_at
+        eventually(lambda: time.monotonic() > over_at + hung, "the tail would be over")
+        run.write("stdout", b"the rest")
+        run.end()
+        check_end(bench, owned, end.result(10), {"stdout": b"the rest", "stderr": b""})

@@ -21,18 +21,17 @@ def test_settings_that_do_not_grow_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("engine", "draining", "free", "said"),
+    ("engine", "free", "said"),
     [
-        (True, False, 10, NodeHealth.OK),
-        (True, True, 10, NodeHealth.DRAINING),
-        (True, True, 9, NodeHealth.DISK_PRESSURE),
-        (True, True, None, NodeHealth.DISK_UNAVAILABLE),
-        (False, True, None, NodeHealth.ENGINE_UNAVAILABLE),
-        (False, True, 9, NodeHealth.ENGINE_UNAVAILABLE),
+        (True, 10, NodeHealth.OK),
+        (True, 9, NodeHealth.DISK_PRESSURE),
+        (True, None, NodeHealth.DISK_UNAVAILABLE),
+        (False, None, NodeHealth.ENGINE_UNAVAILABLE),
+        (False, 9, NodeHealth.ENGINE_UNAVAILABLE),
     ],
 )
-def test_a_node_says_the_worst_it_sees(engine, draining, free, said):
-    assert health(engine_answers=engine, draining=draining, free_bytes=free, min_free_bytes=10) is said
+def test_a_node_says_the_worst_it_sees(engine, free, said):
+    assert health(engine_answers=engine, free_bytes=free, min_free_bytes=10) is said
 
 
 def test_a_node_cannot_say_that_it_is_away():
