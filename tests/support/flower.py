@@ -77,7 +77,7 @@ def closed(app: Any, queue: str) -> Iterator[None]:
     over = threading.Event()
 
     def close() -> None:
-        while not over.wait(0.5):
+        while not over.wait(0.1):
             app.control.cancel_consumer(queue, **quick)
 
     app.control.cancel_consumer(queue, **quick)

@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import expect
 
-from relay_core.domain.message import pool_queue
+from relay_core.domain.message import QueueMessage
+from relay_core.domain.vocabulary import RunReason
+from relay_core.queue.dispatcher import send
 from tests.support.browser_fixtures import chromium
-from tests.support.flower import PASSWORD, USER, Events, Flower, celery_id, closed
+from tests.support.flower import PASSWORD, USER, Events, Flower, celery_id
 from tests.support.relay import Relay
 
 pytestmark = pytest.mark.docker
@@ -82,11 +87,26 @@ def test_a_revoke_without_terminate_leaves_what_runs(relay: Relay, repo, flower:
     flower.shown(agent, "SUCCESS")
 
 
+@contextmanager
+def drained(relay: Relay) -> Iterator[None]:
+    """The node takes no new workspaces in the block, so its worker leaves the messages of the pool in their queue."""
+    path = f"/v1/nodes/{(relay.data_dir / 'node_id').read_text().strip()}"
+    stops = "consumes a queue no more"
+    before = relay.log_of("worker").count(stops)
+    relay.http.post(f"{path}/drain").raise_for_status()
+    try:
+        relay.until(lambda: relay.log_of("worker").count(stops) > before, 30, "the pool's queue is closed")
+        yield
+    finally:
+        relay.http.post(f"{path}/undrain").raise_for_status()
+
+
 @pytest.mark.parametrize("how", ["revoke", "terminate", "api"])
 def test_a_message_that_waits_in_the_queue(relay: Relay, repo, flower: Flower, events: Events, celery_app, how):
-    with closed(celery_app, pool_queue("default")):
+    with drained(relay):
         run = relay.submit(repo, "true")
         clone = run["execution_id"]
+        send(celery_app, QueueMessage(UUID(clone), 1, RunReason.CLONE, "default", None))
         flower.shown(clone, "PENDING")
         if how == "api":
             relay.kill(clone)
@@ -98,7 +118,7 @@ def test_a_message_that_waits_in_the_queue(relay: Relay, repo, flower: Flower, e
         if how != "api":
             flower.shown(clone, "REVOKED")
 
-    def refused() -> bool:  # perhaps before the block's end: the worker opens a closed queue again at its next tick
+    def refused() -> bool:
         return any("not claimed" in line and clone in line for line in relay.log_of("worker").splitlines())
 
     relay.until(refused, 30, "the message was refused by the row")

@@ -74,8 +74,8 @@ def test_fifty_copies_change_nothing_and_terminate_still_reaches_the_run(
     node = (relay.data_dir / "node_id").read_text().strip()
     with closed(celery_app, node_queue(node)):
         run = relay.submit(repo, "sleep 344", limits={"kill_grace_seconds": 1})
-        agent = relay.wait_step(run, "coding_agent", {"queued"})
-        if when == "before it starts":
+        agent = relay.wait_step(run, "coding_agent", {"queued", "running"})
+        if when == "before it starts":  # almost always: the worker opens a closed queue for a moment at each tick
             dispatch_fifty_times(celery_app, node, agent)
     relay.wait_step(run, "coding_agent", {"running"})
     flower.shown(agent["id"], "STARTED")
