@@ -1,4 +1,4 @@
-"""What is stored and logged about a run that has not ended in time, so that its report tells why."""
+"""The rows and log lines of a run that has not ended in time: they tell why."""
 
 from bench.chaos.world import World
 from sqlalchemy import text
