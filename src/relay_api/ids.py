@@ -24,7 +24,7 @@ def _in_path(kind: Kind, related: str, aim: Aim | None = Aim.AGENT) -> Callable[
     """Return a dependency that finds the id that the path parameter `{KIND}_id` means."""
     name = f"{kind}_id"
     limits = {"min_length": 4, "max_length": _MAX_LENGTH, "pattern": PATTERN}
-    if kind is Kind.PROJECT:
+    if kind in {Kind.PROJECT, Kind.REPO}:
         limits = {"min_length": 1, "max_length": _NAME_LENGTH, "pattern": NO_NUL}
 
     def found(
@@ -91,6 +91,9 @@ TaskId = Annotated[UUID, Depends(_in_path(Kind.TASK, "a run, workspace, session 
 ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, or something in the project"))]
 ProjectItself = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "only the project's name", None))]
 """For what would do too much if an id of something else were taken for its project."""
+
+RepoId = Annotated[UUID, Depends(_in_path(Kind.REPO, "only the repository's name"))]
+RepoItself = Annotated[UUID, Depends(_in_path(Kind.REPO, "only the repository's name", None))]
 
 _ID_OF = "Id (4 or more of its first characters are enough) of"
 _PROJECT = "A project's name, its id, the first 4 or more characters of the id, or the id of something in the project."

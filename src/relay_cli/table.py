@@ -115,6 +115,12 @@ ENTRIES = (
         _WORKSPACES,
     ),
     Entry(
+        "repo",
+        f"{_AT}repos:repo",
+        "Repositories: git remotes, and defaults for runs that use them.",
+        _WORKSPACES,
+    ),
+    Entry(
         "mirrors",
         f"{_AT}mirrors:mirrors",
         "Git mirrors: what the nodes have of the remotes of your projects.",

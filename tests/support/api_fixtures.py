@@ -58,6 +58,9 @@ class Api:
     def post(self, path: str, body: Any = None, who: str = "ann", **options: Any) -> httpx.Response:
         return self.client.post(path, json=body, headers=self.as_(who) | options.pop("headers", {}), **options)
 
+    def patch(self, path: str, body: Any, who: str = "ann") -> httpx.Response:
+        return self.client.patch(path, json=body, headers=self.as_(who))
+
     def delete(self, path: str, who: str = "ann") -> httpx.Response:
         return self.client.delete(path, headers=self.as_(who))
 

@@ -86,6 +86,14 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/sessions/{session_id}": ({},),
     "/v1/events": ({}, {"after": "{newest}"}),
     "/v1/projects": ({}, FAR, {"default_for": "https://git.example.org/team/app.git"}),
+    "/v1/repos": (
+        {},
+        FAR,
+        {"url": "https://git.example.org/team/app.git"},
+        {"name": "app"},
+        {"project_id": "{project}"},
+    ),
+    "/v1/repos/{repo_id}": ({},),
     "/v1/projects/{project_id}": ({},),
     "/v1/projects/{project_id}/secrets": ({},),
     "/v1/projects/{project_id}/agents": ({},),
@@ -143,7 +151,8 @@ def places(database: Database, owner: str) -> Places:
         found = text(
             """
             SELECT r.id AS run_id, e.id AS execution_id, e.id AS operation_id, r.workspace_id, r.session_id, r.project_id,
-              r.project_id AS project, p.name AS project_name, w.task_id, r.created_at
+              r.project_id AS project, p.name AS project_name, w.task_id, r.created_at,
+              (SELECT x.repo_id FROM workspace_repos x WHERE x.workspace_id = w.id LIMIT 1) AS repo_id
             FROM (
               SELECT * FROM runs WHERE owner = :owner AND status = 'completed' ORDER BY created_at
               OFFSET (SELECT count(*) / 2 FROM runs n WHERE n.owner = :owner AND n.status = 'completed') LIMIT 1

@@ -7,6 +7,7 @@ from relay_api.schemas.links import (
     ExecutionLinks,
     NewRunLinks,
     ProjectLinks,
+    RepoLinks,
     RunLinks,
     SessionLinks,
     TaskLinks,
@@ -99,6 +100,10 @@ class Links:
             secrets=f"{base}/secrets",
             workspaces=f"{self._base}/workspaces?project_id={project_id}",
         )
+
+    def repo(self, repo_id: UUID) -> RepoLinks:
+        """Return the links of a repository."""
+        return RepoLinks(self=f"{self._base}/repos/{repo_id}")
 
     def task(self, task_id: UUID, project_id: UUID) -> TaskLinks:
         """Return the links of a task."""

@@ -7,6 +7,7 @@ from relay_api.http.links import Links
 from relay_api.schemas.admin import LoadOut, NodeOut, WorkerOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
+from relay_api.schemas.repos import RepoOut, RepoPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, TaskPage, WorkspaceOut, WorkspacePage
 from relay_core.store.events import EventRow
@@ -65,6 +66,16 @@ def project(view: View, links: Links) -> ProjectOut:
 def project_page(page: Page, links: Links) -> ProjectPage:
     """Return a page of projects."""
     return ProjectPage(items=[project(view, links) for view in page.items], next_cursor=page.next_cursor)
+
+
+def repo(view: View, links: Links) -> RepoOut:
+    """Return a repository."""
+    return RepoOut(**view, links=links.repo(view["id"]))
+
+
+def repo_page(page: Page, links: Links) -> RepoPage:
+    """Return a page of repositories."""
+    return RepoPage(items=[repo(view, links) for view in page.items], next_cursor=page.next_cursor)
 
 
 def task(view: View, links: Links) -> TaskOut:

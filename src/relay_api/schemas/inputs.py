@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
+from relay_api.schemas.repos import RepoChange, RepoCreateIn
 from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
 from relay_api.schemas.workspaces import WorkspaceIn
 from relay_core.domain.agents.executors import check_prompt
@@ -120,6 +121,20 @@ def workspace(body: WorkspaceIn, project_id: UUID, settings: Settings, secrets: 
     )
 
 
+def repo_fields(body: RepoCreateIn | RepoChange) -> dict[str, Any]:
+    """Return the fields of a repository that a request gives, but its URL.
+
+    Raises:
+        InvalidInput: the target branch or the working directory cannot be one.
+    """
+    given = body.model_dump(exclude_unset=True, exclude={"url"})
+    if given.get("default_target_branch") is not None:
+        _check_branch(given["default_target_branch"], "default_target_branch")
+    if given.get("default_working_dir") is not None:
+        given["default_working_dir"] = normal_working_dir(given["default_working_dir"], "default_working_dir")
+    return given
+
+
 def step(body: StepIn) -> StepRequest:
     """Return the further step that a request asks for; its executor contains the fields of the request."""
     executor = None if body.executor is None else body.executor.model_dump()
@@ -128,16 +143,21 @@ def step(body: StepIn) -> StepRequest:
 
 
 def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
-    if repo.target_branch is not None and not is_valid_branch(repo.target_branch):
-        message = "target_branch is not a name that git takes for a branch"
-        raise InvalidInput(message, code="branch_invalid", field=f"{field}.target_branch")
+    if repo.target_branch is not None:
+        _check_branch(repo.target_branch, f"{field}.target_branch")
     if repo.ref is not None:
         check_ref(repo.ref, f"{field}.ref")
     values = repo.model_dump()
     values["url"] = checked_url(repo.url, f"{field}.url", settings)
     if repo.working_dir is not None:
-        values["working_dir"] = normal_working_dir(repo.working_dir, f"{field}.working_dir")
+        values["working_dir"] = normal_working_dir(repo.working_dir, f"{field}.working_dir") or ""
     return RepoInput(**values)
+
+
+def _check_branch(name: str, field: str) -> None:
+    if not is_valid_branch(name):
+        message = f"{field.rpartition('.')[2]} is not a name that git takes for a branch"
+        raise InvalidInput(message, code="branch_invalid", field=field)
 
 
 def _env(name: str, given: str | EnvIn) -> EnvValue:

@@ -85,6 +85,12 @@ class ProjectLinks(LinksOut):
     workspaces: str
 
 
+class RepoLinks(LinksOut):
+    """Links of a repository. They are absolute URLs where `RELAY_API_PUBLIC_URL` is set."""
+
+    self: str
+
+
 class TaskLinks(LinksOut):
     """Links of a task. They are absolute URLs where `RELAY_API_PUBLIC_URL` is set."""
 

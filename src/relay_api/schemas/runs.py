@@ -28,7 +28,10 @@ MAX_UID = 2**31 - 1
 
 
 class RepoIn(Input):
-    """A repository of a run; a run has at least one."""
+    """A repository of a run; a run has at least one.
+
+    What is null comes from the job file, then from the project, then from the repository (`GET /v1/repos`).
+    """
 
     url: GitUrlText = Field(
         description="https, ssh (also `user@host:path`); http, file:// and private hosts only where the server allows "
@@ -38,7 +41,7 @@ class RepoIn(Input):
     target_branch: BranchText | None = Field(
         None,
         description="Branch that the work is to be merged into, and starts from unless `ref` is given; null: the "
-        "remote's default branch.",
+        "`default_target_branch` of the repository, else the remote's default branch.",
         examples=["main"],
     )
     ref: BranchText | None = Field(
@@ -58,8 +61,8 @@ class RepoIn(Input):
         None, description="sh script of the dev server; must listen on `$PORT`. Started on request only."
     )
     archive_script: Script | None = Field(None, description="sh script that runs on request, before archiving.")
-    parallel_setup_script: bool = Field(
-        default=False, description="Run setup scripts at once, if every repository that has one says so."
+    parallel_setup_script: bool | None = Field(
+        None, description="Run setup scripts at once, if every repository that has one says so."
     )
     setup_as_root: bool = Field(default=False, description="Run the setup script as root in the container.")
 

@@ -92,8 +92,8 @@ class WorkspaceOut(Output):
     limits: LimitsOut
     sources: dict[str, str] = Field(
         description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `project`, "
-        "the path of a job file, `agent` (the image of the executor's agent) or `default`. Complete once the clone has "
-        "ended."
+        "`repo` (the repository's defaults), the path of a job file, `agent` (the image of the executor's agent) or "
+        "`default`. Complete once the clone has ended."
     )
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     setup_completed_at: datetime | None
@@ -120,7 +120,8 @@ class ProjectRepoIn(Input):
     url: GitUrlText = Field(examples=["https://git.example.org/team/app.git"])
     setup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
     cleanup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
-    parallel_setup_script: bool = False
+    copy_files: Script | None = Field(None, description="Patterns of files that git does not have. Relay stores them.")
+    parallel_setup_script: bool | None = Field(None, description="Null: that of the repository.")
 
 
 class ProjectIn(Input):
@@ -135,14 +136,15 @@ class ProjectIn(Input):
 
 
 class ProjectRepoOut(Output):
-    """A repository of a project, and the state of its git mirror."""
+    """A repository of a project, and the state of its git mirror. What is null here is left to the repository."""
 
     repo_id: UUID
     name: str
     url: str
     setup_script: str | None
     cleanup_script: str | None
-    parallel_setup_script: bool
+    copy_files: str | None
+    parallel_setup_script: bool | None = Field(description="Null: that of the repository.")
     state: CloneState = Field(
         description="`ready` once a node has a mirror; until then `cloning`, or `failed` if the last fetch failed."
     )

@@ -1,7 +1,8 @@
-"""The settings of a run, completed from the job files of its repositories: request over file over project.
+"""The settings of a run, completed from the job files of its repositories: request over file over project over repo.
 
 `sources` says where each value came from. Its keys are `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD`, its
-values `request`, `project`, the path of a job file, `agent` (the image of the executor's agent) and `default`.
+values `request`, `project`, `repo` (the defaults of the repository), the path of a job file, `agent` (the image of the
+executor's agent) and `default`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from relay_core.domain.job_file import EXECUTOR_FIELDS, SCRIPTS, JobFile, Server
 from relay_core.domain.limits import Limits
 from relay_core.domain.step import AgentStep
 
-REQUEST, PROJECT, AGENT, DEFAULT = "request", "project", "agent", "default"
+REQUEST, PROJECT, REPO, AGENT, DEFAULT = "request", "project", "repo", "agent", "default"
 DEFAULT_EXECUTOR = "claude-code"
 """The executor of a run for which neither request nor job file names one."""
 SCRIPT_FIELDS = {name: "dev_server" if name == "dev_server_script" else name for name in SCRIPTS.values()}

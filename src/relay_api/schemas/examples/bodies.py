@@ -22,6 +22,8 @@ BODIES: dict[str, Any] = {
         "default_image": "relay-claude-code:latest",
         "repos": [{"url": "https://git.example.org/team/app.git", "setup_script": "make deps"}],
     },
+    "RepoCreateIn": {"url": "https://git.example.org/team/app.git", "setup_script": "make deps"},
+    "RepoChange": {"dev_server_script": "make serve", "default_target_branch": "main"},
     "SecretIn": {"value": "a value that Relay never shows again"},
     "RunLimitIn": {"max_runs": 4},
     "TokenIn": {"name": "ci", "owner": "ann", "scopes": ["runs:read", "runs:write"], "expires_in_seconds": 86400},

@@ -39,7 +39,9 @@ class ProjectRepoInput:
     url: str
     setup_script: str | None = None
     cleanup_script: str | None = None
-    parallel_setup_script: bool = False
+    copy_files: str | None = None
+    parallel_setup_script: bool | None = None
+    """None: that of the repo."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,6 @@ class ProjectInput:
     repos: Sequence[ProjectRepoInput] = field(default_factory=list)
     default_for: str | None = None
     """URL of a repo: runs of this repo that name no project will belong to the new project."""
-
-
-@dataclass(frozen=True)
-class RepoDefaults:
-    """Scripts that a project supplies for runs of one of its repos."""
-
-    setup_script: str | None
-    cleanup_script: str | None
-    parallel_setup_script: bool
 
 
 def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
@@ -265,20 +258,6 @@ def set_agent_profiles(connection: Connection, project_id: UUID, own: Profiles) 
     connection.execute(statement.values(agent_profiles=dict(own) or None, updated_at=func.now()))
 
 
-def repo_defaults(connection: Connection, project_id: UUID, url: str) -> RepoDefaults | None:
-    """Return the scripts that a project supplies for runs of one of its repos.
-
-    None: the project does not have that repo.
-    """
-    columns = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
-    row = connection.execute(
-        select(*columns)
-        .join(Repo, Repo.id == ProjectRepo.repo_id)
-        .where(ProjectRepo.project_id == project_id, Repo.path == url)
-    ).one_or_none()
-    return RepoDefaults(*row) if row else None
-
-
 def _projects(principal: Principal) -> Select[Any]:
     columns: list[Any] = [
         Project.id,
@@ -303,6 +282,7 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
         Repo.path.label("url"),
         ProjectRepo.setup_script,
         ProjectRepo.cleanup_script,
+        ProjectRepo.copy_files,
         ProjectRepo.parallel_setup_script,
         *_mirror_columns(),
     )

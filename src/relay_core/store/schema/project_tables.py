@@ -69,10 +69,7 @@ class ProjectSecret(Base):
 
 
 class Repo(Base):
-    """A git remote of an owner, shared by all of the owner's projects.
-
-    The columns for scripts and other defaults are part of the domain model; no code reads or writes them yet.
-    """
+    """A git remote of an owner, shared by all of the owner's projects, with defaults for workspaces that use it."""
 
     __tablename__ = "repos"
 
@@ -85,18 +82,25 @@ class Repo(Base):
     cleanup_script: Mapped[str | None]
     archive_script: Mapped[str | None]
     copy_files: Mapped[str | None]
+    """Patterns of files that git does not have, one a line; stored only."""
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
     dev_server_script: Mapped[str | None]
     default_target_branch: Mapped[str | None]
     default_working_dir: Mapped[str | None]
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    deleted_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("created_by", "path", name="repos_path"),)
+    __table_args__ = (
+        Index("repos_path", "created_by", "path", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("repos_newest", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("repos_of_owner", "created_by", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+    )
 
 
 class ProjectRepo(Base):
-    """A repo in a project; `Mirror` tells what the nodes have of it."""
+    """A repo in a project; `Mirror` tells what the nodes have of it. What is null here is left to the repo."""
 
     __tablename__ = "project_repos"
 
@@ -105,7 +109,9 @@ class ProjectRepo(Base):
     setup_script: Mapped[str | None]
     cleanup_script: Mapped[str | None]
     copy_files: Mapped[str | None]
-    parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
+    parallel_setup_script: Mapped[bool | None]
+
+    __table_args__ = (Index("project_repos_of_repo", "repo_id"),)
 
 
 class Task(Base):

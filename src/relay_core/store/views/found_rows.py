@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute
 
 from relay_core.domain.short_id import IdRange
-from relay_core.store.schema.tables import ExecutionProcess, Project, Run, Session, Task, Workspace
+from relay_core.store.schema.tables import ExecutionProcess, Project, Repo, Run, Session, Task, Workspace
 from relay_core.store.tokens import Principal
 
 E = ExecutionProcess
@@ -47,6 +47,7 @@ class Kind(StrEnum):
     SESSION = "session"
     RUN = "run"
     EXECUTION = "execution"
+    REPO = "repo"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def _branches() -> Mapping[Kind, tuple[InstrumentedAttribute[UUID], Callable[[Ow
         Kind.SESSION: (Session.id, _sessions),
         Kind.RUN: (Run.id, _runs),
         Kind.EXECUTION: (E.id, _executions),
+        Kind.REPO: (Repo.id, repos),
     }
 
 
@@ -135,6 +137,12 @@ def projects(owner: Owner) -> Select[Any]:
     """Return a statement that selects the projects that an owner may see, for `read`; None: all of them."""
     columns = _columns(Kind.PROJECT, Project.id, Project.name, Project.created_at, Project.deleted_at.is_not(None))
     return _only(select(*columns), Project.created_by, owner)
+
+
+def repos(owner: Owner) -> Select[Any]:
+    """Return a statement that selects the repos that an owner may see, for `read`; None: all of them."""
+    columns = _columns(Kind.REPO, Repo.id, Repo.name, Repo.created_at, Repo.deleted_at.is_not(None))
+    return _only(select(*columns), Repo.created_by, owner)
 
 
 def _tasks(owner: Owner) -> Select[Any]:

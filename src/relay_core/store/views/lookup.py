@@ -1,17 +1,19 @@
-"""Finds the id for which a client's text stands: its first digits, the id of a related resource, or a project's name.
+"""Finds the id for which a client's text stands: its first digits, the id of a related resource, or a name.
 
 Rows that the client may not see are never read, so they make no id ambiguous and appear in no message.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
 
 from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
 from relay_core.domain.short_id import MIN_DIGITS, IdRange, id_range
-from relay_core.store.schema.tables import Project
+from relay_core.store.schema.tables import Project, Repo
 from relay_core.store.tokens import Principal
-from relay_core.store.views.found_rows import MOST, Found, Kind, in_range, projects, read, with_id
+from relay_core.store.views.found_rows import MOST, Found, Kind, Owner, in_range, projects, read, repos, with_id
 from relay_core.store.views.related import Aim, meant_by
 
 __all__ = ["Aim", "Kind", "exact", "resolve"]
@@ -32,7 +34,8 @@ def resolve(
         connection: any transaction.
         kind: a `Kind`.
         text: an id; its first digits (`MIN_DIGITS` or more); the id, or the first digits of it, of a related resource
-            (a workspace for its newest session, an execution for its workspace, …); for a project also its name.
+            (a workspace for its newest session, an execution for its workspace, …); for a project or a repo
+            also its name.
         principal: the client; only its own rows count, unless it is an admin.
         aim: the rule that chooses from several executions or runs; None: ids of related resources are not accepted.
         field: path of the text in the request, for errors.
@@ -43,10 +46,10 @@ def resolve(
         NotFound: the text stands for no resource that the principal may see.
     """
     wanted, ids = Kind(kind), id_range(text)
-    if wanted is Kind.PROJECT and (ids is None or not ids.is_whole):
-        named = _named(connection, text, principal)
+    if wanted in _WITH_NAMES and (ids is None or not ids.is_whole):
+        named = _named(connection, wanted, text, principal)
         if named:
-            return _one(text, {project.id: project for project in named})
+            return _one(text, {row.id: row for row in named})
     if ids is None:
         raise _unusable(wanted, text, field)
     if itself := exact(connection, wanted, text, principal):
@@ -73,10 +76,18 @@ def exact(connection: Connection, kind: str, text: str, principal: Principal) ->
     return None if found is None or found.gone else found.id
 
 
-def _named(connection: Connection, name: str, principal: Principal) -> list[Found]:
-    """Return the projects with this name: the principal's own, else those of others that it may see."""
-    named = projects(principal.only).where(Project.name == name, Project.deleted_at.is_(None)).limit(MOST)
-    return read(connection, named.where(Project.created_by == principal.owner)) or read(connection, named)
+_WITH_NAMES: Mapping[Kind, tuple[Callable[[Owner], Select[Any]], type[Project | Repo]]] = {
+    Kind.PROJECT: (projects, Project),
+    Kind.REPO: (repos, Repo),
+}
+"""Kinds that are also found by their names."""
+
+
+def _named(connection: Connection, kind: Kind, name: str, principal: Principal) -> list[Found]:
+    """Return the rows of a kind with this name: the principal's own, else those of others that it may see."""
+    of_kind, table = _WITH_NAMES[kind]
+    named = of_kind(principal.only).where(table.name == name, table.deleted_at.is_(None)).limit(MOST)
+    return read(connection, named.where(table.created_by == principal.owner)) or read(connection, named)
 
 
 def _one(text: str, meant: dict[UUID, Found]) -> UUID:
@@ -87,8 +98,8 @@ def _one(text: str, meant: dict[UUID, Found]) -> UUID:
 
 
 def _unusable(kind: Kind, text: str, field: str | None) -> InvalidInput | NotFound:
-    if kind is Kind.PROJECT:
-        return NotFound(f"there is no project {text!r}; give a project's name or id")
+    if kind in _WITH_NAMES:
+        return NotFound(f"there is no {kind} {text!r}; give a {kind}'s name or id")
     message = f"an id, or its first characters, is needed: {MIN_DIGITS} or more of 0-9 and a-f"
     return InvalidInput(message, code="validation_failed", field=field)
 

@@ -8,16 +8,16 @@ from sqlalchemy import Connection, select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
-from relay_core.domain.git.branch_name import repo_name_from_url, unique_names
 from relay_core.domain.job_file import ServerRules
-from relay_core.domain.job_settings import PROJECT, REQUEST, SCRIPT_FIELDS, JobTerms
+from relay_core.domain.job_settings import REQUEST, JobTerms
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import CloneState, RunReason
 from relay_core.settings import Settings
 from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import Project, ProjectRepo, Repo
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput, submit_run
+from relay_core.store.workspaces.repo_input import RepoInput, with_defaults
+from relay_core.store.workspaces.submit import EnvValue, RunInput, submit_run
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         raise Conflict(message, code="project_not_ready")
     if "cpus" in wanted.named_limits:
         placement.check_cpus(connection, settings.pool, wanted.limits.cpus)
-    repos = _repos(connection, wanted.project_id)
+    bare = _repos(connection, wanted.project_id)
+    repos, sources = with_defaults(connection, bare, wanted.project_id, principal.owner)
     run = RunInput(
         repos=repos,
         prompt="",
@@ -92,35 +93,15 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         secrets_in=wanted.secrets_in,
         needs=wanted.needs,
         job_terms=JobTerms(ServerRules(wanted.maxima, settings.allowed_images), read_files=wanted.job_file),
-        sources=_sources(wanted, repos),
+        sources={f"limits.{name}": REQUEST for name in wanted.named_limits} | sources,
     )
     return submit_run(connection, run, principal, settings).workspace_id
 
 
-def _sources(wanted: NewWorkspace, repos: Sequence[RepoInput]) -> dict[str, str]:
-    """Return which values come from the request and from the project."""
-    sources = {f"limits.{name}": REQUEST for name in wanted.named_limits}
-    names = unique_names([repo_name_from_url(repo.url) for repo in repos])
-    given = [(name, key) for name, repo in zip(names, repos, strict=True) for key in SCRIPT_FIELDS if vars(repo)[key]]
-    return sources | {f"repos.{name}.{key}": PROJECT for name, key in given}
-
-
 def _repos(connection: Connection, project_id: UUID) -> Sequence[RepoInput]:
-    scripts = (ProjectRepo.setup_script, ProjectRepo.cleanup_script, ProjectRepo.parallel_setup_script)
-    rows = connection.execute(
-        select(Repo.path, *scripts)
-        .join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
-        .where(ProjectRepo.project_id == project_id)
-        .order_by(Repo.name, Repo.id)
-    ).all()
-    if not rows:
+    found = select(Repo.path).join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
+    found = found.where(ProjectRepo.project_id == project_id).order_by(Repo.name, Repo.id)
+    repos = [RepoInput(url) for url in connection.scalars(found)]
+    if not repos:
         raise InvalidInput("the project has no repositories, so there is nothing to clone", field="project_id")
-    return [
-        RepoInput(
-            row.path,
-            setup_script=row.setup_script,
-            cleanup_script=row.cleanup_script,
-            parallel_setup_script=row.parallel_setup_script,
-        )
-        for row in rows
-    ]
+    return repos

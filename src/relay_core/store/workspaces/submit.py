@@ -1,7 +1,7 @@
 """Submission of a run: inserts project, repos, task, workspace, session and first execution in one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
@@ -22,7 +22,6 @@ from relay_core.domain.job_settings import (
     DEFAULT_EXECUTOR,
     PROJECT,
     REQUEST,
-    SCRIPT_FIELDS,
     JobTerms,
 )
 from relay_core.domain.limits import Limits
@@ -40,23 +39,9 @@ from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces.masked_environment import masked_env
+from relay_core.store.workspaces.repo_input import RepoInput, with_defaults
 
-
-@dataclass(frozen=True)
-class RepoInput:
-    """A repo of a run. Its URL is checked and has no credentials; its working directory is relative."""
-
-    url: str
-    target_branch: str | None = None
-    ref: str | None = None
-    """Branch, tag, commit id or full ref name from which the work starts; None: the target branch."""
-    working_dir: str | None = None
-    setup_script: str | None = None
-    cleanup_script: str | None = None
-    dev_server_script: str | None = None
-    archive_script: str | None = None
-    parallel_setup_script: bool = False
-    setup_as_root: bool = False
+__all__ = ["EnvValue", "RepoInput", "RunInput", "SubmittedRun", "start_run", "submit_run"]
 
 
 @dataclass(frozen=True)
@@ -132,11 +117,11 @@ def start_run(
     settings: Settings,
     deployment: Profiles,
 ) -> SubmittedRun:
-    """Submit a run, after completing its executor from profiles and its scripts from its project.
+    """Submit a run, after completing its executor from profiles and its repos from the project and their defaults.
 
     Args:
         connection: one transaction of `Database`; the message of the first execution is sent after its commit.
-        run: its executor holds the fields of the request; a repo without scripts gets those of the project.
+        run: its executor holds the fields of the request; what a repo leaves open comes from project and repo.
         principal: owner of the new rows.
         settings: settings of the server.
         deployment: agent profiles of the server; those of the project take precedence.
@@ -155,13 +140,13 @@ def start_run(
         placement.check_cpus(connection, settings.pool, run.limits.cpus)
     layers = projects.profiles_over(connection, deployment, project_id)
     executor = agent_profiles.choose(layers, {"name": DEFAULT_EXECUTOR, **run.executor})
-    repos = _with_project_scripts(connection, run)
+    repos, sources_of_repos = with_defaults(connection, run.repos, project_id, principal.owner)
     rules = ServerRules(run.maxima, settings.allowed_images)
     changes = {
         "executor": executor,
         "repos": repos,
         "job_terms": JobTerms(rules, run.executor, layers, run.job_file),
-        "sources": _sources(run, repos),
+        "sources": _sources(run) | sources_of_repos,
     }
     filled: RunInput[ExecutorChoice] = RunInput(**{**vars(run), **changes})
     return submit_run(connection, filled, principal, settings)
@@ -217,34 +202,10 @@ def submit_run(
     return SubmittedRun(project.id, task_id, workspace_id, session_id, run_id, ids[0], masked)
 
 
-def _with_project_scripts(connection: Connection, run: RunInput[E]) -> list[RepoInput]:
-    """Return the run's repos; a script that the run does not name is taken from the project.
-
-    An empty script in the run means "no script".
-    """
-    filled = []
-    for repo in run.repos:
-        defaults = projects.repo_defaults(connection, run.project_id, repo.url) if run.project_id else None
-        if defaults is not None:
-            parallel = repo.parallel_setup_script or defaults.parallel_setup_script
-            setup = defaults.setup_script if repo.setup_script is None else repo.setup_script
-            cleanup = defaults.cleanup_script if repo.cleanup_script is None else repo.cleanup_script
-            repo = replace(repo, setup_script=setup, cleanup_script=cleanup, parallel_setup_script=parallel)  # noqa: PLW2901
-        filled.append(repo)
-    return filled
-
-
-def _sources(run: RunInput[Mapping[str, Any]], filled: Sequence[RepoInput]) -> dict[str, str]:
-    """Return which values of a run come from its request and its project."""
+def _sources(run: RunInput[Mapping[str, Any]]) -> dict[str, str]:
+    """Return which values of a run come from its request."""
     sources = {f"limits.{name}": REQUEST for name in run.named_limits}
     sources["executor"] = REQUEST if run.executor.get("name") else DEFAULT
-    names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
-    for name, given, repo in zip(names, run.repos, filled, strict=True):
-        for key in (*SCRIPT_FIELDS, "working_dir"):
-            if getattr(given, key) is not None:
-                sources[f"repos.{name}.{key}"] = REQUEST
-            elif getattr(repo, key) is not None:
-                sources[f"repos.{name}.{key}"] = PROJECT
     return sources
 
 
@@ -338,6 +299,8 @@ def _link_repos(
         if any(row["repo_id"] == repo_id for row in rows):
             raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
         given = {key: value for key, value in vars(repo).items() if key != "url"}
+        given["parallel_setup_script"] = bool(repo.parallel_setup_script)
+        given["working_dir"] = repo.working_dir or None
         place = {"workspace_id": workspace_id, "repo_id": repo_id, "position": position}
         rows.append({**place, "name": name, "url": repo.url, **given})
         del given["target_branch"], given["ref"]

@@ -14,6 +14,7 @@ from relay_api.schemas import (
     executions,
     git_acts,
     mirrors,
+    repos,
     run_limits,
     run_resource,
     runs,
@@ -32,6 +33,7 @@ MODULES = (
     executions,
     git_acts,
     mirrors,
+    repos,
     run_limits,
     run_resource,
     runs,
@@ -60,5 +62,6 @@ def test_every_body_has_an_example():
         if isinstance(each, type) and issubclass(each, common.Input) and each.__module__ == module.__name__
     }
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
+    parts |= {"RepoDefaultsIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
     assert bodies - parts <= EXAMPLES.keys()
