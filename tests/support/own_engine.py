@@ -81,6 +81,8 @@ class OwnEngine:
         self._dockerd.wait(60)
         _, alive = psutil.wait_procs(containerd, timeout=START_SECONDS)
         assert not alive
+        for pid_file in (self._root / "d.pid", *self._root.rglob("containerd.pid")):
+            pid_file.unlink(missing_ok=True)  # its pid may be another process's when dockerd starts again
 
     def client(self) -> docker.DockerClient:
         return docker.DockerClient(base_url=self.host)
@@ -97,6 +99,13 @@ class OwnEngine:
 
     def end(self) -> None:
         """Everything of it; dockerd is started once more if it is away."""
+        try:
+            self._end_engine()
+        finally:
+            self._holder.kill()
+            self._holder.wait()
+
+    def _end_engine(self) -> None:
         if self._dockerd is not None and self._dockerd.poll() is not None:
             self.start()
         client = self.client()
@@ -111,8 +120,6 @@ class OwnEngine:
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)
             except (ProcessLookupError, ValueError):
                 continue
-        self._holder.kill()
-        self._holder.wait()
 
     def _answers(self) -> bool:
         try:
