@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from relay_core.store.schema.migrate import upgrade
 from relay_core.store.transaction import Database
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
+from tests.support import proved
 from tests.support.grouping import order_of, processes_for_stacks
 from tests.support.published import Published
 from tests.support.relay import Relay
@@ -64,6 +65,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             _give_time(item)
     items.sort(key=lambda item: order_of(item.path.relative_to(ROOT)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the outcome of a test that proves a numbered requirement."""
+    report = yield
+    proved.note(item, report)
+    return report
 
 
 def pytest_collection_finish() -> None:

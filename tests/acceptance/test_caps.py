@@ -39,6 +39,7 @@ def test_a_cap_ends_the_run_and_says_which(relay: Relay, repo, command, limits, 
         assert len(relay.log(step["id"])) == 100_000
 
 
+@pytest.mark.proves("T000-10")
 def test_limits_show_in_the_container(relay: Relay, repo):
     """T000-10."""
     run = relay.submit(repo)

@@ -147,6 +147,7 @@ def test_a_background_child_that_holds_the_log(relay: Relay, repo):
     assert "sleep 300" not in relay.processes_in(run)
 
 
+@pytest.mark.proves("T002-08")
 def test_a_log_stream_that_ends_says_nothing_of_the_run(relay: Relay, repo):
     """T002-08: a client that loses its stream finds the run still running."""
     run = relay.submit(repo, "echo one; sleep 30")

@@ -128,6 +128,7 @@ def test_a_dev_server_that_never_listens(relay: Relay, repo):
     assert "sleep 1000" not in relay.processes_in(run)
 
 
+@pytest.mark.proves("T000-05", "T000-06")
 def test_two_workspaces_are_two_clones_and_commit_at_once(relay: Relay, repo):
     """T000-05, -06."""
     command = "for i in $(seq 20); do echo $i > f$i; git add -A; git commit -qm c$i || exit 9; done"
@@ -154,6 +155,7 @@ def test_two_repositories_in_one_workspace(relay: Relay, tmp_path):
     assert len(relay.log(steps[3]["id"], "stdout").split()) == 2
 
 
+@pytest.mark.proves("T000-18")
 def test_deleting_removes_container_and_files_and_keeps_the_record(relay: Relay, repo):
     """T000-18, for a project: its workspaces go with it."""
     run = relay.submit(repo, "sleep 100")

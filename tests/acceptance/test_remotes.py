@@ -20,6 +20,7 @@ def failed_clone(relay: Relay, run):
     return clone
 
 
+@pytest.mark.proves("T000-02")
 def test_unreachable(relay: Relay):
     """T000-02."""
     with socket.socket() as closed:
@@ -30,6 +31,7 @@ def test_unreachable(relay: Relay):
     assert url in clone["error_reason"]
 
 
+@pytest.mark.proves("T000-03")
 def test_hanging(relay: Relay):
     """T000-03: the fixture's limit is 20 s."""
     with socket.socket() as silent:
@@ -81,6 +83,7 @@ def test_odd_names_many_files_and_submodules(relay: Relay, tmp_path):
     assert agent["repo_states"][0]["dirty"] is False
 
 
+@pytest.mark.proves("T000-22")
 def test_origin_is_the_remote(relay: Relay, repo):
     """T000-22."""
     run = relay.submit(repo, "git remote get-url origin")

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.docker
 
 
 def test_a_run_names_its_user_and_only_its_setup_script_is_root(relay: Relay, repo):
-    """T000-09."""
     run = relay.submit(
         repo,
         "id -u; touch made",

@@ -65,6 +65,7 @@ def retried(relay: Relay, execution_id: str, **body) -> dict:
     return answer.json()
 
 
+@pytest.mark.proves("T000-15")
 def test_a_stopped_workspace_resumes_as_it_was(relay: Relay, repo):
     """T000-15: same container id and same files; two resumes make one transition, and start the container once."""
     run = relay.submit(repo, "echo kept > uncommitted.txt", auto_commit=False)
@@ -194,6 +195,7 @@ def test_a_clone_that_failed_is_retried_with_the_whole_chain(relay: Relay, tmp_p
     assert (agent["status"], relay.log(agent["id"])) == ("completed", b"# here\n")
 
 
+@pytest.mark.proves("T003-29")
 def test_a_node_that_returns_touches_nothing_of_a_lost_run_and_ends_its_processes(relay: Relay, repo):
     """T003-29 on the real thing: the worker stands still, its run is reaped by another, then it wakes up."""
     run = relay.submit(repo, "echo before; sleep 987")

@@ -157,6 +157,7 @@ def test_while_the_state_after_it_is_recorded(stack: Stack):
     assert subprocess.check_output(log, text=True).split() == [state["after_head_commit"]]
 
 
+@pytest.mark.proves("T002-09")
 def test_in_the_terminal_transaction(stack: Stack):
     """T002-09."""
     run = ready(stack)
@@ -169,6 +170,7 @@ def test_in_the_terminal_transaction(stack: Stack):
     must_have_run_once(stack, step)
 
 
+@pytest.mark.proves("T002-10")
 def test_between_the_terminal_transaction_and_the_message_for_the_next_step(stack: Stack):
     """T002-10."""
     run = stack.relay.submit(stack.repo, ONCE, cleanup_script=ONCE)

@@ -20,6 +20,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.proves("T003-15")
 @pytest.mark.parametrize("off", [TWO_HOURS, -TWO_HOURS])
 def test_a_worker_with_a_wrong_clock_keeps_and_adopts_runs(stack: Stack, library: Path, off: int):
     """T003-15."""

@@ -14,6 +14,7 @@ def workspace(stack: Stack, run: dict[str, str]) -> dict[str, str]:
     return stack.relay.get(f"/v1/workspaces/{run['workspace_id']}")
 
 
+@pytest.mark.proves("T000-16")
 def test_a_container_removed_by_hand_while_nothing_ran(stack: Stack):
     """T000-16: noticed by the next worker, without any step."""
     run = stack.relay.submit(stack.repo)
@@ -25,6 +26,7 @@ def test_a_container_removed_by_hand_while_nothing_ran(stack: Stack):
     assert "removed outside of Relay" in workspace(stack, run)["error_reason"]
 
 
+@pytest.mark.proves("T000-16")
 def test_a_container_removed_by_hand_under_a_run(stack: Stack):
     """T000-16: what it wrote is kept, its end says what happened, its heads are read from the disk."""
     run = stack.relay.submit(stack.repo, numbered(100).removeprefix("exec ") + "\nsleep 1000")
@@ -63,6 +65,7 @@ def test_a_workspace_directory_removed_by_hand_under_a_run(stack: Stack):
     stack.must_be_whole(agent["id"])
 
 
+@pytest.mark.proves("T000-17")
 def test_a_container_with_our_label_and_no_row_is_reported_and_left(stack: Stack):
     """T000-17."""
     node_id = (stack.relay.data_dir / "node_id").read_text().strip()

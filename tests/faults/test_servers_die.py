@@ -133,6 +133,7 @@ def test_a_worker_dies_while_valkey_is_away(stack: Stack):
     assert stack.relay.log(agent["id"], "stdout") == lines(1000)
 
 
+@pytest.mark.proves("T003-30")
 def test_fifty_copies_of_a_message_are_one_run(stack: Stack):
     """T003-30: an at-least-once queue, exactly one live copy."""
     settings = Settings(redis_url=stack.valkey.url)

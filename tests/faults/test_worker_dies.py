@@ -18,6 +18,7 @@ def adoptions(stack: Stack, execution_id: str) -> int:
     return [kind for kind, _ in stack.events(execution_id)].count("execution.adopted")
 
 
+@pytest.mark.proves("T003-31")
 def test_kill_9_in_the_middle_of_a_run(stack: Stack):
     """T003-31: it is never run again; the new worker adopts it at once, and every line is there once."""
     run = stack.relay.submit(stack.repo, numbered(6000), cleanup_script="echo after")
@@ -61,6 +62,7 @@ def test_another_worker_of_the_node_takes_over_at_once(stack: Stack):
     stack.must_be_whole(agent["id"])
 
 
+@pytest.mark.proves("T002-21")
 def test_a_worker_that_sleeps_past_its_lease_comes_back_and_touches_nothing(stack: Stack):
     """T002-21: SIGSTOP past the lease, then SIGCONT."""
     run = stack.relay.submit(stack.repo, numbered(14000))

@@ -186,6 +186,7 @@ def test_a_wrong_environment_value_is_not_repeated(api: Api):
         assert "12345678" not in answer.text
 
 
+@pytest.mark.proves("T000-08")
 def test_image_of_request_then_project_then_server(database: Database, database_url: str, redis_url: str):
     with api_in_process(database, settings_for(database_url, redis_url, default_image="c")) as api:
         project = api.post("/v1/projects", {"name": "p", "default_image": "b"}).json()["id"]
@@ -198,6 +199,7 @@ def test_image_of_request_then_project_then_server(database: Database, database_
         assert image() == "c"
 
 
+@pytest.mark.proves("T000-09")
 def test_an_image_that_is_not_on_the_list_is_refused(database: Database, database_url: str, redis_url: str):
     settings = settings_for(database_url, redis_url, allowed_images=("relay-*",), default_image="relay-base")
     with api_in_process(database, settings) as api:

@@ -79,6 +79,7 @@ def run_is_whole(answer: dict[str, Any]) -> bool:
     return (answer["status"] == "completed") == (answer["failed_step"] is not None) == (answer["current_step"] is None)
 
 
+@pytest.mark.proves("T002-03")
 @pytest.mark.parametrize(
     ("path", "is_whole"),
     [(of_an_execution, execution_is_whole), (of_a_list, list_is_whole), (of_a_run, run_is_whole)],

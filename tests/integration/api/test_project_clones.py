@@ -56,6 +56,7 @@ def cloned(api: Api, worker: Worker, project: dict, error: str | None = None) ->
     worker.finish(claimed, end, log_ends=ends)
 
 
+@pytest.mark.proves("T000-01")
 def test_a_project_with_repositories_is_accepted_and_cloned(api: Api, worker: Worker) -> None:
     """T000-01."""
     project = make(api)
@@ -164,6 +165,7 @@ def test_a_failed_clone_says_why_and_is_repeated(api: Api, worker: Worker) -> No
     assert clone_of(api, project)["id"] == third.json()["id"]
 
 
+@pytest.mark.proves("T000-04")
 def test_no_workspace_is_made_before_the_project_is_ready(api: Api, worker: Worker) -> None:
     """T000-04."""
     project = make(api)

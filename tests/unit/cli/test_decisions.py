@@ -201,6 +201,7 @@ def test_ids_may_be_short(text, found):
             parse_id(wrong)
 
 
+@pytest.mark.proves("T002-19")
 def test_the_client_derives_no_status():
     """T002-19: what an execution came to is read from the API's `status`, never from codes, log text or files."""
     package = Path(relay_cli.__file__).parent

@@ -210,6 +210,7 @@ def test_the_database_refuses_a_second_terminal_event_and_a_doubled_sequence(db)
         connection.execute(insert(Event).values(**values, workspace_seq=901, sequence=1))
 
 
+@pytest.mark.proves("T002-03")
 def test_readers_never_see_after_heads_without_a_final_status(db):
     """T002-03: one transaction writes both, so a reader in the middle sees neither."""
     submitted = submit(db)

@@ -19,6 +19,7 @@ from tests.support.presence_acts import BOUNDS, beat, expire_leases, node, silen
 from tests.support.store_acts import OTHER, WORKER, claim, column, finish, ids_of, submit, task_status
 
 
+@pytest.mark.proves("T003-13")
 def test_one_that_breaks_does_not_keep_the_others_from_their_turn(context, at_work):
     """T003-13: node-0's run cannot be ended (the database itself refuses); node-1's is."""
     beat(at_work, "node-0")
@@ -46,6 +47,7 @@ def test_one_that_breaks_does_not_keep_the_others_from_their_turn(context, at_wo
     assert column(at_work, second.execution_id, "reason") == "node_lost"
 
 
+@pytest.mark.proves("T003-28")
 def test_an_offline_nodes_run_ends_once_as_lost_with_its_log_closed_as_cut(context, at_work):
     """T003-28."""
     submitted = submit(at_work)
@@ -66,6 +68,7 @@ def test_an_offline_nodes_run_ends_once_as_lost_with_its_log_closed_as_cut(conte
     assert node(at_work)["epoch"] == 2
 
 
+@pytest.mark.proves("T003-28")
 def test_a_run_whose_end_was_asked_for_ends_as_killed(context, at_work):
     """T003-28."""
     claimed = claim(at_work, submit(at_work).execution_id)
@@ -78,6 +81,7 @@ def test_a_run_whose_end_was_asked_for_ends_as_killed(context, at_work):
     assert "ann" in column(at_work, claimed.execution_id, "error_reason")
 
 
+@pytest.mark.proves("T003-28")
 def test_sweepers_that_race_end_a_run_once(context, at_work):
     """T003-28: and the node's epoch grows by one."""
     runs = [claim(at_work, submit(at_work).execution_id) for _ in range(4)]
@@ -91,6 +95,7 @@ def test_sweepers_that_race_end_a_run_once(context, at_work):
     assert node(at_work)["epoch"] == 2
 
 
+@pytest.mark.proves("T003-29")
 def test_a_returning_workers_writes_are_refused(context, at_work):
     """T003-29: its end, its fields and its log bytes; what was decided stays."""
     claimed = claim(at_work, submit(at_work).execution_id)
@@ -154,6 +159,7 @@ def test_a_degraded_node_loses_nothing(context, at_work):
     assert column(at_work, claimed.execution_id, "status") == "running"
 
 
+@pytest.mark.proves("T003-30", "T003-31")
 def test_a_lost_agent_is_not_run_again(context, at_work):
     """T003-30, T003-31: not by copies of its message either; the failure is visible, nothing follows."""
     submitted = submit(at_work)
@@ -209,6 +215,7 @@ def test_a_clone_that_was_lost_fails_its_workspace(context, at_work):
     assert left.execution_id == submitted.execution_id
 
 
+@pytest.mark.proves("T003-32")
 def test_nobody_is_lost_for_an_outage_of_ours(context, at_work):
     """T003-32: Postgres or all sweepers were away for 90 s; every node gets its time to say that it lives."""
     claimed = claim(at_work, submit(at_work).execution_id)

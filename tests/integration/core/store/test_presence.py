@@ -14,6 +14,7 @@ from tests.support.presence_acts import BOUNDS, beat, node, silent, sweep
 from tests.support.store_acts import claim, column, submit
 
 
+@pytest.mark.proves("T003-08")
 @pytest.mark.parametrize(("seconds", "found"), [(30.0, "online"), (30.001, "degraded"), (60.0, "degraded")])
 def test_the_thresholds_are_exact(at_work, seconds, found):
     """T003-08: exactly 30 s is online, just over it degraded; `now()` stands still within a transaction."""
@@ -25,12 +26,14 @@ def test_the_thresholds_are_exact(at_work, seconds, found):
     assert node(at_work, "node-2")["liveness"] == "online"
 
 
+@pytest.mark.proves("T003-09")
 def test_a_straight_jump_is_one_transition(at_work):
     """T003-09."""
     silent(at_work, "node-1", 61)
     assert sweep(at_work) == [("node-1", "online", "offline")]
 
 
+@pytest.mark.proves("T003-12")
 def test_a_second_sweep_changes_nothing_and_writes_nothing(at_work):
     """T003-12: not even the same value again."""
     silent(at_work, "node-1", 45)
@@ -43,6 +46,7 @@ def test_a_second_sweep_changes_nothing_and_writes_nothing(at_work):
         assert connection.scalar(version) == before
 
 
+@pytest.mark.proves("T003-10", "T003-11")
 @pytest.mark.parametrize(("seconds", "was"), [(45, "degraded"), (100, "offline")])
 def test_a_heartbeat_brings_a_node_back(at_work, seconds, was):
     """T003-10, T003-11."""
@@ -76,6 +80,7 @@ def test_health_is_the_nodes_word_and_liveness_is_ours(at_work):
     assert node(at_work)["capabilities"] == {"cpus": 4}, "a beat that says nothing of them keeps them"
 
 
+@pytest.mark.proves("T003-15")
 def test_only_the_databases_clock_is_asked(at_work):
     """T003-15: no time of the worker's own goes into a heartbeat, a sweep or a reap."""
     given = []
@@ -95,6 +100,7 @@ def test_only_the_databases_clock_is_asked(at_work):
     assert given == []
 
 
+@pytest.mark.proves("T003-27")
 def test_the_sweep_writes_presence_only(at_work):
     """T003-27: no event, and no record of a run changes."""
     claimed = claim(at_work, submit(at_work).execution_id)

@@ -43,6 +43,7 @@ def test_a_stop_kills_what_runs_then_waits_for_its_end(api, worker):
     assert (seen["state"], seen["requested_state"]) == ("stopped", None)
 
 
+@pytest.mark.proves("T000-15")
 def test_stop_and_resume_are_idempotent(api, worker):
     """T000-15: two resumes make one transition."""
     made = started(api, worker)

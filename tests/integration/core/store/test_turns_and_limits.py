@@ -206,6 +206,7 @@ def test_the_kill_of_a_waiting_or_of_a_working_run_leaves_no_place_unused(db: Da
     assert sent(db)[-1] == third.execution_id
 
 
+@pytest.mark.proves("T003-33")
 def test_a_needed_capability_places_the_run_where_it_is_declared_and_nowhere_else(db: Database) -> None:
     """T003-33."""
     needy = submit(db, needs=["gpu"])

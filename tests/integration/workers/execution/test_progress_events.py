@@ -120,6 +120,7 @@ def when_progress_is_stored(node: FakeNode, statement: str) -> Iterator[Callable
             connection.execute(text(f"DROP SEQUENCE {name}"))
 
 
+@pytest.mark.proves("T002-06")
 @pytest.mark.parametrize("make", [project_clone, workspace_clone])
 def test_ten_thousand_states_are_at_most_one_event_a_second(node: FakeNode, make: Callable[[FakeNode], UUID]) -> None:
     clone = make(node)

@@ -84,6 +84,7 @@ def on(node: FakeNode, project_id: UUID, who: Principal = ME) -> UUID:
         return create_on_project(connection, NewWorkspace(project_id, Limits()), who, node.settings)
 
 
+@pytest.mark.proves("T000-01")
 def test_a_project_is_cloned_without_a_workspace(node: FakeNode) -> None:
     """T000-01."""
     workspaces = count(node, Workspace)
@@ -116,6 +117,7 @@ def test_a_project_is_cloned_without_a_workspace(node: FakeNode) -> None:
     assert f"cloning {second}" in log
 
 
+@pytest.mark.proves("T000-02")
 def test_an_unreachable_remote_fails_the_project_and_a_repeated_clone_mends_it(node: FakeNode) -> None:
     """T000-02."""
     good, gone = remote(node), f"{node.url}-{uuid4().hex[:8]}"
@@ -141,6 +143,7 @@ def test_an_unreachable_remote_fails_the_project_and_a_repeated_clone_mends_it(n
     assert states(node, project_id) == [("failed", error), ("cloning", None), ("ready", None)]
 
 
+@pytest.mark.proves("T000-04")
 def test_no_workspace_is_made_on_a_project_that_is_cloning_or_failed(node: FakeNode) -> None:
     """T000-04; a run clones by itself and is never refused."""
     url = f"{node.url}-{uuid4().hex[:8]}"

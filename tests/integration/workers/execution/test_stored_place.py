@@ -24,6 +24,7 @@ def node(fake_node: FakeNode) -> FakeNode:
     return fake_node
 
 
+@pytest.mark.proves("T000-07")
 def test_a_worker_that_dies_while_it_prepares_leaves_a_place_that_is_found(node: FakeNode) -> None:
     """T000-07: the directory exists, and nothing of the workspace is prepared."""
     run = RunInput((RepoInput(node.url),), "go", ExecutorChoice("shell", "true"), Limits())

@@ -3,9 +3,12 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import relay_workers
 
 
+@pytest.mark.proves("T004-06")
 def test_only_workspaces_make_a_handle():
     makers = []
     for path in Path(relay_workers.__file__).parent.rglob("*.py"):
