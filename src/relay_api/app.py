@@ -31,6 +31,7 @@ from relay_api.routes import (
     health,
     logs,
     mirrors,
+    profiles,
     projects,
     repos,
     run_limits,
@@ -46,7 +47,7 @@ from relay_api.services import Services
 from relay_api.streaming.event_watcher import ConversationWatcher, EventWatcher
 from relay_api.streaming.open_streams import Streams
 from relay_core.live_log.follower import LiveLogFollower
-from relay_core.profile_file import load_profiles
+from relay_core.profile_file import load_profiles, load_session_profiles
 from relay_core.queue.background import BackgroundDispatcher
 from relay_core.queue.celery_app import make_app
 from relay_core.queue.dispatcher import CeleryDispatcher
@@ -64,6 +65,7 @@ ROUTERS = (
     conversations.router,
     logs.router,
     sessions.router,
+    profiles.router,
     agents.router,
     workspaces.router,
     git_acts.router,
@@ -159,6 +161,7 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         streams=Streams(settings.api_max_streams, settings.api_max_streams_per_token),
         secrets=SecretBox.of(settings),
         profiles=load_profiles(settings),
+        session_profiles=load_session_profiles(settings),
     )
 
 

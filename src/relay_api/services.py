@@ -11,6 +11,7 @@ from relay_api.metrics import Metrics
 from relay_api.streaming.event_watcher import ConversationWatcher, EventWatcher
 from relay_api.streaming.open_streams import Streams
 from relay_core.domain.agents.profiles import Profiles
+from relay_core.domain.session_profiles import SessionProfiles
 from relay_core.live_log.follower import LiveLogFollower
 from relay_core.queue.background import BackgroundDispatcher
 from relay_core.secret_box import SecretBox
@@ -39,6 +40,8 @@ class Services:
     secrets: SecretBox
     profiles: Profiles
     """Agent profiles of this deployment; the profiles of a project override them."""
+    session_profiles: SessionProfiles
+    """Templates of sessions and terminals, by name."""
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -38,7 +38,7 @@ FIELDS: Mapping[str, str] = {
     r"prompt": "PROMPT",
     r"tag_name": "NAME",
     r"payload(\..+)?": "PAYLOAD{0}",
-    r"(image|user|title|owner|repo|pool|default_for)": "--{0}",
+    r"(image|profile|user|title|owner|repo|pool|default_for)": "--{0}",
     r"query\.(\w+)": "--{0}",
     r"path\.\w+": "ID",
 }

@@ -162,6 +162,7 @@ ENTRIES = (
     Entry("image", f"{_AT}images:image", "Images with coding agents, for the containers of workspaces.", _STACK),
     Entry("db", f"{_AT}database:db", "Schema of the database.", _STACK),
     Entry("agents", f"{_AT}agents:agents", "Agents that a run can name, and their variants (profiles).", _SETTINGS),
+    Entry("profile", f"{_AT}profiles:profile", "Session profiles: templates that runs name.", _SETTINGS),
     Entry("secret", f"{_AT}secrets:secret", "Secrets of a project. Its runs get them by name.", _SETTINGS),
     Entry("tag", f"{_AT}tags:tag", "Tags: texts that prompts contain as `@NAME`.", _SETTINGS),
     Entry("scratch", f"{_AT}scratch:scratch", "Drafts, notes and preferences of yours.", _SETTINGS),

@@ -46,6 +46,7 @@ def create_run(body: RunIn, services: ServicesDep, principal: Writer, creating: 
         named = body.project_id
         project_id = resolve(connection, Kind.PROJECT, named, principal, field="project_id") if named else None
         run = inputs.run(body, project_id, services.settings, services.secrets)
+        run = inputs.run_of_profile(run, body.profile, services.session_profiles)
         new = start_run(connection, run, principal, services.settings, services.profiles)
         links = services.links.new_run(new.run_id, new.workspace_id, new.execution_id, new.task_id)
         return RunOut(**vars(new), links=links)

@@ -62,6 +62,7 @@ def create_workspace(body: WorkspaceIn, services: ServicesDep, principal: Writer
     def create(connection: Connection) -> WorkspaceOut:
         project_id = resolve(connection, Kind.PROJECT, body.project_id, principal, field="project_id")
         wanted = inputs.workspace(body, project_id, services.settings, services.secrets)
+        wanted = inputs.workspace_of_profile(wanted, body.profile, services.session_profiles)
         new = create_on_project(connection, wanted, principal, services.settings)
         return answers.workspace(workspace_views.workspace(connection, new, principal), services.links)
 

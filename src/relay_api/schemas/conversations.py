@@ -67,6 +67,7 @@ class SessionOut(Output):
     id: UUID
     workspace_id: UUID
     executor: str | None
+    profile: str | None = Field(description="The session profile that its run or workspace named.")
     agent_session_id: str | None = Field(description="The agent's own id of the conversation, once it has one.")
     can_resume: bool = Field(description="Whether the executor can go on with a conversation.")
     created_at: datetime

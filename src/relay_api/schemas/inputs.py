@@ -1,13 +1,14 @@
 """Turn request bodies into the inputs of use cases, with the checks that need this server's settings."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
 
 from relay_api.schemas.repos import RepoChange, RepoCreateIn
 from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
 from relay_api.schemas.workspaces import WorkspaceIn
+from relay_core.domain import session_profiles
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
 from relay_core.domain.environment import check_environment
@@ -18,6 +19,7 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 from relay_core.domain.limits import Limits
 from relay_core.domain.run_notes import check_labels, check_metadata
+from relay_core.domain.session_profiles import SessionProfiles
 from relay_core.domain.vocabulary import Priority, RunReason
 from relay_core.domain.working_dir import normal_working_dir
 from relay_core.secret_box import SecretBox
@@ -172,3 +174,33 @@ def _secrets(body: RunIn | WorkspaceIn) -> dict[str, str]:
         message = f"{', '.join(both)}: either in env or in secrets"
         raise InvalidInput(message, code="env_given_twice", field="secrets")
     return named
+
+
+def run_of_profile(
+    run: RunInput[Mapping[str, Any]], name: str | None, profiles: SessionProfiles
+) -> RunInput[Mapping[str, Any]]:
+    """Return a run with image and executor of its session profile, where the request gives none.
+
+    Raises:
+        InvalidInput: `profile_unknown`.
+    """
+    if name is None:
+        return run
+    profile = session_profiles.find(profiles, name)
+    taken: dict[str, Any] = {}
+    if run.image is None and profile.image is not None:
+        taken["image"] = profile.image
+    if not run.executor and profile.executor:
+        check_prompt(profile.executor["name"], run.prompt)
+        taken["executor"] = dict(profile.executor)
+    return replace(run, profile=name, from_profile=tuple(taken), **taken)
+
+
+def workspace_of_profile(wanted: NewWorkspace, name: str | None, profiles: SessionProfiles) -> NewWorkspace:
+    """Return a workspace with the image of its session profile, where the request gives none; errors as above."""
+    if name is None:
+        return wanted
+    image = session_profiles.find(profiles, name).image
+    if wanted.image is not None or image is None:
+        return replace(wanted, profile=name)
+    return replace(wanted, profile=name, image=image, from_profile=("image",))

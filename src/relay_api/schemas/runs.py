@@ -152,6 +152,11 @@ class RunIn(Input):
         description="Container image; null: that of the job file, the project's, `relay-AGENT:latest` if the node has "
         "it, then the server's default.",
     )
+    profile: ShortText | None = Field(
+        None,
+        description="Session profile (`GET /v1/profiles`) that gives image and executor where this request does not.",
+        examples=["review"],
+    )
     env: Env = Field(
         default_factory=dict,
         max_length=200,

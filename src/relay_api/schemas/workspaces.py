@@ -17,7 +17,10 @@ class WorkspaceIn(Input):
 
     project_id: ShortText = Field(description="The project's name or id, or the first 4 or more characters of the id.")
     title: ShortText | None = Field(None, description="Null: named after the project.")
-    image: ImageText | None = Field(None, description="Null: the image of the project, then the server's default.")
+    image: ImageText | None = Field(
+        None, description="Null: that of the profile, the project, then the server's default."
+    )
+    profile: ShortText | None = Field(None, description="Session profile (`GET /v1/profiles`) that gives the image.")
     env: Env = Field(
         default_factory=dict,
         max_length=200,
@@ -91,8 +94,8 @@ class WorkspaceOut(Output):
     container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
     limits: LimitsOut
     sources: dict[str, str] = Field(
-        description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `project`, "
-        "`repo` (the repository's defaults), the path of a job file, `agent` (the image of the executor's agent) or "
+        description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `profile`, "
+        "`project`, `repo` (the repository's defaults), the path of a job file, `agent` (the image of the agent) or "
         "`default`. Complete once the clone has ended."
     )
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")

@@ -31,6 +31,7 @@ def body_of(given: Mapping[str, Any]) -> dict[str, Any]:
         "prompt": _prompt(given["prompt"], given["command"]),
         "executor": _executor(given),
         "image": given["image"],
+        "profile": given["profile"],
         "user": given["user"],
         "env": request.environment(env, secret, plain),
         "secrets": request.secret_names(given["secret"] or []),

@@ -68,6 +68,10 @@ Image = Annotated[
         help="Container image; without it the project's or the server's default.", autocompletion=completion.images
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(help="Session profile (`relay profile list`) that gives image and agent where no other option does."),
+]
 Env = Annotated[
     list[str] | None,
     typer.Option(

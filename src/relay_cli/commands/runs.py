@@ -29,6 +29,7 @@ def run(
     cleanup: option.Cleanup = None,
     dev_server: option.DevServer = None,
     image: option.Image = None,
+    profile: option.Profile = None,
     user: option.User = None,
     env: option.Env = None,
     env_secret: option.EnvSecret = None,

@@ -1,8 +1,8 @@
 """The settings of a run, completed from the job files of its repositories: request over file over project over repo.
 
 `sources` says where each value came from. Its keys are `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD`, its
-values `request`, `project`, `repo` (the defaults of the repository), the path of a job file, `agent` (the image of the
-executor's agent) and `default`.
+values `request`, `profile` (the session profile that the request names), `project`, `repo` (the defaults of the
+repository), the path of a job file, `agent` (the image of the executor's agent) and `default`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,10 @@ from relay_core.domain.job_file import EXECUTOR_FIELDS, SCRIPTS, JobFile, Server
 from relay_core.domain.limits import Limits
 from relay_core.domain.step import AgentStep
 
-REQUEST, PROJECT, REPO, AGENT, DEFAULT = "request", "project", "repo", "agent", "default"
+REQUEST, PROFILE, PROJECT, REPO = "request", "profile", "project", "repo"
+AGENT, DEFAULT = "agent", "default"
+FIXED = frozenset({REQUEST, PROFILE})
+"""Sources whose values no job file changes: a request gives a value itself, or names the session profile of it."""
 DEFAULT_EXECUTOR = "claude-code"
 """The executor of a run for which neither request nor job file names one."""
 SCRIPT_FIELDS = {name: "dev_server" if name == "dev_server_script" else name for name in SCRIPTS.values()}
@@ -71,7 +74,7 @@ class JobSettings:
     @property
     def requested(self) -> bool:
         """Whether the request names image and executor, so that no job file can change them."""
-        return self.sources.get("image") == REQUEST and self.sources.get("executor") == REQUEST
+        return FIXED.issuperset((self.sources.get("image"), self.sources.get("executor")))
 
     def plan(self, planned: Action) -> Action:
         """Return the whole chain of the run, with the prompt of the chain that was planned before."""
@@ -113,7 +116,7 @@ def complete(settings: JobSettings, terms: JobTerms, files: Sequence[JobFile | N
     if first is None:
         return replace(settings, repos=repos, sources=sources)
     image = settings.image
-    if first.image is not None and sources.get("image") != REQUEST:
+    if first.image is not None and sources.get("image") not in FIXED:
         image, sources["image"] = first.image, first.path
     taken = {name: value for name, value in first.limits.items() if f"limits.{name}" not in sources}
     sources.update({f"limits.{name}": first.path for name in taken})

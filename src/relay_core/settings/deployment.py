@@ -15,6 +15,11 @@ class DeploymentSettings(SettingsGroup):
         description="TOML file of agent profiles that are laid over the built-in ones (docs/agents.md). Give it to the "
         "API.",
     )
+    session_profiles_file: Path | None = Field(
+        None,
+        description="TOML file of session profiles, which runs and workspaces may name (docs/agents.md). Give it to "
+        "the API.",
+    )
     flower_port: int = Field(5555, ge=1, le=65535, description="TCP port of the local stack's Flower.")
     flower_url: str | None = Field(
         None,

@@ -43,6 +43,7 @@ _SESSION = {
     "id": ids.SESSION,
     "workspace_id": ids.WORKSPACE,
     "executor": "claude-code",
+    "profile": None,
     "agent_session_id": "c3f0d7a2-7b41-4d0e-9a65-0f8e2c1b4d3a",
     "can_resume": True,
     "created_at": ids.CREATED,

@@ -1,4 +1,4 @@
-"""Examples of tags and scratch."""
+"""Examples of tags, scratch and session profiles."""
 
 from typing import Any
 
@@ -24,11 +24,31 @@ _SCRATCH: dict[str, Any] = {
     "updated_at": ids.COMPLETED,
 }
 
+_PROFILE: dict[str, Any] = {
+    "name": "review",
+    "description": "Reads, and changes nothing",
+    "image": "relay-claude-code:latest",
+    "executor": {
+        "name": "claude-code",
+        "command": None,
+        "variant": "plan",
+        "model": None,
+        "reasoning_effort": None,
+        "permission_mode": None,
+        "args": [],
+    },
+    "shell": None,
+    "columns": 80,
+    "rows": 24,
+}
+
 SHARED: dict[str, Any] = {
     "TagIn": {"tag_name": "careful", "content": _TAG["content"]},
     "TagChange": {"content": "Run the tests before you end."},
     "TagOut": _TAG,
     "TagPage": {"items": [_TAG], "next_cursor": None},
+    "SessionProfileOut": _PROFILE,
+    "SessionProfileList": {"items": [_PROFILE]},
     "ScratchIn": {"payload": _SCRATCH["payload"]},
     "ScratchOut": _SCRATCH,
     "ScratchPage": {"items": [_SCRATCH], "next_cursor": None},

@@ -56,6 +56,7 @@ _OF_WORKSPACE = (
     "created_by",
 )
 """Columns of a workspace that a rerun of its job takes over: what was asked for, not what became of it."""
+_OF_SESSION = ("id", "workspace_id", "executor", "executor_config", "profile")
 _NOT_OF_REPO = {"workspace_id", "base_commit", "mirror_path"}
 
 
@@ -141,9 +142,11 @@ def _new_attempt(connection: Connection, first: ExecutionRow, principal: Princip
         connection, first.workspace_id, workspace_id, branch_name(settings.branch_prefix, workspace_id, title)
     )
     connection.execute(insert(Lane).values(workspace_id=workspace_id))
-    session = select(literal(session_id), literal(workspace_id), Session.executor, Session.executor_config)
+    session = select(
+        literal(session_id), literal(workspace_id), Session.executor, Session.executor_config, Session.profile
+    )
     session = session.where(Session.id == first.session_id)
-    connection.execute(insert(Session).from_select(["id", "workspace_id", "executor", "executor_config"], session))
+    connection.execute(insert(Session).from_select(_OF_SESSION, session))
     payload = {"image": old.resolved_image, "title": title}
     subject = operations.of_workspace(workspace_id)
     operations.record(connection, OperationKind.WORKSPACE_CREATE, subject, EventKind.WORKSPACE_CREATED, payload)

@@ -165,6 +165,8 @@ class Session(Base):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), index=True)
     executor: Mapped[str | None]
     executor_config: Mapped[dict[str, Any] | None]
+    profile: Mapped[str | None]
+    """Name of the session profile that it was made from; null: none."""
     created_at: Mapped[datetime] = created()
 
 

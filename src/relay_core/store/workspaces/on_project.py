@@ -30,6 +30,7 @@ class NewWorkspace:
         user: user id of its processes; None: the user of the image, or the node's default.
         env, secrets, secrets_in, needs, named_limits, maxima: as in `RunInput`.
         job_file: whether job files of the repositories are read.
+        profile, from_profile: as in `RunInput`.
     """
 
     project_id: UUID
@@ -44,6 +45,8 @@ class NewWorkspace:
     named_limits: Collection[str] = ()
     maxima: Mapping[str, float] = field(default_factory=dict)
     job_file: bool = True
+    profile: str | None = None
+    from_profile: Collection[str] = ()
 
 
 def create_on_project(connection: Connection, wanted: NewWorkspace, principal: Principal, settings: Settings) -> UUID:
@@ -92,6 +95,8 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         secrets=wanted.secrets,
         secrets_in=wanted.secrets_in,
         needs=wanted.needs,
+        profile=wanted.profile,
+        from_profile=wanted.from_profile,
         job_terms=JobTerms(ServerRules(wanted.maxima, settings.allowed_images), read_files=wanted.job_file),
         sources={f"limits.{name}": REQUEST for name in wanted.named_limits} | sources,
     )

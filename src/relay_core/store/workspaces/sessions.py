@@ -82,8 +82,8 @@ def of_workspace(connection: Connection, workspace_id: UUID, principal: Principa
 
 def visible(principal: Principal) -> Select[Any]:
     """Return a statement that selects the sessions that a principal may see, with workspace, executor and time."""
-    columns = (Session.id, Session.workspace_id, Session.executor, Session.executor_config, Session.created_at)
-    statement = select(*columns).join(Workspace, Workspace.id == Session.workspace_id)
+    own = (Session.executor, Session.executor_config, Session.profile, Session.created_at)
+    statement = select(Session.id, Session.workspace_id, *own).join(Workspace, Workspace.id == Session.workspace_id)
     return statement if principal.only is None else statement.where(Workspace.created_by == principal.only)
 
 
@@ -105,7 +105,7 @@ def _view(connection: Connection, row: RowMapping, *, turns: int = TURNS) -> dic
         .order_by(E.created_at.desc(), E.id)
     )
     last = [dict(turn_row) for turn_row in connection.execute(statement.limit(turns)).mappings()]
-    shown = {name: row[name] for name in ("id", "workspace_id", "executor", "created_at")}
+    shown = {name: row[name] for name in ("id", "workspace_id", "executor", "profile", "created_at")}
     return {
         **shown,
         "agent_session_id": agent_session_before(connection, row["id"]),

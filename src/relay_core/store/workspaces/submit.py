@@ -20,6 +20,7 @@ from relay_core.domain.job_file import ServerRules
 from relay_core.domain.job_settings import (
     DEFAULT,
     DEFAULT_EXECUTOR,
+    PROFILE,
     PROJECT,
     REQUEST,
     JobTerms,
@@ -89,6 +90,10 @@ class RunInput(Generic[E]):
     """Whether job files of the repositories are read."""
     maxima: Mapping[str, float] = field(default_factory=dict)
     """Largest values by name of the limit that a job file may ask for."""
+    profile: str | None = None
+    """Name of the session profile of the request."""
+    from_profile: Collection[str] = ()
+    """`image` and `executor`, where the session profile gave them."""
     job_terms: JobTerms | None = None
     """The settings that the run leaves to job files; `start_run` fills it in. None: nothing."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -170,7 +175,15 @@ def submit_run(
     task_id = uuid4()
     task = {"project_id": project.id, "title": title, "description": run.prompt, "created_by": principal.owner}
     connection.execute(insert(Task), {"id": task_id, **task})
-    source = REQUEST if run.image else PROJECT if project.default_image else DEFAULT
+    source = (
+        PROFILE
+        if "image" in run.from_profile
+        else REQUEST
+        if run.image
+        else PROJECT
+        if project.default_image
+        else DEFAULT
+    )
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
     columns["sources"] = {"image": source, **run.sources}
     workspace_id = _workspace(connection, run, settings, columns)
@@ -181,6 +194,7 @@ def submit_run(
     session_id = uuid4()
     executor = run.executor.as_json() if run.executor.name else None
     session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
+    session["profile"] = run.profile
     connection.execute(insert(Session), {"id": session_id, **session})
     action = plan_run(scripts, run.executor, tags.expand(connection, run.prompt, principal.owner))
     run_id = create_run(
@@ -205,7 +219,8 @@ def submit_run(
 def _sources(run: RunInput[Mapping[str, Any]]) -> dict[str, str]:
     """Return which values of a run come from its request."""
     sources = {f"limits.{name}": REQUEST for name in run.named_limits}
-    sources["executor"] = REQUEST if run.executor.get("name") else DEFAULT
+    given = PROFILE if "executor" in run.from_profile else REQUEST
+    sources["executor"] = given if run.executor.get("name") else DEFAULT
     return sources
 
 
