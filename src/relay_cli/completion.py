@@ -39,6 +39,11 @@ def task_statuses(incomplete: str) -> Values:
     return _words(incomplete, "TaskStatus")
 
 
+def merge_statuses(incomplete: str) -> Values:
+    """Return the statuses of merges."""
+    return _words(incomplete, "MergeStatus")
+
+
 def run_statuses(incomplete: str) -> Values:
     """Return the statuses and conclusions of runs."""
     words = ("queued", "running", "completed", "success", "failure", "cancelled", "timed_out", "lost")

@@ -108,6 +108,7 @@ ENTRIES = (
         "Workspaces: the branch, clones and container in which the steps of a run work.",
         _WORKSPACES,
     ),
+    Entry("merge", f"{_AT}merges:merge", "Merges: work of workspaces that gets into the target branch.", _WORKSPACES),
     Entry(
         "project",
         f"{_AT}projects:project",

@@ -8,7 +8,7 @@ import pytest
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.git.act_requests import Pushed
-from tests.support.git_bench import BRANCH, Workspace, push_request, reset_request, write
+from tests.support.git_bench import BRANCH, Workspace, merge_request, push_request, reset_request, write
 
 pytest_plugins = ["tests.support.git_port"]
 
@@ -118,3 +118,49 @@ def test_a_commit_that_the_clone_lacks_is_refused(port, workspace):
         assert caught.value.reason == Reason.RESET_FAILED
         assert "0123456789abcdef" in str(caught.value)
     assert files(workspace.clone)["README"] == "changed\n"
+
+
+def fetched(port) -> None:
+    port.bench.clone(port.url)
+
+
+def theirs(port, name: str, content: str) -> str:
+    """A commit that another workspace pushed to the target branch."""
+    other = port.bench.clone(port.url)
+    write(other.clone / name, content)
+    other.commit = other.after("another change").committed
+    pushed_to(port, other, branch="target")
+    fetched(port)
+    return other.commit
+
+
+@pytest.mark.parametrize("verb", ["merge", "replay"])
+def test_two_sides_become_one_commit_on_top_of_the_target(port, workspace, verb):
+    target = theirs(port, "theirs", "1\n")
+    made = getattr(workspace.service, verb)(merge_request(workspace, target))
+    assert made.commit is not None
+    assert workspace.service.contains(workspace.id, "repo", made.commit, target)
+    assert pushed_to(port, workspace, branch="target", commit=made.commit, base_commit=target).changed
+    found = port.bench.clone(port.url, "target")
+    assert files(found.clone) == {
+        "README": "changed\n",
+        "src/a.py": "print(1)\n",
+        "src/b.py": "print(2)\n",
+        "theirs": "1\n",
+    }
+    assert files(workspace.clone)["README"] == "changed\n"
+    workspace.service.reset(reset_request(workspace, made.commit, store_of=workspace.id))
+    assert files(workspace.clone) == files(found.clone)
+
+
+@pytest.mark.parametrize("verb", ["merge", "replay"])
+def test_a_conflict_makes_no_commit(port, workspace, verb):
+    target = theirs(port, "README", "theirs\n")
+    made = getattr(workspace.service, verb)(merge_request(workspace, target))
+    assert (made.commit, made.conflicts) == (None, ("README",))
+    assert made.at == (workspace.commit if verb == "replay" else "")
+
+
+def test_a_merge_that_would_change_nothing_makes_no_commit(port, workspace):
+    assert workspace.service.merge(merge_request(workspace, workspace.commit)).commit is None
+    assert not workspace.service.contains(workspace.id, "repo", port.head, workspace.commit)

@@ -16,7 +16,7 @@ from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from relay_workers.git.act_requests import PushRequest, ResetRequest
+from relay_workers.git.act_requests import MergeRequest, PushRequest, ResetRequest
 from relay_workers.git.host.store import Store
 from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
 from relay_workers.git.service import GitService
@@ -195,10 +195,30 @@ def push_request(workspace: Workspace, url: str, **changes: Any) -> PushRequest:
     return PushRequest(**(values | changes))
 
 
-def reset_request(workspace: Workspace, commit: str) -> ResetRequest:
+def reset_request(workspace: Workspace, commit: str, store_of: UUID | None = None) -> ResetRequest:
     assert workspace.result is not None
     mirror = workspace.result.mirror_path
-    return ResetRequest(workspace.dir, workspace.name, mirror, BRANCH, commit, UID, GID, Event())
+    return ResetRequest(workspace.dir, workspace.name, mirror, BRANCH, commit, UID, GID, Event(), store_of)
+
+
+def merge_request(workspace: Workspace, target: str, **changes: Any) -> MergeRequest:
+    """A merge of the workspace's newest commit into a commit of the mirror, or its replay after the base."""
+    assert workspace.result is not None
+    values = {
+        "workspace_id": workspace.id,
+        "workspace_dir": workspace.dir,
+        "name": workspace.name,
+        "mirror_path": workspace.result.mirror_path,
+        "target_commit": target,
+        "source_commit": workspace.commit,
+        "base_commit": workspace.base,
+        "pin": uuid4(),
+        "uid": UID,
+        "gid": GID,
+        "cancelled": Event(),
+        "message": "a merge",
+    }
+    return MergeRequest(**(values | changes))
 
 
 def store_of(bench: Bench, workspace: Workspace) -> Store:

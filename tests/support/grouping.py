@@ -21,6 +21,7 @@ TOGETHER = {
     "workers die": (
         "faults/test_worker_dies.py",
         "faults/test_boundaries.py",
+        "faults/test_merges.py",
         "faults/test_clocks.py",
         "faults/test_admission.py",
     ),

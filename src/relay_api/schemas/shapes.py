@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
 
 from relay_core.domain.git.fetch_progress import FetchPhase
-from relay_core.domain.vocabulary import Reason, RunReason
+from relay_core.domain.vocabulary import MergeKind, MergeMethod, Reason, RunReason
 
 _COMPONENTS = "#/components/schemas/"
 
@@ -89,6 +89,11 @@ class StepAction(Shape):
     discard_changes: bool = Field(
         default=False, description="Of a reset: whether uncommitted changes may be thrown away."
     )
+    target_branch: str | None = Field(None, description="Of a merge and a rebase: branch of the remote.")
+    merge_id: UUID | None = Field(None, description="Of a merge.")
+    kind: MergeKind | None = Field(None, description="Of a merge.")
+    method: MergeMethod | None = Field(None, description="Of a merge.")
+    message: str | None = Field(None, description="Of a merge: the message of its commit.")
 
 
 class WorkTreeSummary(Shape):
@@ -126,7 +131,7 @@ class EventPayload(Shape):
 
     run_reason: RunReason | None = Field(None, description="Of `execution.queued` and `execution.started`.")
     repo: str | None = Field(
-        None, description="Of `execution.queued`, `execution.evidence_problem` and `execution.locks_removed`: its name."
+        None, description="Of `execution.queued`, `.evidence_problem`, `.locks_removed` and `merge.merged`: its name."
     )
     node_id: str | None = Field(
         None,
@@ -172,6 +177,9 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`: the execution's; of `task.status_changed`: "
         "the task's.",
     )
+    merge_id: UUID | None = Field(None, description="Of `merge.merged`.")
+    target_branch: str | None = Field(None, description="Of `merge.merged`: the branch that has the work.")
+    merge_commit: str | None = Field(None, description="Of `merge.merged`: the commit by which it got it.")
     project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
     clone_error: str | None = Field(None, description="Of `project.state_changed`: why the latest clone failed.")
     reason: Reason | None = Field(

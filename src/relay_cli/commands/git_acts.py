@@ -1,4 +1,4 @@
-"""`relay workspace push | reset`: the server pushes a workspace's commits to the remote, or resets its clones."""
+"""`relay workspace push | reset | rebase`: the server acts on the commits of a workspace."""
 
 from typing import Annotated, Any
 
@@ -63,6 +63,24 @@ def reset(
         raise CommandFailed("say what to reset to: either --before EXECUTION or --commit COMMIT", 2)
     body = {"before_execution": before, "commit": commit, "repo": repo, "discard_changes": discard_changes}
     _ask("reset", workspace, body, wait=wait, as_json=as_json)
+
+
+def rebase(
+    workspace: WorkspaceId,
+    repo: Repo = None,
+    target: Annotated[
+        str | None, typer.Option(help="Branch of the remote; without it the target branch of the workspace.")
+    ] = None,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Move the commits of a workspace onto the present commit of its target branch.
+
+    On a conflict nothing changes, and the text names the files.
+
+    Example: relay workspace rebase 3f2a91bc
+    """
+    _ask("rebase", workspace, {"repo": repo, "target_branch": target}, wait=wait, as_json=as_json)
 
 
 def _ask(verb: str, workspace: str, body: dict[str, Any], *, wait: bool, as_json: bool) -> None:

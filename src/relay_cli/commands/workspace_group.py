@@ -1,4 +1,4 @@
-"""`relay workspace list | show | stop | resume | push | reset | rm | prune`: containers and files of runs."""
+"""`relay workspace list | show | stop | resume | push | reset | rebase | rm | prune`: containers and files of runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ workspace.command("stop")(workspaces.stop)
 workspace.command("resume")(workspaces.resume)
 workspace.command("push")(git_acts.push)
 workspace.command("reset")(git_acts.reset)
+workspace.command("rebase")(git_acts.rebase)
 
 
 @workspace.command("list")

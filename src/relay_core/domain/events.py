@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     """Files that a step left owned by root now belong to the workspace's user. Payload: `files`, `uid`."""
     EXECUTION_LOCKS_REMOVED = "execution.locks_removed"
     """Lock files that killed git processes had left were removed. Payload: `repo`, `files`."""
+    MERGE_MERGED = "merge.merged"
+    """The target branch has the work. Payload: `merge_id`, `repo`, `target_branch`, `merge_commit`."""
     EXECUTION_COMPLETED = "execution.completed"
     """Last event of an execution that completed. Payload: `status`, `reason`, `exit_code`, `error_reason`."""
     EXECUTION_FAILED = "execution.failed"

@@ -9,6 +9,7 @@ Since version 2, `relay-pid1` starts processes. Before, the container engine did
 """
 NO_GID = -1
 """Group id in the handle of an execution that has no process in a container; no process can have it."""
+REBASE_BEGUN, REBASE_DONE = "begun", "done"
 FIRST_OF_PID1 = 2
 """The first version whose processes relay-pid1 starts."""
 
@@ -18,7 +19,7 @@ class ProcessHandle:
     """The place of one process in the workspace's container.
 
     It is stored with the claim (only `gid`), before the process starts (with `fence`), for a dev server once its port
-    answers, and for a forced push before it (with `replaces`).
+    answers, for a forced push before it (with `replaces`), and for a rebase before the clone changes (with `rebase`).
 
     Attributes:
         gid: group id of all processes of the execution, and of no other process in the workspace.
@@ -28,6 +29,7 @@ class ProcessHandle:
         forward_port: port on the node's loopback address that is forwarded to ``port``.
         replaces: commit of the remote's branch that a forced push may replace, found by its first owner; empty: there
             was none. None: it was not asked, or the execution is no forced push.
+        rebase: `REBASE_BEGUN` once a rebase may have changed the clone, `REBASE_DONE` once the base is stored, too.
         version: format of the handle; a worker does not take over an execution whose handle is newer than its
             `VERSION`.
     """
@@ -37,6 +39,7 @@ class ProcessHandle:
     port: int | None = None
     forward_port: int | None = None
     replaces: str | None = None
+    rebase: str | None = None
     version: int = VERSION
 
     @property

@@ -98,6 +98,13 @@ ADVICE: Final = {
     ),
     Reason.PUSH_FAILED: "Check whether the node can reach the remote, and whether its key may write there.",
     Reason.RESET_FAILED: "Commit the changes or allow the reset to discard them; check that the clone has the commit.",
+    Reason.MERGE_CONFLICT: (
+        "Rebase the workspace, or let its agent merge the target branch and solve the conflict; then merge again."
+    ),
+    Reason.MERGE_FAILED: (
+        "Check that the branch has commits that the target branch lacks, and that the remote can be read."
+    ),
+    Reason.REBASE_FAILED: "Commit the changes or discard them with a reset; check that the remote can be read.",
     Reason.CLONE_FAILED: "Check the URL, the branch, and whether the server may read the repository.",
     Reason.CLONE_TIMEOUT: "Retry; raise `RELAY_CLONE_TIMEOUT_SECONDS` or `RELAY_GIT_CONTAINER_TIMEOUT_SECONDS`.",
     Reason.IMAGE_UNAVAILABLE: "Pull or build the image on the node, or name another one.",

@@ -6,9 +6,10 @@ Every kind has `run_reason`, `repo` (name of the repository whose script it runs
 
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 from relay_core.domain.agents.executors import ExecutorChoice
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.vocabulary import MergeKind, MergeMethod, RunReason
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,41 @@ class ResetStep:
         return self.targets[0].repo if len(self.targets) == 1 else None
 
 
-GitStep = PushStep | ResetStep
+@dataclass(frozen=True)
+class MergeStep:
+    """Merges the commits of one repository into its target branch, or opens a pull request for that.
+
+    Attributes:
+        merge_id: the row of the merge; a retry names the same one.
+        target_branch: branch of the remote.
+        message: message of the commit, or title and description of the pull request.
+    """
+
+    merge_id: UUID
+    repo: str
+    target_branch: str
+    kind: MergeKind
+    method: MergeMethod
+    message: str
+    run_reason: ClassVar[RunReason] = RunReason.MERGE
+    cwd: ClassVar[str] = ""
+    as_root: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class RebaseStep:
+    """Moves the commits of one clone onto the present commit of its target branch.
+
+    Attributes:
+        target_branch: branch of the remote.
+    """
+
+    repo: str
+    target_branch: str
+    run_reason: ClassVar[RunReason] = RunReason.REBASE
+    cwd: ClassVar[str] = ""
+    as_root: ClassVar[bool] = False
+
+
+GitStep = PushStep | ResetStep | MergeStep | RebaseStep
 Step = CloneStep | ScriptStep | DevServerStep | AgentStep | GitStep

@@ -14,6 +14,8 @@ class RunReason(StrEnum):
     ARCHIVE_SCRIPT = "archive_script"
     PUSH = "push"
     RESET = "reset"
+    MERGE = "merge"
+    REBASE = "rebase"
 
     @property
     def in_lane(self) -> bool:
@@ -28,7 +30,12 @@ class RunReason(StrEnum):
     @property
     def moves_task(self) -> bool:
         """Whether start and end of such an execution change the status of the task; git acts and dev servers do not."""
-        return self not in {RunReason.DEV_SERVER, RunReason.PUSH, RunReason.RESET}
+        return self is not RunReason.DEV_SERVER and not self.is_git_act
+
+    @property
+    def is_git_act(self) -> bool:
+        """Whether it is an act on the git repositories of a workspace, without a process in its container."""
+        return self in {RunReason.PUSH, RunReason.RESET, RunReason.MERGE, RunReason.REBASE}
 
 
 class Status(StrEnum):
@@ -66,6 +73,10 @@ class Reason(StrEnum):
     PUSH_FAILED = "push_failed"
     RESET_FAILED = "reset_failed"
     """A clone has uncommitted changes that the request did not allow to discard, or cannot be reset to the commit."""
+    MERGE_CONFLICT = "merge_conflict"
+    """The workspace and the target branch changed the same lines; the text names the files, and nothing has changed."""
+    MERGE_FAILED = "merge_failed"
+    REBASE_FAILED = "rebase_failed"
     # the preparation failed
     CLONE_FAILED = "clone_failed"
     CLONE_TIMEOUT = "clone_timeout"
@@ -142,13 +153,45 @@ class RunKind(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Status of a Task. It follows from the task's executions; only `CANCELLED` is set by a person."""
+    """Status of a Task. It follows from the task's executions and merges; only `CANCELLED` is set by a person."""
 
     TODO = "todo"
     INPROGRESS = "inprogress"
     INREVIEW = "inreview"
     DONE = "done"
     CANCELLED = "cancelled"
+
+
+class MergeKind(StrEnum):
+    """The way in which the work of a workspace gets into its target branch."""
+
+    DIRECT = "direct"
+    """Relay makes a commit and pushes it to the target branch."""
+    PR = "pr"
+    """Relay pushes the workspace's branch and opens a pull request, which others merge or close."""
+
+
+class MergeMethod(StrEnum):
+    """The commit that a direct merge makes."""
+
+    SQUASH = "squash"
+    """One commit with all changes, whose only parent is the target branch."""
+    MERGE = "merge"
+    """A commit with two parents, so that the workspace's commits are in the target branch, too."""
+
+
+class MergeStatus(StrEnum):
+    """The status of a merge of one repository of a workspace."""
+
+    PENDING = "pending"
+    """Its execution is queued or running."""
+    OPEN = "open"
+    """The pull request is open."""
+    MERGED = "merged"
+    CLOSED = "closed"
+    """The pull request was closed without a merge."""
+    FAILED = "failed"
+    """Its execution failed or was killed before the target branch, or a pull request, had the work."""
 
 
 class WorkspaceState(StrEnum):

@@ -33,7 +33,7 @@ from relay_workers.execution.workspace_container import WorkspaceContainers
 from relay_workers.ownership.claims import Claims
 from relay_workers.ownership.live_executions import ExecutionControl
 
-GIT_ACTS = (RunReason.PUSH, RunReason.RESET)
+GIT_ACTS = tuple(reason for reason in RunReason if reason.is_git_act)
 
 
 def make_runner(context: WorkerContext) -> Runner:
@@ -71,7 +71,7 @@ def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
     return dict.fromkeys(RunReason, run_step) | {
         RunReason.CLONE: run_clone,
         RunReason.DEV_SERVER: run_dev_server,
-        **dict.fromkeys(GIT_ACTS, make_git_acts(context).run),
+        **dict.fromkeys(GIT_ACTS, make_git_acts(context, mirrors).run),
     }
 
 
@@ -128,10 +128,16 @@ def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -
     )
 
 
-def make_git_acts(context: WorkerContext) -> GitActs:
-    """Build the part that carries out `push` and `reset` executions."""
+def make_git_acts(context: WorkerContext, mirrors: MirrorFetches) -> GitActs:
+    """Build the part that carries out git acts: `push`, `reset`, `merge` and `rebase` executions."""
     return GitActs(
-        _workspaces(context), context.git, context.database, context.secrets, context.leases, _open_log(context)
+        _workspaces(context),
+        context.git,
+        mirrors,
+        context.database,
+        context.secrets,
+        context.leases,
+        _open_log(context),
     )
 
 

@@ -1,4 +1,4 @@
-"""Carries out the git acts of a workspace: `push` and `reset` executions.
+"""Carries out the git acts of a workspace: `push`, `reset`, `merge` and `rebase` executions.
 
 They have no process in the container that another worker could attach to. So each can be repeated without harm: a
 worker that takes the execution over runs it again from the start.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.logs.masking import SecretMask
-from relay_core.domain.step import PushStep, ResetStep
+from relay_core.domain.step import MergeStep, PushStep, RebaseStep, ResetStep
 from relay_core.secret_box import SecretBox
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.finish import Evidence
@@ -18,8 +18,11 @@ from relay_core.store.outage import is_away
 from relay_core.store.transaction import Database
 from relay_workers.execution.clone import OpenLog
 from relay_workers.execution.git_work import GitWork, States
+from relay_workers.execution.merge_act import merge
+from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome, as_failure, end_of
 from relay_workers.execution.push_act import push
+from relay_workers.execution.rebase_act import rebase
 from relay_workers.execution.reset_act import reset
 from relay_workers.execution.secret_values import to_mask
 from relay_workers.execution.step_log import StepLog
@@ -31,11 +34,12 @@ from relay_workers.ownership.live_executions import ExecutionControl, OwnershipL
 
 @dataclass(frozen=True)
 class GitActs:
-    """Carries out pushes and resets. Each worker has one.
+    """Carries out git acts. Each worker has one.
 
     Attributes:
         workspaces: rows and directories of workspaces.
-        git: pushes and resets.
+        git: carries out the acts.
+        mirrors: fetches the target branches of merges and rebases.
         database: stores the HEAD commits before the act.
         secrets: decrypts the values to mask.
         leases: confirm that this worker owns the execution, before clones are changed.
@@ -44,6 +48,7 @@ class GitActs:
 
     workspaces: Workspaces
     git: Git
+    mirrors: MirrorFetches
     database: Database
     secrets: SecretBox
     leases: Leases
@@ -85,6 +90,10 @@ class GitActs:
             return lambda: push(work, step)
         if isinstance(step, ResetStep):
             return lambda: reset(work, step, self.leases)
+        if isinstance(step, MergeStep):
+            return lambda: merge(work, step, self.mirrors, self.leases)
+        if isinstance(step, RebaseStep):
+            return lambda: rebase(work, step, self.mirrors, self.leases)
         raise TypeError(f"{step.run_reason} is no git act")
 
     def _heads_if_any(self, claimed: Claimed) -> States:

@@ -9,17 +9,14 @@ from relay_core.domain.step import ResetStep
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions import owned
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
+from relay_workers.execution.clone_reset import reset_clone
 from relay_workers.execution.git_work import GitWork, States
 from relay_workers.execution.repo_states import after_state_columns
 from relay_workers.git.act_requests import ResetRequest
 from relay_workers.git.port import AfterState
-from relay_workers.git.sandbox.locks import remove_dead_locks
 from relay_workers.ownership.leases import Leases
 
 _PATHS_NAMED = 5
-_TRIES = 3
-"""How often a worker that took a reset over tries it: the git container of the dead worker may be at work still."""
-_TRY_SECONDS = 1.0
 
 
 def reset(work: GitWork, step: ResetStep, leases: Leases) -> States:
@@ -39,7 +36,7 @@ def reset(work: GitWork, step: ResetStep, leases: Leases) -> States:
     for repo, _ in wanted:
         work.check_wanted()
         leases.confirm(work.control)  # another worker may own the execution now, and steps may follow it
-        _reset_clone(work, requests[repo.repo_id])
+        reset_clone(work, requests[repo.repo_id])
         work.log.say(f"{repo.name} is reset to {commits[repo.repo_id]} on branch {work.workspace.row.branch}")
         state = work.record(repo)
         if state.dirty:
@@ -105,23 +102,3 @@ def _paths(work: GitWork, state: AfterState) -> str:
     """Return the first changed paths of a state; an empty text if they are not known."""
     paths = [work.mask.text(path) for path in state.summary.get("paths", [])]
     return ", ".join(paths[:_PATHS_NAMED]) + (" and more" if len(paths) > _PATHS_NAMED else "")
-
-
-def _reset_clone(work: GitWork, request: ResetRequest) -> None:
-    if work.claimed.adopted:
-        _remove_dead_locks(work, request)
-    for _ in range(_TRIES - 1 if work.claimed.adopted else 0):
-        try:
-            work.git.reset(request)
-        except StepFailed as error:
-            if error.reason != Reason.RESET_FAILED or work.control.stop.wait(_TRY_SECONDS):
-                raise
-        else:
-            return
-    work.git.reset(request)
-
-
-def _remove_dead_locks(work: GitWork, request: ResetRequest) -> None:
-    with work.database.connect() as connection:
-        gids = owned.running_gids(connection, work.claimed.workspace_id, but=work.claimed.execution_id)
-    remove_dead_locks(request.workspace_dir, request.name, request.branch, ended=work.claimed.gid, running=lambda: gids)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from relay_core.domain.agents.executors import ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
-from relay_core.domain.step import AgentStep, CloneStep, PushStep, ResetStep
+from relay_core.domain.step import AgentStep, CloneStep, GitStep
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.transaction import Database
@@ -22,7 +22,7 @@ def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) 
         StepFailed: `start_failed` or `cannot_resume`: the executor refuses the prompt or its settings.
     """
     step = claimed.step
-    if isinstance(step, CloneStep | PushStep | ResetStep):
+    if isinstance(step, CloneStep | GitStep):
         raise TypeError(f"a {step.run_reason} has no process in a container")
     if not isinstance(step, AgentStep):
         return StepPlan(script=step.script.encode(), stdin=b"", env={})

@@ -1,4 +1,4 @@
-"""Requests for the git acts `push` and `reset`, and the result of a push: value types of the interface `Git`."""
+"""Requests for git acts, and their results: value types of the interface `Git`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,3 +66,54 @@ class ResetRequest:
     """Group as which git runs in the clone."""
     cancelled: Event
     """Another thread sets this event to cancel the reset."""
+    store_of: UUID | None = None
+    """Workspace in whose store of this clone the commit is; its objects are copied. None: the clone has the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest:
+    """Request to merge two commits, or to replay the commits of one on top of the other, outside of any clone."""
+
+    workspace_id: UUID
+    workspace_dir: Path
+    name: str
+    """Name of the clone's directory below ``repos/``; the commits are in the clone's store or in the mirror."""
+    mirror_path: Path
+    target_commit: str
+    """Commit of the target branch."""
+    source_commit: str
+    """Commit of the workspace's branch."""
+    base_commit: str | None
+    """Commit up to which the target has what the workspace has; None: git finds the common ancestors.
+
+    A replay needs it: it replays the commits after this one.
+    """
+    pin: UUID
+    """Names the ref that keeps the new commit in the store."""
+    uid: int
+    """User as which git runs."""
+    gid: int
+    """Group as which git runs."""
+    cancelled: Event
+    """Another thread sets this event to cancel the act."""
+    message: str = ""
+    """Message of a merge's commit."""
+    two_parents: bool = False
+    """Whether a merge's commit has the source as second parent; if not, its only parent is the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The result of a merge, or of a replay.
+
+    Attributes:
+        commit: the new commit, which is in the store; None if there are conflicts, or a merge would change nothing.
+        conflicts: paths that both sides changed.
+        at: the commit whose replay has the conflicts; empty for a merge.
+        replayed: number of replayed commits.
+    """
+
+    commit: str | None
+    conflicts: tuple[str, ...] = ()
+    at: str = ""
+    replayed: int = 0

@@ -11,7 +11,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.fetch_progress import FetchProgress
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
 
 
 class StartPointMissing(StepFailed):
@@ -344,6 +344,33 @@ class Git(Protocol):
 
         Raises:
             StepFailed: as `resolve`; ``reset_failed`` also if another git command is running in the clone.
+        """
+
+    def merge(self, request: MergeRequest) -> Merged:
+        """Merge the source into the target as a new commit of the store. No clone, branch or remote changes.
+
+        Raises:
+            StepFailed: reason ``merge_failed``: a commit is missing, or the sides have no common ancestor. Also
+                ``engine_error``, ``image_unavailable``, ``clone_timeout``, ``oom``, ``internal_error``; ``user`` if the
+                request was cancelled.
+        """
+
+    def replay(self, request: MergeRequest) -> Merged:
+        """Replay the commits of the source after the base on top of the target, as new commits of the store.
+
+        Authors, their dates and messages stay. Merge commits, and commits that would be empty, are left out.
+
+        Raises:
+            StepFailed: as `merge`, with the reason ``rebase_failed``.
+        """
+
+    def contains(self, workspace_id: UUID, name: str, commit: str, wanted: str) -> bool:
+        """Return whether ``wanted`` is a commit, or an ancestor of it; both are looked up in the store of a clone.
+
+        False if one of them is missing.
+
+        Raises:
+            StepFailed: reason ``internal_error``: git took too long.
         """
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:

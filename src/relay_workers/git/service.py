@@ -11,11 +11,12 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
 from relay_workers.git.host.committed_files import files_in_commit
 from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.mirror import Mirrors
 from relay_workers.git.host.push import Pusher
+from relay_workers.git.host.store import Store
 from relay_workers.git.port import (
     AfterState,
     AfterStateRequest,
@@ -31,6 +32,7 @@ from relay_workers.git.sandbox.after_state import Recorder
 from relay_workers.git.sandbox.container import ContainerUser
 from relay_workers.git.sandbox.head_reader import read_head
 from relay_workers.git.sandbox.make_clone import Cloner
+from relay_workers.git.sandbox.merge import Merger
 from relay_workers.git.sandbox.reset import Resetter
 
 
@@ -50,6 +52,7 @@ class GitService:
         self._recorder = Recorder(settings, tool)
         self._pusher = Pusher(settings)
         self._resetter = Resetter(settings, tool)
+        self._merger = Merger(settings, tool)
 
     def fetch(self, request: FetchRequest) -> FetchedRemote:
         """Update the mirror of a remote, or make it; see `Git.fetch`."""
@@ -94,6 +97,18 @@ class GitService:
     def reset(self, request: ResetRequest) -> str:
         """Reset a clone to a commit; see `Git.reset`."""
         return self._resetter.reset(request)
+
+    def merge(self, request: MergeRequest) -> Merged:
+        """Merge two commits as a new commit of the store; see `Git.merge`."""
+        return self._merger.merge(request)
+
+    def replay(self, request: MergeRequest) -> Merged:
+        """Replay commits on top of another one, as new commits of the store; see `Git.replay`."""
+        return self._merger.replay(request)
+
+    def contains(self, workspace_id: UUID, name: str, commit: str, wanted: str) -> bool:
+        """Return whether a commit is another one, or an ancestor of it; see `Git.contains`."""
+        return Store(self._settings, workspace_id, name).contains(commit, wanted)
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
         """Remove the files and the stores of a workspace; see `Git.remove_workspace`.

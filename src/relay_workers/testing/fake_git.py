@@ -7,6 +7,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha1
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.act_requests import Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
 from relay_workers.git.host.push import moved
 from relay_workers.git.port import (
     AfterState,
@@ -68,6 +69,14 @@ class FakeGit:
         """Return the branches of a remote: the id of the commit by name."""
         return dict(self._remotes[url])
 
+    def files_of(self, commit: str) -> Files:
+        """Return the files of a commit."""
+        return dict(self._commits[commit])
+
+    def parent_of(self, commit: str) -> str | None:
+        """Return the parent of a commit; None if it has none."""
+        return self._parents.get(commit) or None
+
     def move_branch(self, url: str, branch: str, commit: str) -> None:
         """Let a branch of a remote point to a commit, as if another person had pushed it."""
         self._remotes[url][branch] = commit
@@ -117,6 +126,18 @@ class FakeGit:
     def reset(self, request: ResetRequest) -> str:
         """Reset a clone to a commit (`Git.reset`)."""
         return self._serve("reset", lambda: self._reset(request))
+
+    def merge(self, request: MergeRequest) -> Merged:
+        """Merge two commits (`Git.merge`); the new commit has one parent, the target."""
+        return self._serve("merge", lambda: self._merge(request))
+
+    def replay(self, request: MergeRequest) -> Merged:
+        """Replay all commits after the base as one (`Git.replay`)."""
+        return self._serve("replay", lambda: self._replay(request))
+
+    def contains(self, workspace_id: UUID, name: str, commit: str, wanted: str) -> bool:  # noqa: ARG002 - the port's
+        """Return whether a commit is another one or an ancestor of it (`Git.contains`)."""
+        return wanted in self._line(commit)
 
     def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
         """Remove a workspace's directory (`Git.remove_workspace`)."""
@@ -223,6 +244,37 @@ class FakeGit:
         if branches is None:
             raise StepFailed(Reason.PUSH_FAILED, f"cannot push to {request.url}: there is no git repository")
         return branches
+
+    def _merge(self, request: MergeRequest) -> Merged:
+        base = request.base_commit or self._common(request.target_commit, request.source_commit)
+        made = self._three_way(base, request.target_commit, request.source_commit)
+        if isinstance(made, Merged):
+            return made
+        same = made == self._commits[request.target_commit]
+        return Merged(None) if same else Merged(self._commit(made, request.target_commit))
+
+    def _replay(self, request: MergeRequest) -> Merged:
+        made = self._three_way(request.base_commit or "", request.target_commit, request.source_commit)
+        if isinstance(made, Merged):
+            return replace(made, at=request.source_commit)
+        if made == self._commits[request.target_commit]:
+            return Merged(request.target_commit)
+        return Merged(self._commit(made, request.target_commit), replayed=1)
+
+    def _common(self, one: str, other: str) -> str:
+        line = self._line(other)
+        return next(commit for commit in self._line(one) if commit in line)
+
+    def _three_way(self, base: str, ours: str, theirs: str) -> Files | Merged:
+        """Return the merged files, or the conflicts; a file is merged as a whole."""
+        was, mine, other = (self._commits[commit] for commit in (base, ours, theirs))
+        names = sorted({*was, *mine, *other})
+        both = [name for name in names if mine.get(name) != other.get(name)]
+        conflicts = [name for name in both if was.get(name) not in (mine.get(name), other.get(name))]
+        if conflicts:
+            return Merged(None, tuple(conflicts))
+        sides = {name: other if mine.get(name) == was.get(name) else mine for name in names}
+        return {name: side[name] for name, side in sides.items() if name in side}
 
     def _line(self, commit: str) -> list[str]:
         """Return the commit and its ancestors."""

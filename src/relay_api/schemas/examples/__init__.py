@@ -5,9 +5,19 @@ from typing import Any
 from relay_api.schemas.examples.administration import ADMINISTRATION
 from relay_api.schemas.examples.bodies import BODIES
 from relay_api.schemas.examples.executions import EXECUTIONS
+from relay_api.schemas.examples.merges import MERGES
 from relay_api.schemas.examples.records import RECORDS
 from relay_api.schemas.examples.runs import RUNS
 from relay_api.schemas.examples.shared import SHARED
 from relay_api.schemas.examples.workspaces import WORKSPACES
 
-EXAMPLES: dict[str, Any] = {**BODIES, **RUNS, **EXECUTIONS, **RECORDS, **WORKSPACES, **ADMINISTRATION, **SHARED}
+EXAMPLES: dict[str, Any] = {
+    **BODIES,
+    **RUNS,
+    **EXECUTIONS,
+    **RECORDS,
+    **WORKSPACES,
+    **MERGES,
+    **ADMINISTRATION,
+    **SHARED,
+}

@@ -15,6 +15,9 @@ BODIES: dict[str, Any] = {
     "RerunIn": {"from": "failed_step"},
     "PushIn": {"branch": "parser-test"},
     "ResetIn": {"before_execution": "5e70b1c2"},
+    "MergeIn": {"method": "squash", "message": "Add a test for the parser"},
+    "MergePreviewIn": {"method": "squash"},
+    "RebaseIn": {"target_branch": "main"},
     "RetryIn": {"run_agent_again": True},
     "WorkspaceIn": {"project_id": "shop", "title": "Try the new parser"},
     "ProjectIn": {

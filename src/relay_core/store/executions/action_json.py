@@ -3,12 +3,14 @@
 An action is ``{"step": STEP, "next_action": {"steps": [STEP, …], "next_action": …} | null}``. A step has
 ``run_reason``, ``repo``, ``cwd`` and ``as_root``. A script and a dev server also have ``script``. A coding agent has
 ``executor`` and ``prompt``, and ``follow_up: true`` if it continues a conversation. A push has ``branch`` and
-``force``; a reset has ``targets`` (``repo`` and ``commit`` each) and ``discard_changes``. Rows of older versions may
-lack fields.
+``force``; a reset has ``targets`` (``repo`` and ``commit`` each) and ``discard_changes``; a merge has ``merge_id``,
+``target_branch``, ``kind``, ``method`` and ``message``; a rebase has ``target_branch``. Rows of older versions may lack
+fields.
 """
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from relay_core.domain.agents.executors import FIELDS, ExecutorChoice
 from relay_core.domain.chain import Action, StepGroup
@@ -17,13 +19,15 @@ from relay_core.domain.step import (
     CloneStep,
     DevServerStep,
     GitStep,
+    MergeStep,
     PushStep,
+    RebaseStep,
     ResetStep,
     ResetTarget,
     ScriptStep,
     Step,
 )
-from relay_core.domain.vocabulary import RunReason
+from relay_core.domain.vocabulary import MergeKind, MergeMethod, RunReason
 
 Json = dict[str, Any]
 
@@ -46,12 +50,19 @@ def step_to_json(step: Step) -> Json:
     if isinstance(step, AgentStep):
         follow_up = {"follow_up": True} if step.follow_up else {}
         return {**common, "executor": step.executor.as_json(), "prompt": step.prompt, **follow_up}
+    return common if isinstance(step, CloneStep) else {**common, **_git_fields(step)}
+
+
+def _git_fields(step: GitStep) -> Json:
     if isinstance(step, PushStep):
-        return {**common, "branch": step.branch, "force": step.force}
+        return {"branch": step.branch, "force": step.force}
     if isinstance(step, ResetStep):
         targets = [{"repo": target.repo, "commit": target.commit} for target in step.targets]
-        return {**common, "targets": targets, "discard_changes": step.discard_changes}
-    return common
+        return {"targets": targets, "discard_changes": step.discard_changes}
+    if isinstance(step, RebaseStep):
+        return {"target_branch": step.target_branch}
+    how: Json = {"kind": step.kind, "method": step.method, "message": step.message}
+    return {"merge_id": str(step.merge_id), "target_branch": step.target_branch, **how}
 
 
 def step_from_json(stored: Mapping[str, Any]) -> Step:
@@ -59,7 +70,7 @@ def step_from_json(stored: Mapping[str, Any]) -> Step:
     reason = RunReason(stored["run_reason"])
     if reason is RunReason.CLONE:
         return CloneStep()
-    if reason in {RunReason.PUSH, RunReason.RESET}:
+    if reason.is_git_act:
         return _git_step(reason, stored)
     cwd = stored.get("cwd", "")
     if reason is RunReason.CODING_AGENT:
@@ -85,6 +96,11 @@ def executor_from_json(stored: Mapping[str, Any]) -> ExecutorChoice:
 def _git_step(reason: RunReason, stored: Mapping[str, Any]) -> GitStep:
     if reason is RunReason.PUSH:
         return PushStep(stored["repo"], stored["branch"], stored["force"])
+    if reason is RunReason.REBASE:
+        return RebaseStep(stored["repo"], stored["target_branch"])
+    if reason is RunReason.MERGE:
+        how = (MergeKind(stored["kind"]), MergeMethod(stored["method"]), stored["message"])
+        return MergeStep(UUID(stored["merge_id"]), stored["repo"], stored["target_branch"], *how)
     targets = tuple(ResetTarget(target["repo"], target["commit"]) for target in stored["targets"])
     return ResetStep(targets, stored["discard_changes"])
 

@@ -33,5 +33,6 @@ def handle_from_json(stored: Mapping[str, Any]) -> ProcessHandle:
         stored.get("port"),
         stored.get("forward_port"),
         stored.get("replaces"),
+        stored.get("rebase"),
         stored.get("version", WITHOUT_VERSION),
     )

@@ -12,6 +12,7 @@ from relay_core.store.schema.execution_tables import (
     ExecutionProcess,
     ExecutionProcessRepoState,
 )
+from relay_core.store.schema.merge_tables import Merge
 from relay_core.store.schema.mirror_tables import Mirror
 from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
@@ -42,6 +43,7 @@ __all__ = [
     "Lane",
     "LogChunk",
     "LogStream",
+    "Merge",
     "Mirror",
     "Operation",
     "PageSession",

@@ -97,6 +97,20 @@ class Store:
         with self._repo() as repo:
             return _is_commit(repo, commit)
 
+    def contains(self, commit: str, wanted: str) -> bool:
+        """Return whether ``wanted`` is ``commit`` or an ancestor of it; False if one of them is missing.
+
+        Raises:
+            StepFailed: reason ``internal_error``: git took too long.
+        """
+        if not (self.has(commit) and self.has(wanted)):
+            return False
+        job = GitJob(("merge-base", "--is-ancestor", wanted, commit), git_dir=self.path)
+        try:
+            return run_git(job, self._deadline()).exit_code == 0
+        except DeadlinePassed as error:
+            raise StepFailed(Reason.INTERNAL_ERROR, "the search for an ancestor took too long") from error
+
     def pin(self, execution_id: UUID, commit: str) -> None:
         """Create the ref ``refs/relay/<execution id>`` for a commit, so that git keeps the commit.
 

@@ -45,22 +45,13 @@ class Recorder:
             return AfterState(None, problem=head.problem)
         state = AfterState(head.commit, head.branch, problem=head.problem)
         try:
-            with self._out_directory(request) as out_dir:
+            message, user = request.commit_message or "", ContainerUser(request.uid, request.gid)
+            with out_directory(self._settings, message, user) as out_dir:
                 return self._record(request, state, out_dir)
         except (StepFailed, DeadlinePassed, OSError) as error:  # OSError: for example a full disk
             head = read_head(request.workspace_dir, request.name)
             log.warning("after-state not recorded", action="after_state", repo=request.name, problem=str(error))
             return replace(state, after_head=head.commit, problem=str(error))
-
-    @contextmanager
-    def _out_directory(self, request: AfterStateRequest) -> Iterator[Path]:
-        """Create a temporary directory outside of the workspace: it has the commit message and gets the results."""
-        with scratch(self._settings.data_dir) as path:
-            (path / "message").write_bytes(_commit_message(request.commit_message or ""))
-            if os.geteuid() == 0:
-                os.chown(path / "message", request.uid, request.gid)
-                os.chown(path, request.uid, request.gid)
-            yield path
 
     def _record(self, request: AfterStateRequest, state: AfterState, out_dir: Path) -> AfterState:
         store = Store(self._settings, request.workspace_id, request.name)
@@ -85,19 +76,10 @@ class Recorder:
         if failure is not None or pinned is None:
             return replace(state, problem=str(failure or answer.values.get("problem", "git gave no answer")))
         try:
-            self._keep(store, request.execution_id, pinned, out_dir)
+            keep(store, request.execution_id, pinned, out_dir)
         except (StepFailed, DeadlinePassed, OSError) as error:  # the result still contains the commit if one was made
             return replace(state, problem=str(error))
         return self._with_bundle(self._with_patches(replace(state, pinned_commit=pinned), store, request), request)
-
-    def _keep(self, store: Store, execution_id: UUID, pinned: str, out_dir: Path) -> None:
-        with SafeDir.open(out_dir) as results:
-            descriptor, _ = results.open_file("pack")
-        try:
-            store.import_pack(descriptor)
-        finally:
-            os.close(descriptor)
-        store.pin(execution_id, pinned)
 
     def _with_patches(self, state: AfterState, store: Store, request: AfterStateRequest) -> AfterState:
         pinned, limit = state.pinned_commit, self._settings.patch_max_bytes
@@ -127,6 +109,33 @@ class Recorder:
             return replace(state, bundle=Bundle(None, str(error)))
 
 
+@contextmanager
+def out_directory(settings: Settings, message: str, user: ContainerUser) -> Iterator[Path]:
+    """Create a temporary directory outside of the workspace: it has a commit message and gets the results."""
+    with scratch(settings.data_dir) as path:
+        (path / "message").write_bytes(_commit_message(message))
+        if os.geteuid() == 0:
+            os.chown(path / "message", user.uid, user.gid)
+            os.chown(path, user.uid, user.gid)
+        yield path
+
+
+def keep(store: Store, pin: UUID, commit: str, out_dir: Path) -> None:
+    """Add the pack that the container wrote to a store, and pin a commit of it.
+
+    Raises:
+        StepFailed: reason ``internal_error``: the pack is damaged, too large, or lacks objects.
+        DeadlinePassed: git took too long.
+    """
+    with SafeDir.open(out_dir) as results:
+        descriptor, _ = results.open_file("pack")
+    try:
+        store.import_pack(descriptor)
+    finally:
+        os.close(descriptor)
+    store.pin(pin, commit)
+
+
 def _commit_message(text: str) -> bytes:
     """Return a commit message of at most 4 KiB, cut between two characters; replace an empty message by a default."""
     message = text.replace("\0", "").strip().encode("utf-8", "replace")[:_MESSAGE_LIMIT]
@@ -145,10 +154,10 @@ def _described(state: AfterState, answer: ScriptAnswer, out_dir: Path) -> AfterS
     after_head = committed or state.after_head
     pinned = answer.commit("pinned")
     with SafeDir.open(out_dir) as results:
-        status = _result(results, "status", _STATUS_LIMIT)
-        unchanged = _records(_result(results, "unchanged", _PATHS_LIMIT))
-        records = _records(_result(results, "omitted", _PATHS_LIMIT))
-        excluded = _records(_result(results, "excluded", _PATHS_LIMIT))
+        status = result_file(results, "status", _STATUS_LIMIT)
+        unchanged = records_in(result_file(results, "unchanged", _PATHS_LIMIT))
+        records = records_in(result_file(results, "omitted", _PATHS_LIMIT))
+        excluded = records_in(result_file(results, "excluded", _PATHS_LIMIT))
     omitted = tuple(OmittedPath(path, why) for path, why in zip(records[::2], records[1::2], strict=False))
     summary = container.summarise(status or b"", complete=len(status or b"") < _STATUS_LIMIT, without=unchanged)
     return replace(
@@ -192,7 +201,7 @@ def _left_out(answer: ScriptAnswer, omitted: Sequence[OmittedPath]) -> str | Non
     return f"{begin}not all changes are kept: {omitted[0].path}: {omitted[0].why}{more} (see `omitted`)"
 
 
-def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
+def result_file(results: SafeDir, name: str, limit: int) -> bytes | None:
     """Return the content of a result file of the container; None if the container did not write the file."""
     try:
         return results.read_bytes(name, limit)
@@ -200,6 +209,6 @@ def _result(results: SafeDir, name: str, limit: int) -> bytes | None:
         return None
 
 
-def _records(data: bytes | None) -> list[str]:
+def records_in(data: bytes | None) -> list[str]:
     """Return the NUL-terminated records in the data; an incomplete record after the last NUL is dropped."""
     return [record.decode("utf-8", "replace") for record in (data or b"").split(b"\0")[:-1]]

@@ -111,6 +111,20 @@ class ResetPlan:
     """The workspace's branch, on which HEAD is afterwards."""
     commit: str
     """Id of the commit, or the beginning of its id."""
+    store: Path | None = None
+    """Bare repository from which the commit is copied first; None: the clone has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """Arguments of the container's commands ``merge`` and ``replay``; see `MergeRequest`."""
+
+    store: Path
+    mirror: Path
+    target: str
+    source: str
+    base: str | None
+    two_parents: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +260,45 @@ def reset_run(plan: ResetPlan, base: ToolRun, settings: Settings) -> ToolRun:
         "BRANCH": plan.branch,
         "COMMIT": plan.commit,
         "EXCLUDES": "\n".join(settings.excludes),
+        "STORE": "" if plan.store is None else str(plan.store),
     }
+    stores = () if plan.store is None else (_mirror_mount(plan.store),)
+    tmpfs = _INDEX_BYTES + (settings.evidence_pack_max_bytes if stores else 0)
     return replace(
         base,
         env={**base.env, **env},
-        mounts=(*base.mounts, _mirror_mount(plan.mirror)),
-        memory_bytes=base.memory_bytes + _INDEX_BYTES,
-        tmpfs_bytes=_INDEX_BYTES,
+        mounts=(*base.mounts, _mirror_mount(plan.mirror), *stores),
+        memory_bytes=base.memory_bytes + tmpfs,
+        tmpfs_bytes=tmpfs,
+    )
+
+
+def merge_run(plan: MergePlan, out_dir: Path, base: ToolRun, settings: Settings) -> ToolRun:
+    """Return the description of a container that merges or replays commits. No workspace is mounted into it.
+
+    Args:
+        plan: the commits.
+        out_dir: directory with the commit message, into which the container writes files with results.
+        base: the result of `tool_run` for the command.
+        settings: settings of the worker.
+    """
+    env = {
+        "STORE": str(plan.store),
+        "MIRROR": str(plan.mirror),
+        "TARGET": plan.target,
+        "SOURCE": plan.source,
+        "BASE": plan.base or "",
+        "PARENTS": "two" if plan.two_parents else "one",
+        "MAX_PACK": str(settings.evidence_pack_max_bytes),
+    }
+    tmpfs = settings.evidence_pack_max_bytes + _INDEX_BYTES
+    stores = (_mirror_mount(plan.mirror), _mirror_mount(plan.store))
+    return replace(
+        base,
+        env={**base.env, **env},
+        mounts=(*stores, ToolMount(str(out_dir), "/out", read_only=False)),
+        memory_bytes=base.memory_bytes + tmpfs,
+        tmpfs_bytes=tmpfs,
     )
 
 

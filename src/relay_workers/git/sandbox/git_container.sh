@@ -436,12 +436,127 @@ after_state() {
     say pinned "$pinned"
 }
 
-# ---- resolve, reset: NAME MIRROR HEAD_COMMIT BRANCH COMMIT EXCLUDES ------------------------------------------------------
+# ---- merge, replay: STORE MIRROR TARGET SOURCE BASE PARENTS MAX_PACK -----------------------------------------------------
+# The workspace is not mounted: both sides are in the store and in the mirror. Reads /out/message, the message of a
+# merge's commit. Writes /out/conflicts (paths that both sides changed, NUL-separated) and /out/pack.
+
+open_store() {
+    mkdir -p "$private/objects/info" "$private/objects/pack" "$private/refs" "$private/info"
+    printf 'ref: refs/heads/none\n' >"$private/HEAD"
+    printf '[core]\n\trepositoryformatversion = 0\n\tbare = true\n' >"$private/config"
+    printf '%s\n' "$STORE/objects" "$MIRROR/objects" >"$private/objects/info/alternates"
+    [ ! -s "$MIRROR/shallow" ] || cat "$MIRROR/shallow" >"$private/shallow"
+    export GIT_DIR="$private"
+    cd /tmp || problem "the git container has no /tmp"
+    for wanted in $TARGET $SOURCE $BASE; do
+        git cat-file -e "$wanted^{commit}" 2>/tmp/errors || problem "the commit $wanted is missing"
+    done
+}
+
+# merge_trees OURS THEIRS BASE: the merged tree is $tree. An empty BASE: git finds the common ancestors. Conflicts end the
+# run. Attributes are not read, so no merge driver is named.
+merge_trees() {
+    ours=$1
+    theirs=$2
+    if [ -n "$3" ]; then
+        # git 2.39 has no option for the base. So: three commits with the three trees, two of which descend from the third.
+        root=$(git commit-tree -m base "$3^{tree}" 2>/tmp/errors) &&
+            ours=$(git commit-tree -m ours -p "$root" "$1^{tree}" 2>/tmp/errors) &&
+            theirs=$(git commit-tree -m theirs -p "$root" "$2^{tree}" 2>/tmp/errors) ||
+            problem "the trees cannot be read: $(reason $?)"
+    fi
+    git merge-tree --write-tree --name-only --no-messages -z "$ours" "$theirs" >/tmp/merged 2>/tmp/errors
+    code=$?
+    tree=$(tr '\0' '\n' </tmp/merged | head -n 1)
+    case "$code" in
+    0) return ;;
+    1)
+        sed -z 1d /tmp/merged | head -c 1048576 >/out/conflicts
+        say conflict yes
+        exit 0
+        ;;
+    esac
+    problem "git cannot merge: $(reason "$code")"
+}
+
+tree_of() {
+    git rev-parse --verify -q "$1^{tree}" 2>/tmp/errors || problem "the tree of $1 cannot be read"
+}
+
+# pack_new COMMIT: pack its objects that neither side has.
+pack_new() {
+    printf '%s\n' "$1" "^$TARGET" "^$SOURCE" >/tmp/revisions
+    (
+        ulimit -f "$((MAX_PACK / 512))"
+        exec git pack-objects --revs --thin --stdout --delta-base-offset -q --window=4 </tmp/revisions >/out/pack 2>/tmp/errors
+    )
+    code=$?
+    [ "$code" -ne 153 ] || problem "the new objects are larger than $MAX_PACK bytes"
+    [ "$code" -eq 0 ] || problem "the new objects cannot be packed: $(reason "$code")"
+}
+
+merge() {
+    open_store
+    target_tree=$(tree_of "$TARGET")
+    merge_trees "$TARGET" "$SOURCE" "$BASE"
+    if [ "$tree" = "$target_tree" ]; then
+        say same yes
+        return
+    fi
+    second=
+    [ "$PARENTS" = one ] || second="-p $SOURCE"
+    new=$(git commit-tree -p "$TARGET" $second -F /out/message "$tree" 2>/tmp/errors) ||
+        problem "the commit cannot be written: $(reason $?)"
+    pack_new "$new"
+    say head "$new"
+}
+
+# A commit whose changes the target has already is left out, and so are merge commits, as `git rebase` does.
+replay() {
+    open_store
+    git rev-list --reverse --topo-order --no-merges --parents "$SOURCE" "^$BASE" "^$TARGET" >/tmp/commits 2>/tmp/errors ||
+        problem "the commits cannot be listed: $(reason $?)"
+    [ "$(wc -l </tmp/commits)" -le 1000 ] || problem "there are more than 1000 commits"
+    tip=$TARGET
+    count=0
+    while read -r commit parent _; do
+        [ -n "$parent" ] || problem "the commit $commit has no parent"
+        say at "$commit"
+        merge_trees "$tip" "$commit" "$parent"
+        [ "$tree" != "$(tree_of "$tip")" ] || continue
+        git log -1 --format=%B "$commit" >/tmp/message 2>/tmp/errors || problem "the commit $commit cannot be read"
+        name=$(git log -1 --format=%an "$commit")
+        address=$(git log -1 --format=%ae "$commit")
+        tip=$(GIT_AUTHOR_NAME="${name:-$GIT_AUTHOR_NAME}" GIT_AUTHOR_EMAIL="${address:-$GIT_AUTHOR_EMAIL}" \
+            GIT_AUTHOR_DATE="$(git log -1 --format='%ad' --date=raw "$commit")" \
+            git commit-tree -p "$tip" -F /tmp/message "$tree" 2>/tmp/errors) ||
+            problem "the commit $commit cannot be written again: $(reason $?)"
+        count=$((count + 1))
+    done </tmp/commits
+    pack_new "$tip"
+    say commits "$count"
+    say head "$tip"
+}
+
+# ---- resolve, reset: NAME MIRROR HEAD_COMMIT BRANCH COMMIT EXCLUDES STORE ------------------------------------------------
+# With a STORE the commit may be there only; its objects are then copied into the clone.
 
 # find_target: the full id of the commit is $target.
 find_target() {
     target=$(git rev-parse --verify -q "$COMMIT^{commit}" 2>/tmp/errors) ||
         problem "it has no commit $COMMIT, or several whose ids begin so"
+}
+
+take_from_store() {
+    printf '%s\n' "$STORE/objects" >>"$private/objects/info/alternates"
+    {
+        printf '%s\n' "$COMMIT"
+        [ -z "$HEAD_COMMIT" ] || printf '^%s\n' "$HEAD_COMMIT"
+        git --git-dir="$MIRROR" for-each-ref --count=500 --format='^%(objectname)' refs/heads
+    } >/tmp/revisions
+    git pack-objects --revs --stdout -q --window=4 </tmp/revisions 2>/tmp/errors >/tmp/taken &&
+        GIT_OBJECT_DIRECTORY="$git_dir/objects" git unpack-objects -q </tmp/taken 2>/tmp/errors ||
+        problem "the commits cannot be copied into the clone: $(reason $?)"
 }
 
 resolve() {
@@ -460,6 +575,7 @@ put() {
 # files of the old one, so that a second run removes those that the commit does not have.
 reset() {
     enter_clone
+    [ -z "${STORE:-}" ] || take_from_store
     find_target
     for lock in index HEAD "refs/heads/$BRANCH"; do
         [ ! -e "$git_dir/$lock.lock" ] || problem "another git command is running in the clone, or died there ($lock.lock)"
@@ -495,6 +611,6 @@ empty_workspace() {
 }
 
 case "$1" in
-checkout | after_state | resolve | reset | remove_partials | empty_workspace) "$1" ;;
+checkout | after_state | merge | replay | resolve | reset | remove_partials | empty_workspace) "$1" ;;
 *) echo "unknown verb $1" >&2 && exit 2 ;;
 esac

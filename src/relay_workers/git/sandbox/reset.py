@@ -5,6 +5,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
 from relay_workers.git.act_requests import ResetRequest
+from relay_workers.git.host.store import Store
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import ContainerUser, ResetPlan, ScriptAnswer
 from relay_workers.git.sandbox.head_reader import read_head
@@ -27,7 +28,8 @@ class Resetter:
 
     def _run(self, verb: str, request: ResetRequest) -> ScriptAnswer:
         head = read_head(request.workspace_dir, request.name)
-        plan = ResetPlan(request.name, request.mirror_path, head.commit, request.branch, request.commit)
+        store = None if request.store_of is None else Store(self._settings, request.store_of, request.name).path
+        plan = ResetPlan(request.name, request.mirror_path, head.commit, request.branch, request.commit, store)
         base = container.tool_run(verb, request.workspace_dir, ContainerUser(request.uid, request.gid), self._settings)
         result = self._tool.run(container.reset_run(plan, base, self._settings), request.cancelled)
         failure = container.container_failure(result, self._settings)
