@@ -83,6 +83,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/workspaces/{workspace_id}/sessions": ({},),
     "/v1/workspaces/{workspace_id}/events": ({}, {"after": "3"}),
     "/v1/workspaces/{workspace_id}/diff": ({},),
+    "/v1/workspaces/{workspace_id}/git-state": ({},),
     "/v1/sessions/{session_id}": ({},),
     "/v1/events": ({}, {"after": "{newest}"}),
     "/v1/projects": ({}, FAR, {"default_for": "https://git.example.org/team/app.git"}),

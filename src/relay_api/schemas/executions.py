@@ -14,7 +14,7 @@ from relay_core.domain.admission import LimitKind, WaitKind
 from relay_core.domain.events import EventKind
 from relay_core.domain.git.fetch_progress import FetchPhase
 from relay_core.domain.operations import SubjectKind
-from relay_core.domain.vocabulary import EvidenceState, Reason, RunReason, Status
+from relay_core.domain.vocabulary import EvidenceState, OperationClass, Reason, RunReason, Status
 
 
 class OmittedOut(Output):
@@ -119,6 +119,9 @@ class ExecutionOut(Output):
     project_id: UUID | None = Field(description="The project that it clones without a workspace; null for all others.")
     group_id: UUID = Field(description="Its step group: the steps of one group run at the same time.")
     run_reason: RunReason
+    operation_class: OperationClass = Field(
+        description="What such executions may change; all but `read_only` are refused while a clone is diverged."
+    )
     repo: str | None = Field(description="Name of the repository whose script it is.")
     executor: str | None = Field(description="Of a coding agent.")
     status: Status

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
 
 from relay_core.domain.git.fetch_progress import FetchPhase
-from relay_core.domain.vocabulary import MergeKind, MergeMethod, Reason, RunReason
+from relay_core.domain.vocabulary import GitState, MergeKind, MergeMethod, Reason, RunReason
 
 _COMPONENTS = "#/components/schemas/"
 
@@ -131,13 +131,15 @@ class EventPayload(Shape):
 
     run_reason: RunReason | None = Field(None, description="Of `execution.queued` and `execution.started`.")
     repo: str | None = Field(
-        None, description="Of `execution.queued`, `.evidence_problem`, `.locks_removed` and `merge.merged`: its name."
+        None,
+        description="Of `execution.queued`, `.evidence_problem`, `.locks_removed` and `merge.merged`, and of "
+        "`workspace.git_state_changed`: its name.",
     )
     node_id: str | None = Field(
         None,
-        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, `.removed` and "
-        "`.not_removed`, of ends of clones of projects, and of events of nodes and orphans; of "
-        "`project.clone_repeated`: the lost one.",
+        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, "
+        "`.git_state_changed`, `.removed` and `.not_removed`, of ends of clones of projects, and of events of nodes "
+        "and orphans; of `project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
@@ -151,7 +153,8 @@ class EventPayload(Shape):
     by: str | None = Field(
         None,
         description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
-        "`workspace.state_requested`, `workspace.deleted`, and events of projects, nodes and credentials: who asked.",
+        "`workspace.state_requested`, `workspace.deleted`, `.divergence_acknowledged`, and events of projects, "
+        "nodes and credentials: who asked.",
     )
     why: str | None = Field(
         None,
@@ -213,3 +216,17 @@ class EventPayload(Shape):
         None, description="Of `credential.changed`: `created`, `revoked`, `stored` or `removed`."
     )
     pool: str | None = Field(None, description="Of `node.attached`.")
+    git_state: GitState | None = Field(None, description="Of `workspace.git_state_changed`: of the clone of `repo`.")
+    head_commit: str | None = Field(None, description="Of `workspace.git_state_changed`: HEAD as the node saw it.")
+    recorded_commit: str | None = Field(
+        None, description="Of `workspace.git_state_changed`: HEAD as an execution or an acknowledgement left it."
+    )
+    problem: str | None = Field(None, description="Of `workspace.git_state_changed`: why HEAD is not known.")
+    dev_servers: list[UUID] | None = Field(
+        None, description="Of `workspace.git_state_changed`: dev servers that ran when it was found."
+    )
+    clones: list[dict[str, str | None]] | None = Field(
+        None,
+        description="Of `workspace.divergence_acknowledged`: `repo`, `head_commit` and `recorded_commit` of each clone "
+        "that was accepted.",
+    )

@@ -9,7 +9,7 @@ from relay_api.schemas.common import GitUrlText, ImageText, Input, NextCursor, O
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
 from relay_api.schemas.runs import MAX_UID, Capability, Env, LimitsIn, SecretReader, Secrets
-from relay_core.domain.vocabulary import CloneState, Status, TaskStatus, WorkspaceState
+from relay_core.domain.vocabulary import CloneState, GitState, Status, TaskStatus, WorkspaceState
 
 
 class WorkspaceIn(Input):
@@ -54,6 +54,7 @@ class WorkspaceRepoOut(Output):
     ref: str | None = Field(description="What the run asked to start from; null: the target branch.")
     working_dir: str | None
     base_commit: str | None = Field(description="Where the workspace's branch started.")
+    git_state: GitState | None = Field(description="Of the clone; see `GET /v1/workspaces/{id}/git-state`.")
 
 
 class TaskRef(Output):
@@ -85,6 +86,7 @@ class WorkspaceOut(Output):
         description="`stopped` or `running`: asked for and not carried out yet by its node; no step starts meanwhile."
     )
     error_reason: str | None
+    git_state: GitState | None = Field(description="Of the clone that needs most attention; null until it is cloned.")
     archived: bool
     pinned: bool
     node_id: str | None = Field(description="Null until a node takes it.")

@@ -72,6 +72,17 @@ class EventKind(StrEnum):
     """Container and directory of a deleted workspace are gone. Payload: `node_id`."""
     WORKSPACE_NOT_REMOVED = "workspace.not_removed"
     """Its node has been silent for so long that it counts as gone, as the reason says. Payload: `node_id`, `reason`."""
+    WORKSPACE_GIT_STATE_CHANGED = "workspace.git_state_changed"
+    """A node found a clone that is not as it was recorded, or is so again.
+
+    Payload: `repo`, `git_state`, `head_commit`, `recorded_commit`, `problem`, `dev_servers` (ids of those that ran),
+    `node_id`.
+    """
+    WORKSPACE_DIVERGENCE_ACKNOWLEDGED = "workspace.divergence_acknowledged"
+    """A person accepted clones as they were found.
+
+    Payload: `by`, `clones` (a list of objects with the fields that the event before has).
+    """
     WORKSPACE_REQUEST_DROPPED = "workspace.request_dropped"
     """A stop or a resume that was not carried out, because of a later request. Payload: `why`."""
 

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from relay_core.domain.vocabulary import OperationClass
+
 
 class OperationKind(StrEnum):
     """The kind of an operation: an act with an outcome that is no execution."""
@@ -10,6 +12,8 @@ class OperationKind(StrEnum):
     WORKSPACE_STOP = "workspace.stop"
     WORKSPACE_RESUME = "workspace.resume"
     WORKSPACE_DELETE = "workspace.delete"
+    WORKSPACE_ACKNOWLEDGE = "workspace.acknowledge"
+    """A person accepts clones that are not as they were recorded."""
     PROJECT_CREATE = "project.create"
     PROJECT_CLONE = "project.clone"
     """From the request to clone a project to the end of the last execution that does it."""
@@ -22,6 +26,14 @@ class OperationKind(StrEnum):
     ORPHAN = "orphan"
     """A container of a node that no workspace needs, from its discovery to its removal."""
     CREDENTIAL_CHANGE = "credential.change"
+
+    @property
+    def operation_class(self) -> OperationClass:
+        """The part of Relay that operations of this kind may change."""
+        return OperationClass.WORKSPACE if self in _OF_FILES else OperationClass.REGISTRY
+
+
+_OF_FILES = frozenset({OperationKind.WORKSPACE_DELETE, OperationKind.PROJECT_DELETE})
 
 
 class SubjectKind(StrEnum):

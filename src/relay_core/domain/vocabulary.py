@@ -37,6 +37,46 @@ class RunReason(StrEnum):
         """Whether it is an act on the git repositories of a workspace, without a process in its container."""
         return self in {RunReason.PUSH, RunReason.RESET, RunReason.MERGE, RunReason.REBASE}
 
+    @property
+    def operation_class(self) -> "OperationClass":
+        """The part of Relay that executions of this kind may change."""
+        return _NOT_OF_FILES.get(self, OperationClass.WORKSPACE)
+
+
+class OperationClass(StrEnum):
+    """The part of Relay that an operation may change. Clients see it, and need not know the single kinds."""
+
+    READ_ONLY = "read_only"
+    """Nothing that Relay keeps of the workspace. A dev server counts here: it is not meant to change the clones."""
+    REGISTRY = "registry"
+    """Rows of Relay, mirrors, containers or branches of a remote; not the files of a workspace."""
+    WORKSPACE = "workspace"
+    """The files of a workspace, or whether they exist."""
+
+    @property
+    def mutates(self) -> bool:
+        """Whether such an operation is refused while a workspace is diverged."""
+        return self is not OperationClass.READ_ONLY
+
+
+_NOT_OF_FILES = {
+    RunReason.DEV_SERVER: OperationClass.READ_ONLY,
+    RunReason.PUSH: OperationClass.REGISTRY,
+    RunReason.MERGE: OperationClass.REGISTRY,
+}
+
+
+class GitState(StrEnum):
+    """State of a clone: its HEAD compared with the commit that Relay recorded last."""
+
+    CLEAN = "clean"
+    DIRTY = "dirty"
+    """HEAD is as recorded; the work tree had uncommitted changes when Relay last recorded it."""
+    DIVERGED = "diverged"
+    """HEAD has a commit that no execution recorded, or cannot be read any more."""
+    MISSING = "missing"
+    """The clone is not there."""
+
 
 class Status(StrEnum):
     """The status of an execution. *Why* it ended is a `Reason`, never a status."""

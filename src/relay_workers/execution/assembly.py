@@ -14,6 +14,7 @@ from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.git_acts import GitActs
+from relay_workers.execution.git_watch import GitWatch
 from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
@@ -38,12 +39,18 @@ GIT_ACTS = tuple(reason for reason in RunReason if reason.is_git_act)
 
 def make_runner(context: WorkerContext) -> Runner:
     """Build the runner of a worker; no thread is started."""
-    claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission)
+    look = make_git_watch(context).look
+    claims = Claims(context.settings, context.database, context.claimant, context.live, context.admission, look)
     evidence = make_partial_evidence(context)
     broken = BrokenSteps(context.leases, _ender(context), context.retry_while_silent, evidence)
     publisher = EndPublisher(context.live_logs, context.metrics, context.admission)
     ends = EndWriter(context.database, context.claimant.node_id, evidence, publisher)
     return Runner(claims, make_steps(context), broken, ends, context.live, context.metrics)
+
+
+def make_git_watch(context: WorkerContext) -> GitWatch:
+    """Build the part that compares the clones of this node with what was recorded of them."""
+    return GitWatch(context.claimant.node_id, context.settings.data_dir, context.database, context.git)
 
 
 def make_partial_evidence(context: WorkerContext) -> PartialEvidence:
@@ -53,14 +60,17 @@ def make_partial_evidence(context: WorkerContext) -> PartialEvidence:
 
 def make_steps(context: WorkerContext) -> Mapping[RunReason, Step]:
     """Return the function that carries out an execution, for each kind (`RunReason`) of execution."""
-    parts = make_step_parts(context)
+    parts, watch = make_step_parts(context), make_git_watch(context)
 
     def run_step(claimed: Claimed, control: ExecutionControl) -> Outcome:
         return StepSession(parts, claimed, control).run()
 
     def run_dev_server(claimed: Claimed, control: ExecutionControl) -> Outcome:
         seconds = context.settings.dev_server_start_seconds
-        return DevServerSession(parts, claimed, control, context.forwarder, context.retry_while_silent, seconds).run()
+        session = DevServerSession(parts, claimed, control, context.forwarder, context.retry_while_silent, seconds)
+        outcome = session.run()
+        watch.look(claimed.execution_id)  # before the end is written, so that what is found names this server
+        return outcome
 
     mirrors = make_mirrors(context)
     prepare, clone_project = make_workspace_preparation(context, mirrors), make_project_clone(context, mirrors)

@@ -112,6 +112,8 @@ class Head(NamedTuple):
     """Name without ``refs/heads/``; None if HEAD is detached (contains a commit), or points to another kind of ref."""
     problem: str | None
     """Why the commit or branch is not known; None if there is no problem, also for a detached HEAD."""
+    missing: bool = False
+    """Whether there is no clone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from relay_workers.execution import secret_refresh
-from relay_workers.execution.assembly import make_partial_evidence
+from relay_workers.execution import git_watch, secret_refresh
+from relay_workers.execution.assembly import make_git_watch, make_partial_evidence
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import (
@@ -112,6 +112,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("engine", SWEEP_SECONDS, carry_out),
         Ticker("divergence", SWEEP_SECONDS, DivergenceSweep(divergence_finder(context), metrics).sweep),
         Ticker("mirrors", SWEEP_SECONDS, purges),
+        Ticker("git_state", git_watch.LOOK_SECONDS, make_git_watch(context).sweep),
         Ticker("leavings", tool_leftovers.SWEEP_SECONDS, tools),
     ]
 

@@ -1,5 +1,6 @@
 """Makes a worker the owner of an execution: claims a queued one, or takes over ("adopts") one whose worker is gone."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
@@ -26,6 +27,8 @@ class Claims:
         claimant: this worker.
         live: the executions that this worker owns already.
         admission: is called for executions for which the node has no free capacity.
+        look: compares the clones of an execution's workspace with what was recorded, before the claim; None: nothing
+            is compared.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Claims:
         claimant: Claimant,
         live: LiveExecutions,
         admission: Admission,
+        look: Callable[[UUID], None] | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._claimant = claimant
         self._live = live
         self._admission = admission
+        self._look = look
 
     def claim(self, execution_id: UUID, attempt: int) -> Claimed | Transition:
         """Make this worker the owner of an execution.
@@ -74,6 +79,8 @@ class Claims:
         return claimed.ended
 
     def _claim(self, execution_id: UUID, attempt: int) -> Claimed | NotClaimed:
+        if self._look is not None:
+            self._look(execution_id)
         full = self._admission.why_disk_full()
         with self._database.begin() as connection:
             claimed = claim(connection, execution_id, attempt, self._claimant, full=full)

@@ -5,6 +5,7 @@ from typing import Any
 from relay_api.schemas.examples.administration import ADMINISTRATION
 from relay_api.schemas.examples.bodies import BODIES
 from relay_api.schemas.examples.executions import EXECUTIONS
+from relay_api.schemas.examples.git_states import GIT_STATES
 from relay_api.schemas.examples.merges import MERGES
 from relay_api.schemas.examples.records import RECORDS
 from relay_api.schemas.examples.runs import RUNS
@@ -20,4 +21,5 @@ EXAMPLES: dict[str, Any] = {
     **MERGES,
     **ADMINISTRATION,
     **SHARED,
+    **GIT_STATES,
 }

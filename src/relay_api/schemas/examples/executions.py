@@ -38,6 +38,7 @@ _EXECUTION: dict[str, Any] = {
     "project_id": None,
     "group_id": ids.GROUP,
     "run_reason": "coding_agent",
+    "operation_class": "workspace",
     "repo": None,
     "executor": "claude-code",
     "status": "completed",

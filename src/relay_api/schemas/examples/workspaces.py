@@ -13,6 +13,7 @@ _WORKSPACE: dict[str, Any] = {
     "state": "running",
     "requested_state": None,
     "error_reason": None,
+    "git_state": "clean",
     "archived": False,
     "pinned": False,
     "node_id": ids.NODE,
@@ -48,6 +49,7 @@ _WORKSPACE: dict[str, Any] = {
             "ref": None,
             "working_dir": None,
             "base_commit": ids.BASE_COMMIT,
+            "git_state": "clean",
         }
     ],
     "dev_server": None,

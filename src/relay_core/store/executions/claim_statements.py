@@ -28,6 +28,7 @@ _OF_WORKSPACE = (
     "limits",
     "needs",
     "next_gid",
+    "diverged_at",
 )
 """Columns of a `WorkspaceCondition`."""
 _LOCK = text(

@@ -75,7 +75,7 @@ _STARTABLE = """
     LEFT JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
     WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
       AND w.state IS DISTINCT FROM 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
-      AND n.revoked_at IS NULL
+      AND n.revoked_at IS NULL AND (w.diverged_at IS NULL OR e.run_reason = 'dev_server')
       AND (e.run_reason = 'dev_server' OR e.workspace_id IS NULL OR (
         (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'

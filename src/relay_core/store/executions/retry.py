@@ -54,8 +54,8 @@ def retry_execution(
     Raises:
         NotFound: there is no such execution.
         Conflict: `execution_not_ended`, `execution_completed`, `already_retried`, `agent_not_confirmed`,
-            `workspace_gone`, `workspace_archived`, `workspace_failed`, `dev_server_running`, `follow_up_queued`; for
-            the clone of a project `project_cloning`, `project_gone`.
+            `workspace_gone`, `workspace_archived`, `workspace_failed`, `workspace_diverged`, `dev_server_running`,
+            `follow_up_queued`; for the clone of a project `project_cloning`, `project_gone`.
     """
     lane.lock_of(connection, execution_id)
     mapping = connection.execute(select(E).where(E.id == execution_id)).mappings().one_or_none()
@@ -67,6 +67,7 @@ def retry_execution(
     found = row.in_workspace
     workspace = condition.read(connection, found)
     _refuse_workspace(workspace, row.run_reason)
+    workspace.refuse_if_diverged(row.run_reason)
     _refuse_state(connection, row)
     if row.run_reason is RunReason.CLONE:
         return retry_workspace(connection, found, by, run_id=run_id)
@@ -103,11 +104,12 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
         Id of the new execution.
 
     Raises:
-        Conflict: `workspace_not_failed`, `workspace_gone`, `workspace_archived`.
+        Conflict: `workspace_not_failed`, `workspace_gone`, `workspace_archived`, `workspace_diverged`.
     """
     lane.lock(connection, workspace_id)
     workspace = condition.read(connection, workspace_id)
     _refuse_workspace(workspace, RunReason.CLONE)
+    workspace.refuse_if_diverged(RunReason.CLONE)
     of_it = (E.workspace_id == workspace_id) & (E.run_reason == RunReason.CLONE)
     last = connection.execute(select(E).where(of_it).order_by(E.created_at.desc(), E.id)).mappings().first()
     if last is None or workspace.state is not WorkspaceState.FAILED:

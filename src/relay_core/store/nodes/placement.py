@@ -13,13 +13,14 @@ from sqlalchemy.orm import aliased
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity, Demand, Load, closed_by_operator, why_no_room
-from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth
+from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth, RunReason
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Workspace
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E, N, W = ExecutionProcess, RuntimeNode, Workspace
 STOPPED = "the workspace is stopped"
+DIVERGED = "a clone of the workspace is not as it was recorded; acknowledge it (GET …/git-state), then this goes on"
 
 _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
 """SQL condition on executions for which a node has promised capacity.
@@ -57,7 +58,7 @@ _RESERVED = (
     .exists()
 )
 _WAITING = (
-    select(W, E.id.label("execution_id"), _RESERVED.label("reserved"))
+    select(W, E.id.label("execution_id"), E.run_reason, _RESERVED.label("reserved"))
     .join(E, E.workspace_id == W.id)
     .where(E.id.in_(bindparam("ids", expanding=True)))
 )
@@ -165,7 +166,12 @@ def why_each_waits(connection: Connection, execution_ids: Sequence[UUID]) -> dic
     living = [node for node in nodes if node.liveness is not Liveness.OFFLINE]
     fleet = _Fleet(living, loads(connection))
     rows = connection.execute(_WAITING, {"ids": execution_ids}).mappings()
-    return {row["execution_id"]: fleet.why(WorkspaceCondition.from_row(row), row["reserved"]) for row in rows}
+    found = {}
+    for row in rows:
+        workspace = WorkspaceCondition.from_row(row)
+        held = workspace.diverged and not workspace.stopped and RunReason(row["run_reason"]).operation_class.mutates
+        found[row["execution_id"]] = DIVERGED if held else fleet.why(workspace, row["reserved"])
+    return found
 
 
 @dataclass(frozen=True)

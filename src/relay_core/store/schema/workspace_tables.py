@@ -62,6 +62,11 @@ class Workspace(Base):
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
+    diverged_at: Mapped[datetime | None]
+    """When a node found that a clone is not as it was recorded; null: none is, or the difference is acknowledged.
+
+    While it is set, no execution that may change the workspace is accepted or claimed.
+    """
 
     __table_args__ = (
         one_of("state", WorkspaceState, "workspaces_state"),
@@ -149,8 +154,24 @@ class WorkspaceRepo(Base):
     base_commit: Mapped[str | None]
     """Commit at which the workspace's branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]
+    # what its node found in the clone (relay_core.store.workspaces.git_watch)
+    found_state: Mapped[str | None]
+    """`diverged` or `missing`; null: the clone is as it was recorded."""
+    found_commit: Mapped[str | None]
+    """Commit of HEAD when the difference was found; null if it has none."""
+    found_from: Mapped[str | None]
+    """The recorded commit from which it differs."""
+    found_problem: Mapped[str | None]
+    """Why the commit of HEAD is not known."""
+    found_at: Mapped[datetime | None]
+    """When the difference was found; null: there is none, or it is acknowledged."""
+    accepted_group: Mapped[UUID | None]
+    """The step group after which `accepted_commit` counts instead of the commits that the group recorded."""
+    accepted_commit: Mapped[str | None]
+    """The commit that was acknowledged, or found after a group that recorded none; null: no commit."""
 
     __table_args__ = (
+        CheckConstraint("found_state IN ('diverged', 'missing')", name="workspace_repos_found"),
         UniqueConstraint("workspace_id", "name", name="workspace_repos_name"),
         Index("workspace_repos_of_repo", "repo_id"),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select
 
 from relay_core.domain.chain import next_group
 from relay_core.domain.step import AgentStep
-from relay_core.domain.vocabulary import ACTIVE, RunReason, Status, Stream
+from relay_core.domain.vocabulary import ACTIVE, OperationClass, RunReason, Status, Stream
 from relay_core.store.executions.action_json import step_to_json
 from relay_core.store.executions.execution_row import ExecutionRow
 from relay_core.store.logs.log_store import StreamInfo, stream_infos
@@ -187,6 +187,7 @@ def _execution_view(row: ExecutionRow) -> View:
         **{name: getattr(row, name) for name in names.split()},
         "workspace_id": row.in_workspace,
         "session_id": row.in_session,
+        "operation_class": OperationClass.REGISTRY if row.project_id else row.run_reason.operation_class,
         "repo": step.repo,
         "executor": step.executor.name if isinstance(step, AgentStep) else None,
         "dev_server": {"url": row.dev_server_url} if row.run_reason is RunReason.DEV_SERVER else None,

@@ -93,7 +93,7 @@ def _because(node: str | None, admission: Wait | None) -> Wait | None:
     if node is None:
         return admission
     if admission is None or admission.kind is WaitKind.NODE:
-        kind = WaitKind.WORKSPACE if node == placement.STOPPED else WaitKind.NODE
+        kind = WaitKind.WORKSPACE if node in {placement.STOPPED, placement.DIVERGED} else WaitKind.NODE
         return Wait(kind, node)
     nodes_full = admission.limit in {LimitKind.POOL, LimitKind.NODE} and admission.kind is WaitKind.LIMIT
     return replace(admission, message=node) if nodes_full else admission

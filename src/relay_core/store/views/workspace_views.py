@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 from relay_core.domain.errors import NotFound
 from relay_core.store.schema.tables import Task, Workspace, WorkspaceRepo
 from relay_core.store.tokens import Principal
+from relay_core.store.views import git_states
 from relay_core.store.views.access import of_owner
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 from relay_core.store.workspaces.dev_servers import live_dev_servers
@@ -107,9 +108,12 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
         repos.setdefault(row["workspace_id"], []).append(dict(row))
     servers = live_dev_servers(connection, ids)
     masked = masked_env(connection, ids)
+    states = git_states.states_of(connection, ids)
     for view in views:
         view["masked_env"] = masked.get(view["id"], [])
-        view["repos"] = repos.get(view["id"], [])
+        of_clones = {state["repo_id"]: state["git_state"] for state in states.get(view["id"], [])}
+        view["repos"] = [{**repo, "git_state": of_clones.get(repo["repo_id"])} for repo in repos.get(view["id"], [])]
+        view["git_state"] = git_states.worst(states.get(view["id"], []))
         view["task"] = {"id": view["task_id"], "title": view.pop("task_title"), "status": view.pop("task_status")}
         live = next((server for server in servers if server.workspace_id == view["id"]), None)
         view["dev_server"] = live and {"execution_id": live.id, "status": live.status, "url": live.dev_server_url}

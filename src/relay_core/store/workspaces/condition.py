@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, select
 
-from relay_core.domain.errors import NotFound
+from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.limits import Limits
-from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.store.schema.tables import Workspace
 from relay_core.store.tokens import Principal
 
@@ -32,6 +32,8 @@ class WorkspaceCondition:
     """Capabilities that its node has to declare."""
     next_gid: int
     """Group id for the processes of the next execution that is claimed."""
+    diverged: bool = False
+    """Whether a clone is not as it was recorded, which no person has acknowledged yet."""
 
     @classmethod
     def from_row(cls, row: RowMapping) -> "WorkspaceCondition":
@@ -49,12 +51,26 @@ class WorkspaceCondition:
             limits=Limits.from_row(row["limits"]),
             needs=frozenset(row["needs"]),
             next_gid=row["next_gid"],
+            diverged=row["diverged_at"] is not None,
         )
 
     @property
     def stopped(self) -> bool:
         """Whether the workspace is stopped, or its node was asked to stop or resume it and has not done so yet."""
         return self.requested_state is not None or self.state is WorkspaceState.STOPPED
+
+    def refuse_if_diverged(self, reason: RunReason) -> None:
+        """Raise an error if a clone is not as it was recorded, and executions of this kind may change something.
+
+        Raises:
+            Conflict: `workspace_diverged`.
+        """
+        if self.diverged and reason.operation_class.mutates:
+            message = (
+                f"a clone of the workspace has commits that no execution recorded, so no {reason} starts; see "
+                f"GET /v1/workspaces/{self.id}/git-state, then acknowledge it"
+            )
+            raise Conflict(message, code="workspace_diverged")
 
 
 def read(connection: Connection, workspace_id: UUID) -> WorkspaceCondition:

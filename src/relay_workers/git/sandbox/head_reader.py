@@ -25,7 +25,7 @@ def read_head(workspace_dir: Path, repo_name: str) -> Head:
         with SafeDir.open(workspace_dir, "repos", repo_name, ".git") as git_dir:
             return _read(git_dir)
     except FileNotFoundError:
-        return Head(None, None, "the clone has no .git directory")
+        return Head(None, None, "the clone has no .git directory", missing=True)
     except TamperedFile as error:
         return Head(None, None, _without_prefix(error, workspace_dir))
     except OSError as error:
