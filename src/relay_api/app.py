@@ -30,6 +30,7 @@ from relay_api.routes import (
     git_acts,
     git_states,
     health,
+    images,
     logs,
     merges,
     mirrors,
@@ -79,6 +80,7 @@ ROUTERS = (
     repos.router,
     mirrors.router,
     secrets.router,
+    images.router,
     tags.router,
     scratch.router,
     admin.router,
@@ -130,7 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, app.routes, unknown_path)
     openapi.install(app, settings)
     # Order matters: the middleware that is added last handles a request first.
-    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes, larger=_larger_bodies(settings))
     app.add_middleware(HostAllowList, allowed=_host_names(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Counting, metrics=metrics)
@@ -167,6 +169,11 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
         profiles=load_profiles(settings),
         session_profiles=load_session_profiles(settings),
     )
+
+
+def _larger_bodies(settings: Settings) -> dict[str, int]:
+    """Return the largest body in bytes of each path that takes larger ones than others: base64 has 4 bytes for 3."""
+    return {"/v1/images": max(settings.api_max_body_bytes, settings.image_max_bytes * 4 // 3 + 4096)}
 
 
 def _host_names(settings: Settings) -> list[str]:

@@ -160,7 +160,12 @@ ENTRIES = (
         "Check the services, this node and its work, and show what the worker's periodic checks would repair.",
         _STACK,
     ),
-    Entry("image", f"{_AT}images:image", "Images with coding agents, for the containers of workspaces.", _STACK),
+    Entry(
+        "image",
+        f"{_AT}images:image",
+        "Build container images with agents; and pictures for agents.",
+        _STACK,
+    ),
     Entry("db", f"{_AT}database:db", "Schema of the database.", _STACK),
     Entry("agents", f"{_AT}agents:agents", "Agents that a run can name, and their variants (profiles).", _SETTINGS),
     Entry("profile", f"{_AT}profiles:profile", "Session profiles: templates that runs name.", _SETTINGS),

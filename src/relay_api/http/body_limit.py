@@ -7,6 +7,7 @@ the event loop, and all other clients, for ten seconds.
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,12 +29,20 @@ class BodyLimit:
     Args:
         app: the application to call with an accepted request.
         max_bytes: largest body in bytes.
+        larger: largest body in bytes of the paths that take larger ones.
         read_seconds: seconds within which a whole body must arrive.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        read_seconds: float = READ_SECONDS,
+        larger: Mapping[str, int] | None = None,
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger or {}
         self._read_seconds = read_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,29 +51,30 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(Headers(scope=scope), receive)
+            most = self._larger.get(scope["path"], self._max_bytes)
+            body = await self._read(Headers(scope=scope), receive, most)
         except ApiError as error:
             await problem(error.status_code, error.code, error.detail, instance=scope["path"])(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _replayed(body, receive), send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
+    async def _read(self, headers: Headers, receive: Receive, most: int) -> bytes | None:
         """Return the whole body; None if the client disconnected.
 
         Raises:
             ApiError: 408, 413 or 422: the body is too slow, too large, or has too many values.
         """
         said = headers.get("content-length", "")
-        if said.isascii() and said.isdigit() and int(said[:20]) > self._max_bytes:
-            raise self._too_large()
+        if said.isascii() and said.isdigit() and int(said[:20]) > most:
+            raise _too_large(most)
         body = bytearray()
         try:
             async with asyncio.timeout(self._read_seconds):
                 while (message := await receive())["type"] == "http.request":
                     body += message.get("body", b"")
-                    if len(body) > self._max_bytes:
-                        raise self._too_large()
+                    if len(body) > most:
+                        raise _too_large(most)
                     if not message.get("more_body"):
                         break
                 else:
@@ -78,9 +88,10 @@ class BodyLimit:
             raise ApiError(422, "body_too_complex", detail)
         return whole
 
-    def _too_large(self) -> ApiError:
-        detail = f"a request body has at most {self._max_bytes} bytes here (RELAY_API_MAX_BODY_BYTES)"
-        return ApiError(413, "body_too_large", detail)
+
+def _too_large(most: int) -> ApiError:
+    detail = f"a request body has at most {most} bytes here (RELAY_API_MAX_BODY_BYTES, of images RELAY_IMAGE_MAX_BYTES)"
+    return ApiError(413, "body_too_large", detail)
 
 
 def count_values(body: bytes) -> int:

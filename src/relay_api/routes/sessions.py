@@ -10,6 +10,7 @@ from relay_api.schemas import answers
 from relay_api.schemas.conversations import FollowUpIn, SessionList, SessionOut
 from relay_api.schemas.executions import ExecutionDetail
 from relay_core.store.database import Connection
+from relay_core.store.shared import images
 from relay_core.store.views import execution_views
 from relay_core.store.views.access import require_workspace
 from relay_core.store.workspaces import sessions
@@ -54,6 +55,7 @@ def create_follow_up(
 
     def create(connection: Connection) -> ExecutionDetail:
         new = add_follow_up(connection, session_id, body.prompt, principal, body.notes())
+        images.link_to_session(connection, session_id, body.image_ids, principal)
         return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
 
     return creating.answer(principal, body, 202, create)

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Output, Prompt
+from relay_api.schemas.images import ImageIds
 from relay_api.schemas.links import SessionLinks
 from relay_api.schemas.measures import UsageOut
 from relay_api.schemas.run_notes import NotesIn
@@ -87,3 +88,4 @@ class FollowUpIn(NotesIn):
     """Request for a session's next turn: its prompt, and notes on the run that it makes."""
 
     prompt: Prompt
+    image_ids: ImageIds = Field(default_factory=list)

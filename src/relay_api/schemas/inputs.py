@@ -82,6 +82,7 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         executor=executor,
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
+        image_ids=body.image_ids,
         env=env,
         secrets=named,
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],

@@ -16,6 +16,7 @@ from relay_api.schemas.common import (
     Script,
     ShortText,
 )
+from relay_api.schemas.images import ImageIds
 from relay_api.schemas.links import NewRunLinks
 from relay_api.schemas.patterns import CAPABILITY, NO_NUL, VARIABLE
 from relay_api.schemas.run_notes import LabelName, Labels, LabelText, Metadata, NotesIn
@@ -152,6 +153,7 @@ class RunIn(Input):
         description="Container image; null: that of the job file, the project's, `relay-AGENT:latest` if the node has "
         "it, then the server's default.",
     )
+    image_ids: ImageIds = Field(default_factory=list)
     profile: ShortText | None = Field(
         None,
         description="Session profile (`GET /v1/profiles`) that gives image and executor where this request does not.",

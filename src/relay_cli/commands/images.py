@@ -1,4 +1,4 @@
-"""`relay image build`: images with coding agents."""
+"""`relay image build | add | list | save | rm`: container images with coding agents, and pictures for agents."""
 
 import json
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from relay_cli import completion
+from relay_cli.commands import pictures
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
 from relay_core.console.output import note
@@ -15,7 +16,12 @@ from relay_stack.images.agent_images import AGENTS, build_agents_image, choose_a
 from relay_stack.machine.consent import Consent
 from relay_stack.start import prepare_machine
 
-image = typer.Typer(help="Images with coding agents, for the containers of workspaces.", no_args_is_help=True)
+image = typer.Typer(help="Build container images with agents; and pictures for agents.", no_args_is_help=True)
+
+image.command("add")(pictures.add)
+image.command("list")(pictures.list_images)
+image.command("save")(pictures.save)
+image.command("rm")(pictures.remove)
 
 
 @image.command("build")

@@ -1,5 +1,6 @@
 """The argument and the options of `relay run`, as annotated types for the signature of the command."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,6 +68,10 @@ Image = Annotated[
     typer.Option(
         help="Container image; without it the project's or the server's default.", autocompletion=completion.images
     ),
+]
+Attach = Annotated[
+    list[Path] | None,
+    typer.Option(help="Picture for the agent: a PNG, JPEG, GIF or WebP file. Repeat the option for more of them."),
 ]
 Profile = Annotated[
     str | None,

@@ -3,6 +3,7 @@
 from relay_cli.agent_image import agent_without_image, offer
 from relay_cli.client import connect
 from relay_cli.commands import run_options as option
+from relay_cli.commands.pictures import attached
 from relay_cli.commands.run_body import body_of
 from relay_cli.commands.run_notes import Label, Metadata, Title
 from relay_cli.output import Json
@@ -30,6 +31,7 @@ def run(
     dev_server: option.DevServer = None,
     image: option.Image = None,
     profile: option.Profile = None,
+    attach: option.Attach = None,
     user: option.User = None,
     env: option.Env = None,
     env_secret: option.EnvSecret = None,
@@ -60,6 +62,7 @@ def run(
     agent = agent_without_image(given)
     if agent is not None and api.stack_dir is not None:
         offer(agent, api.stack_dir)
+    body |= attached(api, attach)
     posted = api.call("POST", "/v1/runs", json=body)
     if posted["masked_env"]:
         note(f"masked in logs and diffs: {', '.join(posted['masked_env'])}")

@@ -8,7 +8,9 @@ import typer
 from relay_cli import output
 from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId, id_argument
+from relay_cli.commands.pictures import attached
 from relay_cli.commands.run_notes import Label, Metadata, Title, notes
+from relay_cli.commands.run_options import Attach
 from relay_cli.output import Json
 from relay_cli.watching import go_on
 from relay_core.domain.agents.executors import SHELL
@@ -26,6 +28,7 @@ def follow_up(
     wait: Annotated[
         bool, typer.Option("--wait/--detach", help="Follow the agent and exit with its exit code, or return at once.")
     ] = True,
+    attach: Attach = None,
     title: Title = None,
     label: Label = None,
     metadata: Metadata = None,
@@ -40,6 +43,8 @@ def follow_up(
     """
     api = connect()
     text = sys.stdin.read() if prompt == "-" else prompt
+    for each in attached(api, attach).get("image_ids", []):
+        api.call("PUT", f"/v1/tasks/{target}/images/{each}")
     execution = _next_turn(api, find_session(api, target), text, notes(title, label, metadata))
     go_on(api, execution["run_id"], wait=wait, as_json=as_json)
 

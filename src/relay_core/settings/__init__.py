@@ -9,6 +9,7 @@ from relay_core.settings.containers import ContainerSettings
 from relay_core.settings.deployment import DeploymentSettings
 from relay_core.settings.execution import ExecutionSettings, LimitSettings
 from relay_core.settings.git import GitSettings
+from relay_core.settings.images import ImageSettings
 from relay_core.settings.node import NodeSettings
 from relay_core.settings.secrets import SecretSettings
 from relay_core.settings.storage import StorageSettings
@@ -17,6 +18,7 @@ from relay_core.settings.storage import StorageSettings
 class Settings(
     # in reverse: pydantic lists the fields of the last base class first
     DeploymentSettings,
+    ImageSettings,
     LimitSettings,
     ExecutionSettings,
     ContainerSettings,

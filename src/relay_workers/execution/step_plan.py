@@ -1,10 +1,12 @@
 """Plans a step's process: a script runs as it is; for a coding agent, its executor turns the prompt into a program."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from relay_core.domain.agents.executors import ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import AgentStep, CloneStep, GitStep
+from relay_core.domain.uploaded_images import with_images
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.transaction import Database
@@ -15,8 +17,16 @@ from relay_workers.execution.step_place import step_uid
 from relay_workers.execution.workspace import WorkspaceHandle
 
 
-def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) -> StepPlan:
+def plan_step(
+    database: Database, claimed: Claimed, workspace: WorkspaceHandle, images: Sequence[tuple[str, str]] = ()
+) -> StepPlan:
     """Return the script, standard input and environment of a step.
+
+    Args:
+        database: has the conversation that a follow-up continues.
+        claimed: the execution.
+        workspace: the workspace in which it runs.
+        images: name and path in the container of each image that the prompt of an agent is to name.
 
     Raises:
         StepFailed: `start_failed` or `cannot_resume`: the executor refuses the prompt or its settings.
@@ -28,7 +38,9 @@ def plan_step(database: Database, claimed: Claimed, workspace: WorkspaceHandle) 
         return StepPlan(script=step.script.encode(), stdin=b"", env={})
     choice = executor_choice(step)
     try:
-        plan = get_executor(choice.name).plan(turn_request(database, claimed, step, workspace))
+        request = turn_request(database, claimed, step, workspace)
+        prompt = with_images(request.prompt, images)
+        plan = get_executor(choice.name).plan(replace(request, prompt=prompt))
     except InvalidInput as error:  # the API refuses all other invalid input when the run is posted
         reason = Reason.CANNOT_RESUME if error.field == "session_id" else Reason.START_FAILED
         raise StepFailed(reason, str(error)) from error

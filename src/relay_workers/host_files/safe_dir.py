@@ -15,6 +15,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -139,6 +140,29 @@ class SafeDir:
         if len(data) > limit:
             raise TamperedFile(f"{self.path}/{name} is longer than {limit} bytes")
         return data
+
+    def write_file(self, name: str, data: bytes, owner: int | None = None, mode: int = 0o644) -> None:
+        """Create a file, in place of any entry of this name that is no directory.
+
+        Args:
+            name: name of the file in this directory.
+            data: its content.
+            owner: user id that the file belongs to; None: the user of this process.
+            mode: its permissions.
+
+        Raises:
+            TamperedFile: the entry is a directory, or a container made it anew at the same time.
+        """
+        try:
+            self.unlink(name)
+            fd = os.open(name, _NEW_FILE, mode, dir_fd=self._fd)
+        except (IsADirectoryError, PermissionError, FileExistsError) as error:
+            raise TamperedFile(f"{self.path}/{name} cannot be made anew: {error.strerror}") from error
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            if owner is not None:
+                os.fchown(fd, owner, -1)
+            file.write(data)
 
     def make_directory(self, name: str, mode: int = 0o755) -> bool:
         """Create a directory and return True; return False if an entry of this name, of any type, exists."""

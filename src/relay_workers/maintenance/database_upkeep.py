@@ -11,6 +11,7 @@ from relay_core.store.executions import leases
 from relay_core.store.logs import compaction
 from relay_core.store.nodes import gone
 from relay_core.store.nodes.sweep_turns import take_turn
+from relay_core.store.shared import images
 from relay_core.store.transaction import Database
 from relay_workers.metrics import Metrics
 
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 FORGET_SECONDS = 3600.0
 """Time between two removals of the rows of incarnations that are long over, and between two looks for gone nodes."""
+IMAGES_SECONDS = 60.0
+"""Time between two removals of uploaded images that belong to no task."""
 DAY_SECONDS = 86400.0
 COMPACTION_SECONDS = 1.0
 """Largest number of seconds per round for compaction: a fifth of the interval, so a fifth of a connection's time."""
@@ -35,6 +38,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     _forget_keys(database, settings.idempotency_ttl_hours)
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
     _forget_incarnations(database)
+    _forget_images(database, settings.image_unused_hours)
     _give_up(database, settings.node_gone_days * DAY_SECONDS)
     with database.begin() as connection:
         compaction.pass_over_short(connection)
@@ -62,6 +66,14 @@ def _forget_incarnations(database: Database) -> None:
         forgotten = leases.forget_old(connection) if take_turn(connection, "incarnations", FORGET_SECONDS) else 0
     if forgotten:
         log.info("forgot old incarnations", incarnations=forgotten)
+
+
+def _forget_images(database: Database, hours: float) -> None:
+    with database.begin() as connection:
+        due = take_turn(connection, "unused_images", IMAGES_SECONDS)
+        forgotten = images.forget_unused(connection, hours) if due else 0
+    if forgotten:
+        log.info("deleted images that belong to no task", images=forgotten)
 
 
 def _give_up(database: Database, silent_seconds: float) -> None:

@@ -8,6 +8,8 @@ reply is streamed); the HTTP handler knows neither.
 """
 
 import argparse
+import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -35,6 +37,24 @@ def find_dialect(path: str, body: dict[str, Any]) -> tuple[Dialect | None, dict[
     if asked is None:
         return DIALECTS.get(path), body
     return GEMINI, {**body, "model": asked[1], "stream": asked[2] == "streamGenerateContent"}
+
+
+def images_in(part: Any) -> list[str]:
+    """The SHA-256 of each image of a request, in order, in whatever protocol it is."""
+    if isinstance(part, list):
+        return [found for each in part for found in images_in(each)]
+    if not isinstance(part, dict):
+        return []
+    data = None
+    if part.get("type") == "image":
+        data = (part.get("source") or {}).get("data")
+    elif part.get("type") in {"input_image", "image_url"}:
+        url = part.get("image_url")
+        data = str(url.get("url") if isinstance(url, dict) else url).partition(";base64,")[2]
+    elif "inlineData" in part:
+        data = part["inlineData"].get("data")
+    own = [hashlib.sha256(base64.b64decode(data)).hexdigest()] if data else []
+    return own + [found for each in part.values() for found in images_in(each)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,6 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             "effort"
         )
         heard["effort"] = effort
+        heard["images"] = images_in(body)
         self.server.requests.append({**entry, **heard, "results": conversation.results, "error": reply.error})
         if reply.error:
             self._json(reply.error, dialect.error(reply.error))

@@ -41,12 +41,28 @@ _PROFILE: dict[str, Any] = {
     "columns": 80,
     "rows": 24,
 }
+_IMAGE: dict[str, Any] = {
+    "id": "5b8d1e3f-7a90-4c2b-8e4d-6f1a2b3c4d5e",
+    "original_name": "screenshot.png",
+    "file_path": "screenshot-2cf24dba.png",
+    "mime_type": "image/png",
+    "size_bytes": 48211,
+    "width": 1280,
+    "height": 720,
+    "hash": ids.SHA256,
+    "task_ids": [ids.TASK],
+    "created_by": "ann",
+    "created_at": ids.CREATED,
+}
 
 SHARED: dict[str, Any] = {
     "TagIn": {"tag_name": "careful", "content": _TAG["content"]},
     "TagChange": {"content": "Run the tests before you end."},
     "TagOut": _TAG,
     "TagPage": {"items": [_TAG], "next_cursor": None},
+    "ImageIn": {"name": "screenshot.png", "data": "iVBORw0KGgo="},
+    "ImageOut": _IMAGE,
+    "ImagePage": {"items": [_IMAGE], "next_cursor": None},
     "SessionProfileOut": _PROFILE,
     "SessionProfileList": {"items": [_PROFILE]},
     "ScratchIn": {"payload": _SCRATCH["payload"]},

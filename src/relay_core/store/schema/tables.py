@@ -12,6 +12,7 @@ from relay_core.store.schema.execution_tables import (
     ExecutionProcess,
     ExecutionProcessRepoState,
 )
+from relay_core.store.schema.image_tables import Image, TaskImage
 from relay_core.store.schema.merge_tables import Merge
 from relay_core.store.schema.mirror_tables import Mirror
 from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
@@ -39,6 +40,7 @@ __all__ = [
     "ExecutionProcessRepoState",
     "GivenSecret",
     "IdempotencyKey",
+    "Image",
     "Incarnation",
     "Lane",
     "LogChunk",
@@ -61,6 +63,7 @@ __all__ = [
     "SweepTurn",
     "Tag",
     "Task",
+    "TaskImage",
     "Token",
     "Workspace",
     "WorkspaceEnvironment",

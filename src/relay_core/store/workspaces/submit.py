@@ -36,7 +36,7 @@ from relay_core.store.nodes import placement
 from relay_core.store.projects import projects, repos, secrets
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
-from relay_core.store.shared import tags
+from relay_core.store.shared import images, tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
 from relay_core.store.workspaces.masked_environment import masked_env
@@ -90,6 +90,8 @@ class RunInput(Generic[E]):
     """Whether job files of the repositories are read."""
     maxima: Mapping[str, float] = field(default_factory=dict)
     """Largest values by name of the limit that a job file may ask for."""
+    image_ids: Sequence[UUID] = ()
+    """Uploaded images that become those of the new task."""
     profile: str | None = None
     """Name of the session profile of the request."""
     from_profile: Collection[str] = ()
@@ -175,6 +177,7 @@ def submit_run(
     task_id = uuid4()
     task = {"project_id": project.id, "title": title, "description": run.prompt, "created_by": principal.owner}
     connection.execute(insert(Task), {"id": task_id, **task})
+    images.link(connection, task_id, run.image_ids, principal, "image_ids")
     source = (
         PROFILE
         if "image" in run.from_profile

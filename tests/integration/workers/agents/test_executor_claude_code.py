@@ -1,18 +1,23 @@
 """The real Claude Code against a scripted model, in a container without a network."""
 
+import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from relay_core.domain.uploaded_images import DIRECTORY, with_images
 from relay_core.domain.vocabulary import Reason
 from relay_stack.images.own_images import BASE_TAG
 from relay_workers.agents import programs
 from relay_workers.agents.port import TurnRequest
+from relay_workers.host_files.safe_dir import SafeDir
 from tests.support.executor_fixtures import UID, AgentBox, agent_box
 from tests.support.model_server.in_container import requests_of
+from tests.support.pictures import png
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -55,6 +60,20 @@ def test_it_edits_commits_and_goes_on_in_the_next_turn(box, repo):
 def test_a_prompt_is_never_one_of_its_commands(box, repo):
     ended = turn(box, repo, "/exit code is wrong in main; fix it [[say: fixed]]")
     assert (ended.verdict.success, ended.reader.summary) == (True, "fixed")
+
+
+def test_an_image_of_the_task_reaches_the_model(box, repo):
+    data = png(16, 16)
+    folder = box.root / "repos" / repo.rpartition("/")[2]
+    with SafeDir.open(folder) as here:
+        here.make_directory(DIRECTORY)
+        with here.sub(DIRECTORY) as directory:
+            directory.write_file("shot-1.png", data, UID if os.getuid() == 0 else None)
+    path = f"{repo}/{DIRECTORY}/shot-1.png"
+    prompt = with_images(f'[[tool: Read {{"file_path": "{path}"}}]] [[say: saw it]]', [("shot.png", path)])
+    ended = turn(box, repo, prompt)
+    assert (ended.verdict.success, ended.reader.summary) == (True, "saw it"), ended.stderr
+    assert hashlib.sha256(data).hexdigest() in requests_of(box.container)[-1]["images"]
 
 
 def test_an_effort_is_sent(box, repo):

@@ -1,4 +1,4 @@
-"""`relay tag` and `relay scratch` against a real API."""
+"""`relay tag`, `relay scratch` and the pictures of `relay image` against a real API."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from relay_cli.errors import CommandFailed
 from relay_cli.main import app
-from tests.support.api_fixtures import Api
+from tests.support.api_fixtures import Api, Worker
+from tests.support.pictures import gif, png
 
 Relay = Callable[..., Result]
 
@@ -71,3 +72,41 @@ def test_scratch_is_stored_shown_and_deleted(relay: Relay):
     assert "give --payload JSON" in str(relay("scratch", "set", "ui_preferences", identity, "a", code=2).exception)
     assert "is not JSON" in str(relay("scratch", "set", "ui_preferences", identity, "--payload", "{", code=2).exception)
     assert "JSON object" in str(relay("scratch", "set", "draft_task", identity, "--payload", "[]", code=2).exception)
+
+
+def test_pictures_are_uploaded_given_to_tasks_saved_and_deleted(relay: Relay, api: Api, tmp_path: Path):
+    shot, other, text = tmp_path / "shot.png", tmp_path / "other.gif", tmp_path / "a.txt"
+    shot.write_bytes(png())
+    other.write_bytes(gif())
+    text.write_text("no image")
+    run = api.run()
+    assert "uploaded shot.png" in relay("image", "add", str(shot), str(other), "--task", run["run_id"][:8]).stderr
+    listed = relay("image", "list", "--task", run["workspace_id"]).stdout
+    assert re.search(r"^[0-9a-f]{8}  shot\.png +image/png +3x2 +\d+ bytes +1$", listed, re.MULTILINE)
+    [first, second] = json.loads(relay("image", "list", "--json").stdout)
+    relay("image", "save", first["id"][:8], str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == gif()
+    assert "cannot be written" in str(relay("image", "save", first["id"], str(tmp_path / "copy"), code=2).exception)
+    assert "image_in_use" in str(relay("image", "rm", first["id"], "--yes", code=2).exception)
+    relay("image", "rm", first["id"], "--task", run["task_id"])
+    relay("image", "rm", first["id"], "--yes")
+    assert [each["id"] for each in json.loads(relay("image", "list", "--json").stdout)] == [second["id"]]
+    assert "no picture" in str(relay("image", "rm", "ffffffff", code=2).exception)
+    assert f"{text}: these bytes are no PNG" in str(relay("image", "add", str(text), code=2).exception)
+    assert "cannot be read" in str(relay("image", "add", str(tmp_path / "missing"), code=2).exception)
+
+
+def test_a_run_and_a_follow_up_take_pictures_along(relay: Relay, api: Api, tmp_path: Path):
+    shot, later = tmp_path / "shot.png", tmp_path / "later.png"
+    shot.write_bytes(png())
+    later.write_bytes(png(shade=5))
+    url = "https://git.example.org/team/app.git"
+    said = relay("run", "look", "--repo", url, "--executor", "claude-code", "--attach", str(shot), "--detach", "--json")
+    run = json.loads(said.stdout)
+    task = api.get(f"/v1/workspaces/{run['workspace_id']}").json()["task_id"]
+    worker = Worker(api.database)
+    worker.finish(worker.claim(run["current_step"]["execution_id"]))
+    worker.ready(run["workspace_id"])
+    relay("follow-up", run["id"], "and this", "--attach", str(later), "--detach")
+    names = [each["original_name"] for each in api.get(f"/v1/images?task_id={task}").json()["items"]]
+    assert names == ["later.png", "shot.png"]
