@@ -86,13 +86,15 @@ def why_full(load: Load, capacity: Capacity, workspace: WorkspaceCondition) -> s
 
 
 def why_closed_by_operator(connection: Connection, node_id: str) -> str | None:
-    """Return that an operator told a node to take no new workspaces, or nothing at all; None if neither.
+    """Return that an operator told a node to take no new workspaces, or nothing at all; None if neither, or no node.
 
     The node is not revoked before the end of the transaction, if it is not revoked already.
     """
     columns = (N.draining, N.revoked_at)
     found = select(*columns).where(N.node_id == node_id).with_for_update(read=True, key_share=True)
-    row = connection.execute(found).one()
+    row = connection.execute(found).one_or_none()
+    if row is None:
+        return None
     word = closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
     return f"it is {word}" if word else None
 
