@@ -9,11 +9,11 @@ from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
 from relay_api.ids import ActiveExecutionId, ExecutionId, FailedExecutionId, OfWorkspace
 from relay_api.schemas import answers
-from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn
+from relay_api.schemas.executions import EventList, ExecutionDetail, ExecutionPage, RetryIn, TurnChange
 from relay_core.domain.vocabulary import RunReason, Status
 from relay_core.store import events
 from relay_core.store.database import Connection
-from relay_core.store.executions import retry
+from relay_core.store.executions import conversations, retry
 from relay_core.store.executions.kill import kill
 from relay_core.store.views import execution_views
 from relay_core.store.views.access import require_execution
@@ -76,6 +76,20 @@ def kill_execution(execution_id: ActiveExecutionId, services: ServicesDep, princ
         return answers.execution_detail(view, services.links)
 
     return services.database.transact(ask)
+
+
+@router.patch(
+    "/{execution_id}/turn", responses=problems(404, body=True), summary="Say whether a person has seen a turn"
+)
+def change_turn(
+    execution_id: ExecutionId, body: TurnChange, services: ServicesDep, principal: Writer
+) -> ExecutionDetail:
+    """Store whether a person has looked at the turn of an agent. Every new turn begins as one that was not seen."""
+    with services.database.begin() as connection:
+        require_execution(connection, execution_id, principal)
+        conversations.mark_seen(connection, execution_id, seen=body.seen)
+        view = execution_views.execution(connection, execution_id, principal)
+    return answers.execution_detail(view, services.links)
 
 
 @router.post(

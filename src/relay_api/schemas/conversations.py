@@ -57,7 +57,9 @@ class SessionTurn(Output):
     prompt: str | None
     summary: str | None
     agent_session_id: str | None
+    agent_message_id: str | None
     usage: UsageOut | None
+    seen: bool
     created_at: datetime
     completed_at: datetime | None
 

@@ -188,10 +188,20 @@ class QueueOut(Output):
 class TurnOut(Output):
     """A coding agent's turn: one prompt and the agent's work on it."""
 
-    agent_session_id: str | None
+    agent_session_id: str | None = Field(description="The agent's own id of the conversation.")
+    agent_message_id: str | None = Field(
+        description="The agent's own id of its last message; null while it works, and of agents that print none."
+    )
     prompt: str | None
     summary: str | None = Field(description="Last message of the agent.")
     usage: UsageOut | None
+    seen: bool = Field(description="Whether a person has looked at it: false until a client says so.")
+
+
+class TurnChange(Input):
+    """A change of an agent's turn."""
+
+    seen: bool = Field(description="Whether a person has looked at it.")
 
 
 class ExecutionDetail(ExecutionOut):

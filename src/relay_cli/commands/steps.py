@@ -1,4 +1,4 @@
-"""`relay step add`: a further step in a workspace."""
+"""`relay step add | seen`: a further step in a workspace, and turns that a person has seen."""
 
 import sys
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from relay_cli import completion, output
 from relay_cli.client import connect
-from relay_cli.commands.ids import WorkspaceId
+from relay_cli.commands.ids import ExecutionId, WorkspaceId
 from relay_cli.commands.run_notes import Label, Metadata, Title, notes
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
@@ -76,6 +76,23 @@ def add(
         output.show(added, as_json=True)
     else:
         note(f"step {short(added['id'])} is {added['status']}; follow it with: relay logs -f {short(added['id'])}")
+
+
+@step.command("seen")
+def seen(
+    execution: ExecutionId,
+    undo: Annotated[bool, typer.Option("--undo", help="Say that no person has looked at it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say that a person has looked at the turn of an agent.
+
+    Example: relay step seen 3f2a91bc
+    """
+    changed = connect().call("PATCH", f"/v1/executions/{execution}/turn", json={"seen": not undo})
+    if as_json:
+        output.show(changed, as_json=True)
+    else:
+        note(f"turn {short(changed['id'])} is {'seen' if changed['turn']['seen'] else 'not seen'}")
 
 
 def _text(given: str) -> str:

@@ -299,3 +299,33 @@ def test_a_cursor_from_nowhere_sees_the_end(database: Database, database_url: st
             assert next(lines).startswith(":")
             worker.finish(claimed, machine.completed(0))
             assert next(event for event in sse.parse(lines)).name == "end"
+
+
+def test_a_turn_is_not_seen_until_a_client_says_so_and_shows_the_agents_id_of_its_last_message(
+    api: Api, worker: Worker
+):
+    made = api.run(executor={"name": "claude-code"})
+    worker.finish(worker.claim(made["execution_id"]))
+    worker.ready(made["workspace_id"])
+    agent = api.get(f"/v1/runs/{made['run_id']}").json()["current_step"]["execution_id"]
+    worker.finish(worker.claim(agent), turn={"agent_session_id": SESSION, "agent_message_id": "msg-7"})
+    path = f"/v1/executions/{agent}"
+
+    def turns() -> list:
+        session = api.get(f"/v1/sessions/{made['session_id']}").json()["turns"][-1]
+        return [(turn["agent_message_id"], turn["seen"]) for turn in (api.get(path).json()["turn"], session)]
+
+    assert turns() == [("msg-7", False)] * 2
+    marked = api.client.patch(f"{path}/turn", json={"seen": True}, headers=api.as_("ann"))
+    assert (marked.status_code, marked.json()["turn"]["seen"], turns()) == (200, True, [("msg-7", True)] * 2)
+    assert (
+        api.client.patch(f"{path}/turn", json={"seen": False}, headers=api.as_("ann")).json()["turn"]["seen"] is False
+    )
+    for who, status in (("bob", 404), ("reader", 403)):
+        assert api.client.patch(f"{path}/turn", json={"seen": True}, headers=api.as_(who)).status_code == status
+    clone = f"/v1/executions/{made['execution_id']}/turn"
+    assert problem_of(api.client.patch(clone, json={"seen": True}, headers=api.as_("ann")))[:2] == (404, "not_found")
+    assert problem_of(api.client.patch(f"{path}/turn", json={}, headers=api.as_("ann")))[:2] == (
+        422,
+        "validation_failed",
+    )

@@ -11,6 +11,7 @@ BODIES: dict[str, Any] = {
     "StepIn": {"run_reason": "setup_script", "script": "make deps"},
     "DevServerIn": {"repo": "app"},
     "FollowUpIn": {"prompt": "Now document the option"},
+    "TurnChange": {"seen": True},
     "RunChange": {"title": "Parser test", "labels": {"team": "core"}},
     "RerunIn": {"from": "failed_step"},
     "PushIn": {"branch": "parser-test"},

@@ -112,9 +112,11 @@ EXECUTIONS: dict[str, Any] = {
         "next": [{"run_reason": "cleanup_script", "repo": "app"}],
         "turn": {
             "agent_session_id": "c3f0d7a2-7b41-4d0e-9a65-0f8e2c1b4d3a",
+            "agent_message_id": "msg_01XFDUDYJgAACzvnptvVoYEL",
             "prompt": ids.PROMPT,
             "summary": "I added a test of empty input and of comments.",
             "usage": ids.USAGE,
+            "seen": False,
         },
         "waits_for": None,
         "queue": None,

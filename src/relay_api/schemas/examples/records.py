@@ -54,7 +54,9 @@ _SESSION = {
             "prompt": ids.PROMPT,
             "summary": "I added a test of empty input and of comments.",
             "agent_session_id": "c3f0d7a2-7b41-4d0e-9a65-0f8e2c1b4d3a",
+            "agent_message_id": "msg_01XFDUDYJgAACzvnptvVoYEL",
             "usage": ids.USAGE,
+            "seen": False,
             "created_at": ids.AGENT_CREATED,
             "completed_at": ids.COMPLETED,
         }

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, text, update
 
 from relay_core.domain.agents.conversation import Entry
-from relay_core.domain.errors import Stale
+from relay_core.domain.errors import NotFound, Stale
 from relay_core.domain.vocabulary import FINAL, Status
 from relay_core.store.schema.tables import CodingAgentTurn, ConversationEntry, ExecutionProcess
 
@@ -73,6 +73,17 @@ def store(
             CodingAgentTurn.agent_session_id.is_distinct_from(agent_session_id),
         )
         connection.execute(turn.values(agent_session_id=agent_session_id))
+
+
+def mark_seen(connection: Connection, execution_id: UUID, *, seen: bool) -> None:
+    """Store whether a person has looked at the turn of an agent.
+
+    Raises:
+        NotFound: the execution is no turn of an agent.
+    """
+    turn = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == execution_id)
+    if not connection.execute(turn.values(seen=seen)).rowcount:
+        raise NotFound(f"execution {execution_id} is no turn of an agent")
 
 
 _UPSERT = """

@@ -60,7 +60,12 @@ _STATES = (
     .order_by(WorkspaceRepo.position)
 )
 _TURN = select(
-    CodingAgentTurn.agent_session_id, CodingAgentTurn.prompt, CodingAgentTurn.summary, CodingAgentTurn.usage
+    CodingAgentTurn.agent_session_id,
+    CodingAgentTurn.agent_message_id,
+    CodingAgentTurn.prompt,
+    CodingAgentTurn.summary,
+    CodingAgentTurn.usage,
+    CodingAgentTurn.seen,
 ).where(CodingAgentTurn.execution_process_id == bindparam("execution"))
 _STEP = select(E.executor_action["step"]).where(E.id == bindparam("execution"))
 

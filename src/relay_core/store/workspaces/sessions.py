@@ -96,7 +96,9 @@ def _view(connection: Connection, row: RowMapping, *, turns: int = TURNS) -> dic
             turn.prompt,
             turn.summary,
             turn.agent_session_id,
+            turn.agent_message_id,
             turn.usage,
+            turn.seen,
             E.created_at,
             E.completed_at,
         )
