@@ -9,6 +9,7 @@ import time
 
 import bench.chaos as package
 from bench.chaos import Chaos, Report, made_world
+from bench.chaos.faults import FAULTS
 
 
 def main() -> int:
@@ -20,6 +21,9 @@ def main() -> int:
     parser.add_argument(
         "--quiet", type=float, default=120.0, help="seconds at most until all runs have ended after half of the faults"
     )
+    parser.add_argument(
+        "--only", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="FAULT", help="kinds of faults"
+    )
     parser.add_argument("--stacks", type=int, default=1, help="independent stacks beside each other")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     options = parser.parse_args()
@@ -30,7 +34,7 @@ def main() -> int:
         report = _beside_each_other(options)
     else:
         with made_world() as world:
-            report = Chaos(world, options.seed, options.runs, options.quiet).run(options.kills)
+            report = Chaos(world, options.seed, options.runs, options.quiet, options.only).run(options.kills)
     if options.json:
         print(json.dumps(report.as_json()))
     else:
@@ -55,7 +59,7 @@ def _beside_each_other(options: argparse.Namespace) -> Report:
 
 def _start(options: argparse.Namespace, number: int, kills: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bench.chaos", "--json", f"--kills={kills}", f"--runs={options.runs}"]
-    command += [f"--seed={options.seed * 1000 + number}", f"--quiet={options.quiet}"]
+    command += [f"--seed={options.seed * 1000 + number}", f"--quiet={options.quiet}", "--only", *options.only]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

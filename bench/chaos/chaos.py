@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from random import Random
 
 from bench.chaos.client import Client
@@ -28,10 +29,19 @@ class Chaos:
         at_once: number of runs that are active at any time.
         quiet_seconds: how long, at most, nothing is restarted after half of the faults. The runs that were active at
             such a fault, and as many later ones, must end within that time; then the next fault follows.
+        kinds: the kinds of faults, by their names in `FAULTS`.
     """
 
-    def __init__(self, world: World, seed: int, at_once: int = 4, quiet_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        at_once: int = 4,
+        quiet_seconds: float = 120.0,
+        kinds: Sequence[str] = tuple(FAULTS),
+    ) -> None:
         self._world = world
+        self._faults = kinds
         self._random = Random(seed)
         self._at_once = at_once
         self._quiet_seconds = quiet_seconds
@@ -57,8 +67,8 @@ class Chaos:
         return self.report
 
     def _plan(self, count: int) -> list[tuple[str, bool]]:
-        rounds = -(-count // len(FAULTS))
-        names = [name for _ in range(rounds) for name in self._random.sample(list(FAULTS), len(FAULTS))][:count]
+        rounds = -(-count // len(self._faults))
+        names = [name for _ in range(rounds) for name in self._random.sample(self._faults, len(self._faults))][:count]
         quiet = [number % 2 == 0 for number in range(count)]
         self._random.shuffle(quiet)
         return list(zip(names, quiet, strict=True))
