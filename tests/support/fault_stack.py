@@ -12,6 +12,7 @@ from sqlalchemy import text
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
 from tests.support.relay import FINAL, Relay, environment_of
+from tests.support.waiting import eventually
 
 LEASE_SECONDS = 6
 """Short, so that waiting for an expiry is, too."""
@@ -83,8 +84,11 @@ class CrashingPostgres(EmbeddedPostgres):
     def crash(self) -> None:
         """`kill -9` of all its processes; returns when all are gone, as the next start needs their shared memory."""
         assert self._process is not None
-        children = psutil.Process(self._process.pid).children(recursive=True)
-        for process in [*children, psutil.Process(self._process.pid)]:
+        postmaster = psutil.Process(self._process.pid)
+        postmaster.suspend()
+        eventually(lambda: postmaster.status() == psutil.STATUS_STOPPED, "it starts no further process")
+        children = postmaster.children(recursive=True)
+        for process in [*children, postmaster]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
