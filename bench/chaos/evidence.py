@@ -7,7 +7,7 @@ QUERIES = {
     "workspace": "SELECT row_to_json(w) FROM workspaces w WHERE id = :id",
     "executions": "SELECT row_to_json(e) FROM execution_processes e WHERE workspace_id = :id ORDER BY created_at",
     "runs": "SELECT row_to_json(r) FROM runs r WHERE workspace_id = :id",
-    "nodes": "SELECT row_to_json(n) FROM runtime_nodes n ORDER BY id",
+    "nodes": "SELECT row_to_json(n) FROM runtime_nodes n ORDER BY node_id",
     "locks": "SELECT row_to_json(a) FROM pg_stat_activity a WHERE state <> 'idle' AND pid <> pg_backend_pid()",
 }
 LOG_LINES = 40
