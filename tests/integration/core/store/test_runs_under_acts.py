@@ -1,52 +1,31 @@
 """The stored state of each run is that of its executions after any acts, one after the other and beside each other."""
 
-import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import select, update
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import RelayError
-from relay_core.domain.execution import Transition
 from relay_core.domain.run import state_of
-from relay_core.domain.vocabulary import Reason, RunReason, Scope, Status, WorkspaceState
-from relay_core.settings import Settings
-from relay_core.store.executions import claim as claims
-from relay_core.store.executions import finish as ends
-from relay_core.store.executions import reap
+from relay_core.domain.vocabulary import Reason, RunReason, WorkspaceState
 from relay_core.store.executions.kill import kill
-from relay_core.store.executions.retry import retry_execution, retry_workspace
+from relay_core.store.executions.retry import retry_execution
 from relay_core.store.runs import change, state
-from relay_core.store.runs.rerun import rerun
-from relay_core.store.schema.tables import ExecutionProcess, Run, Session, Workspace
-from relay_core.store.tokens import Principal
+from relay_core.store.schema.tables import ExecutionProcess, Run, Workspace
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import stop_resume
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.delete import delete_workspaces
-from relay_core.store.workspaces.follow_up import add_follow_up
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import RepoInput
-from tests.support.presence_acts import BOUNDS, expire_leases
-from tests.support.store_acts import WORKER, claim, finish, submit
+from tests.support.random_acts import REPOS, Acts
+from tests.support.store_acts import ME, claim, finish, submit
 
 E = ExecutionProcess
-ME = Principal("someone", frozenset({Scope.WRITE}))
-ENDS: Sequence[Transition] = (
-    *[machine.completed(0)] * 6,
-    machine.failed(Reason.EXIT_CODE, "exit 7", 7),
-    machine.failed(Reason.TIMEOUT, "late"),
-    machine.failed(Reason.CONTAINER_MISSING, "gone"),
-)
-REPOS = [
-    RepoInput(f"https://example.org/{name}.git", setup_script="s", cleanup_script="c", parallel_setup_script=True)
-    for name in "ab"
-]
 
 
 def problems(db: Database) -> list[Any]:
@@ -60,123 +39,6 @@ def problems(db: Database) -> list[Any]:
                 found.append((wanted, dict(row)))
         found += state.inconsistent(connection, 20)
     return found
-
-
-class Acts:
-    """Random acts of clients and workers. An act that the present state does not allow is refused, as for a client."""
-
-    def __init__(self, db: Database, seed: int) -> None:
-        self._db = db
-        self._dice = random.Random(seed)
-        self._weighted: Sequence[Callable[[Connection], object]] = (
-            *[self.claim] * 8,
-            *[self.finish] * 8,
-            *[self.retry] * 2,
-            *[self.add] * 2,
-            self.kill,
-            self.cancel,
-            self.rerun,
-            self.follow_up,
-            self.stop,
-            self.resume,
-            self.settle,
-            self.lose_node,
-            self.repair,
-            self.delete,
-        )
-
-    def one(self) -> str:
-        """Carry out one act, and return its name."""
-        act = self._dice.choice(self._weighted)
-        try:
-            self._db.transact(act)
-        except RelayError as error:
-            return f"{act.__name__} refused: {error}"
-        return act.__name__
-
-    def _any(self, connection: Connection, statement: Any) -> Any:
-        rows = connection.scalars(statement).all()
-        return self._dice.choice(rows) if rows else None
-
-    def _execution(self, connection: Connection, *status: Status) -> UUID | None:
-        return self._any(connection, select(E.id).where(E.status.in_(status)).order_by(E.created_at, E.id))
-
-    def _workspace(self, connection: Connection) -> UUID:
-        return self._any(connection, select(Workspace.id).order_by(Workspace.created_at, Workspace.id))
-
-    def claim(self, connection: Connection) -> None:
-        if found := self._execution(connection, Status.QUEUED):
-            claims.claim(connection, found, 1, WORKER)
-
-    def finish(self, connection: Connection) -> None:
-        if found := self._execution(connection, Status.RUNNING):
-            row = connection.execute(select(E.fence, E.workspace_id, E.run_reason).where(E.id == found)).one()
-            end = self._dice.choice(ENDS)
-            if row.run_reason == RunReason.CLONE and end.target is Status.COMPLETED:
-                ready = update(Workspace).where(Workspace.id == row.workspace_id, Workspace.state == "starting")
-                ends.finish(connection, found, row.fence, end)
-                connection.execute(ready.values(state=WorkspaceState.RUNNING, container_id="c"))
-            else:
-                ends.finish(connection, found, row.fence, end)
-
-    def kill(self, connection: Connection) -> None:
-        if found := self._execution(connection, Status.QUEUED, Status.RUNNING):
-            kill(connection, [found], "someone")
-
-    def retry(self, connection: Connection) -> None:
-        if found := self._execution(connection, Status.FAILED, Status.KILLED):
-            retry_execution(connection, found, "someone", run_agent_again=True)
-
-    def cancel(self, connection: Connection) -> None:
-        change.cancel(connection, self._any(connection, select(Run.id).order_by(Run.created_at, Run.id)), "someone")
-
-    def rerun(self, connection: Connection) -> None:
-        old = self._any(connection, select(Run.id).order_by(Run.created_at, Run.id))
-        rerun(connection, old, self._dice.choice(("start", "failed_step")), ME, Settings())
-
-    def add(self, connection: Connection) -> None:
-        reason = self._dice.choice(("setup_script", "coding_agent", "dev_server", "archive_script"))
-        request = StepRequest(RunReason(reason), repo="a", script="s")
-        if reason == "coding_agent":
-            request = StepRequest(RunReason(reason), prompt="more")
-        add_step(connection, self._workspace(connection), request, ME, {})
-
-    def follow_up(self, connection: Connection) -> None:
-        connection.execute(update(Session).values(executor="claude-code"))
-        add_follow_up(connection, self._any(connection, select(Session.id).order_by(Session.id)), "and now?", ME)
-
-    def stop(self, connection: Connection) -> None:
-        stop_resume.request_stop(connection, self._workspace(connection), "someone")
-
-    def resume(self, connection: Connection) -> None:
-        stop_resume.request_resume(connection, self._workspace(connection), "someone")
-
-    def settle(self, connection: Connection) -> None:
-        for request in stop_resume.due_requests(connection, "node-1"):
-            stop_resume.settle(connection, request)
-
-    def lose_node(self, connection: Connection) -> None:
-        connection.execute(
-            text(
-                "UPDATE runtime_nodes SET liveness = 'offline', last_heartbeat_at = now() - interval '120 seconds' "
-                "WHERE node_id = 'node-1'"
-            )
-        )
-        connection.execute(text("UPDATE presence_sweeps SET resumed_at = now() - interval '1 hour'"))
-        expire_leases(connection)
-        for lost in reap.take_over(connection, "node-1", "w2", 30, BOUNDS):
-            reap.end(connection, lost, {})
-        connection.execute(update(E).where(E.leftover_on.is_not(None)).values(leftover_on=None))
-        connection.execute(text("UPDATE runtime_nodes SET liveness = 'online', last_heartbeat_at = now()"))
-
-    def repair(self, connection: Connection) -> None:
-        workspace_id = self._workspace(connection)
-        connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(state=WorkspaceState.FAILED))
-        retry_workspace(connection, workspace_id, "someone")
-
-    def delete(self, connection: Connection) -> None:
-        if self._dice.random() < 0.3:
-            delete_workspaces(connection, [self._workspace(connection)], "someone")
 
 
 @pytest.mark.parametrize("seed", range(3))
