@@ -46,6 +46,7 @@ def pytest_configure() -> None:
     Relay.preloads = True
     _let_children_have_signals()
     _leave_time_to_stacks()
+    _give_examples_time()
     os.umask(0o022)  # tests make files for other accounts as a worker does, which sets its own
 
 
@@ -79,6 +80,18 @@ def pytest_collection_finish() -> None:
     """Leaves the modules and the tests out of what the garbage collector walks through again and again."""
     gc.freeze()
     gc.enable()
+
+
+def _give_examples_time() -> None:
+    """Let Hypothesis set no time limit for one example: on a busy machine it says nothing about the code.
+
+    In continuous integration its own profile does this, which it finds by itself.
+    """
+    if "CI" not in os.environ:
+        import hypothesis  # noqa: PLC0415 - it takes a while
+
+        hypothesis.settings.register_profile("relay", deadline=None)
+        hypothesis.settings.load_profile("relay")
 
 
 def _leave_time_to_stacks() -> None:
