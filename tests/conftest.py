@@ -88,7 +88,7 @@ def _give_examples_time() -> None:
     In continuous integration its own profile does this, which it finds by itself.
     """
     if "CI" not in os.environ:
-        import hypothesis  # noqa: PLC0415 - it takes a while
+        import hypothesis  # it takes a while
 
         hypothesis.settings.register_profile("relay", deadline=None)
         hypothesis.settings.load_profile("relay")
