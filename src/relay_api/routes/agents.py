@@ -64,6 +64,7 @@ def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:
         summary=kind.summary,
         program=kind.program,
         can_resume=kind.resumes,
+        can_rewind=kind.rewinds,
         permission_modes=list(kind.permission_modes),
         reasoning_efforts=list(kind.reasoning_efforts),
         variants=[_variant(name, given) for name, given in found.get(kind.name, {}).items()],

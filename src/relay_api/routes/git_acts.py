@@ -66,7 +66,7 @@ def reset_workspace(
         before, field = None, "before_execution"
         if body.before_execution is not None:
             before = resolve(connection, Kind.EXECUTION, body.before_execution, principal, aim=None, field=field)
-        wanted = ResetRequest(before, body.commit, body.repo, body.discard_changes)
+        wanted = ResetRequest(before, body.commit, body.repo, body.discard_changes, body.generation)
         new = add_reset(connection, workspace_id, wanted, principal)
         return answers.execution_detail(execution_views.execution(connection, new, principal), services.links)
 

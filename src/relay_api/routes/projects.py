@@ -11,6 +11,7 @@ from relay_api.ids import OfProject, ProjectId, ProjectItself, TaskId
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText, Input
 from relay_api.schemas.executions import ExecutionDetail
+from relay_api.schemas.previews import OfPreview
 from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut, TaskPage
 from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
@@ -97,10 +98,12 @@ def get_project(project_id: ProjectId, services: ServicesDep, principal: Reader)
         return answers.project(projects.get(connection, project_id, principal), services.links)
 
 
-@router.delete("/projects/{project_id}", status_code=202, responses=problems(404), summary="Delete a project")
-def delete_project(project_id: ProjectItself, services: ServicesDep, principal: Writer) -> Deleted:
+@router.delete("/projects/{project_id}", status_code=202, responses=problems(404, 409), summary="Delete a project")
+def delete_project(
+    project_id: ProjectItself, services: ServicesDep, principal: Writer, generation: OfPreview = None
+) -> Deleted:
     """Hide the project and its workspaces and kill their executions. Nodes then remove the containers and files."""
-    return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal))
+    return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal, generation))
 
 
 @router.get("/tasks", responses=problems(404), summary="List tasks, newest first")

@@ -11,6 +11,7 @@ from relay_api.ids import OfProject, OfTask, WorkspaceId
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
+from relay_api.schemas.previews import OfPreview
 from relay_api.schemas.workspaces import Deleted, WorkspaceIn, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
@@ -18,9 +19,10 @@ from relay_core.store.executions import retry
 from relay_core.store.views import execution_views, workspace_views
 from relay_core.store.views.access import require_workspace
 from relay_core.store.views.lookup import Kind, resolve
-from relay_core.store.workspaces import stop_resume
+from relay_core.store.workspaces import lane, stop_resume
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.dev_servers import kill_dev_servers
+from relay_core.store.workspaces.generation import check_generation
 from relay_core.store.workspaces.on_project import create_on_project
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
@@ -86,8 +88,10 @@ def list_workspace_executions(
     return answers.execution_page(found, services.links)
 
 
-@router.delete("/{workspace_id}", status_code=202, responses=problems(404), summary="Delete a workspace")
-def delete_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal: Writer) -> Deleted:
+@router.delete("/{workspace_id}", status_code=202, responses=problems(404, 409), summary="Delete a workspace")
+def delete_workspace(
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Writer, generation: OfPreview = None
+) -> Deleted:
     """Hide the workspace and kill its executions. Its node then removes the container and files.
 
     Its executions, logs and events can still be read by their ids.
@@ -95,6 +99,8 @@ def delete_workspace(workspace_id: WorkspaceId, services: ServicesDep, principal
 
     def delete(connection: Connection) -> Deleted:
         require_workspace(connection, workspace_id, principal)
+        lane.lock(connection, workspace_id)
+        check_generation(connection, workspace_id, generation)
         return Deleted(id=workspace_id, killed=delete_workspaces(connection, [workspace_id], principal.owner))
 
     return services.database.transact(delete)

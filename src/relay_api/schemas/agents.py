@@ -27,6 +27,10 @@ class AgentOut(Output):
     summary: str
     program: str | None = Field(description="Program that the image must hold; null: it depends on the command.")
     can_resume: bool = Field(description="Whether sessions of this executor take follow-ups.")
+    can_rewind: bool = Field(
+        description="Whether a follow-up can go on at an earlier message, after `POST /v1/workspaces/{id}/resume-at`. "
+        "If not, it begins a new conversation."
+    )
     permission_modes: list[str]
     reasoning_efforts: list[str]
     variants: list[VariantOut]

@@ -130,6 +130,7 @@ class ExecutionOut(Output):
     exit_code: int | None
     attempt: int
     retry_of: UUID | None = Field(description="The execution that this one repeats.")
+    dropped: bool = Field(description="Whether the workspace has gone back to its state before it.")
     node_id: str | None
     created_at: datetime
     started_at: datetime | None

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from relay_api.schemas.common import Input, ShortText
+from relay_api.schemas.git_states import Generation
 from relay_api.schemas.patterns import COMMIT
 
 
@@ -34,4 +35,7 @@ class ResetIn(Input):
     discard_changes: bool = Field(
         default=False,
         description="Throw uncommitted changes away, new files included; without it a clone that has any is refused.",
+    )
+    generation: Generation | None = Field(
+        None, description="`generation` of the preview; if anything has happened since: 409 `stale_generation`."
     )

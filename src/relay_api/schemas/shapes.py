@@ -206,8 +206,8 @@ class EventPayload(Shape):
     )
     execution_id: UUID | None = Field(
         None,
-        description="Of `workspace.leftovers_ended` and `workspace.evidence_recorded`, and of events of the clone of a "
-        "project; of `project.clone_repeated`: the new one.",
+        description="Of `workspace.leftovers_ended`, `.evidence_recorded` and `.executions_dropped`, and of events "
+        "of the clone of a project; of `project.clone_repeated`: the new one.",
     )
     repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
     task_id: UUID | None = Field(None, description="Of `task.status_changed`.")
@@ -225,6 +225,7 @@ class EventPayload(Shape):
     dev_servers: list[UUID] | None = Field(
         None, description="Of `workspace.git_state_changed`: dev servers that ran when it was found."
     )
+    executions: list[UUID] | None = Field(None, description="Of `workspace.executions_dropped`: their ids.")
     clones: list[dict[str, str | None]] | None = Field(
         None,
         description="Of `workspace.divergence_acknowledged`: `repo`, `head_commit` and `recorded_commit` of each clone "

@@ -83,6 +83,8 @@ class EventKind(StrEnum):
 
     Payload: `by`, `clones` (a list of objects with the fields that the event before has).
     """
+    WORKSPACE_EXECUTIONS_DROPPED = "workspace.executions_dropped"
+    """The workspace is back at its state before an execution. Payload: `execution_id`, `executions` (ids, in order)."""
     WORKSPACE_REQUEST_DROPPED = "workspace.request_dropped"
     """A stop or a resume that was not carried out, because of a later request. Payload: `why`."""
 

@@ -102,10 +102,12 @@ class ResetStep:
 
     Attributes:
         discard_changes: whether uncommitted changes may be thrown away.
+        drop_from: the execution from which on all are dropped when the reset completes; None: none is.
     """
 
     targets: tuple[ResetTarget, ...]
     discard_changes: bool = False
+    drop_from: UUID | None = None
     run_reason: ClassVar[RunReason] = RunReason.RESET
     cwd: ClassVar[str] = ""
     as_root: ClassVar[bool] = False

@@ -35,6 +35,11 @@ class TurnRequest:
     """One of the executor's `permission_modes`; None means the first of them."""
     args: tuple[str, ...] = ()
     """Arguments that the client adds to the command line of the agent's program."""
+    resume_message_id: str | None = None
+    """The agent's own id of the message after which the conversation goes on; later ones are forgotten.
+
+    None: after its last one. Only for executors with `ExecutorKind.rewinds`.
+    """
     begins_anew: bool = False
     """Whether the session has earlier turns, but none of them left a conversation that the agent can resume."""
 

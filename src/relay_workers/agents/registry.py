@@ -32,7 +32,7 @@ EXECUTORS: Final[Mapping[str, Executor]] = {executor.name: executor for executor
 """Executors by name; the names are those of `relay_core.domain.agents.executors.EXECUTORS`."""
 
 BEGINS_ANEW = (
-    "No earlier turn of this session left a conversation that can be resumed: this turn begins a new one, and the "
+    "No earlier turn of this session left a conversation that can be resumed here: this turn begins a new one, and the "
     "agent knows nothing of the earlier turns."
 )
 """Notice for people, used as an entry of the conversation and as the message of an event.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from relay_core.domain.agents.executors import ExecutorChoice, check_executor
+from relay_core.domain.agents.executors import EXECUTORS, ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import AgentStep, CloneStep, GitStep
 from relay_core.domain.uploaded_images import with_images
@@ -64,12 +64,18 @@ def turn_request(database: Database, claimed: Claimed, step: AgentStep, workspac
     """Return the request to the agent: its prompt, its settings, and the conversation that a follow-up continues.
 
     A follow-up starts a new conversation if no earlier turn of the session has stored one, for example because the
-    agent was killed before it printed an id.
+    agent was killed before it printed an id. It also does if turns were dropped and the agent cannot go back to the
+    message before them.
     """
-    resumed = None
+    found = None
     if step.follow_up:
         with database.connect() as connection:
-            resumed = sessions.agent_session_before(connection, claimed.session_id, claimed.execution_id)
+            found = sessions.conversation_before(connection, claimed.session_id, claimed.execution_id)
+    choice = executor_choice(step)
+    if found is not None and found.rewound and not (EXECUTORS[choice.name].rewinds and found.agent_message_id):
+        found = None
     as_root = step_uid(claimed, workspace) == 0
-    request = TurnRequest.of(executor_choice(step), step.prompt, resume_session_id=resumed, as_root=as_root)
-    return replace(request, begins_anew=step.follow_up and resumed is None)
+    resumed = None if found is None else found.agent_session_id
+    request = TurnRequest.of(choice, step.prompt, resume_session_id=resumed, as_root=as_root)
+    message = found.agent_message_id if found is not None and found.rewound else None
+    return replace(request, resume_message_id=message, begins_anew=step.follow_up and found is None)

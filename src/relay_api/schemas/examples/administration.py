@@ -49,6 +49,7 @@ _AGENT = {
     "summary": "Claude Code",
     "program": "claude",
     "can_resume": True,
+    "can_rewind": True,
     "permission_modes": ["auto", "plan"],
     "reasoning_efforts": [],
     "variants": [

@@ -47,6 +47,7 @@ _EXECUTION: dict[str, Any] = {
     "exit_code": 0,
     "attempt": 1,
     "retry_of": None,
+    "dropped": False,
     "node_id": ids.NODE,
     "created_at": ids.AGENT_CREATED,
     "started_at": ids.AGENT_STARTED,

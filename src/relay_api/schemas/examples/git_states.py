@@ -23,4 +23,34 @@ GIT_STATES: dict[str, Any] = {
         ],
     },
     "AcknowledgeIn": {"generation": "12"},
+    "PreviewOut": {
+        "act": "resume_at",
+        "generation": "12",
+        "blockers": [],
+        "warnings": [
+            {
+                "code": "uncommitted_changes",
+                "message": "repos/app had changes that are not committed: they are discarded; the node keeps them as a "
+                "commit",
+            }
+        ],
+        "mutations": [
+            {
+                "operation_class": "workspace",
+                "change": f"HEAD, index and files of repos/app are those of {ids.BASE_COMMIT}",
+                "repo": "app",
+                "from_commit": ids.NEW_COMMIT,
+                "to_commit": ids.BASE_COMMIT,
+            },
+            {
+                "operation_class": "registry",
+                "change": "2 executions are marked as dropped",
+                "repo": None,
+                "from_commit": None,
+                "to_commit": None,
+            },
+        ],
+    },
+    "ResumeAtPreviewIn": {"execution": ids.AGENT, "discard_changes": True},
+    "ResumeAtIn": {"execution": ids.AGENT, "discard_changes": True, "generation": "12"},
 }

@@ -44,6 +44,8 @@ class ExecutorKind:
     """Whether a request must give ``command``."""
     resumes: bool = True
     """Whether a follow-up can continue a conversation of this executor."""
+    rewinds: bool = False
+    """Whether a follow-up can continue a conversation at an earlier message than its last one."""
     conversation: bool = True
     """Whether Relay reads a conversation from the output. If not, the end of the output becomes the turn's summary."""
     command_is_program: bool = False
@@ -71,6 +73,7 @@ CLAUDE_CODE = ExecutorKind(
     "Anthropic's Claude Code",
     program="claude",
     package=AgentPackage("@anthropic-ai/claude-code", Runtime.NATIVE),
+    rewinds=True,
     command_is_program=True,
     permission_modes=(AUTO, PLAN),
     reasoning_efforts=("low", "medium", "high", "xhigh", "max"),

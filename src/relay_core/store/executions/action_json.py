@@ -58,7 +58,8 @@ def _git_fields(step: GitStep) -> Json:
         return {"branch": step.branch, "force": step.force}
     if isinstance(step, ResetStep):
         targets = [{"repo": target.repo, "commit": target.commit} for target in step.targets]
-        return {"targets": targets, "discard_changes": step.discard_changes}
+        drop = {} if step.drop_from is None else {"drop_from": str(step.drop_from)}
+        return {"targets": targets, "discard_changes": step.discard_changes, **drop}
     if isinstance(step, RebaseStep):
         return {"target_branch": step.target_branch}
     how: Json = {"kind": step.kind, "method": step.method, "message": step.message}
@@ -102,7 +103,8 @@ def _git_step(reason: RunReason, stored: Mapping[str, Any]) -> GitStep:
         how = (MergeKind(stored["kind"]), MergeMethod(stored["method"]), stored["message"])
         return MergeStep(UUID(stored["merge_id"]), stored["repo"], stored["target_branch"], *how)
     targets = tuple(ResetTarget(target["repo"], target["commit"]) for target in stored["targets"])
-    return ResetStep(targets, stored["discard_changes"])
+    drop_from = stored.get("drop_from")
+    return ResetStep(targets, stored["discard_changes"], drop_from and UUID(drop_from))
 
 
 def _group_to_json(group: StepGroup | None) -> Json | None:

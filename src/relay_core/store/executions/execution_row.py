@@ -74,6 +74,7 @@ class ExecutionRow:
     kill_requested_at: datetime | None
     kill_requested_by: str | None
     retry_of: UUID | None
+    dropped: bool
     """The failed or killed execution that this one repeats; None if it is no retry."""
 
     @classmethod
@@ -105,6 +106,7 @@ class ExecutionRow:
             kill_requested_at=row["kill_requested_at"],
             kill_requested_by=row["kill_requested_by"],
             retry_of=row["retry_of"],
+            dropped=row["dropped"],
         )
 
     @property

@@ -15,10 +15,13 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.events import TERMINAL, EventKind
 from relay_core.domain.execution import Transition, evidence_state
+from relay_core.domain.step import ResetStep
 from relay_core.domain.vocabulary import EvidenceState, RunReason, Status, TaskStatus
 from relay_core.store import events
 from relay_core.store.executions import end_statements
+from relay_core.store.executions.drop import drop
 from relay_core.store.executions.end_statements import Ending, NewEnd
+from relay_core.store.executions.execution_row import existing
 from relay_core.store.logs import log_store
 from relay_core.store.projects import clones
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
@@ -103,6 +106,9 @@ def finish(
         connection.execute(turn.values(**evidence.turn))
     for kind, payload in evidence.events:
         events.append_to_execution(connection, execution_id, ending.subject, kind, payload)
+    step = ending.action.step
+    if isinstance(step, ResetStep) and step.drop_from is not None and transition.target is Status.COMPLETED:
+        drop(connection, existing(ending.subject.workspace_id), step.drop_from, execution_id)
     ends = evidence.log_ends
     if left_on is not None:
         ends = {name: end._replace(truncated=True) for name, end in ends.items()}

@@ -22,6 +22,7 @@ from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 from relay_core.store.workspaces.delete import delete_workspaces
+from relay_core.store.workspaces.generation import check_project_generation
 
 View = dict[str, Any]
 WORKSPACES_AT_ONCE = 20
@@ -147,22 +148,29 @@ def listed(connection: Connection, principal: Principal, page: PageRequest, *, d
     return Page(_with_repos(connection, found.items), found.next_cursor)
 
 
-def delete(database: Database, project_id: UUID, principal: Principal) -> int:
+def delete(database: Database, project_id: UUID, principal: Principal, generation: str | None = None) -> int:
     """Mark a project and all its workspaces as deleted, and kill their executions.
 
     This takes several short transactions, each with `WORKSPACES_AT_ONCE` workspaces: during one long transaction the
     leases of the project's executions could not be renewed. If the deletion is interrupted, call this again to continue
     it.
 
+    Args:
+        database: where it is done.
+        project_id: the project.
+        principal: who deletes it.
+        generation: of the preview that the principal has read; None: none.
+
     Returns:
         How many running executions were asked to end.
 
     Raises:
+        Conflict: `stale_generation`.
         NotFound: there is no such project, it is deleted, or it belongs to another owner.
     """
     killed = 0
     went_on = False
-    marked = database.transact(lambda connection: _mark_deleted(connection, project_id, principal))
+    marked = database.transact(lambda connection: _mark_deleted(connection, project_id, principal, generation))
     while (batch := database.transact(lambda connection: _delete_some(connection, project_id, principal))) is not None:
         went_on = True
         killed += batch
@@ -171,10 +179,11 @@ def delete(database: Database, project_id: UUID, principal: Principal) -> int:
     return killed
 
 
-def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal) -> bool:
+def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal, generation: str | None) -> bool:
     statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
     if principal.only is not None:
         statement = statement.where(Project.created_by == principal.only)
+    check_project_generation(connection, project_id, generation)
     clones.lock_active(connection, project_id)  # the end of a clone locks the clone before the project, too
     values = {"deleted_at": func.now(), "updated_at": func.now()}
     marked = connection.execute(statement.values(values).returning(Project.name, Project.created_by)).one_or_none()

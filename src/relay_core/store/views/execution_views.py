@@ -186,7 +186,7 @@ def _execution_view(row: ExecutionRow) -> View:
     step = row.action.step
     names = (
         "id run_id project_id group_id run_reason status reason error_reason exit_code attempt node_id "
-        "created_at started_at completed_at kill_requested_at kill_requested_by retry_of"
+        "created_at started_at completed_at kill_requested_at kill_requested_by retry_of dropped"
     )
     return {
         **{name: getattr(row, name) for name in names.split()},

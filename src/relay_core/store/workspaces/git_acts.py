@@ -13,6 +13,7 @@ from relay_core.store.schema.tables import ExecutionProcess, ExecutionProcessRep
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import condition, lane
 from relay_core.store.workspaces.add_step import queue_step, repo_scripts
+from relay_core.store.workspaces.generation import check_generation
 from relay_core.store.workspaces.step_request import pick_repo
 
 
@@ -40,6 +41,8 @@ class ResetRequest:
     """Name of the repository; None: all for `before`, the workspace's only one for `commit`."""
     discard_changes: bool = False
     """Whether uncommitted changes may be thrown away."""
+    generation: str | None = None
+    """Of the preview that the client has read; None: none."""
 
 
 def add_push(connection: Connection, workspace_id: UUID, request: PushRequest, principal: Principal) -> UUID:
@@ -77,22 +80,33 @@ def add_reset(connection: Connection, workspace_id: UUID, request: ResetRequest,
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner; or it has no such execution.
         InvalidInput: not exactly one of `before` and `commit` is given, or there is no such repository.
-        Conflict: `before_state_unknown`: the commits before the execution were not recorded. Or the workspace accepts
-            no step now (`add_step.queue_step`).
+        Conflict: `stale_generation`; `before_state_unknown`: the commits before the execution were not recorded. Or the
+            workspace accepts no step now (`add_step.queue_step`).
     """
     condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
-    if (request.before is None) == (request.commit is None):
-        raise InvalidInput("give either before_execution or commit", code="target_ambiguous", field="commit")
-    if request.before is not None:
-        targets = _targets_before(connection, workspace_id, request.before, request.repo)
-    else:
-        repo = pick_repo(request.repo, repo_scripts(connection, workspace_id))
-        targets = (ResetTarget(repo.name, request.commit or ""),)
+    check_generation(connection, workspace_id, request.generation)
+    targets = reset_targets(connection, workspace_id, request)
     return queue_step(connection, workspace_id, Action(ResetStep(targets, request.discard_changes)), principal)
 
 
-def _targets_before(
+def reset_targets(connection: Connection, workspace_id: UUID, request: ResetRequest) -> tuple[ResetTarget, ...]:
+    """Return the clones that a reset is about, each with its commit.
+
+    Raises:
+        NotFound: the workspace has no such execution.
+        InvalidInput: not exactly one of `before` and `commit` is given, or there is no such repository.
+        Conflict: `before_state_unknown`.
+    """
+    if (request.before is None) == (request.commit is None):
+        raise InvalidInput("give either before_execution or commit", code="target_ambiguous", field="commit")
+    if request.before is not None:
+        return targets_before(connection, workspace_id, request.before, request.repo)
+    repo = pick_repo(request.repo, repo_scripts(connection, workspace_id))
+    return (ResetTarget(repo.name, request.commit or ""),)
+
+
+def targets_before(
     connection: Connection, workspace_id: UUID, execution_id: UUID, repo: str | None
 ) -> tuple[ResetTarget, ...]:
     """Return the recorded commits before an execution, of all repositories or of one."""

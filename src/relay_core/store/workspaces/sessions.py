@@ -1,6 +1,6 @@
 """Sessions: conversations with an agent in a workspace. The executor of a session never changes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select
@@ -40,7 +40,7 @@ def open_session(connection: Connection, workspace_id: UUID, executor: ExecutorC
 def agent_session_before(connection: Connection, session_id: UUID, execution_id: UUID | None = None) -> str | None:
     """Return the id that the agent itself gave to a session's conversation.
 
-    It is taken from the newest turn that has one; None if no turn has one.
+    It is taken from the newest turn that has one and is not dropped; None if no such turn has one.
 
     Args:
         connection: any transaction.
@@ -50,12 +50,44 @@ def agent_session_before(connection: Connection, session_id: UUID, execution_id:
     found = (
         select(CodingAgentTurn.agent_session_id)
         .join(E, E.id == CodingAgentTurn.execution_process_id)
-        .where(E.session_id == session_id, CodingAgentTurn.agent_session_id.is_not(None))
+        .where(E.session_id == session_id, E.dropped.is_(False), CodingAgentTurn.agent_session_id.is_not(None))
     )
     if execution_id is not None:
         found = found.where(E.id != execution_id)
     newest = found.order_by(E.started_at.desc(), E.id).limit(1)
     return connection.execute(newest).scalar_one_or_none()
+
+
+class Conversation(NamedTuple):
+    """The conversation that the next turn of a session continues."""
+
+    agent_session_id: str
+    agent_message_id: str | None
+    """The last message of the newest turn that is not dropped; None: the agent told none."""
+    rewound: bool
+    """Whether the conversation has later messages, of turns that are dropped."""
+
+
+def conversation_before(connection: Connection, session_id: UUID, execution_id: UUID) -> Conversation | None:
+    """Return the conversation that a turn of a session continues; None if no turn that is not dropped left one.
+
+    Args:
+        connection: any transaction.
+        session_id: the session.
+        execution_id: the turn, which is left out.
+    """
+    columns = (CodingAgentTurn.agent_session_id, CodingAgentTurn.agent_message_id, E.started_at)
+    had = select(*columns).join(E, E.id == CodingAgentTurn.execution_process_id).where(E.session_id == session_id)
+    told = had.where(CodingAgentTurn.agent_session_id.is_not(None), E.id != execution_id)
+    newest = told.where(E.dropped.is_(False)).order_by(E.started_at.desc(), E.id).limit(1)
+    row = connection.execute(newest).one_or_none()
+    if row is None or row.agent_session_id is None:
+        return None
+    later = told.where(
+        E.dropped, E.started_at > row.started_at, CodingAgentTurn.agent_session_id == row.agent_session_id
+    )
+    rewound = connection.execute(later.limit(1)).one_or_none() is not None
+    return Conversation(row.agent_session_id, row.agent_message_id, rewound)
 
 
 def session(connection: Connection, session_id: UUID, principal: Principal) -> dict[str, Any]:

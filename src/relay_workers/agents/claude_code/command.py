@@ -10,6 +10,7 @@ from relay_workers.agents.shared.command_line import (
     program_argv,
     prompt_for_model,
     required_program,
+    resumed_message,
     resumed_uuid,
     shell_line,
 )
@@ -58,4 +59,6 @@ def _arguments(request: TurnRequest) -> list[str]:
     # Claude Code would read an id that is not a UUID as a *title*, and search for a conversation with a similar title.
     if resumed := resumed_uuid(request):
         arguments += ["--resume", resumed]
+        if at := resumed_message(request):
+            arguments += ["--resume-session-at", at]
     return [*arguments, *request.args]

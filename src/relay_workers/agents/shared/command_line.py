@@ -91,6 +91,18 @@ def resumed_uuid(request: TurnRequest) -> str | None:
     return session_id
 
 
+def resumed_message(request: TurnRequest) -> str | None:
+    """Return the id of the message after which a conversation goes on, for agents whose ids are UUIDs; None: the last.
+
+    Raises:
+        InvalidInput: the id is not a UUID; the agent might read it as an option.
+    """
+    message_id = request.resume_message_id
+    if message_id is not None and not _UUID.fullmatch(message_id):
+        raise InvalidInput("the agent's message id is no UUID: nothing can be resumed there", field="session_id")
+    return message_id
+
+
 def shell_line(argv: Sequence[str]) -> bytes:
     """Return the arguments as one quoted command line for a shell script, encoded as UTF-8.
 

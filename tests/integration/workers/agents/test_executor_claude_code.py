@@ -206,3 +206,13 @@ def test_the_shell_executor_in_the_same_container(box, repo):
     failed = box.run("shell", TurnRequest("x", command="echo no luck\nexit 3"), repo)
     assert (failed.exit_code, failed.verdict.reason, failed.reader.summary) == (3, Reason.EXIT_CODE, "no luck")
     assert (box.root / Path(repo).relative_to("/workspace") / "in.txt").stat().st_uid == UID
+
+
+def test_it_goes_on_at_an_earlier_message(box, repo):
+    first = turn(box, repo, "The first [[say: one]]")
+    session = first.reader.agent_session_id
+    second = turn(box, repo, "The second [[say: two]]", resume_session_id=session)
+    assert second.reader.summary == "two"
+    back = turn(box, repo, "And again", resume_session_id=session, resume_message_id=first.reader.agent_message_id)
+    assert back.verdict.success, back.stderr
+    assert back.reader.summary == "DONE history=2 result=none", "the second turn is forgotten"
