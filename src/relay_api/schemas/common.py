@@ -4,13 +4,21 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from relay_api.schemas.patterns import IMAGE, NO_NUL
+from relay_core.domain import copy_files
+
+
+def _patterns(text: str) -> str:
+    copy_files.parse(text)
+    return text
+
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024, pattern=NO_NUL)]
+CopyFiles = Annotated[str, StringConstraints(max_length=16 * 1024, pattern=NO_NUL), AfterValidator(_patterns)]
 RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
 GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_NUL)]
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]

@@ -5,7 +5,17 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import BranchText, GitUrlText, Input, NextCursor, Output, RelativeDir, Script, ShortText
+from relay_api.schemas.common import (
+    BranchText,
+    CopyFiles,
+    GitUrlText,
+    Input,
+    NextCursor,
+    Output,
+    RelativeDir,
+    Script,
+    ShortText,
+)
 from relay_api.schemas.links import RepoLinks
 
 
@@ -20,8 +30,10 @@ class RepoDefaultsIn(Input):
     parallel_setup_script: bool | None = Field(
         None, description="Run setup scripts at once, if every repository that has one says so; null: false."
     )
-    copy_files: Script | None = Field(
-        None, description="Patterns of files that git does not have, one a line. Relay stores them.", examples=[".env"]
+    copy_files: CopyFiles | None = Field(
+        None,
+        description="Patterns of files that git does not have and that new workspaces get, one a line.",
+        examples=[".env"],
     )
     default_target_branch: BranchText | None = Field(
         None, description="Branch that work is to be merged into; null: the remote's default branch.", examples=["main"]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
+from relay_api.schemas.common import CopyFiles, GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
 from relay_api.schemas.runs import MAX_UID, Capability, Env, LimitsIn, SecretReader, Secrets
@@ -125,7 +125,10 @@ class ProjectRepoIn(Input):
     url: GitUrlText = Field(examples=["https://git.example.org/team/app.git"])
     setup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
     cleanup_script: Script | None = Field(None, description="Of runs in this project that bring none.")
-    copy_files: Script | None = Field(None, description="Patterns of files that git does not have. Relay stores them.")
+    copy_files: CopyFiles | None = Field(
+        None,
+        description="Patterns of files that git does not have and that workspaces get; null: the repository's.",
+    )
     parallel_setup_script: bool | None = Field(None, description="Null: that of the repository.")
 
 

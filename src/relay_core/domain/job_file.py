@@ -39,7 +39,7 @@ EXECUTOR_FIELDS = ("name", "variant", "model", "reasoning_effort")
 KEYS = ("image", *SCRIPTS, "working_dir", "limits", "executor")
 _ADVICE = {
     "caches": "Relay has no caches yet: every workspace has its own, below /workspace/cache",
-    "copy_files": "a clone holds the files of the commit only; give others with `env`, or make them in `setup`",
+    "copy_files": "a clone holds the files of the commit only; for others: relay repo set --copy-files",
     "secrets": "a file cannot ask for secrets; name them in the request (relay run --secret)",
     "env": "give environment variables in the request (relay run --env), or set them in a script",
     "user": "the user is chosen by the request and the image",

@@ -93,6 +93,12 @@ class GitSettings(SettingsGroup):
         ge=1 << 20,
         description="Largest work tree in bytes that is checked out. A larger one fails the clone.",
     )
+    copy_files_max_bytes: int = Field(
+        10 << 20,
+        ge=0,
+        le=1 << 30,
+        description="Most bytes of all files that a clone gets by `copy_files`; more end the clone as `clone_failed`.",
+    )
     checkout_max_files: int = Field(
         1_000_000, ge=1, description="Most files and directories of a work tree that is checked out."
     )

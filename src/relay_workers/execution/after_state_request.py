@@ -48,4 +48,5 @@ def after_state_request(
         mask=mask,
         bundle_branch=workspace.row.branch,
         bundled=bundled,
+        copied=tuple(repo.copied_files),
     )

@@ -9,6 +9,7 @@ from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.execution.broken_steps import BrokenSteps
 from relay_workers.execution.clone import Choice, OpenLog, WorkspacePreparation
 from relay_workers.execution.context import WorkerContext
+from relay_workers.execution.copied_files import CopiedFiles
 from relay_workers.execution.dev_server import DevServerSession
 from relay_workers.execution.end_writer import EndPublisher, EndWriter
 from relay_workers.execution.ending import ProcessEnder
@@ -131,6 +132,7 @@ def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -
             mirrors,
             JobFiles(settings, context.database, context.git, containers),
             Images(settings, containers, context.tool),
+            CopiedFiles(settings),
         ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
         context.leases,

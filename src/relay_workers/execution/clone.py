@@ -5,7 +5,7 @@ that takes the execution over runs it again from the start.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from relay_core.store.executions.finish import Evidence
 from relay_core.store.outage import is_away
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable, ImageInfo
+from relay_workers.execution.copied_files import CopiedFiles
 from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import (
@@ -55,6 +56,7 @@ class Choice:
     mirrors: MirrorFetches
     job_files: JobFiles
     images: Images
+    copied_files: CopiedFiles
 
 
 class WorkspacePreparation:
@@ -63,7 +65,7 @@ class WorkspacePreparation:
     Args:
         workspaces: rows and directories of workspaces.
         git: makes the clones.
-        choice: fetches the remotes; completes the run from job files; pulls and checks its image.
+        choice: fetches the remotes; completes the run from job files; pulls and checks its image; copies files.
         containers: makes the containers.
         leases: confirm that this worker owns the execution, before files or containers are removed.
         open_log: opens the execution's log.
@@ -81,6 +83,7 @@ class WorkspacePreparation:
         self._workspaces = workspaces
         self._git = git
         self._mirrors, self._job_files, self._images = choice.mirrors, choice.job_files, choice.images
+        self._copied_files = choice.copied_files
         self._containers = containers
         self._leases = leases
         self._open_log = open_log
@@ -124,9 +127,10 @@ class WorkspacePreparation:
         _make_directories(plan)
         kept = self._kept_clones(plan)
         clones, container_id = self._clone_and_start(claimed, plan, remotes, control, log)
+        copied = {repo.repo_id: self._copied_files.copy(repo, plan.directory, plan.uid, log) for repo in row.repos}
         log.say(f"workspace is ready on branch {row.branch}")
         workspace = PreparedWorkspace(
-            row, container_id, plan.uid, image.digest or image.id, _records(row, clones, kept), settings
+            row, container_id, plan.uid, image.digest or image.id, _records(row, clones, kept, copied), settings
         )
         evidence = Evidence(repo_states=_states(row, clones, kept), log_ends=log.ends())
         return Outcome(machine.completed(0), evidence, gone=True, workspace=workspace)
@@ -273,13 +277,16 @@ def _make_directories(plan: ContainerPlan) -> None:
             os.chown(path, plan.uid, -1, follow_symlinks=False)
 
 
-def _records(row: WorkspaceRow, clones: list[CloneResult], kept: set[str]) -> list[CloneRecord]:
+def _records(
+    row: WorkspaceRow, clones: list[CloneResult], kept: set[str], copied: Mapping[UUID, tuple[str, ...]]
+) -> list[CloneRecord]:
     return [
         CloneRecord(
             repo.repo_id,
             str(clone.mirror_path),
             (repo.base_commit if repo.name in kept else None) or clone.head_commit,
             clone.target_branch,
+            copied.get(repo.repo_id, ()),
         )
         for repo, clone in zip(row.repos, clones, strict=True)
     ]

@@ -28,6 +28,8 @@ class CloneRecord:
     base_commit: str
     """The commit at which the workspace's branch began."""
     target_branch: str | None
+    copied: tuple[str, ...] = ()
+    """Paths of files that git does not have and that were copied into the clone."""
 
 
 @dataclass(frozen=True)

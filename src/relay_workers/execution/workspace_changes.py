@@ -34,6 +34,8 @@ def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | 
             base_commit=clone.base_commit,
             branch=clone.target_branch,
         )
+        if clone.copied:
+            preparation.record_copied(connection, change.row.id, clone.repo_id, clone.copied)
     preparation.set_fields(
         connection,
         claimed.workspace_id,

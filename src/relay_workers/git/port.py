@@ -176,6 +176,8 @@ class AfterStateRequest:
     """Commit of HEAD before the first step of the run that the step belongs to; None if it is not known."""
     bundled: frozenset[str] = frozenset()
     """Pinned commits of earlier steps whose bundles are stored; for these none is made again."""
+    copied: tuple[str, ...] = ()
+    """Paths of files that Relay copied into the clone; while git does not have them, Relay does not commit them."""
 
 
 class ExcludedPath(NamedTuple):

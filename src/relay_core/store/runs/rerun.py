@@ -57,7 +57,7 @@ _OF_WORKSPACE = (
 )
 """Columns of a workspace that a rerun of its job takes over: what was asked for, not what became of it."""
 _OF_SESSION = ("id", "workspace_id", "executor", "executor_config", "profile")
-_NOT_OF_REPO = {"workspace_id", "base_commit", "mirror_path"}
+_NOT_OF_REPO = {"workspace_id", "base_commit", "mirror_path", "copied_files"}
 
 
 def rerun(connection: Connection, run_id: UUID, source: From, principal: Principal, settings: Settings) -> UUID:

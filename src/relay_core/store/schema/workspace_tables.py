@@ -151,6 +151,10 @@ class WorkspaceRepo(Base):
     archive_script: Mapped[str | None]
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
     setup_as_root: Mapped[bool] = mapped_column(server_default=text("false"))
+    copy_files: Mapped[str | None]
+    """Patterns of files that git does not have and that the clone gets (`domain.copy_files`)."""
+    copied_files: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Paths of the files that it got so; Relay commits none of them."""
     base_commit: Mapped[str | None]
     """Commit at which the workspace's branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]

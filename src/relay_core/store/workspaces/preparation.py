@@ -1,6 +1,6 @@
 """Writes of a node about a workspace that it prepares: columns, uid, state, clones and git mirrors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -142,3 +142,9 @@ def record_clone(
         .where(WorkspaceRepo.workspace_id == workspace.id, WorkspaceRepo.repo_id == repo_id)
         .values(base_commit=base_commit, mirror_path=mirror_path, target_branch=branch)
     )
+
+
+def record_copied(connection: Connection, workspace_id: UUID, repo_id: UUID, paths: Sequence[str]) -> None:
+    """Store the paths of the files that git does not have and that were copied into a clone."""
+    mine = (WorkspaceRepo.workspace_id == workspace_id, WorkspaceRepo.repo_id == repo_id)
+    connection.execute(update(WorkspaceRepo).where(*mine).values(copied_files=list(paths)))

@@ -20,12 +20,14 @@ _OF_REPO = {
     "archive_script": Repo.archive_script,
     "dev_server_script": Repo.dev_server_script,
     "parallel_setup_script": Repo.parallel_setup_script,
+    "copy_files": Repo.copy_files,
 }
 """Column of a repo with the default, by field of `RepoInput`."""
 _OF_PROJECT = {
     "setup_script": ProjectRepo.setup_script,
     "cleanup_script": ProjectRepo.cleanup_script,
     "parallel_setup_script": ProjectRepo.parallel_setup_script,
+    "copy_files": ProjectRepo.copy_files,
 }
 """Column of a repo in a project with the default, by field of `RepoInput`."""
 _TOLD = (*SCRIPT_FIELDS, "working_dir")
@@ -51,6 +53,8 @@ class RepoInput:
     archive_script: str | None = None
     parallel_setup_script: bool | None = None
     setup_as_root: bool = False
+    copy_files: str | None = None
+    """Patterns of files that git does not have and that the clone gets; a request does not give them."""
 
 
 def with_defaults(

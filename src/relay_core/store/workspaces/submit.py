@@ -321,7 +321,7 @@ def _link_repos(
         given["working_dir"] = repo.working_dir or None
         place = {"workspace_id": workspace_id, "repo_id": repo_id, "position": position}
         rows.append({**place, "name": name, "url": repo.url, **given})
-        del given["target_branch"], given["ref"]
+        del given["target_branch"], given["ref"], given["copy_files"]
         scripts.append(RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given))
     connection.execute(insert(WorkspaceRepo), rows)
     return scripts

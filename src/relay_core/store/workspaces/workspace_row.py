@@ -36,6 +36,10 @@ class WorkspaceRepoRow:
     """Branch, tag, commit id or full ref name from which the branch starts; None: the target branch."""
     base_commit: str | None
     mirror_path: str | None
+    copy_files: str | None = None
+    """Patterns of files that git does not have and that the clone gets."""
+    copied_files: Sequence[str] = ()
+    """Paths of the files that it got so."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
             WorkspaceRepo.ref,
             WorkspaceRepo.base_commit,
             WorkspaceRepo.mirror_path,
+            WorkspaceRepo.copy_files,
+            WorkspaceRepo.copied_files,
         )
         .where(WorkspaceRepo.workspace_id == workspace_id)
         .order_by(WorkspaceRepo.position)

@@ -64,6 +64,7 @@ class Recorder:
             branch=state.branch,
             commit=request.commit_message is not None,
             base_commit=request.base_commit,
+            copied=request.copied,
             known=(before,) if before and before != request.base_commit and store.has(before) else (),
         )
         user = ContainerUser(request.uid, request.gid)

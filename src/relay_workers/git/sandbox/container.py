@@ -96,6 +96,8 @@ class AfterStatePlan:
     """The commit from which the workspace's branch started."""
     known: tuple[str, ...]
     """Ids of commits that the store already has; the container leaves their objects out of the pack."""
+    copied: tuple[str, ...] = ()
+    """Paths of files that Relay copied into the clone; they are in no commit and no diff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings
         "BASE": plan.base_commit,
         "KNOWN": " ".join(plan.known),
         "EXCLUDES": "\n".join(settings.excludes),
+        "COPIED": "\n".join(plan.copied),
         "MAX_PACK": str(settings.evidence_pack_max_bytes),
         "MAX_INPUT": str(settings.evidence_pack_max_bytes * _CHANGES_PER_PACK),
     }

@@ -97,7 +97,7 @@ checkout() {
     problem "the files cannot be checked out: $text"
 }
 
-# ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT EXCLUDES -------------------------
+# ---- after_state: NAME MIRROR HEAD_COMMIT BRANCH COMMIT BASE KNOWN MAX_PACK MAX_INPUT EXCLUDES COPIED ------------------
 # Reads /out/message, the message of the commit. Writes /out/status (git status, NUL-separated, cut at 8 MiB),
 # /out/unchanged (paths in it that did not change), /out/omitted (path, reason, path, reason, …), /out/excluded (path,
 # pattern, path, pattern, …) and /out/pack.
@@ -132,7 +132,26 @@ omit() {
 status() {
     git status --porcelain=v1 -z --no-renames --ignore-submodules=all --untracked-files=all --ignored=matching \
         >/tmp/status+ignored 2>/tmp/errors || return
-    sed -z '/^!! /d' /tmp/status+ignored >/tmp/status
+    sed -z '/^!! /d' /tmp/status+ignored | without_copied >/tmp/status
+}
+
+# Drop from a status the new files that Relay itself copied into the clone: they are in no commit and no diff of Relay's.
+without_copied() {
+    if [ -z "${COPIED:-}" ]; then
+        cat
+        return
+    fi
+    printf '%s\n' "$COPIED" | sed 's/^/?? /' >/tmp/copied
+    grep -zvxFf /tmp/copied || :
+}
+
+# Take the copied files out of the index, unless HEAD has them: a step may have added all files to the index.
+unstage_copied() {
+    [ -n "${COPIED:-}" ] && [ -e "$private/index" ] || return 0
+    printf '%s\n' "$COPIED" | while IFS= read -r path; do
+        [ -n "$HEAD_COMMIT" ] && git cat-file -e "$HEAD_COMMIT:$path" 2>/dev/null || printf '%s\n' "$path"
+    done >/tmp/unstaged
+    git update-index --force-remove --stdin </tmp/unstaged 2>/dev/null || :
 }
 
 # Write the ignored paths that no .gitignore of the repository names, but the exclude list, with the pattern that does:
@@ -148,6 +167,7 @@ excluded_paths() {
 }
 
 read_status() {
+    unstage_copied
     if [ ! -e "$private/index" ] || ! status; then
         rm -f "$private/index" "$private/index.lock"
         [ -z "$HEAD_COMMIT" ] || git read-tree "$HEAD_COMMIT" 2>/tmp/errors || problem "HEAD cannot be read: $(reason $?)"

@@ -1,0 +1,175 @@
+"""Copies files that git does not have from the work tree of a repository on this node into a new clone."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from relay_core.domain import copy_files
+from relay_core.domain.copy_files import MOST_FILES, Pattern
+from relay_core.domain.errors import InvalidInput, StepFailed
+from relay_core.domain.git.url import parse_git_url
+from relay_core.domain.vocabulary import Reason
+from relay_core.settings import Settings
+from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
+from relay_workers.execution.step_log import StepLog
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
+
+MOST_LOOKS = 50_000
+"""Most entries of the work tree that are looked at."""
+Names = tuple[str, ...]
+
+
+class _Work(NamedTuple):
+    """The copying into one clone: from which work tree, to whom the copies belong, and who is told."""
+
+    repo: WorkspaceRepoRow
+    source: Path
+    workspace_dir: Path
+    owner: int | None
+    log: StepLog
+
+
+class CopiedFiles:
+    """Copies files into clones.
+
+    Args:
+        settings: bounds, and the data directory, from which nothing is copied.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def copy(self, repo: WorkspaceRepoRow, workspace_dir: Path, uid: int, log: StepLog) -> tuple[str, ...]:
+        """Copy the files that match the patterns of a repository into its clone, and return their paths there.
+
+        Regular files with one link are copied, with their content and whether they can be executed. No link is
+        followed, neither in the work tree nor in the clone. What the clone has already stays as it is.
+
+        Args:
+            repo: the repository; without patterns nothing is copied.
+            workspace_dir: directory of the workspace on this host.
+            uid: the user to whom the copies belong.
+            log: gets a line for each file that is left out, and one for those that were copied.
+
+        Raises:
+            StepFailed: `clone_failed`: a pattern is wrong, the files are too many or too large, or a link of the clone
+                is in the way.
+        """
+        try:
+            patterns = copy_files.parse(repo.copy_files)
+        except InvalidInput as error:
+            raise StepFailed(Reason.CLONE_FAILED, f"copy_files of {repo.name}: {error}") from error
+        source = self._work_tree(repo) if patterns else None
+        if source is None:
+            return tuple(repo.copied_files)
+        owner = uid if os.geteuid() == 0 else None
+        try:
+            copied = self._copy_all(_Work(repo, source, workspace_dir, owner, log), patterns)
+        except (TamperedFile, OSError) as error:
+            message = f"a file of copy_files cannot be written into the clone of {repo.name}: {error}"
+            raise StepFailed(Reason.CLONE_FAILED, message) from error
+        log.say(f"copied {len(copied)} files that git does not have: {', '.join(copied) or 'none matched'}")
+        return tuple(sorted({*repo.copied_files, *copied}))
+
+    def _copy_all(self, work: _Work, patterns: Sequence[Pattern]) -> list[str]:
+        copied: list[str] = []
+        left = self._settings.copy_files_max_bytes
+        with SafeDir.open(work.source) as root, SafeDir.open(work.workspace_dir, "repos", work.repo.name) as clone:
+            for path in _found(root, patterns):
+                if len(copied) == MOST_FILES:
+                    message = f"copy_files of {work.repo.name} match more than {MOST_FILES} files"
+                    raise StepFailed(Reason.CLONE_FAILED, message)
+                data, executable = self._read(root, path, left, work.log)
+                if data is None:
+                    continue
+                left -= len(data)
+                if _put(clone, path, data, work.owner, executable=executable):
+                    copied.append("/".join(path))
+            if copied:
+                _ignore(clone, sorted({*work.repo.copied_files, *copied}), work.owner)
+        return sorted(copied)
+
+    def _work_tree(self, repo: WorkspaceRepoRow) -> Path | None:
+        """Return the work tree of a repository on this node; None for any other remote, and without a work tree."""
+        url = parse_git_url(repo.url, self._settings.remote_policy)
+        if url.scheme != "file":
+            return None
+        root = Path(url.path).resolve()
+        inside = root.is_relative_to(self._settings.data_dir.resolve())
+        return root if (root / ".git").exists() and not inside else None
+
+    def _read(self, root: SafeDir, path: Names, left: int, log: StepLog) -> tuple[bytes | None, bool]:
+        """Return the content of a file, or None if it is none to copy, and whether it can be executed."""
+        shown = "/".join(path)
+        try:
+            with _directory(root, path[:-1]) as parent:
+                fd, _ = parent.open_file(path[-1])
+        except (TamperedFile, OSError) as error:
+            log.say(f"{shown} is not copied: {error}")
+            return None, False
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(left + 1)
+            executable = bool(os.fstat(fd).st_mode & stat.S_IXUSR)
+        if len(data) > left:
+            most = self._settings.copy_files_max_bytes
+            message = f"the files of copy_files have more than {most} bytes with {shown} (RELAY_COPY_FILES_MAX_BYTES)"
+            raise StepFailed(Reason.CLONE_FAILED, message)
+        return data, executable
+
+
+def _found(root: SafeDir, patterns: Sequence[Pattern]) -> Iterator[Names]:
+    """Yield the paths that match, in order. Directories that are links, and `.git`, are not entered."""
+    looks = 0
+    due: list[Names] = [()]
+    while due:
+        here = due.pop()
+        with suppress(TamperedFile, OSError), _directory(root, here) as directory:
+            for name in sorted(directory.names(), reverse=True):
+                looks += 1
+                if looks > MOST_LOOKS:
+                    message = f"copy_files look at more than {MOST_LOOKS} files and directories; name them more exactly"
+                    raise StepFailed(Reason.CLONE_FAILED, message)
+                path = (*here, name)
+                if name.lower() == ".git" or "\n" in name or '"' in name:
+                    continue
+                mode = os.lstat(name, dir_fd=directory.fileno()).st_mode
+                if stat.S_ISDIR(mode) and any(copy_files.may_lead_to(each, path) for each in patterns):
+                    due.append(path)
+                elif not stat.S_ISDIR(mode) and any(copy_files.matches(each, path) for each in patterns):
+                    yield path
+
+
+def _directory(root: SafeDir, names: Names) -> SafeDir:
+    """Open a directory below another one, one name after the other."""
+    here = SafeDir(os.dup(root.fileno()), root.path)
+    for name in names:
+        with here:
+            here = here.sub(name)
+    return here
+
+
+def _ignore(clone: SafeDir, paths: Sequence[str], owner: int | None) -> None:
+    """Let git in the clone ignore the copies, so that a step which adds all files to the index does not add them."""
+    lines = ["/" + re.sub(r"([\\*?\[\]#! ])", r"\\\1", path) for path in paths]
+    with _directory(clone, (".git", "info")) as info:
+        info.write_file("exclude", "".join(f"{line}\n" for line in lines).encode(), owner)
+
+
+def _put(clone: SafeDir, path: Names, data: bytes, owner: int | None, *, executable: bool) -> bool:
+    """Write a file into the clone unless an entry of its name is there; return whether it was written."""
+    here = SafeDir(os.dup(clone.fileno()), clone.path)
+    for name in path[:-1]:
+        with here:
+            made = here.make_directory(name)
+            here = here.sub(name)
+            if made and owner is not None:
+                os.fchown(here.fileno(), owner, -1)
+    with here:
+        if here.exists(path[-1]):
+            return False
+        here.write_file(path[-1], data, owner, 0o755 if executable else 0o644)
+        return True
