@@ -109,6 +109,8 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"project_id": "{project}"},
     ),
     "/v1/tasks/{task_id}": ({},),
+    "/v1/images": ({}, FAR, {"task_id": "{task_id}"}),
+    "/v1/merges": ({}, FAR, {"status": "open"}, {"workspace_id": "{workspace_id}"}, {"project_id": "{project}"}),
     "/v1/agents": ({}, {"project_id": "{project_name}"}),
     "/v1/mirrors": ({}, FAR, {"project_id": "{project}"}, {"node_id": "node-1"}),
     "/v1/nodes": ({},),
@@ -122,7 +124,22 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/runs/{run_id}/changes": ({}, {"whole": "1"}),
 }
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
-NO_ROWS_OF_RUNS = {"/healthz", "/v1/limits", "/v1/mirrors", "/v1/nodes/{node_id}/events", "/v1/tokens"}
+NO_ROWS_OF_RUNS = {
+    "/healthz",
+    "/v1/images/{image_id}",
+    "/v1/images/{image_id}/content",
+    "/v1/limits",
+    "/v1/merges/{merge_id}",
+    "/v1/mirrors",
+    "/v1/nodes/{node_id}/events",
+    "/v1/profiles",
+    "/v1/profiles/{name}",
+    "/v1/scratch",
+    "/v1/scratch/{scratch_type}/{scratch_id}",
+    "/v1/tags",
+    "/v1/tags/{tag}",
+    "/v1/tokens",
+}
 """Paths that read nothing that grows with the number of runs."""
 
 
