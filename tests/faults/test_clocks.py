@@ -22,6 +22,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.proves("T003-15")
 @pytest.mark.parametrize("off", [TWO_HOURS, -TWO_HOURS])
+@pytest.mark.proves("T003-15")
 def test_a_worker_with_a_wrong_clock_keeps_and_adopts_runs(stack: Stack, library: Path, off: int):
     """T003-15."""
     wrong = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_SECONDS": str(off)}

@@ -10,7 +10,7 @@ from relay_api.page.browser import SignedIn
 from relay_api.page.rendering import PageRoute, render
 from relay_api.page.steps import why_waits
 from relay_core.domain.nodes import slots_text
-from relay_core.domain.vocabulary import Liveness, NodeHealth, Status
+from relay_core.domain.vocabulary import AttachmentState, Liveness, NodeHealth, Status
 from relay_core.store.database import Connection
 from relay_core.store.nodes import runtime_nodes
 from relay_core.store.projects import projects
@@ -42,9 +42,15 @@ def _node(listed: runtime_nodes.ListedNode) -> dict[str, Any]:
     state = str(node.liveness)
     if node.liveness is Liveness.ONLINE:
         state = "draining" if node.draining else str(node.reported_health)
+    attached = listed.attachment
+    if attached is not None and state in {"ok", "draining"} and attached.state is not AttachmentState.ONLINE:
+        state = "detached" if attached.state is AttachmentState.OFFLINE else str(attached.state)
+    if attached is not None and attached.read_only:
+        state = "read-only"
     if node.revoked_at is not None:
         state = "revoked"
-    fine = node.revoked_at is None and node.liveness is Liveness.ONLINE and node.reported_health is NodeHealth.OK
+    takes_part = attached is not None and attached.state is AttachmentState.ONLINE and not attached.read_only
+    fine = takes_part and node.liveness is Liveness.ONLINE and node.reported_health is NodeHealth.OK
     return {
         "node_id": node.node_id,
         "pool": node.pool,

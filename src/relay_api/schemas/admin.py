@@ -7,8 +7,9 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Checks, Input, Output, ShortText
+from relay_api.schemas.nodes import AttachOut
 from relay_api.schemas.shapes import Capabilities, Shaped
-from relay_core.domain.vocabulary import Liveness, NodeHealth, Scope
+from relay_core.domain.vocabulary import AttachmentState, Liveness, NodeHealth, Scope, SelfReport
 
 
 class TokenIn(Input):
@@ -68,6 +69,15 @@ class NodeOut(Output):
     node_id: str
     pool: str
     reported_health: NodeHealth = Field(description="Health that the node reports with its heartbeat.")
+    self_report: SelfReport = Field(description="The same in the two words that a node may say of itself.")
+    state: AttachmentState = Field(
+        description="State of its attachment to a pool, which is another thing than `liveness`: a step starts there "
+        "only if the attachment is `online` and heartbeats arrive."
+    )
+    read_only: bool = Field(
+        description="Whether it is below the floor of its pool: it keeps what it runs, and starts nothing."
+    )
+    attachments: list[AttachOut] = Field(description="Its attachments to pools, the active one first.")
     liveness: Liveness = Field(
         description="Whether heartbeats arrive: `degraded` and `offline` after the configured seconds without one."
     )

@@ -7,9 +7,12 @@ from relay_api.http.links import Links
 from relay_api.schemas.admin import LoadOut, NodeOut, WorkerOut
 from relay_api.schemas.conversations import SessionOut
 from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
+from relay_api.schemas.nodes import AttachOut
 from relay_api.schemas.repos import RepoOut, RepoPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, TaskPage, WorkspaceOut, WorkspacePage
+from relay_core.domain.attachment import self_report
+from relay_core.domain.vocabulary import AttachmentState
 from relay_core.store.events import EventRow
 from relay_core.store.nodes.runtime_nodes import ListedNode
 from relay_core.store.views.paging import Page
@@ -101,5 +104,14 @@ def events(rows: Sequence[EventRow]) -> list[EventOut]:
 def node(listed: ListedNode) -> NodeOut:
     """Return a node with the age of its last heartbeat and the capacity that is reserved on it."""
     promised = LoadOut.model_validate(listed.promised)
-    told = {"age_seconds": listed.age_seconds, "promised": promised, "closed": listed.closed}
+    attached = listed.attachment
+    told = {
+        "age_seconds": listed.age_seconds,
+        "promised": promised,
+        "closed": listed.closed,
+        "self_report": self_report(listed.node.reported_health),
+        "state": AttachmentState.OFFLINE if attached is None else attached.state,
+        "read_only": attached is not None and attached.read_only,
+        "attachments": [AttachOut.model_validate(one) for one in listed.attachments],
+    }
     return NodeOut(**vars(listed.node), **told, workers=[WorkerOut.model_validate(worker) for worker in listed.workers])

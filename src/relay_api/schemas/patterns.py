@@ -1,6 +1,7 @@
 """Patterns of texts in requests, and what they allow in words: an error has the words, never the pattern."""
 
 from relay_core.domain import short_id
+from relay_core.domain.attachment import PROTOCOL_PATTERN
 from relay_core.domain.tags import TAG_NAME
 
 NO_NUL = r"^[^\u0000]*$"
@@ -10,6 +11,8 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 CAPABILITY = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 NODE = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+POOL = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+PROTOCOL = PROTOCOL_PATTERN
 KEY = r"^[A-Za-z0-9._~:/+=-]+$"
 PAGE = r"^[A-Za-z0-9_-]+$"
 CURSOR = r"^[0-9]{1,18}$"
@@ -30,6 +33,8 @@ WORDS = {
     WEB_URL: "must begin with http:// or https://, and have no blanks",
     CAPABILITY: "must have 1 to 64 lower-case letters, digits and . _ -, and first a letter or digit",
     NODE: "must be the name of a node: letters, digits and . _ -, and first a letter or digit",
+    POOL: "must be the name of a pool: letters, digits and . _ -, and first a letter or digit",
+    PROTOCOL: "must be a version MAJOR.MINOR, such as 1.1",
     KEY: "must have only letters, digits and . _ ~ : / + = -",
     PAGE: "must be the `next_cursor` of an answer",
     CURSOR: _LAST_ID,

@@ -158,7 +158,8 @@ class EventPayload(Shape):
     )
     why: str | None = Field(
         None,
-        description="Of `execution.adopted`, `workspace.container_restarted`, `.request_dropped` and `mirror.purged`.",
+        description="Of `execution.adopted`, `workspace.container_restarted`, `.request_dropped`, `mirror.purged`, "
+        "`node.detached` and `node.capabilities_updated`.",
     )
     found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
     message: str | None = Field(
@@ -202,7 +203,7 @@ class EventPayload(Shape):
     state: str | None = Field(
         None,
         description="Of `workspace.state_requested` and `workspace.state_changed`: the workspace's; of "
-        "`project.state_changed`: the project's.",
+        "`project.state_changed`: the project's; of `node.capabilities_updated`: the attachment's.",
     )
     execution_id: UUID | None = Field(
         None,
@@ -215,7 +216,8 @@ class EventPayload(Shape):
     change: str | None = Field(
         None, description="Of `credential.changed`: `created`, `revoked`, `stored` or `removed`."
     )
-    pool: str | None = Field(None, description="Of `node.attached`.")
+    pool: str | None = Field(None, description="Of `node.attached`, `node.detached` and `pool.floor_changed`.")
+    version: str | None = Field(None, description="Of `pool.floor_changed`: the floor; null: there is none.")
     git_state: GitState | None = Field(None, description="Of `workspace.git_state_changed`: of the clone of `repo`.")
     head_commit: str | None = Field(None, description="Of `workspace.git_state_changed`: HEAD as the node saw it.")
     recorded_commit: str | None = Field(

@@ -28,12 +28,19 @@ def node_lines(nodes: Iterable[Mapping[str, Any]], style: Style) -> list[str]:
 def state_of(node: Mapping[str, Any]) -> str:
     """Return the state of a node in one word.
 
-    That it is revoked comes first, then its liveness if it is silent, whether it drains, and its health.
+    That it is revoked, detached or read-only comes first, then its liveness if it is silent, the state of its
+    attachment, whether it drains, and its health.
     """
     if node.get("revoked_at"):  # a server of an earlier version does not say it
         return "revoked"
+    if node.get("state") == "offline":
+        return "detached"
+    if node.get("read_only"):
+        return "read-only"
     if node["liveness"] != "online":
         return str(node["liveness"])
+    if node.get("state") in {"registering", "degraded"}:
+        return str(node["state"])
     return "draining" if node["draining"] else str(node["reported_health"])
 
 

@@ -29,6 +29,7 @@ RelayError                        something went wrong in Relay; the API answers
   DeadlinePassed                  git took too long: the worker ends the step (git.host.process)
   TooManyRefs                     a remote is too large: the worker ends the step (git.host.advertisement)
   Undecryptable                   the operator restores a key of the secrets (secret_box)
+  VersionMalformed                the operator corrects the floor of a pool (attachment)
   SchemaMismatch                  the operator runs `relay db upgrade` (store.schema.revision)
   SchemaLocked                    the operator repeats `relay db upgrade` (store.schema.migrate)
   DataDirElsewhere                worker and engine need one data directory (containers.docker.data_dir_probe)

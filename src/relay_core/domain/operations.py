@@ -23,6 +23,10 @@ class OperationKind(StrEnum):
     NODE_UNDRAIN = "node.undrain"
     NODE_REVOKE = "node.revoke"
     NODE_RESTORE = "node.restore"
+    NODE_DETACH = "node.detach"
+    NODE_CAPABILITIES = "node.capabilities"
+    POOL_FLOOR = "pool.floor"
+    """A change of the lowest protocol version of nodes that may start steps of a pool."""
     ORPHAN = "orphan"
     """A container of a node that no workspace needs, from its discovery to its removal."""
     CREDENTIAL_CHANGE = "credential.change"
@@ -42,6 +46,7 @@ class SubjectKind(StrEnum):
     WORKSPACE = "workspace"
     PROJECT = "project"
     NODE = "node"
+    POOL = "pool"
     CONTAINER = "container"
     """A container that belongs to none of Relay's rows; the subject's id is the engine's id of it."""
     TOKEN = "token"  # noqa: S105 - a word, no token

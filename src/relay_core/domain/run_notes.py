@@ -86,9 +86,18 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     Raises:
         InvalidInput: they are too large, or a text in them contains NUL.
     """
-    text = json.dumps(metadata, ensure_ascii=False)
+    check_object(metadata, "metadata")
+
+
+def check_object(value: Mapping[str, Any], field: str) -> None:
+    """Raise an error unless an object of a client can be stored.
+
+    Raises:
+        InvalidInput: `<field>_too_large`, or `<field>_invalid`: a text in it contains NUL.
+    """
+    text = json.dumps(value, ensure_ascii=False)
     if len(text.encode("utf-8", "surrogatepass")) > MOST_METADATA_BYTES:
-        message = f"metadata may have {MOST_METADATA_BYTES} bytes as JSON"
-        raise InvalidInput(message, code="metadata_too_large", field="metadata")
+        message = f"{field} may have {MOST_METADATA_BYTES} bytes as JSON"
+        raise InvalidInput(message, code=f"{field}_too_large", field=field)
     if "\\u0000" in text:
-        raise InvalidInput("a text in metadata contains NUL", code="metadata_invalid", field="metadata")
+        raise InvalidInput(f"a text in {field} contains NUL", code=f"{field}_invalid", field=field)

@@ -265,6 +265,37 @@ class NodeHealth(StrEnum):
     """The disk of the node's data directory does not answer."""
     ENGINE_UNAVAILABLE = "engine_unavailable"
     """The node's container engine does not answer."""
+    IMPAIRED = "impaired"
+    """The node says that it is degraded, and not why."""
+
+
+class SelfReport(StrEnum):
+    """The words that a node may say about itself: everything else is for the server to say."""
+
+    ONLINE = "online"
+    DEGRADED = "degraded"
+
+
+class AttachmentState(StrEnum):
+    """State of the attachment of a node to a pool."""
+
+    REGISTERING = "registering"
+    """It was attached; its first heartbeat that says `online` makes it online."""
+    ONLINE = "online"
+    DEGRADED = "degraded"
+    """Its declaration is not valid, or it said itself that it is degraded: it gets no new workspace."""
+    OFFLINE = "offline"
+    """It was detached."""
+    REVOKED = "revoked"
+    """An operator revoked the node."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the node takes part in the pool; a node has at most one such attachment."""
+        return self in ACTIVE_ATTACHMENTS
+
+
+ACTIVE_ATTACHMENTS = (AttachmentState.REGISTERING, AttachmentState.ONLINE, AttachmentState.DEGRADED)
 
 
 class CloneState(StrEnum):
@@ -315,3 +346,5 @@ class Scope(StrEnum):
     WRITE = "runs:write"
     ADMIN = "admin"
     """All requests, for things of every owner, and the management of tokens."""
+    NODE = "node"
+    """The operations of one node about itself; only `POST /v1/nodes/{node_id}/credentials` makes such a token."""

@@ -14,10 +14,26 @@ _TOKEN = {
     "revoked_at": None,
 }
 _LIMIT: dict[str, Any] = {"kind": "owner", "name": "ann", "max_runs": 4, "project_name": None}
+_ATTACHMENT: dict[str, Any] = {
+    "id": "3c9b2f10-7d5e-4a86-9f21-6b8d0e4a1c57",
+    "node_id": ids.NODE,
+    "pool": "default",
+    "state": "online",
+    "state_reason": None,
+    "protocol_version": "1.1",
+    "read_only": False,
+    "attached_at": ids.CREATED,
+    "updated_at": ids.CREATED,
+}
+_FLOOR: dict[str, Any] = {"pool": "default", "min_protocol_version": "1.1"}
 _NODE: dict[str, Any] = {
     "node_id": ids.NODE,
     "pool": "default",
     "reported_health": "ok",
+    "self_report": "online",
+    "state": "online",
+    "read_only": False,
+    "attachments": [_ATTACHMENT],
     "liveness": "online",
     "last_heartbeat_at": ids.COMPLETED,
     "age_seconds": 3.2,
@@ -76,6 +92,10 @@ ADMINISTRATION: dict[str, Any] = {
     "NewToken": {**_TOKEN, "token": "relay_…"},
     "TokenList": {"items": [_TOKEN]},
     "NodeOut": _NODE,
+    "AttachOut": _ATTACHMENT,
+    "CapabilitiesOut": {"node_id": ids.NODE, "state": "online", "updated_at": ids.CREATED},
+    "FloorOut": _FLOOR,
+    "FloorList": {"items": [_FLOOR]},
     "RunLimitOut": _LIMIT,
     "RunLimitList": {"items": [_LIMIT]},
     "NodeList": {"items": [_NODE]},

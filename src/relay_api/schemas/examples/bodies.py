@@ -30,6 +30,14 @@ BODIES: dict[str, Any] = {
     "RepoChange": {"dev_server_script": "make serve", "default_target_branch": "main"},
     "SecretIn": {"value": "a value that Relay never shows again"},
     "RunLimitIn": {"max_runs": 4},
+    "AttachIn": {"pool": "default", "protocol_version": "1.1", "capabilities": {"declares": ["gpu"], "cpus": 8}},
+    "HeartbeatIn": {"health": "degraded", "detail": "disk_pressure"},
+    "CapabilitiesIn": {
+        "capabilities": {"declares": ["gpu", "kvm"]},
+        "health_change": {"state": "degraded", "reason": "a disk is being replaced"},
+    },
+    "DetachIn": {"reason": "moves to another pool"},
+    "FloorIn": {"min_protocol_version": "1.1"},
     "TokenIn": {"name": "ci", "owner": "ann", "scopes": ["runs:read", "runs:write"], "expires_in_seconds": 86400},
     "Problem": {
         "type": "about:blank",

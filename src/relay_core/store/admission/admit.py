@@ -53,7 +53,9 @@ _WITHDRAW = text(
       LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
       WHERE r.admitted_at IS NOT NULL AND r.status <> 'completed'
         AND (w.state = 'stopped' OR w.requested_state IS NOT NULL OR n.liveness = 'offline'
-          OR n.revoked_at IS NOT NULL)
+          OR n.revoked_at IS NOT NULL
+          OR (w.node_id IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM node_slots s WHERE s.node_id = w.node_id AND s.starts)))
         AND NOT EXISTS (SELECT 1 FROM execution_processes e WHERE e.run_id = r.id AND e.status = 'running')
       FOR NO KEY UPDATE OF r SKIP LOCKED)
     UPDATE runs r SET admitted_at = NULL FROM free WHERE r.id = free.id
@@ -63,7 +65,8 @@ _UNPLACE = text(
     """
     WITH free AS (
       SELECT w.id FROM workspaces w JOIN runtime_nodes n ON n.node_id = w.node_id
-        AND (n.liveness = 'offline' OR n.revoked_at IS NOT NULL)
+        AND (n.liveness = 'offline' OR n.revoked_at IS NOT NULL
+          OR NOT EXISTS (SELECT 1 FROM node_slots s WHERE s.node_id = n.node_id AND s.starts))
       JOIN runs r ON r.workspace_id = w.id AND r.admitted_at IS NULL AND r.status <> 'completed'
       WHERE w.needs <> '{}' AND w.state = 'starting' AND w.work_dir IS NULL AND w.container_ref IS NULL
         AND NOT EXISTS (SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.started_at IS NOT NULL)
@@ -91,8 +94,8 @@ def sweep(connection: Connection) -> list[QueueMessage]:
     """Admit all waiting runs for which there is a place now, and return their messages.
 
     It repairs what ends of executions do not see: a node that came back, a row that was locked, time that raised a
-    priority. Runs whose workspace is stopped, or whose node is offline or revoked, give their
-    place back.
+    priority. Runs whose workspace is stopped, or whose node is offline, revoked,
+    detached or below the floor of its pool, give their place back.
     """
     connection.execute(_LOCK)
     connection.execute(_WITHDRAW)

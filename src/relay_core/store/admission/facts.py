@@ -52,10 +52,11 @@ _NODES = text(
     """
     SELECT n.node_id, n.pool, n.declares, node_places(n.max_workspaces, n.capabilities) AS places,
       n.liveness = 'offline' AS gone,
-      NOT n.draining
-        AND n.reported_health NOT IN ('disk_pressure', 'disk_unavailable', 'engine_unavailable') AS takes_new,
-      n.revoked_at IS NOT NULL AS revoked
-    FROM runtime_nodes n ORDER BY n.node_id
+      NOT n.draining AND coalesce(s.takes_new AND s.pool = n.pool, false)
+        AND n.reported_health NOT IN ('disk_pressure', 'disk_unavailable', 'engine_unavailable', 'impaired')
+        AS takes_new,
+      n.revoked_at IS NOT NULL OR NOT coalesce(s.starts, false) AS revoked
+    FROM runtime_nodes n LEFT JOIN node_slots s ON s.node_id = n.node_id ORDER BY n.node_id
     """
 )
 _AT_WORK = text(

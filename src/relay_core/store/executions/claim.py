@@ -117,6 +117,8 @@ class NotClaimed:
 
     It is to be sent again once there is free capacity.
     """
+    code: str | None = None
+    """The problem code of the refusal, where it has one: `version.floor_exceeded`."""
 
 
 def claim(
@@ -177,9 +179,13 @@ def _claim_of_project(
         refused = machine.refused(Reason.WORKSPACE_GONE, gone)
         end_queued(connection, execution_id, refused)
         return NotClaimed(gone, refused)
-    if no_room := full or placement.why_closed_by_operator(connection, by.node_id):
+    shut = placement.why_shut(connection, by.node_id, new=True)
+    no_room = full or (None if shut is None else shut.why)
+    if no_room is not None:
         [message] = messages_of(connection, [execution_id])
-        return NotClaimed(f"the node takes no clone: {no_room}", waits=message)
+        return NotClaimed(
+            f"the node takes no clone: {no_room}", waits=message, code=None if shut is None else shut.code
+        )
     if not clone_turns.may_begin(connection, row.id, row.created_by, found["pool"]):
         return NotClaimed("its owner has the most clones of projects at work in the pool")
     handle = ProcessHandle(NO_GID)
@@ -240,9 +246,9 @@ def _why_not_next(found: Queued) -> str | None:
     return "lane is busy" if first is not None and first < row.lane_position else None
 
 
-def _waiting(connection: Connection, execution_id: UUID, no_room: str) -> NotClaimed:
+def _waiting(connection: Connection, execution_id: UUID, no_room: str, code: str | None = None) -> NotClaimed:
     [message] = messages_of(connection, [execution_id])
-    return NotClaimed(f"the node has no room: {no_room}", waits=message)
+    return NotClaimed(f"the node has no room: {no_room}", waits=message, code=code)
 
 
 def _why_gone(workspace: WorkspaceCondition, reason: RunReason) -> str | None:
@@ -281,8 +287,10 @@ def _take(connection: Connection, found: Queued, by: Claimant, taken_at: datetim
     )
     taken = claim_statements.take(connection, found, by.owner, by.node_id, new)
     if isinstance(taken, Full):
-        closed = placement.why_closed_by_operator(connection, by.node_id) if taken.closed else None
-        return _waiting(connection, row.id, closed or placement.why_full(taken.load, taken.capacity, workspace))
+        shut = placement.why_shut(connection, by.node_id, new=workspace.node_id is None) if taken.closed else None
+        if shut is not None:
+            return _waiting(connection, row.id, shut.why, shut.code)
+        return _waiting(connection, row.id, placement.why_full(taken.load, taken.capacity, workspace))
     return _claimed(connection, row, by, handle, taken, taken_at)
 
 

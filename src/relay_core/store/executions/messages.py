@@ -76,6 +76,7 @@ _STARTABLE = """
     WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
       AND w.state IS DISTINCT FROM 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
       AND n.revoked_at IS NULL AND (w.diverged_at IS NULL OR e.run_reason = 'dev_server')
+      AND (w.node_id IS NULL OR EXISTS (SELECT 1 FROM node_slots s WHERE s.node_id = w.node_id AND s.starts))
       AND (e.run_reason = 'dev_server' OR e.workspace_id IS NULL OR (
         (l.group_id IS NULL OR l.group_id = e.group_id) AND NOT EXISTS (
           SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
@@ -91,8 +92,8 @@ _ADMITTED = f"""(e.run_id IS NULL OR EXISTS (
 def startable(connection: Connection, older_than_seconds: float, limit: int = 200) -> list[UUID]:
     """Return executions that wait for nothing but a worker, or for free capacity on a node.
 
-    Left out are executions behind another step group, those of a stopped workspace, and those of a node that is offline
-    or revoked (no worker would take their messages).
+    Left out are executions behind another step group, those of a stopped workspace, and those of a node that is
+    offline, revoked, detached or below the floor of its pool (no worker would take their messages).
 
     Args:
         connection: any transaction.

@@ -10,10 +10,13 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ColumnElement, Connection, Float, bindparam, cast, func, select
 from sqlalchemy.orm import aliased
 
+from relay_core.domain import attachment
+from relay_core.domain.attachment import Shut, Slot
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.limits import Limits
 from relay_core.domain.nodes import Capacity, Demand, Load, closed_by_operator, why_no_room
 from relay_core.domain.vocabulary import ACTIVE, Liveness, NodeHealth, RunReason
+from relay_core.store.nodes import attachments
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.schema.tables import ExecutionProcess, RuntimeNode, Workspace
 from relay_core.store.workspaces.condition import WorkspaceCondition
@@ -21,6 +24,20 @@ from relay_core.store.workspaces.condition import WorkspaceCondition
 E, N, W = ExecutionProcess, RuntimeNode, Workspace
 STOPPED = "the workspace is stopped"
 DIVERGED = "a clone of the workspace is not as it was recorded; acknowledge it (GET …/git-state), then this goes on"
+
+_UNWELL = {
+    NodeHealth.DISK_PRESSURE: "it is short of disk space",
+    NodeHealth.DISK_UNAVAILABLE: "the disk of its data directory does not answer",
+    NodeHealth.ENGINE_UNAVAILABLE: "its container engine does not answer",
+    NodeHealth.IMPAIRED: "it says that it is degraded",
+}
+"""Why a node of such a health takes no new workspace."""
+_UNWELL_NODE = {
+    NodeHealth.DISK_PRESSURE: "{} is short of disk space",
+    NodeHealth.DISK_UNAVAILABLE: "the disk of {} does not answer",
+    NodeHealth.IMPAIRED: "{} says that it is degraded",
+}
+"""The same with the name of the node, for the reason why a step waits."""
 
 _PROMISED = E.status.in_(ACTIVE) & E.node_id.is_not(None)
 """SQL condition on executions for which a node has promised capacity.
@@ -85,23 +102,29 @@ def why_full(load: Load, capacity: Capacity, workspace: WorkspaceCondition) -> s
     return why_no_room(load, capacity, _demand(workspace.limits)) or "it has none"
 
 
-def why_closed_by_operator(connection: Connection, node_id: str) -> str | None:
-    """Return that an operator told a node to take no new workspaces, or nothing at all; None if neither, or no node.
+def why_shut(connection: Connection, node_id: str, *, new: bool) -> Shut | None:
+    """Return why an operator, or the node's attachment, keeps it from starting a step; None if neither does.
 
-    The node is not revoked before the end of the transaction, if it is not revoked already.
+    The node is neither revoked nor detached before the end of the transaction, if it is not already.
+
+    Args:
+        connection: one transaction.
+        node_id: the node.
+        new: whether the step is the first one of a workspace that is on no node yet, or the clone of a project.
     """
     columns = (N.draining, N.revoked_at)
     found = select(*columns).where(N.node_id == node_id).with_for_update(read=True, key_share=True)
-    row = connection.execute(found).one_or_none()
-    if row is None:
-        return None
+    row = connection.execute(found).one()
     word = closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
-    return f"it is {word}" if word else None
+    if word and (new or word == "revoked"):
+        return Shut(f"it is {word}")
+    return attachment.why_shut(attachments.slot_of(connection, node_id), new=new)
 
 
 def is_revoked(connection: Connection, node_id: str) -> bool:
     """Return whether a node is revoked. If it is not, it is not revoked before the end of the transaction either."""
-    return why_closed_by_operator(connection, node_id) == "it is revoked"
+    found = select(N.revoked_at).where(N.node_id == node_id).with_for_update(read=True, key_share=True)
+    return connection.scalar(found) is not None
 
 
 def why_no_growth(connection: Connection, node_id: str, before: Limits, after: Limits) -> str | None:
@@ -119,16 +142,14 @@ def why_no_growth(connection: Connection, node_id: str, before: Limits, after: L
     return why_no_room(others, Capacity(node.max_workspaces, node.memory_bytes, node.pids), demand)
 
 
-def why_no_new(node: NodeRow, load: Load) -> str | None:
-    """Return why a node with this load takes no new workspace with default limits; None if it does."""
+def why_no_new(node: NodeRow, load: Load, slot: Slot | None) -> str | None:
+    """Return why a node with this load and attachment takes no new workspace with default limits; None if it does."""
     if node.closed_by_operator:
         return f"it is {node.closed_by_operator}"
-    if node.reported_health is NodeHealth.DISK_PRESSURE:
-        return "it is short of disk space"
-    if node.reported_health is NodeHealth.DISK_UNAVAILABLE:
-        return "the disk of its data directory does not answer"
-    if node.reported_health is NodeHealth.ENGINE_UNAVAILABLE:
-        return "its container engine does not answer"
+    if shut := attachment.why_shut(slot, new=True):
+        return shut.why
+    if node.reported_health in _UNWELL:
+        return _UNWELL[node.reported_health]
     return why_no_room(load, node.capacity, _demand(Limits()))
 
 
@@ -153,6 +174,8 @@ def why_closed(connection: Connection, node_id: str) -> str | None:
     node = connection.execute(select(*columns).where(N.node_id == node_id)).one()
     if word := closed_by_operator(draining=node.draining, revoked=node.revoked_at is not None):
         return f"it is {word}"
+    if shut := attachment.why_shut(attachments.slot_of(connection, node_id), new=True):
+        return shut.why
     capacity = Capacity(node.max_workspaces, node.memory_bytes, node.pids)
     return why_no_room(load_of(connection, node_id), capacity, _demand(Limits()))
 
@@ -166,7 +189,12 @@ def why_each_waits(connection: Connection, execution_ids: Sequence[UUID]) -> dic
         return {}
     nodes = [NodeRow.from_row(row) for row in connection.execute(_NODES).mappings()]
     living = [node for node in nodes if node.liveness is not Liveness.OFFLINE]
-    fleet = _Fleet(living, loads(connection))
+    slots = {
+        node_id: found[0].slot
+        for node_id, found in attachments.all_by_node(connection).items()
+        if found[0].state.active
+    }
+    fleet = _Fleet(living, loads(connection), slots)
     rows = connection.execute(_WAITING, {"ids": execution_ids}).mappings()
     found = {}
     for row in rows:
@@ -182,6 +210,8 @@ class _Fleet:
 
     living: Sequence[NodeRow]
     loads: Mapping[str, Load]
+    slots: Mapping[str, Slot]
+    """The active attachments by node."""
 
     def why(self, workspace: WorkspaceCondition, reserved: bool) -> str | None:  # noqa: FBT001
         """Return why no node can start a step of a workspace.
@@ -196,8 +226,8 @@ class _Fleet:
         nodes = [node for node in self.living if (node.node_id == own if own else node.pool == workspace.pool)]
         if not nodes:
             return f"its node {own} is offline" if own else f"no node of the pool {workspace.pool} is online"
-        if own and nodes[0].revoked_at is not None:
-            return f"its node {own} is revoked"
+        if own and (why := self._why_own_starts_nothing(nodes[0])):
+            return why
         if reserved:
             return None
         whys = [self._why_not_there(node, workspace) for node in nodes]
@@ -205,14 +235,24 @@ class _Fleet:
             return None
         return f"no node has room ({'; '.join(dict.fromkeys(why for why in whys if why is not None))})"
 
+    def _why_own_starts_nothing(self, node: NodeRow) -> str | None:
+        if node.revoked_at is not None:
+            return f"its node {node.node_id} is revoked"
+        shut = attachment.why_shut(self.slots.get(node.node_id), new=False)
+        return None if shut is None else f"its node {node.node_id} starts nothing: {shut.why}"
+
     def _why_not_there(self, node: NodeRow, workspace: WorkspaceCondition) -> str | None:
-        if workspace.node_id is None and node.closed_by_operator:
-            return f"{node.node_id} is {node.closed_by_operator}"
-        if workspace.node_id is None and node.reported_health is NodeHealth.DISK_PRESSURE:
-            return f"{node.node_id} is short of disk space"
-        if workspace.node_id is None and node.reported_health is NodeHealth.DISK_UNAVAILABLE:
-            return f"the disk of {node.node_id} does not answer"
+        if workspace.node_id is None and (why := self._why_nothing_new(node)):
+            return why
         return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))
+
+    def _why_nothing_new(self, node: NodeRow) -> str | None:
+        if node.closed_by_operator:
+            return f"{node.node_id} is {node.closed_by_operator}"
+        if shut := attachment.why_shut(self.slots.get(node.node_id), new=True):
+            return f"{node.node_id} starts nothing new: {shut.why}"
+        unwell = _UNWELL_NODE.get(node.reported_health)
+        return unwell and unwell.format(node.node_id)
 
 
 def _demand(limits: Limits) -> Demand:

@@ -11,7 +11,7 @@ from relay_core.domain.errors import NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
 from relay_core.store import operations
-from relay_core.store.nodes import runtime_nodes
+from relay_core.store.nodes import attachments, credentials, runtime_nodes
 from relay_core.store.nodes.runtime_nodes import ListedNode
 from relay_core.store.schema.tables import RuntimeNode
 from relay_core.store.transaction import admit_next
@@ -20,7 +20,7 @@ N = RuntimeNode
 
 
 def revoke(connection: Connection, node_id: str, by: str | None = None) -> ListedNode:
-    """Revoke a node; if it is revoked already, nothing changes.
+    """Revoke a node, its attachments and its credentials; if it is revoked already, nothing changes.
 
     The lock conflicts with the one that each claim and adoption takes: those before it are waited for, those after it
     are refused.
@@ -35,7 +35,9 @@ def revoke(connection: Connection, node_id: str, by: str | None = None) -> Liste
     """
     if not _lock(connection, node_id, for_claims=True):
         connection.execute(update(N).where(N.node_id == node_id).values(draining=True, revoked_at=func.now()))
-        subject, payload = runtime_nodes.subject_of(node_id), {"node_id": node_id, "by": by}
+        attachments.end_all(connection, node_id)
+        credentials.revoke_all(connection, node_id, by)
+        subject, payload = attachments.subject_of(node_id), {"node_id": node_id, "by": by}
         operations.record(connection, OperationKind.NODE_REVOKE, subject, EventKind.NODE_REVOKED, payload)
     return runtime_nodes.listed(connection, node_id)
 
@@ -43,12 +45,15 @@ def revoke(connection: Connection, node_id: str, by: str | None = None) -> Liste
 def restore(connection: Connection, node_id: str, by: str | None = None) -> ListedNode:
     """Let a revoked node take work again, new workspaces included; if it is not revoked, nothing changes.
 
+    Its credentials stay revoked: it needs a new one.
+
     Raises:
         NotFound: there is no such node.
     """
     if _lock(connection, node_id, for_claims=False):
         connection.execute(update(N).where(N.node_id == node_id).values(draining=False, revoked_at=None))
-        subject, payload = runtime_nodes.subject_of(node_id), {"node_id": node_id, "by": by}
+        attachments.restore(connection, node_id)
+        subject, payload = attachments.subject_of(node_id), {"node_id": node_id, "by": by}
         operations.record(connection, OperationKind.NODE_RESTORE, subject, EventKind.NODE_RESTORED, payload)
         admit_next(connection)
     return runtime_nodes.listed(connection, node_id)

@@ -13,14 +13,14 @@ from relay_core.domain import nodes
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.domain.nodes import OUTAGE_SECONDS, Bounds, Capacity, Load, WorkerSlots, worker_slots
-from relay_core.domain.operations import OperationKind, SubjectKind
+from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import Liveness, NodeHealth
 from relay_core.store import operations
 from relay_core.store.advisory_lock import try_sweep_lock
-from relay_core.store.nodes import placement
+from relay_core.store.nodes import attachments, placement
+from relay_core.store.nodes.attachments import Attachment
 from relay_core.store.nodes.node_row import NodeRow
 from relay_core.store.nodes.slots import told_slots, used_slots
-from relay_core.store.operations import Subject
 from relay_core.store.schema.tables import RuntimeNode
 from relay_core.store.transaction import admit_next
 
@@ -71,20 +71,22 @@ def register(
     """Insert a node's row, which claims refer to; if it exists, update the node's capacity and declared capabilities.
 
     The liveness of an existing row does not change: an offline node becomes online only with a heartbeat. A new row
-    begins as online, as if a heartbeat had arrived now.
+    begins as online, as if a heartbeat had arrived now. A node that was detached is attached again.
+
+    Raises:
+        Conflict: `runtimenode.attach_conflict`: the node is attached to another pool.
     """
-    said = {**asdict(capacity), "declares": sorted(set(declares))}
+    declared = sorted(set(declares))
+    said = {**asdict(capacity), "declares": declared}
     row = insert(RuntimeNode).values(node_id=node_id, pool=pool, last_heartbeat_at=func.now(), **said)
     made = row.on_conflict_do_update(index_elements=[RuntimeNode.node_id], set_=said)
     is_new = connection.scalar(made.returning(literal_column("xmax = 0")))
-    if is_new:
+    attached = attachments.attach_worker(connection, node_id, pool, declared)
+    if is_new or attached:
         payload = {"node_id": node_id, "pool": pool}
-        operations.record(connection, OperationKind.NODE_ATTACH, subject_of(node_id), EventKind.NODE_ATTACHED, payload)
-
-
-def subject_of(node_id: str) -> Subject:
-    """Return a node as the subject of events, which admins may read."""
-    return Subject(SubjectKind.NODE, node_id)
+        operations.record(
+            connection, OperationKind.NODE_ATTACH, attachments.subject_of(node_id), EventKind.NODE_ATTACHED, payload
+        )
 
 
 def heartbeat(
@@ -119,6 +121,17 @@ def heartbeat(
     else:
         row = connection.execute(_HEARTBEAT_WITH_CAPABILITIES, {**said, "to_capabilities": dict(capabilities)}).one()
     return nodes.closed_by_operator(draining=row.draining, revoked=row.revoked_at is not None)
+
+
+def beat(connection: Connection, node_id: str, health: NodeHealth) -> None:
+    """Store the heartbeat of a known node that speaks through the API; it makes the node online.
+
+    Raises:
+        NotFound: there is no such node; nothing is written.
+    """
+    said = {"reported_health": health, "liveness": Liveness.ONLINE, "last_heartbeat_at": func.now()}
+    if not connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == node_id).values(said)).rowcount:
+        raise NotFound(f"there is no node {node_id}: attach it first")
 
 
 @dataclass(frozen=True)
@@ -183,13 +196,22 @@ class ListedNode:
     """The capacity that the node has promised to workspaces."""
     workers: Sequence[WorkerSlots] = ()
     """The slots of each of its workers."""
+    attachments: Sequence[Attachment] = ()
+    """Its attachments to pools, the active one first."""
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """The active attachment, else the newest one; None: its row is older than attachments."""
+        return next(iter(self.attachments), None)
 
     @property
     def closed(self) -> str | None:
         """Why the node takes no new workspace with default limits at present; None if it does."""
         if self.node.liveness is Liveness.OFFLINE:
             return "it is offline"
-        return placement.why_no_new(self.node, self.promised)
+        active = self.attachment
+        slot = active.slot if active is not None and active.state.active else None
+        return placement.why_no_new(self.node, self.promised, slot)
 
 
 def set_draining(connection: Connection, node_id: str, *, draining: bool, by: str | None = None) -> ListedNode:
@@ -210,7 +232,7 @@ def set_draining(connection: Connection, node_id: str, *, draining: bool, by: st
     if connection.execute(node.values(draining=draining)).rowcount:
         payload = {"node_id": node_id, "by": by}
         kind, event = _DRAINS if draining else _UNDRAINS
-        operations.record(connection, kind, subject_of(node_id), event, payload)
+        operations.record(connection, kind, attachments.subject_of(node_id), event, payload)
     elif not draining and placement.is_revoked(connection, node_id):
         message = f"node {node_id} is revoked: restore it (`relay revoke {node_id} --undo`), which ends a drain, too"
         raise Conflict(message, code="node_revoked")
@@ -225,27 +247,28 @@ def listed(connection: Connection, node_id: str) -> ListedNode:
     Raises:
         NotFound: there is no such node.
     """
-    for found in list_nodes(connection):
-        if found.node.node_id == node_id:
-            return found
+    for found in list_nodes(connection, node_id):
+        return found
     raise NotFound(f"there is no node {node_id}")
 
 
-def list_nodes(connection: Connection) -> list[ListedNode]:
-    """Return all nodes by name, each with the age of its last heartbeat and its load.
+def list_nodes(connection: Connection, *only: str) -> list[ListedNode]:
+    """Return nodes by name, each with the age of its last heartbeat and its load. Without ids of nodes: all.
 
     The liveness is the stored one, so it may be older than the age.
     """
     age = func.extract("epoch", func.now() - RuntimeNode.last_heartbeat_at).label("age_seconds")
-    columns = [*RuntimeNode.__table__.columns, age]
-    rows = connection.execute(select(*columns).order_by(RuntimeNode.node_id)).mappings().all()
-    promised, used = placement.loads(connection), used_slots(connection)
+    found = select(*RuntimeNode.__table__.columns, age).order_by(RuntimeNode.node_id)
+    rows = connection.execute(found.where(RuntimeNode.node_id.in_(only)) if only else found).mappings().all()
+    promised, used = placement.loads(connection, *only), used_slots(connection)
+    attached = attachments.all_by_node(connection, *only)
     return [
         ListedNode(
             NodeRow.from_row(row),
             None if row["age_seconds"] is None else float(row["age_seconds"]),
             promised.get(row["node_id"], Load(0, 0)),
             _workers(row["capabilities"], used.get(row["node_id"], {})),
+            attached.get(row["node_id"], ()),
         )
         for row in rows
     ]

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from relay_core.domain.vocabulary import Liveness, NodeHealth
+from relay_core.domain.vocabulary import AttachmentState, Liveness, NodeHealth
 from relay_core.store.schema.base import Base, created, one_of
 
 
@@ -39,6 +40,8 @@ class RuntimeNode(Base):
     epoch: Mapped[int] = mapped_column(server_default=text("1"))
     """Grows each time the node went offline and the reaper ended its executions."""
     reaped_at: Mapped[datetime | None]
+    registering: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether its attachment is `registering`: a trigger ends both at the next heartbeat of a healthy node."""
     created_at: Mapped[datetime] = created()
 
     __table_args__ = (
@@ -47,6 +50,53 @@ class RuntimeNode(Base):
         CheckConstraint("draining OR revoked_at IS NULL", name="runtime_nodes_revoked"),
         {"postgresql_with": {"fillfactor": 50}},
     )
+
+
+class NodeAttachment(Base):
+    """The attachment of a node to a pool; a node has at most one that is active.
+
+    A trigger makes the first one with the row of the node. `read_only` is stored nowhere: it follows from the versions.
+    """
+
+    __tablename__ = "runtime_node_attachments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    node_id: Mapped[str] = mapped_column(ForeignKey("runtime_nodes.node_id", ondelete="CASCADE"))
+    pool: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=AttachmentState.REGISTERING)
+    state_reason: Mapped[str | None]
+    """Why it is degraded, as a clause for people."""
+    protocol_version: Mapped[str] = mapped_column(server_default="1.0")
+    """MAJOR.MINOR of what its workers and the server tell each other."""
+    capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """The capabilities that the node declares."""
+    attached_by: Mapped[str | None]
+    """Owner of the token that attached it; null: a worker of the node did."""
+    attached_at: Mapped[datetime] = created()
+    """When it was attached for the first time."""
+    updated_at: Mapped[datetime] = created()
+
+    __table_args__ = (
+        one_of("state", AttachmentState, "runtime_node_attachments_state"),
+        UniqueConstraint("node_id", "pool", name="runtime_node_attachments_pool"),
+        Index(
+            "runtime_node_attachments_active",
+            "node_id",
+            unique=True,
+            postgresql_where=text("state IN ('registering', 'online', 'degraded')"),
+        ),
+    )
+
+
+class NodePool(Base):
+    """A pool that demands something of its nodes; a pool without demands has no row."""
+
+    __tablename__ = "node_pools"
+
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    min_protocol_version: Mapped[str | None]
+    """Its floor: nodes below it start nothing. Null: there is none."""
+    updated_at: Mapped[datetime] = created()
 
 
 class Incarnation(Base):

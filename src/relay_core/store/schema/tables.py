@@ -15,7 +15,14 @@ from relay_core.store.schema.execution_tables import (
 from relay_core.store.schema.image_tables import Image, TaskImage
 from relay_core.store.schema.merge_tables import Merge
 from relay_core.store.schema.mirror_tables import Mirror
-from relay_core.store.schema.node_tables import Incarnation, PresenceSweep, RuntimeNode, SweepTurn
+from relay_core.store.schema.node_tables import (
+    Incarnation,
+    NodeAttachment,
+    NodePool,
+    PresenceSweep,
+    RuntimeNode,
+    SweepTurn,
+)
 from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
@@ -47,6 +54,8 @@ __all__ = [
     "LogStream",
     "Merge",
     "Mirror",
+    "NodeAttachment",
+    "NodePool",
     "Operation",
     "PageSession",
     "PresenceSweep",

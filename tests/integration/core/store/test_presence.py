@@ -16,6 +16,7 @@ from tests.support.store_acts import claim, column, submit
 
 @pytest.mark.proves("T003-08")
 @pytest.mark.parametrize(("seconds", "found"), [(30.0, "online"), (30.001, "degraded"), (60.0, "degraded")])
+@pytest.mark.proves("T003-08")
 def test_the_thresholds_are_exact(at_work, seconds, found):
     """T003-08: exactly 30 s is online, just over it degraded; `now()` stands still within a transaction."""
     with at_work.begin() as connection:
@@ -48,6 +49,7 @@ def test_a_second_sweep_changes_nothing_and_writes_nothing(at_work):
 
 @pytest.mark.proves("T003-10", "T003-11")
 @pytest.mark.parametrize(("seconds", "was"), [(45, "degraded"), (100, "offline")])
+@pytest.mark.proves("T003-10", "T003-11")
 def test_a_heartbeat_brings_a_node_back(at_work, seconds, was):
     """T003-10, T003-11."""
     silent(at_work, "node-1", seconds)

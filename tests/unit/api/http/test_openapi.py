@@ -115,7 +115,7 @@ def test_objects_of_any_shape_say_so_with_an_example():
                 found.append(f"{name}.{field}")
                 assert described["description"]
                 assert described["examples"]
-    assert {name.partition(".")[2] for name in found} == {"metadata", "preferences"}
+    assert {name.partition(".")[2] for name in found} == {"metadata", "preferences", "capabilities"}
     assert "RunIn.metadata" in found
 
 

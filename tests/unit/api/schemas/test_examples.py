@@ -18,6 +18,7 @@ from relay_api.schemas import (
     merges,
     mirrors,
     previews,
+    nodes,
     profiles,
     repos,
     run_limits,
@@ -44,6 +45,7 @@ MODULES = (
     previews,
     profiles,
     repos,
+    nodes,
     run_limits,
     run_resource,
     runs,
@@ -72,6 +74,6 @@ def test_every_body_has_an_example():
         if isinstance(each, type) and issubclass(each, common.Input) and each.__module__ == module.__name__
     }
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
-    parts |= {"RepoDefaultsIn"}
+    parts |= {"RepoDefaultsIn", "HealthChange"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
     assert bodies - parts <= EXAMPLES.keys()

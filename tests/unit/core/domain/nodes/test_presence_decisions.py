@@ -34,11 +34,13 @@ def test_a_node_says_the_worst_it_sees(engine, free, said):
     assert health(engine_answers=engine, free_bytes=free, min_free_bytes=10) is said
 
 
+@pytest.mark.proves("T003-14")
 def test_a_node_cannot_say_that_it_is_away():
     """T003-14: the words a node has for itself and those the server has for it share none."""
     assert not set(NodeHealth) & set(Liveness)
 
 
+@pytest.mark.proves("T003-28")
 def test_a_lost_run_failed_unless_somebody_had_asked_for_its_end():
     """T003-28."""
     lost, killed = end_of_lost_run("n1", None), end_of_lost_run("n1", "ann")
