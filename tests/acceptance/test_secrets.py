@@ -295,7 +295,7 @@ def run_that_prints(relay: Relay, repo: Path, secret: str, leaks: Leaks) -> Prin
     live: dict[str, bytes] = {}
     scripts = {"setup_script": "env", "cleanup_script": "env", "dev_server_script": SPY}
     with command_lines(leaks), redis_commands(relay.environment["RELAY_REDIS_URL"], leaks):
-        run = relay.submit(f"file://{repo}", PRINT + HOLD, secrets={"SEKRET": "TOKEN"}, **scripts)
+        run = relay.submit(f"file://{repo}", f"touch changed\n{PRINT}{HOLD}", secrets={"SEKRET": "TOKEN"}, **scripts)
         agent = relay.wait_step(run, "coding_agent", {"running"})
         reader = threading.Thread(target=followed, args=(relay, agent["id"], live))
         reader.start()

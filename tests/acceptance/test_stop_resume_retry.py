@@ -267,7 +267,7 @@ def test_a_node_is_drained_from_the_command_line(relay: Relay):
 def test_a_revoked_node_starts_nothing_until_it_is_restored(relay: Relay, repo):
     """The worker goes on with the step that it runs, says why it takes no other, and starts it after the restoration."""
     node_id = own_node(relay)["node_id"]
-    run = relay.submit(repo, "until test -f /tmp/go; do sleep 0.1; done", cleanup_script="echo cleaned")
+    run = relay.submit(repo, "touch changed; until test -f /tmp/go; do sleep 0.1; done", cleanup_script="echo cleaned")
     agent = relay.wait_step(run, "coding_agent", {"running"})
     assert "starts no step" in subprocess_note(relay, "revoke", node_id)
     try:

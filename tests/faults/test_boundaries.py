@@ -173,7 +173,7 @@ def test_in_the_terminal_transaction(stack: Stack):
 @pytest.mark.proves("T002-10")
 def test_between_the_terminal_transaction_and_the_message_for_the_next_step(stack: Stack):
     """T002-10."""
-    run = stack.relay.submit(stack.repo, ONCE, cleanup_script=ONCE)
+    run = stack.relay.submit(stack.repo, f"touch changed; {ONCE}", cleanup_script=ONCE)
     agent = stack.agent(run, {"running", "completed"})
     stack.valkey.stop()  # the message cannot be sent
     stack.agent(run, {"completed"})

@@ -56,7 +56,7 @@ def test_dockerd_goes_and_comes_back_under_a_run(
     there: Relay, own_engine: OwnEngine, whole: Stack, how: signal.Signals
 ):
     there.start("worker")
-    run = there.submit(whole.repo, numbered(6000), cleanup_script="echo after")
+    run = there.submit(whole.repo, f"touch changed; {numbered(6000)}", cleanup_script="echo after")
     agent = whole.agent(run, {"running"})
     whole.wait_log(agent["id"], 100)
     own_engine.end_dockerd(how)

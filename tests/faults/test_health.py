@@ -98,7 +98,7 @@ def test_a_worker_without_its_database_is_stuck_and_without_its_queue_degraded(s
 def test_no_clock_that_matters_waits_for_a_queue_that_hangs(served: tuple[Relay, str], whole: Stack):
     """It takes connections and never answers; a run ends meanwhile, and an orphan is found."""
     relay, url = served
-    run = relay.submit(whole.repo, "sleep 3", cleanup_script="true")
+    run = relay.submit(whole.repo, "touch changed; sleep 3", cleanup_script="true")
     whole.agent(run, {"running"})
     server = psutil.Process(whole.valkey._process.pid)
     server.suspend()

@@ -89,7 +89,7 @@ def test_flushall_with_fifty_queued_runs(stack: Stack):
 
 
 def test_valkey_restarts_in_the_middle_of_a_run(stack: Stack):
-    run = stack.relay.submit(stack.repo, numbered(4000), cleanup_script="true")
+    run = stack.relay.submit(stack.repo, f"touch changed; {numbered(4000)}", cleanup_script="true")
     agent = stack.agent(run, {"running"})
     stack.valkey.stop()
     stack.wait_log(agent["id"], 100)  # logs do not need it

@@ -21,7 +21,7 @@ def adoptions(stack: Stack, execution_id: str) -> int:
 @pytest.mark.proves("T003-31")
 def test_kill_9_in_the_middle_of_a_run(stack: Stack):
     """T003-31: it is never run again; the new worker adopts it at once, and every line is there once."""
-    run = stack.relay.submit(stack.repo, numbered(6000), cleanup_script="echo after")
+    run = stack.relay.submit(stack.repo, f"touch changed; {numbered(6000)}", cleanup_script="echo after")
     agent = stack.agent(run, {"running"})
     stack.wait_log(agent["id"], 100)
     stack.relay.kill_9("worker")

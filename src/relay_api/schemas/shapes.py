@@ -164,8 +164,8 @@ class EventPayload(Shape):
     found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
     message: str | None = Field(
         None,
-        description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem`, `.conversation_begun_anew` and "
-        "`orphan.found`: a sentence for people.",
+        description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem`, `.cleanup_skipped`, "
+        "`.conversation_begun_anew` and `orphan.found`: a sentence for people.",
     )
     omitted: list[dict[str, str]] | None = Field(
         None, description="Of `execution.evidence_problem`: changed paths without content, as `path` and `why`."

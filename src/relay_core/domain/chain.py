@@ -97,24 +97,49 @@ def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str
         for repo in repos
         if repo.setup_script and repo.setup_script.strip()
     ]
-    cleanups: list[Step] = [
-        script_step(RunReason.CLEANUP_SCRIPT, repo, repo.cleanup_script)
-        for repo in repos
-        if repo.cleanup_script and repo.cleanup_script.strip()
-    ]
     with_setup = {step.repo for step in setups}
     parallel = len(setups) > 1 and all(repo.parallel_setup_script for repo in repos if repo.name in with_setup)
     groups = [setups] if parallel else [[step] for step in setups]
     if executor.name:
         groups.append([AgentStep(executor, prompt, agent_cwd(repos))])
-        groups += [[step] for step in cleanups]
+        groups += _cleanups(repos)
     return Action(CloneStep(), _nest(groups))
+
+
+def plan_follow_up(repos: Sequence[RepoScripts], turn: AgentStep) -> Action:
+    """Return the chain of a follow-up: the turn → cleanup scripts."""
+    return Action(turn, _nest(_cleanups(repos)))
+
+
+def _cleanups(repos: Sequence[RepoScripts]) -> list[list[Step]]:
+    return [
+        [script_step(RunReason.CLEANUP_SCRIPT, repo, repo.cleanup_script)]
+        for repo in repos
+        if repo.cleanup_script and repo.cleanup_script.strip()
+    ]
 
 
 def next_group(action: Action) -> list[Action]:
     """Return the actions of the group that follows, one for each of its steps; empty at the end of the chain."""
     group = action.following
     return [] if group is None else [Action(step, group.following) for step in group.steps]
+
+
+def cleans_up(action: Action) -> bool:
+    """Return whether an agent's turn is followed by cleanup scripts."""
+    return action.step.run_reason is RunReason.CODING_AGENT and _is_cleanup(action.following)
+
+
+def without_cleanups(action: Action) -> Action:
+    """Return an action without the cleanup scripts that follow it at once: there is nothing to clean up."""
+    group = action.following
+    while group is not None and _is_cleanup(group):
+        group = group.following
+    return Action(action.step, group)
+
+
+def _is_cleanup(group: StepGroup | None) -> bool:
+    return group is not None and all(step.run_reason is RunReason.CLEANUP_SCRIPT for step in group.steps)
 
 
 def goes_on(members: Sequence[tuple[RunReason, Status]]) -> bool:

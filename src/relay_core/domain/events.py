@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     """Processes that the step left running were killed. Payload: `count`, `names`."""
     EXECUTION_EVIDENCE_PROBLEM = "execution.evidence_problem"
     """The git state of a repository could not be stored completely. Payload: `repo`, `message`, `omitted`."""
+    EXECUTION_CLEANUP_SKIPPED = "execution.cleanup_skipped"
+    """An agent's turn changed nothing in any clone, so its cleanup scripts do not run. Payload: `message`."""
     EXECUTION_FILES_GIVEN_BACK = "execution.files_given_back"
     """Files that a step left owned by root now belong to the workspace's user. Payload: `files`, `uid`."""
     EXECUTION_LOCKS_REMOVED = "execution.locks_removed"

@@ -5,12 +5,13 @@ group.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, update
 
+from relay_core.domain import chain
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale
 from relay_core.domain.events import TERMINAL, EventKind
@@ -22,6 +23,7 @@ from relay_core.store.executions import end_statements
 from relay_core.store.executions.drop import drop
 from relay_core.store.executions.end_statements import Ending, NewEnd
 from relay_core.store.executions.execution_row import existing
+from relay_core.store.executions.repo_changes import NOTHING_TO_CLEAN_UP, changed_nothing
 from relay_core.store.logs import log_store
 from relay_core.store.projects import clones
 from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, ExecutionProcessRepoState
@@ -109,12 +111,23 @@ def finish(
     step = ending.action.step
     if isinstance(step, ResetStep) and step.drop_from is not None and transition.target is Status.COMPLETED:
         drop(connection, existing(ending.subject.workspace_id), step.drop_from, execution_id)
+    if transition.target is Status.COMPLETED and chain.cleans_up(ending.action):
+        ending = _without_needless_cleanups(connection, ending)
     ends = evidence.log_ends
     if left_on is not None:
         ends = {name: end._replace(truncated=True) for name, end in ends.items()}
     if not _end(connection, ending, _Written(transition, fence, left_on, ends)):
         raise Stale(f"execution {execution_id} is no longer owned with fence {fence}")
     return transition
+
+
+def _without_needless_cleanups(connection: Connection, ending: Ending) -> Ending:
+    """Return the end of an agent's turn without the cleanup scripts of its chain, if the turn changed nothing."""
+    if not changed_nothing(connection, ending.id):
+        return ending
+    kind, payload = EventKind.EXECUTION_CLEANUP_SKIPPED, {"message": NOTHING_TO_CLEAN_UP}
+    events.append_to_execution(connection, ending.id, ending.subject, kind, payload)
+    return replace(ending, action=chain.without_cleanups(ending.action))
 
 
 def end_queued(connection: Connection, execution_id: UUID, transition: Transition) -> bool:

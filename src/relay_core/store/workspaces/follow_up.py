@@ -6,7 +6,6 @@ from sqlalchemy import Connection, RowMapping, select
 
 from relay_core.domain import chain
 from relay_core.domain.agents.executors import check_prompt
-from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.run_notes import NO_NOTES, RunNotes
 from relay_core.domain.step import AgentStep
@@ -64,7 +63,8 @@ def add_follow_up(
     executor = executor_from_json(found["executor_config"])
     text = prompt if with_tags else tags.expand(connection, prompt, principal.owner)
     step = AgentStep(executor, text, _cwd(connection, found), follow_up=True)
-    return queue_step(connection, found["workspace_id"], Action(step), principal, session_id=session_id, notes=notes)
+    plan = chain.plan_follow_up(repo_scripts(connection, found["workspace_id"]), step)
+    return queue_step(connection, found["workspace_id"], plan, principal, session_id=session_id, notes=notes)
 
 
 def refuse_second_follow_up(connection: Connection, session_id: UUID) -> None:
