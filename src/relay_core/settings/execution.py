@@ -8,6 +8,13 @@ from relay_core.settings.base import SettingsGroup
 class ExecutionSettings(SettingsGroup):
     """Time-outs of executions, and the tail of their logs in Redis."""
 
+    workspace_idle_stop_hours: float | None = Field(
+        None,
+        ge=0.001,
+        le=24 * 3650,
+        description="Hours without an execution after which the container of a workspace is stopped; the next step "
+        "starts it again. Pinned workspaces are left alone. Unset: never.",
+    )
     lease_seconds: float = Field(
         30,
         ge=1,

@@ -13,6 +13,7 @@ from relay_core.store.nodes import gone
 from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.shared import images
 from relay_core.store.transaction import Database
+from relay_workers.maintenance import idle_workspaces
 from relay_workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ COMPACTION_SECONDS = 1.0
 def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     """Delete old idempotency keys and incarnations, end what gone nodes left undone, and compact finished logs.
 
-    Events get their positions.
+    Events get their positions, and workspaces in which nothing happens are stopped.
 
     Compaction takes up to `COMPACTION_SECONDS`.
 
@@ -39,6 +40,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
     _forget_incarnations(database)
     _forget_images(database, settings.image_unused_hours)
+    idle_workspaces.sweep(database, settings, metrics)
     _give_up(database, settings.node_gone_days * DAY_SECONDS)
     with database.begin() as connection:
         compaction.pass_over_short(connection)

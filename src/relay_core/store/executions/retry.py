@@ -26,7 +26,7 @@ from relay_core.store.runs import state
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.transaction import send_after_commit
-from relay_core.store.workspaces import condition, dev_servers, follow_up, lane, sessions, stop_resume
+from relay_core.store.workspaces import condition, dev_servers, follow_up, idle, lane, sessions, stop_resume
 from relay_core.store.workspaces.condition import WorkspaceCondition
 
 E = ExecutionProcess
@@ -83,6 +83,7 @@ def retry_execution(
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, found, step)
     new = _repeat(connection, *_to_repeat(connection, row), by, run_id)
+    idle.wake(connection, workspace, by)
     if workspace.state is WorkspaceState.RUNNING and workspace.requested_state is None:
         stop_resume.send_due_steps(connection, found)
     return new

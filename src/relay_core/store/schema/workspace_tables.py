@@ -29,6 +29,8 @@ class Workspace(Base):
     state: Mapped[str] = mapped_column(server_default=WorkspaceState.STARTING)
     requested_state: Mapped[str | None]
     """`stopped` or `running`: the state that its node has to bring about; until then no step is claimed."""
+    idle_stopped: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether Relay stopped it because nothing happened in it, so that the next step starts it again."""
     error_reason: Mapped[str | None]
     work_dir: Mapped[str | None]
     """Path of the directory with the clones; stored before the first byte is written there."""

@@ -23,7 +23,7 @@ from relay_core.store.schema.tables import Session, WorkspaceRepo
 from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
-from relay_core.store.workspaces import condition, dev_servers, lane, sessions
+from relay_core.store.workspaces import condition, dev_servers, idle, lane, sessions
 from relay_core.store.workspaces.condition import WorkspaceCondition
 from relay_core.store.workspaces.step_request import StepRequest, plan
 
@@ -118,7 +118,8 @@ def _queue(connection: Connection, found: WorkspaceCondition, new: NewStep) -> U
     if found.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
     found.refuse_if_diverged(action.step.run_reason)
-    if found.stopped and isinstance(action.step, DevServerStep):
+    woken = idle.wake(connection, found, principal.owner)
+    if found.stopped and not woken and isinstance(action.step, DevServerStep):
         raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
     if found.state is WorkspaceState.STARTING and isinstance(action.step, DevServerStep):
         raise Conflict("the workspace is still being prepared; start the dev server when its state is running")

@@ -20,6 +20,8 @@ class WorkspaceCondition:
     state: WorkspaceState
     requested_state: WorkspaceState | None
     """State that its node was asked for and has not reached yet; until then no step is claimed."""
+    idle_stopped: bool
+    """Whether Relay stopped it because it was idle; where that is not read: false."""
     error_reason: str | None
     """Why the workspace could not be prepared; set in the state `failed`."""
     archived: bool
@@ -43,6 +45,7 @@ class WorkspaceCondition:
             id=row["id"],
             state=WorkspaceState(row["state"]),
             requested_state=None if requested is None else WorkspaceState(requested),
+            idle_stopped=bool(row.get("idle_stopped", False)),
             error_reason=row["error_reason"],
             archived=row["archived"],
             deleted=row["deleted_at"] is not None,

@@ -43,6 +43,8 @@ def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
     """
     found = _locked(connection, workspace_id)
     _refuse_unprepared(found, "stopped")
+    if found.idle_stopped:  # from now on it is stopped because a client asked for it
+        connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(idle_stopped=False))
     if (found.requested_state or found.state) is WorkspaceState.STOPPED:
         return
     _request(connection, workspace_id, WorkspaceState.STOPPED, by)
@@ -163,7 +165,7 @@ def _refuse_unprepared(found: WorkspaceCondition, done: str) -> None:
 def _request(connection: Connection, workspace_id: UUID, state: WorkspaceState, by: str) -> None:
     drop_request(connection, workspace_id, f"{state} was requested after it")
     workspace = update(Workspace).where(Workspace.id == workspace_id)
-    connection.execute(workspace.values(requested_state=state, updated_at=func.now()))
+    connection.execute(workspace.values(requested_state=state, idle_stopped=False, updated_at=func.now()))
     operation_id = operations.begin(connection, _KINDS[state], operations.of_workspace(workspace_id))
     if operation_id is not None:
         payload = {"state": state, "by": by}
