@@ -1,11 +1,12 @@
 """`relay workspace push | reset | rebase`: the server acts on the commits of a workspace."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from relay_cli import output
-from relay_cli.client import connect
+from relay_cli.client import Api, connect
 from relay_cli.commands.ids import WorkspaceId
 from relay_cli.errors import CommandFailed
 from relay_cli.output import Json
@@ -85,7 +86,18 @@ def rebase(
 
 def _ask(verb: str, workspace: str, body: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     api = connect()
-    asked = api.call("POST", f"/v1/workspaces/{workspace}/{verb}", json=body)
+    report(api, api.call("POST", f"/v1/workspaces/{workspace}/{verb}", json=body), wait=wait, as_json=as_json)
+
+
+def report(api: Api, asked: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Follow a git act to its end, or tell that it is queued.
+
+    Args:
+        api: the client.
+        asked: the execution, as the API returned it.
+        wait: whether to follow it.
+        as_json: whether to print JSON.
+    """
     if wait:
         go_on(api, asked["run_id"], wait=True, as_json=as_json)
     elif as_json:

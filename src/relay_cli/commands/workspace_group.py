@@ -1,4 +1,4 @@
-"""`relay workspace list | show | stop | resume | push | reset | rebase | rm | prune`: containers and files of runs."""
+"""`relay workspace list | show | stop | resume | push | reset | … | rm | prune`: containers and files of runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import typer
 from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.client import Api, connect
-from relay_cli.commands import git_acts, workspaces
+from relay_cli.commands import git_acts, git_states, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -43,6 +43,9 @@ workspace.command("resume")(workspaces.resume)
 workspace.command("push")(git_acts.push)
 workspace.command("reset")(git_acts.reset)
 workspace.command("rebase")(git_acts.rebase)
+workspace.command("git-state")(git_states.git_state)
+workspace.command("acknowledge")(git_states.acknowledge)
+workspace.command("go-back")(git_states.go_back)
 
 
 @workspace.command("list")
@@ -121,6 +124,7 @@ def _fields(found: Mapping[str, Any]) -> dict[str, Any]:
         "state": found["state"] + (f", soon {found['requested_state']}" if found["requested_state"] else ""),
         "why": found["error_reason"],
         "branch": found["branch"],
+        "git state": found["git_state"],
         "repositories": "\n".join(_repository(repo) for repo in found["repos"]),
         "image": found["image"],
         "node": found["node_id"] or f"none yet, pool {found['pool']}",
