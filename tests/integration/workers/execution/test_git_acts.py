@@ -14,6 +14,7 @@ from relay_core.store.workspaces.git_acts import PushRequest, ResetRequest, add_
 from relay_workers.testing.faults import Moment
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import ME, FakeNode
+from tests.support.recorded_heads import record_head
 
 pytest_plugins = ["tests.support.fake_node"]
 
@@ -50,6 +51,7 @@ class Made:
         files = {name: (self.clone / name).read_bytes() for name in ("README",)}
         commit = self.node.git.add_commit(files, self.base)
         (self.clone / ".git/refs/heads" / self.branch).write_text(f"{commit}\n")
+        record_head(self.node.database, self.id, commit)
         return commit
 
     @property

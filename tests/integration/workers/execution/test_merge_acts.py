@@ -20,6 +20,7 @@ from relay_core.store.schema.tables import ExecutionProcessRepoState, Task, Work
 from relay_workers.testing.faults import Moment
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import ME, FakeNode
+from tests.support.recorded_heads import record_head
 
 pytest_plugins = ["tests.support.fake_node"]
 
@@ -52,6 +53,7 @@ class Made:
         names = [path.name for path in self.clone.iterdir() if path.is_file()]
         commit = self.node.git.add_commit({each: (self.clone / each).read_bytes() for each in names}, self.head)
         (self.clone / ".git/refs/heads" / self.branch).write_text(f"{commit}\n")
+        record_head(self.node.database, self.id, commit)
         return commit
 
     @property
@@ -193,6 +195,7 @@ def test_a_second_merge_brings_only_what_is_new(node, made):
 
 def test_a_workspace_without_commits_has_nothing_to_merge(node, made):
     (made.clone / ".git/refs/heads" / made.branch).write_text(f"{made.base}\n")
+    record_head(node.database, made.id, made.base)
     merge = made.merge()
     node.workers[0].run(made.view(merge)["execution_id"])
     assert "there is nothing to merge: branch main has all" in made.view(merge)["error_reason"]
